@@ -1,0 +1,60 @@
+# Needs make and a Python 3.11+ with venv; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# An activated environment or a PYTHONPATH of the caller must not stand in for .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check format demo bench constraints clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## make .venv and install everything into it, in the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'error: unitsync needs Python 3.11 or newer, and $(PYTHON) is older'; \
+	      echo 'hint: make PYTHON=/path/to/python3.12 …'; exit 1; } >&2
+	@echo 'setting up $(VENV) (once)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install -c constraints.txt hatchling editables
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+test: $(STAMP) ## all tests (ARGS='-k name' goes on to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, format, types, dead links in the docs
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python docs/check_links.py
+
+format: $(STAMP) ## put the code into the agreed format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+demo: $(STAMP) ## watch a real startup put in order, then one with a broken clone
+	@$(BIN)/python examples/workspace/startup.py
+	@$(BIN)/python examples/workspace/startup.py --broken-clone
+
+bench: $(STAMP) ## measure speed and memory
+	$(BIN)/python -m bench $(ARGS)
+
+constraints: ## renew constraints.txt with the newest versions that pyproject.toml allows
+	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	@build/constraints/bin/python -m pip install --quiet hatchling editables '.[dev]'
+	@{ head -n 2 constraints.txt; \
+	   build/constraints/bin/python -m pip freeze --exclude unitsync; } > build/constraints.txt
+	@mv build/constraints.txt constraints.txt
+	@rm -rf build/constraints
+	@git --no-pager diff --stat -- constraints.txt
+
+clean: ## remove .venv and everything that was made
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,223 @@
+"""Every error that unitsync raises or answers with.
+
+    UnitsyncError
+    ├── UsageError            wrong use of a verb or of the Python API
+    │   └── InvalidName       a unit name that breaks the naming rule
+    ├── Refused               the coordinator said no; nothing was changed
+    │   ├── UnknownUnit
+    │   ├── DeclarationError
+    │   │   ├── CycleError
+    │   │   └── ContradictionError
+    │   ├── AlreadyStarted
+    │   ├── EndedMeanwhile
+    │   ├── LimitReached
+    │   ├── StaleStartup
+    │   └── NotPermitted
+    ├── NotGranted            a wait that ended without what it waited for
+    │   ├── Skipped
+    │   ├── NotReady
+    │   ├── TimedOut
+    │   └── Interrupted
+    ├── Unavailable           no coordinator, or not the one this wait began with
+    │   ├── Unreachable
+    │   └── StateChanged
+    ├── ProtocolError         the other side said something this side cannot read
+    └── InternalError         a defect of unitsync; nothing was changed
+
+Each class has a stable ``code`` (the word on the wire) and ``exit_status`` (what
+the CLI exits with; docs/reference/exit-statuses.md). Instances carry a one-line
+``message``, a ``hint`` (what to do; may be empty) and the attributes that the class
+annotates, as given by the coordinator in the reply's ``details``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+
+class UnitsyncError(Exception):
+    """Base of all errors. *details* become attributes of the instance."""
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 1
+
+    message: str
+    hint: str
+    details: dict[str, object]
+
+    def __init__(self, message: str, *, hint: str = "", **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+        for name, value in details.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (from_code, (self.code, self.message, self.hint, self.details))
+
+
+class UsageError(UnitsyncError):
+    code = "usage"
+    exit_status = 2
+
+
+class InvalidName(UsageError):
+    """``name`` is not a unit name; the message names the rule that it breaks."""
+
+    code = "invalid_name"
+    name: str
+
+
+class Refused(UnitsyncError):
+    code = "refused"
+
+
+class UnknownUnit(Refused):
+    """Nobody registered ``unit``; ``nearest`` is the most similar known name or ""."""
+
+    code = "unknown_unit"
+    exit_status = 4
+    unit: str
+    nearest: str
+
+
+class DeclarationError(Refused):
+    code = "declaration"
+    exit_status = 5
+
+
+class CycleError(DeclarationError):
+    """The edge would close a cycle. ``cycle`` begins and ends with the same unit and
+    each element waits for the next."""
+
+    code = "cycle"
+    cycle: list[str]
+
+
+class ContradictionError(DeclarationError):
+    """``unit`` already waits for ``prerequisite``, but with another requirement."""
+
+    code = "contradiction"
+    unit: str
+    prerequisite: str
+    declared: str
+
+
+class AlreadyStarted(Refused):
+    """``unit`` is run by somebody else: ``owner_pid`` (0 where it cannot be seen),
+    ``owner_command``, since ``since`` (Unix time in seconds)."""
+
+    code = "already_started"
+    unit: str
+    owner_pid: int
+    owner_command: str
+    since: float
+
+
+class EndedMeanwhile(Refused):
+    """While this client waited to start ``unit``, somebody else ran it to its end
+    with ``outcome``."""
+
+    code = "ended_meanwhile"
+    unit: str
+    outcome: str
+
+
+class LimitReached(Refused):
+    """A configured bound was reached: ``limit`` is its name, ``maximum`` its value."""
+
+    code = "limit_reached"
+    limit: str
+    maximum: int
+
+
+class StaleStartup(Refused):
+    """The request belongs to an earlier startup than the one the coordinator holds."""
+
+    code = "stale_startup"
+
+
+class NotPermitted(Refused):
+    code = "not_permitted"
+    exit_status = 77
+
+
+class NotGranted(UnitsyncError):
+    code = "not_granted"
+
+
+class Skipped(NotGranted):
+    """``unit`` cannot go on: ``cause`` is the unit at the root of it, ``reason`` how
+    that one ended, ``path`` the units from ``unit`` to ``cause``."""
+
+    code = "skipped"
+    exit_status = 3
+    unit: str
+    cause: str
+    reason: str
+    path: list[str]
+
+
+class NotReady(NotGranted):
+    """Asked not to wait, and ``waiting_for`` (names) is still missing."""
+
+    code = "not_ready"
+    exit_status = 75
+    unit: str
+    waiting_for: list[str]
+
+
+class TimedOut(NotGranted):
+    """``waiting_for`` (names) was still missing at the deadline."""
+
+    code = "timed_out"
+    exit_status = 124
+    unit: str
+    waiting_for: list[str]
+
+
+class Interrupted(NotGranted):
+    code = "interrupted"
+    exit_status = 130
+
+
+class Unavailable(UnitsyncError):
+    code = "unavailable"
+    exit_status = 69
+
+
+class Unreachable(Unavailable):
+    """No coordinator answers at ``endpoint``, or the one there is not ours."""
+
+    code = "unreachable"
+    endpoint: str
+
+
+class StateChanged(Unavailable):
+    """The coordinator no longer holds the state under which this wait began."""
+
+    code = "state_changed"
+
+
+class ProtocolError(UnitsyncError):
+    code = "protocol"
+
+
+class InternalError(UnitsyncError):
+    code = "internal"
+
+
+def _subclasses(cls: type[UnitsyncError]) -> Iterator[type[UnitsyncError]]:
+    yield cls
+    for sub in cls.__subclasses__():
+        yield from _subclasses(sub)
+
+
+BY_CODE: Mapping[str, type[UnitsyncError]] = {cls.code: cls for cls in _subclasses(UnitsyncError)}
+
+
+def from_code(code: str, message: str, hint: str, details: Mapping[str, object]) -> UnitsyncError:
+    """The error that a reply describes; an unknown *code* becomes a UnitsyncError."""
+    return BY_CODE.get(code, UnitsyncError)(message, hint=hint, **details)

@@ -1,0 +1,460 @@
+"""The messages between clients and the coordinator.
+
+One frame in, one frame out, each a msgpack map. A request's ``verb`` and a reply's
+``result`` say which message it is; unknown fields are ignored and missing ones have
+the default given here, so either side may be older than the other within one
+``PROTOCOL``. docs/reference/wire-protocol.md is the page for people who write a
+client in another language; tests/golden/wire/ holds the bytes, and a change to one
+of those files breaks clients that are already installed.
+"""
+
+from __future__ import annotations
+
+import enum
+import unicodedata
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from unitsync.errors import InvalidName, ProtocolError
+
+PROTOCOL: Final = 1
+
+NAME_BYTES_MAX: Final = 255
+MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""A longer message is answered with ``limit_reached``."""
+PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
+TEXT_BYTES_MAX: Final = 4096
+"""Reasons, owner command lines and ids are cut to this many bytes."""
+
+WAITING_PATIENCE_S: Final = 30.0
+"""How long a repeated waiting request may be held back before it is answered."""
+
+
+class Status(enum.StrEnum):
+    NOT_REGISTERED = "not registered"
+    PENDING = "pending"
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Requirement(enum.StrEnum):
+    """What a dependent needs of a prerequisite; each is "at least"."""
+
+    SUCCESS = "success"
+    COMPLETION = "completion"
+    START = "start"
+
+
+class OnOwnerExit(enum.StrEnum):
+    """What becomes of a started unit whose owner ends without saying how it went."""
+
+    FAIL = "fail"
+    COMPLETE = "complete"
+    IGNORE = "ignore"
+    WARN = "warn"
+
+
+class Render(enum.StrEnum):
+    """Which ready-made lines (``out``, ``err``) a reply is to carry."""
+
+    NONE = "none"
+    TEXT = "text"
+    CODER = "coder"
+    """As TEXT, and ``Success`` on stdout where the replaced command prints it."""
+
+
+class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The process that a run belongs to. pid and start identify it within ns."""
+
+    pid: int
+    start: int = 0
+    """Start time in clock ticks since boot (field 22 of proc_pid_stat(5))."""
+    ns: int = 0
+    """Inode of its pid namespace; 0 where it could not be read."""
+    command: str = ""
+    watched: bool = True
+    """False where the pid means nothing to the coordinator."""
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        return (self.ns, self.pid, self.start)
+
+
+# --- requests ---------------------------------------------------------------------
+
+
+class Request(
+    msgspec.Struct, tag_field="verb", frozen=True, omit_defaults=True, kw_only=True, gc=False
+):
+    """What every request carries.
+
+    ``id`` names the request: repeating it (after a lost reply) has no second effect.
+    ``epoch`` is the state under which this wait began, "" for a new one.
+    ``startup`` is the startup that the caller knows itself to be in, "" for the newest.
+    """
+
+    id: str
+    v: int = 1
+    """Protocol version; left out, it is 1."""
+    epoch: str = ""
+    startup: str = ""
+    owner: Owner | None = None
+    render: Render = Render.NONE
+
+
+class Want(Request, tag="want", frozen=True):
+    unit: str
+    prerequisites: list[str]
+    requires: Requirement = Requirement.SUCCESS
+    optional: bool = False
+
+
+class Unwant(Request, tag="unwant", frozen=True):
+    unit: str
+    prerequisites: list[str]
+
+
+class Start(Request, tag="start", frozen=True):
+    """Declares ``after``, then claims the start. Granted only while this very message
+    is handled. Otherwise answered at once (``patience_s`` 0) or when something
+    changes, at the latest after ``patience_s``.
+
+    ``since_run`` repeats the ``run`` of the first Waiting reply, -1 before it.
+    ``last``: the deadline is here; answer finally. ``wait`` False: the same, but the
+    answer is ``not_ready`` instead of ``timed_out``.
+    """
+
+    unit: str
+    after: list[str] = []
+    requires: Requirement = Requirement.SUCCESS
+    optional: bool = False
+    patience_s: float = 0.0
+    since_run: int = -1
+    last: bool = False
+    wait: bool = True
+    on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+
+
+class Withdraw(Request, tag="withdraw", frozen=True):
+    """Takes the start request ``start_id`` back; a run that it was granted meanwhile
+    fails with ``reason``."""
+
+    unit: str
+    start_id: str
+    reason: str = "cancelled"
+
+
+class Complete(Request, tag="complete", frozen=True):
+    """``even_so``: believe it although this owner's own start was not granted."""
+
+    unit: str
+    exit_code: int = 0
+    even_so: bool = False
+
+
+class Fail(Request, tag="fail", frozen=True):
+    unit: str
+    reason: str = ""
+
+
+class Wait(Request, tag="wait", frozen=True):
+    """Answered like Start, but nothing is registered or granted: Ok when met."""
+
+    units: list[str]
+    requires: Requirement = Requirement.SUCCESS
+    any: bool = False
+    patience_s: float = 0.0
+    last: bool = False
+    wait: bool = True
+
+
+class StatusOf(Request, tag="status", frozen=True):
+    unit: str
+
+
+class List(Request, tag="list", frozen=True):
+    """A page of at most ``limit`` units in the order of their first mention."""
+
+    offset: int = 0
+    limit: int = 1000
+
+
+class Why(Request, tag="why", frozen=True):
+    """``unit`` "" asks about everything that waits, was skipped or lost its script."""
+
+    unit: str = ""
+
+
+class Ping(Request, tag="ping", frozen=True):
+    pass
+
+
+class Reset(Request, tag="reset", frozen=True):
+    units: list[str] = []
+    all: bool = False
+    force: bool = False
+
+
+class Stop(Request, tag="stop", frozen=True):
+    pass
+
+
+AnyRequest: TypeAlias = (
+    Want
+    | Unwant
+    | Start
+    | Withdraw
+    | Complete
+    | Fail
+    | Wait
+    | StatusOf
+    | List
+    | Why
+    | Ping
+    | Reset
+    | Stop
+)
+
+
+# --- what replies are made of -----------------------------------------------------
+
+
+class Prerequisite(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One edge as its dependent sees it now."""
+
+    name: str
+    requires: Requirement
+    status: Status
+    met: bool
+    optional: bool = False
+    since: float = 0.0
+    """Unix time in seconds of the current status; 0 where there is none."""
+    owner: Owner | None = None
+    reason: str = ""
+    """Of a failure; of a skip, the root cause as text."""
+    owner_gone: bool = False
+    nearest: str = ""
+    """For a name that is not registered: the most similar registered one, or ""."""
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    at: float
+    what: str
+    """registered, started, completed, failed, timed out, skipped, refused, reset, ..."""
+    run: int = 0
+    owner: Owner | None = None
+    reason: str = ""
+
+
+class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    name: str
+    status: Status
+    is_ready: bool
+    since: float = 0.0
+    run: int = 0
+    reason: str = ""
+    owner: Owner | None = None
+    owner_gone: bool = False
+    on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+    prerequisites: list[Prerequisite] = []
+    """All of them in a StatusReply; in a list or a tree only those not met."""
+    prerequisites_total: int = 0
+    waiting_clients: int = 0
+    history: list[HistoryEntry] = []
+    nearest: str = ""
+
+
+class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A unit and, below it, the prerequisites that keep it from starting."""
+
+    unit: UnitInfo
+    requires: Requirement | None = None
+    """Of the edge from the node above; None at the root."""
+    because: list[WhyNode] = []
+    more: int = 0
+    """Further prerequisites that were left out."""
+
+
+class WhyGroup(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Units held up by the same root ``cause``."""
+
+    cause: UnitInfo
+    kind: Literal["waiting", "skipped", "owner gone"]
+    units: list[str] = []
+    more: int = 0
+
+
+# --- replies ----------------------------------------------------------------------
+
+
+class Reply(
+    msgspec.Struct, tag_field="result", frozen=True, omit_defaults=True, kw_only=True, gc=False
+):
+    """``exit``, ``out`` and ``err`` are what a command line prints and exits with;
+    the lines are there only if the request asked for them (``render``)."""
+
+    id: str
+    epoch: str = ""
+    exit: int = 0
+    out: list[str] = []
+    err: list[str] = []
+
+
+class Ok(Reply, tag="ok", frozen=True):
+    """Done, or already so (``changed`` False). ``note`` says what to know about it."""
+
+    changed: bool = True
+    note: str = ""
+    status: Status | None = None
+    """The unit's status afterwards, where the request named one unit."""
+    units: list[str] = []
+    """For Wait: those whose requirement is met."""
+
+
+class Granted(Reply, tag="granted", frozen=True):
+    run: int
+    note: str = ""
+
+
+class Waiting(Reply, tag="waiting", frozen=True):
+    """Not yet. Ask again with the same ``id``, ``epoch`` and ``since_run`` = ``run``."""
+
+    run: int = 0
+    waiting_for: list[Prerequisite] = []
+    total: int = 0
+
+
+class Ready(Reply, tag="ready", frozen=True):
+    """A start would have been granted just now: claim it with the same ``id``."""
+
+    run: int = 0
+
+
+class Error(Reply, tag="error", frozen=True):
+    """See unitsync.errors for codes and details."""
+
+    code: str
+    message: str
+    hint: str = ""
+    details: dict[str, Any] = {}
+
+
+class StatusReply(Reply, tag="status", frozen=True):
+    unit: UnitInfo
+
+
+class ListReply(Reply, tag="list", frozen=True):
+    units: list[UnitInfo]
+    total: int
+    next: int = -1
+    """Offset of the next page, -1 after the last."""
+
+
+class WhyReply(Reply, tag="why", frozen=True):
+    tree: WhyNode | None = None
+    groups: list[WhyGroup] = []
+
+
+class Pong(Reply, tag="pong", frozen=True):
+    version: str
+    protocol: int
+    pid: int
+    startup: str
+    units: int
+    edges: int
+    since: float
+    """Unix time in seconds when the coordinator began."""
+
+
+AnyReply: TypeAlias = (
+    Ok | Granted | Waiting | Ready | Error | StatusReply | ListReply | WhyReply | Pong
+)
+
+encode = msgspec.msgpack.Encoder().encode
+_decode_request: Callable[[bytes], AnyRequest] = msgspec.msgpack.Decoder(AnyRequest).decode
+_decode_reply: Callable[[bytes], AnyReply] = msgspec.msgpack.Decoder(AnyReply).decode
+
+
+class _Envelope(msgspec.Struct):
+    """The two fields that can be read from a request that is wrong otherwise."""
+
+    id: str = ""
+    v: int = 0
+
+
+_decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
+
+
+def decode_request(frame: bytes) -> AnyRequest:
+    """The request in *frame*. Raises ProtocolError, with the request's ``id`` in its
+    details as far as it could be read ("" otherwise)."""
+    try:
+        request = _decode_request(frame)
+        if request.v <= PROTOCOL:
+            return request
+        problem = ""
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        problem = str(exc)
+    try:
+        envelope = _decode_envelope(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        envelope = _Envelope()
+    if envelope.v > PROTOCOL:
+        raise ProtocolError(
+            f"this coordinator speaks protocol {PROTOCOL}, the client {envelope.v}",
+            hint="stop the older coordinator: unitsync stop",
+            id=envelope.id,
+        )
+    raise ProtocolError(f"not a request: {problem}", id=envelope.id)
+
+
+def decode_reply(frame: bytes) -> AnyReply:
+    """The reply in *frame*. Raises ProtocolError."""
+    try:
+        return _decode_reply(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProtocolError(
+            f"not a reply that this version understands: {exc}",
+            hint="the coordinator may be of another version: unitsync ping",
+        ) from None
+
+
+# --- unit names -------------------------------------------------------------------
+
+_RESERVED = frozenset("*?[],@")
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidName unless *name* is a unit name.
+
+    The rule: 1 to 255 bytes of printable UTF-8 without white space, not beginning
+    with ``-``, and none of ``* ? [ ] , @``.
+    """
+    plain = name.replace("-", "_").replace(".", "_")
+    if plain.isidentifier() and name.isascii() and name[0] != "-" and len(name) <= NAME_BYTES_MAX:
+        return  # the common case, cheaply
+    if not name:
+        rule = "it is empty"
+    elif len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+        rule = f"it is longer than {NAME_BYTES_MAX} bytes"
+    elif name[0] == "-":
+        rule = "it begins with '-'"
+    elif any(char.isspace() for char in name):
+        rule = "it holds white space"
+    elif not name.isprintable() or any(unicodedata.category(char)[0] in "CZ" for char in name):
+        rule = "it holds a character that cannot be printed"
+    elif reserved := sorted(_RESERVED.intersection(name)):
+        rule = f"it holds {' '.join(reserved)}"
+    else:
+        return
+    shown = ascii(name if len(name) <= 40 else name[:37] + "...")
+    raise InvalidName(
+        f"{shown} is not a unit name: {rule}",
+        hint="1 to 255 bytes of printable UTF-8, no white space, not beginning with '-', "
+        "none of * ? [ ] , @",
+        name=name if name.isprintable() else ascii(name),
+    )

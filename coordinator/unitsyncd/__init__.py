@@ -1,0 +1,1 @@
+"""The coordinator's process. Nothing here is public API; see the unitsync package."""
