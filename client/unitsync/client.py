@@ -1,0 +1,320 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from time import monotonic
+from types import TracebackType
+from typing import TypeAlias
+
+import zmq
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, owner, session, wire
+from unitsync.link import Link, LinkLost
+
+Names: TypeAlias = list[str]
+Units: TypeAlias = list[wire.UnitInfo]
+OnWaiting: TypeAlias = Callable[[wire.Waiting], None]
+
+
+class Client:
+    """Talks to the coordinator; each method is a verb and returns when it is done.
+
+    - ``endpoint``: where the coordinator is; None for the default.
+    - ``autostart``: whether changing verbs, wait and ping start a coordinator where
+      there is none; None leaves it to UNITSYNC_AUTOSTART.
+    - ``startup``: the startup that the caller belongs to; None for UNITSYNC_STARTUP.
+    - ``owner``: the process that runs belong to; None for this one.
+    - ``on_waiting`` is called in a waiting verb, at once and then every 30 s, with what
+      it waits for.
+
+    One thread at a time may use a client; a thread that comes upon one in use gets a
+    UsageError. After a fork the child's first call opens a connection of its own.
+
+    Every method raises the errors of unitsync.errors, Unavailable among them.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        autostart: bool | None = None,
+        startup: str | None = None,
+        owner: wire.Owner | None = None,
+        on_waiting: OnWaiting | None = None,
+        render: wire.Render = wire.Render.NONE,
+    ) -> None:
+        self._place = endpoints.resolve(endpoint)
+        self._autostart = endpoints.autostart_allowed(autostart)
+        self._startup = session.startup_of(startup, os.environ)
+        self._owner = owner
+        self._render = render
+        self._on_waiting = on_waiting
+        self._requests: session.Requests | None = None
+        self._pid = os.getpid()
+        self._link: Link | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def endpoint(self) -> str:
+        return self._place.address
+
+    @property
+    def requests(self) -> session.Requests:
+        """Builds requests for ``call``."""
+        if self._requests is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._requests = session.Requests(
+                self._owner or owner.this_process(), startup=self._startup, render=self._render
+            )
+        return self._requests
+
+    def want(
+        self, unit: str, *prerequisites: str, requires: str = "success", optional: bool = False
+    ) -> None:
+        """Register *unit* and let it wait for *prerequisites*: all of them or none.
+
+        Raises CycleError, ContradictionError, InvalidName.
+        """
+        request = self.requests.want(unit, prerequisites, requires=requires, optional=optional)
+        session.expect(self.call(request), wire.Ok)
+
+    def unwant(self, unit: str, *prerequisites: str) -> None:
+        """Let *unit* no longer wait for *prerequisites*."""
+        session.expect(self.call(self.requests.unwant(unit, prerequisites)), wire.Ok)
+
+    def start(
+        self,
+        unit: str,
+        *,
+        after: Iterable[str] = (),
+        requires: str = "success",
+        optional: bool = False,
+        timeout_s: float | None = 300.0,
+        wait: bool = True,
+        on_owner_exit: str = "fail",
+    ) -> wire.Granted:
+        """Wait until the prerequisites of *unit* are met and mark it started.
+
+        Raises Skipped, TimedOut after *timeout_s* seconds (None: never), NotReady with
+        ``wait=False``, AlreadyStarted, EndedMeanwhile.
+        """
+        request = self.requests.start(
+            unit,
+            after=after,
+            requires=requires,
+            optional=optional,
+            wait=wait,
+            on_owner_exit=on_owner_exit,
+        )
+        return session.expect(self.call(request, timeout_s=timeout_s), wire.Granted)
+
+    def complete(self, unit: str, *, exit_code: int = 0, even_so: bool = False) -> wire.Ok:
+        """End the run of *unit*: completed, or failed if *exit_code* is not 0.
+
+        Raises UnknownUnit.
+        """
+        request = self.requests.complete(unit, exit_code=exit_code, even_so=even_so)
+        return session.expect(self.call(request), wire.Ok)
+
+    def fail(self, unit: str, reason: str = "") -> wire.Ok:
+        """End the run of *unit* as failed. Raises UnknownUnit."""
+        return session.expect(self.call(self.requests.fail(unit, reason)), wire.Ok)
+
+    def wait(
+        self,
+        *units: str,
+        requires: str = "success",
+        any: bool = False,
+        timeout_s: float | None = 300.0,
+    ) -> Names:
+        """Wait until all *units* (or ``any`` of them) meet the requirement; returns the
+        names of those that do. Nothing is registered.
+
+        Raises Skipped when they cannot any more, TimedOut.
+        """
+        request = self.requests.wait(units, requires=requires, any=any)
+        return session.expect(self.call(request, timeout_s=timeout_s), wire.Ok).units
+
+    def status(self, unit: str) -> wire.UnitInfo:
+        """Of any name; one that nobody registered has the status ``not registered``."""
+        return session.expect(self.call(self.requests.status(unit)), wire.StatusReply).unit
+
+    def list(self) -> Units:
+        """Every unit, in the order of their first mention."""
+        units: Units = []
+        offset, epoch = 0, ""
+        while offset >= 0:
+            request = self.requests.list(offset, epoch=epoch)
+            page = session.expect(self.call(request), wire.ListReply)
+            units += page.units
+            offset, epoch = page.next, page.epoch
+        return units
+
+    def why(self, unit: str = "") -> wire.WhyReply:
+        """What *unit*, or everything that does not go on, is waiting for."""
+        return session.expect(self.call(self.requests.why(unit)), wire.WhyReply)
+
+    def ping(self) -> wire.Pong:
+        return session.expect(self.call(self.requests.ping()), wire.Pong)
+
+    def reset(self, *units: str, all: bool = False, force: bool = False) -> None:
+        """Let *units* (or ``all``) begin anew as pending; a started one needs *force*."""
+        request = self.requests.reset(units, all=all, force=force)
+        session.expect(self.call(request), wire.Ok)
+
+    def stop(self) -> None:
+        """End the coordinator."""
+        session.expect(self.call(self.requests.stop()), wire.Ok)
+
+    def unit(
+        self,
+        name: str,
+        *,
+        after: Iterable[str] = (),
+        requires: str = "success",
+        optional: bool = False,
+        timeout_s: float | None = 300.0,
+        on_owner_exit: str = "fail",
+    ) -> UnitBlock:
+        """A ``with`` block that is the run of a unit: started on entering, completed on
+        leaving, failed on an exception, with its text as the reason.
+
+        KeyboardInterrupt fails it, SystemExit counts as its exit status. The exception
+        always goes on. Entering raises what ``start`` raises.
+        """
+        request = self.requests.start(
+            name,
+            after=after,
+            requires=requires,
+            optional=optional,
+            on_owner_exit=on_owner_exit,
+        )
+        return UnitBlock(self, request, timeout_s)
+
+    # --- the conversation -------------------------------------------------------------
+
+    def call(self, request: wire.AnyRequest, *, timeout_s: float | None = None) -> wire.AnyReply:
+        """The final reply to *request*, an Error among them as a value.
+
+        *timeout_s* bounds the waiting of Start and Wait. Raises what the client itself
+        finds: UsageError, Unreachable, NotPermitted, ProtocolError. An interrupted
+        Start is withdrawn before the interruption goes on.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise errors.UsageError(
+                "this Client is in use by another thread", hint="give each thread its own Client"
+            )
+        try:
+            return self._converse(request, timeout_s)
+        except errors.UnitsyncError:
+            raise
+        except BaseException as exc:
+            if isinstance(request, wire.Start):
+                self._withdraw(request, session.withdrawal_reason(exc))
+            raise
+        finally:
+            self._lock.release()
+
+    def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
+        talk = session.Conversation(request, self._place.address)
+        step: session.Step = talk.begin(monotonic(), timeout_s)
+        start = session.starts_coordinator(request)
+        while isinstance(step, session.Send):
+            if step.notice is not None and self._on_waiting is not None:
+                self._on_waiting(step.notice)
+            try:
+                link = self._open(start)
+                link.send(step.frame)
+                reply = self._receive(link, talk.id, step.reply_by)
+            except LinkLost as lost:
+                self._drop()
+                step = talk.lost(monotonic(), overdue=lost.overdue)
+            else:
+                step = talk.received(reply, monotonic())
+        return step.reply
+
+    def _receive(self, link: Link, id: str, reply_by: float) -> wire.AnyReply:
+        """Raises LinkLost."""
+        poller = zmq.Poller()
+        poller.register(link.dealer, zmq.POLLIN)
+        poller.register(link.monitor, zmq.POLLIN)
+        while True:
+            while (reply := link.receive()) is not None:
+                if reply.id in (id, ""):
+                    return reply
+            while event := link.event():
+                if event == zmq.EVENT_DISCONNECTED or not endpoints.is_there(self._place):
+                    raise LinkLost
+            left = reply_by - monotonic()
+            if left <= 0:
+                raise LinkLost(overdue=True)
+            poller.poll(int(left * 1000) + 1)
+
+    def _open(self, start: bool) -> Link:
+        if self._link is not None and self._link.pid != os.getpid():
+            self._link = None
+        if self._link is None:
+            endpoints.ensure(self._place, start=start, autostart=self._autostart)
+            self._link = Link(self._place)
+        return self._link
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _withdraw(self, start: wire.Start, reason: str) -> None:
+        """Take *start* back, as far as the coordinator can still be told."""
+        link = self._link
+        if link is None:
+            return
+        request = self.requests.withdraw(start, reason)
+        try:
+            link.send(session.encode(request))
+            self._receive(link, request.id, monotonic() + session.WITHDRAW_PATIENCE_S)
+        except (LinkLost, errors.UnitsyncError):
+            pass
+
+    def close(self) -> None:
+        """Close the connection; a later call opens another."""
+        self._drop()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class UnitBlock:
+    """See ``Client.unit``."""
+
+    def __init__(self, client: Client, request: wire.Start, timeout_s: float | None) -> None:
+        self._client = client
+        self._request = request
+        self._timeout_s = timeout_s
+        self._granted: wire.Granted | None = None
+
+    def __enter__(self) -> wire.Granted:
+        reply = self._client.call(self._request, timeout_s=self._timeout_s)
+        self._granted = session.expect(reply, wire.Granted)
+        return self._granted
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._granted is not None
+        request = self._client.requests.leave(self._request.unit, exc, self._granted)
+        try:
+            session.expect(self._client.call(request), wire.Ok)
+        except errors.UnitsyncError as problem:
+            if exc is None:
+                raise
+            exc.add_note(f"unitsync could not record how {self._request.unit} ended: {problem}")

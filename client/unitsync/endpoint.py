@@ -1,0 +1,235 @@
+"""Where the coordinator is, and whether what is there may be trusted.
+
+An address belongs to a user, not to a login: a startup script and a terminal always
+meet. Under sudo it is the invoking user's. Nothing here imports zmq, so that a shell's
+completion or a hand-made client can use it cheaply.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from unitsync import errors
+
+PATH_BYTES_MAX: Final = 107
+"""sun_path of unix(7), less its final zero byte."""
+CONNECT_PATIENCE_S: Final = 5
+"""How long a busy coordinator may take to accept a connection."""
+LOG_NAME: Final = "coordinator.log"
+
+_SEPARATE_FOLDER = "give it a folder of its own: ipc:///some/folder/coordinator.sock"
+
+
+class Endpoint(NamedTuple):
+    """``user`` is the uid that this endpoint belongs to: ours, or under sudo that of
+    the invoking user."""
+
+    address: str
+    path: str
+    folder: str
+    user: int
+
+    @property
+    def log(self) -> str:
+        return os.path.join(self.folder, LOG_NAME)
+
+
+def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """The endpoint that *endpoint*, else UNITSYNC_ENDPOINT, else the default names.
+
+    Raises UsageError for an address that cannot be one.
+    """
+    user = invoking_user(environ)
+    address = endpoint or environ.get("UNITSYNC_ENDPOINT") or default_address(user)
+    scheme, separator, path = address.partition("://")
+    if not separator:
+        hint = f"ipc://{address}" if address.startswith("/") else "ipc:///folder/coordinator.sock"
+        raise errors.UsageError(f"{address!r} is not an endpoint", hint=f"an endpoint is {hint}")
+    if scheme != "ipc":
+        raise errors.UsageError(
+            f"{address!r}: only ipc:// endpoints are supported, not {scheme}://"
+        )
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise errors.UsageError(
+            f"{address!r}: what follows ipc:// must be the absolute path of a socket"
+        )
+    length = len(os.fsencode(path))
+    if length > PATH_BYTES_MAX:
+        raise errors.UsageError(
+            f"{address!r}: its path has {length} bytes; a unix socket's path has at most "
+            f"{PATH_BYTES_MAX}",
+            hint="choose a shorter folder",
+        )
+    return Endpoint(address, path, os.path.dirname(path), user)
+
+
+def default_address(user: int) -> str:
+    return f"ipc:///tmp/unitsync-{user}/coordinator.sock"
+
+
+def invoking_user(environ: Mapping[str, str] = os.environ) -> int:
+    """Our effective uid; for root under sudo, the uid of who called sudo."""
+    euid = os.geteuid()
+    by_sudo = environ.get("SUDO_UID", "")
+    if euid == 0 and by_sudo.isascii() and by_sudo.isdigit():
+        return int(by_sudo)
+    return euid
+
+
+def check_folder(place: Endpoint) -> os.stat_result | None:
+    """The state of the endpoint's folder, None if there is no such folder.
+
+    Raises Unreachable unless it is a real folder that belongs to the endpoint's user,
+    to us or to root, and that nobody else may list or change. (Permission to pass
+    through is accepted: ``serve --allow`` needs it, and peers are checked anyway.)
+    """
+    try:
+        found = os.lstat(place.folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise _not_permitted(place) from None
+    except OSError as exc:
+        raise errors.Unreachable(
+            f"{place.folder}: {exc.strerror}", endpoint=place.address
+        ) from None
+    if stat.S_ISLNK(found.st_mode):
+        raise _refused(place, "it is a symbolic link", _SEPARATE_FOLDER)
+    if not stat.S_ISDIR(found.st_mode):
+        raise _refused(place, "it is not a folder", _SEPARATE_FOLDER)
+    if found.st_uid not in (place.user, os.geteuid(), 0):
+        raise _refused(
+            place,
+            f"it belongs to {user_name(found.st_uid)}, not to {user_name(place.user)}",
+            f"let its owner or root remove it, or run as {user_name(found.st_uid)}, or name "
+            "another folder in UNITSYNC_ENDPOINT",
+        )
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o066:
+        whose = "" if found.st_uid == os.geteuid() else f" (it belongs to {_name_of(found.st_uid)})"
+        raise _refused(
+            place,
+            f"other users have access to it (mode {mode:04o})",
+            _SEPARATE_FOLDER
+            if mode & stat.S_ISVTX
+            else f"chmod 700 {place.folder}{whose}, or {_SEPARATE_FOLDER}",
+        )
+    return found
+
+
+def connect(place: Endpoint) -> socket.socket | None:
+    """A blocking connection to the coordinator at *place*, its peer checked; None if
+    nobody listens there.
+
+    Raises Unreachable for a folder or a peer that is not ours, NotPermitted.
+    """
+    if check_folder(place) is None:
+        return None
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        # Bounds connect() where the backlog is full; a Python timeout would make the
+        # socket non-blocking and then connect() fails at once.
+        link.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", CONNECT_PATIENCE_S, 0)
+        )
+        link.connect(place.path)
+        _check_peer(place, link)
+    except OSError as exc:
+        link.close()
+        if exc.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+            return None
+        if exc.errno in (errno.EACCES, errno.EPERM):
+            raise _not_permitted(place) from None
+        raise errors.Unreachable(
+            f"cannot reach the coordinator at {place.address}: "
+            f"{'it accepts no connections' if exc.errno == errno.EAGAIN else exc.strerror}",
+            endpoint=place.address,
+        ) from None
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def ensure(place: Endpoint, *, start: bool, autostart: bool = True) -> None:
+    """Return once a coordinator that is ours listens at *place*. Where there is none,
+    *start* says whether the verb asks for one to be started, *autostart* whether that
+    is allowed.
+
+    Raises Unreachable or NotPermitted.
+    """
+    if is_there(place):
+        return
+    if not start:
+        raise errors.Unreachable(
+            f"no coordinator runs at {place.address}",
+            hint="want, start, wait and ping start one; so does unitsync serve",
+            endpoint=place.address,
+        )
+    if not autostart:
+        raise errors.Unreachable(
+            f"no coordinator runs at {place.address}, and starting one is turned off",
+            hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
+            endpoint=place.address,
+        )
+    from unitsync import spawn  # costs imports that a running coordinator spares
+
+    spawn.start(place)
+
+
+def autostart_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """*chosen*; where that is None, what UNITSYNC_AUTOSTART says."""
+    return chosen if chosen is not None else environ.get("UNITSYNC_AUTOSTART") != "0"
+
+
+def is_there(place: Endpoint) -> bool:
+    """Raises what connect() raises."""
+    link = connect(place)
+    if link is None:
+        return False
+    link.close()
+    return True
+
+
+def user_name(uid: int) -> str:
+    return f"user {_name_of(uid)}"
+
+
+def _name_of(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _check_peer(place: Endpoint, link: socket.socket) -> None:
+    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", credentials)
+    if uid not in (place.user, os.geteuid(), 0):
+        raise errors.Unreachable(
+            f"{place.address} is served by {user_name(uid)} (process {pid}), "
+            f"not by {user_name(place.user)}",
+            hint="end that process, or name another folder in UNITSYNC_ENDPOINT",
+            endpoint=place.address,
+        )
+
+
+def _refused(place: Endpoint, why: str, hint: str) -> errors.Unreachable:
+    return errors.Unreachable(
+        f"the folder {place.folder} is refused: {why}", hint=hint, endpoint=place.address
+    )
+
+
+def _not_permitted(place: Endpoint) -> errors.NotPermitted:
+    return errors.NotPermitted(
+        f"no permission to use the coordinator at {place.address}",
+        hint="it serves its own user and root; serve --allow adds others",
+    )

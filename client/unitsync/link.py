@@ -1,0 +1,109 @@
+"""One DEALER socket to the coordinator, as both clients use it.
+
+Nothing here blocks. A link is good for one connection: once that is lost, the link is
+closed and another one opened. The socket is never used outside of the process that
+opened it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import zmq
+
+from unitsync import errors, wire
+from unitsync.endpoint import Endpoint
+
+_LINGER_MS: Final = 1000
+"""How long what was sent last may take to leave when a link is closed."""
+_RETRY_MS: Final = 20
+_SOCKETS_MAX: Final = 32_768
+
+_context: zmq.Context[zmq.Socket[bytes]] | None = None
+_context_pid = 0
+_opened = 0
+
+
+class LinkLost(Exception):
+    """The connection broke, or (``overdue``) a reply did not come in time."""
+
+    def __init__(self, *, overdue: bool = False) -> None:
+        super().__init__()
+        self.overdue = overdue
+
+
+def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
+    """This process's context. A forked child makes its own: libzmq's threads do not
+    survive a fork."""
+    global _context, _context_pid
+    if _context is None or _context_pid != os.getpid():
+        _context = zmq.Context()
+        _context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
+        _context_pid = os.getpid()
+    return _context
+
+
+class Link:
+    """Raises OSError (ZMQError) if the process has no descriptors left."""
+
+    __slots__ = ("dealer", "monitor", "pid")
+
+    def __init__(self, place: Endpoint) -> None:
+        global _opened
+        _opened += 1
+        context = _shared_context()
+        self.pid = os.getpid()
+        self.dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+        try:
+            self.dealer.setsockopt(zmq.LINGER, _LINGER_MS)
+            self.dealer.setsockopt(zmq.SNDHWM, 0)  # bounded by the requests in flight
+            self.dealer.setsockopt(zmq.RCVHWM, 0)
+            self.dealer.setsockopt(zmq.RECONNECT_IVL, _RETRY_MS)  # a full backlog
+            # Not get_monitor_socket(): its address comes from a file descriptor, and
+            # the descriptor of a socket closed just now may be this one's.
+            events = f"inproc://unitsync-link-{_opened}"
+            self.dealer.monitor(events, zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED)
+            self.monitor: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+            self.monitor.setsockopt(zmq.LINGER, 0)
+            self.monitor.connect(events)
+            self.dealer.connect(place.address)
+        except BaseException:
+            self.close()
+            raise
+
+    def send(self, frame: bytes) -> None:
+        """Raises LinkLost if it cannot be queued."""
+        try:
+            self.dealer.send_multipart((b"", frame), zmq.DONTWAIT)
+        except zmq.ZMQError:
+            raise LinkLost from None
+
+    def receive(self) -> wire.AnyReply | None:
+        """The next reply that has arrived, None if there is none. Raises ProtocolError."""
+        try:
+            frames = self.dealer.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        if len(frames) != 2 or frames[0]:
+            raise errors.ProtocolError(f"a reply of {len(frames)} frames; it must be one")
+        return wire.decode_reply(frames[1])
+
+    def event(self) -> int:
+        """The next event: EVENT_DISCONNECTED, EVENT_CONNECT_RETRIED (it could not
+        connect and tries again), 0 for none. Look after the replies: those that came
+        before a disconnection are still there."""
+        try:
+            frames = self.monitor.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return 0
+        return int.from_bytes(frames[0][:2], "little")
+
+    def close(self) -> None:
+        if self.pid != os.getpid():
+            return  # the parent's; closing it here would talk to the parent's threads
+        monitor: zmq.Socket[bytes] | None = getattr(self, "monitor", None)
+        if monitor is not None:
+            self.dealer.disable_monitor()
+            monitor.close()
+        self.dealer.close()
