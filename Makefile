@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    { echo 'error: unitsync needs Python 3.11 or newer, and $(PYTHON) is older'; \
 	      echo 'hint: make PYTHON=/path/to/python3.12 …'; exit 1; } >&2
 	@echo 'setting up $(VENV) (once)'
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt hatchling editables
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@

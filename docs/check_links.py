@@ -19,7 +19,7 @@ from pathlib import Path
 
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 CODE_SPAN = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
-INLINE = re.compile(r"\[[^\]]*\]\(\s*<?([^()\s>]*(?:\([^()\s]*\)[^()\s>]*)*)>?(?:\s+[\"'(].*?)?\s*\)")
+INLINE = re.compile(r"\]\(\s*<?([^()\s>]*(?:\([^()\s]*\)[^()\s>]*)*)>?(?:\s+[\"'(].*?)?\s*\)")
 REFERENCE = re.compile(r"^ {0,3}\[[^\]]+\]:\s+<?([^\s>]+)>?")
 REFERENCE_NAME = re.compile(r"^ {0,3}\[([^\]]+)\]:\s")
 REFERENCE_USE = re.compile(r"\[([^\[\]]+)\]\[([^\[\]]*)\]")
@@ -79,9 +79,10 @@ def complaint(root: Path, page: Path, target: str) -> str:
         return f"{target} leads out of the repository"
     if not there.exists():
         return f"{target} names no file"
-    if fragment and there.suffix == ".md":
-        if urllib.parse.unquote(fragment) not in fragments(there):
-            return f"{target} names no heading of {there.relative_to(root)}"
+    if not fragment or there.suffix != ".md":
+        return ""
+    if urllib.parse.unquote(fragment) not in fragments(there):
+        return f"{target} names no heading of {there.relative_to(root)}"
     return ""
 
 

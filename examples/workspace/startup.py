@@ -1,0 +1,247 @@
+"""Starts a workspace as an agent would: every script at once, in a shuffled order.
+
+Nothing but unitsync puts the scripts in order. What came of it is printed, and proven
+from the scripts' own notes of the time: no unit began before its prerequisites ended.
+
+Needs bash, git, and a Python with pip and unitsync; no network. Everything is made in
+a temporary folder (or ``--keep DIR``), with a home, a git configuration and a
+coordinator of its own, and whatever was started is stopped at the end.
+
+Exit status: 0 if all went as it should, the broken variant included; 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from outcome import NEEDS, Outcome, print_outcome
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = {path.stem: path for path in sorted((HERE / "scripts").iterdir()) if path.is_file()}
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Workspace:
+    """The folders of one startup and the environment that its scripts see."""
+
+    def __init__(self, root: Path, sockets: Path) -> None:
+        self.root = root
+        self.work = root / "workspace"
+        self.logs = root / "logs"
+        self.stamps = root / "stamps"
+        self.repositories = root / "repositories"
+        for folder in (self.work, self.logs, self.stamps, self.repositories, root / "home"):
+            folder.mkdir(parents=True)
+        path = [HERE / "bin", Path(sys.executable).parent, *os.get_exec_path()]
+        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
+        self.env = {
+            **kept,
+            "PATH": os.pathsep.join(map(str, path)),
+            "HOME": str(root / "home"),
+            "GIT_CONFIG_GLOBAL": str(root / "home/.gitconfig"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "UNITSYNC_ENDPOINT": f"ipc://{sockets}/coordinator.sock",
+            "WORKSPACE": str(self.work),
+            "REPOSITORIES": str(self.repositories),
+            "STAMPS": str(self.stamps),
+        }
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=self.env, text=True, capture_output=True, check=False)
+
+    def make_repository(self) -> None:
+        """The bare repository that stands for the one on a server."""
+        source = self.root / "source"
+        shutil.copytree(HERE / "project", source, ignore=shutil.ignore_patterns("__pycache__"))
+        git = (
+            "git",
+            "-C",
+            str(source),
+            "-c",
+            "user.name=Demo",
+            "-c",
+            "user.email=demo@example.com",
+        )
+        for command in (
+            [*git, "init", "--quiet", "--initial-branch=main"],
+            [*git, "add", "."],
+            [*git, "commit", "--quiet", "--message=Field notes"],
+            [
+                "git",
+                "clone",
+                "--quiet",
+                "--bare",
+                str(source),
+                f"{self.repositories}/fieldnotes.git",
+            ],
+        ):
+            subprocess.run(command, env=self.env, check=True)
+
+
+def start_scripts(workspace: Workspace, order: list[str]) -> dict[str, subprocess.Popen[bytes]]:
+    """All of *order*, one right after the other, each in a session of its own."""
+    running = {}
+    for name in order:
+        with (workspace.logs / f"{name}.log").open("wb") as log:
+            running[name] = subprocess.Popen(
+                [SCRIPTS[name]],
+                env=workspace.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    return running
+
+
+def await_scripts(running: dict[str, subprocess.Popen[bytes]], limit_s: float) -> dict[str, int]:
+    """Exit statuses by name. A script that runs after *limit_s* seconds is ended."""
+    deadline = time.monotonic() + limit_s
+    statuses = {}
+    for name, process in running.items():
+        try:
+            statuses[name] = process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            print(f"{name} was still running after {limit_s:.0f} s, and was ended")
+            os.killpg(process.pid, signal.SIGTERM)
+            statuses[name] = process.wait()
+    return statuses
+
+
+def gather(workspace: Workspace, statuses: dict[str, int]) -> dict[str, Outcome]:
+    """What is known of each unit: from its script, its notes of the time, and unitsync."""
+    listed = workspace.call("unitsync", "list", "--output", "json")
+    if listed.returncode:
+        sys.exit(f"unitsync list: {listed.stderr}")
+    units = {unit["unit_name"]: unit for unit in json.loads(listed.stdout)}
+    outcomes = {}
+    for name, status in statuses.items():
+        notes = workspace.stamps / name
+        times = [int(line) for line in notes.read_text().split()] if notes.exists() else []
+        unit = units.get(name, {"status": "not registered"})
+        outcomes[name] = Outcome(name, status, unit["status"], unit.get("reason", ""), times)
+    return outcomes
+
+
+@contextmanager
+def nothing_left(workspace: Workspace) -> Iterator[list[str]]:
+    """On leaving, stops everything that was started; yields the list of what had to be
+    killed or would not stop, which stays empty if all went as it should.
+
+    Orphans become children of this process, so none can hide.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    left: list[str] = []
+    try:
+        yield left
+    finally:
+        server = workspace.work / "web-server.pid"
+        if server.exists() and (pid := int(server.read_text())) in child_processes():
+            os.kill(pid, signal.SIGTERM)
+        workspace.call("unitsync", "stop")
+        deadline = time.monotonic() + 10
+        while children := child_processes():
+            os.waitpid(-1, os.WNOHANG)
+            if time.monotonic() > deadline:
+                for pid, command in children.items():
+                    left.append(f"{pid} {command}")
+                    os.kill(pid, signal.SIGKILL)
+                deadline = time.monotonic() + 10
+            time.sleep(0.005)
+
+
+def child_processes() -> dict[int, str]:
+    """pid and command line of this process's children, ended ones included."""
+    pids = Path("/proc/self/task", str(os.getpid()), "children").read_text().split()
+    found = {}
+    for pid in map(int, pids):
+        try:
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+        except OSError:
+            continue
+    return found
+
+
+def run(root: Path, sockets: Path, seed: int, broken_clone: bool) -> int:
+    workspace = Workspace(root, sockets)
+    if not broken_clone:
+        workspace.make_repository()
+    order = list(SCRIPTS)
+    random.Random(seed).shuffle(order)
+    title = "The same with nothing to clone" if broken_clone else "A workspace starts"
+    print(f"\n{title}: {len(order)} scripts at once, in this order (--seed {seed})")
+    print(textwrap.indent(textwrap.fill(" ".join(order), 76, break_on_hyphens=False), "  "))
+    print(flush=True)
+
+    with nothing_left(workspace) as left:
+        began_ns = time.time_ns()
+        running = start_scripts(workspace, order)
+        try:
+            statuses = await_scripts(running, limit_s=120)
+            outcomes = gather(workspace, statuses)
+            why = workspace.call("unitsync", "why").stdout if broken_clone else ""
+        finally:
+            for process in running.values():
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+    report = workspace.work / "report.txt"
+    good = print_outcome(
+        outcomes,
+        began_ns=began_ns,
+        logs=workspace.logs,
+        report=report.read_text() if report.exists() else "",
+        why=why,
+        failing={"git-clone"} if broken_clone else set(),
+    )
+    for process in left:
+        print(f"left behind, and killed: {process}")
+    if not left:
+        print("stopped: every script, the web server, the coordinator. Nothing is left.")
+    return 0 if good and not left else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Start a workspace whose scripts unitsync orders.")
+    parser.add_argument("--seed", type=int, help="of the order in which the scripts start")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make everything here and keep it")
+    parser.add_argument("--broken-clone", action="store_true", help="there is nothing to clone")
+    arguments = parser.parse_args()
+
+    assert SCRIPTS.keys() == NEEDS.keys(), "outcome.py has to name every script"
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    for program in ("unitsync", "git", "bash"):
+        if not shutil.which(program, path=search):
+            print(f"error: this example needs {program}", file=sys.stderr)
+            return 1
+    seed = random.randrange(1000) if arguments.seed is None else arguments.seed
+    # A socket's path may be 107 bytes long, and a folder given by --keep longer than that.
+    with tempfile.TemporaryDirectory(prefix="unitsync-demo-", dir="/tmp") as temporary:
+        sockets = Path(temporary, "s")
+        sockets.mkdir(mode=0o700)
+        root = (arguments.keep or Path(temporary)).resolve()
+        if arguments.keep and root.exists() and any(root.iterdir()):
+            print(f"error: {root} is not empty", file=sys.stderr)
+            return 1
+        try:
+            return run(root, sockets, seed, arguments.broken_clone)
+        except KeyboardInterrupt:
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

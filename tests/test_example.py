@@ -1,0 +1,118 @@
+"""The example in examples/workspace, run the way its README says.
+
+Each run is a whole startup: nine real scripts, a coordinator of their own, a clone, an
+installation, a web server. Nothing in it is replaced to make it cheaper.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "workspace"
+UNITSYNC = Path(sys.executable).parent / "unitsync"
+ROW = re.compile(r"^([a-z-]+)  .*?(?:(failed|skipped)|█)", re.MULTILINE)
+
+
+def startup(*arguments: object, example: Path = EXAMPLE) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, example / "startup.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)
+
+
+def declared() -> dict[str, set[str]]:
+    """What the scripts themselves say that they wait for."""
+    needs = {}
+    for script in (EXAMPLE / "scripts").iterdir():
+        text = script.read_text()
+        found = re.findall(
+            r"--after ([\w,-]+)|^unitsync want \S+ (.+)$|after=(\[.*?\])", text, re.MULTILINE
+        )
+        needs[script.stem] = {
+            name for each in found for name in re.findall(r"[\w-]+", " ".join(each))
+        }
+    return needs
+
+
+def times(root: Path, unit: str) -> list[int]:
+    file = root / "stamps" / unit
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def assert_no_process_uses(folder: Path) -> None:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            used = process.joinpath("cwd").readlink(), process.joinpath("cmdline").read_text()
+        except OSError:
+            continue
+        assert not any(str(folder) in str(each) for each in used), used
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_order_of_starting_ends_in_the_right_order(seed: int, tmp_path: Path) -> None:
+    root = tmp_path / "kept"
+    ran = startup("--seed", seed, "--keep", root)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "all 16 times" in ran.stdout
+    assert "Nothing is left." in ran.stdout
+    assert all(len(line) <= 80 for line in ran.stdout.splitlines())
+
+    needs = declared()
+    assert len(needs) == 9
+    for unit, prerequisites in needs.items():
+        began, ended = times(root, unit)
+        assert began < ended
+        for prerequisite in prerequisites:
+            assert times(root, prerequisite)[1] < began, f"{unit} overtook {prerequisite}"
+
+    assert (root / "workspace/agent.txt").read_text() == "Heron\nLarch\nMoss &amp; stone\n"
+    assert (root / "workspace/report.txt").read_text().startswith("ready: http://127.0.0.1:")
+    assert "\nOK\n" in (root / "logs/unit-tests.log").read_text()
+    assert_no_process_uses(root)
+
+
+def test_a_broken_clone_shows_what_fails_what_is_skipped_and_why(tmp_path: Path) -> None:
+    root = tmp_path / "kept"
+    ran = startup("--broken-clone", "--seed", 3, "--keep", root)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    outcomes = {name: word or "completed" for name, word in ROW.findall(ran.stdout)}
+    skipped = ("pip-install", "unit-tests", "build-site", "web-server", "agent")
+    assert outcomes == {
+        "git-config": "completed",
+        "venv": "completed",
+        "git-clone": "failed",
+        **dict.fromkeys(skipped, "skipped"),
+        "report": "completed",
+    }
+    why = ran.stdout.split("$ unitsync why")[1].split("what the last script")[0]
+    assert "git-clone" in why
+    assert "128" in why, "git's exit status is the root of it all"
+    for unit in skipped:
+        assert times(root, unit) == []
+        assert "git-clone" in (root / "logs" / f"{unit}.log").read_text()
+    assert (root / "workspace/report.txt").read_text().startswith("not ready\n")
+    assert "Nothing is left." in ran.stdout
+    assert_no_process_uses(root)
+
+
+def test_the_proof_notices_when_nothing_keeps_the_order(tmp_path: Path) -> None:
+    """The same scripts with a unitsync that lets everyone through at once."""
+    example = tmp_path / "example"
+    shutil.copytree(EXAMPLE, example)
+    careless = example / "bin" / "unitsync"
+    careless.write_text(
+        "#!/usr/bin/env bash\n"
+        'while [[ $1 == run && $# -gt 1 && $2 != -- ]]; do set -- run "${@:3}"; done\n'
+        'case $1 in run) shift 2; exec "$@" ;; want | start | complete) exit 0 ;; esac\n'
+        f'exec "{UNITSYNC}" "$@"\n'
+    )
+    careless.chmod(0o755)
+    agent = example / "scripts" / "agent.py"
+    agent.write_text("#!/usr/bin/env bash\nexec unitsync run agent -- stopwatch agent true\n")
+    ran = startup("--seed", 0, example=example)
+    assert ran.returncode == 1
+    assert re.search(r"report began [\d.]+ ms before pip-install had ended", ran.stdout), ran.stdout
