@@ -1,0 +1,5 @@
+import sys
+
+from unitsyncd.daemon import main
+
+sys.exit(main())

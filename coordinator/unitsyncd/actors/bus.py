@@ -1,0 +1,86 @@
+"""The bus: units publish their condition, dependents subscribe to it.
+
+It keeps the latest condition of every unit, because a unit may subscribe after its
+prerequisite ended; without that it would wait for ever. A topic needs no publisher: a
+name that nobody registered has the condition NOT_REGISTERED.
+"""
+
+from __future__ import annotations
+
+from unitsyncd.actors.actor import Actor, Dispatcher
+from unitsyncd.core.events import PrerequisiteMoved
+from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
+from unitsyncd.core.undo import UndoLog
+
+
+class Bus:
+    """Delivers a PrerequisiteMoved to each subscriber for whom a publication makes a
+    difference, exactly once; a new subscriber is told how things stand."""
+
+    __slots__ = ("_conditions", "_dispatcher", "_subscribers", "_undo")
+
+    def __init__(self, dispatcher: Dispatcher, undo: UndoLog) -> None:
+        self._dispatcher = dispatcher
+        self._undo = undo
+        self._conditions: dict[str, Condition] = {}
+        self._subscribers: dict[str, dict[Actor, Need]] = {}
+
+    def condition(self, topic: str) -> Condition:
+        return self._conditions.get(topic, Condition.NOT_REGISTERED)
+
+    def publish(self, topic: str, after: Condition, at: float) -> None:
+        """Tell the subscribers of *topic* and remember it for later ones. Costs each
+        subscriber the same, however many prerequisites it has."""
+        before = self.condition(topic)
+        self._undo.push(self._put_condition, topic, before)
+        self._conditions[topic] = after
+        subscribers = self._subscribers.get(topic)
+        if not subscribers:
+            return
+        messages = [_moved(need, before, after, at) for need in Need]
+        tell = self._dispatcher.tell
+        for actor, need in subscribers.items():
+            if message := messages[need]:
+                tell(actor, message)
+
+    def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
+        """From now on *actor* is told; where the edge is not met at present, at once."""
+        self._undo.push(self._drop, actor, topic)
+        self._subscribers.setdefault(topic, {})[actor] = need
+        verdict = VERDICTS[need][self.condition(topic)]
+        if verdict is not Verdict.MET:
+            self._dispatcher.tell(actor, PrerequisiteMoved(Verdict.MET, verdict, at))
+
+    def unsubscribe(self, actor: Actor, topic: str, at: float) -> None:
+        """The reverse: what the edge counted for is taken back at once."""
+        need = self.leave(actor, topic)
+        verdict = VERDICTS[need][self.condition(topic)]
+        if verdict is not Verdict.MET:
+            self._dispatcher.tell(actor, PrerequisiteMoved(verdict, Verdict.MET, at))
+
+    def leave(self, actor: Actor, topic: str) -> Need:
+        """*actor* is told nothing more about *topic*, this included."""
+        need = self._subscribers[topic][actor]
+        self._undo.push(self._restore, actor, topic, need)
+        self._drop(actor, topic)
+        return need
+
+    def _put_condition(self, topic: str, condition: Condition) -> None:
+        if condition is Condition.NOT_REGISTERED:
+            del self._conditions[topic]
+        else:
+            self._conditions[topic] = condition
+
+    def _restore(self, actor: Actor, topic: str, need: Need) -> None:
+        self._subscribers.setdefault(topic, {})[actor] = need
+
+    def _drop(self, actor: Actor, topic: str) -> None:
+        subscribers = self._subscribers[topic]
+        del subscribers[actor]
+        if not subscribers:
+            del self._subscribers[topic]
+
+
+def _moved(need: Need, before: Condition, after: Condition, at: float) -> PrerequisiteMoved | None:
+    was, now = VERDICTS[need][before], VERDICTS[need][after]
+    return None if was is now else PrerequisiteMoved(was, now, at)

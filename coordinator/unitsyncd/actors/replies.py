@@ -1,0 +1,228 @@
+"""From an answer of the machine to the reply that a client gets, with its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unitsync import errors, wire
+from unitsync.wire import Render, Requirement, Status
+from unitsyncd.actors.world import World
+from unitsyncd.core import wording
+from unitsyncd.core.events import Answer
+from unitsyncd.core.requirement import need_of
+from unitsyncd.core.unit import Unit
+from unitsyncd.core.view import SHOWN_MAX
+
+
+def ok(
+    request: wire.Request,
+    world: World,
+    *,
+    changed: bool = True,
+    note: str = "",
+    hint: str = "",
+    status: Status | None = None,
+    units: Sequence[str] = (),
+) -> wire.Ok:
+    out: list[str] = []
+    err: list[str] = []
+    if request.render is not Render.NONE:
+        out = _success(request)
+        if note:
+            err = [wording.note(note)] + ([f"hint: {hint}"] if hint else [])
+    return wire.Ok(
+        id=request.id,
+        epoch=world.epoch,
+        changed=changed,
+        note=note,
+        status=status,
+        units=list(units),
+        out=out,
+        err=err,
+    )
+
+
+def _success(request: wire.Request) -> list[str]:
+    """What the replaced command prints when it has done what it was asked."""
+    said = request.render is Render.CODER and isinstance(
+        request, wire.Want | wire.Start | wire.Complete
+    )
+    return ["Success"] if said or isinstance(request, wire.Ping) else []
+
+
+# --- start ------------------------------------------------------------------------
+
+
+def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire.AnyReply:
+    """Raises the error that *answer* stands for, if it is one."""
+    unit = world.units[request.unit].unit
+    match answer:
+        case Answer.GRANTED:
+            return _granted(request, unit, world, "")
+        case Answer.ALREADY_YOURS:
+            return _granted(request, unit, world, f"{unit.name} is already started by you")
+        case Answer.READY:
+            return wire.Ready(id=request.id, epoch=world.epoch, run=unit.run)
+        case Answer.WAITING:
+            return _waiting_to_start(request, unit, world, now)
+        case Answer.STARTED_BY_OTHER:
+            raise already_started(unit, now, f"unitsync status {unit.name}")
+        case Answer.ENDED_MEANWHILE:
+            raise errors.EndedMeanwhile(
+                f"while this start waited, somebody else ran {unit.name}: "
+                f"it has {unit.phase.value}",
+                hint="start it again to begin a new run",
+                unit=unit.name,
+                outcome=unit.phase.value,
+            )
+        case Answer.SKIPPED:
+            raise skipped(unit.name, world)
+        case _:
+            raise _not_granted(request, answer, world, now)
+
+
+def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.Granted:
+    lines = request.render is not Render.NONE
+    return wire.Granted(
+        id=request.id,
+        epoch=world.epoch,
+        run=unit.run,
+        note=note,
+        out=_success(request) if lines else [],
+        err=[wording.note(note)] if lines and note else [],
+    )
+
+
+def _waiting_to_start(request: wire.Start, unit: Unit, world: World, now: float) -> wire.Waiting:
+    edges, total = world.view.unmet(unit.name)
+    lines = request.render is not Render.NONE
+    return wire.Waiting(
+        id=request.id,
+        epoch=world.epoch,
+        run=unit.run,
+        waiting_for=edges,
+        total=total,
+        err=wording.waiting(unit.name, edges, total, now) if lines else [],
+    )
+
+
+def already_started(unit: Unit, now: float, hint: str) -> errors.AlreadyStarted:
+    shown = wording.standing(
+        unit.phase, unit.since, unit.owner, "", now, owner_gone=unit.owner_gone
+    )
+    return errors.AlreadyStarted(
+        f"{unit.name} is already running: {shown}",
+        hint=hint,
+        unit=unit.name,
+        owner_pid=unit.owner.pid if unit.owner is not None else 0,
+        owner_command=unit.owner.command if unit.owner is not None else "",
+        since=unit.since,
+    )
+
+
+def skipped(name: str, world: World) -> errors.Skipped:
+    path = world.view.skip_path(name)
+    failure = world.view.failure(path[-1])
+    through = f" ({' → '.join(path)})" if 2 < len(path) <= 20 else ""
+    return errors.Skipped(
+        f"{name} is skipped: {failure}{through}" if len(path) > 1 else failure,
+        hint=f"unitsync why {name}",
+        unit=name,
+        cause=path[-1],
+        reason=failure,
+        path=path,
+    )
+
+
+def _not_granted(
+    request: wire.Start, answer: Answer, world: World, now: float
+) -> errors.NotGranted:
+    edges, total = world.view.unmet(request.unit)
+    missing = wording.prerequisites_inline(edges, total, now)
+    names = [edge.name for edge in edges]
+    hint = f"unitsync why {request.unit}"
+    if answer is Answer.NOT_READY:
+        text = f"{request.unit} is not ready, it waits for {missing}"
+        return errors.NotReady(text, hint=hint, unit=request.unit, waiting_for=names)
+    text = f"{request.unit} timed out waiting for {missing}"
+    return errors.TimedOut(text, hint=hint, unit=request.unit, waiting_for=names)
+
+
+# --- complete, fail ---------------------------------------------------------------
+
+
+def outcome(
+    request: wire.Complete | wire.Fail, answer: Answer, unit: Unit, world: World
+) -> wire.Ok:
+    note = hint = ""
+    changed = answer in (Answer.ENDED, Answer.ENDED_UNSTARTED, Answer.NEVER_STARTED)
+    match answer:
+        case Answer.ENDED_UNSTARTED:
+            note = f"{unit.name} has {unit.phase.value}, though it never started"
+        case Answer.NEVER_STARTED:
+            note = f"{unit.name} is recorded as failed: {unit.reason}"
+            hint = f"to complete it all the same, before: unitsync complete {unit.name} --even-so"
+        case Answer.OTHER_OUTCOME:
+            because = f" ({unit.reason})" if unit.reason else ""
+            note = f"{unit.name} already has {unit.phase.value}{because}; nothing was changed"
+        case Answer.NO_SAY:
+            note = (
+                f"{unit.name} is not this script's to end: its own start was refused, "
+                "or its run was reset; nothing was changed"
+            )
+    return ok(request, world, changed=changed, note=note, hint=hint, status=unit.condition.status)
+
+
+# --- wait -------------------------------------------------------------------------
+
+
+def wait_done(request: wire.Wait, world: World) -> wire.Ok:
+    need = need_of(request.requires, False)
+    edges = [world.view.prerequisite(name, need) for name in request.units]
+    return ok(request, world, changed=False, units=[edge.name for edge in edges if edge.met])
+
+
+def wait_waiting(request: wire.Wait, world: World, now: float) -> wire.Waiting:
+    edges, total = _unmet(request, world)
+    lines = request.render is not Render.NONE
+    return wire.Waiting(
+        id=request.id,
+        epoch=world.epoch,
+        waiting_for=edges,
+        total=total,
+        err=wording.waiting("", edges, total, now) if lines else [],
+    )
+
+
+def wait_given_up(request: wire.Wait, world: World, now: float) -> errors.NotGranted:
+    edges, total = _unmet(request, world)
+    text = wording.prerequisites_inline(edges, total, now)
+    names = [edge.name for edge in edges]
+    hint = f"unitsync why {names[0]}" if names else ""
+    if not request.wait:
+        return errors.NotReady(f"not there yet: {text}", hint=hint, unit="", waiting_for=names)
+    return errors.TimedOut(f"timed out waiting for {text}", hint=hint, unit="", waiting_for=names)
+
+
+def wait_blocked(request: wire.Wait, world: World) -> errors.Skipped:
+    """The first of the units that will not come to what is waited for."""
+    need = need_of(request.requires, False)
+    for name in request.units:
+        edge = world.view.prerequisite(name, need)
+        if edge.met or edge.status not in (Status.FAILED, Status.SKIPPED):
+            continue
+        if edge.status is Status.SKIPPED:
+            return skipped(name, world)
+        reason = world.view.failure(name)
+        if request.requires is Requirement.START:
+            reason += ", without having started"
+        hint = f"unitsync status {name}"
+        return errors.Skipped(reason, hint=hint, unit=name, cause=name, reason=reason, path=[name])
+    raise AssertionError(f"none of {request.units} is blocked")
+
+
+def _unmet(request: wire.Wait, world: World) -> tuple[list[wire.Prerequisite], int]:
+    need = need_of(request.requires, False)
+    edges = [world.view.prerequisite(name, need) for name in request.units]
+    edges = [edge for edge in edges if not edge.met]
+    return edges[:SHOWN_MAX], len(edges)

@@ -1,0 +1,44 @@
+"""One turn of the loop is one transaction: what it has gathered so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unitsyncd.core.events import Answer, AnyFact
+from unitsyncd.core.undo import UndoLog
+
+if TYPE_CHECKING:
+    from unitsyncd.actors.parking import Parker
+
+
+class Turn:
+    """Facts to be kept, how to take everything back, and whom to look at afterwards.
+
+    Actors write into it while they run; the supervisor begins, commits and rolls back.
+    """
+
+    __slots__ = ("answer", "facts", "touched", "undo")
+
+    def __init__(self) -> None:
+        self.undo = UndoLog()
+        self.facts: list[tuple[str, AnyFact]] = []
+        """(unit name, fact) in the order in which they happened."""
+        self.touched: dict[Parker, None] = {}
+        """Actors with parked requests whose answer may have changed."""
+        self.answer: Answer | None = None
+        """Of the one ask that is being handled."""
+
+    def mark(self) -> tuple[int, int]:
+        return self.undo.mark(), len(self.facts)
+
+    def rollback(self, mark: tuple[int, int] = (0, 0)) -> None:
+        self.undo.rollback(mark[0])
+        del self.facts[mark[1] :]
+        self.touched.clear()
+        self.answer = None
+
+    def clear(self) -> None:
+        self.undo.clear()
+        self.facts.clear()
+        self.touched.clear()
+        self.answer = None

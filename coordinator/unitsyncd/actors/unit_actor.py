@@ -1,0 +1,43 @@
+"""A unit as an actor: hosts the pure machine of core/unit.py and does what it says."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from unitsyncd.actors.bus import Bus
+from unitsyncd.actors.parking import Parker
+from unitsyncd.actors.turn import Turn
+from unitsyncd.core.events import Append, Publish, Reply, UnitEvent
+from unitsyncd.core.unit import Unit, step
+
+
+class UnitActor(Parker):
+    __slots__ = ("_bus", "_turn", "unit")
+
+    def __init__(self, name: str, bus: Bus, turn: Turn) -> None:
+        super().__init__()
+        self.unit = Unit(name)
+        self._bus = bus
+        self._turn = turn
+
+    def receive(self, message: UnitEvent) -> None:
+        turn, before = self._turn, self.unit
+        after, effects = step(before, message)
+        if after is not before:
+            turn.undo.push(self._put_back, before)
+            self.unit = after
+            if self.parked:
+                turn.touched[self] = None
+        for effect in effects:
+            match effect:
+                case Append():
+                    turn.facts.append((after.name, effect.fact))
+                case Publish():
+                    self._bus.publish(after.name, effect.after, effect.at)
+                case Reply():
+                    turn.answer = effect.answer
+                case _:
+                    assert_never(effect)
+
+    def _put_back(self, unit: Unit) -> None:
+        self.unit = unit

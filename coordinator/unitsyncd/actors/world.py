@@ -1,0 +1,117 @@
+"""The units of one epoch, and the parts that hold them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from unitsync.errors import ContradictionError, LimitReached, UnitsyncError
+from unitsync.wire import check_name
+from unitsyncd.actors.actor import Dispatcher
+from unitsyncd.actors.bus import Bus
+from unitsyncd.actors.turn import Turn
+from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.core.events import Declared, Registered, UnitEvent, Withdrawn
+from unitsyncd.core.graph import Graph
+from unitsyncd.core.requirement import Need
+from unitsyncd.core.view import View
+from unitsyncd.settings import Limits
+
+
+class World:
+    """Everything that a new epoch begins without. Changes go through the methods,
+    each of which leaves no mail behind."""
+
+    def __init__(self, epoch: str, startup: str, limits: Limits) -> None:
+        self.epoch = epoch
+        self.startup = startup
+        self.turn = Turn()
+        self.dispatcher = Dispatcher()
+        self.bus = Bus(self.dispatcher, self.turn.undo)
+        self.graph = Graph()
+        self.units: dict[str, UnitActor] = {}
+        self.view = View(self.units, self.graph, self.bus.condition)
+        self._limits = limits
+
+    def tell(self, actor: UnitActor, event: UnitEvent) -> None:
+        """Let *actor* handle *event*, and everybody whom that concerns."""
+        self.dispatcher.tell(actor, event)
+        self.dispatcher.run()
+
+    def register(self, name: str, at: float) -> UnitActor:
+        """The actor of *name*, registered now if it was not. Raises InvalidName,
+        LimitReached."""
+        actor = self.units.get(name)
+        if actor is not None:
+            return actor
+        check_name(name)
+        if len(self.units) >= self._limits.units:
+            raise _limit("units", self._limits.units)
+        actor = UnitActor(name, self.bus, self.turn)
+        self.turn.undo.push(self.units.pop, name)
+        self.units[name] = actor
+        self.tell(actor, Registered(at))
+        return actor
+
+    def declare(
+        self, actor: UnitActor, prerequisites: Iterable[str], need: Need, at: float
+    ) -> None:
+        """Add every edge or none. Raises InvalidName, ContradictionError, CycleError,
+        LimitReached."""
+        unit, mark = actor.unit.name, self.turn.mark()
+        try:
+            for prerequisite in prerequisites:
+                self._declare(actor, unit, prerequisite, need, at)
+        except UnitsyncError:
+            self.dispatcher.drop_mail()
+            self.turn.rollback(mark)
+            raise
+        self.dispatcher.run()
+
+    def _declare(
+        self, actor: UnitActor, unit: str, prerequisite: str, need: Need, at: float
+    ) -> None:
+        declared = self.graph.prerequisites(unit).get(prerequisite)
+        if declared is need:
+            return
+        if declared is not None:
+            text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
+            raise ContradictionError(
+                f"{unit} already waits for {prerequisite}, for its {text}",
+                hint=f"take that back first: unitsync unwant {unit} {prerequisite}",
+                unit=unit,
+                prerequisite=prerequisite,
+                declared=text,
+            )
+        check_name(prerequisite)
+        if self.graph.edges >= self._limits.edges:
+            raise _limit("edges", self._limits.edges)
+        self.graph.add(unit, prerequisite, need, self.turn.undo)
+        self.bus.subscribe(actor, prerequisite, need, at)
+        self.turn.facts.append((unit, Declared(at, prerequisite, int(need))))
+
+    def withdraw(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
+        """Take those edges back that are there; how many there were."""
+        unit, count = actor.unit.name, 0
+        for prerequisite in prerequisites:
+            if prerequisite in self.graph.prerequisites(unit):
+                self.graph.remove(unit, prerequisite, self.turn.undo)
+                self.bus.unsubscribe(actor, prerequisite, at)
+                self.turn.facts.append((unit, Withdrawn(at, prerequisite)))
+                count += 1
+        self.dispatcher.run()
+        return count
+
+    def commit(self) -> None:
+        """Make the turn's changes final."""
+        for name, fact in self.turn.facts:
+            self.view.apply(name, fact)
+        self.turn.clear()
+
+
+def _limit(name: str, maximum: int) -> LimitReached:
+    return LimitReached(
+        f"the coordinator holds no more than {maximum:,} {name}",
+        hint=f"raise UNITSYNC_MAX_{name.upper()} where the coordinator is started",
+        limit=name,
+        maximum=maximum,
+    )

@@ -1,0 +1,83 @@
+"""The folder that the coordinator serves in: taken, held for life, and watched."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import Final
+
+from unitsync.endpoint import Endpoint, check_folder
+from unitsync.errors import Unreachable
+
+OPEN_TO_OTHERS: Final = 0o711
+"""With ``--allow``: others may pass through to the socket, not look around."""
+
+
+class AlreadyServed(Exception):
+    """Another coordinator holds the folder."""
+
+
+class Place:
+    """A lock on the endpoint's folder. While it is held, no other coordinator serves
+    there, and systemd-tmpfiles(8) leaves the folder alone."""
+
+    def __init__(self, endpoint: Endpoint, *, shared: bool) -> None:
+        """Take the folder, made if missing. Raises AlreadyServed, or Unreachable for a
+        folder that is not safe to use."""
+        self.endpoint = endpoint
+        self._socket: tuple[int, int] | None = None
+        try:
+            os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
+            checked = check_folder(endpoint)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._folder = os.open(endpoint.folder, flags)
+        except OSError as exc:
+            raise Unreachable(
+                f"{endpoint.folder}: {exc.strerror}",
+                hint="name another folder in UNITSYNC_ENDPOINT",
+                endpoint=endpoint.address,
+            ) from None
+        found = os.fstat(self._folder)
+        if checked is None or (checked.st_dev, checked.st_ino) != (found.st_dev, found.st_ino):
+            os.close(self._folder)
+            raise Unreachable(f"{endpoint.folder} was replaced", endpoint=endpoint.address)
+        try:
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._folder)
+            raise AlreadyServed(endpoint.address) from None
+        self._identity = (found.st_dev, found.st_ino)
+        if found.st_uid == os.geteuid():
+            os.fchmod(self._folder, OPEN_TO_OTHERS if shared else 0o700)
+        self._shared = shared
+
+    def clear(self) -> None:
+        """Remove what a coordinator that was killed left behind."""
+        try:
+            os.unlink(self.endpoint.path)
+        except FileNotFoundError:
+            pass
+
+    def bound(self) -> None:
+        """The socket is there now."""
+        os.chmod(self.endpoint.path, 0o666 if self._shared else 0o600)
+        found = os.lstat(self.endpoint.path)
+        self._socket = (found.st_dev, found.st_ino)
+
+    def is_ours(self) -> bool:
+        """Whether folder and socket are still those that were taken."""
+        try:
+            folder = os.lstat(self.endpoint.folder)
+            sock = os.lstat(self.endpoint.path)
+        except OSError:
+            return False
+        return (folder.st_dev, folder.st_ino) == self._identity and (
+            sock.st_dev,
+            sock.st_ino,
+        ) == self._socket
+
+    def leave(self) -> None:
+        """Remove the socket if it is ours, and let go of the folder."""
+        if self.is_ours():
+            os.unlink(self.endpoint.path)
+        os.close(self._folder)

@@ -1,0 +1,208 @@
+"""What goes into a unit's machine and what comes out of it.
+
+Facts are past tense and are what a store has to keep: applying them in order to a
+new unit gives the same unit again. Asks are what clients want; the machine answers
+each and turns it into facts. Effects are imperatives for whoever hosts the machine.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+
+from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsyncd.core.requirement import Condition, Verdict
+
+OwnerKey: TypeAlias = tuple[int, int, int]
+
+
+class Denial(enum.StrEnum):
+    """Why an owner's last start of a unit was not granted."""
+
+    WAITING = "still waiting"
+    TIMED_OUT = "timed out"
+    NOT_READY = "not ready"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+    """Another owner runs the unit."""
+    SUPERSEDED = "superseded"
+    """Its run was reset, or another began after its owner was thought gone."""
+
+    @property
+    def has_a_say(self) -> bool:
+        """Whether a ``complete`` of such an owner is recorded at all (as failed)."""
+        return self not in (Denial.REFUSED, Denial.SUPERSEDED)
+
+
+# --- facts ------------------------------------------------------------------------
+
+
+class Fact(msgspec.Struct, frozen=True, tag_field="fact", omit_defaults=True, gc=False):
+    """``at`` is Unix time in seconds."""
+
+    at: float
+
+
+class Registered(Fact, tag="registered", frozen=True):
+    pass
+
+
+class Started(Fact, tag="started", frozen=True):
+    request_id: str
+    owner: Owner | None = None
+    on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+
+
+class Ended(Fact, tag="ended", frozen=True):
+    outcome: Status
+    """COMPLETED or FAILED."""
+    request_id: str = ""
+    reason: str = ""
+    by: Owner | None = None
+
+
+class Denied(Fact, tag="denied", frozen=True):
+    owner: Owner
+    denial: Denial
+    reason: str = ""
+
+
+class OwnerGone(Fact, tag="owner_gone", frozen=True):
+    """The owner of the started run ended; what that means for the run is another fact."""
+
+
+class WasReset(Fact, tag="reset", frozen=True):
+    pass
+
+
+class Declared(Fact, tag="declared", frozen=True):
+    """An edge. Kept with the dependent's facts, applied to the graph."""
+
+    prerequisite: str
+    need: int
+
+
+class Withdrawn(Fact, tag="withdrawn", frozen=True):
+    """An edge was taken back."""
+
+    prerequisite: str
+
+
+UnitFact: TypeAlias = Registered | Started | Ended | Denied | OwnerGone | WasReset
+AnyFact: TypeAlias = UnitFact | Declared | Withdrawn
+
+
+# --- what the bus delivers --------------------------------------------------------
+
+
+class PrerequisiteMoved(msgspec.Struct, frozen=True, gc=False):
+    """An edge's verdict went from ``before`` to ``after``. A new edge comes from MET,
+    a withdrawn one goes there."""
+
+    before: Verdict
+    after: Verdict
+    at: float
+
+
+# --- asks -------------------------------------------------------------------------
+
+
+class StartAsked(msgspec.Struct, frozen=True, gc=False):
+    at: float
+    request_id: str
+    owner: Owner | None = None
+    since_run: int = -1
+    last: bool = False
+    wait: bool = True
+    on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+
+
+class StartWithdrawn(msgspec.Struct, frozen=True, gc=False):
+    at: float
+    start_id: str
+    owner: Owner | None = None
+    reason: str = ""
+
+
+class OutcomeReported(msgspec.Struct, frozen=True, gc=False):
+    at: float
+    request_id: str
+    outcome: Status
+    reason: str = ""
+    by: Owner | None = None
+    even_so: bool = False
+
+
+class OwnerLost(msgspec.Struct, frozen=True, gc=False):
+    """The process ``owner`` has ended."""
+
+    at: float
+    owner: OwnerKey
+
+
+class ResetAsked(msgspec.Struct, frozen=True, gc=False):
+    at: float
+
+
+UnitEvent: TypeAlias = (
+    UnitFact
+    | PrerequisiteMoved
+    | StartAsked
+    | StartWithdrawn
+    | OutcomeReported
+    | OwnerLost
+    | ResetAsked
+)
+
+
+# --- effects ----------------------------------------------------------------------
+
+
+class Answer(enum.Enum):
+    """What a client is to be told about its ask."""
+
+    GRANTED = enum.auto()
+    ALREADY_YOURS = enum.auto()
+    WAITING = enum.auto()
+    READY = enum.auto()
+    """A start asked for now would be granted; said to a client that waits."""
+    STARTED_BY_OTHER = enum.auto()
+    ENDED_MEANWHILE = enum.auto()
+    SKIPPED = enum.auto()
+    TIMED_OUT = enum.auto()
+    NOT_READY = enum.auto()
+
+    ENDED = enum.auto()
+    ENDED_UNSTARTED = enum.auto()
+    """Recorded as asked, though the unit never started."""
+    NEVER_STARTED = enum.auto()
+    """Recorded as failed, because this owner's own start was not granted."""
+    SAME_OUTCOME = enum.auto()
+    OTHER_OUTCOME = enum.auto()
+    NO_SAY = enum.auto()
+    """Nothing changed: another owner runs the unit, or this one's run was reset."""
+
+    WITHDRAWN = enum.auto()
+    RESET = enum.auto()
+
+
+class Append(msgspec.Struct, frozen=True, gc=False):
+    """Keep *fact*: no reply of this turn may leave before it is kept."""
+
+    fact: UnitFact
+
+
+class Publish(msgspec.Struct, frozen=True, gc=False):
+    before: Condition
+    after: Condition
+    at: float
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    answer: Answer
+
+
+Effect: TypeAlias = Append | Publish | Reply

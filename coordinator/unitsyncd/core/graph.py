@@ -1,0 +1,157 @@
+"""Who waits for whom, and whether a new edge would close a cycle.
+
+The question is answered incrementally, after Bender, Fineman, Gilbert and Tarjan, "A
+New Approach to Incremental Cycle Detection and Related Problems" (ACM TALG 2016,
+section 2): every unit has a level that never falls along an edge, so that a new edge
+upwards needs no search, and one within a level only a bounded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import isqrt
+from types import MappingProxyType
+from typing import Final
+
+from unitsync.errors import CycleError
+from unitsyncd.core.requirement import Need
+from unitsyncd.core.undo import UndoLog
+
+_NO_EDGES: Final[Mapping[str, Need]] = MappingProxyType({})
+
+
+class Graph:
+    """Edges from dependents to prerequisites, each with its Need. Never cyclic."""
+
+    __slots__ = ("_dependents", "_levels", "_prerequisites", "edges")
+
+    def __init__(self) -> None:
+        self._prerequisites: dict[str, dict[str, Need]] = {}
+        self._dependents: dict[str, dict[str, None]] = {}
+        self._levels: dict[str, int] = {}
+        """Absent means 0."""
+        self.edges = 0
+
+    def prerequisites(self, dependent: str) -> Mapping[str, Need]:
+        return self._prerequisites.get(dependent, _NO_EDGES)
+
+    def dependents(self, prerequisite: str) -> Iterator[str]:
+        return iter(self._dependents.get(prerequisite, ()))
+
+    def is_mentioned(self, name: str) -> bool:
+        """Whether *name* is at an end of some edge."""
+        return name in self._dependents or name in self._prerequisites
+
+    def names(self) -> Iterator[str]:
+        """Every unit that some other waits for."""
+        return iter(self._dependents)
+
+    def add(self, dependent: str, prerequisite: str, need: Need, undo: UndoLog) -> None:
+        """Add an edge that is not there yet.
+
+        Raises CycleError, with nothing changed, if *prerequisite* already waits for
+        *dependent*, directly or through others.
+        """
+        if dependent == prerequisite:
+            raise _cycle_error([dependent, dependent])
+        if self._dependents.get(dependent):
+            self._raise_levels(dependent, prerequisite)
+        else:
+            # Nobody waits for the dependent, so that no cycle can be closed.
+            level = self._levels.get(prerequisite, 0)
+            if level > self._levels.get(dependent, 0):
+                self._levels[dependent] = level
+        undo.push(self._remove, dependent, prerequisite)
+        self._insert(dependent, prerequisite, need)
+
+    def remove(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
+        """Remove an edge that is there. Levels stay: they only have to be monotonic."""
+        need = self._prerequisites[dependent][prerequisite]
+        undo.push(self._insert, dependent, prerequisite, need)
+        self._remove(dependent, prerequisite)
+
+    def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
+        self._prerequisites.setdefault(dependent, {})[prerequisite] = need
+        self._dependents.setdefault(prerequisite, {})[dependent] = None
+        self.edges += 1
+
+    def _remove(self, dependent: str, prerequisite: str) -> None:
+        del self._prerequisites[dependent][prerequisite]
+        if not self._prerequisites[dependent]:
+            del self._prerequisites[dependent]
+        del self._dependents[prerequisite][dependent]
+        if not self._dependents[prerequisite]:
+            del self._dependents[prerequisite]
+        self.edges -= 1
+
+    def _raise_levels(self, dependent: str, prerequisite: str) -> None:
+        """Restore monotonic levels for the edge prerequisite → dependent, or raise."""
+        levels = self._levels
+        floor = levels.get(prerequisite, 0)
+        level = levels.get(dependent, 0)
+        if floor < level:
+            return
+        seen = {prerequisite}
+        complete = self._search_back(dependent, prerequisite, floor, seen)
+        if complete and floor == level:
+            return
+        target = floor if complete else floor + 1
+        changed: list[tuple[str, int]] = [(dependent, level)]
+        levels[dependent] = target
+        queue = [dependent]
+        while queue:
+            for name in self._dependents.get(queue.pop(), ()):
+                if name in seen:
+                    for raised, old in changed:
+                        levels[raised] = old
+                    raise self._cycle(dependent, prerequisite)
+                old = levels.get(name, 0)
+                if old < target:
+                    changed.append((name, old))
+                    levels[name] = target
+                    queue.append(name)
+
+    def _search_back(self, dependent: str, prerequisite: str, level: int, seen: set[str]) -> bool:
+        """Collect in *seen* what *prerequisite* waits for within its level; False if
+        that was too much to look at. Raises CycleError on meeting *dependent*."""
+        budget = isqrt(self.edges) + 1
+        queue = [prerequisite]
+        while queue:
+            for name in self._prerequisites.get(queue.pop(), ()):
+                if name == dependent:
+                    raise self._cycle(dependent, prerequisite)
+                if name not in seen and self._levels.get(name, 0) == level:
+                    seen.add(name)
+                    queue.append(name)
+                budget -= 1
+                if not budget:
+                    return False
+        return True
+
+    def _cycle(self, dependent: str, prerequisite: str) -> CycleError:
+        """The error for the edge that would close the cycle, with a shortest one."""
+        came_from: dict[str, str] = {}
+        queue = [prerequisite]
+        for name in queue:
+            for further in self._prerequisites.get(name, ()):
+                if further not in came_from:
+                    came_from[further] = name
+                    queue.append(further)
+            if dependent in came_from:
+                break
+        path = [dependent]
+        while path[-1] != prerequisite:
+            path.append(came_from[path[-1]])
+        return _cycle_error([dependent, *reversed(path)])
+
+
+def _cycle_error(cycle: list[str]) -> CycleError:
+    shown = cycle if len(cycle) <= 20 else [*cycle[:10], f"({len(cycle) - 19} more)", *cycle[-9:]]
+    return CycleError(
+        f"cycle: {' → '.join(shown)}",
+        hint="each of these would wait for the next; take one edge back: "
+        f"unitsync unwant {cycle[-2]} {cycle[-1]}"
+        if len(cycle) > 2
+        else "a unit cannot wait for itself",
+        cycle=cycle,
+    )

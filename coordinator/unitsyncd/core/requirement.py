@@ -1,0 +1,97 @@
+"""When an edge is met: the one place that compares a requirement with a status.
+
+A prerequisite publishes its Condition; an edge has a Need; the two together give a
+Verdict. All three are small integers because there is one of each per edge.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from unitsync.wire import Requirement, Status
+
+
+class Condition(enum.IntEnum):
+    """What a unit publishes about itself: its status, and for a failed one whether
+    its run had started (only then is ``start`` met)."""
+
+    NOT_REGISTERED = 0
+    PENDING = 1
+    SKIPPED = 2
+    STARTED = 3
+    COMPLETED = 4
+    FAILED = 5
+    FAILED_UNSTARTED = 6
+
+    @property
+    def status(self) -> Status:
+        return _STATUS[self]
+
+
+_STATUS: Final = (
+    Status.NOT_REGISTERED,
+    Status.PENDING,
+    Status.SKIPPED,
+    Status.STARTED,
+    Status.COMPLETED,
+    Status.FAILED,
+    Status.FAILED,
+)
+
+
+class Need(enum.IntEnum):
+    """A requirement, and whether the edge is optional."""
+
+    SUCCESS = 0
+    COMPLETION = 1
+    START = 2
+    OPTIONAL_SUCCESS = 3
+    OPTIONAL_COMPLETION = 4
+    OPTIONAL_START = 5
+
+    @property
+    def requirement(self) -> Requirement:
+        return _REQUIREMENTS[self % 3]
+
+    @property
+    def optional(self) -> bool:
+        return self >= Need.OPTIONAL_SUCCESS
+
+
+_REQUIREMENTS: Final = (Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START)
+
+
+def need_of(requirement: Requirement, optional: bool) -> Need:
+    return Need(_REQUIREMENTS.index(requirement) + (3 if optional else 0))
+
+
+class Verdict(enum.IntEnum):
+    MET = 0
+    OUTSTANDING = 1
+    BLOCKED = 2
+    """Not met, and it will not be unless the prerequisite begins anew."""
+
+
+def _verdict(need: Need, condition: Condition) -> Verdict:
+    """semantics: the table of statuses, and "an optional prerequisite only orders"."""
+    c = Condition
+    ended_or_never = (c.SKIPPED, c.COMPLETED, c.FAILED, c.FAILED_UNSTARTED)
+    match need.requirement:
+        case Requirement.SUCCESS:
+            met: tuple[Condition, ...] = (c.COMPLETED,)
+        case Requirement.COMPLETION:
+            met = ended_or_never
+        case Requirement.START:
+            met = (c.STARTED, c.COMPLETED, c.FAILED)
+    if condition in met:
+        return Verdict.MET
+    if need.optional and (condition is c.NOT_REGISTERED or condition in ended_or_never):
+        return Verdict.MET
+    return Verdict.BLOCKED if condition in ended_or_never else Verdict.OUTSTANDING
+
+
+VERDICTS: Final = tuple(
+    tuple(_verdict(need, condition) for condition in Condition) for need in Need
+)
+"""``VERDICTS[need][condition]``"""

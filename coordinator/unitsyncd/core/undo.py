@@ -1,0 +1,33 @@
+"""Taking back what a turn changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class UndoLog:
+    """Remembers how to take each change back, newest first.
+
+    Every change inside a turn pushes its reverse before it is made; ``rollback`` to a
+    mark then restores exactly the state at that mark.
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+
+    def push(self, undo: Callable[..., Any], *args: Any) -> None:
+        self._entries.append((undo, args))
+
+    def mark(self) -> int:
+        return len(self._entries)
+
+    def rollback(self, mark: int = 0) -> None:
+        while len(self._entries) > mark:
+            undo, args = self._entries.pop()
+            undo(*args)
+
+    def clear(self) -> None:
+        self._entries.clear()

@@ -1,0 +1,269 @@
+"""Reading: a fold of the facts for history, and answers made from what the units know.
+
+Nothing in here is ever asked for a decision. Whether a unit may start is the unit
+machine's to say; this module only shows it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Final, Protocol
+
+from unitsync.wire import (
+    HistoryEntry,
+    Prerequisite,
+    Status,
+    UnitInfo,
+    WhyGroup,
+    WhyNode,
+)
+from unitsyncd.core.events import AnyFact, Denied, Ended, OwnerGone, Started, WasReset
+from unitsyncd.core.graph import Graph
+from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
+from unitsyncd.core.unit import Unit
+
+HISTORY_MAX: Final = 50
+"""Entries kept per unit; the oldest goes."""
+SHOWN_MAX: Final = 10
+"""Prerequisites named in a waiting notice, a list row or a level of a tree."""
+TREE_NODES_MAX: Final = 300
+TREE_DEPTH_MAX: Final = 60
+GROUP_UNITS_MAX: Final = 1000
+NEAREST_UNITS_MAX: Final = 5000
+"""Beyond that many units no similar name is looked for: it would hold the loop."""
+
+
+class HasUnit(Protocol):
+    @property
+    def unit(self) -> Unit: ...
+
+
+class View:
+    __slots__ = ("_condition", "_graph", "_history", "_units")
+
+    def __init__(
+        self,
+        units: Mapping[str, HasUnit],
+        graph: Graph,
+        condition: Callable[[str], Condition],
+    ) -> None:
+        self._units = units
+        self._graph = graph
+        self._condition = condition
+        self._history: dict[str, list[HistoryEntry]] = {}
+
+    # --- the fold -----------------------------------------------------------------
+
+    def apply(self, name: str, fact: AnyFact) -> None:
+        match fact:
+            case Started(at=at, owner=owner):
+                entry = HistoryEntry(at, "started", self._units[name].unit.run, owner)
+            case Ended(at=at, outcome=outcome, reason=reason, by=by):
+                run = self._units[name].unit.run
+                entry = HistoryEntry(at, outcome.value, run, by, reason)
+            case Denied(at=at, owner=owner, denial=denial, reason=reason):
+                entry = HistoryEntry(at, f"start {denial.value}", 0, owner, reason)
+            case OwnerGone(at=at):
+                entry = HistoryEntry(at, "owner gone", self._units[name].unit.run)
+            case WasReset(at=at):
+                entry = HistoryEntry(at, "reset")
+            case _:
+                return
+        entries = self._history.setdefault(name, [])
+        entries.append(entry)
+        if len(entries) > HISTORY_MAX:
+            del entries[0]
+
+    # --- one unit -----------------------------------------------------------------
+
+    def info(self, name: str, *, full: bool = False, waiting_clients: int = 0) -> UnitInfo:
+        """*name* as it is now, registered or not; with *full* all of its prerequisites
+        and its history, otherwise at most SHOWN_MAX prerequisites that are not met."""
+        holder = self._units.get(name)
+        edges = self._graph.prerequisites(name)
+        if holder is None:
+            nearest = self.nearest(name) if full else ""
+            return UnitInfo(name, Status.NOT_REGISTERED, True, nearest=nearest)
+        unit = holder.unit
+        if full:
+            shown = [self.prerequisite(edge, need) for edge, need in edges.items()]
+            total = len(shown)
+        else:
+            shown, total = self.unmet(name)
+        reason = unit.reason
+        if unit.condition is Condition.SKIPPED:
+            reason = self.failure(self.skip_path(name)[-1])
+        return UnitInfo(
+            name,
+            unit.condition.status,
+            unit.is_ready,
+            since=unit.since,
+            run=unit.run,
+            reason=reason,
+            owner=unit.owner,
+            owner_gone=unit.owner_gone and unit.phase is Status.STARTED,
+            on_owner_exit=unit.on_owner_exit,
+            prerequisites=shown,
+            prerequisites_total=total,
+            waiting_clients=waiting_clients,
+            history=self._history.get(name, []) if full else [],
+        )
+
+    def prerequisite(self, name: str, need: Need) -> Prerequisite:
+        """The edge to *name* as its dependent sees it."""
+        current = self._condition(name)
+        met = VERDICTS[need][current] is Verdict.MET
+        holder = self._units.get(name)
+        if holder is None:
+            nearest = "" if met else self.nearest(name)
+            return Prerequisite(
+                name, need.requirement, current.status, met, need.optional, nearest=nearest
+            )
+        unit = holder.unit
+        reason = unit.reason
+        if current is Condition.SKIPPED:
+            reason = self.failure(self.skip_path(name)[-1])
+        return Prerequisite(
+            name,
+            need.requirement,
+            current.status,
+            met,
+            need.optional,
+            since=unit.since,
+            owner=unit.owner,
+            reason=reason,
+            owner_gone=unit.owner_gone and unit.phase is Status.STARTED,
+        )
+
+    def unmet(self, name: str, most: int = SHOWN_MAX) -> tuple[list[Prerequisite], int]:
+        """The first *most* prerequisites that are not met, and how many there are."""
+        edges = [
+            (edge, need)
+            for edge, need in self._graph.prerequisites(name).items()
+            if VERDICTS[need][self._condition(edge)] is not Verdict.MET
+        ]
+        return [self.prerequisite(edge, need) for edge, need in edges[:most]], len(edges)
+
+    def nearest(self, name: str) -> str:
+        """The most similar name that is registered, "" if none is similar."""
+        if len(self._units) > NEAREST_UNITS_MAX:
+            return ""
+        known = (other for other in self._units if other != name)
+        return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.7)), "")
+
+    # --- causes -------------------------------------------------------------------
+
+    def skip_path(self, name: str) -> list[str]:
+        """From a blocked unit down to the one whose failure is at the root of it."""
+        path = [name]
+        while True:
+            blocked = self._first(path[-1], Verdict.BLOCKED)
+            if blocked is None:
+                return path
+            path.append(blocked)
+            if self._condition(blocked) is not Condition.SKIPPED:
+                return path
+
+    def failure(self, name: str) -> str:
+        """How *name*, the root of a skip, ended: ``git-clone failed: exit status 128``."""
+        holder = self._units.get(name)
+        if holder is None or holder.unit.phase is not Status.FAILED:
+            return f"{name} is {self._condition(name).status.value}"
+        reason = holder.unit.reason
+        return f"{name} failed" + (f": {reason}" if reason else "")
+
+    def why_tree(self, name: str) -> WhyNode:
+        """*name* and what keeps it from starting, down to the roots."""
+        budget = TREE_NODES_MAX
+
+        def node(unit: str, need: Need | None, depth: int) -> WhyNode:
+            nonlocal budget
+            budget -= 1
+            info = self.info(unit)
+            below: list[WhyNode] = []
+            asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
+            if asks and depth < TREE_DEPTH_MAX:
+                for edge in info.prerequisites:
+                    if budget <= 0:
+                        break
+                    below.append(node(edge.name, self._need(unit, edge.name), depth + 1))
+            more = info.prerequisites_total - len(below) if asks else 0
+            return WhyNode(info, need.requirement if need is not None else None, below, more)
+
+        return node(name, None, 0)
+
+    def why_groups(self) -> list[WhyGroup]:
+        """Everything that waits, was skipped or lost its script, by its root cause."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        roots: dict[str, str] = {}
+        for name, holder in self._units.items():
+            unit = holder.unit
+            if unit.phase is Status.STARTED and unit.owner_gone:
+                groups.setdefault((name, "owner gone"), [])
+            if unit.phase is not Status.PENDING:
+                continue
+            if unit.blocked:
+                groups.setdefault((self.skip_path(name)[-1], "skipped"), []).append(name)
+            elif unit.outstanding:
+                for cause in dict.fromkeys(self._waits_at(name, roots)):
+                    groups.setdefault((cause, "waiting"), []).append(name)
+        return [
+            WhyGroup(
+                self.info(cause),
+                kind,  # type: ignore[arg-type]
+                units[:GROUP_UNITS_MAX],
+                max(0, len(units) - GROUP_UNITS_MAX),
+            )
+            for (cause, kind), units in groups.items()
+        ]
+
+    def _waits_at(self, name: str, roots: dict[str, str]) -> Iterator[str]:
+        """For each outstanding prerequisite of *name*, where the waiting ends."""
+        for edge, need in self._graph.prerequisites(name).items():
+            if VERDICTS[need][self._condition(edge)] is Verdict.OUTSTANDING:
+                yield self._root(edge, roots)
+
+    def _root(self, name: str, roots: dict[str, str]) -> str:
+        """Down the first outstanding edges to a unit that waits for nothing itself."""
+        path = [name]
+        while path[-1] not in roots:
+            deeper = None
+            if self._condition(path[-1]) is Condition.PENDING:
+                deeper = self._first(path[-1], Verdict.OUTSTANDING)
+            if deeper is None:
+                roots[path[-1]] = path[-1]
+            else:
+                path.append(deeper)
+        root = roots[path[-1]]
+        roots.update(dict.fromkeys(path, root))
+        return root
+
+    def _first(self, name: str, verdict: Verdict) -> str | None:
+        return next(
+            (
+                edge
+                for edge, need in self._graph.prerequisites(name).items()
+                if VERDICTS[need][self._condition(edge)] is verdict
+            ),
+            None,
+        )
+
+    def _need(self, dependent: str, prerequisite: str) -> Need:
+        return self._graph.prerequisites(dependent)[prerequisite]
+
+    # --- all units ----------------------------------------------------------------
+
+    def page(self, offset: int, limit: int) -> tuple[list[UnitInfo], int, int]:
+        """(rows, number of all units, offset of the next page or -1). Units that are
+        only waited for come after the registered ones."""
+        registered = len(self._units)
+        names = list(islice(self._units, offset, offset + limit))
+        mentioned = [name for name in self._graph.names() if name not in self._units]
+        total = registered + len(mentioned)
+        if len(names) < limit:
+            first = max(0, offset - registered)
+            names += mentioned[first : first + limit - len(names)]
+        following = offset + len(names)
+        return [self.info(name) for name in names], total, following if following < total else -1

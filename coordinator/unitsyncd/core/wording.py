@@ -1,0 +1,173 @@
+"""What a verb prints: one place for the wording, whatever client shows it.
+
+Every error is one line ``error: …`` and where it helps one line ``hint: …``. Text that
+came from outside (command lines, reasons) is made printable first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from unitsync.errors import UnitsyncError
+from unitsync.wire import Error, HistoryEntry, Owner, Prerequisite, Requirement, Status, UnitInfo
+
+COMMAND_SHOWN: Final = 48
+"""Characters of a command line that are shown."""
+
+
+def printable(text: str) -> str:
+    """*text* on one line, with everything that a terminal would act on spelled out."""
+    return "".join(
+        char if char.isprintable() else " " if char in "\n\t" else ascii(char)[1:-1]
+        for char in text.strip()
+    )
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """``4 s``, ``3 min``, ``2 h 5 min``, ``3 d``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes = whole // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    if hours < 48:
+        rest = minutes % 60
+        return f"{hours} h" + (f" {rest} min" if rest else "")
+    return f"{hours // 24} d"
+
+
+def who(owner: Owner | None) -> str:
+    """``pid 321 (bash clone.sh)``."""
+    if owner is None:
+        return "an unknown process"
+    command = shortened(printable(owner.command), COMMAND_SHOWN)
+    return f"pid {owner.pid}" + (f" ({command})" if command else "")
+
+
+def standing(
+    status: Status,
+    since: float,
+    owner: Owner | None,
+    reason: str,
+    now: float,
+    *,
+    owner_gone: bool = False,
+) -> str:
+    """``started 4 s ago by pid 321 (bash clone.sh)``, ``failed 2 min ago: …``."""
+    ago = f"{duration(now - since)} ago" if since else ""
+    why = f": {printable(reason)}" if reason else ""
+    match status:
+        case Status.NOT_REGISTERED:
+            return "not registered yet"
+        case Status.PENDING:
+            return f"pending for {duration(now - since)}"
+        case Status.SKIPPED:
+            return f"skipped {ago}{why}"
+        case Status.STARTED:
+            gone = ", which is gone" if owner_gone else ""
+            return f"started {ago} by {who(owner)}{gone}"
+        case Status.COMPLETED | Status.FAILED:
+            return f"{status.value} {ago}{why}"
+
+
+def prerequisite(edge: Prerequisite, now: float) -> str:
+    """How the edge stands, without its name."""
+    text = standing(
+        edge.status, edge.since, edge.owner, edge.reason, now, owner_gone=edge.owner_gone
+    )
+    if edge.nearest:
+        text += f" (did you mean {edge.nearest}?)"
+    if edge.requires is not Requirement.SUCCESS:
+        text += f", needs its {edge.requires.value}"
+    if edge.optional:
+        text += ", optional"
+    return text
+
+
+def prerequisites_inline(edges: Sequence[Prerequisite], total: int, now: float) -> str:
+    """``git-clone (started 4 s ago by …), deps (not registered yet) and 3 more``."""
+    text = ", ".join(f"{edge.name} ({prerequisite(edge, now)})" for edge in edges)
+    return text + (f" and {total - len(edges):,} more" if total > len(edges) else "")
+
+
+def waiting(subject: str, edges: Sequence[Prerequisite], total: int, now: float) -> list[str]:
+    """The sign of life of a waiting verb; *subject* "" for ``wait``."""
+    begin = f"unitsync: {subject} waits for" if subject else "unitsync: waiting for"
+    if total == 1:
+        return [f"{begin} {edges[0].name}: {prerequisite(edges[0], now)}"]
+    width = max((len(edge.name) for edge in edges), default=0)
+    lines = [f"{begin} {total:,} units:"]
+    lines += [f"  {edge.name:<{width}}  {prerequisite(edge, now)}" for edge in edges]
+    if total > len(edges):
+        lines.append(f"  and {total - len(edges):,} more")
+    return lines
+
+
+def error(problem: UnitsyncError) -> list[str]:
+    lines = [f"error: {printable(problem.message)}"]
+    if problem.hint:
+        lines.append(f"hint: {printable(problem.hint)}")
+    return lines
+
+
+def error_reply(request_id: str, epoch: str, problem: UnitsyncError) -> Error:
+    """Always with its lines: an error may answer a request that could not be read."""
+    return Error(
+        id=request_id,
+        epoch=epoch,
+        exit=problem.exit_status,
+        err=error(problem),
+        code=problem.code,
+        message=problem.message,
+        hint=problem.hint,
+        details=problem.details,
+    )
+
+
+def note(text: str) -> str:
+    """Something to know about a request that was carried out."""
+    return f"unitsync: {printable(text)}"
+
+
+def status(info: UnitInfo, now: float) -> list[str]:
+    """The text of ``unitsync status UNIT``."""
+    shown = standing(
+        info.status, info.since, info.owner, info.reason, now, owner_gone=info.owner_gone
+    )
+    lines = [f"Unit:    {info.name}", f"Status:  {shown}"]
+    lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
+    if info.nearest:
+        lines.append(f"Similar: {info.nearest}")
+    if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
+        lines.append("Owner:   not watched: its process cannot be seen by the coordinator")
+    if info.waiting_clients:
+        lines.append(f"Waiting: {info.waiting_clients:,} to start it")
+    if info.prerequisites:
+        lines += ["", "Prerequisites:"]
+        width = min(40, max(len(edge.name) for edge in info.prerequisites))
+        for edge in info.prerequisites:
+            met = "met" if edge.met else "not met"
+            lines.append(f"  {edge.name:<{width}}  {met:<7}  {prerequisite(edge, now)}")
+    else:
+        lines += ["", "No prerequisites."]
+    if info.history:
+        lines += ["", "History:", *(_history(entry, now) for entry in info.history)]
+    return lines
+
+
+def _history(entry: HistoryEntry, now: float) -> str:
+    text = f"  {duration(now - entry.at) + ' ago':>12}  {entry.what}"
+    if entry.run:
+        text += f", run {entry.run}"
+    if entry.owner is not None:
+        text += f", by {who(entry.owner)}"
+    if entry.reason:
+        text += f": {printable(entry.reason)}"
+    return text

@@ -1,0 +1,200 @@
+"""The coordinator's process: the only place where its parts are put together."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from loguru import logger
+
+from unitsync import endpoint as endpoints
+from unitsync._version import __version__
+from unitsync.endpoint import Endpoint
+from unitsync.errors import StateChanged, UnitsyncError, UsageError
+from unitsyncd.actors.supervisor import Supervisor
+from unitsyncd.adapters import systemd
+from unitsyncd.adapters.owners import Owners
+from unitsyncd.adapters.permits import Permits
+from unitsyncd.adapters.place import AlreadyServed, Place
+from unitsyncd.adapters.router import Envelope, Router
+from unitsyncd.adapters.startup import current_startup
+from unitsyncd.core import wording
+from unitsyncd.settings import Limits
+
+LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
+LOOK_S: Final = 1.0
+"""How often the coordinator looks whether folder and socket are still its own."""
+
+
+class Daemon:
+    """Serves one endpoint until it is stopped, or finds that its socket is no longer
+    its own."""
+
+    version = __version__
+
+    def __init__(self, place: Place, permits: Permits, limits: Limits) -> None:
+        self.pid = os.getpid()
+        self.since = time.time()
+        self._place = place
+        self._supervisor = Supervisor(
+            startup=current_startup(),
+            new_epoch=lambda: secrets.token_hex(8),
+            owners=Owners(),
+            identity=self,
+            limits=limits,
+            on_defect=lambda what, defect: logger.opt(exception=defect).error(what),
+        )
+        place.clear()
+        self._router = Router(place.endpoint.address, permits.allows, self._turn)
+        place.bound()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[str] | None = None
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Serve; *on_ready* is called once requests are answered."""
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, signal.Signals(number).name)
+        self._router.begin(loop)
+        self._look()
+        logger.info("serving {} as pid {}", self._place.endpoint.address, self.pid)
+        on_ready()
+        why = await self._ended
+        logger.info("ending: {}", why)
+        for timer in (self._timer, self._looking):
+            if timer is not None:
+                timer.cancel()
+        farewell = StateChanged(
+            f"the coordinator has ended ({why})", hint="start this script again"
+        )
+        self._router.send(self._supervisor.dismiss(farewell))
+        self._router.close()
+        self._place.leave()
+
+    def _turn(self, batch: list[Envelope]) -> Sequence[Envelope]:
+        replies = self._supervisor.turn(batch, time.monotonic(), time.time())
+        self._set_timer()
+        if self._supervisor.stopping:
+            self._end("unitsync stop")
+        return replies
+
+    def _set_timer(self) -> None:
+        deadline = self._supervisor.next_deadline()
+        if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                return  # it looks again when it fires
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._router.send(self._supervisor.expire(time.monotonic(), time.time()))
+        self._set_timer()
+
+    def _look(self) -> None:
+        if not self._place.is_ours():
+            self._end("its folder or socket was removed or replaced")
+        self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _end(self, why: str) -> None:
+        assert self._ended is not None
+        if not self._ended.done():
+            self._ended.set_result(why)
+
+
+class _Ready:
+    """Tells whoever started us, once: ``ready``, ``running`` or ``error: …``."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def say(self, line: str) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, f"{line}\n".encode())
+        except OSError:
+            pass  # whoever started us did not wait
+        os.close(self._descriptor)
+        self._descriptor = None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint="unitsync serve --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until stopped; the exit status."""
+    ready = _Ready(None)
+    try:
+        options = _options(argv)
+        ready = _Ready(options.ready_fd)
+        return _serve(options, ready)
+    except AlreadyServed as exc:
+        ready.say("running")
+        print(f"error: a coordinator already serves {exc}", file=sys.stderr)
+        print("hint: unitsync ping; unitsync stop ends it", file=sys.stderr)
+        return 1
+    except UnitsyncError as problem:
+        lines = wording.error(problem)
+        ready.say("\n".join(lines))
+        print("\n".join(lines), file=sys.stderr)
+        return problem.exit_status
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="unitsyncd", description="The unitsync coordinator.")
+    parser.add_argument("--endpoint", help="ipc://PATH to serve at")
+    parser.add_argument("--ready-fd", type=int, help="descriptor to report readiness on")
+    parser.add_argument("--log-level", choices=LOG_LEVELS, help="default: info")
+    parser.add_argument("--allow", action="append", default=[], metavar="USER|GROUP")
+    options = parser.parse_args(argv)
+    options.log_level = options.log_level or os.environ.get("UNITSYNC_LOG_LEVEL") or "info"
+    if options.log_level not in LOG_LEVELS:
+        raise UsageError(f"the log level is one of {', '.join(LOG_LEVELS)}")
+    options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
+    return options
+
+
+def _serve(options: argparse.Namespace, ready: _Ready) -> int:
+    os.umask(0o077)
+    limits = Limits.from_environment()
+    permits = Permits(options.allow)
+    place = Place(endpoints.resolve(options.endpoint), shared=permits.shared)
+    _log(place.endpoint, options.log_level.upper(), detached=options.ready_fd is not None)
+    _allow_many_files()
+    daemon = Daemon(place, permits, limits)
+
+    def on_ready() -> None:
+        ready.say("ready")
+        systemd.notify("READY=1")
+
+    asyncio.run(daemon.run(on_ready))
+    systemd.notify("STOPPING=1")
+    return 0
+
+
+def _log(endpoint: Endpoint, level: str, *, detached: bool) -> None:
+    logger.remove()
+    logger.add(endpoint.log, level=level, rotation="5 MB", retention=2, encoding="utf-8")
+    if not detached:
+        logger.add(sys.stderr, level=level, format="{time:HH:mm:ss} {level: <7} {message}")
+
+
+def _allow_many_files() -> None:
+    """libzmq ends the process when it accepts beyond the limit of open files."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

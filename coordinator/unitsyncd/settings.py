@@ -1,0 +1,37 @@
+"""Every bound that the coordinator keeps: name, default, environment variable.
+
+A request that would go beyond one is answered with ``limit_reached``, which names the
+bound and its value; what the request asked for is not done, not even in part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from unitsync.errors import UsageError
+
+
+class Limits(msgspec.Struct, frozen=True):
+    units: int = 2_000_000
+    """Registered units."""
+    edges: int = 10_000_000
+    waiting: int = 100_000
+    """Requests that are held back at the same time."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
+        """Limits with ``UNITSYNC_MAX_UNITS``, ``…_EDGES`` and ``…_WAITING`` applied.
+        Raises UsageError for anything but a positive whole number."""
+        values: dict[str, int] = {}
+        for name in cls.__struct_fields__:
+            variable = f"UNITSYNC_MAX_{name.upper()}"
+            text = environment.get(variable, "")
+            if not text:
+                continue
+            if not text.isascii() or not text.isdigit() or not int(text):
+                raise UsageError(f"{variable} is {text!r}, not a positive whole number")
+            values[name] = int(text)
+        return cls(**values)
