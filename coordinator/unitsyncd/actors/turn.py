@@ -8,7 +8,7 @@ from unitsyncd.core.events import Answer, AnyFact
 from unitsyncd.core.undo import UndoLog
 
 if TYPE_CHECKING:
-    from unitsyncd.actors.parking import Parker
+    from unitsyncd.actors.parker import Parker
 
 
 class Turn:

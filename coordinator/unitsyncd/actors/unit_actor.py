@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from unitsyncd.actors.bus import Bus
-from unitsyncd.actors.parking import Parker
+from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
 from unitsyncd.core.events import Append, Publish, Reply, UnitEvent
 from unitsyncd.core.unit import Unit, step

@@ -3,7 +3,7 @@ for as long as the request is held back."""
 
 from __future__ import annotations
 
-from unitsyncd.actors.parking import Parker
+from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
 from unitsyncd.core.events import PrerequisiteMoved
 from unitsyncd.core.requirement import Verdict

@@ -1,0 +1,350 @@
+"""Answers the requests of one epoch: from a request to the actors and back.
+
+Each handler returns the reply, returns None if the request was parked, or raises the
+UnitsyncError that refuses it. Handlers run inside a turn: see supervisor.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from unitsync import errors, wire
+from unitsync.wire import Status
+from unitsyncd.actors import replies
+from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.actors.wait_actor import WaitActor
+from unitsyncd.actors.waiters import Parked, Waiters
+from unitsyncd.actors.world import World
+from unitsyncd.core import wording
+from unitsyncd.core.events import (
+    Answer,
+    OutcomeReported,
+    OwnerLost,
+    ResetAsked,
+    StartAsked,
+    StartWithdrawn,
+)
+from unitsyncd.core.requirement import Verdict, need_of
+from unitsyncd.core.unit import answer_to_start
+
+LIST_PAGE_MAX: Final = 10_000
+
+
+class OwnerProbe(Protocol):
+    def is_alive(self, owner: wire.Owner) -> bool:
+        """False only if the process is certainly gone."""
+
+
+class Identity(Protocol):
+    """What the coordinator says about itself in a Pong."""
+
+    version: str
+    pid: int
+    since: float
+
+
+class Moment:
+    """When, and for whom: ``now`` on the monotonic clock, ``at`` on the wall clock,
+    both in seconds, and the ``peer`` whose request is being handled."""
+
+    __slots__ = ("at", "now", "peer")
+
+    def __init__(self) -> None:
+        self.now = self.at = 0.0
+        self.peer = b""
+
+
+class Desk:
+    def __init__(
+        self,
+        world: World,
+        waiters: Waiters,
+        moment: Moment,
+        owners: OwnerProbe,
+        identity: Identity,
+    ) -> None:
+        self.world = world
+        self.waiters = waiters
+        self._moment = moment
+        self._owners = owners
+        self._identity = identity
+
+    def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
+        return _HANDLERS[type(request)](self, request)
+
+    def answer_waiters(self) -> None:
+        """Tell those whose actors were touched in this turn what has come of it, now
+        that no actor has mail."""
+        touched = self.world.turn.touched
+        while touched:
+            actors = list(touched)
+            touched.clear()
+            for actor in actors:
+                for parked in list(actor.parked or ()):
+                    if (reply := self._reconsider(parked)) is not None:
+                        self._settle(parked, reply)
+
+    def answer_impatient(self) -> None:
+        """Answer the parked requests whose patience has ended."""
+        for parked in self.waiters.due(self._moment.now):
+            request, at = parked.request, self._moment.at
+            if isinstance(request, wire.Start):
+                self._settle(parked, replies.start(request, Answer.WAITING, self.world, at))
+            else:
+                self._settle(parked, replies.wait_waiting(request, self.world, at))
+
+    def dismiss(self, problem: errors.UnitsyncError) -> None:
+        """Answer everybody who waits with *problem*."""
+        for parked in self.waiters.all():
+            reply = wording.error_reply(parked.request.id, self.world.epoch, problem)
+            self._settle(parked, reply)
+
+    def _reconsider(self, parked: Parked) -> wire.AnyReply | None:
+        """What *parked* is to be told now; None if it goes on waiting."""
+        request, world, actor = parked.request, self.world, parked.actor
+        try:
+            if isinstance(request, wire.Start):
+                assert isinstance(actor, UnitActor)
+                ask = self._start_ask(request)
+                answer = answer_to_start(actor.unit, ask)
+                if answer is Answer.WAITING:
+                    return None
+                if answer is Answer.GRANTED:
+                    answer = Answer.READY
+                else:
+                    world.tell(actor, ask)
+                return replies.start(request, answer, world, self._moment.at)
+            assert isinstance(actor, WaitActor)
+            return self._wait_reply(request, actor)
+        except errors.UnitsyncError as problem:
+            return wording.error_reply(request.id, world.epoch, problem)
+
+    def _settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
+        self.waiters.settle(parked, reply)
+        if isinstance(parked.actor, WaitActor):
+            self._end_wait(parked.actor)
+
+    # --- declaring ----------------------------------------------------------------
+
+    def _want(self, request: wire.Want) -> wire.AnyReply:
+        world, at = self.world, self._moment.at
+        actor = world.register(request.unit, at)
+        need = need_of(request.requires, request.optional)
+        self._check_count(request.prerequisites)
+        world.declare(actor, request.prerequisites, need, at)
+        return replies.ok(request, world, status=actor.unit.condition.status)
+
+    def _unwant(self, request: wire.Unwant) -> wire.AnyReply:
+        world = self.world
+        actor = self._known(request.unit)
+        count = world.withdraw(actor, request.prerequisites, self._moment.at)
+        note = "" if count else f"{request.unit} did not wait for that"
+        status = actor.unit.condition.status
+        return replies.ok(request, world, changed=bool(count), note=note, status=status)
+
+    def _start(self, request: wire.Start) -> wire.AnyReply | None:
+        world, at = self.world, self._moment.at
+        actor = world.register(request.unit, at)
+        if request.after:
+            need = need_of(request.requires, request.optional)
+            self._check_count(request.after)
+            world.declare(actor, request.after, need, at)
+        self._notice_lost_owner(actor)
+        ask = self._start_ask(request)
+        world.tell(actor, ask)
+        answer = world.turn.answer
+        assert answer is not None
+        if answer is Answer.WAITING and request.patience_s > 0:
+            self.waiters.park(actor, self._moment.peer, request, self._moment.now)
+            return None
+        return replies.start(request, answer, world, at)
+
+    def _start_ask(self, request: wire.Start) -> StartAsked:
+        return StartAsked(
+            self._moment.at,
+            request.id,
+            request.owner,
+            request.since_run,
+            request.last,
+            request.wait,
+            request.on_owner_exit,
+        )
+
+    def _notice_lost_owner(self, actor: UnitActor) -> None:
+        """A unit whose owner is gone may be started by the next one."""
+        unit = actor.unit
+        if unit.running and unit.owner is not None and not self._owners.is_alive(unit.owner):
+            self.world.tell(actor, OwnerLost(self._moment.at, unit.owner.key))
+
+    def _withdraw(self, request: wire.Withdraw) -> wire.AnyReply:
+        world = self.world
+        actor = self._known(request.unit)
+        for parked in list(actor.parked or ()):
+            if parked.request.id == request.start_id:
+                self._settle(parked, None)
+        reason = wording.printable(request.reason)
+        world.tell(actor, StartWithdrawn(self._moment.at, request.start_id, request.owner, reason))
+        return replies.ok(request, world, status=actor.unit.condition.status)
+
+    def _complete(self, request: wire.Complete) -> wire.AnyReply:
+        code = request.exit_code
+        outcome = Status.FAILED if code else Status.COMPLETED
+        reason = f"exit status {code}" if code else ""
+        return self._outcome(request, outcome, reason, request.even_so)
+
+    def _fail(self, request: wire.Fail) -> wire.AnyReply:
+        return self._outcome(request, Status.FAILED, request.reason, False)
+
+    def _outcome(
+        self, request: wire.Complete | wire.Fail, outcome: Status, reason: str, even_so: bool
+    ) -> wire.AnyReply:
+        world = self.world
+        actor = self._known(request.unit)
+        reason = wording.shortened(reason, wire.TEXT_BYTES_MAX // 4)
+        ask = OutcomeReported(self._moment.at, request.id, outcome, reason, request.owner, even_so)
+        world.tell(actor, ask)
+        answer = world.turn.answer
+        assert answer is not None
+        return replies.outcome(request, answer, actor.unit, world)
+
+    def _wait(self, request: wire.Wait) -> wire.AnyReply | None:
+        world = self.world
+        units = list(dict.fromkeys(request.units))
+        if not units:
+            raise errors.UsageError("wait needs at least one unit")
+        self._check_count(units)
+        for name in units:
+            wire.check_name(name)
+        actor = WaitActor(units, request.any, world.turn)
+        need = need_of(request.requires, False)
+        for name in units:
+            world.bus.subscribe(actor, name, need, self._moment.at)
+        world.dispatcher.run()
+        if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
+            try:
+                self.waiters.park(actor, self._moment.peer, request, self._moment.now)
+            except errors.LimitReached:
+                self._end_wait(actor)
+                raise
+            return None
+        self._end_wait(actor)
+        reply = self._wait_reply(request, actor)
+        return reply or replies.wait_waiting(request, world, self._moment.at)
+
+    def _wait_reply(self, request: wire.Wait, actor: WaitActor) -> wire.AnyReply | None:
+        """None if there is nothing final to say yet."""
+        match actor.verdict:
+            case Verdict.MET:
+                return replies.wait_done(request, self.world)
+            case Verdict.BLOCKED:
+                raise replies.wait_blocked(request, self.world)
+            case Verdict.OUTSTANDING if request.last or not request.wait:
+                raise replies.wait_given_up(request, self.world, self._moment.at)
+        return None
+
+    def _end_wait(self, actor: WaitActor) -> None:
+        for name in actor.units:
+            self.world.bus.leave(actor, name)
+
+    def _status(self, request: wire.StatusOf) -> wire.AnyReply:
+        wire.check_name(request.unit)
+        actor = self.world.units.get(request.unit)
+        waiting = len(actor.parked or ()) if actor is not None else 0
+        info = self.world.view.info(request.unit, full=True, waiting_clients=waiting)
+        lines = request.render is not wire.Render.NONE
+        return wire.StatusReply(
+            id=request.id,
+            epoch=self.world.epoch,
+            unit=info,
+            out=wording.status(info, self._moment.at) if lines else [],
+        )
+
+    def _list(self, request: wire.List) -> wire.AnyReply:
+        limit = max(1, min(request.limit, LIST_PAGE_MAX))
+        rows, total, following = self.world.view.page(max(0, request.offset), limit)
+        epoch = self.world.epoch
+        return wire.ListReply(id=request.id, epoch=epoch, units=rows, total=total, next=following)
+
+    def _why(self, request: wire.Why) -> wire.AnyReply:
+        view, epoch = self.world.view, self.world.epoch
+        if request.unit:
+            wire.check_name(request.unit)
+            return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
+        return wire.WhyReply(id=request.id, epoch=epoch, groups=view.why_groups())
+
+    def _ping(self, request: wire.Ping) -> wire.AnyReply:
+        world = self.world
+        return wire.Pong(
+            id=request.id,
+            epoch=world.epoch,
+            out=["Success"] if request.render is not wire.Render.NONE else [],
+            version=self._identity.version,
+            protocol=wire.PROTOCOL,
+            pid=self._identity.pid,
+            startup=world.startup,
+            units=len(world.units),
+            edges=world.graph.edges,
+            since=self._identity.since,
+        )
+
+    def _reset(self, request: wire.Reset) -> wire.AnyReply:
+        for actor in self.check_reset(request):
+            self.world.tell(actor, ResetAsked(self._moment.at))
+        return replies.ok(request, self.world, units=request.units)
+
+    def check_reset(self, request: wire.Reset) -> list[UnitActor]:
+        """The units that *request* is about, each of which may be reset. Raises
+        UsageError, UnknownUnit, AlreadyStarted."""
+        if request.all == bool(request.units):
+            raise errors.UsageError("reset takes the names of units, or --all")
+        names = request.units or list(self.world.units)
+        actors = [self._known(name) for name in dict.fromkeys(names)]
+        for actor in actors:
+            self._notice_lost_owner(actor)
+            if actor.unit.running and not request.force:
+                hint = "unitsync reset --force resets it all the same"
+                raise replies.already_started(actor.unit, self._moment.at, hint)
+        return actors
+
+    # --- helpers ------------------------------------------------------------------
+
+    def _known(self, name: str) -> UnitActor:
+        """Raises UnknownUnit, or InvalidName for what cannot be a name."""
+        actor = self.world.units.get(name)
+        if actor is None:
+            wire.check_name(name)
+            nearest = self.world.view.nearest(name)
+            raise errors.UnknownUnit(
+                f"{name} is not registered",
+                hint=f"did you mean {nearest}?" if nearest else "unitsync list shows every unit",
+                unit=name,
+                nearest=nearest,
+            )
+        return actor
+
+    def _check_count(self, names: list[str]) -> None:
+        if len(names) > wire.PREREQUISITES_PER_REQUEST_MAX:
+            raise errors.LimitReached(
+                f"a request names at most {wire.PREREQUISITES_PER_REQUEST_MAX:,} units, "
+                f"this one {len(names):,}",
+                hint="spread them over several requests",
+                limit="prerequisites per request",
+                maximum=wire.PREREQUISITES_PER_REQUEST_MAX,
+            )
+
+
+_HANDLERS: Final[dict[type[wire.Request], Callable[[Desk, Any], wire.AnyReply | None]]] = {
+    wire.Want: Desk._want,
+    wire.Unwant: Desk._unwant,
+    wire.Start: Desk._start,
+    wire.Withdraw: Desk._withdraw,
+    wire.Complete: Desk._complete,
+    wire.Fail: Desk._fail,
+    wire.Wait: Desk._wait,
+    wire.StatusOf: Desk._status,
+    wire.List: Desk._list,
+    wire.Why: Desk._why,
+    wire.Ping: Desk._ping,
+    wire.Reset: Desk._reset,
+}
