@@ -14,6 +14,7 @@ import zmq
 from unitsync import endpoint as endpoints
 from unitsync import errors, owner, session, wire
 from unitsync.link import Link, LinkLost
+from unitsync.requests import Requests
 
 Names: TypeAlias = list[str]
 Units: TypeAlias = list[wire.UnitInfo]
@@ -53,7 +54,7 @@ class Client:
         self._owner = owner
         self._render = render
         self._on_waiting = on_waiting
-        self._requests: session.Requests | None = None
+        self._requests: Requests | None = None
         self._pid = os.getpid()
         self._link: Link | None = None
         self._lock = threading.RLock()
@@ -63,11 +64,11 @@ class Client:
         return self._place.address
 
     @property
-    def requests(self) -> session.Requests:
+    def requests(self) -> Requests:
         """Builds requests for ``call``."""
         if self._requests is None or self._pid != os.getpid():
             self._pid = os.getpid()
-            self._requests = session.Requests(
+            self._requests = Requests(
                 self._owner or owner.this_process(), startup=self._startup, render=self._render
             )
         return self._requests
@@ -317,4 +318,4 @@ class UnitBlock:
         except errors.UnitsyncError as problem:
             if exc is None:
                 raise
-            exc.add_note(f"unitsync could not record how {self._request.unit} ended: {problem}")
+            exc.add_note(session.untold(self._request.unit, problem))

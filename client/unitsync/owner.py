@@ -71,6 +71,24 @@ def of_pid(pid: int) -> wire.Owner:
     return _owner(process)
 
 
+def coder_startup() -> str | None:
+    """The startup that a script of Coder's agent belongs to: pid and start time of the
+    nearest ancestor called ``coder``, so that a restarted agent begins anew. None where
+    there is none. Shells that run the shim, which has that name too, do not count."""
+    process = _read(os.getpid()) if _proc_is_ours() else None
+    for _ in range(_ANCESTORS_MAX):
+        if process is None:
+            break
+        process = _read(process.parent)
+        if (
+            process is not None
+            and process.name == "coder"
+            and os.path.basename(process.executable) not in _SHELLS
+        ):
+            return f"coder-{_namespace()}-{process.pid}-{process.start}"
+    return None
+
+
 def _owner(process: _Process) -> wire.Owner:
     return wire.Owner(
         pid=process.pid,
@@ -82,17 +100,25 @@ def _owner(process: _Process) -> wire.Owner:
 
 
 def _is_wrapper(process: _Process) -> bool:
-    if not process.args:
-        return process.name in WRAPPERS
-    program = os.path.basename(os.fsdecode(process.args[0])).lstrip("-")
-    if program in WRAPPERS or process.name in WRAPPERS:
+    program = _program(process)
+    if program in WRAPPERS:
         return True
-    return (  # the shim, where its shell forked instead of calling exec
-        program in _SHELLS
-        and len(process.args) > 2
+    if program not in _SHELLS:
+        return process.name in WRAPPERS
+    # A shell whose script is called like a wrapper is a script; only the shim is not.
+    return _runs_shim(process)
+
+
+def _runs_shim(process: _Process) -> bool:
+    return (
+        len(process.args) > 2
         and os.path.basename(process.args[1]) == b"coder"
         and process.args[2] == b"exp"
     )
+
+
+def _program(process: _Process) -> str:
+    return os.path.basename(os.fsdecode(process.args[0])) if process.args else process.name
 
 
 def _is_subshell(process: _Process, parent: _Process) -> bool:

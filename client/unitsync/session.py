@@ -10,7 +10,6 @@ what leaving a ``unit()`` block reports. The clients move frames and wait.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -137,187 +136,6 @@ class Conversation:
         return True
 
 
-class Requests:
-    """Builds the requests of one process, each with a fresh id.
-
-    Raises UsageError for what can be no request at all; names are judged by the
-    coordinator, because it registers the unit even where a prerequisite is refused.
-    """
-
-    __slots__ = ("_owner", "_render", "_startup")
-
-    def __init__(
-        self,
-        owner: wire.Owner | None,
-        *,
-        startup: str = "",
-        render: wire.Render = wire.Render.NONE,
-    ) -> None:
-        self._owner = owner
-        self._startup = startup
-        self._render = render
-
-    def want(
-        self,
-        unit: str,
-        prerequisites: Iterable[str],
-        *,
-        requires: str = "success",
-        optional: bool = False,
-    ) -> wire.Want:
-        return wire.Want(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            unit=_name(unit),
-            prerequisites=_names(prerequisites),
-            requires=requirement(requires),
-            optional=optional,
-        )
-
-    def unwant(self, unit: str, prerequisites: Iterable[str]) -> wire.Unwant:
-        return wire.Unwant(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            unit=_name(unit),
-            prerequisites=_names(prerequisites),
-        )
-
-    def start(
-        self,
-        unit: str,
-        *,
-        after: Iterable[str] = (),
-        requires: str = "success",
-        optional: bool = False,
-        wait: bool = True,
-        on_owner_exit: str = "fail",
-    ) -> wire.Start:
-        return wire.Start(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            unit=_name(unit),
-            after=_names(after),
-            requires=requirement(requires),
-            optional=optional,
-            wait=wait,
-            on_owner_exit=_on_owner_exit(on_owner_exit),
-        )
-
-    def withdraw(self, start: wire.Start, reason: str) -> wire.Withdraw:
-        return wire.Withdraw(
-            id=new_id(),
-            startup=self._startup,
-            owner=start.owner,
-            unit=start.unit,
-            start_id=start.id,
-            reason=reason,
-        )
-
-    def complete(
-        self, unit: str, *, exit_code: int = 0, even_so: bool = False, epoch: str = ""
-    ) -> wire.Complete:
-        return wire.Complete(
-            id=new_id(),
-            epoch=epoch,
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            unit=_name(unit),
-            exit_code=exit_code,
-            even_so=even_so,
-        )
-
-    def fail(self, unit: str, reason: str = "", *, epoch: str = "") -> wire.Fail:
-        return wire.Fail(
-            id=new_id(),
-            epoch=epoch,
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            unit=_name(unit),
-            reason=one_line(reason),
-        )
-
-    def wait(
-        self,
-        units: Iterable[str],
-        *,
-        requires: str = "success",
-        any: bool = False,
-        wait: bool = True,
-    ) -> wire.Wait:
-        names = _names(units)
-        if not names:
-            raise errors.UsageError("wait: no unit was named")
-        return wire.Wait(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            units=names,
-            requires=requirement(requires),
-            any=any,
-            wait=wait,
-        )
-
-    def status(self, unit: str) -> wire.StatusOf:
-        return wire.StatusOf(
-            id=new_id(), startup=self._startup, render=self._render, unit=_name(unit)
-        )
-
-    def list(self, offset: int = 0, *, epoch: str = "") -> wire.List:
-        return wire.List(
-            id=new_id(), epoch=epoch, startup=self._startup, render=self._render, offset=offset
-        )
-
-    def why(self, unit: str = "") -> wire.Why:
-        return wire.Why(id=new_id(), startup=self._startup, render=self._render, unit=_name(unit))
-
-    def ping(self) -> wire.Ping:
-        return wire.Ping(id=new_id(), startup=self._startup, owner=self._owner, render=self._render)
-
-    def reset(
-        self, units: Iterable[str] = (), *, all: bool = False, force: bool = False
-    ) -> wire.Reset:
-        names = _names(units)
-        if bool(names) == all:
-            raise errors.UsageError(
-                "reset: name units or say that all are meant, one of the two",
-                hint="unitsync reset UNIT... | unitsync reset --all",
-            )
-        return wire.Reset(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            units=names,
-            all=all,
-            force=force,
-        )
-
-    def stop(self) -> wire.Stop:
-        return wire.Stop(id=new_id(), startup=self._startup, owner=self._owner, render=self._render)
-
-    def leave(
-        self, unit: str, exc: BaseException | None, granted: wire.Granted
-    ) -> wire.Complete | wire.Fail:
-        """What leaving a ``unit()`` block with *exc* (None: normally) tells of it.
-
-        Under the epoch of *granted*, so that a coordinator that has lost the run says
-        so instead of not knowing the unit.
-        """
-        reason = failure(exc)
-        if reason is None:
-            return self.complete(unit, epoch=granted.epoch)
-        return self.fail(unit, reason, epoch=granted.epoch)
-
-
 # A coordinator is started by whoever would change something, wait, or ask for one.
 _LOOKS_ONLY = (wire.StatusOf, wire.List, wire.Why, wire.Stop, wire.Withdraw)
 
@@ -373,6 +191,11 @@ def withdrawal_reason(exc: BaseException) -> str:
     return "cancelled"
 
 
+def untold(unit: str, problem: errors.UnitsyncError) -> str:
+    """A note for the exception that left a ``unit()`` block."""
+    return f"unitsync could not record how {unit} ended: {problem}"
+
+
 def one_line(text: str) -> str:
     """*text* on one line and within the bound of the wire, encodable as UTF-8."""
     line = " ".join(text.split()).encode("utf-8", "replace")
@@ -405,10 +228,6 @@ def _texts(request: wire.AnyRequest) -> Iterable[str]:
         yield from (value,) if isinstance(value, str) else value
 
 
-def new_id() -> str:
-    return os.urandom(12).hex()
-
-
 def check_timeout(timeout_s: float | None) -> float:
     """*timeout_s* with None as infinity. Raises UsageError for what is no duration."""
     if timeout_s is None:
@@ -418,36 +237,6 @@ def check_timeout(timeout_s: float | None) -> float:
             f"timeout_s is {timeout_s!r}; it must be seconds, at least 0, or None for ever"
         )
     return timeout_s
-
-
-def requirement(text: str) -> wire.Requirement:
-    try:
-        return wire.Requirement(text)
-    except ValueError:
-        raise errors.UsageError(
-            f"{text!r} is not a requirement", hint=f"one of {', '.join(wire.Requirement)}"
-        ) from None
-
-
-def _on_owner_exit(text: str) -> wire.OnOwnerExit:
-    try:
-        return wire.OnOwnerExit(text)
-    except ValueError:
-        raise errors.UsageError(
-            f"{text!r} does not say what an owner's exit means",
-            hint=f"one of {', '.join(wire.OnOwnerExit)}",
-        ) from None
-
-
-def _name(name: str) -> str:
-    if not isinstance(name, str):
-        raise errors.UsageError(f"a unit name must be a str, not {type(name).__name__}")
-    return name
-
-
-def _names(names: Iterable[str]) -> list[str]:
-    """A single str is one name, not its letters."""
-    return [_name(names)] if isinstance(names, str) else [_name(name) for name in names]
 
 
 def startup_of(chosen: str | None, environ: Mapping[str, str]) -> str:

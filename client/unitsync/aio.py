@@ -1,0 +1,312 @@
+"""The asyncio client: any number of requests in flight on one socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Iterable
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, owner, session, wire
+from unitsync.client import Names, OnWaiting, Units
+from unitsync.exchange import Exchange
+from unitsync.link import LinkLost
+from unitsync.requests import Requests
+
+_CLOSE_PATIENCE_S: Final = 2.0
+
+
+class AsyncClient:
+    """Talks to the coordinator; the verbs and arguments are those of ``Client``.
+
+    Any number of tasks of one event loop may use it at once. Cancelling a waiting
+    ``start`` withdraws it: should the grant have crossed the cancellation, the run fails
+    with the reason ``cancelled``. ``on_waiting`` is called in the loop and must not block.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        autostart: bool | None = None,
+        startup: str | None = None,
+        owner: wire.Owner | None = None,
+        on_waiting: OnWaiting | None = None,
+        render: wire.Render = wire.Render.NONE,
+    ) -> None:
+        self._place = endpoints.resolve(endpoint)
+        self._autostart = endpoints.autostart_allowed(autostart)
+        self._startup = session.startup_of(startup, os.environ)
+        self._owner = owner
+        self._render = render
+        self._on_waiting = on_waiting
+        self._requests: Requests | None = None
+        self._pid = os.getpid()
+        self._exchange: Exchange | None = None
+        self._opening: dict[bool, asyncio.Task[Exchange]] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+
+    @property
+    def endpoint(self) -> str:
+        return self._place.address
+
+    @property
+    def requests(self) -> Requests:
+        """Builds requests for ``call``."""
+        if self._requests is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._requests = Requests(
+                self._owner or owner.this_process(), startup=self._startup, render=self._render
+            )
+        return self._requests
+
+    async def want(
+        self, unit: str, *prerequisites: str, requires: str = "success", optional: bool = False
+    ) -> None:
+        """See ``Client.want``."""
+        request = self.requests.want(unit, prerequisites, requires=requires, optional=optional)
+        session.expect(await self.call(request), wire.Ok)
+
+    async def unwant(self, unit: str, *prerequisites: str) -> None:
+        """See ``Client.unwant``."""
+        session.expect(await self.call(self.requests.unwant(unit, prerequisites)), wire.Ok)
+
+    async def start(
+        self,
+        unit: str,
+        *,
+        after: Iterable[str] = (),
+        requires: str = "success",
+        optional: bool = False,
+        timeout_s: float | None = 300.0,
+        wait: bool = True,
+        on_owner_exit: str = "fail",
+    ) -> wire.Granted:
+        """See ``Client.start``."""
+        request = self.requests.start(
+            unit,
+            after=after,
+            requires=requires,
+            optional=optional,
+            wait=wait,
+            on_owner_exit=on_owner_exit,
+        )
+        return session.expect(await self.call(request, timeout_s=timeout_s), wire.Granted)
+
+    async def complete(self, unit: str, *, exit_code: int = 0, even_so: bool = False) -> wire.Ok:
+        """See ``Client.complete``."""
+        request = self.requests.complete(unit, exit_code=exit_code, even_so=even_so)
+        return session.expect(await self.call(request), wire.Ok)
+
+    async def fail(self, unit: str, reason: str = "") -> wire.Ok:
+        """See ``Client.fail``."""
+        return session.expect(await self.call(self.requests.fail(unit, reason)), wire.Ok)
+
+    async def wait(
+        self,
+        *units: str,
+        requires: str = "success",
+        any: bool = False,
+        timeout_s: float | None = 300.0,
+    ) -> Names:
+        """See ``Client.wait``."""
+        request = self.requests.wait(units, requires=requires, any=any)
+        return session.expect(await self.call(request, timeout_s=timeout_s), wire.Ok).units
+
+    async def status(self, unit: str) -> wire.UnitInfo:
+        """See ``Client.status``."""
+        return session.expect(await self.call(self.requests.status(unit)), wire.StatusReply).unit
+
+    async def list(self) -> Units:
+        """See ``Client.list``."""
+        units: Units = []
+        offset, epoch = 0, ""
+        while offset >= 0:
+            request = self.requests.list(offset, epoch=epoch)
+            page = session.expect(await self.call(request), wire.ListReply)
+            units += page.units
+            offset, epoch = page.next, page.epoch
+        return units
+
+    async def why(self, unit: str = "") -> wire.WhyReply:
+        """See ``Client.why``."""
+        return session.expect(await self.call(self.requests.why(unit)), wire.WhyReply)
+
+    async def ping(self) -> wire.Pong:
+        """See ``Client.ping``."""
+        return session.expect(await self.call(self.requests.ping()), wire.Pong)
+
+    async def reset(self, *units: str, all: bool = False, force: bool = False) -> None:
+        """See ``Client.reset``."""
+        request = self.requests.reset(units, all=all, force=force)
+        session.expect(await self.call(request), wire.Ok)
+
+    async def stop(self) -> None:
+        """See ``Client.stop``."""
+        session.expect(await self.call(self.requests.stop()), wire.Ok)
+
+    def unit(
+        self,
+        name: str,
+        *,
+        after: Iterable[str] = (),
+        requires: str = "success",
+        optional: bool = False,
+        timeout_s: float | None = 300.0,
+        on_owner_exit: str = "fail",
+    ) -> AsyncUnitBlock:
+        """An ``async with`` block that is the run of a unit, see ``Client.unit``.
+
+        Cancelling it fails the unit. How it ended is told even while the task is being
+        cancelled.
+        """
+        request = self.requests.start(
+            name,
+            after=after,
+            requires=requires,
+            optional=optional,
+            on_owner_exit=on_owner_exit,
+        )
+        return AsyncUnitBlock(self, request, timeout_s)
+
+    # --- the conversation -------------------------------------------------------------
+
+    async def call(
+        self, request: wire.AnyRequest, *, timeout_s: float | None = None
+    ) -> wire.AnyReply:
+        """See ``Client.call``."""
+        try:
+            return await self._converse(request, timeout_s)
+        except errors.UnitsyncError:
+            raise
+        except BaseException as exc:
+            if isinstance(request, wire.Start):
+                self.tell(self.requests.withdraw(request, session.withdrawal_reason(exc)))
+            raise
+
+    async def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
+        talk = session.Conversation(request, self._place.address)
+        step: session.Step = talk.begin(monotonic(), timeout_s)
+        start = session.starts_coordinator(request)
+        while isinstance(step, session.Send):
+            if step.notice is not None and self._on_waiting is not None:
+                self._on_waiting(step.notice)
+            try:
+                exchange = await self._open(start)
+                reply = await exchange.ask(talk.id, step)
+            except LinkLost as lost:
+                step = talk.lost(monotonic(), overdue=lost.overdue)
+            else:
+                step = talk.received(reply, monotonic())
+        return step.reply
+
+    def tell(self, request: wire.AnyRequest) -> None:
+        """Send *request* without waiting for the reply: at once where there is a
+        connection, else as soon as there is one."""
+        loop = asyncio.get_running_loop()
+        exchange = self._usable(loop)
+        if exchange is None:
+            self.in_background(self.call(request))
+            return
+        try:
+            exchange.send(session.encode(request))
+        except LinkLost:
+            pass
+
+    def in_background(
+        self, what: Coroutine[Any, Any, wire.AnyReply]
+    ) -> asyncio.Task[wire.AnyReply]:
+        """Run *what* whatever becomes of the task that asks for it; close() waits for it."""
+        task = asyncio.get_running_loop().create_task(what)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_retrieve)
+        return task
+
+    def _usable(self, loop: asyncio.AbstractEventLoop) -> Exchange | None:
+        exchange = self._exchange
+        if exchange is not None and not exchange.is_usable(loop):
+            exchange.close(LinkLost)
+            exchange = self._exchange = None
+        return exchange
+
+    async def _open(self, start: bool) -> Exchange:
+        loop = asyncio.get_running_loop()
+        exchange = self._usable(loop)
+        if exchange is not None:
+            return exchange
+        opening = self._opening.get(start)
+        if opening is None or opening.done() or opening.get_loop() is not loop:
+            opening = self._opening[start] = loop.create_task(self._connect(loop, start))
+            opening.add_done_callback(_retrieve)
+        return await asyncio.shield(opening)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, start: bool) -> Exchange:
+        await asyncio.to_thread(
+            endpoints.ensure, self._place, start=start, autostart=self._autostart
+        )
+        exchange = self._usable(loop)
+        if exchange is None:
+            exchange = self._exchange = Exchange(self._place, loop)
+        return exchange
+
+    async def close(self) -> None:
+        """Close the connection once what is under way in the background was sent; a
+        waiting call gets a UsageError. A later call opens another connection."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=_CLOSE_PATIENCE_S)
+        for task in (*self._opening.values(), *self._background):
+            task.cancel()
+        self._opening.clear()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close(lambda: errors.UsageError("this AsyncClient was closed"))
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+class AsyncUnitBlock:
+    """See ``AsyncClient.unit``."""
+
+    def __init__(self, client: AsyncClient, request: wire.Start, timeout_s: float | None) -> None:
+        self._client = client
+        self._request = request
+        self._timeout_s = timeout_s
+        self._granted: wire.Granted | None = None
+
+    async def __aenter__(self) -> wire.Granted:
+        reply = await self._client.call(self._request, timeout_s=self._timeout_s)
+        self._granted = session.expect(reply, wire.Granted)
+        return self._granted
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._granted is not None
+        request = self._client.requests.leave(self._request.unit, exc, self._granted)
+        if isinstance(exc, GeneratorExit):
+            self._client.tell(request)  # a coroutine that is closed may not await
+            return
+        telling = self._client.in_background(self._client.call(request))
+        try:
+            session.expect(await asyncio.shield(telling), wire.Ok)
+        except errors.UnitsyncError as problem:
+            if exc is None:
+                raise
+            exc.add_note(session.untold(self._request.unit, problem))
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Keeps asyncio from reporting an exception that nobody was left to be told."""
+    if not task.cancelled():
+        task.exception()

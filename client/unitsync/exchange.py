@@ -1,0 +1,120 @@
+"""Requests in flight on one link, for the asyncio client.
+
+The ZeroMQ descriptors are watched by the loop itself (``add_reader``) and drained
+without blocking; ``zmq.asyncio`` would add a future and a poll to each message. They
+are edge-triggered and every call of the socket may take the edge, so it is drained
+again after each send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+
+import zmq
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, session, wire
+from unitsync.link import Link, LinkLost
+
+
+class Exchange:
+    """One link and the requests that wait for their replies on it."""
+
+    def __init__(self, place: endpoints.Endpoint, loop: asyncio.AbstractEventLoop) -> None:
+        self._place = place
+        self._loop = loop
+        self._link = Link(place)
+        self._waiting: dict[str, asyncio.Future[wire.AnyReply]] = {}
+        self._drain_is_due = False
+        self._looking: asyncio.Task[None] | None = None
+        self._closed = False
+        self._fds = (self._link.dealer.fileno(), self._link.monitor.fileno())
+        for fd in self._fds:
+            loop.add_reader(fd, self._drain)
+        self._drain_soon()
+
+    def is_usable(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return not self._closed and self._loop is loop and self._link.pid == os.getpid()
+
+    async def ask(self, id: str, step: session.Send) -> wire.AnyReply:
+        """The reply to the request *id*. Raises LinkLost."""
+        reply: asyncio.Future[wire.AnyReply] = self._loop.create_future()
+        self._waiting[id] = reply
+        overdue = self._loop.call_later(step.reply_by - monotonic(), self._overdue, reply)
+        try:
+            self.send(step.frame)
+            return await reply
+        finally:
+            overdue.cancel()
+            if self._waiting.get(id) is reply:
+                del self._waiting[id]
+
+    def send(self, frame: bytes) -> None:
+        """Raises LinkLost."""
+        self._link.send(frame)
+        self._drain_soon()
+
+    def close(self, why: Callable[[], Exception]) -> None:
+        """Each waiting request gets an exception made by *why*."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._link.pid == os.getpid() and not self._loop.is_closed():
+            for fd in self._fds:
+                self._loop.remove_reader(fd)
+        self._link.close()
+        waiting, self._waiting = self._waiting, {}
+        for reply in waiting.values():
+            if not reply.done() and not self._loop.is_closed():
+                reply.set_exception(why())
+
+    def _overdue(self, reply: asyncio.Future[wire.AnyReply]) -> None:
+        self._drain()
+        if not reply.done():
+            reply.set_exception(LinkLost(overdue=True))
+
+    def _drain_soon(self) -> None:
+        if not self._drain_is_due:
+            self._drain_is_due = True
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._drain_is_due = False
+        if self._closed:
+            return
+        try:
+            while (reply := self._link.receive()) is not None:
+                self._deliver(reply)
+        except errors.ProtocolError as exc:
+            self.close(partial(errors.from_code, exc.code, exc.message, exc.hint, exc.details))
+            return
+        while event := self._link.event():
+            if event == zmq.EVENT_DISCONNECTED:
+                self.close(LinkLost)
+                return
+            if self._looking is None:
+                self._looking = self._loop.create_task(self._look())
+
+    def _deliver(self, reply: wire.AnyReply) -> None:
+        if not reply.id and isinstance(reply, wire.Error):
+            # It could not read whose request it was, so it is anybody's.
+            raise errors.ProtocolError(reply.message, hint=reply.hint)
+        future = self._waiting.pop(reply.id, None)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    async def _look(self) -> None:
+        """The socket could not connect and tries again: is anybody there?"""
+        try:
+            there = await asyncio.to_thread(endpoints.is_there, self._place)
+        except errors.UnitsyncError as exc:
+            self.close(partial(errors.from_code, exc.code, exc.message, exc.hint, exc.details))
+        else:
+            if not there:
+                self.close(LinkLost)
+        finally:
+            self._looking = None
