@@ -1,0 +1,20 @@
+"""The command line. ``main`` is all that a process loads before it knows its verb."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the verb in ``sys.argv`` and end the process with its exit status.
+
+    Whatever happens, the user sees lines of ``error:`` and ``hint:``, never a traceback.
+    """
+    try:
+        from unitsync.cli.app import run_app
+
+        status = run_app(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules were still being loaded
+        status = 130
+    sys.exit(status)

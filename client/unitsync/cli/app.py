@@ -1,0 +1,128 @@
+"""The typer app: its verbs in order, and how wrong usage and surprises are told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from unitsync import errors
+from unitsync.cli import admin, options, people, run, scripts
+from unitsync.cli.talk import report
+from unitsync.cli.verb import Verbs, arguments
+
+# typer brings its own copy of click or uses the installed one, depending on its
+# version; these classes are in the same place below BadParameter in both.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+_CLICK_EXCEPTION: type[Exception] = _USAGE_ERROR.__bases__[0]
+
+
+app = typer.Typer(
+    name="unitsync",
+    cls=Verbs,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    subcommand_metavar="VERB ...",
+    epilog="""\b
+Exit statuses: 0 done, 1 error, 2 wrong usage, 3 a prerequisite failed,
+4 unknown unit, 5 cycle or contradiction, 69 no coordinator, 75 not ready,
+77 not permitted, 124 timed out, 130 interrupted.
+
+\b
+Example, in two scripts that are started at the same time:
+  unitsync run git-clone -- git clone URL repo
+  unitsync run deps --after git-clone -- pip install -e repo
+""",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from unitsync._version import __version__
+
+        typer.echo(f"unitsync {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def unitsync(
+    ctx: typer.Context,
+    endpoint: options.Endpoint = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Startup scripts in the right order: each says what it waits for and goes on the
+    moment it may."""
+    ctx.obj = endpoint
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+scripts.register(app)
+run.register(app)
+people.register(app)
+admin.register(app)
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run the verb in *arguments* and return its exit status. What goes wrong has been
+    told on stderr by then, in lines of ``error:`` and ``hint:``."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # no locale makes printing fail
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        command = typer.main.get_command(app)
+        status = command.main(args=list(arguments), prog_name="unitsync", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except errors.UnitsyncError as problem:
+        return report(problem)
+    except KeyboardInterrupt:
+        return report(errors.Interrupted("interrupted"))
+    except Exception as problem:
+        if isinstance(problem, _CLICK_EXCEPTION):
+            return report(_usage_error(problem))
+        return report(_surprise(problem))
+
+
+def _usage_error(problem: Any) -> errors.UsageError:
+    """What typer says about wrong usage, in our form."""
+    kind = type(problem).__name__
+    context: Any = getattr(problem, "ctx", None)
+    path = context.command_path if context is not None else "unitsync"
+    param: Any = getattr(problem, "param", None)
+    hint = f"{path} --help"
+    if kind == "MissingParameter" and param is not None and context is not None:
+        text = f"{param.metavar.removesuffix('...')} is missing"
+        hint = " ".join([path, *arguments(context.command)])
+    elif kind == "NoSuchOption":
+        text = f"there is no flag {problem.option_name!a}"
+        if problem.possibilities:
+            hint = f"did you mean {min(problem.possibilities)}?"
+    elif kind == "BadParameter" and param is not None:
+        text = f"{next(iter(param.opts), param.name)}: {problem.message}"
+    else:
+        text = problem.format_message()
+        if "unexpected extra argument" in text:
+            text = "unexpected: " + text.rpartition("(")[2].rstrip(")")
+    text = " ".join(text.split()).rstrip(".")
+    return errors.UsageError(
+        text if kind == "MissingParameter" else text[:1].lower() + text[1:], hint=hint
+    )
+
+
+def _surprise(problem: Exception) -> errors.UnitsyncError:
+    """A defect, or a machine in trouble: one line all the same."""
+    if isinstance(problem, OSError):
+        where = f"{problem.filename}: " if problem.filename else ""
+        return errors.UnitsyncError(f"{where}{problem.strerror or problem}")
+    text = " ".join(str(problem).split())
+    return errors.InternalError(
+        f"this is a defect of unitsync: {type(problem).__name__}: {text}",
+        hint="please report it with what you called",
+    )

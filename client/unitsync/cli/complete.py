@@ -1,0 +1,41 @@
+"""Unit names for shell completion: from the running coordinator, else none."""
+
+from __future__ import annotations
+
+import typer
+
+_WAIT_S = 1.0
+_PLAIN = frozenset("_%+=:./-")
+
+
+def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of registered units that begin with *incomplete*.
+
+    Starts no coordinator, and any trouble means no names: an error here would be
+    printed into the line that the user is typing. Names that a shell would read as
+    more than a word are left out, because shells insert (zsh: evaluate) them raw.
+    """
+    from unitsync import wire
+    from unitsync.cli.talk import open_client
+
+    endpoint = None
+    context: typer.Context | None = ctx
+    while context is not None and endpoint is None:
+        endpoint = context.params.get("endpoint")
+        context = context.parent  # type: ignore[assignment]
+    given = set(ctx.params.get("units") or ()) | set(ctx.params.get("prerequisites") or ())
+    given.add(ctx.params.get("unit"))
+    try:
+        with open_client(endpoint, render=wire.Render.NONE, autostart=False) as client:
+            reply = client.call(wire.List(id=""), timeout_s=_WAIT_S)
+    except BaseException:
+        return []
+    if not isinstance(reply, wire.ListReply):
+        return []
+    return [
+        unit.name
+        for unit in reply.units
+        if unit.name.startswith(incomplete)
+        and unit.name not in given
+        and all(char.isalnum() or char in _PLAIN for char in unit.name)
+    ]

@@ -1,0 +1,181 @@
+"""The flags and arguments that several verbs share, and the reading of durations."""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+from typing import Annotated, Final
+
+import typer
+
+from unitsync import wire
+from unitsync.cli import complete
+from unitsync.errors import UsageError
+
+TIMEOUT_DEFAULT_S: Final = 300.0
+
+_UNIT_S: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_BARE = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[dhms])", re.ASCII)
+
+
+class Output(enum.StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def parse_duration(text: str, source: str) -> float | None:
+    """Seconds in *text*; None for ``none``, which is no limit.
+
+    A bare number is seconds. Otherwise numbers with units, largest first or not:
+    ``d h m s ms``. *source* is named in the UsageError that anything else raises.
+    """
+    given = text.strip().lower()
+    if given == "none":
+        return None
+    if _BARE.fullmatch(given):
+        return float(given)
+    parts = _PART.findall(given)
+    if parts and "".join(number + unit for number, unit in parts) == given:
+        return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    raise UsageError(
+        f"{source}: {text!a} is not a duration",
+        hint="for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait for ever",
+    )
+
+
+def timeout_s(flag: str | None) -> float | None:
+    """What ``--timeout`` says, else ``UNITSYNC_TIMEOUT``, else five minutes."""
+    if flag is not None:
+        seconds = parse_duration(flag, "--timeout")
+    elif text := os.environ.get("UNITSYNC_TIMEOUT"):
+        seconds = parse_duration(text, "UNITSYNC_TIMEOUT")
+    else:
+        return TIMEOUT_DEFAULT_S
+    if seconds == 0 and in_shim():
+        return None  # there, no time limit is written as 0
+    return seconds
+
+
+def on_owner_exit(flag: wire.OnOwnerExit | None) -> wire.OnOwnerExit:
+    """What ``--on-owner-exit`` says, else ``UNITSYNC_ON_OWNER_EXIT``, else the default,
+    which is ``warn`` through the shim and ``fail`` otherwise."""
+    if flag is not None:
+        return flag
+    if text := os.environ.get("UNITSYNC_ON_OWNER_EXIT"):
+        try:
+            return wire.OnOwnerExit(text)
+        except ValueError:
+            known = ", ".join(wire.OnOwnerExit)
+            raise UsageError(f"UNITSYNC_ON_OWNER_EXIT: {text!a} is none of {known}") from None
+    return wire.OnOwnerExit.WARN if in_shim() else wire.OnOwnerExit.FAIL
+
+
+def in_shim() -> bool:
+    """Whether this process was reached through the ``coder`` shim."""
+    return os.environ.get("UNITSYNC_CODER_SHIM") == "1"
+
+
+def split_names(given: list[str] | None) -> list[str]:
+    """The names in values of a repeatable flag that also takes commas."""
+    return [name for value in given or () for name in value.split(",") if name]
+
+
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="ADDRESS",
+        help="Where the coordinator is (UNITSYNC_ENDPOINT).",
+        show_default=False,
+    ),
+]
+Unit = Annotated[
+    str,
+    typer.Argument(
+        metavar="UNIT",
+        help="The unit's name.",
+        autocompletion=complete.unit_names,
+        show_default=False,
+    ),
+]
+Units = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="UNIT...",
+        help="The units' names.",
+        autocompletion=complete.unit_names,
+        show_default=False,
+    ),
+]
+Prerequisites = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PREREQUISITE...",
+        help="What it waits for.",
+        autocompletion=complete.unit_names,
+        show_default=False,
+    ),
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--after",
+        metavar="PREREQUISITE",
+        help="Also wait for this unit. May be given several times; commas work too.",
+        autocompletion=complete.unit_names,
+        show_default=False,
+    ),
+]
+Requires = Annotated[
+    wire.Requirement,
+    typer.Option(
+        "--requires",
+        metavar="success|completion|start",
+        help="What is needed of the prerequisites named here: that they succeeded, "
+        "ended either way, or at least started. Default: success.",
+        show_default=False,
+    ),
+]
+Optional = Annotated[
+    bool,
+    typer.Option(
+        "--optional",
+        help="Only keep the order: wait for a prerequisite if it is registered, "
+        "and go on however it ends.",
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        help="Give up waiting after e.g. 90 (seconds), 30s, 5m, 1h30m, none "
+        "(UNITSYNC_TIMEOUT). Default: 5m.",
+        show_default=False,
+    ),
+]
+OwnerPid = Annotated[
+    int | None,
+    typer.Option(
+        "--owner",
+        metavar="PID",
+        help="The process that the run belongs to. Default: the calling script.",
+        show_default=False,
+    ),
+]
+OutputFormat = Annotated[
+    Output,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="table|json",
+        help="For people or for programs. Default: table.",
+        show_default=False,
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", "-c", metavar="COLUMN", hidden=True, show_default=False),
+]

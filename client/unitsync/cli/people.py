@@ -1,0 +1,170 @@
+"""The verbs for people, probes and agents: wait, status, list, why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from unitsync import wire
+from unitsync.cli import options
+from unitsync.cli.complete import unit_names
+from unitsync.cli.options import Output
+from unitsync.cli.talk import finish, open_client, perform, print_out
+from unitsync.cli.verb import Verb
+from unitsync.errors import UsageError
+
+PANEL = "For people, probes and agents"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs to *app*."""
+    add = app.command
+    add("wait", cls=Verb, epilog=_WAIT_EXAMPLE, rich_help_panel=PANEL)(wait)
+    add("status", cls=Verb, epilog=_STATUS_EXAMPLE, rich_help_panel=PANEL)(status)
+    add("list", cls=Verb, epilog=_LIST_EXAMPLE, rich_help_panel=PANEL)(list_)
+    add("why", cls=Verb, epilog=_WHY_EXAMPLE, rich_help_panel=PANEL)(why)
+
+
+_WAIT_EXAMPLE = """\b
+Example:
+  unitsync wait db cache --for start --timeout 2m && ./smoke-test
+"""
+
+
+def wait(
+    ctx: typer.Context,
+    units: options.Units,
+    for_: Annotated[
+        wire.Requirement,
+        typer.Option(
+            "--for",
+            metavar="success|completion|start",
+            help="Until they succeeded, ended either way, or started. Default: success.",
+            show_default=False,
+        ),
+    ] = wire.Requirement.SUCCESS,
+    any_: Annotated[
+        bool, typer.Option("--any", help="Until one of them does, and print its name.")
+    ] = False,
+    timeout: options.Timeout = None,
+    endpoint: options.Endpoint = None,
+) -> int:
+    """Wait for units without registering or starting anything.
+
+    Works for names that nobody has registered yet, too.
+    """
+    timeout_s = options.timeout_s(timeout)
+    return finish(
+        perform(
+            endpoint or ctx.obj,
+            lambda requests: requests.wait(units, requires=for_, any=any_),
+            timeout_s=timeout_s,
+        )
+    )
+
+
+_STATUS_EXAMPLE = """\b
+Example:
+  unitsync status ide --output json | jq -r .status
+"""
+
+
+def status(
+    ctx: typer.Context,
+    unit: options.Unit,
+    output: options.OutputFormat = Output.TABLE,
+    columns: options.Columns = None,
+    endpoint: options.Endpoint = None,
+) -> int:
+    """Show one unit: its prerequisites, its owner, its history."""
+    reply = perform(endpoint or ctx.obj, lambda requests: requests.status(unit))
+    if output is Output.JSON and isinstance(reply, wire.StatusReply):
+        from unitsync.cli import render
+
+        print_out([render.json_text(render.status_fields(reply.unit))])
+        return 0
+    return finish(reply)
+
+
+_LIST_EXAMPLE = """\b
+Example:
+  unitsync list
+"""
+
+
+def list_(
+    ctx: typer.Context,
+    output: options.OutputFormat = Output.TABLE,
+    columns: options.Columns = None,
+    endpoint: options.Endpoint = None,
+) -> int:
+    """Show all units: since when, what they wait for, whose they are."""
+    from unitsync.cli import render
+
+    chosen = _columns(columns) or render.LIST_COLUMNS
+    with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:
+        units = client.list()
+    if output is Output.JSON:
+        print_out([render.json_text([render.unit_fields(unit) for unit in units])])
+    elif units:
+        print_out(render.list_table(units, render.stdout_style(), chosen))
+    else:
+        print_out(["no units yet"])
+    return 0
+
+
+def _columns(given: list[str] | None) -> list[str]:
+    """The columns of the table that ``--column`` names; an empty list for all."""
+    from unitsync.cli.render import LIST_COLUMNS
+
+    wanted = [name.strip().upper() for value in given or () for name in value.split(",")]
+    for name in wanted:
+        if name not in LIST_COLUMNS:
+            known = ", ".join(LIST_COLUMNS).lower()
+            raise UsageError(f"there is no column {name.lower()!a}", hint=f"one of: {known}")
+    return wanted
+
+
+_WHY_EXAMPLE = """\b
+Example:
+  unitsync why ide
+"""
+
+
+def why(
+    ctx: typer.Context,
+    unit: Annotated[
+        str,
+        typer.Argument(
+            metavar="[UNIT]",
+            help="The unit's name; without it, everything that does not go on.",
+            autocompletion=unit_names,
+            show_default=False,
+        ),
+    ] = "",
+    output: options.OutputFormat = Output.TABLE,
+    endpoint: options.Endpoint = None,
+) -> int:
+    """Show what keeps a unit from starting, down to the root cause.
+
+    Without a name: everything that waits, was skipped or lost its script, grouped by
+    what it is due to.
+    """
+    from unitsync.cli import render
+
+    reply = perform(endpoint or ctx.obj, lambda requests: requests.why(unit))
+    if not isinstance(reply, wire.WhyReply):
+        return finish(reply)
+    if output is Output.JSON:
+        fields: object
+        if reply.tree is not None:
+            fields = render.tree_fields(reply.tree)
+        else:
+            fields = [render.group_fields(group) for group in reply.groups]
+        print_out([render.json_text(fields)])
+    elif reply.tree is not None:
+        print_out(render.why_tree(reply.tree, render.stdout_style()))
+    else:
+        print_out(render.why_groups(reply.groups, render.stdout_style()))
+    return 0

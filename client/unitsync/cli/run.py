@@ -1,0 +1,266 @@
+"""The verb ``run``: a unit that is one command, in one process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import typer
+
+from unitsync import errors, wire
+from unitsync.cli import options
+from unitsync.cli.scripts import PANEL
+from unitsync.cli.talk import converse, finish, open_client, print_err, report
+from unitsync.cli.text import safe
+from unitsync.cli.verb import Verb
+
+_COMMAND_KEY: Final = "unitsync.command"
+
+_SI_KERNEL: Final = 0x80
+"""``si_code`` of a signal that the kernel sent, as for a key at the terminal
+(sigaction(2)): it went to the whole foreground process group, the command included."""
+
+_PASSED_ON: Final = frozenset(
+    {
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+        signal.SIGCONT,
+        signal.SIGTSTP,
+    }
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to *app*."""
+    app.command(
+        "run",
+        cls=RunVerb,
+        context_settings={"allow_extra_args": True},
+        epilog=_EXAMPLE,
+        rich_help_panel=PANEL,
+    )(run)
+
+
+class RunVerb(Verb):
+    """A command line of which all behind ``--`` is somebody else's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        command: list[str] = []
+        if "--" in args:
+            split = args.index("--")
+            args, command = args[:split], args[split + 1 :]
+        ctx.meta[_COMMAND_KEY] = command
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "--", "COMMAND", "[ARG]..."]
+
+
+_EXAMPLE = """\b
+Example:
+  unitsync run deps --after git-clone -- pip install -e repo
+"""
+
+
+def run(
+    ctx: typer.Context,
+    unit: options.Unit,
+    after: options.After = None,
+    requires: options.Requires = wire.Requirement.SUCCESS,
+    optional: options.Optional = False,
+    timeout: options.Timeout = None,
+    endpoint: options.Endpoint = None,
+) -> int:
+    """Run a command as a unit.
+
+    Waits for the prerequisites, marks UNIT started, runs the command, and marks UNIT
+    completed or failed by how that ended. Exits with the command's status (128 + n for
+    a signal). Nothing needs to be trapped, nothing can be forgotten, and a crash is
+    seen. --timeout bounds the waiting only. If a prerequisite failed, the command is
+    not run and the exit status is 3.
+    """
+    command: list[str] = ctx.meta[_COMMAND_KEY]
+    if ctx.args:
+        raise errors.UsageError(
+            f"unexpected: {' '.join(ctx.args)}",
+            hint="put -- before the command: unitsync run UNIT -- COMMAND [ARG]...",
+        )
+    if not command:
+        raise errors.UsageError(
+            "there is no command to run", hint="unitsync run UNIT -- COMMAND [ARG]..."
+        )
+    timeout_s = options.timeout_s(timeout)
+    granted: wire.AnyReply | None = None
+    try:
+        with open_client(endpoint or ctx.obj) as client:
+            # This process is the owner: what it waits for is the command's end.
+            request = client.requests.start(
+                unit, after=options.split_names(after), requires=requires, optional=optional
+            )
+            granted = converse(client, request, timeout_s=timeout_s)
+            if not isinstance(granted, wire.Granted):
+                return finish(granted)
+            inherited = set[int](signal.pthread_sigmask(signal.SIG_BLOCK, _watched()))
+    except BaseException as exc:
+        if isinstance(granted, wire.Granted):  # interrupted right after it
+            _end(endpoint or ctx.obj, unit, granted, f"interrupted: {type(exc).__name__}")
+        raise
+    finish(granted)
+    ended = _carry_out(command, unit, inherited)
+    _end(endpoint or ctx.obj, unit, granted, ended.reason)
+    if ended.problem is not None:
+        report(ended.problem)
+    return ended.status
+
+
+class _Ended(NamedTuple):
+    """``reason`` "" means success."""
+
+    status: int
+    reason: str
+    problem: errors.UnitsyncError | None = None
+
+
+def _watched() -> set[signal.Signals]:
+    """The signals to pass on: not those that our caller had us ignore (nohup, a
+    background job), which the command is to ignore too."""
+    heeded = {number for number in _PASSED_ON if signal.getsignal(number) != signal.SIG_IGN}
+    return heeded | {signal.SIGCHLD}
+
+
+def _carry_out(command: list[str], unit: str, inherited: set[int]) -> _Ended:
+    """Run *command* to its end. The watched signals are blocked, and *inherited* is
+    the signal mask that the command gets."""
+    program = command[0]
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the status away
+    try:
+        pid = _spawn(command, _environment(unit), inherited)
+    except OSError as exc:
+        return _not_run(program, exc)
+    status = _accompany(pid)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return _Ended(128 + number, f"killed by {_signal_name(number)}")
+    code = os.WEXITSTATUS(status)
+    return _Ended(code, f"exit status {code}" if code else "")
+
+
+def _environment(unit: str) -> dict[str, str]:
+    environment = dict(os.environ, UNITSYNC_UNIT=unit)
+    environment.pop("UNITSYNC_CODER_SHIM", None)  # it is about this process alone
+    return environment
+
+
+def _spawn(command: list[str], environment: Mapping[str, str], mask: set[int]) -> int:
+    """The pid of a child that runs *command* as our caller would have: its signal mask,
+    its descriptors, its process group. Raises OSError."""
+    start: Callable[..., int] = os.posix_spawnp
+    # Python ignores these two; a command expects to die of them.
+    defaults = [signal.SIGPIPE, signal.SIGXFSZ]
+    try:
+        return start(command[0], command, environment, setsigmask=mask, setsigdef=defaults)
+    except OSError as exc:
+        if exc.errno != errno.ENOEXEC:
+            raise
+    import shutil
+
+    # A script without a #! line: POSIX shells and execvp(3) give it to sh.
+    script = shutil.which(command[0]) or command[0]
+    shell = ["/bin/sh", script, *command[1:]]
+    return start(shell[0], shell, environment, setsigmask=mask, setsigdef=defaults)
+
+
+def _accompany(pid: int) -> int:
+    """Pass signals on to the child *pid* until it has ended; its wait status.
+
+    Its own children and its pipes are not waited for. A key at the terminal reached it
+    as well as us, and what it sent to its group itself it knows: neither is passed on.
+    """
+    watched = _watched()
+    while True:
+        info = signal.sigwaitinfo(watched)
+        if info.si_signo == signal.SIGCHLD:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended == pid:
+                return status
+            continue
+        if info.si_code != _SI_KERNEL and info.si_pid != pid:
+            _send(pid, info.si_signo)
+        if info.si_signo == signal.SIGTSTP:
+            _stop_ourselves()
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:  # it runs as another user by now (sudo)
+        print_err([f"warning: cannot pass {_signal_name(number)} on to pid {pid}"])
+
+
+def _stop_ourselves() -> None:
+    """What SIGTSTP does by default, until SIGCONT; the command has stopped as well."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _not_run(program: str, problem: OSError) -> _Ended:
+    """As a shell has it: 127 for what is not there, 126 for what cannot be run."""
+    shown = safe(program)
+    if problem.errno in {errno.ENOENT, errno.ENOTDIR}:
+        there = os.path.exists(program) if "/" in program else False
+        if there:  # the program is there, what its #! line names is not
+            text = f"{shown} cannot be run: its interpreter is not there"
+            hint = f"look at its first line: head -1 {shown}"
+        else:
+            text = f"{shown}: no such program"
+            hint = (
+                "check the path"
+                if "/" in program
+                else f"it is not on PATH; for a shell's own words use sh -c '{shown} ...'"
+            )
+        return _Ended(127, text, errors.UnitsyncError(text, hint=hint))
+    text = f"{shown} cannot be run: {(problem.strerror or str(problem)).lower()}"
+    hint = f"is it a program? chmod +x {shown}" if problem.errno == errno.EACCES else ""
+    return _Ended(126, text, errors.UnitsyncError(text, hint=hint))
+
+
+def _end(endpoint: str | None, unit: str, granted: wire.Granted, reason: str) -> None:
+    """Say how the run that was *granted* ended: well, or failed for *reason*.
+
+    The command's status is what counts: if the coordinator cannot be told, or does not
+    know the run any more, that is a warning. None is started for it: a new one would
+    know nothing of the run.
+    """
+    try:
+        with open_client(endpoint, autostart=False) as client:
+            requests = client.requests
+            request: wire.Complete | wire.Fail
+            if reason:
+                request = requests.fail(unit, reason, epoch=granted.epoch)
+            else:
+                request = requests.complete(unit, epoch=granted.epoch)
+            reply = client.call(request)
+    except errors.UnitsyncError as problem:
+        why = problem.message
+    else:
+        if not isinstance(reply, wire.Error):
+            print_err(map(safe, reply.err))
+            return
+        why = reply.message
+    print_err([f"warning: the end of {safe(unit)} could not be recorded: {safe(why)}"])

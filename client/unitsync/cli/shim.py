@@ -1,0 +1,95 @@
+"""The ``coder`` shim: writing it into a folder, and what it tells about its caller.
+
+shim.sh is the shim itself; it replaces ``coder exp sync VERB`` by ``unitsync VERB`` and
+hands everything else to the next ``coder``.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from unitsync.errors import NotPermitted, Refused, UnitsyncError, UsageError
+
+_MARK: Final = b"# unitsync shim for coder, version "
+
+
+def text() -> str:
+    """The shim for the Python that runs this, by its absolute path."""
+    if not sys.executable:
+        raise UsageError("shim: this Python does not know where its own program is")
+    template = Path(__file__).with_name("shim.sh").read_text(encoding="utf-8")
+    return template.replace("@PYTHON@", shlex.quote(os.path.abspath(sys.executable)))
+
+
+def is_shim(path: Path) -> bool:
+    """Whether *path* is a shim of ours, of whatever version."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(200).startswith(b"#!") and file.readline(200).startswith(_MARK)
+    except OSError:
+        return False
+
+
+def install(folder: Path, *, force: bool) -> tuple[Path, list[str]]:
+    """Write ``coder`` into *folder* (made if need be) and return its path and what the
+    user should know about it.
+
+    Raises Refused if something else is there already and *force* is not given, and
+    NotPermitted or UnitsyncError where it cannot be written. What was there is replaced
+    in one step: a script that runs it at this moment is not disturbed.
+    """
+    folder = Path(os.path.abspath(folder))
+    target = folder / "coder"
+    content = text()
+    if os.path.lexists(target) and not force and not is_shim(target):
+        raise Refused(
+            f"there is another coder at {target}",
+            hint="choose a folder that comes before it on PATH, or replace it with --force",
+        )
+    temporary = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".coder-", dir=folder)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o755)
+        os.replace(temporary, target)
+    except OSError as exc:
+        if temporary:
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
+        problem = f"cannot write {target}: {(exc.strerror or str(exc)).lower()}"
+        if isinstance(exc, PermissionError):
+            raise NotPermitted(
+                problem, hint="choose a folder of yours, or call it with sudo"
+            ) from None
+        raise UnitsyncError(problem) from None
+    return target, _advice(folder)
+
+
+def _advice(folder: Path) -> list[str]:
+    """Why ``coder`` might not mean the shim in *folder*, judged by this PATH."""
+    for entry in os.environ.get("PATH", "").split(os.pathsep):
+        place = Path(entry or ".")
+        try:
+            if place.samefile(folder):
+                return []
+        except OSError:
+            continue
+        other = place / "coder"
+        if other.is_file() and os.access(other, os.X_OK):
+            return [
+                f"warning: {other} comes first on PATH, so coder does not mean the shim",
+                f"hint: put {folder} before {place} on PATH, or install the shim there",
+            ]
+    return [
+        f"warning: {folder} is not on PATH, so coder does not mean the shim",
+        f"hint: export PATH={shlex.quote(str(folder))}:$PATH",
+    ]

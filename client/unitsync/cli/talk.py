@@ -1,0 +1,156 @@
+"""From a verb to its reply and from the reply to lines and an exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from unitsync import errors, wire
+from unitsync.cli.options import in_shim
+from unitsync.cli.text import safe
+
+if TYPE_CHECKING:
+    from unitsync.client import Client
+    from unitsync.requests import Requests
+
+
+def open_client(
+    endpoint: str | None,
+    *,
+    owner: wire.Owner | None = None,
+    autostart: bool | None = None,
+    render: wire.Render | None = None,
+) -> Client:
+    """A client for one verb. Replies carry the text to print unless *render* says
+    otherwise, and notices of waiting go to stderr at once."""
+    from unitsync.client import Client
+
+    if render is None:
+        render = wire.Render.CODER if in_shim() else wire.Render.TEXT
+    return Client(
+        endpoint,
+        autostart=autostart,
+        startup=_startup(),
+        owner=owner,
+        on_waiting=lambda reply: print_err(map(safe, reply.err)),
+        render=render,
+    )
+
+
+def perform(
+    endpoint: str | None,
+    build: Callable[[Requests], wire.AnyRequest],
+    *,
+    timeout_s: float | None = None,
+    owner_pid: int | None = None,
+) -> wire.AnyReply:
+    """The final reply to the request that *build* makes, sent for the calling script or
+    for the process *owner_pid*."""
+    from unitsync import owner
+
+    who = owner.calling_script() if owner_pid is None else owner.of_pid(owner_pid)
+    with open_client(endpoint, owner=who) as client:
+        return converse(client, build(client.requests), timeout_s=timeout_s)
+
+
+def converse(
+    client: Client, request: wire.AnyRequest, *, timeout_s: float | None = None
+) -> wire.AnyReply:
+    """``client.call``, and a signal that ends this process withdraws a waiting start
+    first, as Ctrl-C does."""
+    with _EndingSignals():
+        return client.call(request, timeout_s=timeout_s)
+
+
+def finish(reply: wire.AnyReply) -> int:
+    """Print what *reply* brings and return its exit status.
+
+    The status stays what it is if nobody reads stdout any more: a start that was
+    granted is granted.
+    """
+    if isinstance(reply, wire.Error) and not reply.err:
+        return report(errors.from_code(reply.code, reply.message, reply.hint, reply.details))
+    print_err(map(safe, reply.err))
+    print_out(map(safe, reply.out))
+    return reply.exit
+
+
+def report(problem: errors.UnitsyncError) -> int:
+    """Print *problem* as every error is printed and return its exit status."""
+    lines = [f"error: {problem.message}"]
+    if problem.hint:
+        lines.append(f"hint: {problem.hint}")
+    print_err(map(safe, lines))
+    return problem.exit_status
+
+
+def print_out(lines: Iterable[str]) -> None:
+    """Raises UnitsyncError if stdout takes no more, as on a full disk; a reader that
+    went away is no error."""
+    try:
+        _print(sys.stdout, lines)
+    except BrokenPipeError:
+        _silence(1)
+    except OSError as exc:
+        _silence(1)
+        raise errors.UnitsyncError(
+            f"cannot write to stdout: {(exc.strerror or str(exc)).lower()}"
+        ) from None
+
+
+def print_err(lines: Iterable[str]) -> None:
+    """Never raises: there is nobody left to tell."""
+    try:
+        _print(sys.stderr, lines)
+    except OSError:
+        _silence(2)
+
+
+def _print(stream: TextIO | None, lines: Iterable[str]) -> None:
+    if stream is None:  # closed by the caller
+        return
+    text = "".join(f"{line}\n" for line in lines)
+    if text:
+        stream.write(text)
+        stream.flush()
+
+
+def _silence(descriptor: int) -> None:
+    """Let what is still buffered for *descriptor* go nowhere, so that the end of the
+    interpreter does not complain about it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
+def _startup() -> str | None:
+    """The startup that this verb belongs to, None for what the environment says."""
+    if in_shim() and "UNITSYNC_STARTUP" not in os.environ:
+        from unitsync import owner
+
+        return owner.coder_startup()
+    return None
+
+
+class _EndingSignals:
+    """While it lasts, SIGTERM and SIGHUP raise SystemExit(128 + number), unless this
+    process was told to ignore them."""
+
+    def __enter__(self) -> None:
+        self._before = {
+            number: signal.signal(number, _raise)
+            for number in (signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is signal.SIG_DFL
+        }
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

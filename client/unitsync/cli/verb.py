@@ -1,0 +1,74 @@
+"""How verbs and groups of verbs parse and show their help, whatever typer's version.
+
+typer brings its own copy of click or uses the installed one, depending on its version,
+so that nothing here names click's types.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from unitsync import errors
+
+
+class Verb(TyperCommand):
+    """A command whose help is its usage, its text, its flags and its example."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*arguments(self), "[OPTIONS]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _format_flags(self, ctx, formatter)
+
+
+class Verbs(TyperGroup):
+    """A group whose help is in sections and whose unknown verbs get a suggestion."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+            named = [name for name, verb in self.commands.items() if not verb.hidden]
+            nearest = difflib.get_close_matches(args[0], named, n=1, cutoff=0.5)
+            raise errors.UsageError(
+                f"there is no verb {args[0]!a}",
+                hint=f"did you mean {ctx.command_path} {nearest[0]}?"
+                if nearest
+                else f"{ctx.command_path} --help lists them",
+            )
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise errors.Interrupted("interrupted") from None
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _format_flags(self, ctx, formatter)
+        sections: dict[str, list[Any]] = {}
+        for command in self.commands.values():
+            if not command.hidden:
+                panel = getattr(command, "rich_help_panel", None)
+                title = panel if isinstance(panel, str) else "Verbs"
+                sections.setdefault(title, []).append(command)
+        widest = max(len(name) for name in self.commands)
+        for title, commands in sections.items():
+            with formatter.section(title):
+                limit = formatter.width - widest - 4
+                formatter.write_dl(
+                    [(c.name.ljust(widest), c.get_short_help_str(limit)) for c in commands]
+                )
+
+
+def arguments(command: Any) -> list[str]:
+    """The arguments of *command* as its usage shows them."""
+    return [param.metavar for param in command.params if param.param_type_name == "argument"]
+
+
+def _format_flags(command: Any, ctx: Any, formatter: Any) -> None:
+    flags = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
+    records = [record for flag in flags if (record := flag.get_help_record(ctx)) is not None]
+    with formatter.section("Options"):
+        formatter.write_dl(records, col_max=26)

@@ -1,0 +1,207 @@
+"""The command line as real processes, each test with a coordinator of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import pytest
+
+from unitsync import Client, errors
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
+UNITSYNC = [sys.executable, "-P", "-m", "unitsync"]
+PATIENCE_S = 30
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> list[str]:
+        return self.err.splitlines()
+
+
+class Process:
+    """A verb that is still running. *err* is read line by line as it is written."""
+
+    def __init__(self, popen: subprocess.Popen[str]) -> None:
+        self.popen = popen
+        self.pid = popen.pid
+        self.seen: list[str] = []
+
+    def next_line(self) -> str:
+        """The next line on stderr; fails the test if there is none."""
+        assert self.popen.stderr is not None
+        line = self.popen.stderr.readline()
+        assert line, "the process ended without a further line on stderr"
+        self.seen.append(line)
+        return line.rstrip("\n")
+
+    def send(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def end(self) -> Result:
+        out, err = self.popen.communicate(timeout=PATIENCE_S)
+        return Result(self.popen.returncode, out, "".join(self.seen) + err)
+
+
+class Cli:
+    """Calls ``unitsync`` with an endpoint of its own and nothing of the tester's
+    environment that unitsync would heed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.endpoint = f"ipc://{folder}/c/coordinator.sock"
+        self.processes: list[Process] = []
+
+    def env(self, extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNITSYNC_", "CODER_"))}
+        for name in ("NO_COLOR", "COLUMNS", "SUDO_UID"):
+            kept.pop(name, None)
+        kept |= {"UNITSYNC_ENDPOINT": self.endpoint, "LC_ALL": "C.UTF-8", "TERM": "xterm"}
+        for name, value in (extra or {}).items():
+            if value is None:
+                kept.pop(name, None)
+            else:
+                kept[name] = value
+        return kept
+
+    def __call__(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> Result:
+        return self.exec(*UNITSYNC, *arguments, env=env)
+
+    def exec(self, *command: str, env: Mapping[str, str | None] | None = None) -> Result:
+        done = subprocess.run(
+            command,
+            env=self.env(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            cwd=self.folder,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def ok(self, *arguments: str) -> str:
+        """The stdout of a verb that must succeed and say nothing on stderr."""
+        result = self(*arguments)
+        assert (result.status, result.err) == (0, ""), result
+        return result.out
+
+    def script(
+        self, text: str, *, shell: str = "bash", env: Mapping[str, str | None] | None = None
+    ) -> Result:
+        """Run *text* as a script in which ``unitsync`` is the command."""
+        return self.exec(*self.write_script(text, shell=shell), env=self._with_command(env))
+
+    def write_script(self, text: str, *, shell: str = "bash") -> list[str]:
+        handle, path = tempfile.mkstemp(suffix=".sh", dir=self.folder)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        return [shell, path]
+
+    def _with_command(self, env: Mapping[str, str | None] | None) -> dict[str, str | None]:
+        folder = self.folder / "bin"
+        if not folder.exists():
+            folder.mkdir()
+            command = folder / "unitsync"
+            command.write_text(f'#!/bin/sh\nexec {" ".join(UNITSYNC)} "$@"\n')
+            command.chmod(0o755)
+        path = (env or {}).get("PATH") or os.environ["PATH"]
+        return {**(env or {}), "PATH": f"{folder}:{path}"}
+
+    def spawn(
+        self,
+        *arguments: str,
+        command: list[str] | None = None,
+        env: Mapping[str, str | None] | None = None,
+        stdin: int | IO[str] = subprocess.DEVNULL,
+        new_group: bool = False,
+    ) -> Process:
+        """Start a verb, or with *command* a script, that the test goes on with."""
+        popen = subprocess.Popen(
+            command or [*UNITSYNC, *arguments],
+            env=self.env(self._with_command(env) if command else env),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            process_group=0 if new_group else None,
+        )
+        process = Process(popen)
+        self.processes.append(process)
+        return process
+
+    def client(self) -> Client:
+        """A client that starts no coordinator."""
+        return Client(self.endpoint, autostart=False)
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.popen.kill()
+            process.popen.communicate()
+        try:
+            with self.client() as client:
+                pid = client.ping().pid
+                client.stop()
+            _await_end(pid)
+        except errors.Unavailable:
+            pass
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _await_end(pid: int) -> None:
+    """Return when the process *pid*, no child of ours, has ended."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        import select
+
+        if not select.select([handle], [], [], PATIENCE_S)[0]:
+            os.kill(pid, signal.SIGKILL)
+            pytest.fail("the coordinator did not end after stop")
+    finally:
+        os.close(handle)
+
+
+@pytest.fixture
+def cli() -> Iterator[Cli]:
+    commands = Cli(Path(tempfile.mkdtemp(prefix="us-", dir="/tmp")))
+    yield commands
+    commands.close()
+
+
+def normalised(text: str) -> str:
+    """*text* without what differs from run to run: times, pids, paths, ids."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d", "TIME", text)
+    text = re.sub(r"\b\d+ (s|min|h|d)( ago)", r"N s\2", text)
+    text = re.sub(r"(pending for) \d+ s\b", r"\1 N s", text)
+    text = re.sub(r"\bpid \d+", "pid PID", text)
+    text = re.sub(r'"pid": \d+', '"pid": PID', text)
+    text = re.sub(r"/tmp/us-[^/\s]+", "DIR", text)
+    text = re.sub(r"/\S+/python[\d.]*\b", "PYTHON", text)
+    return re.sub(r"\b(bash|sh) DIR/tmp\w+\.sh", r"\1 SCRIPT", text)
+
+
+def check_golden(name: str, text: str) -> None:
+    """Compare with tests/golden/cli/*name*. Scripts read this output: a change of it is
+    a change for their authors. ``UPDATE_GOLDEN=1`` writes the files anew."""
+    path = GOLDEN / name
+    text = normalised(text)
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.write_text(text)
+    assert text == path.read_text()

@@ -1,0 +1,61 @@
+"""Durations as ``--timeout`` and UNITSYNC_TIMEOUT take them."""
+
+from __future__ import annotations
+
+import pytest
+
+from unitsync.cli import options
+from unitsync.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("1h0m30s", 3630.0),
+        ("500ms", 0.5),
+        ("1m500ms", 60.5),
+        ("1.5h", 5400.0),
+        ("2d", 172800.0),
+        (" 5M ", 300.0),
+        ("none", None),
+        ("NONE", None),
+    ],
+)
+def test_read(text: str, seconds: float | None) -> None:
+    assert options.parse_duration(text, "--timeout") == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "-1", "-5m", "5 m", "5x", "m", "1h-30m", "5m3", "inf", "nan", "1e3", "٣s"]
+)
+def test_refused(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        options.parse_duration(text, "UNITSYNC_TIMEOUT")
+    assert caught.value.message == f"UNITSYNC_TIMEOUT: {text!a} is not a duration"
+    assert "1h30m" in caught.value.hint
+
+
+def test_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNITSYNC_CODER_SHIM", raising=False)
+    monkeypatch.delenv("UNITSYNC_TIMEOUT", raising=False)
+    assert options.timeout_s(None) == 300
+    assert options.timeout_s("10s") == 10
+    monkeypatch.setenv("UNITSYNC_TIMEOUT", "2m")
+    assert options.timeout_s(None) == 120
+    assert options.timeout_s("10s") == 10
+    assert options.timeout_s("0") == 0
+    monkeypatch.setenv("UNITSYNC_TIMEOUT", "soon")
+    with pytest.raises(UsageError, match="UNITSYNC_TIMEOUT: 'soon'"):
+        options.timeout_s(None)
+
+
+def test_zero_is_no_limit_through_the_shim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNITSYNC_CODER_SHIM", "1")
+    assert options.timeout_s("0") is None
