@@ -27,6 +27,7 @@ from unitsyncd.adapters.place import AlreadyServed, Place
 from unitsyncd.adapters.router import Envelope, Router
 from unitsyncd.adapters.startup import current_startup
 from unitsyncd.core import wording
+from unitsyncd.core.events import OwnerKey
 from unitsyncd.settings import Limits
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
@@ -44,10 +45,11 @@ class Daemon:
         self.pid = os.getpid()
         self.since = time.time()
         self._place = place
+        self._owners = Owners(self._owner_gone)
         self._supervisor = Supervisor(
             startup=current_startup(),
             new_epoch=lambda: secrets.token_hex(8),
-            owners=Owners(),
+            owners=self._owners,
             identity=self,
             limits=limits,
             on_defect=lambda what, defect: logger.opt(exception=defect).error(what),
@@ -79,6 +81,7 @@ class Daemon:
         )
         self._router.send(self._supervisor.dismiss(farewell))
         self._router.close()
+        self._owners.close()
         self._place.leave()
 
     def _turn(self, batch: list[Envelope]) -> Sequence[Envelope]:
@@ -87,6 +90,11 @@ class Daemon:
         if self._supervisor.stopping:
             self._end("unitsync stop")
         return replies
+
+    def _owner_gone(self, key: OwnerKey) -> None:
+        logger.info("pid {} has ended, with a unit started", key[1])
+        self._router.send(self._supervisor.owner_gone(key, time.monotonic(), time.time()))
+        self._set_timer()
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()

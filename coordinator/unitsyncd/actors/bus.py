@@ -28,6 +28,9 @@ class Bus:
     def condition(self, topic: str) -> Condition:
         return self._conditions.get(topic, Condition.NOT_REGISTERED)
 
+    def subscribers(self, topic: str) -> list[Actor]:
+        return list(self._subscribers.get(topic, ()))
+
     def publish(self, topic: str, after: Condition, at: float) -> None:
         """Tell the subscribers of *topic* and remember it for later ones. Costs each
         subscriber the same, however many prerequisites it has."""

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from unitsync import errors, wire
-from unitsync.wire import Status
+from unitsync.wire import OnOwnerExit, Status
 from unitsyncd.actors import replies
+from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.wait_actor import WaitActor
 from unitsyncd.actors.waiters import Parked, Waiters
@@ -20,6 +21,7 @@ from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
     OutcomeReported,
+    OwnerKey,
     OwnerLost,
     ResetAsked,
     StartAsked,
@@ -31,9 +33,15 @@ from unitsyncd.core.unit import answer_to_start
 LIST_PAGE_MAX: Final = 10_000
 
 
-class OwnerProbe(Protocol):
+class OwnerWatch(Protocol):
+    """Knows about processes. Word of one that has ended goes to Supervisor.owner_gone."""
+
     def is_alive(self, owner: wire.Owner) -> bool:
         """False only if the process is certainly gone."""
+
+    def watch(self, owner: wire.Owner) -> None: ...
+
+    def forget(self, key: OwnerKey) -> None: ...
 
 
 class Identity(Protocol):
@@ -61,7 +69,7 @@ class Desk:
         world: World,
         waiters: Waiters,
         moment: Moment,
-        owners: OwnerProbe,
+        owners: OwnerWatch,
         identity: Identity,
     ) -> None:
         self.world = world
@@ -69,6 +77,7 @@ class Desk:
         self._moment = moment
         self._owners = owners
         self._identity = identity
+        world.on_owner = self._owner_changed
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         return _HANDLERS[type(request)](self, request)
@@ -88,11 +97,36 @@ class Desk:
     def answer_impatient(self) -> None:
         """Answer the parked requests whose patience has ended."""
         for parked in self.waiters.due(self._moment.now):
-            request, at = parked.request, self._moment.at
-            if isinstance(request, wire.Start):
-                self._settle(parked, replies.start(request, Answer.WAITING, self.world, at))
-            else:
-                self._settle(parked, replies.wait_waiting(request, self.world, at))
+            self._settle(parked, self._still_waiting(parked.request))
+
+    def _still_waiting(self, request: wire.Start | wire.Wait) -> wire.AnyReply:
+        at = self._moment.at
+        if isinstance(request, wire.Start):
+            return replies.start(request, Answer.WAITING, self.world, at)
+        return replies.wait_waiting(request, self.world, at)
+
+    def owner_gone(self, key: OwnerKey) -> None:
+        """The process has ended: so have its runs, as each of them asked for."""
+        world = self.world
+        for name in world.runs_of(key):
+            actor = world.units[name]
+            world.tell(actor, OwnerLost(self._moment.at, key))
+            if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
+                continue
+            for waiting in world.bus.subscribers(name):
+                if isinstance(waiting, Parker):
+                    self._notice(waiting)
+
+    def _notice(self, actor: Parker) -> None:
+        """Let those who wait for *actor* say anew what they wait for."""
+        for parked in list(actor.parked or ()):
+            self._settle(parked, self._still_waiting(parked.request))
+
+    def _owner_changed(self, key: OwnerKey, owner: wire.Owner | None) -> None:
+        if owner is None:
+            self._owners.forget(key)
+        else:
+            self._owners.watch(owner)
 
     def dismiss(self, problem: errors.UnitsyncError) -> None:
         """Answer everybody who waits with *problem*."""

@@ -13,10 +13,11 @@ from typing import Final
 
 from unitsync import errors, wire
 from unitsyncd.actors import replies
-from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerProbe
+from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerWatch
 from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
+from unitsyncd.core.events import OwnerKey
 from unitsyncd.settings import Limits
 
 
@@ -29,7 +30,7 @@ class Supervisor:
         *,
         startup: str,
         new_epoch: Callable[[], str],
-        owners: OwnerProbe,
+        owners: OwnerWatch,
         identity: Identity,
         limits: Limits,
         on_defect: Callable[[str, BaseException], None],
@@ -67,6 +68,13 @@ class Supervisor:
         """Answer the parked requests whose patience has ended."""
         self._moment.now, self._moment.at = now, at
         self._desk.answer_impatient()
+        return self._commit()
+
+    def owner_gone(self, key: OwnerKey, now: float, at: float) -> list[tuple[bytes, bytes]]:
+        """A watched owner has ended; the replies that are due because of it."""
+        self._moment.now, self._moment.at = now, at
+        self._desk.owner_gone(key)
+        self._desk.answer_waiters()
         return self._commit()
 
     def dismiss(self, problem: errors.UnitsyncError) -> list[tuple[bytes, bytes]]:
@@ -140,6 +148,8 @@ class Supervisor:
         )
         self._desk.dismiss(problem)
         self._finish()
+        for owner in self._desk.world.running_owners():
+            self._owners.forget(owner.key)
         self._desk = self._new_desk()
 
     def _new_desk(self) -> Desk:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from unitsync.errors import ContradictionError, LimitReached, UnitsyncError
-from unitsync.wire import check_name
+from unitsync.wire import Owner, check_name
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.core.events import Declared, Registered, UnitEvent, Withdrawn
+from unitsyncd.core.events import (
+    Declared,
+    Ended,
+    OwnerGone,
+    OwnerKey,
+    Registered,
+    Started,
+    UnitEvent,
+    WasReset,
+    Withdrawn,
+)
 from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.view import View
@@ -31,6 +42,11 @@ class World:
         self.units: dict[str, UnitActor] = {}
         self.view = View(self.units, self.graph, self.bus.condition)
         self._limits = limits
+        self._owner_of: dict[str, OwnerKey] = {}
+        self._runs: dict[OwnerKey, set[str]] = {}
+        self.on_owner: Callable[[OwnerKey, Owner | None], None] = lambda key, owner: None
+        """Called at the commit that gives an owner its first run (with the owner) or
+        takes its last (with None)."""
 
     def tell(self, actor: UnitActor, event: UnitEvent) -> None:
         """Let *actor* handle *event*, and everybody whom that concerns."""
@@ -105,7 +121,37 @@ class World:
         """Make the turn's changes final."""
         for name, fact in self.turn.facts:
             self.view.apply(name, fact)
+            if type(fact) in _OF_RUNS:
+                self._update_run(name)
         self.turn.clear()
+
+    def runs_of(self, owner: OwnerKey) -> list[str]:
+        """The started units that belong to *owner*."""
+        return list(self._runs.get(owner, ()))
+
+    def running_owners(self) -> list[Owner]:
+        """The owners of all started units, each once."""
+        owners = (self.units[next(iter(names))].unit.owner for names in self._runs.values())
+        return [owner for owner in owners if owner is not None]
+
+    def _update_run(self, name: str) -> None:
+        unit = self.units[name].unit
+        owner = unit.owner if unit.running else None
+        before = self._owner_of.pop(name, None)
+        if before is not None:
+            self._runs[before].discard(name)
+            if not self._runs[before]:
+                del self._runs[before]
+                self.on_owner(before, None)
+        if owner is not None:
+            self._owner_of[name] = owner.key
+            if owner.key not in self._runs:
+                self.on_owner(owner.key, owner)
+            self._runs.setdefault(owner.key, set()).add(name)
+
+
+_OF_RUNS: Final = frozenset((Started, Ended, OwnerGone, WasReset))
+"""Facts after which a unit may have another owner, or none."""
 
 
 def _limit(name: str, maximum: int) -> LimitReached:

@@ -1,24 +1,99 @@
-"""Processes that runs belong to: whether they are still there."""
+"""Processes that runs belong to: whether they are still there, and word when they end."""
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
+from collections.abc import Callable
+from typing import Final
+
+from loguru import logger
 
 from unitsync.wire import Owner
+from unitsyncd.core.events import OwnerKey
+
+POLL_S: Final = 1.0
+"""How often an owner is looked at that no pidfd could be had for."""
 
 
 class Owners:
-    """Looks at /proc. A pid of another pid namespace means nothing here, so that such
-    an owner counts as alive until somebody says how its run ended."""
+    """Watches processes through pidfd_open(2), where there is none by looking now and
+    then. A pid of another pid namespace means nothing here: such an owner is not
+    watched and counts as alive until somebody says how its run ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_gone: Callable[[OwnerKey], None]) -> None:
+        """*on_gone* is called once for each watched owner that has ended, from the
+        event loop, never from within ``watch``."""
+        self._on_gone = on_gone
         self._namespace = _namespace()
+        self._watched: dict[OwnerKey, int] = {}
+        """Owner to pidfd, or to -1 if it is looked at by polling."""
+        self._polled: set[OwnerKey] = set()
+        self._poll: asyncio.TimerHandle | None = None
 
     def is_alive(self, owner: Owner) -> bool:
         """False only if the process is certainly gone."""
-        if not owner.watched or not owner.start or owner.ns != self._namespace:
+        if not self._can_be_seen(owner):
             return True
         return process_start(owner.pid) == owner.start
+
+    def watch(self, owner: Owner) -> None:
+        key = owner.key
+        if key in self._watched or not self._can_be_seen(owner):
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            descriptor = os.pidfd_open(owner.pid)
+        except ProcessLookupError:
+            self._watched[key] = -1
+            loop.call_soon(self._gone, key)
+            return
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSYS, errno.EPERM, errno.EMFILE, errno.ENFILE):
+                raise
+            logger.debug("no pidfd for pid {}: {}", owner.pid, exc)
+            self._watched[key] = -1
+            self._polled.add(key)
+            if self._poll is None:
+                self._poll = loop.call_later(POLL_S, self._look)
+            return
+        self._watched[key] = descriptor
+        if process_start(owner.pid) == owner.start:
+            loop.add_reader(descriptor, self._gone, key)
+        else:  # it has ended, or its pid belongs to another process by now
+            loop.call_soon(self._gone, key)
+
+    def forget(self, key: OwnerKey) -> None:
+        """Nothing depends on that owner any more."""
+        descriptor = self._watched.pop(key, None)
+        self._polled.discard(key)
+        if descriptor is not None and descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+
+    def close(self) -> None:
+        for key in list(self._watched):
+            self.forget(key)
+        if self._poll is not None:
+            self._poll.cancel()
+
+    def _can_be_seen(self, owner: Owner) -> bool:
+        return owner.watched and owner.start > 0 and owner.ns == self._namespace
+
+    def _gone(self, key: OwnerKey) -> None:
+        if key in self._watched:
+            self.forget(key)
+            self._on_gone(key)
+
+    def _look(self) -> None:
+        self._poll = None
+        for key in list(self._polled):
+            _, pid, start = key
+            if process_start(pid) != start:
+                self._gone(key)
+        if self._polled:
+            self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
 
 
 def process_start(pid: int) -> int | None:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from unitsync.wire import (
     HistoryEntry,
+    OnOwnerExit,
     Prerequisite,
     Status,
     UnitInfo,
@@ -33,6 +34,15 @@ TREE_DEPTH_MAX: Final = 60
 GROUP_UNITS_MAX: Final = 1000
 NEAREST_UNITS_MAX: Final = 5000
 """Beyond that many units no similar name is looked for: it would hold the loop."""
+
+
+def _said_gone(unit: Unit) -> bool:
+    """Whether people are to be told that the owner of the run has ended."""
+    return (
+        unit.phase is Status.STARTED
+        and unit.owner_gone
+        and unit.on_owner_exit is not OnOwnerExit.IGNORE
+    )
 
 
 class HasUnit(Protocol):
@@ -103,7 +113,7 @@ class View:
             run=unit.run,
             reason=reason,
             owner=unit.owner,
-            owner_gone=unit.owner_gone and unit.phase is Status.STARTED,
+            owner_gone=_said_gone(unit),
             on_owner_exit=unit.on_owner_exit,
             prerequisites=shown,
             prerequisites_total=total,
@@ -134,7 +144,7 @@ class View:
             since=unit.since,
             owner=unit.owner,
             reason=reason,
-            owner_gone=unit.owner_gone and unit.phase is Status.STARTED,
+            owner_gone=_said_gone(unit),
         )
 
     def unmet(self, name: str, most: int = SHOWN_MAX) -> tuple[list[Prerequisite], int]:
@@ -200,7 +210,7 @@ class View:
         roots: dict[str, str] = {}
         for name, holder in self._units.items():
             unit = holder.unit
-            if unit.phase is Status.STARTED and unit.owner_gone:
+            if _said_gone(unit):
                 groups.setdefault((name, "owner gone"), [])
             if unit.phase is not Status.PENDING:
                 continue
