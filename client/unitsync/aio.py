@@ -13,8 +13,8 @@ from unitsync import endpoint as endpoints
 from unitsync import errors, owner, session, wire
 from unitsync.client import Names, OnWaiting, Units
 from unitsync.exchange import Exchange
-from unitsync.link import LinkLost
 from unitsync.requests import Requests
+from unitsync.session import LinkLost
 
 _CLOSE_PATIENCE_S: Final = 2.0
 
@@ -194,13 +194,13 @@ class AsyncClient:
         while isinstance(step, session.Send):
             if step.notice is not None and self._on_waiting is not None:
                 self._on_waiting(step.notice)
+            answer: wire.AnyReply | LinkLost
             try:
                 exchange = await self._open(start)
-                reply = await exchange.ask(talk.id, step)
+                answer = await exchange.ask(talk.id, step)
             except LinkLost as lost:
-                step = talk.lost(monotonic(), overdue=lost.overdue)
-            else:
-                step = talk.received(reply, monotonic())
+                answer = lost
+            step = talk.next(answer, monotonic())
         return step.reply
 
     def tell(self, request: wire.AnyRequest) -> None:

@@ -13,8 +13,9 @@ import zmq
 
 from unitsync import endpoint as endpoints
 from unitsync import errors, owner, session, wire
-from unitsync.link import Link, LinkLost
+from unitsync.link import Link
 from unitsync.requests import Requests
+from unitsync.session import LinkLost
 
 Names: TypeAlias = list[str]
 Units: TypeAlias = list[wire.UnitInfo]
@@ -227,15 +228,15 @@ class Client:
         while isinstance(step, session.Send):
             if step.notice is not None and self._on_waiting is not None:
                 self._on_waiting(step.notice)
+            answer: wire.AnyReply | LinkLost
             try:
                 link = self._open(start)
                 link.send(step.frame)
-                reply = self._receive(link, talk.id, step.reply_by)
+                answer = self._receive(link, talk.id, step.reply_by)
             except LinkLost as lost:
                 self._drop()
-                step = talk.lost(monotonic(), overdue=lost.overdue)
-            else:
-                step = talk.received(reply, monotonic())
+                answer = lost
+            step = talk.next(answer, monotonic())
         return step.reply
 
     def _receive(self, link: Link, id: str, reply_by: float) -> wire.AnyReply:

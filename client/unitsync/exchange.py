@@ -18,7 +18,8 @@ import zmq
 
 from unitsync import endpoint as endpoints
 from unitsync import errors, session, wire
-from unitsync.link import Link, LinkLost
+from unitsync.link import Link
+from unitsync.session import LinkLost
 
 
 class Exchange:

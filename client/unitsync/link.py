@@ -14,6 +14,7 @@ import zmq
 
 from unitsync import errors, wire
 from unitsync.endpoint import Endpoint
+from unitsync.session import LinkLost
 
 _LINGER_MS: Final = 1000
 """How long what was sent last may take to leave when a link is closed."""
@@ -23,14 +24,6 @@ _SOCKETS_MAX: Final = 32_768
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
 _context_pid = 0
 _opened = 0
-
-
-class LinkLost(Exception):
-    """The connection broke, or (``overdue``) a reply did not come in time."""
-
-    def __init__(self, *, overdue: bool = False) -> None:
-        super().__init__()
-        self.overdue = overdue
 
 
 def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:

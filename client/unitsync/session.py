@@ -31,6 +31,15 @@ _NOTICE_EVERY_S: Final = wire.WAITING_PATIENCE_S - 1.0
 ReplyT = TypeVar("ReplyT", bound=wire.Reply)
 
 
+class LinkLost(Exception):
+    """The connection broke, or (``overdue``) a reply did not come in time. Raised and
+    caught inside the clients; users get Unreachable."""
+
+    def __init__(self, *, overdue: bool = False) -> None:
+        super().__init__()
+        self.overdue = overdue
+
+
 class Send(NamedTuple):
     """Send ``frame``; its reply is overdue at ``reply_by``. If there is a ``notice``,
     tell the user of it first."""
@@ -74,8 +83,17 @@ class Conversation:
         self._deadline = now + check_timeout(timeout_s)
         return self._ask(now)
 
-    def received(self, reply: wire.AnyReply, now: float) -> Step:
-        """What follows from the coordinator's *reply*. Raises ProtocolError."""
+    def next(self, answer: wire.AnyReply | LinkLost, now: float) -> Step:
+        """What follows from the coordinator's reply, or from its link being lost.
+
+        Raises ProtocolError for a reply that is none to this request, Unreachable when
+        too many links were lost in a row.
+        """
+        if isinstance(answer, LinkLost):
+            return self._lost(now, overdue=answer.overdue)
+        return self._received(answer, now)
+
+    def _received(self, reply: wire.AnyReply, now: float) -> Step:
         self._losses = self._overdue = 0
         match reply:
             case wire.Waiting() | wire.Ready():
@@ -93,9 +111,7 @@ class Conversation:
             case _:
                 return Done(reply)
 
-    def lost(self, now: float, *, overdue: bool) -> Step:
-        """What to do on the next link, after this one broke or (``overdue``) did not
-        answer in time. Raises Unreachable when it happened too often in a row."""
+    def _lost(self, now: float, *, overdue: bool) -> Step:
         if isinstance(self._request, wire.Stop) and not overdue:
             return Done(wire.Ok(id=self._request.id))  # gone is what was asked for
         self._losses += 1
