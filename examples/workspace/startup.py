@@ -68,29 +68,15 @@ class Workspace:
         """The bare repository that stands for the one on a server."""
         source = self.root / "source"
         shutil.copytree(HERE / "project", source, ignore=shutil.ignore_patterns("__pycache__"))
-        git = (
-            "git",
-            "-C",
-            str(source),
-            "-c",
-            "user.name=Demo",
-            "-c",
-            "user.email=demo@example.com",
-        )
-        for command in (
-            [*git, "init", "--quiet", "--initial-branch=main"],
-            [*git, "add", "."],
-            [*git, "commit", "--quiet", "--message=Field notes"],
-            [
-                "git",
-                "clone",
-                "--quiet",
-                "--bare",
-                str(source),
-                f"{self.repositories}/fieldnotes.git",
-            ],
+        bare = self.repositories / "fieldnotes.git"
+        who = ["-c", "user.name=Demo", "-c", "user.email=demo@example.com"]
+        for arguments in (
+            ["init", "--quiet", "--initial-branch=main"],
+            ["add", "."],
+            [*who, "commit", "--quiet", "--message=Field notes"],
+            ["clone", "--quiet", "--bare", ".", str(bare)],
         ):
-            subprocess.run(command, env=self.env, check=True)
+            subprocess.run(["git", *arguments], cwd=source, env=self.env, check=True)
 
 
 def start_scripts(workspace: Workspace, order: list[str]) -> dict[str, subprocess.Popen[bytes]]:
@@ -109,26 +95,31 @@ def start_scripts(workspace: Workspace, order: list[str]) -> dict[str, subproces
     return running
 
 
-def await_scripts(running: dict[str, subprocess.Popen[bytes]], limit_s: float) -> dict[str, int]:
-    """Exit statuses by name. A script that runs after *limit_s* seconds is ended."""
+def await_scripts(running: dict[str, subprocess.Popen[bytes]], limit_s: float) -> list[str]:
+    """Waits until all have ended; returns the names of those that run after *limit_s*."""
     deadline = time.monotonic() + limit_s
-    statuses = {}
+    late = []
     for name, process in running.items():
         try:
-            statuses[name] = process.wait(max(0.0, deadline - time.monotonic()))
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            print(f"{name} was still running after {limit_s:.0f} s, and was ended")
-            os.killpg(process.pid, signal.SIGTERM)
-            statuses[name] = process.wait()
-    return statuses
+            late.append(name)
+    return late
+
+
+def end_scripts(running: dict[str, subprocess.Popen[bytes]]) -> None:
+    late = [process for process in running.values() if process.poll() is None]
+    for process in late:
+        os.killpg(process.pid, signal.SIGTERM)
+    for process in late:
+        process.wait()
 
 
 def gather(workspace: Workspace, statuses: dict[str, int]) -> dict[str, Outcome]:
     """What is known of each unit: from its script, its notes of the time, and unitsync."""
     listed = workspace.call("unitsync", "list", "--output", "json")
-    if listed.returncode:
-        sys.exit(f"unitsync list: {listed.stderr}")
-    units = {unit["unit_name"]: unit for unit in json.loads(listed.stdout)}
+    print(listed.stderr, end="")
+    units = {unit["unit_name"]: unit for unit in json.loads(listed.stdout or "[]")}
     outcomes = {}
     for name, status in statuses.items():
         notes = workspace.stamps / name
@@ -155,29 +146,39 @@ def nothing_left(workspace: Workspace) -> Iterator[list[str]]:
             os.kill(pid, signal.SIGTERM)
         workspace.call("unitsync", "stop")
         deadline = time.monotonic() + 10
-        while children := child_processes():
-            os.waitpid(-1, os.WNOHANG)
+        while still_has_children():
             if time.monotonic() > deadline:
-                for pid, command in children.items():
+                for pid, command in child_processes().items():
                     left.append(f"{pid} {command}")
                     os.kill(pid, signal.SIGKILL)
                 deadline = time.monotonic() + 10
             time.sleep(0.005)
 
 
+def still_has_children() -> bool:
+    """Whether any child is left, once one that has ended was taken note of."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def child_processes() -> dict[int, str]:
-    """pid and command line of this process's children, ended ones included."""
-    pids = Path("/proc/self/task", str(os.getpid()), "children").read_text().split()
+    """pid and command line of this process's children."""
     found = {}
-    for pid in map(int, pids):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+            parent = int(folder.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+            command = folder.joinpath("cmdline").read_text().replace("\0", " ").strip()
         except OSError:
             continue
+        if parent == os.getpid():
+            found[int(folder.name)] = command
     return found
 
 
-def run(root: Path, sockets: Path, seed: int, broken_clone: bool) -> int:
+def run(root: Path, sockets: Path, seed: int, limit_s: float, broken_clone: bool) -> int:
     workspace = Workspace(root, sockets)
     if not broken_clone:
         workspace.make_repository()
@@ -192,13 +193,14 @@ def run(root: Path, sockets: Path, seed: int, broken_clone: bool) -> int:
         began_ns = time.time_ns()
         running = start_scripts(workspace, order)
         try:
-            statuses = await_scripts(running, limit_s=120)
-            outcomes = gather(workspace, statuses)
-            why = workspace.call("unitsync", "why").stdout if broken_clone else ""
+            late = await_scripts(running, limit_s)
+            why = workspace.call("unitsync", "why").stdout if broken_clone or late else ""
         finally:
-            for process in running.values():
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGTERM)
+            end_scripts(running)
+        for name in late:
+            print(f"{name} was still running after {limit_s:g} s, and was ended")
+        statuses = {name: process.returncode for name, process in running.items()}
+        outcomes = gather(workspace, statuses)
     report = workspace.work / "report.txt"
     good = print_outcome(
         outcomes,
@@ -219,8 +221,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Start a workspace whose scripts unitsync orders.")
     parser.add_argument("--seed", type=int, help="of the order in which the scripts start")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make everything here and keep it")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", default=120, help="then give up")
     parser.add_argument("--broken-clone", action="store_true", help="there is nothing to clone")
     arguments = parser.parse_args()
+
+    # So that a terminated run cleans up as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     assert SCRIPTS.keys() == NEEDS.keys(), "outcome.py has to name every script"
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
@@ -238,7 +244,7 @@ def main() -> int:
             print(f"error: {root} is not empty", file=sys.stderr)
             return 1
         try:
-            return run(root, sockets, seed, arguments.broken_clone)
+            return run(root, sockets, seed, arguments.limit, arguments.broken_clone)
         except KeyboardInterrupt:
             return 130
 

@@ -12,5 +12,5 @@ set -euo pipefail
     else
         echo "not ready"
     fi
-    unitsync list
+    unitsync list | cut -c 1-79
 } >"$WORKSPACE/report.txt"
