@@ -205,3 +205,10 @@ def check_golden(name: str, text: str) -> None:
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.write_text(text)
     assert text == path.read_text()
+
+
+def shown(arguments: str, result: Result) -> str:
+    """A call and all that came of it, as the golden files have it."""
+    lines = [f"$ unitsync {arguments}".rstrip(), *result.out.splitlines()]
+    lines += [f"! {line}" for line in result.err.splitlines()]
+    return "\n".join([*lines, f"= {result.status}", ""])

@@ -10,7 +10,6 @@ import typer
 from unitsync import wire
 from unitsync.cli import options
 from unitsync.cli.complete import unit_names
-from unitsync.cli.options import Output
 from unitsync.cli.talk import finish, perform, print_err, print_out
 from unitsync.cli.verb import Verb, Verbs
 
@@ -39,15 +38,16 @@ Example:
 
 def ping(
     ctx: typer.Context,
-    output: options.OutputFormat = Output.TABLE,
+    output: options.OutputFormat = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Ask whether the coordinator answers.
 
     Starts one if there is none.
     """
+    as_json = options.wants_json(output)
     reply = perform(endpoint or ctx.obj, lambda requests: requests.ping())
-    if output is Output.JSON and isinstance(reply, wire.Pong):
+    if as_json and isinstance(reply, wire.Pong):
         from unitsync.cli import render
 
         print_out([render.json_text(render.pong_fields(reply))])
@@ -176,7 +176,7 @@ def shim_help(ctx: typer.Context) -> None:
 
 def shim_install(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder on PATH.", show_default=False)
+        str, typer.Argument(metavar="DIR", help="A folder on PATH.", show_default=False)
     ],
     force: Annotated[
         bool, typer.Option("--force", help="Replace another coder that is there.")
@@ -190,7 +190,7 @@ def shim_install(
     """
     from unitsync.cli import shim
 
-    path, advice = shim.install(folder, force=force)
+    path, advice = shim.install(Path(folder), force=force)
     print_out([f"installed {path}"])
     print_err(advice)
     return 0

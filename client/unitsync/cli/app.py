@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from unitsync import errors
 from unitsync.cli import admin, options, people, run, scripts
 from unitsync.cli.talk import report
-from unitsync.cli.verb import Verbs, arguments
+from unitsync.cli.verb import Verbs
 
 # typer brings its own copy of click or uses the installed one, depending on its
 # version; these classes are in the same place below BadParameter in both.
@@ -95,25 +96,18 @@ def _usage_error(problem: Any) -> errors.UsageError:
     kind = type(problem).__name__
     context: Any = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "unitsync"
-    param: Any = getattr(problem, "param", None)
     hint = f"{path} --help"
-    if kind == "MissingParameter" and param is not None and context is not None:
-        text = f"{param.metavar.removesuffix('...')} is missing"
-        hint = " ".join([path, *arguments(context.command)])
-    elif kind == "NoSuchOption":
+    if kind == "NoSuchOption":
         text = f"there is no flag {problem.option_name!a}"
-        if problem.possibilities:
-            hint = f"did you mean {min(problem.possibilities)}?"
-    elif kind == "BadParameter" and param is not None:
-        text = f"{next(iter(param.opts), param.name)}: {problem.message}"
+        flags = problem.possibilities or ()
+        if nearest := difflib.get_close_matches(problem.option_name, flags, n=1):
+            hint = f"did you mean {nearest[0]}?"
     else:
         text = problem.format_message()
         if "unexpected extra argument" in text:
             text = "unexpected: " + text.rpartition("(")[2].rstrip(")")
     text = " ".join(text.split()).rstrip(".")
-    return errors.UsageError(
-        text if kind == "MissingParameter" else text[:1].lower() + text[1:], hint=hint
-    )
+    return errors.UsageError(text[:1].lower() + text[1:], hint=hint)
 
 
 def _surprise(problem: Exception) -> errors.UnitsyncError:

@@ -1,11 +1,27 @@
-"""Unit names for shell completion: from the running coordinator, else none."""
+"""What the shells complete: unit names from the running coordinator, and choices."""
 
 from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import NoReturn
 
 import typer
 
 _WAIT_S = 1.0
 _PLAIN = frozenset("_%+=:./-")
+
+
+def requirements() -> list[str]:
+    return ["success", "completion", "start"]
+
+
+def owner_exits() -> list[str]:
+    return ["fail", "complete", "ignore", "warn"]
+
+
+def outputs() -> list[str]:
+    return ["table", "json"]
 
 
 def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -26,9 +42,12 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
     given = set(ctx.params.get("units") or ()) | set(ctx.params.get("prerequisites") or ())
     given.add(ctx.params.get("unit"))
     try:
+        signal.signal(signal.SIGALRM, _give_up)
+        signal.setitimer(signal.ITIMER_REAL, _WAIT_S)
         with open_client(endpoint, render=wire.Render.NONE, autostart=False) as client:
-            reply = client.call(wire.List(id=""), timeout_s=_WAIT_S)
-    except BaseException:
+            reply = client.call(client.requests.list())
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except Exception:
         return []
     if not isinstance(reply, wire.ListReply):
         return []
@@ -39,3 +58,7 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
         and unit.name not in given
         and all(char.isalnum() or char in _PLAIN for char in unit.name)
     ]
+
+
+def _give_up(number: int, frame: FrameType | None) -> NoReturn:
+    raise TimeoutError

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import enum
+import difflib
 import os
 import re
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
@@ -20,9 +21,7 @@ _BARE = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[dhms])", re.ASCII)
 
 
-class Output(enum.StrEnum):
-    TABLE = "table"
-    JSON = "json"
+_OUTPUTS: Final = ("table", "json")
 
 
 def parse_duration(text: str, source: str) -> float | None:
@@ -58,18 +57,42 @@ def timeout_s(flag: str | None) -> float | None:
     return seconds
 
 
-def on_owner_exit(flag: wire.OnOwnerExit | None) -> wire.OnOwnerExit:
+def on_owner_exit(flag: str | None) -> str:
     """What ``--on-owner-exit`` says, else ``UNITSYNC_ON_OWNER_EXIT``, else the default,
     which is ``warn`` through the shim and ``fail`` otherwise."""
     if flag is not None:
-        return flag
+        return choice(flag, tuple(wire.OnOwnerExit), "--on-owner-exit")
     if text := os.environ.get("UNITSYNC_ON_OWNER_EXIT"):
-        try:
-            return wire.OnOwnerExit(text)
-        except ValueError:
-            known = ", ".join(wire.OnOwnerExit)
-            raise UsageError(f"UNITSYNC_ON_OWNER_EXIT: {text!a} is none of {known}") from None
-    return wire.OnOwnerExit.WARN if in_shim() else wire.OnOwnerExit.FAIL
+        return choice(text, tuple(wire.OnOwnerExit), "UNITSYNC_ON_OWNER_EXIT")
+    return "warn" if in_shim() else "fail"
+
+
+def requires(flag: str | None, source: str = "--requires") -> str:
+    return choice(flag or "success", tuple(wire.Requirement), source)
+
+
+def wants_json(flag: str | None) -> bool:
+    """Whether ``--output`` asks for JSON."""
+    return choice(flag or "table", _OUTPUTS, "--output") == "json"
+
+
+def choice(text: str, known: Sequence[str], source: str) -> str:
+    """*text* if it is one of *known*; else a UsageError that names *source*."""
+    if text not in known:
+        nearest = difflib.get_close_matches(text, known, n=1)
+        raise UsageError(
+            f"{source}: {text!a} is not one of {', '.join(known)}",
+            hint=f"did you mean {nearest[0]}?" if nearest else "",
+        )
+    return text
+
+
+def number(text: str | None, source: str) -> int | None:
+    """The whole number in *text*; None for None. Raises UsageError."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        raise UsageError(f"{source}: {text!a} is not a whole number") from None
 
 
 def in_shim() -> bool:
@@ -129,12 +152,13 @@ After = Annotated[
     ),
 ]
 Requires = Annotated[
-    wire.Requirement,
+    str | None,
     typer.Option(
         "--requires",
         metavar="success|completion|start",
         help="What is needed of the prerequisites named here: that they succeeded, "
         "ended either way, or at least started. Default: success.",
+        autocompletion=complete.requirements,
         show_default=False,
     ),
 ]
@@ -157,7 +181,7 @@ Timeout = Annotated[
     ),
 ]
 OwnerPid = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--owner",
         metavar="PID",
@@ -166,12 +190,13 @@ OwnerPid = Annotated[
     ),
 ]
 OutputFormat = Annotated[
-    Output,
+    str | None,
     typer.Option(
         "--output",
         "-o",
         metavar="table|json",
         help="For people or for programs. Default: table.",
+        autocompletion=complete.outputs,
         show_default=False,
     ),
 ]

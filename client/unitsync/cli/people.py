@@ -8,8 +8,7 @@ import typer
 
 from unitsync import wire
 from unitsync.cli import options
-from unitsync.cli.complete import unit_names
-from unitsync.cli.options import Output
+from unitsync.cli.complete import requirements, unit_names
 from unitsync.cli.talk import finish, open_client, perform, print_out
 from unitsync.cli.verb import Verb
 from unitsync.errors import UsageError
@@ -36,14 +35,15 @@ def wait(
     ctx: typer.Context,
     units: options.Units,
     for_: Annotated[
-        wire.Requirement,
+        str | None,
         typer.Option(
             "--for",
             metavar="success|completion|start",
             help="Until they succeeded, ended either way, or started. Default: success.",
+            autocompletion=requirements,
             show_default=False,
         ),
-    ] = wire.Requirement.SUCCESS,
+    ] = None,
     any_: Annotated[
         bool, typer.Option("--any", help="Until one of them does, and print its name.")
     ] = False,
@@ -55,10 +55,11 @@ def wait(
     Works for names that nobody has registered yet, too.
     """
     timeout_s = options.timeout_s(timeout)
+    requires = options.requires(for_, "--for")
     return finish(
         perform(
             endpoint or ctx.obj,
-            lambda requests: requests.wait(units, requires=for_, any=any_),
+            lambda requests: requests.wait(units, requires=requires, any=any_),
             timeout_s=timeout_s,
         )
     )
@@ -73,13 +74,14 @@ Example:
 def status(
     ctx: typer.Context,
     unit: options.Unit,
-    output: options.OutputFormat = Output.TABLE,
+    output: options.OutputFormat = None,
     columns: options.Columns = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Show one unit: its prerequisites, its owner, its history."""
+    as_json = options.wants_json(output)
     reply = perform(endpoint or ctx.obj, lambda requests: requests.status(unit))
-    if output is Output.JSON and isinstance(reply, wire.StatusReply):
+    if as_json and isinstance(reply, wire.StatusReply):
         from unitsync.cli import render
 
         print_out([render.json_text(render.status_fields(reply.unit))])
@@ -95,17 +97,18 @@ Example:
 
 def list_(
     ctx: typer.Context,
-    output: options.OutputFormat = Output.TABLE,
+    output: options.OutputFormat = None,
     columns: options.Columns = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Show all units: since when, what they wait for, whose they are."""
     from unitsync.cli import render
 
+    as_json = options.wants_json(output)
     chosen = _columns(columns) or render.LIST_COLUMNS
     with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:
         units = client.list()
-    if output is Output.JSON:
+    if as_json:
         print_out([render.json_text([render.unit_fields(unit) for unit in units])])
     elif units:
         print_out(render.list_table(units, render.stdout_style(), chosen))
@@ -143,7 +146,7 @@ def why(
             show_default=False,
         ),
     ] = "",
-    output: options.OutputFormat = Output.TABLE,
+    output: options.OutputFormat = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Show what keeps a unit from starting, down to the root cause.
@@ -153,10 +156,11 @@ def why(
     """
     from unitsync.cli import render
 
+    as_json = options.wants_json(output)
     reply = perform(endpoint or ctx.obj, lambda requests: requests.why(unit))
     if not isinstance(reply, wire.WhyReply):
         return finish(reply)
-    if output is Output.JSON:
+    if as_json:
         fields: object
         if reply.tree is not None:
             fields = render.tree_fields(reply.tree)

@@ -52,6 +52,8 @@ def register(app: typer.Typer) -> None:
 class RunVerb(Verb):
     """A command line of which all behind ``--`` is somebody else's."""
 
+    behind = "-- COMMAND [ARG]..."
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         command: list[str] = []
         if "--" in args:
@@ -59,9 +61,6 @@ class RunVerb(Verb):
             args, command = args[:split], args[split + 1 :]
         ctx.meta[_COMMAND_KEY] = command
         return super().parse_args(ctx, args)
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), "--", "COMMAND", "[ARG]..."]
 
 
 _EXAMPLE = """\b
@@ -74,7 +73,7 @@ def run(
     ctx: typer.Context,
     unit: options.Unit,
     after: options.After = None,
-    requires: options.Requires = wire.Requirement.SUCCESS,
+    requires: options.Requires = None,
     optional: options.Optional = False,
     timeout: options.Timeout = None,
     endpoint: options.Endpoint = None,
@@ -103,7 +102,10 @@ def run(
         with open_client(endpoint or ctx.obj) as client:
             # This process is the owner: what it waits for is the command's end.
             request = client.requests.start(
-                unit, after=options.split_names(after), requires=requires, optional=optional
+                unit,
+                after=options.split_names(after),
+                requires=options.requires(requires),
+                optional=optional,
             )
             granted = converse(client, request, timeout_s=timeout_s)
             if not isinstance(granted, wire.Granted):

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from unitsync import wire
 from unitsync.cli import options
+from unitsync.cli.complete import owner_exits
 from unitsync.cli.talk import finish, perform
 from unitsync.cli.verb import Verb
 
@@ -34,7 +34,7 @@ def want(
     ctx: typer.Context,
     unit: options.Unit,
     prerequisites: options.Prerequisites,
-    requires: options.Requires = wire.Requirement.SUCCESS,
+    requires: options.Requires = None,
     optional: options.Optional = False,
     endpoint: options.Endpoint = None,
 ) -> int:
@@ -47,7 +47,7 @@ def want(
         perform(
             endpoint or ctx.obj,
             lambda requests: requests.want(
-                unit, prerequisites, requires=requires, optional=optional
+                unit, prerequisites, requires=options.requires(requires), optional=optional
             ),
         )
     )
@@ -81,19 +81,20 @@ def start(
     ctx: typer.Context,
     unit: options.Unit,
     after: options.After = None,
-    requires: options.Requires = wire.Requirement.SUCCESS,
+    requires: options.Requires = None,
     optional: options.Optional = False,
     timeout: options.Timeout = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Exit with 75 at once if it is not ready.")
     ] = False,
     on_owner_exit: Annotated[
-        wire.OnOwnerExit | None,
+        str | None,
         typer.Option(
             "--on-owner-exit",
             metavar="fail|complete|ignore|warn",
             help="What to make of it if the script ends without saying how it went "
             "(UNITSYNC_ON_OWNER_EXIT). Default: fail.",
+            autocompletion=owner_exits,
             show_default=False,
         ),
     ] = None,
@@ -114,13 +115,13 @@ def start(
             lambda requests: requests.start(
                 unit,
                 after=options.split_names(after),
-                requires=requires,
+                requires=options.requires(requires),
                 optional=optional,
                 wait=not no_wait,
                 on_owner_exit=exit_choice,
             ),
             timeout_s=timeout_s,
-            owner_pid=owner,
+            owner_pid=options.number(owner, "--owner"),
         )
     )
 
@@ -135,14 +136,14 @@ def complete(
     ctx: typer.Context,
     unit: options.Unit,
     exit_code: Annotated[
-        int,
+        str,
         typer.Option(
             "--exit-code",
             metavar="N",
             help="How the script ended: 0 means completed, anything else failed.",
             show_default=False,
         ),
-    ] = 0,
+    ] = "0",
     even_so: Annotated[
         bool,
         typer.Option("--even-so", help="Complete it even if this script's start was not granted."),
@@ -156,13 +157,14 @@ def complete(
     spoils the status of a script. A script whose own start was not granted is not
     believed: the unit counts as failed then.
     """
+    code = options.number(exit_code, "--exit-code") or 0
     return finish(
         perform(
             endpoint or ctx.obj,
             lambda requests: requests.complete(
-                unit, exit_code=exit_code, even_so=even_so or options.in_shim()
+                unit, exit_code=code, even_so=even_so or options.in_shim()
             ),
-            owner_pid=owner,
+            owner_pid=options.number(owner, "--owner"),
         )
     )
 
@@ -191,6 +193,6 @@ def fail(
         perform(
             endpoint or ctx.obj,
             lambda requests: requests.fail(unit, reason),
-            owner_pid=owner,
+            owner_pid=options.number(owner, "--owner"),
         )
     )

@@ -7,6 +7,8 @@ so that nothing here names click's types.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -17,8 +19,20 @@ from unitsync import errors
 class Verb(TyperCommand):
     """A command whose help is its usage, its text, its flags and its example."""
 
+    behind = ""
+    """What the usage has behind the flags."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _take_as_given(self.get_params(ctx))
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as problem:
+            if getattr(problem, "ctx", ctx) is None:
+                problem.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [*arguments(self), "[OPTIONS]"]
+        return [*arguments(self), "[OPTIONS]", *self.behind.split()]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _format_flags(self, ctx, formatter)
@@ -26,6 +40,10 @@ class Verb(TyperCommand):
 
 class Verbs(TyperGroup):
     """A group whose help is in sections and whose unknown verbs get a suggestion."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _take_as_given(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
@@ -65,6 +83,25 @@ class Verbs(TyperGroup):
 def arguments(command: Any) -> list[str]:
     """The arguments of *command* as its usage shows them."""
     return [param.metavar for param in command.params if param.param_type_name == "argument"]
+
+
+def _take_as_given(params: Iterable[Any]) -> None:
+    """Leave the values of *params* the strings that they are: typer would load pydantic
+    to do so, which costs each verb more than all the rest of it."""
+    for param in params:
+        param.process_value = partial(_as_given, param)
+
+
+def _as_given(param: Any, ctx: Any, value: Any) -> Any:
+    several = param.multiple or param.nargs == -1
+    if param.required and not value and not ctx.resilient_parsing:
+        raise errors.UsageError(
+            f"{param.metavar.removesuffix('...')} is missing",
+            hint=" ".join([ctx.command_path, *arguments(ctx.command), ctx.command.behind]).strip(),
+        )
+    if several:
+        value = list(value or ())
+    return value if param.callback is None else param.callback(ctx, param, value)
 
 
 def _format_flags(command: Any, ctx: Any, formatter: Any) -> None:

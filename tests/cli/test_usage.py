@@ -1,0 +1,189 @@
+"""What needs no coordinator: help, wrong usage, completion of choices, imports."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cli.conftest import UNITSYNC, Cli, check_golden, shown
+
+VERBS = (
+    "want unwant start complete fail run wait status list why ping reset serve stop shim".split()
+)
+
+WRONG = r"""
+strat x
+xyzzy
+--frob
+--versoin
+--endpoint
+--endpoint foo ping
+--endpoint /tmp/x ping
+ping --endpoint tcp://localhost:1
+ping --endpoint ipc://relative
+ping extra
+want
+want a
+want -x b
+want a b --requires sucess
+want a b --requires
+unwant a
+start
+start a b
+start a --frob
+start a --optinal
+start a --timeout 5x
+start a --timeout -1
+start a --timeout
+start a --owner abc
+start a --owner 999999999
+start a --on-owner-exit stop
+complete
+complete a --exit-code abc
+fail
+fail a b
+run
+run a
+run a --
+run a make
+run a --after b make all
+run -- make
+wait
+wait a --for finish
+status
+status a --output xml
+list a
+list --column size
+why a b
+reset
+reset --all a
+serve x
+shim instal DIR
+shim install
+""".strip().splitlines()
+
+
+def test_wrong_usage_is_told_in_two_lines_and_starts_nothing(cli: Cli) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda line: cli(*shlex.split(line)), WRONG))
+    for line, result in zip(WRONG, results, strict=True):
+        assert (result.status, result.out) == (2, ""), line
+        assert re.fullmatch(r"error: .+\n(hint: .+\n)?", result.err), line
+    assert not (cli.folder / "c").exists()
+    check_golden("wrong-usage.txt", "\n".join(map(shown, WRONG, results)))
+
+
+def test_help(cli: Cli) -> None:
+    calls = ["", *VERBS, "shim install"]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda verb: cli(*verb.split(), "--help"), calls))
+    for verb, result in zip(calls, results, strict=True):
+        assert (result.status, result.err) == (0, ""), verb
+        lines = result.out.rstrip("\n").splitlines()
+        assert max(map(len, lines)) <= 80
+        example = next(i for i, line in enumerate(lines) if line.strip().startswith("Example"))
+        assert all("unitsync" in line for line in lines[example + 1 :])  # and nothing after it
+    text = "\n".join(
+        shown(f"{verb} --help".strip(), result) for verb, result in zip(calls, results, strict=True)
+    )
+    check_golden("help.txt", text)
+
+
+def test_help_has_short_forms_and_is_what_no_verb_gives(cli: Cli) -> None:
+    overview = cli("--help")
+    assert cli() == cli("-h") == overview
+    assert cli("want", "-h") == cli("want", "--help")
+    assert cli("--version").out == f"unitsync {_version()}\n"
+
+
+def _version() -> str:
+    from unitsync import __version__
+
+    return __version__
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["unitsync", "st"], ["start", "status", "stop"]),
+        (["unitsync", "start", "a", "--requires", ""], ["success", "completion", "start"]),
+        (["unitsync", "wait", "a", "--for", "c"], ["completion"]),
+        (["unitsync", "list", "--output", ""], ["table", "json"]),
+        (["unitsync", "status", ""], []),
+    ],
+)
+def test_shells_complete_choices(cli: Cli, words: list[str], expected: list[str]) -> None:
+    env = {
+        "_UNITSYNC_COMPLETE": "complete_bash",
+        "COMP_WORDS": "\n".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    result = cli(env=env)
+    assert (result.status, result.err) == (0, "")
+    assert result.out.split() == expected
+    assert not (cli.folder / "c").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_can_be_had(cli: Cli, shell: str) -> None:
+    result = cli(env={"_UNITSYNC_COMPLETE": f"source_{shell}"})
+    assert (result.status, result.err) == (0, "")
+    assert "_UNITSYNC_COMPLETE=complete_" + shell in result.out
+
+
+HEAVY = {"rich", "asyncio", "loguru", "unitsyncd", "pydantic", "typer.rich_utils"}
+
+
+def _modules(cli: Cli, *arguments: str) -> set[str]:
+    """The modules that a verb has loaded by its end."""
+    code = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+from unitsync.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *arguments],
+        env=cli.env(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["want", "a", "b"], ["start", "c", "--requires", "success"], ["complete", "c"], ["run", "d"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_verbs_of_scripts_load_nothing_heavy(cli: Cli, arguments: list[str]) -> None:
+    cli.ok("ping")
+    if arguments[0] == "complete":
+        cli.ok("start", "c")
+    if arguments[0] == "run":
+        arguments = [*arguments, "--", "true"]
+    loaded = _modules(cli, *arguments)
+    assert "zmq" in loaded
+    roots = {name.partition(".")[0] for name in loaded} | loaded
+    assert not roots & HEAVY
+
+
+def test_the_package_alone_loads_nothing() -> None:
+    code = (
+        "import unitsync, sys; print([m for m in ('zmq', 'msgspec', 'typer') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_installed_command_is_the_module(cli: Cli) -> None:
+    command = cli.exec(sys.executable.rpartition("/")[0] + "/unitsync", "--version")
+    assert command == cli.exec(*UNITSYNC, "--version")
