@@ -40,8 +40,8 @@ class Denial(enum.StrEnum):
 # --- facts ------------------------------------------------------------------------
 
 
-class Fact(msgspec.Struct, frozen=True, tag_field="fact", omit_defaults=True, gc=False):
-    """``at`` is Unix time in seconds."""
+class Fact(msgspec.Struct, frozen=True, tag_field="fact", array_like=True, gc=False):
+    """``at`` is Unix time in seconds. Stored as an array: new fields go last."""
 
     at: float
 
@@ -65,7 +65,7 @@ class Ended(Fact, tag="ended", frozen=True):
 
 
 class Denied(Fact, tag="denied", frozen=True):
-    owner: Owner
+    owner: Owner | None
     denial: Denial
     reason: str = ""
 

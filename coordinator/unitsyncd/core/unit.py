@@ -49,7 +49,7 @@ DENIALS_MAX: Final = 256
 """Owners whose last start was not granted that a unit remembers; the oldest goes."""
 
 
-class Unit(msgspec.Struct, frozen=True, gc=False):
+class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name: str
     phase: Status = Status.NOT_REGISTERED
     """Never SKIPPED; see ``condition``."""
@@ -111,6 +111,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, str], Status]] = MappingProxyType(
         (Status.PENDING, "failed"): Status.FAILED,
         (Status.STARTED, "completed"): Status.COMPLETED,
         (Status.STARTED, "failed"): Status.FAILED,
+        (Status.STARTED, "owner gone"): Status.STARTED,
         (Status.STARTED, "started, owner gone"): Status.STARTED,
         (Status.COMPLETED, "started"): Status.STARTED,
         (Status.FAILED, "started"): Status.STARTED,
@@ -206,7 +207,7 @@ def _counted(unit: Unit, moved: PrerequisiteMoved) -> Unit:
 
 def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     """What *ask* would be answered now. Pure look-ahead: ``step`` acts on it."""
-    if ask.request_id in (unit.start_id, unit.previous_start_id):
+    if _was_granted(unit, ask):
         return Answer.GRANTED  # a repeated request: the first reply was lost
     if unit.running:
         mine = ask.owner is not None and unit.owner is not None and ask.owner.key == unit.owner.key
@@ -222,6 +223,11 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     return Answer.TIMED_OUT if ask.last else Answer.WAITING
 
 
+def _was_granted(unit: Unit, ask: StartAsked) -> bool:
+    """A request without an id is never a repeated one."""
+    return ask.request_id != "" and ask.request_id in (unit.start_id, unit.previous_start_id)
+
+
 _DENIAL_OF: Final = {
     Answer.WAITING: Denial.WAITING,
     Answer.TIMED_OUT: Denial.TIMED_OUT,
@@ -234,17 +240,23 @@ _DENIAL_OF: Final = {
 
 def _start_facts(unit: Unit, ask: StartAsked, answer: Answer) -> tuple[UnitFact, ...]:
     if answer is Answer.GRANTED:
-        if ask.request_id in (unit.start_id, unit.previous_start_id):
+        if _was_granted(unit, ask):
             return ()
         return (Started(ask.at, ask.request_id, ask.owner, ask.on_owner_exit),)
     denial = _DENIAL_OF.get(answer)
-    if denial is None or ask.owner is None or unit.denial(ask.owner) is denial:
+    if denial is None:
+        return ()
+    if ask.owner is None:
+        known = denial is Denial.WAITING  # which it is told each time that it asks again
+    else:
+        known = unit.denial(ask.owner) is denial
+    if known:
         return ()
     return (Denied(ask.at, ask.owner, denial),)
 
 
 def _withdrawal_facts(unit: Unit, ask: StartWithdrawn) -> tuple[UnitFact, ...]:
-    if unit.phase is Status.STARTED and unit.start_id == ask.start_id:
+    if unit.phase is Status.STARTED and unit.start_id == ask.start_id != "":
         return (Ended(ask.at, Status.FAILED, "", ask.reason, ask.owner),)
     if ask.owner is None or unit.denial(ask.owner) in (None, Denial.INTERRUPTED):
         return ()
@@ -362,10 +374,16 @@ def _applied(unit: Unit, fact: UnitFact) -> Unit:
                 previous_end_id=unit.previous_end_id if started else unit.end_id,
             )
         case Denied():
+            if unit.phase is Status.NOT_REGISTERED:
+                raise InvalidTransition(unit, fact)
+            if fact.owner is None:
+                return unit
             denials = _with(_without(unit.denials, fact.owner), fact.owner.key, fact.denial)
             return replace(unit, denials=denials)
         case OwnerGone():
-            return replace(unit, owner_gone=True)
+            if unit.owner_gone:
+                raise InvalidTransition(unit, fact)
+            return replace(unit, phase=_next(unit, fact, "owner gone"), owner_gone=True)
         case WasReset():
             old = tuple((key, Denial.SUPERSEDED) for key, _ in _without(unit.denials, unit.owner))
             if unit.owner is not None:

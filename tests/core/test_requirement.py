@@ -1,0 +1,66 @@
+"""When an edge is met, written out as semantics.md has it (Statuses)."""
+
+from __future__ import annotations
+
+import pytest
+
+from unitsync.wire import Requirement, Status
+from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict, need_of
+
+MET, OUT, BLOCKED = Verdict.MET, Verdict.OUTSTANDING, Verdict.BLOCKED
+
+# Columns: not registered, pending, skipped, started, completed, failed, failed without
+# having started.
+TABLE = {
+    Need.SUCCESS: (OUT, OUT, BLOCKED, OUT, MET, BLOCKED, BLOCKED),
+    Need.COMPLETION: (OUT, OUT, MET, OUT, MET, MET, MET),
+    Need.START: (OUT, OUT, BLOCKED, MET, MET, MET, BLOCKED),
+    # "An optional prerequisite only orders: it holds a start back if it is registered
+    # and has not ended, and not otherwise." Nothing can end that way, so none blocks.
+    Need.OPTIONAL_SUCCESS: (MET, OUT, MET, OUT, MET, MET, MET),
+    Need.OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET),
+    Need.OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET),
+}
+COLUMNS = (
+    Condition.NOT_REGISTERED,
+    Condition.PENDING,
+    Condition.SKIPPED,
+    Condition.STARTED,
+    Condition.COMPLETED,
+    Condition.FAILED,
+    Condition.FAILED_UNSTARTED,
+)
+
+
+@pytest.mark.parametrize("need", Need)
+@pytest.mark.parametrize("condition", Condition)
+def test_every_need_under_every_condition(need: Need, condition: Condition) -> None:
+    assert VERDICTS[need][condition] is TABLE[need][COLUMNS.index(condition)]
+
+
+def test_the_table_is_complete() -> None:
+    assert set(TABLE) == set(Need)
+    assert set(COLUMNS) == set(Condition)
+    assert (len(VERDICTS), *map(len, VERDICTS)) == (6, 7, 7, 7, 7, 7, 7)
+
+
+@pytest.mark.parametrize("requirement", Requirement)
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_need_is_a_requirement_and_whether_it_is_optional(
+    requirement: Requirement, optional: bool
+) -> None:
+    need = need_of(requirement, optional)
+    assert need.requirement is requirement
+    assert need.optional is optional
+
+
+def test_the_status_that_a_condition_shows() -> None:
+    assert [condition.status for condition in COLUMNS] == [
+        Status.NOT_REGISTERED,
+        Status.PENDING,
+        Status.SKIPPED,
+        Status.STARTED,
+        Status.COMPLETED,
+        Status.FAILED,
+        Status.FAILED,
+    ]
