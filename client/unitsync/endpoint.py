@@ -22,6 +22,7 @@ PATH_BYTES_MAX: Final = 107
 CONNECT_PATIENCE_S: Final = 5
 """How long a busy coordinator may take to accept a connection."""
 LOG_NAME: Final = "coordinator.log"
+STOPPED_NAME: Final = "stopped"
 
 _SEPARATE_FOLDER = "give it a folder of its own: ipc:///some/folder/coordinator.sock"
 
@@ -38,6 +39,11 @@ class Endpoint(NamedTuple):
     @property
     def log(self) -> str:
         return os.path.join(self.folder, LOG_NAME)
+
+    @property
+    def stopped(self) -> str:
+        """A file that is there from an orderly end of the coordinator to its return."""
+        return os.path.join(self.folder, STOPPED_NAME)
 
 
 def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ) -> Endpoint:

@@ -11,6 +11,7 @@
     │   ├── AlreadyStarted
     │   ├── EndedMeanwhile
     │   ├── LimitReached
+    │   ├── NotKept
     │   ├── StaleStartup
     │   └── NotPermitted
     ├── NotGranted            a wait that ended without what it waited for
@@ -20,6 +21,8 @@
     │   └── Interrupted
     ├── Unavailable           no coordinator, or not the one this wait began with
     │   ├── Unreachable
+    │   ├── Stopped
+    │   ├── StateLost
     │   └── StateChanged
     ├── ProtocolError         the other side said something this side cannot read
     └── InternalError         a defect of unitsync; nothing was changed
@@ -133,6 +136,12 @@ class LimitReached(Refused):
     maximum: int
 
 
+class NotKept(Refused):
+    """The change could not be written to the journal, so it was not made."""
+
+    code = "not_kept"
+
+
 class StaleStartup(Refused):
     """The request belongs to an earlier startup than the one the coordinator holds."""
 
@@ -193,6 +202,18 @@ class Unreachable(Unavailable):
 
     code = "unreachable"
     endpoint: str
+
+
+class Stopped(Unavailable):
+    """The coordinator was told to end; what it holds is kept for its return."""
+
+    code = "stopped"
+
+
+class StateLost(Unavailable):
+    """The coordinator should hold the state of this startup but cannot read it."""
+
+    code = "state_lost"
 
 
 class StateChanged(Unavailable):

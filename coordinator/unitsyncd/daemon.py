@@ -18,19 +18,21 @@ from loguru import logger
 from unitsync import endpoint as endpoints
 from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
-from unitsync.errors import StateChanged, UnitsyncError, UsageError
+from unitsync.errors import StateChanged, Stopped, UnitsyncError, UsageError
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import systemd
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
 from unitsyncd.adapters.router import Envelope, Router
-from unitsyncd.adapters.startup import current_startup
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
+from unitsyncd.core.store import StoreError
+from unitsyncd.kept import open_kept
 from unitsyncd.settings import Limits
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
+JOURNAL_NAME: Final = "journal.db"
 LOOK_S: Final = 1.0
 """How often the coordinator looks whether folder and socket are still its own."""
 
@@ -42,17 +44,25 @@ class Daemon:
     version = __version__
 
     def __init__(self, place: Place, permits: Permits, limits: Limits) -> None:
+        """Within the event loop. Raises StoreError if there can be no journal."""
         self.pid = os.getpid()
         self.since = time.time()
         self._place = place
         self._owners = Owners(self._owner_gone)
+        self._kept = open_kept(os.path.join(place.endpoint.folder, JOURNAL_NAME), limits)
         self._supervisor = Supervisor(
-            startup=current_startup(),
+            startup=os.environ.get("UNITSYNC_STARTUP") or self._kept.default_startup,
             new_epoch=lambda: secrets.token_hex(8),
             owners=self._owners,
             identity=self,
             limits=limits,
             on_defect=lambda what, defect: logger.opt(exception=defect).error(what),
+            store=self._kept.journal,
+            machine=self._kept.machine,
+            recovered=self._kept.recovered,
+            lost=self._kept.lost,
+            on_kept=self._kept.rhythm.appended,
+            at=self.since,
         )
         place.clear()
         self._router = Router(place.endpoint.address, permits.allows, self._turn)
@@ -76,13 +86,19 @@ class Daemon:
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
-        farewell = StateChanged(
-            f"the coordinator has ended ({why})", hint="start this script again"
-        )
-        self._router.send(self._supervisor.dismiss(farewell))
+        self._router.send(self._supervisor.dismiss(self._farewell(why)))
         self._router.close()
         self._owners.close()
-        self._place.leave()
+        self._kept.close()
+        self._place.leave(stopped=self._place.is_ours())
+
+    def _farewell(self, why: str) -> UnitsyncError:
+        if self._place.is_ours():
+            return Stopped(
+                f"the coordinator has ended ({why})",
+                hint="what it holds is kept; the next verb starts it again",
+            )
+        return StateChanged(f"the coordinator has ended ({why})", hint="start this script again")
 
     def _turn(self, batch: list[Envelope]) -> Sequence[Envelope]:
         replies = self._supervisor.turn(batch, time.monotonic(), time.time())
@@ -92,8 +108,14 @@ class Daemon:
         return replies
 
     def _owner_gone(self, key: OwnerKey) -> None:
+        try:
+            replies = self._supervisor.owner_gone(key, time.monotonic(), time.time())
+        except StoreError as problem:
+            logger.error("that pid {} has ended could not be kept: {}", key[1], problem)
+            asyncio.get_running_loop().call_later(LOOK_S, self._owner_gone, key)
+            return
         logger.info("pid {} has ended, with a unit started", key[1])
-        self._router.send(self._supervisor.owner_gone(key, time.monotonic(), time.time()))
+        self._router.send(replies)
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -184,13 +206,21 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     place = Place(endpoints.resolve(options.endpoint), shared=permits.shared)
     _log(place.endpoint, options.log_level.upper(), detached=options.ready_fd is not None)
     _allow_many_files()
-    daemon = Daemon(place, permits, limits)
 
     def on_ready() -> None:
         ready.say("ready")
         systemd.notify("READY=1")
 
-    asyncio.run(daemon.run(on_ready))
+    async def serve() -> None:
+        await Daemon(place, permits, limits).run(on_ready)
+
+    try:
+        asyncio.run(serve())
+    except StoreError as exc:
+        raise UnitsyncError(
+            f"the journal in {place.endpoint.folder} cannot be used: {exc}",
+            hint="make room there, or name another folder in UNITSYNC_ENDPOINT",
+        ) from None
     systemd.notify("STOPPING=1")
     return 0
 

@@ -7,6 +7,8 @@ name that nobody registered has the condition NOT_REGISTERED.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import PrerequisiteMoved
 from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
@@ -27,6 +29,14 @@ class Bus:
 
     def condition(self, topic: str) -> Condition:
         return self._conditions.get(topic, Condition.NOT_REGISTERED)
+
+    def load(
+        self, actor: Actor, topic: str, condition: Condition, edges: Iterable[tuple[str, Need]]
+    ) -> None:
+        """Put back what *actor* had published and subscribed to, and knows already."""
+        self._conditions[topic] = condition
+        for prerequisite, need in edges:
+            self._restore(actor, prerequisite, need)
 
     def subscribers(self, topic: str) -> list[Actor]:
         return list(self._subscribers.get(topic, ()))

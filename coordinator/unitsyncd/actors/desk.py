@@ -78,6 +78,8 @@ class Desk:
         self._owners = owners
         self._identity = identity
         world.on_owner = self._owner_changed
+        for owner in world.running_owners():
+            owners.watch(owner)
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         return _HANDLERS[type(request)](self, request)

@@ -8,17 +8,27 @@ back and only that request gets an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
 from unitsync import errors, wire
+from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerWatch
 from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
+from unitsyncd.core.store import EpochRecord, EventStore, StoreError
 from unitsyncd.settings import Limits
+
+
+class Recovered(NamedTuple):
+    """What an earlier coordinator of the same startup has left."""
+
+    startups: list[str]
+    world: World
 
 
 class Supervisor:
@@ -34,18 +44,47 @@ class Supervisor:
         identity: Identity,
         limits: Limits,
         on_defect: Callable[[str, BaseException], None],
+        store: EventStore | None = None,
+        machine: str = "",
+        recovered: Recovered | None = None,
+        lost: str = "",
+        on_kept: Callable[[int, World, int], None] = lambda records, world, next_seq: None,
+        at: float = 0.0,
     ) -> None:
+        """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
+        state of this startup is not there: then nothing is changed or waited for until
+        everything is reset. *on_kept* is told of each append, between turns."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity
         self._limits = limits
         self._on_defect = on_defect
-        self._startups = [startup]
-        """All that were ever seen; the last is the one that the units belong to."""
+        self._store = store
+        self._machine = machine
+        self._lost = lost
+        self._on_kept = on_kept
         self._moment = Moment()
+        self._moment.at = at
         self._outbox: list[Outgoing] = []
         self._final: list[Outgoing] = []
-        self._desk = self._new_desk()
+        self._pending: list[tuple[bytes, wire.AnyRequest]] = []
+        """Handled in this turn, and not final."""
+        self._unbegun: EpochRecord | None = None
+        """An epoch that the store could not begin yet."""
+        self._startups = list(recovered.startups) if recovered is not None else []
+        """All that were ever seen; the last is the one that the units belong to."""
+        if recovered is not None and startup in ("", *self._startups):
+            self._desk = self._desk_for(recovered.world)
+        else:
+            self._startups.append(startup)
+            epoch = self._next_epoch()
+            try:
+                if not lost:
+                    self._begin(epoch)
+            except StoreError as problem:
+                self._unbegun = epoch
+                on_defect("a journal that cannot be written", problem)
+            self._desk = self._desk_for(World(epoch.epoch, epoch.startup, limits))
         self.stopping = False
         """A client has asked the coordinator to end."""
 
@@ -54,33 +93,68 @@ class Supervisor:
     ) -> list[tuple[bytes, bytes]]:
         """Handle (peer, frame) requests in order; the replies that are due now."""
         self._moment.now, self._moment.at = now, at
+        faults.reach("received")
+        requests = deque(self._decoded(batch))
+        try:
+            while requests:
+                self._pending.append(requests.popleft())
+                self._one(*self._pending[-1])
+            self._finish()
+        except StoreError:
+            self._take_back()
+            for peer, request in (*self._pending, *requests):
+                self._pending.clear()
+                self._alone(peer, request)
+        return self._outgoing()
+
+    def _decoded(
+        self, batch: Iterable[tuple[bytes, bytes]]
+    ) -> Iterator[tuple[bytes, wire.AnyRequest]]:
         for peer, frame in batch:
             try:
-                request = wire.decode_request(frame)
+                yield peer, wire.decode_request(frame)
             except errors.ProtocolError as problem:
                 request_id = str(problem.details.pop("id", ""))
-                self._outbox.append((peer, self._error(request_id, problem)))
-            else:
-                self._one(peer, request)
-        return self._commit()
+                self._final.append((peer, self._error(request_id, problem)))
+
+    def _alone(self, peer: bytes, request: wire.AnyRequest) -> None:
+        """One request as a transaction of its own: only the guilty one fails."""
+        try:
+            self._one(peer, request)
+            self._finish()
+        except StoreError as problem:
+            self._take_back()
+            sorry = errors.NotKept(
+                f"nothing was changed: the journal cannot be written ({problem})",
+                hint="free some space where the coordinator's socket is, and try again",
+            )
+            self._final.append((peer, self._error(request.id, sorry)))
 
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
         """Answer the parked requests whose patience has ended."""
         self._moment.now, self._moment.at = now, at
         self._desk.answer_impatient()
-        return self._commit()
+        self._finish()
+        return self._outgoing()
 
     def owner_gone(self, key: OwnerKey, now: float, at: float) -> list[tuple[bytes, bytes]]:
-        """A watched owner has ended; the replies that are due because of it."""
+        """A watched owner has ended; the replies that are due because of it. Raises
+        StoreError if that could not be kept: then it is to be said again."""
         self._moment.now, self._moment.at = now, at
-        self._desk.owner_gone(key)
-        self._desk.answer_waiters()
-        return self._commit()
+        try:
+            self._desk.owner_gone(key)
+            self._desk.answer_waiters()
+            self._finish()
+        except StoreError:
+            self._take_back()
+            raise
+        return self._outgoing()
 
     def dismiss(self, problem: errors.UnitsyncError) -> list[tuple[bytes, bytes]]:
         """Answer everybody who waits with *problem*."""
         self._desk.dismiss(problem)
-        return self._commit()
+        self._finish()
+        return self._outgoing()
 
     def next_deadline(self) -> float | None:
         """When ``expire`` is to be called next, on the monotonic clock."""
@@ -99,6 +173,8 @@ class Supervisor:
                 self._outbox.append((peer, reply))
             if self._desk.world.turn.touched:
                 self._desk.answer_waiters()
+        except StoreError:
+            raise
         except Exception as defect:
             desk.world.dispatcher.drop_mail()
             desk.world.turn.rollback(mark)
@@ -111,7 +187,13 @@ class Supervisor:
             self._outbox.append((peer, self._error(request.id, sorry)))
 
     def _handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
-        """The reply, or None if the request was parked. Raises UnitsyncError to refuse."""
+        """The reply, or None if the request was parked. Raises UnitsyncError to refuse,
+        StoreError if the turn so far could not be kept."""
+        if self._lost and isinstance(request, _OF_A_STARTUP) and not _resets_all(request):
+            raise errors.StateLost(
+                f"the state of this startup is lost: {self._lost}",
+                hint="to begin anew with nothing: unitsync reset --all",
+            )
         if request.epoch and request.epoch != self._desk.world.epoch:
             raise errors.StateChanged(
                 "the coordinator no longer holds the state that this wait began with",
@@ -137,41 +219,78 @@ class Supervisor:
                 hint="a newer startup has begun; nothing of the earlier one counts any more",
             )
         self._startups.append(request.startup)
-        self._begin_anew("a new startup has begun")
+        try:
+            self._begin_anew("a new startup has begun")
+        except StoreError:
+            self._startups.pop()
+            raise
 
     def _begin_anew(self, why: str) -> None:
         """A new epoch, with nothing in it; who waited in the old one is sent away. What
         this turn has done so far becomes final."""
+        self._finish(but_the_last=True)
+        epoch = self._next_epoch()
+        self._begin(epoch)
+        self._lost = ""
         problem = errors.StateChanged(
             f"{why}: the state that this wait began with is gone",
             hint="start this script again",
         )
         self._desk.dismiss(problem)
-        self._finish()
+        self._final += self._desk.waiters.outbox
         for owner in self._desk.world.running_owners():
             self._owners.forget(owner.key)
-        self._desk = self._new_desk()
+        self._desk = self._desk_for(World(epoch.epoch, epoch.startup, self._limits))
 
-    def _new_desk(self) -> Desk:
-        world = World(self._new_epoch(), self._startups[-1], self._limits)
+    def _next_epoch(self) -> EpochRecord:
+        return EpochRecord(self._new_epoch(), self._startups[-1], self._machine, self._moment.at)
+
+    def _desk_for(self, world: World) -> Desk:
         waiters = Waiters(world.turn, self._limits.waiting)
         return Desk(world, waiters, self._moment, self._owners, self._identity)
 
-    def _finish(self) -> None:
-        self._desk.world.commit()
+    def _begin(self, epoch: EpochRecord) -> None:
+        if self._store is not None:
+            self._store.begin(epoch)
+        self._unbegun = None
+
+    def _finish(self, *, but_the_last: bool = False) -> None:
+        """Keep what this turn has done and make it final, replies included; with
+        *but_the_last* the request that is being handled goes on. Raises StoreError."""
+        world, facts = self._desk.world, len(self._desk.world.turn.facts)
+        faults.reach("handled")
+        if facts and self._store is not None:
+            if self._unbegun is not None:
+                self._begin(self._unbegun)
+            self._store.append(self._store.next_seq, world.turn.facts)
+            faults.reach("appended")
+        world.commit()
         self._final += self._outbox
         self._final += self._desk.waiters.outbox
         self._outbox.clear()
         self._desk.waiters.outbox.clear()
+        del self._pending[: -1 if but_the_last else None]
+        if facts and self._store is not None:
+            self._on_kept(facts, world, self._store.next_seq)
+        faults.reach("committed")
 
-    def _commit(self) -> list[tuple[bytes, bytes]]:
-        self._finish()
+    def _take_back(self) -> None:
+        """Undo the turn, as far as it is not final."""
+        self._desk.world.dispatcher.drop_mail()
+        self._desk.world.turn.rollback()
+        self._outbox.clear()
+
+    def _outgoing(self) -> list[tuple[bytes, bytes]]:
         outgoing = [(peer, wire.encode(reply)) for peer, reply in self._final]
         self._final.clear()
         return outgoing
 
     def _error(self, request_id: str, problem: errors.UnitsyncError) -> wire.Error:
         return wording.error_reply(request_id, self._desk.world.epoch, problem)
+
+
+def _resets_all(request: wire.AnyRequest) -> bool:
+    return isinstance(request, wire.Reset) and request.all
 
 
 _OF_A_STARTUP: Final = (

@@ -122,7 +122,7 @@ class World:
         for name, fact in self.turn.facts:
             self.view.apply(name, fact)
             if type(fact) in _OF_RUNS:
-                self._update_run(name)
+                self.update_run(name)
         self.turn.clear()
 
     def runs_of(self, owner: OwnerKey) -> list[str]:
@@ -134,7 +134,8 @@ class World:
         owners = (self.units[next(iter(names))].unit.owner for names in self._runs.values())
         return [owner for owner in owners if owner is not None]
 
-    def _update_run(self, name: str) -> None:
+    def update_run(self, name: str) -> None:
+        """Take note of the owner that the unit has now, or has no longer."""
         unit = self.units[name].unit
         owner = unit.owner if unit.running else None
         before = self._owner_of.pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import Final
@@ -52,11 +53,10 @@ class Place:
         self._shared = shared
 
     def clear(self) -> None:
-        """Remove what a coordinator that was killed left behind."""
-        try:
-            os.unlink(self.endpoint.path)
-        except FileNotFoundError:
-            pass
+        """Remove what an earlier coordinator left behind."""
+        for path in (self.endpoint.path, self.endpoint.stopped):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     def bound(self) -> None:
         """The socket is there now."""
@@ -76,8 +76,11 @@ class Place:
             sock.st_ino,
         ) == self._socket
 
-    def leave(self) -> None:
-        """Remove the socket if it is ours, and let go of the folder."""
-        if self.is_ours():
+    def leave(self, *, stopped: bool) -> None:
+        """Let go of the folder. With *stopped* it is left without a socket and with a
+        note that says so: those who wait do not start another coordinator then."""
+        if stopped:
             os.unlink(self.endpoint.path)
+            with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
+                pass
         os.close(self._folder)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from unitsyncd.adapters.owners import process_start
 
 
-def current_startup(environment: Mapping[str, str] = os.environ) -> str:
-    """``UNITSYNC_STARTUP``, else boot id, pid namespace and start of its pid 1."""
-    named = environment.get("UNITSYNC_STARTUP")
-    if named:
-        return named
+def machine_startup() -> str:
+    """Boot id, pid namespace and start of its pid 1."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot = file.read().strip()

@@ -8,7 +8,7 @@ upwards needs no search, and one within a level only a bounded one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isqrt
 from types import MappingProxyType
 from typing import Final
@@ -45,6 +45,16 @@ class Graph:
     def names(self) -> Iterator[str]:
         """Every unit that some other waits for."""
         return iter(self._dependents)
+
+    def level(self, name: str) -> int:
+        return self._levels.get(name, 0)
+
+    def load(self, dependent: str, level: int, edges: Iterable[tuple[str, Need]]) -> None:
+        """Put back edges of a graph that is known to be free of cycles."""
+        for prerequisite, need in edges:
+            self._insert(dependent, prerequisite, need)
+        if level:
+            self._levels[dependent] = level
 
     def add(self, dependent: str, prerequisite: str, need: Need, undo: UndoLog) -> None:
         """Add an edge that is not there yet.

@@ -7,7 +7,7 @@ machine's to say; this module only shows it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, Protocol
 
@@ -86,6 +86,14 @@ class View:
         if len(entries) > HISTORY_MAX:
             del entries[0]
 
+    def history(self, name: str) -> list[HistoryEntry]:
+        return self._history.get(name, [])
+
+    def load(self, name: str, history: Iterable[HistoryEntry]) -> None:
+        entries = list(history)
+        if entries:
+            self._history[name] = entries
+
     # --- one unit -----------------------------------------------------------------
 
     def info(self, name: str, *, full: bool = False, waiting_clients: int = 0) -> UnitInfo:
@@ -118,7 +126,7 @@ class View:
             prerequisites=shown,
             prerequisites_total=total,
             waiting_clients=waiting_clients,
-            history=self._history.get(name, []) if full else [],
+            history=self.history(name) if full else [],
         )
 
     def prerequisite(self, name: str, need: Need) -> Prerequisite:

@@ -1,0 +1,123 @@
+"""From what a store holds back to a world, and the shortcut for the next time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from unitsync.errors import UnitsyncError
+from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.actors.world import World
+from unitsyncd.core.events import Declared, Registered, Withdrawn
+from unitsyncd.core.requirement import Need
+from unitsyncd.core.store import (
+    DamagedStore,
+    EpochRecord,
+    EventStore,
+    Record,
+    SavedUnit,
+    Snapshot,
+)
+from unitsyncd.core.unit import InvalidTransition
+from unitsyncd.settings import Limits
+
+COMMIT_EVERY = 1000
+"""Records between two commits of a replay; bounds the memory for undoing."""
+
+
+def epochs_of(store: EventStore, machine: str) -> list[EpochRecord]:
+    """The epochs of the present startup of the *machine*, oldest first; none if the
+    newest one in the store is of another. Raises DamagedStore."""
+    epochs = store.epochs()
+    if not epochs or epochs[-1].machine != machine:
+        return []
+    return [epoch for epoch in epochs if epoch.machine == machine]
+
+
+def rebuild(
+    store: EventStore, epoch: EpochRecord, snapshot: Snapshot | None, limits: Limits
+) -> World:
+    """The world of *epoch*, the newest in the store, exactly as it was after the last
+    record. Raises DamagedStore."""
+    world = World(epoch.epoch, epoch.startup, limits)
+    seq = epoch.first_seq
+    if (
+        snapshot is not None
+        and snapshot.epoch == epoch.epoch
+        and seq <= snapshot.seq <= store.next_seq
+    ):
+        _load(world, snapshot)
+        seq = snapshot.seq
+    for number, record in store.read(seq):
+        try:
+            _replay(world, record)
+        except (InvalidTransition, UnitsyncError, KeyError) as exc:
+            raise DamagedStore(f"record {number} does not follow: {exc!r}") from None
+        seq = number + 1
+        if not seq % COMMIT_EVERY:
+            world.commit()
+    if seq < store.next_seq:
+        raise DamagedStore(f"the records from {seq} on are missing")
+    world.commit()
+    return world
+
+
+def cut(world: World, seq: int) -> Snapshot:
+    """A snapshot of *world*, whose last record has the number before *seq*. Between
+    turns only."""
+    graph, view = world.graph, world.view
+    return Snapshot(
+        world.epoch,
+        seq,
+        [
+            SavedUnit(
+                actor.unit,
+                graph.level(name),
+                tuple(graph.prerequisites(name).items()),
+                tuple(view.history(name)),
+            )
+            for name, actor in world.units.items()
+        ],
+    )
+
+
+def _load(world: World, snapshot: Snapshot) -> None:
+    for saved in snapshot.units:
+        name = saved.unit.name
+        actor = UnitActor(name, world.bus, world.turn)
+        actor.unit = saved.unit
+        world.units[name] = actor
+        world.graph.load(name, saved.level, saved.edges)
+        world.bus.load(actor, name, saved.unit.condition, saved.edges)
+        world.view.load(name, saved.history)
+        world.update_run(name)
+
+
+def _replay(world: World, record: Record) -> None:
+    name, fact = record
+    match fact:
+        case Registered(at=at):
+            world.register(name, at)
+        case Declared(at=at, prerequisite=prerequisite, need=need):
+            world.declare(world.units[name], (prerequisite,), Need(need), at)
+        case Withdrawn(at=at, prerequisite=prerequisite):
+            world.withdraw(world.units[name], (prerequisite,), at)
+        case _:
+            world.tell(world.units[name], fact)
+
+
+class SnapshotRhythm:
+    """When to take a snapshot: after a number of records that grows with the world, so
+    that the work it takes stays in proportion to the work done."""
+
+    def __init__(self, save: Callable[[Snapshot], bool], records_min: int) -> None:
+        """*save* returns False if it is still busy with the last one."""
+        self._save = save
+        self._records_min = records_min
+        self._since = 0
+
+    def appended(self, records: int, world: World, next_seq: int) -> None:
+        self._since += records
+        if self._since < max(self._records_min, len(world.units) + world.graph.edges):
+            return
+        if self._save(cut(world, next_seq)):
+            self._since = 0

@@ -1,0 +1,106 @@
+"""Snapshots of the units in a file beside the journal, written by a thread.
+
+The file is a shortcut and nothing else: one that is missing, damaged or of another
+format is passed over, and the journal is replayed from the start of the epoch.
+Layout: a magic line, then chunks of <length, crc32, msgpack>; the first is the header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+from loguru import logger
+
+from unitsyncd.core.store import SavedUnit, Snapshot
+
+_MAGIC: Final = b"unitsync snapshot 1\n"
+_FRAME: Final = struct.Struct("<II")
+_CHUNK_UNITS: Final = 200
+"""Units that are encoded at a time: the thread lets the loop go on in between."""
+
+
+class _Header(msgspec.Struct, frozen=True):
+    epoch: str
+    seq: int
+    units: int
+
+
+class Snapshots:
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread: threading.Thread | None = None
+
+    def load(self) -> Snapshot | None:
+        """The saved snapshot, None if there is none that can be read."""
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read()
+        except OSError:
+            return None
+        try:
+            if not data.startswith(_MAGIC):
+                raise ValueError("it has another format")
+            chunks = _chunks(data)
+            header = msgspec.msgpack.decode(next(chunks), type=_Header)
+            decode = msgspec.msgpack.Decoder(list[SavedUnit]).decode
+            units = [saved for chunk in chunks for saved in decode(chunk)]
+            if len(units) != header.units:
+                raise ValueError("it is not complete")
+        except (ValueError, StopIteration, msgspec.MsgspecError, struct.error) as exc:
+            logger.warning("the snapshot {} is passed over: {}", self._path, exc)
+            return None
+        return Snapshot(header.epoch, header.seq, units)
+
+    def save(self, snapshot: Snapshot) -> bool:
+        """Begin to write *snapshot*; False if the last one is still being written."""
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        self._thread = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
+        self._thread.start()
+        return True
+
+    def close(self) -> None:
+        """Wait until what is being written has been written."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        encode = msgspec.msgpack.Encoder().encode
+        units = snapshot.units
+        temporary = f"{self._path}.new"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(_MAGIC)
+                _put(file.write, encode(_Header(snapshot.epoch, snapshot.seq, len(units))))
+                for first in range(0, len(units), _CHUNK_UNITS):
+                    _put(file.write, encode(units[first : first + _CHUNK_UNITS]))
+            os.replace(temporary, self._path)
+        except OSError as exc:
+            logger.warning("no snapshot could be written: {}", exc)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _put(write: object, payload: bytes) -> None:
+    assert callable(write)
+    write(_FRAME.pack(len(payload), zlib.crc32(payload)))
+    write(payload)
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    position = len(_MAGIC)
+    while position < len(data):
+        length, crc = _FRAME.unpack_from(data, position)
+        position += _FRAME.size
+        payload = data[position : position + length]
+        if len(payload) != length or zlib.crc32(payload) != crc:
+            raise ValueError("it is damaged")
+        yield payload
+        position += length

@@ -1,0 +1,80 @@
+"""Where facts are kept: the port that a store implements.
+
+A store holds epochs, one after the other, and one sequence of facts that runs through
+all of them. Whoever implements this has to pass tests/store_contract.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from unitsync.wire import HistoryEntry
+from unitsyncd.core.events import AnyFact
+from unitsyncd.core.requirement import Need
+from unitsyncd.core.unit import Unit
+
+Record: TypeAlias = tuple[str, AnyFact]
+"""(unit name, fact)"""
+
+
+class EpochRecord(msgspec.Struct, frozen=True):
+    epoch: str
+    startup: str
+    machine: str
+    """Which startup of the machine or container this was in."""
+    began: float
+    """Unix time in seconds."""
+    first_seq: int = 0
+
+
+class StoreError(Exception):
+    """Nothing of what was to be kept has been kept. Its text says why."""
+
+
+class DamagedStore(Exception):
+    """What the store holds cannot be read."""
+
+
+class EventStore(Protocol):
+    @property
+    def next_seq(self) -> int:
+        """The sequence number that the next record will get; the first is 0."""
+
+    def epochs(self) -> list[EpochRecord]:
+        """Oldest first. Raises DamagedStore."""
+
+    def begin(self, epoch: EpochRecord) -> None:
+        """A new epoch: records from now on belong to it. Older ones may be dropped
+        beyond what the store is to remember. Raises StoreError."""
+
+    def append(self, expected_seq: int, records: Sequence[Record]) -> None:
+        """Keep all of *records*, in order, or none. Raises StoreError, also if
+        *expected_seq* is not ``next_seq``."""
+
+    def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
+        """The records from *from_seq* on with their numbers, as far as there are any;
+        to follow a store, read on from where the last one ended. Raises DamagedStore."""
+
+    def close(self) -> None: ...
+
+
+class SavedUnit(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One unit of a snapshot."""
+
+    unit: Unit
+    level: int
+    """Of the graph's cycle detection."""
+    edges: tuple[tuple[str, Need], ...]
+    history: tuple[HistoryEntry, ...]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All units of *epoch* as they were before the record ``seq``. A shortcut: the
+    records alone lead to the same units."""
+
+    epoch: str
+    seq: int
+    units: list[SavedUnit]
