@@ -93,7 +93,9 @@ def test_a_broken_clone_shows_what_fails_what_is_skipped_and_why(tmp_path: Path)
     for unit in skipped:
         assert times(root, unit) == []
         assert "git-clone" in (root / "logs" / f"{unit}.log").read_text()
-    assert (root / "workspace/report.txt").read_text().startswith("not ready\n")
+    report = (root / "workspace/report.txt").read_text()
+    assert report.startswith("not ready\n")
+    assert re.search(r"^  agent +skipped +git-clone failed: exit status 128$", report, re.MULTILINE)
     assert "Nothing is left." in ran.stdout
     assert_no_process_uses(root)
 

@@ -12,5 +12,10 @@ set -euo pipefail
     else
         echo "not ready"
     fi
-    unitsync list | cut -c 1-79
+    unitsync list --output json | python3 -c '
+import json, sys
+for unit in json.load(sys.stdin):
+    if unit["unit_name"] != "report":
+        print("  {unit_name:<11}  {status:<9}  {reason}".format(**unit).rstrip())
+'
 } >"$WORKSPACE/report.txt"
