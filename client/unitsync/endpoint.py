@@ -41,6 +41,11 @@ class Endpoint(NamedTuple):
         return os.path.join(self.folder, LOG_NAME)
 
     @property
+    def full(self) -> str:
+        """What the socket is called while the coordinator has no room for more clients."""
+        return f"{self.path}.full"
+
+    @property
     def stopped(self) -> str:
         """A file that is there from an orderly end of the coordinator to its return."""
         return os.path.join(self.folder, STOPPED_NAME)
@@ -148,6 +153,12 @@ def connect(place: Endpoint) -> socket.socket | None:
         _check_peer(place, link)
     except OSError as exc:
         link.close()
+        if exc.errno == errno.ENOENT and os.path.exists(place.full):
+            raise errors.Unreachable(
+                f"the coordinator at {place.address} has no room for more clients",
+                hint="raise its limit: UNITSYNC_MAX_CONNECTIONS, and ulimit -n",
+                endpoint=place.address,
+            ) from None
         if exc.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
             return None
         if exc.errno in (errno.EACCES, errno.EPERM):

@@ -65,7 +65,13 @@ class Daemon:
             at=self.since,
         )
         place.clear()
-        self._router = Router(place.endpoint.address, permits.allows, self._turn)
+        self._router = Router(
+            place.endpoint.address,
+            permits=permits.allows,
+            on_batch=self._turn,
+            connections_max=_room_for_connections(limits.connections),
+            on_full=self._full,
+        )
         place.bound()
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -117,6 +123,10 @@ class Daemon:
         logger.info("pid {} has ended, with a unit started", key[1])
         self._router.send(replies)
         self._set_timer()
+
+    def _full(self, full: bool) -> None:
+        logger.warning("no room for more clients" if full else "room for clients again")
+        self._place.hide(full)
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()
@@ -205,7 +215,6 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     permits = Permits(options.allow)
     place = Place(endpoints.resolve(options.endpoint), shared=permits.shared)
     _log(place.endpoint, options.log_level.upper(), detached=options.ready_fd is not None)
-    _allow_many_files()
 
     def on_ready() -> None:
         ready.say("ready")
@@ -232,7 +241,10 @@ def _log(endpoint: Endpoint, level: str, *, detached: bool) -> None:
         logger.add(sys.stderr, level=level, format="{time:HH:mm:ss} {level: <7} {message}")
 
 
-def _allow_many_files() -> None:
-    """libzmq ends the process when it accepts beyond the limit of open files."""
+def _room_for_connections(wanted: int) -> int:
+    """*wanted*, or what the limit of open files leaves room for, raised as far as it
+    may be. A third stays free: for the journal, the log and the pidfds of owners, and
+    for the connections that libzmq accepts until it is known that there are too many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(wanted, hard - hard // 3)

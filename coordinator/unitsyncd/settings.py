@@ -20,6 +20,8 @@ class Limits(msgspec.Struct, frozen=True):
     edges: int = 10_000_000
     waiting: int = 100_000
     """Requests that are held back at the same time."""
+    connections: int = 50_000
+    """Clients at the same time; fewer if the limit of open files leaves no room."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:

@@ -8,6 +8,7 @@ name that nobody registered has the condition NOT_REGISTERED.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import PrerequisiteMoved
@@ -50,11 +51,10 @@ class Bus:
         subscribers = self._subscribers.get(topic)
         if not subscribers:
             return
-        messages = [_moved(need, before, after, at) for need in Need]
-        tell = self._dispatcher.tell
+        tell, moves = self._dispatcher.tell, _MOVES[before][after]
         for actor, need in subscribers.items():
-            if message := messages[need]:
-                tell(actor, message)
+            if (move := moves[need]) is not None:
+                tell(actor, PrerequisiteMoved(*move, at))
 
     def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
         """From now on *actor* is told; where the edge is not met at present, at once."""
@@ -94,6 +94,13 @@ class Bus:
             del self._subscribers[topic]
 
 
-def _moved(need: Need, before: Condition, after: Condition, at: float) -> PrerequisiteMoved | None:
+def _move(need: Need, before: Condition, after: Condition) -> tuple[Verdict, Verdict] | None:
     was, now = VERDICTS[need][before], VERDICTS[need][after]
-    return None if was is now else PrerequisiteMoved(was, now, at)
+    return None if was is now else (was, now)
+
+
+_MOVES: Final = tuple(
+    tuple(tuple(_move(need, before, after) for need in Need) for after in Condition)
+    for before in Condition
+)
+"""``_MOVES[before][after][need]``: what a publication changes for an edge, None if nothing."""

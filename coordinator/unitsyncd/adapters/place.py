@@ -26,6 +26,7 @@ class Place:
         """Take the folder, made if missing. Raises AlreadyServed, or Unreachable for a
         folder that is not safe to use."""
         self.endpoint = endpoint
+        self._path = endpoint.path
         self._socket: tuple[int, int] | None = None
         try:
             os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
@@ -54,7 +55,7 @@ class Place:
 
     def clear(self) -> None:
         """Remove what an earlier coordinator left behind."""
-        for path in (self.endpoint.path, self.endpoint.stopped):
+        for path in (self.endpoint.path, self.endpoint.full, self.endpoint.stopped):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
@@ -64,11 +65,21 @@ class Place:
         found = os.lstat(self.endpoint.path)
         self._socket = (found.st_dev, found.st_ino)
 
+    def hide(self, hidden: bool) -> None:
+        """Take the socket's name away while the coordinator has no room for further
+        connections; those that are there stay."""
+        source, target = self.endpoint.path, self.endpoint.full
+        if not hidden:
+            source, target = target, source
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(source, target)
+            self._path = target
+
     def is_ours(self) -> bool:
         """Whether folder and socket are still those that were taken."""
         try:
             folder = os.lstat(self.endpoint.folder)
-            sock = os.lstat(self.endpoint.path)
+            sock = os.lstat(self._path)
         except OSError:
             return False
         return (folder.st_dev, folder.st_ino) == self._identity and (
@@ -80,7 +91,7 @@ class Place:
         """Let go of the folder. With *stopped* it is left without a socket and with a
         note that says so: those who wait do not start another coordinator then."""
         if stopped:
-            os.unlink(self.endpoint.path)
+            os.unlink(self._path)
             with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
                 pass
         os.close(self._folder)

@@ -24,7 +24,10 @@ Envelope: TypeAlias = tuple[bytes, bytes]
 BATCH_MAX: Final = 512
 """Requests that one turn of the loop takes."""
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
-BACKLOG: Final = 4096
+BACKLOG: Final = 1024
+"""Connections that the kernel holds until libzmq accepts them."""
+SPARE_CONNECTIONS: Final = 50
+"""How many have to go before more are let in after the maximum was reached."""
 KNOWN_PEERS_MAX: Final = 65_536
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 """libzmq cuts the connection beyond this, and a REQ would hang; the documented limit,
@@ -37,11 +40,16 @@ class Router:
     def __init__(
         self,
         address: str,
+        *,
         permits: Callable[[int, int], bool],
         on_batch: Callable[[list[Envelope]], Sequence[Envelope]],
+        connections_max: int,
+        on_full: Callable[[bool], None],
     ) -> None:
         """Bind to *address*; *permits* says whether a peer (uid, gid) may talk, and
-        *on_batch* turns requests into the replies that are due."""
+        *on_batch* turns requests into the replies that are due. *on_full* is told when
+        there is no more room for connections, and when there is again: libzmq ends the
+        process when it accepts beyond the limit of open files."""
         self._permits = permits
         self._on_batch = on_batch
         self._known: set[bytes] = set()
@@ -52,6 +60,11 @@ class Router:
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.BACKLOG, BACKLOG)
         self._socket.set(zmq.LINGER, FAREWELL_MS)
+        self._connections_max = connections_max
+        self._connections = 0
+        self._full = False
+        self._on_full = on_full
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._socket.bind(address)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
@@ -59,14 +72,18 @@ class Router:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._drain)
+        loop.add_reader(self._monitor.fileno(), self._count)
+        self._count()
         self._look_again()
 
     def close(self) -> None:
         """Stop listening; replies already sent leave within FAREWELL_MS."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_reader(self._monitor.fileno())
         if self._again is not None:
             self._again.cancel()
+        self._socket.disable_monitor()
         self._socket.close()
         self._context.term()
 
@@ -88,6 +105,20 @@ class Router:
         assert self._loop is not None
         if self._again is None and self._readable():
             self._again = self._loop.call_soon(self._drain)
+
+    def _count(self) -> None:
+        """Take note of connections that came and went."""
+        while True:
+            try:
+                event = self._monitor.recv_multipart(zmq.NOBLOCK)[0]
+            except zmq.Again:
+                break
+            came = int.from_bytes(event[:2], "little") == zmq.EVENT_ACCEPTED
+            self._connections += 1 if came else -1
+        full = self._connections >= self._connections_max - (SPARE_CONNECTIONS if self._full else 0)
+        if full is not self._full:
+            self._full = full
+            self._on_full(full)
 
     def _readable(self) -> bool:
         return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)

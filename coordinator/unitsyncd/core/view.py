@@ -110,16 +110,13 @@ class View:
             total = len(shown)
         else:
             shown, total = self.unmet(name)
-        reason = unit.reason
-        if unit.condition is Condition.SKIPPED:
-            reason = self.failure(self.skip_path(name)[-1])
         return UnitInfo(
             name,
             unit.condition.status,
             unit.is_ready,
             since=unit.since,
             run=unit.run,
-            reason=reason,
+            reason=self._reason(unit),
             owner=unit.owner,
             owner_gone=_said_gone(unit),
             on_owner_exit=unit.on_owner_exit,
@@ -140,9 +137,6 @@ class View:
                 name, need.requirement, current.status, met, need.optional, nearest=nearest
             )
         unit = holder.unit
-        reason = unit.reason
-        if current is Condition.SKIPPED:
-            reason = self.failure(self.skip_path(name)[-1])
         return Prerequisite(
             name,
             need.requirement,
@@ -151,9 +145,19 @@ class View:
             need.optional,
             since=unit.since,
             owner=unit.owner,
-            reason=reason,
+            reason=self._reason(unit),
             owner_gone=_said_gone(unit),
         )
+
+    def _reason(self, unit: Unit) -> str:
+        """Why the unit is in its status: of an outcome as reported, of a skip its root
+        cause, of a pending unit what it waits for itself."""
+        if unit.phase is not Status.PENDING:
+            return unit.reason
+        if unit.blocked:
+            return self.failure(self.skip_path(unit.name)[-1])
+        waits_for = self._first(unit.name, Verdict.OUTSTANDING) if unit.outstanding else None
+        return f"waits for {waits_for}" if waits_for is not None else ""
 
     def unmet(self, name: str, most: int = SHOWN_MAX) -> tuple[list[Prerequisite], int]:
         """The first *most* prerequisites that are not met, and how many there are."""

@@ -67,7 +67,7 @@ def standing(
         case Status.NOT_REGISTERED:
             return "not registered yet"
         case Status.PENDING:
-            return f"pending for {duration(now - since)}"
+            return f"pending for {duration(now - since)}{why}"
         case Status.SKIPPED:
             return f"skipped {ago}{why}"
         case Status.STARTED:
