@@ -21,6 +21,7 @@ PATH_BYTES_MAX: Final = 107
 """sun_path of unix(7), less its final zero byte."""
 CONNECT_PATIENCE_S: Final = 5
 """How long a busy coordinator may take to accept a connection."""
+JOURNAL_NAME: Final = "journal.db"
 LOG_NAME: Final = "coordinator.log"
 STOPPED_NAME: Final = "stopped"
 
@@ -39,6 +40,10 @@ class Endpoint(NamedTuple):
     @property
     def log(self) -> str:
         return os.path.join(self.folder, LOG_NAME)
+
+    @property
+    def journal(self) -> str:
+        return os.path.join(self.folder, JOURNAL_NAME)
 
     @property
     def full(self) -> str:

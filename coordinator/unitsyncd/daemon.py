@@ -32,7 +32,6 @@ from unitsyncd.kept import open_kept
 from unitsyncd.settings import Limits
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
-JOURNAL_NAME: Final = "journal.db"
 LOOK_S: Final = 1.0
 """How often the coordinator looks whether folder and socket are still its own."""
 
@@ -49,7 +48,7 @@ class Daemon:
         self.since = time.time()
         self._place = place
         self._owners = Owners(self._owner_gone)
-        self._kept = open_kept(os.path.join(place.endpoint.folder, JOURNAL_NAME), limits)
+        self._kept = open_kept(place.endpoint.journal, limits)
         self._supervisor = Supervisor(
             startup=os.environ.get("UNITSYNC_STARTUP") or self._kept.default_startup,
             new_epoch=lambda: secrets.token_hex(8),

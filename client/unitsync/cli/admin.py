@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unitsync import wire
-from unitsync.cli import options
+from unitsync.cli import doctor, options
 from unitsync.cli.complete import unit_names
 from unitsync.cli.talk import finish, perform, print_err, print_out
 from unitsync.cli.verb import Verb, Verbs
@@ -23,6 +23,8 @@ def register(app: typer.Typer) -> None:
     add("reset", cls=Verb, epilog=_RESET_EXAMPLE, rich_help_panel=PANEL)(reset)
     add("serve", cls=Verb, epilog=_SERVE_EXAMPLE, rich_help_panel=PANEL)(serve)
     add("stop", cls=Verb, epilog=_STOP_EXAMPLE, rich_help_panel=PANEL)(stop)
+
+    doctor.register(app, PANEL)
 
     shim = typer.Typer(cls=Verbs, rich_markup_mode=None, subcommand_metavar="install DIR")
     shim.callback(invoke_without_command=True, epilog=_SHIM_EXAMPLE)(shim_help)

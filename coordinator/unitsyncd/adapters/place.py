@@ -9,6 +9,7 @@ from typing import Final
 
 from unitsync.endpoint import Endpoint, check_folder
 from unitsync.errors import Unreachable
+from unitsync.mounts import NETWORK, file_system
 
 OPEN_TO_OTHERS: Final = 0o711
 """With ``--allow``: others may pass through to the socket, not look around."""
@@ -31,6 +32,7 @@ class Place:
         try:
             os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
             checked = check_folder(endpoint)
+            _refuse_network(endpoint)
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             self._folder = os.open(endpoint.folder, flags)
         except OSError as exc:
@@ -95,3 +97,15 @@ class Place:
             with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
                 pass
         os.close(self._folder)
+
+
+def _refuse_network(endpoint: Endpoint) -> None:
+    """A socket on a network file system is seen by machines that it does not reach, and
+    locks and SQLite cannot be trusted there."""
+    kind = file_system(endpoint.folder)
+    if kind in NETWORK:
+        raise Unreachable(
+            f"the folder {endpoint.folder} is refused: it is on a network file system ({kind})",
+            hint="name a folder on a local file system in UNITSYNC_ENDPOINT",
+            endpoint=endpoint.address,
+        )
