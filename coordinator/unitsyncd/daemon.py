@@ -91,19 +91,19 @@ class Daemon:
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
-        self._router.send(self._supervisor.dismiss(self._farewell(why)))
+        farewell: UnitsyncError
+        if self._place.is_ours():
+            self._place.end()
+            hint = "what it holds is kept; the next verb starts it again"
+            farewell = Stopped(f"the coordinator has ended ({why})", hint=hint)
+        else:
+            hint = "start this script again"
+            farewell = StateChanged(f"the coordinator has ended ({why})", hint=hint)
+        self._router.send(self._supervisor.dismiss(farewell))
         self._router.close()
         self._owners.close()
         self._kept.close()
-        self._place.leave(stopped=self._place.is_ours())
-
-    def _farewell(self, why: str) -> UnitsyncError:
-        if self._place.is_ours():
-            return Stopped(
-                f"the coordinator has ended ({why})",
-                hint="what it holds is kept; the next verb starts it again",
-            )
-        return StateChanged(f"the coordinator has ended ({why})", hint="start this script again")
+        self._place.leave()
 
     def _turn(self, batch: list[Envelope]) -> Sequence[Envelope]:
         replies = self._supervisor.turn(batch, time.monotonic(), time.time())

@@ -89,13 +89,15 @@ class Place:
             sock.st_ino,
         ) == self._socket
 
-    def leave(self, *, stopped: bool) -> None:
-        """Let go of the folder. With *stopped* it is left without a socket and with a
-        note that says so: those who wait do not start another coordinator then."""
-        if stopped:
-            os.unlink(self._path)
-            with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
-                pass
+    def end(self) -> None:
+        """Take the socket's name away, and leave a note that says so: those who wait do
+        not start another coordinator then."""
+        os.unlink(self._path)
+        with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
+            pass
+
+    def leave(self) -> None:
+        """Let go of the folder."""
         os.close(self._folder)
 
 
