@@ -84,6 +84,7 @@ class Router:
         if self._again is not None:
             self._again.cancel()
         self._socket.disable_monitor()
+        self._monitor.close(0)
         self._socket.close()
         self._context.term()
 
