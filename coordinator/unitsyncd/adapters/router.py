@@ -29,6 +29,9 @@ BACKLOG: Final = 1024
 SPARE_CONNECTIONS: Final = 50
 """How many have to go before more are let in after the maximum was reached."""
 KNOWN_PEERS_MAX: Final = 65_536
+REPLIES_QUEUED_MAX: Final = 100_000
+"""Replies that a client may leave unread. One that has thousands of requests in flight on
+its socket gets them all in one turn."""
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 """libzmq cuts the connection beyond this, and a REQ would hang; the documented limit,
 wire.MESSAGE_BYTES_MAX, is far below and answered with an error."""
@@ -57,6 +60,7 @@ class Router:
         self._context.set(zmq.MAX_SOCKETS, 16)
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        self._socket.set(zmq.SNDHWM, REPLIES_QUEUED_MAX)
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.BACKLOG, BACKLOG)
         self._socket.set(zmq.LINGER, FAREWELL_MS)
@@ -89,8 +93,8 @@ class Router:
         self._context.term()
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
-        """Send without ever blocking. A peer that is gone, or that has not read its
-        last thousand replies, gets nothing."""
+        """Send without ever blocking. A peer that is gone, or that has left
+        REPLIES_QUEUED_MAX replies unread, gets nothing."""
         for peer, frame in envelopes:
             try:
                 self._socket.send_multipart((peer, b"", frame), zmq.NOBLOCK)
