@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unitsync.errors import InvalidName as InvalidName
     from unitsync.errors import LimitReached as LimitReached
     from unitsync.errors import NotGranted as NotGranted
+    from unitsync.errors import NotKept as NotKept
     from unitsync.errors import NotPermitted as NotPermitted
     from unitsync.errors import NotReady as NotReady
     from unitsync.errors import ProtocolError as ProtocolError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from unitsync.errors import Skipped as Skipped
     from unitsync.errors import StaleStartup as StaleStartup
     from unitsync.errors import StateChanged as StateChanged
+    from unitsync.errors import StateLost as StateLost
+    from unitsync.errors import Stopped as Stopped
     from unitsync.errors import TimedOut as TimedOut
     from unitsync.errors import Unavailable as Unavailable
     from unitsync.errors import UnitsyncError as UnitsyncError
@@ -50,6 +53,7 @@ _ERRORS = (
     "InvalidName",
     "LimitReached",
     "NotGranted",
+    "NotKept",
     "NotPermitted",
     "NotReady",
     "ProtocolError",
@@ -57,6 +61,8 @@ _ERRORS = (
     "Skipped",
     "StaleStartup",
     "StateChanged",
+    "StateLost",
+    "Stopped",
     "TimedOut",
     "Unavailable",
     "UnitsyncError",

@@ -147,6 +147,8 @@ class AsyncClient:
     async def stop(self) -> None:
         """See ``Client.stop``."""
         session.expect(await self.call(self.requests.stop()), wire.Ok)
+        if self._exchange is not None:
+            await self._exchange.gone(monotonic() + session.STOP_PATIENCE_S)
 
     def unit(
         self,

@@ -169,8 +169,13 @@ class Client:
         session.expect(self.call(request), wire.Ok)
 
     def stop(self) -> None:
-        """End the coordinator."""
+        """End the coordinator and return when it is gone."""
         session.expect(self.call(self.requests.stop()), wire.Ok)
+        if self._link is not None:
+            try:
+                self._receive(self._link, "gone", monotonic() + session.STOP_PATIENCE_S)
+            except LinkLost:
+                self._drop()
 
     def unit(
         self,

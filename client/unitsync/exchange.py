@@ -43,11 +43,23 @@ class Exchange:
 
     async def ask(self, id: str, step: session.Send) -> wire.AnyReply:
         """The reply to the request *id*. Raises LinkLost."""
+        self.send(step.frame)
+        return await self._reply(id, step.reply_by)
+
+    async def gone(self, by: float) -> None:
+        """Return when the coordinator has hung up, at the latest at *by*."""
+        try:
+            await self._reply("gone", by)
+        except LinkLost:
+            pass
+
+    async def _reply(self, id: str, by: float) -> wire.AnyReply:
+        if self._closed:
+            raise LinkLost
         reply: asyncio.Future[wire.AnyReply] = self._loop.create_future()
         self._waiting[id] = reply
-        overdue = self._loop.call_later(step.reply_by - monotonic(), self._overdue, reply)
+        overdue = self._loop.call_later(by - monotonic(), self._overdue, reply)
         try:
-            self.send(step.frame)
             return await reply
         finally:
             overdue.cancel()

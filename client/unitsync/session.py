@@ -26,6 +26,8 @@ OVERDUE_MAX: Final = 2
 """The same for links given up because a reply was overdue."""
 WITHDRAW_PATIENCE_S: Final = 1.0
 """How long an interrupted client waits to hear that its withdrawal arrived."""
+STOP_PATIENCE_S: Final = 10.0
+"""How long the coordinator may take to end after it said that it will."""
 _NOTICE_EVERY_S: Final = wire.WAITING_PATIENCE_S - 1.0
 
 ReplyT = TypeVar("ReplyT", bound=wire.Reply)

@@ -148,6 +148,7 @@ def _try_lock(place: Endpoint) -> int | None:
 def _open_folder(place: Endpoint) -> int:
     """A descriptor of the endpoint's folder, made 0700 for its user where missing."""
     made = False
+    group = -1 if place.user == os.geteuid() else _account(place.user)[1]
     try:
         if endpoints.check_folder(place) is None:
             os.makedirs(os.path.dirname(place.folder), exist_ok=True)
@@ -160,7 +161,7 @@ def _open_folder(place: Endpoint) -> int:
         if made:
             os.fchmod(folder, 0o700)
             if place.user != os.geteuid():
-                os.fchown(folder, place.user, _account(place.user)[1])
+                os.fchown(folder, place.user, group)
     except OSError as exc:
         raise _unusable(place, exc) from None
     return folder
@@ -263,12 +264,19 @@ def _above_stdio(fd: int) -> int:
 
 
 def _failed(place: Endpoint, report: str) -> errors.Unreachable:
-    why = report.removeprefix("error:").strip() or _why_it_ends()
+    why, _, hint = report.partition("\n")
+    why = why.removeprefix("error:").strip()
+    if not why:
+        why = _why_it_ends()
     if why in ("", "ready"):
         why = "it ended at once"
+    hint = hint.removeprefix("hint:").strip()
+    owner = os.stat(place.folder).st_uid
+    if not hint and owner != os.geteuid():
+        hint = f"{endpoints.user_name(owner)} must be able to run {sys.executable}"
     return errors.Unreachable(
         f"the coordinator did not start: {why}",
-        hint=f"look into {place.log}, or see it fail: unitsync serve",
+        hint=hint or f"look into {place.log}, or see it fail: unitsync serve",
         endpoint=place.address,
     )
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from unitsync.endpoint import PATH_BYTES_MAX
+from unitsync.surroundings import PATH_BYTES_MAX
 from unitsync.errors import Unreachable
 
 START_PATIENCE_S: Final = 30.0

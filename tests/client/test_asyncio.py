@@ -1,0 +1,302 @@
+"""What only the asyncio client can do: many requests at once, and being cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from unitsync import AsyncClient, Client, errors, wire
+
+PATIENCE_S = 20.0
+
+
+class Waits:
+    """An ``on_waiting`` callback that a task can wait for."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def __call__(self, notice: wire.Waiting) -> None:
+        self._event.set()
+
+    async def happened(self) -> None:
+        await asyncio.wait_for(self._event.wait(), PATIENCE_S)
+
+
+@pytest.mark.asyncio
+async def test_thousands_wait_on_one_socket(coordinator: str) -> None:
+    waiting = 0
+
+    def count(notice: wire.Waiting) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == len(names):
+            all_wait.set()
+
+    names = [f"u{n}" for n in range(2000)]
+    all_wait = asyncio.Event()
+    before = len(os.listdir("/proc/self/fd"))
+    async with AsyncClient(on_waiting=count) as sync:
+        await sync.start("gate")
+
+        async def one(name: str) -> None:
+            async with sync.unit(name, after=["gate"], timeout_s=None):
+                pass
+
+        async with asyncio.TaskGroup() as tasks:
+            for name in names:
+                tasks.create_task(one(name))
+            await asyncio.wait_for(all_wait.wait(), 2 * PATIENCE_S)
+            assert len(os.listdir("/proc/self/fd")) - before < 20
+            await sync.complete("gate")
+        units = await sync.list()
+    assert {unit.status for unit in units} == {wire.Status.COMPLETED}
+    assert len(units) == len(names) + 1
+
+
+@pytest.mark.asyncio
+async def test_cancelling_takes_the_start_back(coordinator: str) -> None:
+    waits = Waits()
+    async with AsyncClient(on_waiting=waits) as sync:
+        task = asyncio.create_task(sync.start("ide", after=["clone"]))
+        await waits.happened()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        unit = await sync.status("ide")
+        assert (unit.status, unit.waiting_clients) == (wire.Status.PENDING, 0)
+        assert unit.history[-1].reason == "cancelled"
+
+
+@pytest.mark.asyncio
+async def test_a_grant_that_crosses_the_cancellation_fails_the_run(
+    coordinator: str, other: Client
+) -> None:
+    waits = Waits()
+    other.start("clone")
+    async with AsyncClient(on_waiting=waits) as sync:
+        task = asyncio.create_task(sync.start("ide", after=["clone"]))
+        await waits.happened()
+        other.complete("clone")
+        claimed = sync._exchange
+        assert claimed is not None
+        send = claimed.send
+
+        def send_and_be_cancelled(frame: bytes) -> None:
+            send(frame)
+            request = wire.decode_request(frame)
+            if isinstance(request, wire.Start):  # the claim: see it granted, do not hear of it
+                while other.status("ide").status is not wire.Status.STARTED:
+                    pass
+                task.cancel()
+
+        claimed.send = send_and_be_cancelled  # type: ignore[method-assign]
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        claimed.send = send  # type: ignore[method-assign]
+        unit = await sync.status("ide")
+        assert (unit.status, unit.reason) == (wire.Status.FAILED, "cancelled")
+
+
+@pytest.mark.asyncio
+async def test_a_timeout_around_it_takes_it_back(coordinator: str, other: Client) -> None:
+    async with AsyncClient() as sync:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await sync.start("ide", after=["clone"])
+    assert other.status("ide").waiting_clients == 0
+
+
+@pytest.mark.asyncio
+async def test_cancelling_one_leaves_the_others_waiting(coordinator: str) -> None:
+    async with AsyncClient() as sync:
+        await sync.start("clone")
+        first = asyncio.create_task(sync.start("a", after=["clone"]))
+        second = asyncio.create_task(sync.start("b", after=["clone"]))
+        await sync.ping()
+        first.cancel()
+        await sync.complete("clone")
+        assert (await second).run == 1
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_block_has_failed(coordinator: str, other: Client) -> None:
+    entered = asyncio.Event()
+
+    async def work() -> None:
+        async with sync.unit("ide"):
+            entered.set()
+            await asyncio.Event().wait()
+
+    async with AsyncClient() as sync:
+        task = asyncio.create_task(work())
+        await asyncio.wait_for(entered.wait(), PATIENCE_S)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    unit = other.status("ide")
+    assert (unit.status, unit.reason) == (wire.Status.FAILED, "cancelled")
+
+
+@pytest.mark.parametrize("again", [1, 3])
+@pytest.mark.asyncio
+async def test_how_a_block_ended_is_told_although_it_is_cancelled_meanwhile(
+    coordinator: str, other: Client, again: int
+) -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with sync.unit("ide"):
+            entered.set()
+            await leave.wait()
+
+    async with AsyncClient() as sync:
+        task = asyncio.create_task(work())
+        await asyncio.wait_for(entered.wait(), PATIENCE_S)
+        leave.set()
+        await asyncio.sleep(0)  # it now tells that it is complete
+        for _ in range(again):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert other.status("ide").status is wire.Status.COMPLETED
+
+
+@pytest.mark.asyncio
+async def test_a_block_in_a_coroutine_that_is_closed_has_failed(
+    coordinator: str, other: Client
+) -> None:
+    async with AsyncClient() as sync:
+        await sync.ping()
+
+        async def units() -> Any:
+            async with sync.unit("ide"):
+                yield 1
+
+        generator = units()
+        await anext(generator)
+        await generator.aclose()
+        await sync.ping()
+        unit = other.status("ide")
+        assert (unit.status, unit.reason) == (wire.Status.FAILED, "GeneratorExit")
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_waiting_calls(coordinator: str) -> None:
+    waits = Waits()
+    sync = AsyncClient(on_waiting=waits)
+    task = asyncio.create_task(sync.start("ide", after=["clone"]))
+    await waits.happened()
+    await sync.close()
+    with pytest.raises(errors.UsageError, match="was closed"):
+        await task
+    await sync.close()
+    assert (await sync.ping()).protocol == wire.PROTOCOL  # and opens again
+    await sync.close()
+
+
+@pytest.mark.asyncio
+async def test_the_first_calls_share_one_connection(nobody_there: str) -> None:
+    async with AsyncClient() as sync:
+        pongs = await asyncio.gather(*(sync.ping() for _ in range(50)))
+        assert len({pong.pid for pong in pongs}) == 1
+
+
+@pytest.mark.asyncio
+async def test_the_loop_goes_on_while_a_coordinator_starts(nobody_there: str) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0.005)
+
+    ticking = asyncio.create_task(tick())
+    async with AsyncClient() as sync:
+        await sync.ping()
+    ticking.cancel()
+    assert ticks > 5
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_left_in_the_loop(coordinator: str) -> None:
+    async with AsyncClient() as sync:
+        await sync.ping()
+        with pytest.raises(errors.TimedOut):
+            await sync.start("ide", after=["clone"], timeout_s=0.05)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+PROGRAM = """
+import asyncio
+from unitsync import AsyncClient
+
+async def work(sync, name):
+    async with sync.unit(name):
+        print(name, flush=True)
+        await asyncio.Event().wait()
+
+async def main():
+    async with AsyncClient() as sync:
+        async with asyncio.TaskGroup() as tasks:
+            for name in "ab":
+                tasks.create_task(work(sync, name))
+
+asyncio.run(main())
+"""
+
+
+def test_ctrl_c_fails_the_blocks_of_a_program(
+    coordinator: str, other: Client, send_sigint: Callable[[subprocess.Popen[str], int], None]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        send_sigint(process, 2)
+        _, told = process.communicate(timeout=PATIENCE_S)
+    assert "KeyboardInterrupt" in told
+    assert "never retrieved" not in told
+    for name in "ab":
+        unit = other.status(name)
+        assert (unit.status, unit.reason) == (wire.Status.FAILED, "cancelled")
+
+
+def test_one_client_in_two_loops(coordinator: str) -> None:
+    sync = AsyncClient()
+
+    async def ping_and_close() -> int:
+        try:
+            return (await sync.ping()).pid
+        finally:
+            await sync.close()
+
+    assert asyncio.run(ping_and_close()) == asyncio.run(ping_and_close())
+    first = asyncio.new_event_loop()
+    first.run_until_complete(sync.ping())
+    first.close()  # without closing the client
+    asyncio.run(ping_and_close())
+
+
+@pytest.mark.asyncio
+async def test_a_blocked_loop_loses_no_reply(
+    coordinator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unitsync.session.REPLY_SLACK_S", 0.1)
+    async with AsyncClient() as sync:
+        await sync.ping()
+        task = asyncio.create_task(sync.ping())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # noqa: ASYNC251 (that is the point)
+        assert (await task).protocol == wire.PROTOCOL

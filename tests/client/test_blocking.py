@@ -1,0 +1,109 @@
+"""What only the blocking client must cope with: signals, forks and threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from unitsync import Client, errors, wire
+
+PATIENCE_S = 20.0
+
+WAITING = """
+import sys
+from unitsync import Client
+
+def say(notice):
+    print("waiting", flush=True)
+
+try:
+    with Client(on_waiting=say) as sync:
+        sync.start("ide", after=["clone"])
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_takes_a_waiting_start_back(
+    coordinator: str, other: Client, send_sigint: Callable[[subprocess.Popen[str], int], None]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True
+    ) as process:
+        send_sigint(process, 1)
+        assert process.wait(PATIENCE_S) == 130
+    unit = other.status("ide")
+    assert (unit.status, unit.waiting_clients) == (wire.Status.PENDING, 0)
+    assert unit.history[-1].reason == "interrupted"
+
+
+def test_a_client_that_is_killed_is_never_granted(coordinator: str, other: Client) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+    other.start("clone")
+    other.complete("clone")
+    assert other.status("ide").status is wire.Status.PENDING
+
+
+def test_a_forked_child_opens_its_own_connection(coordinator: str) -> None:
+    with Client() as sync:
+        sync.start("parent")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                sync.start("child")
+                owner = sync.status("child").owner
+                status = 0 if owner is not None and owner.pid == os.getpid() else 2
+                sync.close()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        sync.complete("parent")
+        owner = sync.status("parent").owner
+        assert owner is not None
+        assert owner.pid == os.getpid()
+
+
+def test_a_second_thread_is_told_to_bring_its_own(
+    coordinator: str, other: Client, in_background: Callable[..., Future[Any]]
+) -> None:
+    waits = threading.Event()
+    with Client(on_waiting=lambda notice: waits.set()) as sync:
+        waited = in_background(sync.wait, "clone")
+        assert waits.wait(PATIENCE_S)
+        with pytest.raises(errors.UsageError, match="another thread"):
+            sync.ping()
+        other.start("clone")
+        other.complete("clone")
+        assert waited.result(PATIENCE_S) == ["clone"]
+        sync.ping()
+
+
+def test_the_callback_may_ask_the_same_client(coordinator: str) -> None:
+    asked = []
+
+    def ask(notice: wire.Waiting) -> None:
+        asked.append(sync.status("clone").status)
+
+    with Client(on_waiting=ask) as sync, pytest.raises(errors.TimedOut):
+        sync.start("ide", after=["clone"], timeout_s=0.1)
+    assert asked == [wire.Status.NOT_REGISTERED]
+
+
+def test_hundreds_in_one_process(coordinator: str) -> None:
+    opened = [Client() for _ in range(400)]
+    assert len({client.ping().pid for client in opened}) == 1
+    for client in opened:
+        client.close()

@@ -1,0 +1,54 @@
+"""What importing costs. A startup script pays for it at every verb."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import unitsync
+from unitsync import errors
+
+
+def loaded(statement: str) -> set[str]:
+    program = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules)-before)"
+    out = subprocess.check_output([sys.executable, "-P", "-I", "-c", program], text=True)
+    return set(out.split())
+
+
+def test_the_package_loads_nothing() -> None:
+    assert loaded("import unitsync") == {"unitsync"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from unitsync import Client",
+        "import unitsync.client; unitsync.client.Client",
+        "from unitsync import owner, endpoint; owner.calling_script(); endpoint.resolve()",
+    ],
+)
+def test_the_way_of_a_verb_is_light(statement: str) -> None:
+    heavy = {"asyncio", "rich", "loguru", "typer", "subprocess", "dataclasses", "logging"}
+    modules = loaded(statement)
+    assert not heavy & modules
+    assert not [name for name in modules if name.partition(".")[0] == "unitsyncd"]
+
+
+def test_an_endpoint_is_found_without_zmq() -> None:
+    assert not {"zmq", "msgspec"} & loaded("from unitsync import endpoint; endpoint.resolve()")
+
+
+def test_every_error_is_exported() -> None:
+    named = {name for name in unitsync.__all__ if name.endswith("Error") or hasattr(errors, name)}
+    defined = {cls.__name__ for cls in errors.BY_CODE.values()}
+    assert named == defined
+    for name in unitsync.__all__:
+        assert getattr(unitsync, name) is not None
+        assert name in dir(unitsync)
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Sync'"):
+        unitsync.Sync  # noqa: B018 (the access is what is tested)

@@ -1,0 +1,255 @@
+"""The conversation, without sockets and clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from unitsync import errors, session, wire
+from unitsync.requests import Requests
+from unitsync.session import Conversation, Done, LinkLost, Send
+
+ADDRESS = "ipc:///tmp/x/coordinator.sock"
+requests = Requests(wire.Owner(pid=7), startup="boot")
+
+
+def sent(step: session.Step) -> Any:
+    assert isinstance(step, Send)
+    return wire.decode_request(step.frame)
+
+
+def waiting(talk: Conversation, run: int = 3, epoch: str = "e1") -> wire.Waiting:
+    return wire.Waiting(id=talk.id, run=run, epoch=epoch)
+
+
+def begun(request: wire.AnyRequest, timeout_s: float | None = None) -> Conversation:
+    talk = Conversation(request, ADDRESS)
+    talk.begin(100.0, timeout_s)
+    return talk
+
+
+class TestWaiting:
+    def test_first_request_is_answered_at_once(self) -> None:
+        talk = Conversation(requests.start("ide", after=["clone"]), ADDRESS)
+        step = talk.begin(100.0, 60.0)
+        request = sent(step)
+        assert (request.patience_s, request.since_run, request.epoch) == (0, -1, "")
+        assert (request.unit, request.after, request.startup) == ("ide", ["clone"], "boot")
+        assert not request.last
+        assert step.reply_by == 100.0 + session.REPLY_SLACK_S
+
+    def test_waiting_repeats_the_same_request_with_patience(self) -> None:
+        talk = begun(requests.start("ide"))
+        reply = waiting(talk)
+        step = talk.next(reply, 100.0)
+        request = sent(step)
+        assert (request.id, request.patience_s) == (talk.id, 30.0)
+        assert (request.since_run, request.epoch) == (3, "e1")
+        assert isinstance(step, Send)
+        assert step.notice is reply
+        assert step.reply_by == 130.0 + session.REPLY_SLACK_S
+
+    def test_run_and_epoch_are_those_of_the_first_reply(self) -> None:
+        talk = begun(requests.start("ide"))
+        talk.next(waiting(talk, run=3, epoch="e1"), 100.0)
+        request = sent(talk.next(waiting(talk, run=9, epoch="e2"), 130.0))
+        assert (request.since_run, request.epoch) == (3, "e1")
+
+    def test_ready_is_claimed_at_once(self) -> None:
+        talk = begun(requests.start("ide"))
+        talk.next(waiting(talk), 100.0)
+        step = talk.next(wire.Ready(id=talk.id, run=3, epoch="e1"), 110.0)
+        request = sent(step)
+        assert (request.id, request.patience_s, request.last) == (talk.id, 0, False)
+        granted = wire.Granted(id=talk.id, run=4)
+        assert talk.next(granted, 110.0) == Done(granted)
+
+    def test_a_claim_that_came_too_late_waits_on(self) -> None:
+        talk = begun(requests.start("ide"))
+        talk.next(waiting(talk), 100.0)
+        talk.next(wire.Ready(id=talk.id), 110.0)
+        assert sent(talk.next(waiting(talk), 110.0)).patience_s == 30.0
+
+    def test_patience_ends_with_the_deadline_and_then_one_last_claim(self) -> None:
+        talk = begun(requests.start("ide"), 40.0)
+        assert sent(talk.next(waiting(talk), 100.0)).patience_s == 30.0
+        assert sent(talk.next(waiting(talk), 130.0)).patience_s == 10.0
+        step = talk.next(waiting(talk), 140.0)
+        request = sent(step)
+        assert (request.patience_s, request.last) == (0, True)
+        assert isinstance(step, Send)
+        assert step.notice is None
+
+    def test_timeout_zero_asks_once(self) -> None:
+        talk = Conversation(requests.start("ide"), ADDRESS)
+        assert sent(talk.begin(100.0, 0)).last
+
+    def test_notice_at_once_and_then_every_30_s(self) -> None:
+        talk = begun(requests.start("ide"))
+        noticed = []
+        for now in (100.0, 101.0, 115.0, 130.0, 130.5, 160.0):
+            step = talk.next(waiting(talk), now)
+            assert isinstance(step, Send)
+            if step.notice is not None:
+                noticed.append(now)
+        assert noticed == [100.0, 130.0, 160.0]
+
+    def test_wait_is_a_long_poll_too(self) -> None:
+        talk = begun(requests.wait(["a", "b"], any=True), 10.0)
+        request = sent(talk.next(waiting(talk), 100.0))
+        assert (request.units, request.any, request.patience_s) == (["a", "b"], True, 10.0)
+
+    @pytest.mark.parametrize("reply", [wire.Waiting(id="1"), wire.Ready(id="1")])
+    def test_other_requests_are_never_told_to_wait(self, reply: wire.AnyReply) -> None:
+        talk = begun(requests.want("a", ["b"]))
+        with pytest.raises(errors.ProtocolError):
+            talk.next(reply, 100.0)
+
+    def test_the_last_claim_is_answered_finally(self) -> None:
+        talk = begun(requests.start("ide"), 0)
+        with pytest.raises(errors.ProtocolError):
+            talk.next(waiting(talk), 100.0)
+
+    @pytest.mark.parametrize("timeout_s", [-1, math.nan, "5m"])
+    def test_what_is_no_timeout_is_refused(self, timeout_s: Any) -> None:
+        with pytest.raises(errors.UsageError, match="timeout_s"):
+            Conversation(requests.start("ide"), ADDRESS).begin(100.0, timeout_s)
+
+
+class TestLostLink:
+    def test_repeats_the_same_request(self) -> None:
+        talk = begun(requests.complete("ide"))
+        request = sent(talk.next(LinkLost(), 101.0))
+        assert (request.id, request.unit) == (talk.id, "ide")
+
+    def test_resumes_a_wait_with_what_is_left_of_it(self) -> None:
+        talk = begun(requests.start("ide"), 20.0)
+        talk.next(waiting(talk), 100.0)
+        request = sent(talk.next(LinkLost(), 105.0))
+        assert (request.patience_s, request.epoch, request.since_run) == (15.0, "e1", 3)
+        assert sent(talk.next(LinkLost(), 121.0)).last
+
+    def test_gives_up_when_it_goes_on(self) -> None:
+        talk = begun(requests.ping())
+        for _ in range(session.LOST_LINKS_MAX - 1):
+            talk.next(LinkLost(), 100.0)
+        with pytest.raises(errors.Unreachable) as caught:
+            talk.next(LinkLost(), 100.0)
+        assert caught.value.endpoint == ADDRESS
+
+    def test_gives_up_sooner_on_one_that_does_not_answer(self) -> None:
+        talk = begun(requests.ping())
+        talk.next(LinkLost(overdue=True), 105.0)
+        with pytest.raises(errors.Unreachable, match="does not answer"):
+            talk.next(LinkLost(overdue=True), 110.0)
+
+    def test_a_reply_begins_the_count_anew(self) -> None:
+        talk = begun(requests.start("ide"))
+        for _ in range(3 * session.LOST_LINKS_MAX):
+            talk.next(LinkLost(), 100.0)
+            talk.next(waiting(talk), 100.0)
+
+    def test_is_what_stop_asked_for(self) -> None:
+        step = begun(requests.stop()).next(LinkLost(), 100.0)
+        assert isinstance(step, Done)
+        assert isinstance(step.reply, wire.Ok)
+
+
+class TestRequests:
+    def test_each_has_an_id_of_its_own(self) -> None:
+        assert len({requests.ping().id for _ in range(100)}) == 100
+
+    def test_a_single_name_is_not_its_letters(self) -> None:
+        assert requests.start("ide", after="clone").after == ["clone"]
+        assert requests.wait("clone").units == ["clone"]
+
+    @pytest.mark.parametrize(
+        ("build", "message"),
+        [
+            (lambda: requests.want("a", [1]), "must be a str, not int"),
+            (lambda: requests.want(None, []), "must be a str, not NoneType"),
+            (lambda: requests.want("a", ["b"], requires="done"), "'done' is not a requirement"),
+            (lambda: requests.start("a", on_owner_exit="die"), "'die'"),
+            (lambda: requests.wait([]), "no unit"),
+            (lambda: requests.reset(), "name units or say that all"),
+            (lambda: requests.reset(["a"], all=True), "name units or say that all"),
+        ],
+    )
+    def test_refuses_what_is_none(self, build: Any, message: str) -> None:
+        with pytest.raises(errors.UsageError, match=message):
+            build()
+
+    def test_a_name_that_is_no_utf8_is_no_name(self) -> None:
+        with pytest.raises(errors.InvalidName):
+            session.encode(requests.want("a", ["b", "\udcff"]))
+
+    def test_a_request_that_is_too_large_is_not_sent(self) -> None:
+        names = [f"{n:0255}" for n in range(70_000)]
+        with pytest.raises(errors.LimitReached) as caught:
+            session.encode(requests.want("a", names))
+        assert caught.value.maximum == wire.MESSAGE_BYTES_MAX
+
+    @pytest.mark.parametrize(
+        "request_", [requests.status("a"), requests.list(), requests.why(), requests.stop()]
+    )
+    def test_who_only_looks_starts_no_coordinator(self, request_: wire.AnyRequest) -> None:
+        assert not session.starts_coordinator(request_)
+
+    @pytest.mark.parametrize(
+        "request_", [requests.want("a", ["b"]), requests.wait("a"), requests.ping()]
+    )
+    def test_who_changes_or_waits_starts_one(self, request_: wire.AnyRequest) -> None:
+        assert session.starts_coordinator(request_)
+
+
+class TestExpect:
+    def test_an_error_is_raised_with_its_attributes(self) -> None:
+        reply = wire.Error(
+            id="1",
+            code="skipped",
+            message="no",
+            hint="why",
+            details={"unit": "ide", "cause": "clone", "reason": "exit 1", "path": ["ide", "clone"]},
+        )
+        with pytest.raises(errors.Skipped) as caught:
+            session.expect(reply, wire.Granted)
+        assert (caught.value.cause, caught.value.path) == ("clone", ["ide", "clone"])
+        assert (caught.value.message, caught.value.hint) == ("no", "why")
+
+    def test_another_reply_is_a_protocol_error(self) -> None:
+        with pytest.raises(errors.ProtocolError, match="Ok instead of Granted"):
+            session.expect(wire.Ok(id="1"), wire.Granted)
+
+
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("exc", "reason"),
+    [
+        (None, None),
+        (SystemExit(), None),
+        (SystemExit(0), None),
+        (SystemExit(3), "exit status 3"),
+        (SystemExit("no disk"), "exit status 1: no disk"),
+        (KeyboardInterrupt(), "interrupted"),
+        (asyncio.CancelledError(), "cancelled"),
+        (ValueError("no such\n  branch"), "ValueError: no such branch"),
+        (ValueError(), "ValueError"),
+        (ValueError("\udcff"), "ValueError: ?"),
+        (_Mute(), "_Mute"),
+    ],
+)
+def test_why_a_block_failed(exc: BaseException | None, reason: str | None) -> None:
+    assert session.failure(exc) == reason
+
+
+def test_a_reason_is_cut_to_the_bound_of_the_wire() -> None:
+    reason = session.failure(ValueError("ä" * 5000))
+    assert reason is not None
+    assert wire.TEXT_BYTES_MAX - 2 < len(reason.encode()) <= wire.TEXT_BYTES_MAX

@@ -1,0 +1,238 @@
+"""It is simply there: real processes that find no coordinator."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unitsync import Client, endpoint, errors, spawn
+
+PATIENCE_S = 30.0
+PING = "from unitsync import Client; print(Client().ping().pid)"
+
+
+def ping(*before: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*before, sys.executable, "-c", PING],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        **options,
+    )
+
+
+def folder(address: str) -> Path:
+    return Path(address.removeprefix("ipc://")).parent
+
+
+def test_the_first_verb_starts_one_and_the_next_finds_it(nobody_there: str) -> None:
+    first, second = ping(), ping()
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == second.stdout
+    assert folder(nobody_there).stat().st_mode & 0o777 == 0o700
+
+
+def test_exactly_one_however_many_race(nobody_there: str) -> None:
+    racers = [
+        subprocess.Popen([sys.executable, "-c", PING], stdout=subprocess.PIPE, text=True)
+        for _ in range(20)
+    ]
+    pids = {racer.communicate(timeout=PATIENCE_S)[0] for racer in racers}
+    assert len(pids) == 1
+    assert pids.pop().strip().isdigit()
+
+
+def test_threads_race_too(nobody_there: str) -> None:
+    def ask(_: int) -> int:
+        with Client() as client:
+            return client.ping().pid
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(ask, range(20)))) == 1
+
+
+def test_leaves_everything_of_its_caller_behind(
+    nobody_there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "1")
+    script = 'trap "" INT TERM HUP; umask 0; exec 9> lock; flock 9; "$@"'
+    result = ping("sh", "-c", script, "sh", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    proc = Path("/proc", result.stdout.strip())
+    status = dict(
+        line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line
+    )
+    assert os.readlink(proc / "cwd") == "/"
+    assert status["Umask"] == "0077"
+    assert int(status["SigBlk"], 16) == 0
+    ignored = int(status["SigIgn"], 16)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert not ignored & 1 << number - 1
+    fds = {int(fd.name): os.readlink(fd) for fd in (proc / "fd").iterdir()}
+    assert [fds[fd] for fd in (0, 1, 2)] == ["/dev/null"] * 3
+    assert str(tmp_path / "lock") not in fds.values()
+    assert not [path for path in fds.values() if path.startswith("pipe:")]
+    assert b"SECRET=1" not in (proc / "environ").read_bytes().split(b"\0")
+    assert os.getsid(int(proc.name)) != os.getsid(0)
+
+
+def test_holds_no_pipe_of_its_caller(nobody_there: str) -> None:
+    """``x=$(unitsync want a b)`` returns when the verb does."""
+    began = time.monotonic()
+    out = subprocess.check_output(
+        ["sh", "-c", f"x=$({sys.executable} -c '{PING}'); echo $x"], text=True, timeout=PATIENCE_S
+    )
+    assert out.strip().isdigit()
+    assert time.monotonic() - began < PATIENCE_S / 2
+
+
+def test_lives_on_when_the_process_group_of_its_caller_is_killed(nobody_there: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{PING}\nimport sys; sys.stdout.flush(); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        os.killpg(process.pid, signal.SIGKILL)
+    with Client() as client:
+        assert client.ping().pid == pid
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "0<&- 1>&- 2>&-"])
+def test_a_caller_may_have_closed_its_standard_streams(nobody_there: str, closed: str) -> None:
+    program = "from unitsync import Client; Client().want('a', 'b')"
+    subprocess.run(
+        ["sh", "-c", f'"$0" -c "{program}" {closed}', sys.executable],
+        check=True,
+        timeout=PATIENCE_S,
+    )
+    with Client() as client:
+        assert client.status("a").name == "a"
+
+
+def test_others_wait_while_one_starts_it_and_take_over_when_that_one_dies(
+    nobody_there: str,
+) -> None:
+    place = endpoint.resolve()
+    folder(nobody_there).mkdir(mode=0o700)
+    with open(folder(nobody_there) / spawn.LOCK_NAME, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen([sys.executable, "-c", PING], stdout=subprocess.PIPE)
+        deadline = time.monotonic() + 0.7
+        while time.monotonic() < deadline:
+            assert not endpoint.is_there(place)
+            assert process.poll() is None
+            time.sleep(0.05)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip().isdigit()
+
+
+def test_says_so_when_it_takes_long(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(spawn, "_SIGN_OF_LIFE_S", (0.1,))
+    folder(nobody_there).mkdir(mode=0o700)
+    with open(folder(nobody_there) / spawn.LOCK_NAME, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        release = threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN))
+        release.start()
+        with Client() as client:
+            client.ping()
+        release.join()
+    assert capfd.readouterr().err == "still starting the coordinator (0 s)\n"
+
+
+def test_a_socket_that_was_left_behind_is_no_coordinator(nobody_there: str) -> None:
+    killed = int(ping().stdout)
+    os.kill(killed, signal.SIGKILL)
+    assert (folder(nobody_there) / "coordinator.sock").exists()
+    again = ping()
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout) != killed
+
+
+def test_another_socket_name_in_the_same_folder_is_refused(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spawn, "HANDOVER_PATIENCE_S", 0.1)
+    ping()
+    with pytest.raises(errors.Unreachable, match="another coordinator holds the folder"):
+        Client(nobody_there.replace("coordinator.sock", "second.sock")).ping()
+
+
+def test_turned_off(nobody_there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
+    with pytest.raises(errors.Unreachable, match="turned off") as caught:
+        Client().want("a", "b")
+    assert "unitsync serve" in caught.value.hint
+    assert not folder(nobody_there).exists()
+    with Client(autostart=True) as client:
+        client.want("a", "b")
+    with Client(autostart=False) as client:
+        client.want("a", "b")
+
+
+def test_one_that_cannot_be_loaded_is_explained(
+    nobody_there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "unitsyncd"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('libzmq is missing')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(errors.Unreachable, match="libzmq is missing"):
+        Client().ping()
+
+
+def test_one_that_says_why_it_cannot_start_is_quoted(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNITSYNC_ALLOW", "no-such-user-here")
+    with pytest.raises(errors.Unreachable, match="no-such-user-here"):
+        Client().ping()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
+def test_in_a_folder_of_the_invoking_user_it_runs_as_that_user(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "65534")
+    if not _can_run_us(65534):
+        with pytest.raises(errors.Unreachable, match="Permission denied") as caught:
+            Client().ping()
+        assert "user nobody must be able to run" in caught.value.hint
+    else:
+        with Client() as client:
+            pid = client.ping().pid
+        assert Path(f"/proc/{pid}").stat().st_uid == 65534
+    assert folder(nobody_there).stat().st_uid == 65534
+    assert (folder(nobody_there) / spawn.LOCK_NAME).stat().st_uid == 65534
+
+
+def _can_run_us(uid: int) -> bool:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", "import unitsyncd.daemon"],
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            capture_output=True,
+            check=False,
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0
