@@ -16,9 +16,15 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from unitsync import errors
+from unitsync.surroundings import (
+    PATH_BYTES_MAX,
+    default_address,
+    folder_mode_trusted,
+    folder_owner_trusted,
+    invoking_user,
+    peer_trusted,
+)
 
-PATH_BYTES_MAX: Final = 107
-"""sun_path of unix(7), less its final zero byte."""
 CONNECT_PATIENCE_S: Final = 5
 """How long a busy coordinator may take to accept a connection."""
 JOURNAL_NAME: Final = "journal.db"
@@ -85,19 +91,6 @@ def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ
     return Endpoint(address, path, os.path.dirname(path), user)
 
 
-def default_address(user: int) -> str:
-    return f"ipc:///tmp/unitsync-{user}/coordinator.sock"
-
-
-def invoking_user(environ: Mapping[str, str] = os.environ) -> int:
-    """Our effective uid; for root under sudo, the uid of who called sudo."""
-    euid = os.geteuid()
-    by_sudo = environ.get("SUDO_UID", "")
-    if euid == 0 and by_sudo.isascii() and by_sudo.isdigit():
-        return int(by_sudo)
-    return euid
-
-
 def check_folder(place: Endpoint) -> os.stat_result | None:
     """The state of the endpoint's folder, None if there is no such folder.
 
@@ -119,7 +112,7 @@ def check_folder(place: Endpoint) -> os.stat_result | None:
         raise _refused(place, "it is a symbolic link", _SEPARATE_FOLDER)
     if not stat.S_ISDIR(found.st_mode):
         raise _refused(place, "it is not a folder", _SEPARATE_FOLDER)
-    if found.st_uid not in (place.user, os.geteuid(), 0):
+    if not folder_owner_trusted(found.st_uid, place.user):
         raise _refused(
             place,
             f"it belongs to {user_name(found.st_uid)}, not to {user_name(place.user)}",
@@ -127,7 +120,7 @@ def check_folder(place: Endpoint) -> os.stat_result | None:
             "another folder in UNITSYNC_ENDPOINT",
         )
     mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o066:
+    if not folder_mode_trusted(mode):
         whose = "" if found.st_uid == os.geteuid() else f" (it belongs to {_name_of(found.st_uid)})"
         raise _refused(
             place,
@@ -235,7 +228,7 @@ def _name_of(uid: int) -> str:
 def _check_peer(place: Endpoint, link: socket.socket) -> None:
     credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, _ = struct.unpack("3i", credentials)
-    if uid not in (place.user, os.geteuid(), 0):
+    if not peer_trusted(uid, place.user):
         raise errors.Unreachable(
             f"{place.address} is served by {user_name(uid)} (process {pid}), "
             f"not by {user_name(place.user)}",

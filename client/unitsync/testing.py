@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from unitsync.surroundings import PATH_BYTES_MAX
 from unitsync.errors import Unreachable
+from unitsync.surroundings import PATH_BYTES_MAX
 
 START_PATIENCE_S: Final = 30.0
 STOP_PATIENCE_S: Final = 10.0

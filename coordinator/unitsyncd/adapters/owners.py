@@ -10,6 +10,7 @@ from typing import Final
 
 from loguru import logger
 
+from unitsync.surroundings import pid_namespace, read_process
 from unitsync.wire import Owner
 from unitsyncd.core.events import OwnerKey
 
@@ -26,7 +27,7 @@ class Owners:
         """*on_gone* is called once for each watched owner that has ended, from the
         event loop, never from within ``watch``."""
         self._on_gone = on_gone
-        self._namespace = _namespace()
+        self._namespace = pid_namespace()
         self._watched: dict[OwnerKey, int] = {}
         """Owner to pidfd, or to -1 if it is looked at by polling."""
         self._polled: set[OwnerKey] = set()
@@ -97,20 +98,7 @@ class Owners:
 
 
 def process_start(pid: int) -> int | None:
-    """Start time of *pid* in clock ticks since boot (field 22 of proc_pid_stat(5)), None
-    if there is no such process or it has ended and only waits to be reaped."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
-    except OSError:
-        return None
-    # The second field is the command in parentheses and may hold anything.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def _namespace() -> int:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0
+    """Start time of *pid* in clock ticks since boot, None if there is no such process or
+    it has ended and only waits to be reaped."""
+    process = read_process(pid)
+    return None if process is None or process.state in "ZX" else process.start

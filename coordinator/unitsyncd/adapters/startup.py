@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from unitsync.surroundings import pid_namespace
 from unitsyncd.adapters.owners import process_start
 
 
@@ -12,7 +11,6 @@ def machine_startup() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot = file.read().strip()
-        namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
         return "unknown"
-    return f"{boot}:{namespace}:{process_start(1) or 0}"
+    return f"{boot}:{pid_namespace()}:{process_start(1) or 0}"

@@ -1,0 +1,205 @@
+"""What a process can learn about its surroundings from os alone.
+
+Whose coordinator it talks to, whether a folder or a peer may be trusted, and which
+script called it. The express path and the full clients share these rules; they import
+nothing, because a startup script calls a verb three or four times and each import
+costs more than all that is done here.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PATH_BYTES_MAX = 107
+"""sun_path of unix(7), less its final zero byte."""
+
+WRAPPERS = frozenset(
+    (
+        *("chroot", "chrt", "doas", "env", "flock", "gosu", "ionice", "linux32", "linux64"),
+        *("nice", "nohup", "nsenter", "numactl", "parallel", "pkexec", "prlimit", "runuser"),
+        *("setarch", "setpriv", "setsid", "stdbuf", "strace", "su", "su-exec", "sudo"),
+        *("taskset", "time", "timeout", "unshare", "xargs"),
+    )
+)
+"""Programs that run the command they are given and are not the script themselves."""
+
+SHELLS = frozenset(("ash", "bash", "busybox", "dash", "ksh", "mksh", "sh", "zsh"))
+
+_PROC_BYTES_MAX = 64 * 1024
+_ANCESTORS_MAX = 1000
+_COMMAND_BYTES_MAX = 4096
+
+
+# --- whose coordinator --------------------------------------------------------------
+
+
+def invoking_user(environ: "Mapping[str, str]") -> int:
+    """Our effective uid; for root under sudo, the uid of who called sudo."""
+    euid = os.geteuid()
+    by_sudo = environ.get("SUDO_UID", "")
+    if euid == 0 and by_sudo.isascii() and by_sudo.isdigit():
+        return int(by_sudo)
+    return euid
+
+
+def default_address(user: int) -> str:
+    return f"ipc:///tmp/unitsync-{user}/coordinator.sock"
+
+
+def folder_owner_trusted(uid: int, user: int) -> bool:
+    """Whether a socket's folder that belongs to *uid* may serve *user*."""
+    return uid in (user, os.geteuid(), 0)
+
+
+def folder_mode_trusted(mode: int) -> bool:
+    """Whether nobody else may list or change a folder of this mode. Permission to pass
+    through is accepted: ``serve --allow`` needs it, and peers are checked anyway."""
+    return not mode & 0o066
+
+
+def peer_trusted(uid: int, user: int) -> bool:
+    """Whether a coordinator that runs as *uid* may serve *user*."""
+    return uid in (user, os.geteuid(), 0)
+
+
+# --- which script -------------------------------------------------------------------
+
+
+class Process:
+    """What /proc says of a process. ``executable`` is "" where it cannot be read, as of
+    another user's process."""
+
+    __slots__ = ("args", "executable", "name", "parent", "pid", "start", "state")
+
+    def __init__(self, pid: int, stat: bytes, args: bytes, executable: str) -> None:
+        """*stat* is in the format of proc_pid_stat(5), *args* of proc_pid_cmdline(5).
+        Raises ValueError."""
+        # The name is in parentheses and may hold any byte, a parenthesis too.
+        left, right = stat.index(b"("), stat.rindex(b")")
+        fields = stat[right + 2 :].split()
+        if len(fields) < 20:
+            raise ValueError(stat)
+        self.pid = pid
+        self.state = fields[0].decode("latin-1")
+        """One letter: Z for one that has ended and was not reaped yet."""
+        self.parent = int(fields[1])
+        self.start = int(fields[19])
+        self.name = os.fsdecode(stat[left + 1 : right])
+        self.args = args.rstrip(b"\0").split(b"\0") if args else []
+        self.executable = executable
+
+    @property
+    def program(self) -> str:
+        return os.path.basename(os.fsdecode(self.args[0])) if self.args else self.name
+
+    @property
+    def command(self) -> str:
+        """The command line on one line, cut to what a message may hold."""
+        text = b" ".join(self.args).decode("utf-8", "replace") or f"[{self.name}]"
+        shown = "".join(char if char.isprintable() else " " for char in text[:_COMMAND_BYTES_MAX])
+        line = " ".join(shown.split()).encode("utf-8", "replace")
+        return line[:_COMMAND_BYTES_MAX].decode("utf-8", "ignore")
+
+    @property
+    def is_wrapper(self) -> bool:
+        program = self.program
+        if program in WRAPPERS:
+            return True
+        if program not in SHELLS:
+            return self.name in WRAPPERS
+        # A shell whose script is called like a wrapper is a script; only the shim is not.
+        return (
+            len(self.args) > 2
+            and os.path.basename(self.args[1]) == b"coder"
+            and self.args[2] == b"exp"
+        )
+
+    def is_subshell_of(self, parent: "Process") -> bool:
+        """Whether it is *parent*, forked: a subshell, or one side of a pipe."""
+        return bool(
+            self.args == parent.args
+            and self.executable == parent.executable
+            and self.name == parent.name
+            and self.args
+        )
+
+
+def read_process(pid: int) -> Process | None:
+    """What /proc says of *pid*, None if there is nothing."""
+    if pid < 1:
+        return None
+    try:
+        stat = _read(f"/proc/{pid}/stat")
+        args = _read(f"/proc/{pid}/cmdline")
+    except OSError:
+        return None
+    try:
+        executable = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        executable = ""
+    try:
+        return Process(pid, stat, args, executable)
+    except ValueError:
+        return None
+
+
+def calling_script() -> Process | None:
+    """The nearest ancestor of this process that is neither a wrapper nor a forked
+    subshell; None where it cannot be seen."""
+    if not proc_is_ours():
+        return None
+    process = read_process(os.getppid())
+    for _ in range(_ANCESTORS_MAX):
+        if process is None:
+            return None
+        above = read_process(process.parent)
+        if above is None or not (process.is_wrapper or process.is_subshell_of(above)):
+            return process
+        process = above
+    return process
+
+
+def coder_agent() -> Process | None:
+    """The nearest ancestor called ``coder``. Shells that run the shim, which has that
+    name too, do not count."""
+    process = read_process(os.getpid()) if proc_is_ours() else None
+    for _ in range(_ANCESTORS_MAX):
+        if process is None:
+            return None
+        process = read_process(process.parent)
+        if (
+            process is not None
+            and process.name == "coder"
+            and os.path.basename(process.executable) not in SHELLS
+        ):
+            return process
+    return None
+
+
+def pid_namespace() -> int:
+    """The inode of our pid namespace, 0 where it cannot be read."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def proc_is_ours() -> bool:
+    """Whether /proc shows this process's own pid namespace, not an outer one."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while len(data) < _PROC_BYTES_MAX and (more := os.read(descriptor, _PROC_BYTES_MAX)):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
