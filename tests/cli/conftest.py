@@ -126,9 +126,9 @@ class Cli:
         command: list[str] | None = None,
         env: Mapping[str, str | None] | None = None,
         stdin: int | IO[str] = subprocess.DEVNULL,
-        new_group: bool = False,
     ) -> Process:
-        """Start a verb, or with *command* a script, that the test goes on with."""
+        """Start a verb, or with *command* a script, that the test goes on with. It has a
+        process group of its own, which is killed at the end of the test."""
         popen = subprocess.Popen(
             command or [*UNITSYNC, *arguments],
             env=self.env(self._with_command(env) if command else env),
@@ -137,7 +137,7 @@ class Cli:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            process_group=0 if new_group else None,
+            process_group=0,
         )
         process = Process(popen)
         self.processes.append(process)
@@ -149,8 +149,10 @@ class Cli:
 
     def close(self) -> None:
         for process in self.processes:
-            if process.popen.poll() is None:
-                process.popen.kill()
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
             process.popen.communicate()
         try:
             with self.client() as client:

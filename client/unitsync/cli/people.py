@@ -56,13 +56,15 @@ def wait(
     """
     timeout_s = options.timeout_s(timeout)
     requires = options.requires(for_, "--for")
-    return finish(
-        perform(
-            endpoint or ctx.obj,
-            lambda requests: requests.wait(units, requires=requires, any=any_),
-            timeout_s=timeout_s,
-        )
+    reply = perform(
+        endpoint or ctx.obj,
+        lambda requests: requests.wait(units, requires=requires, any=any_),
+        timeout_s=timeout_s,
     )
+    status = finish(reply)
+    if any_ and isinstance(reply, wire.Ok):
+        print_out(reply.units)
+    return status
 
 
 _STATUS_EXAMPLE = """\b

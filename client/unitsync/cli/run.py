@@ -97,10 +97,12 @@ def run(
             "there is no command to run", hint="unitsync run UNIT -- COMMAND [ARG]..."
         )
     timeout_s = options.timeout_s(timeout)
+    ourselves = _ourselves(unit, command)
     granted: wire.AnyReply | None = None
     try:
-        with open_client(endpoint or ctx.obj) as client:
-            # This process is the owner: what it waits for is the command's end.
+        # What is on stdout is the command's alone, through the shim too.
+        text = wire.Render.TEXT
+        with open_client(endpoint or ctx.obj, owner=ourselves, render=text) as client:
             request = client.requests.start(
                 unit,
                 after=options.split_names(after),
@@ -113,14 +115,29 @@ def run(
             inherited = set[int](signal.pthread_sigmask(signal.SIG_BLOCK, _watched()))
     except BaseException as exc:
         if isinstance(granted, wire.Granted):  # interrupted right after it
-            _end(endpoint or ctx.obj, unit, granted, f"interrupted: {type(exc).__name__}")
+            _end(
+                endpoint or ctx.obj, unit, granted, ourselves, f"interrupted: {type(exc).__name__}"
+            )
         raise
     finish(granted)
     ended = _carry_out(command, unit, inherited)
-    _end(endpoint or ctx.obj, unit, granted, ended.reason)
+    _end(endpoint or ctx.obj, unit, granted, ourselves, ended.reason)
     if ended.problem is not None:
         report(ended.problem)
     return ended.status
+
+
+def _ourselves(unit: str, command: list[str]) -> wire.Owner:
+    """This process: what the run waits for is the command's end. Called what its user
+    called it, because its own command line begins with two long paths."""
+    import shlex
+
+    from msgspec.structs import replace
+
+    from unitsync import owner, session
+
+    shown = shlex.join(["unitsync", "run", unit, "--", *command])
+    return replace(owner.this_process(), command=session.one_line(shown))
 
 
 class _Ended(NamedTuple):
@@ -164,6 +181,8 @@ def _environment(unit: str) -> dict[str, str]:
 def _spawn(command: list[str], environment: Mapping[str, str], mask: set[int]) -> int:
     """The pid of a child that runs *command* as our caller would have: its signal mask,
     its descriptors, its process group. Raises OSError."""
+    if not command[0]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     start: Callable[..., int] = os.posix_spawnp
     # Python ignores these two; a command expects to die of them.
     defaults = [signal.SIGPIPE, signal.SIGXFSZ]
@@ -223,7 +242,7 @@ def _signal_name(number: int) -> str:
 
 def _not_run(program: str, problem: OSError) -> _Ended:
     """As a shell has it: 127 for what is not there, 126 for what cannot be run."""
-    shown = safe(program)
+    shown = safe(program) or "''"
     if problem.errno in {errno.ENOENT, errno.ENOTDIR}:
         there = os.path.exists(program) if "/" in program else False
         if there:  # the program is there, what its #! line names is not
@@ -242,7 +261,9 @@ def _not_run(program: str, problem: OSError) -> _Ended:
     return _Ended(126, text, errors.UnitsyncError(text, hint=hint))
 
 
-def _end(endpoint: str | None, unit: str, granted: wire.Granted, reason: str) -> None:
+def _end(
+    endpoint: str | None, unit: str, granted: wire.Granted, owner: wire.Owner, reason: str
+) -> None:
     """Say how the run that was *granted* ended: well, or failed for *reason*.
 
     The command's status is what counts: if the coordinator cannot be told, or does not
@@ -250,7 +271,8 @@ def _end(endpoint: str | None, unit: str, granted: wire.Granted, reason: str) ->
     know nothing of the run.
     """
     try:
-        with open_client(endpoint, autostart=False) as client:
+        text = wire.Render.TEXT
+        with open_client(endpoint, owner=owner, autostart=False, render=text) as client:
             requests = client.requests
             request: wire.Complete | wire.Fail
             if reason:
