@@ -12,8 +12,10 @@ def main() -> NoReturn:
     Whatever happens, the user sees lines of ``error:`` and ``hint:``, never a traceback.
     """
     try:
-        from unitsync.cli.app import run_app
-
+        try:
+            from unitsync.cli.app import run_app
+        except ImportError as problem:
+            sys.exit(f"error: unitsync is not installed completely: {problem}")
         status = run_app(sys.argv[1:])
     except KeyboardInterrupt:  # while modules were still being loaded
         status = 130
