@@ -9,7 +9,8 @@ import time
 import pytest
 
 from unitsync.cli import render
-from unitsync.cli.text import cells, cut, cut_middle, cut_names, safe
+from unitsync.cli.text import cells, cut, cut_middle, cut_names
+from unitsync.printing import safe
 from unitsync.wire import (
     HistoryEntry,
     Owner,

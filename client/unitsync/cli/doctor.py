@@ -17,9 +17,10 @@ from unitsync import errors, mounts, wire
 from unitsync._version import __version__
 from unitsync.cli import options
 from unitsync.cli.talk import open_client, print_out
-from unitsync.cli.text import duration, safe
+from unitsync.cli.text import duration
 from unitsync.cli.verb import Verb
 from unitsync.endpoint import Endpoint
+from unitsync.printing import safe
 
 FILES_LOW: Final = 1024
 """A limit of open files up to here leaves room for a few hundred waiting scripts."""

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from unitsync.cli.text import cells, cut, cut_middle, cut_names, duration, safe
+from unitsync.cli.text import cells, cut, cut_middle, cut_names, duration
+from unitsync.printing import safe
 from unitsync.wire import (
     Owner,
     Pong,

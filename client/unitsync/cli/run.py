@@ -14,8 +14,8 @@ from unitsync import errors, wire
 from unitsync.cli import options
 from unitsync.cli.scripts import PANEL
 from unitsync.cli.talk import converse, finish, open_client, print_err, report
-from unitsync.cli.text import safe
 from unitsync.cli.verb import Verb
+from unitsync.printing import safe
 
 _COMMAND_KEY: Final = "unitsync.command"
 

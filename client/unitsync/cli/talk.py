@@ -7,11 +7,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
-from unitsync import errors, wire
+from msgspec.structs import replace
+
+from unitsync import errors, express, wire
 from unitsync.cli.options import in_shim
-from unitsync.cli.text import safe
+from unitsync.printing import silence, write_lines
 
 if TYPE_CHECKING:
     from unitsync.client import Client
@@ -36,7 +38,7 @@ def open_client(
         autostart=autostart,
         startup=_startup(),
         owner=owner,
-        on_waiting=lambda reply: print_err(map(safe, reply.err)),
+        on_waiting=lambda reply: print_err(reply.err),
         render=render,
     )
 
@@ -62,8 +64,25 @@ def converse(
 ) -> wire.AnyReply:
     """``client.call``, and a signal that ends this process withdraws a waiting start
     first, as Ctrl-C does."""
+    request, timeout_s = _resumed(request, timeout_s)
     with _EndingSignals():
         return client.call(request, timeout_s=timeout_s)
+
+
+def _resumed(
+    request: wire.AnyRequest, timeout_s: float | None
+) -> tuple[wire.AnyRequest, float | None]:
+    """*request* as the express path began it in this process, if it did, and what is
+    left of its time limit."""
+    if express.resumed is None:
+        return request, timeout_s
+    begun, express.resumed = express.resumed, None
+    known = {"id": begun["id"], "epoch": begun.get("epoch", "")}
+    if isinstance(request, wire.Start):
+        known["since_run"] = begun.get("since_run", -1)
+    if timeout_s is not None:
+        timeout_s = max(0.0, timeout_s - begun["waited"])
+    return replace(request, **known), timeout_s
 
 
 def finish(reply: wire.AnyReply) -> int:
@@ -74,8 +93,8 @@ def finish(reply: wire.AnyReply) -> int:
     """
     if isinstance(reply, wire.Error) and not reply.err:
         return report(errors.from_code(reply.code, reply.message, reply.hint, reply.details))
-    print_err(map(safe, reply.err))
-    print_out(map(safe, reply.out))
+    print_err(reply.err)
+    print_out(reply.out)
     return reply.exit
 
 
@@ -84,7 +103,7 @@ def report(problem: errors.UnitsyncError) -> int:
     lines = [f"error: {problem.message}"]
     if problem.hint:
         lines.append(f"hint: {problem.hint}")
-    print_err(map(safe, lines))
+    print_err(lines)
     return problem.exit_status
 
 
@@ -92,11 +111,11 @@ def print_out(lines: Iterable[str]) -> None:
     """Raises UnitsyncError if stdout takes no more, as on a full disk; a reader that
     went away is no error."""
     try:
-        _print(sys.stdout, lines)
+        write_lines(sys.stdout, lines)
     except BrokenPipeError:
-        _silence(1)
+        silence(1)
     except OSError as exc:
-        _silence(1)
+        silence(1)
         raise errors.UnitsyncError(
             f"cannot write to stdout: {(exc.strerror or str(exc)).lower()}"
         ) from None
@@ -105,26 +124,9 @@ def print_out(lines: Iterable[str]) -> None:
 def print_err(lines: Iterable[str]) -> None:
     """Never raises: there is nobody left to tell."""
     try:
-        _print(sys.stderr, lines)
+        write_lines(sys.stderr, lines)
     except OSError:
-        _silence(2)
-
-
-def _print(stream: TextIO | None, lines: Iterable[str]) -> None:
-    if stream is None:  # closed by the caller
-        return
-    text = "".join(f"{line}\n" for line in lines)
-    if text:
-        stream.write(text)
-        stream.flush()
-
-
-def _silence(descriptor: int) -> None:
-    """Let what is still buffered for *descriptor* go nowhere, so that the end of the
-    interpreter does not complain about it."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    os.close(null)
+        silence(2)
 
 
 def _startup() -> str | None:

@@ -1,19 +1,9 @@
-"""Text as a terminal shows it: what is safe to print, how wide it is, how to cut it."""
+"""Text as a terminal shows it: how wide it is, how to cut it."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-
-
-def safe(text: str) -> str:
-    """*text* on one line, with all that is not printable shown as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else ascii(char)[1:-1]  # as \n, \x1b or \u202e
-        for char in text
-    )
 
 
 def cells(text: str) -> int:

@@ -1,0 +1,39 @@
+"""Lines on stdout and stderr, for the express path and the full command line alike."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TextIO
+
+
+def safe(text: str) -> str:
+    """*text* on one line, with all that is not printable shown as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else ascii(char)[1:-1]  # as \n, \x1b or \u202e
+        for char in text
+    )
+
+
+def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
+    """Write and flush *lines*, in whatever encoding the locale gives. A stream that the
+    caller closed (None) takes them all. Raises OSError."""
+    if stream is None:
+        return
+    text = "".join(f"{safe(line)}\n" for line in lines)
+    if text:
+        if not text.isascii():
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+        stream.write(text)
+        stream.flush()
+
+
+def silence(descriptor: int) -> None:
+    """Let what is still buffered for *descriptor* go nowhere, so that the end of the
+    interpreter does not complain about it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
