@@ -1,0 +1,277 @@
+"""Cycles, against a search of the whole graph that keeps nothing in mind."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from unitsync.errors import CycleError
+from unitsyncd.core.graph import Graph
+from unitsyncd.core.requirement import Need
+from unitsyncd.core.undo import UndoLog
+
+Edge = tuple[str, str]
+"""(dependent, prerequisite)"""
+
+
+def reaches(edges: Iterable[Edge], start: str, goal: str) -> bool:
+    """Whether *start* waits for *goal*, directly or through others, or is it."""
+    further: dict[str, set[str]] = {}
+    for dependent, prerequisite in edges:
+        further.setdefault(dependent, set()).add(prerequisite)
+    seen, todo = set(), {start}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        todo |= further.get(name, set()) - seen
+    return goal in seen
+
+
+def contents(graph: Graph, names: Iterable[str]) -> tuple[object, ...]:
+    """All that can be asked about *names*."""
+    names = list(names)
+    return (
+        graph.edges,
+        {name: dict(graph.prerequisites(name)) for name in names},
+        {name: set(graph.dependents(name)) for name in names},
+        {name for name in names if graph.is_mentioned(name)},
+        set(graph.names()),
+    )
+
+
+def add(graph: Graph, *edges: Edge) -> UndoLog:
+    undo = UndoLog()
+    for edge in edges:
+        graph.add(*edge, Need.SUCCESS, undo)
+    return undo
+
+
+def cycle_of(graph: Graph, dependent: str, prerequisite: str) -> list[str]:
+    with pytest.raises(CycleError) as caught:
+        graph.add(dependent, prerequisite, Need.SUCCESS, UndoLog())
+    return caught.value.cycle
+
+
+def check_cycle(cycle: list[str], edges: Iterable[Edge], new: Edge) -> None:
+    """It begins with the new edge, all others exist, and no unit is on it twice."""
+    steps = list(itertools.pairwise(cycle))
+    assert cycle[0] == cycle[-1]
+    assert steps[0] == new
+    assert set(steps[1:]) <= set(edges)
+    assert len(set(cycle)) == len(cycle) - 1
+
+
+# --- by hand ----------------------------------------------------------------------
+
+
+def test_a_unit_cannot_wait_for_itself() -> None:
+    graph = Graph()
+    with pytest.raises(CycleError, match=r"^cycle: a → a$") as caught:
+        graph.add("a", "a", Need.SUCCESS, UndoLog())
+    assert caught.value.cycle == ["a", "a"]
+    assert caught.value.hint == "a unit cannot wait for itself"
+    assert contents(graph, "a") == contents(Graph(), "a")
+
+
+def test_the_whole_cycle_is_spelled_out() -> None:
+    graph = Graph()
+    add(graph, ("b", "c"), ("c", "a"))
+    with pytest.raises(CycleError, match=r"^cycle: a → b → c → a$") as caught:
+        graph.add("a", "b", Need.SUCCESS, UndoLog())
+    assert caught.value.cycle == ["a", "b", "c", "a"]
+    # The edge that the hint says to take back is one that is there.
+    assert caught.value.hint.endswith("unitsync unwant c a")
+
+
+def test_the_shortest_cycle_is_reported() -> None:
+    graph = Graph()
+    add(graph, ("b", "c"), ("c", "d"), ("d", "a"), ("b", "x"), ("x", "a"), ("b", "y"))
+    assert cycle_of(graph, "a", "b") == ["a", "b", "x", "a"]
+
+
+def test_a_long_cycle_is_whole_in_the_details_and_shortened_in_the_text() -> None:
+    graph = Graph()
+    add(graph, *((f"u{i}", f"u{i + 1}") for i in range(40)))
+    with pytest.raises(CycleError, match=r"u40 → u0 → .*\(\d+ more\).* → u40$") as caught:
+        graph.add("u40", "u0", Need.SUCCESS, UndoLog())
+    assert caught.value.cycle == ["u40", *(f"u{i}" for i in range(41))]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_chain_in_either_order_of_declaration(order: int) -> None:
+    graph, length = Graph(), 3000
+    edges = [(f"u{i}", f"u{i + 1}") for i in range(length)]
+    add(graph, *edges[::order])
+    assert graph.edges == length
+    for i in (1, 2, length // 2, length):
+        check_cycle(cycle_of(graph, f"u{i}", "u0"), edges, (f"u{i}", "u0"))
+    assert graph.edges == length
+
+
+def test_a_diamond_is_no_cycle() -> None:
+    graph = Graph()
+    add(graph, ("d", "b"), ("d", "c"), ("b", "a"), ("c", "a"), ("d", "a"))
+    assert set(graph.prerequisites("d")) == {"a", "b", "c"}
+    assert list(graph.dependents("a")) == ["b", "c", "d"]
+    assert cycle_of(graph, "a", "d") == ["a", "d", "a"]
+
+
+def test_an_edge_that_was_taken_back_closes_nothing() -> None:
+    graph = Graph()
+    add(graph, ("a", "b"), ("b", "c"))
+    cycle_of(graph, "c", "a")
+    graph.remove("b", "c", UndoLog())
+    add(graph, ("c", "a"))
+    assert cycle_of(graph, "b", "c") == ["b", "c", "a", "b"]
+
+
+def test_taking_a_turn_back() -> None:
+    graph, names = Graph(), "abcd"
+    undo = add(graph, ("a", "b"), ("b", "c"))
+    before, mark = contents(graph, names), undo.mark()
+    graph.add("c", "d", Need.OPTIONAL_START, undo)
+    graph.remove("a", "b", undo)
+    graph.add("d", "a", Need.COMPLETION, undo)
+    undo.rollback(mark)
+    assert contents(graph, names) == before
+    undo.rollback()
+    assert contents(graph, names) == contents(Graph(), names)
+
+
+def test_needs_are_kept() -> None:
+    graph, undo = Graph(), UndoLog()
+    for index, need in enumerate(Need):
+        graph.add("a", f"p{index}", need, undo)
+    assert list(graph.prerequisites("a").values()) == list(Need)
+    graph.remove("a", "p3", undo)
+    undo.rollback(len(Need))
+    assert graph.prerequisites("a")["p3"] is Need.OPTIONAL_SUCCESS
+
+
+def put_back(graph: Graph, names: Iterable[str]) -> Graph:
+    """As a snapshot is put back: with the levels, or each search begins at zero again."""
+    again = Graph()
+    for name in names:
+        if graph.prerequisites(name) or graph.level(name):
+            again.load(name, graph.level(name), graph.prerequisites(name).items())
+    assert contents(again, names) == contents(graph, names)
+    assert [again.level(name) for name in names] == [graph.level(name) for name in names]
+    return again
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_many_edges_at_random(seed: int) -> None:
+    """Dense enough that the bounded search gives up again and again and levels rise."""
+    choose = random.Random(seed)
+    names = [f"u{i}" for i in range(choose.choice((10, 25, 40)))]
+    graph, edges = Graph(), set[Edge]()
+    for count in range(500):
+        if count == 250:
+            graph = put_back(graph, names)
+        dependent, prerequisite = choose.choice(names), choose.choice(names)
+        if (dependent, prerequisite) in edges:
+            if not choose.randrange(3):
+                graph.remove(dependent, prerequisite, UndoLog())
+                edges.remove((dependent, prerequisite))
+        elif reaches(edges, prerequisite, dependent):
+            new = (dependent, prerequisite)
+            check_cycle(cycle_of(graph, *new), edges, new)
+        else:
+            add(graph, (dependent, prerequisite))
+            edges.add((dependent, prerequisite))
+    assert any(graph.level(name) > 1 for name in names) or len(names) < 25
+
+
+# --- against the oracle -----------------------------------------------------------
+
+
+class CyclesMachine(RuleBasedStateMachine):
+    """Adds, removals and whole turns that are taken back, in any order. A few units
+    make many cycles, many units long ones and the bounded search give up."""
+
+    @initialize(units=st.sampled_from((4, 12, 60)))
+    def begin(self, units: int) -> None:
+        self.names = [f"u{i}" for i in range(units)]
+        self.graph = Graph()
+        self.undo = UndoLog()
+        self.edges: dict[Edge, Need] = {}
+
+    def _pick(self, data: st.DataObject) -> Edge:
+        pick = st.sampled_from(self.names)
+        return data.draw(pick), data.draw(pick)
+
+    def _add(self, edge: Edge, need: Need) -> None:
+        if edge in self.edges:
+            return
+        if not reaches(self.edges, edge[1], edge[0]):
+            self.graph.add(*edge, need, self.undo)
+            self.edges[edge] = need
+            return
+        before, mark = contents(self.graph, self.names), self.undo.mark()
+        with pytest.raises(CycleError) as caught:
+            self.graph.add(*edge, need, self.undo)
+        check_cycle(caught.value.cycle, self.edges, edge)
+        assert contents(self.graph, self.names) == before
+        assert self.undo.mark() == mark
+
+    @rule(data=st.data(), need=st.sampled_from(Need))
+    def add_one(self, data: st.DataObject, need: Need) -> None:
+        self._add(self._pick(data), need)
+
+    @rule(data=st.data(), length=st.integers(2, 20))
+    def add_a_path(self, data: st.DataObject, length: int) -> None:
+        pick = st.lists(st.sampled_from(self.names), min_size=2, max_size=length)
+        path = data.draw(pick)
+        for edge in itertools.pairwise(path):
+            self._add(edge, Need.SUCCESS)
+
+    @rule(data=st.data())
+    def add_backwards_along_a_path(self, data: st.DataObject) -> None:
+        """Mostly cycles, on purpose."""
+        if self.edges:
+            dependent, prerequisite = data.draw(st.sampled_from(sorted(self.edges)))
+            for further in [edge for edge in self.edges if edge[0] == prerequisite]:
+                self._add((further[1], dependent), Need.SUCCESS)
+
+    @rule(data=st.data())
+    def remove_one(self, data: st.DataObject) -> None:
+        if self.edges:
+            edge = data.draw(st.sampled_from(sorted(self.edges)))
+            self.graph.remove(*edge, self.undo)
+            del self.edges[edge]
+
+    @rule(data=st.data(), more=st.integers(1, 8))
+    def take_a_turn_back(self, data: st.DataObject, more: int) -> None:
+        before, mark = contents(self.graph, self.names), self.undo.mark()
+        edges = dict(self.edges)
+        for _ in range(more):
+            if data.draw(st.booleans()):
+                self._add(self._pick(data), Need.SUCCESS)
+            else:
+                self.remove_one(data)
+        self.undo.rollback(mark)
+        self.edges = edges
+        assert contents(self.graph, self.names) == before
+
+    @rule()
+    def commit(self) -> None:
+        self.undo.clear()
+
+    @invariant()
+    def holds_what_was_added(self) -> None:
+        if hasattr(self, "edges"):
+            assert self.graph.edges == len(self.edges)
+            found = {
+                (name, prerequisite): need
+                for name in self.names
+                for prerequisite, need in self.graph.prerequisites(name).items()
+            }
+            assert found == self.edges
+
+
+TestAgainstTheOracle = CyclesMachine.TestCase
