@@ -19,7 +19,7 @@ import sys
 from time import monotonic
 
 from unitsync import surroundings
-from unitsync.printing import silence, write_lines
+from unitsync.printing import safe, silence, write_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def _finish(reply: "Message") -> int:
         raise Leave
     _print_err(reply)
     try:
-        write_lines(sys.stdout, reply.get("out", ()))
+        write_lines(sys.stdout, map(safe, reply.get("out", ())))
     except BrokenPipeError:
         silence(1)
     except OSError as exc:
@@ -266,7 +266,7 @@ def _finish(reply: "Message") -> int:
 
 def _print_err(reply: "Message") -> None:
     try:
-        write_lines(sys.stderr, reply.get("err", ()))
+        write_lines(sys.stderr, map(safe, reply.get("err", ())))
     except OSError:
         silence(2)
 

@@ -23,7 +23,7 @@ def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
     caller closed (None) takes them all. Raises OSError."""
     if stream is None:
         return
-    text = "".join(f"{safe(line)}\n" for line in lines)
+    text = "".join(f"{line}\n" for line in lines)
     if text:
         if not text.isascii():
             stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from unitsync import errors, express, wire
 from unitsync.cli.options import in_shim
-from unitsync.printing import silence, write_lines
+from unitsync.printing import safe, silence, write_lines
 
 if TYPE_CHECKING:
     from unitsync.client import Client
@@ -38,7 +38,7 @@ def open_client(
         autostart=autostart,
         startup=_startup(),
         owner=owner,
-        on_waiting=lambda reply: print_err(reply.err),
+        on_waiting=lambda reply: print_err(map(safe, reply.err)),
         render=render,
     )
 
@@ -93,8 +93,8 @@ def finish(reply: wire.AnyReply) -> int:
     """
     if isinstance(reply, wire.Error) and not reply.err:
         return report(errors.from_code(reply.code, reply.message, reply.hint, reply.details))
-    print_err(reply.err)
-    print_out(reply.out)
+    print_err(map(safe, reply.err))
+    print_out(map(safe, reply.out))
     return reply.exit
 
 
@@ -103,7 +103,7 @@ def report(problem: errors.UnitsyncError) -> int:
     lines = [f"error: {problem.message}"]
     if problem.hint:
         lines.append(f"hint: {problem.hint}")
-    print_err(lines)
+    print_err(map(safe, lines))
     return problem.exit_status
 
 
