@@ -46,7 +46,7 @@ class AsyncClient:
         self._requests: Requests | None = None
         self._pid = os.getpid()
         self._exchange: Exchange | None = None
-        self._opening: dict[bool, asyncio.Task[Exchange]] = {}
+        self._opening: dict[tuple[bool, bool], asyncio.Task[Exchange]] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
     @property
@@ -193,15 +193,21 @@ class AsyncClient:
         talk = session.Conversation(request, self._place.address)
         step: session.Step = talk.begin(monotonic(), timeout_s)
         start = session.starts_coordinator(request)
-        while isinstance(step, session.Send):
+        while not isinstance(step, session.Done):
             if step.notice is not None and self._on_waiting is not None:
                 self._on_waiting(step.notice)
-            answer: wire.AnyReply | LinkLost
+            if isinstance(step, session.Pause):
+                await asyncio.sleep(step.delay_s)
+                step = talk.resume(monotonic())
+                continue
+            answer: session.Answer
             try:
-                exchange = await self._open(start)
+                exchange = await self._open(start, talk.waits)
                 answer = await exchange.ask(talk.id, step)
             except LinkLost as lost:
                 answer = lost
+            except (endpoints.Absent, errors.Stopped) as problem:
+                answer = problem
             step = talk.next(answer, monotonic())
         return step.reply
 
@@ -235,20 +241,21 @@ class AsyncClient:
             exchange = self._exchange = None
         return exchange
 
-    async def _open(self, start: bool) -> Exchange:
+    async def _open(self, start: bool, waits: bool) -> Exchange:
         loop = asyncio.get_running_loop()
         exchange = self._usable(loop)
         if exchange is not None:
             return exchange
-        opening = self._opening.get(start)
+        opening = self._opening.get((start, waits))
         if opening is None or opening.done() or opening.get_loop() is not loop:
-            opening = self._opening[start] = loop.create_task(self._connect(loop, start))
+            opening = loop.create_task(self._connect(loop, start, waits))
             opening.add_done_callback(_retrieve)
+            self._opening[start, waits] = opening
         return await asyncio.shield(opening)
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, start: bool) -> Exchange:
+    async def _connect(self, loop: asyncio.AbstractEventLoop, start: bool, waits: bool) -> Exchange:
         await asyncio.to_thread(
-            endpoints.ensure, self._place, start=start, autostart=self._autostart
+            endpoints.ensure, self._place, start=start, autostart=self._autostart, waits=waits
         )
         exchange = self._usable(loop)
         if exchange is None:

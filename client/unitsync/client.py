@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import TypeAlias
 
@@ -230,17 +230,24 @@ class Client:
         talk = session.Conversation(request, self._place.address)
         step: session.Step = talk.begin(monotonic(), timeout_s)
         start = session.starts_coordinator(request)
-        while isinstance(step, session.Send):
+        while not isinstance(step, session.Done):
             if step.notice is not None and self._on_waiting is not None:
                 self._on_waiting(step.notice)
-            answer: wire.AnyReply | LinkLost
+            if isinstance(step, session.Pause):
+                self._drop()
+                sleep(step.delay_s)
+                step = talk.resume(monotonic())
+                continue
+            answer: session.Answer
             try:
-                link = self._open(start)
+                link = self._open(start, waits=talk.waits)
                 link.send(step.frame)
                 answer = self._receive(link, talk.id, step.reply_by)
             except LinkLost as lost:
                 self._drop()
                 answer = lost
+            except (endpoints.Absent, errors.Stopped) as problem:
+                answer = problem
             step = talk.next(answer, monotonic())
         return step.reply
 
@@ -261,11 +268,11 @@ class Client:
                 raise LinkLost(overdue=True)
             poller.poll(int(left * 1000) + 1)
 
-    def _open(self, start: bool) -> Link:
+    def _open(self, start: bool, *, waits: bool) -> Link:
         if self._link is not None and self._link.pid != os.getpid():
             self._link = None
         if self._link is None:
-            endpoints.ensure(self._place, start=start, autostart=self._autostart)
+            endpoints.ensure(self._place, start=start, autostart=self._autostart, waits=waits)
             self._link = Link(self._place)
         return self._link
 

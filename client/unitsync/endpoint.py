@@ -172,23 +172,31 @@ def connect(place: Endpoint) -> socket.socket | None:
     return link
 
 
-def ensure(place: Endpoint, *, start: bool, autostart: bool = True) -> None:
+class Absent(errors.Unreachable):
+    """Nobody serves there, and this verb starts nobody."""
+
+
+def ensure(place: Endpoint, *, start: bool, autostart: bool = True, waits: bool = False) -> None:
     """Return once a coordinator that is ours listens at *place*. Where there is none,
     *start* says whether the verb asks for one to be started, *autostart* whether that
-    is allowed.
+    is allowed. A verb that *waits* already does not start one that was stopped.
 
-    Raises Unreachable or NotPermitted.
+    Raises Absent, Stopped, Unreachable or NotPermitted.
     """
     if is_there(place):
         return
+    if waits and os.path.exists(place.stopped):
+        raise errors.Stopped(
+            f"the coordinator at {place.address} was stopped", hint="unitsync ping starts it again"
+        )
     if not start:
-        raise errors.Unreachable(
+        raise Absent(
             f"no coordinator runs at {place.address}",
             hint="want, start, wait and ping start one; so does unitsync serve",
             endpoint=place.address,
         )
     if not autostart:
-        raise errors.Unreachable(
+        raise Absent(
             f"no coordinator runs at {place.address}, and starting one is turned off",
             hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
             endpoint=place.address,

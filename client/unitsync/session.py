@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from unitsync import errors, wire
+from unitsync.endpoint import Absent
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue and the link given up."""
@@ -24,6 +25,10 @@ LOST_LINKS_MAX: Final = 5
 """So many links lost in a row, without a reply between them, end a conversation."""
 OVERDUE_MAX: Final = 2
 """The same for links given up because a reply was overdue."""
+RETURN_PATIENCE_S: Final = 30.0
+"""How long a wait outlasts a coordinator that went away unasked and that this client may
+not start. The return of one that was stopped is waited for until the deadline."""
+LOOK_EVERY_S: Final = 0.1
 WITHDRAW_PATIENCE_S: Final = 1.0
 """How long an interrupted client waits to hear that its withdrawal arrived."""
 STOP_PATIENCE_S: Final = 10.0
@@ -51,11 +56,21 @@ class Send(NamedTuple):
     notice: wire.Waiting | None = None
 
 
+class Pause(NamedTuple):
+    """There is no coordinator for now: in ``delay_s`` seconds ask ``resume``. If there
+    is a ``notice``, tell the user of it first."""
+
+    delay_s: float
+    notice: wire.Waiting | None = None
+
+
 class Done(NamedTuple):
     reply: wire.AnyReply
 
 
-Step: TypeAlias = Send | Done
+Step: TypeAlias = Send | Pause | Done
+Answer: TypeAlias = wire.AnyReply | LinkLost | Absent | errors.Stopped
+"""What can come of a Send."""
 
 
 class Conversation:
@@ -65,7 +80,17 @@ class Conversation:
     requests are answered at once and take no notice of it.
     """
 
-    __slots__ = ("_address", "_deadline", "_losses", "_noticed", "_overdue", "_patient", "_request")
+    __slots__ = (
+        "_address",
+        "_away_since",
+        "_deadline",
+        "_last",
+        "_losses",
+        "_noticed",
+        "_overdue",
+        "_patient",
+        "_request",
+    )
 
     def __init__(self, request: wire.AnyRequest, address: str) -> None:
         self._request = request
@@ -73,6 +98,8 @@ class Conversation:
         self._deadline = math.inf
         self._patient = False
         self._noticed = -math.inf
+        self._last: wire.Waiting | None = None
+        self._away_since = math.inf
         self._losses = 0
         self._overdue = 0
 
@@ -80,23 +107,40 @@ class Conversation:
     def id(self) -> str:
         return self._request.id
 
+    @property
+    def waits(self) -> bool:
+        """Whether the coordinator was told of this wait: it then goes on under the
+        epoch in which it began, also with a coordinator that comes back."""
+        return bool(self._request.epoch) and isinstance(self._request, wire.Start | wire.Wait)
+
     def begin(self, now: float, timeout_s: float | None = None) -> Send:
         """The first frame. Raises UsageError for a request that cannot be sent."""
         self._deadline = now + check_timeout(timeout_s)
         return self._ask(now)
 
-    def next(self, answer: wire.AnyReply | LinkLost, now: float) -> Step:
-        """What follows from the coordinator's reply, or from its link being lost.
+    def next(self, answer: Answer, now: float) -> Step:
+        """What follows from the coordinator's reply, from its link being lost or from
+        its not being there.
 
         Raises ProtocolError for a reply that is none to this request, Unreachable when
-        too many links were lost in a row.
+        too many links were lost in a row, *answer* itself if there is nothing to wait
+        for, TimedOut if the deadline passes while the coordinator is away.
         """
         if isinstance(answer, LinkLost):
             return self._lost(now, overdue=answer.overdue)
+        if isinstance(answer, errors.Unavailable):
+            return self._away(answer, now)
         return self._received(answer, now)
+
+    def resume(self, now: float) -> Send:
+        """The request again, after a Pause."""
+        return self._ask(now)
 
     def _received(self, reply: wire.AnyReply, now: float) -> Step:
         self._losses = self._overdue = 0
+        if self.waits and isinstance(reply, wire.Error) and reply.code == errors.Stopped.code:
+            return self._away(errors.Stopped(reply.message, hint=reply.hint), now)
+        self._away_since = math.inf
         match reply:
             case wire.Waiting() | wire.Ready():
                 if not isinstance(self._request, wire.Start | wire.Wait) or self._request.last:
@@ -107,8 +151,10 @@ class Conversation:
                 self._resume(reply)
                 self._patient = isinstance(reply, wire.Waiting)
                 step = self._ask(now)
-                if isinstance(reply, wire.Waiting) and self._is_news(now):
-                    return step._replace(notice=reply)
+                if isinstance(reply, wire.Waiting):
+                    self._last = reply
+                    if self._is_news(now):
+                        return step._replace(notice=reply)
                 return step
             case _:
                 return Done(reply)
@@ -127,6 +173,35 @@ class Conversation:
                 endpoint=self._address,
             )
         return self._ask(now)
+
+    def _away(self, problem: Absent | errors.Stopped, now: float) -> Step:
+        if not self.waits:
+            raise problem
+        if self._away_since == math.inf:
+            self._away_since = now
+            self._noticed = -math.inf
+        if isinstance(problem, Absent) and now - self._away_since >= RETURN_PATIENCE_S:
+            raise problem
+        left = self._deadline - now
+        if left <= 0:
+            raise self._timed_out(problem)
+        notice = self._waiting_for_return(problem) if self._is_news(now) else None
+        return Pause(min(LOOK_EVERY_S, left), notice)
+
+    def _waiting_for_return(self, problem: errors.UnitsyncError) -> wire.Waiting:
+        notice = self._last or wire.Waiting(id=self.id)
+        silent = self._request.render is wire.Render.NONE
+        return replace(notice, err=[] if silent else [f"{problem}; waiting for its return"])
+
+    def _timed_out(self, problem: errors.UnitsyncError) -> errors.TimedOut:
+        unit = self._request.unit if isinstance(self._request, wire.Start) else ""
+        missing = self._last.waiting_for if self._last is not None else []
+        return errors.TimedOut(
+            f"{unit or 'the wait'} timed out: {problem}",
+            hint=problem.hint,
+            unit=unit,
+            waiting_for=[prerequisite.name for prerequisite in missing],
+        )
 
     def _resume(self, reply: wire.Waiting | wire.Ready) -> None:
         request = self._request

@@ -104,9 +104,12 @@ class Coordinator:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.folder = Path(address.removeprefix("ipc://")).parent
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        if self._process is not None:
+            self._process.wait(PATIENCE_S)  # it was stopped
         read, write = os.pipe()
         self._process = subprocess.Popen(
             [

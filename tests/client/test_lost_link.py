@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from unitsync import Client, errors, session, wire
+from unitsync import AsyncClient, Client, errors, session, wire
 
 InBackground: TypeAlias = Callable[..., "Future[Any]"]
 PATIENCE_S = 20.0
@@ -21,24 +22,59 @@ AT_ONCE_S = 3.0
 
 
 @pytest.fixture
+def notices() -> list[wire.Waiting]:
+    """What ``waiting_start`` was told while it waited."""
+    return []
+
+
+@pytest.fixture
 def waiting_start(
-    open_client: Callable[..., Any], in_background: InBackground
+    open_client: Callable[..., Any], in_background: InBackground, notices: list[wire.Waiting]
 ) -> Callable[..., Future[Any]]:
     """Begins a start that waits for ``clone``; returns once it does."""
 
-    def begin(**options: Any) -> Future[Any]:
-        waits: Future[wire.Waiting] = Future()
-        client = open_client(on_waiting=waits.set_result, **options)
-        started = in_background(client.start, "ide", after=["clone"], timeout_s=None)
-        waits.result(PATIENCE_S)
+    def begin(timeout_s: float | None = None, **options: Any) -> Future[Any]:
+        client = open_client(on_waiting=notices.append, **options)
+        started = in_background(client.start, "ide", after=["clone"], timeout_s=timeout_s)
+        _until(lambda: notices)
         return started
 
     return begin
 
 
-def test_a_wait_ends_at_once_when_nobody_may_start_another(
-    mortal: Any, waiting_start: Callable[..., Future[Any]]
+def test_a_wait_starts_the_coordinator_again_and_carries_on(
+    mortal: Any, waiting_start: Callable[..., Future[Any]], nobody_there: str
 ) -> None:
+    started = waiting_start(autostart=True)
+    with Client(autostart=False) as other:
+        mortal.kill()
+        _until(lambda: _answers(other))
+        other.start("clone")
+        other.complete("clone")
+        assert started.result(PATIENCE_S).run == 1
+
+
+def test_a_wait_carries_on_with_one_that_comes_back(
+    mortal: Any, waiting_start: Callable[..., Future[Any]], notices: list[wire.Waiting]
+) -> None:
+    started = waiting_start(render=wire.Render.TEXT)
+    mortal.kill()
+    _until(lambda: len(notices) == 2)
+    assert "waiting for its return" in notices[1].err[0]
+    assert [prerequisite.name for prerequisite in notices[1].waiting_for] == ["clone"]
+    mortal.start()
+    with Client() as other:
+        other.start("clone")
+        other.complete("clone")
+    assert started.result(PATIENCE_S).run == 1
+
+
+def test_a_wait_ends_when_it_does_not_come_back(
+    mortal: Any,
+    waiting_start: Callable[..., Future[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "RETURN_PATIENCE_S", 0.3)
     started = waiting_start()
     mortal.kill()
     with pytest.raises(errors.Unreachable, match="turned off") as caught:
@@ -47,25 +83,89 @@ def test_a_wait_ends_at_once_when_nobody_may_start_another(
 
 
 def test_a_wait_is_not_granted_by_an_empty_coordinator(
-    mortal: Any, waiting_start: Callable[..., Future[Any]], nobody_there: str
-) -> None:
-    started = waiting_start(autostart=True)
-    mortal.kill()
-    with pytest.raises(errors.StateChanged):
-        started.result(PATIENCE_S)
-    with Client() as client:  # the one that the waiting client started
-        assert client.list() == []
-        client.stop()
-
-
-def test_a_coordinator_that_is_stopped_ends_the_waits(
     mortal: Any, waiting_start: Callable[..., Future[Any]]
 ) -> None:
     started = waiting_start()
+    mortal.kill()
+    for file in mortal.folder.iterdir():
+        file.unlink()
+    mortal.start()
+    with pytest.raises(errors.StateChanged):
+        started.result(PATIENCE_S)
+
+
+def test_a_wait_outlasts_a_stop_without_undoing_it(
+    mortal: Any,
+    waiting_start: Callable[..., Future[Any]],
+    notices: list[wire.Waiting],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "RETURN_PATIENCE_S", 0)
+    started = waiting_start(autostart=True)
+    with Client() as other:
+        other.stop()
+        _until(lambda: len(notices) == 2)
+        with pytest.raises(TimeoutError):
+            started.result(0.5)
+        with pytest.raises(errors.Unreachable):
+            other.status("ide")
+        mortal.start()
+        other.start("clone")
+        other.complete("clone")
+    assert started.result(PATIENCE_S).run == 1
+
+
+def test_the_timeout_of_a_wait_holds_while_the_coordinator_is_away(
+    mortal: Any, waiting_start: Callable[..., Future[Any]]
+) -> None:
+    started = waiting_start(timeout_s=1)
     with Client() as client:
         client.stop()
-    with pytest.raises(errors.Unavailable):
+    with pytest.raises(errors.TimedOut, match="ide timed out") as caught:
         started.result(AT_ONCE_S)
+    assert caught.value.waiting_for == ["clone"]
+
+
+def test_a_start_that_is_interrupted_meanwhile_ends(mortal: Any, open_client: Any) -> None:
+    def kill_or_give_up(notice: wire.Waiting) -> None:
+        if first:
+            first.clear()
+            mortal.kill()
+        else:
+            raise ZeroDivisionError
+
+    first = [True]
+    with pytest.raises(ZeroDivisionError):
+        open_client(on_waiting=kill_or_give_up).start("ide", after=["clone"])
+
+
+def test_a_verb_that_does_not_wait_yet_ends_at_once(mortal: Any, open_client: Any) -> None:
+    client = open_client()
+    client.ping()
+    mortal.kill()
+    with pytest.raises(errors.Unreachable, match="turned off"):
+        client.start("ide", after=["clone"])
+
+
+def test_hundreds_of_waits_carry_on_together(mortal: Any) -> None:
+    names = [f"u{n}" for n in range(300)]
+
+    async def run() -> None:
+        waiting = asyncio.Semaphore(0)
+        async with AsyncClient(on_waiting=lambda _: waiting.release()) as sync:
+            await sync.start("gate")
+            tasks = [
+                asyncio.create_task(sync.start(name, after=["gate"], timeout_s=None))
+                for name in names
+            ]
+            for _ in tasks:
+                await waiting.acquire()
+            mortal.kill()
+            mortal.start()
+            await sync.complete("gate")
+            assert {granted.run for granted in await asyncio.gather(*tasks)} == {1}
+
+    asyncio.run(run())
 
 
 def test_the_next_verb_finds_the_new_coordinator(mortal: Any, open_client: Any) -> None:
@@ -77,13 +177,20 @@ def test_the_next_verb_finds_the_new_coordinator(mortal: Any, open_client: Any) 
     assert (after.pid, after.epoch) != (before.pid, before.epoch)
 
 
+def test_a_block_outlasts_the_coordinator(mortal: Any, open_client: Any) -> None:
+    client = open_client()
+    with client.unit("ide"):
+        mortal.kill()
+        mortal.start()
+    assert client.status("ide").status is wire.Status.COMPLETED
+
+
 def test_a_block_says_that_its_run_was_forgotten(mortal: Any, open_client: Any) -> None:
     client = open_client()
 
     def work() -> None:
         with client.unit("ide"):
-            mortal.kill()
-            mortal.start()
+            client.reset(all=True, force=True)
 
     with pytest.raises(errors.StateChanged):
         work()
@@ -136,10 +243,7 @@ def test_stop_returns_when_it_is_gone(mortal: Any, open_client: Any) -> None:
     # Its socket is gone; the process is on its last steps or a zombie.
     with pytest.raises(errors.Unreachable):
         open_client().status("ide")
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline and _state(pid) not in ("Z", ""):
-        time.sleep(0.01)
-    assert _state(pid) in ("Z", "")
+    _until(lambda: _state(pid) in ("Z", ""))
 
 
 def test_stop_starts_none(nobody_there: str, open_client: Any) -> None:
@@ -148,6 +252,20 @@ def test_stop_starts_none(nobody_there: str, open_client: Any) -> None:
             verb()
         assert "start one" in caught.value.hint
     assert not os.path.exists(os.path.dirname(nobody_there.removeprefix("ipc://")))
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return bool(client.ping())
+    except errors.Unreachable:
+        return False
+
+
+def _until(true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _state(pid: int) -> str:
