@@ -1,6 +1,6 @@
 """The life of a unit as a diagram, made from the table that decides it.
 
-Pure text in and out; ``python -m docs.generate`` puts it into the docs.
+Pure text in and out; docs/generate.py puts it into docs/explanation/architecture.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from unitsyncd.core.unit import TRANSITIONS
 
 _DERIVED: Final = (
     (Status.PENDING, Status.SKIPPED, "a prerequisite cannot meet its requirement any more"),
-    (Status.SKIPPED, Status.PENDING, "that prerequisite begins anew"),
+    (Status.SKIPPED, Status.PENDING, "that prerequisite begins anew, or the edge is taken back"),
 )
 """Not in the table: ``skipped`` is how a pending unit looks while it is blocked."""
 

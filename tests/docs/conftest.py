@@ -1,0 +1,1 @@
+from unitsync.testing import coordinator as coordinator

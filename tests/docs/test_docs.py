@@ -1,0 +1,323 @@
+"""The docs say what the program does: diagram, commands, names, fields, exit statuses."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+import typer.main
+from msgspec.structs import fields
+
+import docpages as pages
+from unitsync import errors, wire
+from unitsync.aio import AsyncClient
+from unitsync.cli import render
+from unitsync.cli.app import app
+from unitsync.client import Client
+from unitsync.errors import UnitsyncError
+from unitsyncd.settings import Limits
+
+SOURCES = [
+    path
+    for folder in ("client", "coordinator")
+    for pattern in ("*.py", "*.sh")
+    for path in sorted((pages.ROOT / folder).rglob(pattern))
+]
+
+
+# --- what is made from the code ---------------------------------------------------
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", pages.DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_fresh() -> None:
+    made = generator()
+    for name, (page, make) in made.BLOCKS.items():
+        text = pages.read(page)
+        assert made.refreshed(text, name, make()) == text, f"docs/{page} is stale: make docs"
+
+
+# --- commands ---------------------------------------------------------------------
+
+COMMAND = typer.main.get_command(app)
+CALLS = [call for path in pages.pages() for call in pages.calls(path)]
+
+
+def test_pages_show_commands() -> None:
+    assert len(CALLS) > 50
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.where} {call.arguments[:1]}")
+def test_command_parses(call: pages.Call) -> None:
+    """Verb, options and number of arguments are those of the program."""
+    if call.arguments[0].endswith("-completion"):
+        return  # parsing it would install it
+    command: Any = COMMAND
+    arguments = list(call.arguments)
+    context = None
+    while True:
+        try:
+            context = command.make_context(command.name, arguments, parent=context)
+        except typer.Exit:
+            return  # --help, --version
+        except Exception as exc:
+            raise AssertionError(
+                f"{call.where}: unitsync {' '.join(call.arguments)}: {exc}"
+            ) from exc
+        rest = [*getattr(context, "_protected_args", []), *context.args]
+        if not hasattr(command, "commands") or not rest:
+            return
+        assert rest[0] in command.commands, f"{call.where}: no verb {rest[0]}"
+        command, arguments = command.commands[rest[0]], rest[1:]
+
+
+def verbs(command: Any = COMMAND, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, verb in command.commands.items():
+        if hasattr(verb, "commands"):
+            yield from verbs(verb, f"{prefix}{name} ")
+        elif not verb.hidden:
+            yield f"{prefix}{name}", verb
+
+
+def flags(verb: Any) -> set[str]:
+    return {
+        flag
+        for param in verb.params
+        if param.param_type_name == "option" and not param.hidden
+        for flag in param.opts
+    } - {"--endpoint"}
+
+
+def test_cli_page_has_every_verb_and_flag() -> None:
+    text = pages.read("reference/cli.md")
+    described = {title.split()[0]: body for title, body in pages.sections(text, 3).items()}
+    described |= {
+        " ".join(title.split()[:2]): body for title, body in pages.sections(text, 3).items()
+    }
+    for name, verb in verbs():
+        assert name in described, f"cli.md has no section on {name}"
+        shown = {
+            flag
+            for row in pages.rows(described[name])
+            for flag in pages.code(row[0])
+            if flag.startswith("-")
+        }
+        names = {cell.split()[0] for cell in shown}
+        assert names == flags(verb), f"cli.md on {name}"
+
+
+# --- environment variables --------------------------------------------------------
+
+
+def variables_in_code() -> set[str]:
+    found: set[str] = set()
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r"\b(UNITSYNC_[A-Z_]*[A-Z])\b", text))
+        found |= set(re.findall(r"""env[a-z]*(?:\.get\(|\[)\s*["']([A-Z_]+)["']""", text))
+    return found | {f"UNITSYNC_MAX_{name.upper()}" for name in Limits.__struct_fields__}
+
+
+def test_environment_page_is_complete() -> None:
+    table = pages.rows(pages.read("reference/environment.md"))
+    described = {name for row in table for name in pages.code(row[0])}
+    assert described == variables_in_code()
+
+
+# --- errors and limits ------------------------------------------------------------
+
+
+def kinds(cls: type[UnitsyncError] = UnitsyncError) -> Iterator[type[UnitsyncError]]:
+    yield cls
+    for sub in cls.__subclasses__():
+        yield from kinds(sub)
+
+
+def test_every_error_is_on_its_page() -> None:
+    text = pages.sections(pages.read("reference/exit-statuses.md"), 2)["Error codes"]
+    shown = {
+        (pages.code(row[0])[0], pages.code(row[1])[0], int(row[2])) for row in pages.rows(text)
+    }
+    assert shown == {
+        (cls.code, cls.__name__, cls.exit_status)
+        for cls in kinds()
+        if cls.__module__ == errors.__name__
+    }
+
+
+def test_attributes_of_errors_are_on_the_page() -> None:
+    text = pages.sections(pages.read("reference/exit-statuses.md"), 2)["Error codes"]
+    for row in pages.rows(text):
+        cls = errors.BY_CODE[pages.code(row[0])[0]]
+        own = set(vars(cls).get("__annotations__", {})) - {"code", "exit_status"}
+        if cls is not UnitsyncError:
+            assert set(pages.code(row[3])) >= own, cls
+
+
+def test_every_exit_status_is_on_the_page() -> None:
+    text = pages.read("reference/exit-statuses.md")
+    table = pages.rows(text.partition("## Error codes")[0])
+    shown = {int(row[0]) for row in table if row[0].isdigit()}
+    assert shown >= {cls.exit_status for cls in kinds()}
+
+
+def test_limits_are_on_the_page() -> None:
+    text = pages.read("reference/limits.md")
+    for field in fields(Limits):
+        assert f"`UNITSYNC_MAX_{field.name.upper()}`" in text
+        assert f"{field.default:,}" in text
+    for bound in (
+        wire.NAME_BYTES_MAX,
+        wire.PREREQUISITES_PER_REQUEST_MAX,
+        wire.TEXT_BYTES_MAX,
+    ):
+        assert f"{bound:,}" in text
+
+
+# --- messages ---------------------------------------------------------------------
+
+PARTS = [
+    wire.Owner,
+    wire.Prerequisite,
+    wire.UnitInfo,
+    wire.HistoryEntry,
+    wire.WhyNode,
+    wire.WhyGroup,
+]
+
+
+def shown_fields(text: str) -> dict[str, bool]:
+    """Field → whether the page calls it required."""
+    return {pages.code(row[0])[0]: row[2] == "required" for row in pages.rows(text)}
+
+
+def declared_fields(struct: Any) -> dict[str, bool]:
+    base = next((base for base in (wire.Request, wire.Reply) if issubclass(struct, base)), None)
+    common = {field.name for field in fields(base)} if base is not None else set()
+    return {
+        field.encode_name: field.required for field in fields(struct) if field.name not in common
+    }
+
+
+@pytest.mark.parametrize("struct", PARTS, ids=lambda struct: struct.__name__)
+def test_parts_of_messages(struct: Any) -> None:
+    text = pages.sections(pages.read("reference/wire-protocol.md"), 3)[struct.__name__]
+    assert shown_fields(text) == declared_fields(struct)
+
+
+@pytest.mark.parametrize(
+    ("heading", "union"), [("Requests", wire.AnyRequest), ("Replies", wire.AnyReply)]
+)
+def test_messages(heading: str, union: Any) -> None:
+    part = pages.sections(pages.read("reference/wire-protocol.md"), 2)[heading]
+    described = pages.sections(part, 3)
+    structs = {struct.__struct_config__.tag: struct for struct in union.__args__}
+    assert described.keys() == structs.keys()
+    for tag, struct in structs.items():
+        assert shown_fields(described[tag]) == declared_fields(struct), tag
+
+
+@pytest.mark.parametrize(
+    ("heading", "struct", "tag"),
+    [("Every request", wire.Request, "verb"), ("Replies", wire.Reply, "result")],
+)
+def test_fields_of_every_message(heading: str, struct: Any, tag: str) -> None:
+    part = pages.sections(pages.read("reference/wire-protocol.md"), 2)[heading]
+    shown = shown_fields(part.partition("\n### ")[0])
+    assert shown == {tag: True} | {field.encode_name: field.required for field in fields(struct)}
+
+
+# --- JSON -------------------------------------------------------------------------
+
+EDGE = wire.Prerequisite(
+    "git-clone", wire.Requirement.SUCCESS, wire.Status.PENDING, met=False, owner=wire.Owner(1)
+)
+UNIT = wire.UnitInfo(
+    "ide",
+    wire.Status.PENDING,
+    is_ready=False,
+    owner=wire.Owner(1),
+    prerequisites=[EDGE],
+    history=[wire.HistoryEntry(1.0, "started", owner=wire.Owner(1))],
+)
+PONG = wire.Pong(id="", version="1", protocol=1, pid=1, startup="", units=0, edges=0, since=1.0)
+JSON: dict[str, Any] = {
+    "A unit": render.status_fields(UNIT),
+    "An edge": render.edge_fields(EDGE),
+    "An owner": render.edge_fields(EDGE)["owner"],
+    "A history entry": render.status_fields(UNIT)["history"][0],  # type: ignore[index]
+    "A node of why": render.tree_fields(wire.WhyNode(UNIT)),
+    "A group of why": render.group_fields(wire.WhyGroup(UNIT, "waiting")),
+    "ping": render.pong_fields(PONG),
+}
+
+
+@pytest.mark.parametrize("title", JSON)
+def test_json_fields(title: str) -> None:
+    described = pages.sections(pages.read("reference/json.md"), 2)[title]
+    shown = {name for row in pages.rows(described) for name in pages.code(row[0])}
+    expected = set(JSON[title])
+    if title == "A node of why":
+        expected -= set(JSON["A unit"])
+    assert shown == expected
+
+
+# --- Python -----------------------------------------------------------------------
+
+
+def plain_signature(function: Any) -> str:
+    signature = inspect.signature(function)
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for name, parameter in signature.parameters.items()
+        if name != "self"
+    ]
+    plain = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    return str(plain).replace("'", '"')
+
+
+METHODS = [
+    name
+    for name, value in vars(Client).items()
+    if callable(value) and not name.startswith("_") and name != "call"
+]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_signatures_are_on_the_page(name: str) -> None:
+    text = pages.read("reference/python-api.md")
+    expected = f"{name}{plain_signature(getattr(Client, name))}"
+    headings = [title.replace("\\", "") for title in pages.sections(text, 3)]
+    assert expected in headings
+    assert plain_signature(getattr(AsyncClient, name)) == plain_signature(getattr(Client, name))
+
+
+def test_python_in_the_docs_compiles() -> None:
+    found = 0
+    for path in pages.pages():
+        for block in pages.blocks(path):
+            if block.language == "python":
+                found += 1
+                ast.parse(block.text, f"{block.page}:{block.line}")
+    assert found > 5
+
+
+def test_json_in_the_docs_is_json() -> None:
+    for path in pages.pages():
+        for block in pages.blocks(path):
+            if block.language == "json":
+                msgspec.json.decode(block.text)
