@@ -8,10 +8,12 @@ from loguru import logger
 
 from unitsyncd.actors.recovery import SnapshotRhythm, epochs_of, rebuild
 from unitsyncd.actors.supervisor import Recovered
-from unitsyncd.adapters.journal import Journal, marked, set_aside
+from unitsyncd.actors.world import World
+from unitsyncd.adapters.journal import Journal, set_aside
+from unitsyncd.adapters.mark import Mark, read_mark
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.startup import machine_startup
-from unitsyncd.core.store import DamagedStore
+from unitsyncd.core.store import DamagedStore, EpochRecord, Snapshot
 from unitsyncd.settings import Limits
 
 SNAPSHOT_RECORDS: Final = 100_000
@@ -37,18 +39,21 @@ class Kept(NamedTuple):
         self.journal.close()
 
 
-def open_kept(path: str, limits: Limits) -> Kept:
+def open_kept(path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_RECORDS) -> Kept:
     """The journal at *path* and what it holds of the present startup. A damaged one is
     set aside. Raises StoreError if there can be no journal."""
     machine = machine_startup()
     snapshots = Snapshots(f"{path}.snapshot")
+    mark = read_mark(path)
+    if mark is not None and mark.machine != machine:
+        mark = None
     recovered: Recovered | None = None
-    lost = ""
+    lost, since = "", 0
     try:
         journal = Journal(path)
         try:
-            recovered = _recover(journal, snapshots, machine, limits)
-        except DamagedStore:
+            recovered, since = _recover(journal, snapshots, machine, limits, mark)
+        except BaseException:
             journal.close()
             raise
     except DamagedStore as exc:
@@ -56,28 +61,65 @@ def open_kept(path: str, limits: Limits) -> Kept:
         logger.critical("the journal is damaged ({}); it is kept as {}", exc, aside)
         lost = f"its journal was damaged ({exc}) and is kept as {aside}"
         journal = Journal(path)
-    if recovered is not None:
-        journal.mark(machine)
-    elif marked(path) == machine:
+    if recovered is None and mark is not None:
         lost = lost or "its journal is gone"
         logger.critical("the state of this startup is lost: {}", lost)
     else:
         lost = ""
-    rhythm = SnapshotRhythm(snapshots.save, SNAPSHOT_RECORDS)
+    rhythm = SnapshotRhythm(snapshots, snapshot_records, since)
     return Kept(journal, snapshots, rhythm, machine, recovered, lost)
 
 
 def _recover(
-    journal: Journal, snapshots: Snapshots, machine: str, limits: Limits
-) -> Recovered | None:
+    journal: Journal, snapshots: Snapshots, machine: str, limits: Limits, mark: Mark | None
+) -> tuple[Recovered | None, int]:
+    """What is there of this startup of the *machine*, and the number of records since
+    the last snapshot. Raises DamagedStore, StoreError."""
     epochs = epochs_of(journal, machine)
     if not epochs:
-        return None
-    world = rebuild(journal, epochs[-1], snapshots.load(), limits)
+        return None, 0
+    if mark is not None:
+        _check_against(mark, epochs, journal.next_seq)
+    epoch = epochs[-1]
+    snapshot = snapshots.load()
+    if snapshot is not None and snapshot.epoch != epoch.epoch:
+        snapshot = None
+    if snapshot is not None:
+        _check_length(snapshot.seq, journal.next_seq)
+    world, snapshot = _rebuild(journal, epoch, snapshot, limits)
+    journal.mark(epoch)
     logger.info(
         "recovered {} units and {} edges of epoch {}",
         len(world.units),
         world.graph.edges,
         world.epoch,
     )
-    return Recovered(list(dict.fromkeys(epoch.startup for epoch in epochs)), world)
+    startups = list(dict.fromkeys(epoch.startup for epoch in epochs))
+    resets = [epoch.begun_by for epoch in epochs if epoch.begun_by]
+    since = journal.next_seq - (snapshot.seq if snapshot is not None else epoch.first_seq)
+    return Recovered(startups, world, resets), since
+
+
+def _check_against(mark: Mark, epochs: list[EpochRecord], next_seq: int) -> None:
+    if mark.epoch not in (epoch.epoch for epoch in epochs):
+        raise DamagedStore(f"the epoch {mark.epoch} is missing")
+    _check_length(mark.next_seq, next_seq)
+
+
+def _check_length(at_least: int, next_seq: int) -> None:
+    if next_seq < at_least:
+        raise DamagedStore(f"the records from {next_seq} on are missing")
+
+
+def _rebuild(
+    journal: Journal, epoch: EpochRecord, snapshot: Snapshot | None, limits: Limits
+) -> tuple[World, Snapshot | None]:
+    """The world, and the snapshot if it was of use: one that does not lead to a world
+    is passed over."""
+    try:
+        return rebuild(journal, epoch, snapshot, limits), snapshot
+    except DamagedStore as exc:
+        if snapshot is None:
+            raise
+        logger.warning("the snapshot is passed over: {}", exc)
+        return rebuild(journal, epoch, None, limits), None

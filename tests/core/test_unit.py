@@ -208,13 +208,13 @@ ROWS: dict[tuple[Status, str], tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] 
     (Status.COMPLETED, "reset"): (
         COMPLETED,
         WasReset(AT),
-        denied(replace(PENDING, since=AT, run=1), (ANN, Denial.SUPERSEDED)),
+        denied(replace(PENDING, since=AT, run=1, previous_end_id="e1"), (ANN, Denial.SUPERSEDED)),
         (Publish(Condition.COMPLETED, Condition.PENDING, AT),),
     ),
     (Status.FAILED, "reset"): (
         FAILED,
         WasReset(AT),
-        denied(replace(PENDING, since=AT, run=1), (ANN, Denial.SUPERSEDED)),
+        denied(replace(PENDING, since=AT, run=1, previous_end_id="e1"), (ANN, Denial.SUPERSEDED)),
         (Publish(Condition.FAILED, Condition.PENDING, AT),),
     ),
 }
@@ -745,6 +745,7 @@ def test_reset_forgets_everything_but_the_edges_and_the_number_of_the_run(unit: 
         outstanding=2,
         blocked=unit.blocked,
         run=unit.run,
+        previous_end_id=unit.end_id,
         denials=gone,
     )
     moved = (
@@ -761,6 +762,19 @@ def test_a_later_complete_by_the_old_owner_changes_nothing(unit: Unit) -> None:
     running = after(fresh, ask("s2", BOB))
     unchanged(running, report(by=ANN), Reply(Answer.NO_SAY))
     assert answer(running, report(by=BOB)) is Answer.ENDED
+
+
+def test_a_repeated_reset_takes_nothing_away_that_came_after_the_first() -> None:
+    running = after(COMPLETED, ResetAsked(AT, "r1"), ask("s2", BOB))
+    unchanged(running, ResetAsked(AT, "r1"), Reply(Answer.RESET))
+    assert after(running, ResetAsked(AT, "r2")).phase is Status.PENDING
+    assert after(running, ResetAsked(AT)).phase is Status.PENDING
+
+
+def test_a_repeated_outcome_is_known_after_a_reset() -> None:
+    """Its first reply was lost, and somebody else reset the unit meanwhile."""
+    for fresh in (after(COMPLETED, ResetAsked(AT)), after(COMPLETED, *[ResetAsked(AT)] * 2)):
+        unchanged(fresh, report(by=BOB, request_id="e1"), Reply(Answer.SAME_OUTCOME))
 
 
 def test_the_old_owner_may_start_it_anew() -> None:

@@ -326,7 +326,7 @@ class Desk:
 
     def _reset(self, request: wire.Reset) -> wire.AnyReply:
         for actor in self.check_reset(request):
-            self.world.tell(actor, ResetAsked(self._moment.at))
+            self.world.tell(actor, ResetAsked(self._moment.at, request.id))
         return replies.ok(request, self.world, units=request.units)
 
     def check_reset(self, request: wire.Reset) -> list[UnitActor]:
@@ -338,7 +338,8 @@ class Desk:
         actors = [self._known(name) for name in dict.fromkeys(names)]
         for actor in actors:
             self._notice_lost_owner(actor)
-            if actor.unit.running and not request.force:
+            repeated = request.id != "" and actor.unit.reset_id == request.id
+            if actor.unit.running and not request.force and not repeated:
                 hint = "unitsync reset --force resets it all the same"
                 raise replies.already_started(actor.unit, self._moment.at, hint)
         return actors

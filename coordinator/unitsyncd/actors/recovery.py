@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Final, Protocol
 
-from unitsync.errors import UnitsyncError
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import Declared, Registered, Withdrawn
@@ -17,11 +16,12 @@ from unitsyncd.core.store import (
     SavedUnit,
     Snapshot,
 )
-from unitsyncd.core.unit import InvalidTransition
 from unitsyncd.settings import Limits
 
-COMMIT_EVERY = 1000
+COMMIT_EVERY: Final = 1000
 """Records between two commits of a replay; bounds the memory for undoing."""
+_UNBOUNDED: Final = Limits(units=1 << 62, edges=1 << 62)
+"""What was let in under other limits stays."""
 
 
 def epochs_of(store: EventStore, machine: str) -> list[EpochRecord]:
@@ -37,27 +37,30 @@ def rebuild(
     store: EventStore, epoch: EpochRecord, snapshot: Snapshot | None, limits: Limits
 ) -> World:
     """The world of *epoch*, the newest in the store, exactly as it was after the last
-    record. Raises DamagedStore."""
-    world = World(epoch.epoch, epoch.startup, limits)
+    record; a *snapshot* of another epoch is passed over. Raises DamagedStore,
+    StoreError."""
+    world = World(epoch.epoch, epoch.startup, _UNBOUNDED)
     seq = epoch.first_seq
-    if (
-        snapshot is not None
-        and snapshot.epoch == epoch.epoch
-        and seq <= snapshot.seq <= store.next_seq
-    ):
-        _load(world, snapshot)
+    if snapshot is not None and snapshot.epoch == epoch.epoch:
+        try:
+            _load(world, snapshot)
+        except Exception as exc:
+            raise DamagedStore(f"the snapshot does not lead to a world: {exc!r}") from None
         seq = snapshot.seq
     for number, record in store.read(seq):
+        if number != seq:
+            break
         try:
             _replay(world, record)
-        except (InvalidTransition, UnitsyncError, KeyError) as exc:
+        except Exception as exc:  # whatever a record that is none may lead to
             raise DamagedStore(f"record {number} does not follow: {exc!r}") from None
         seq = number + 1
         if not seq % COMMIT_EVERY:
             world.commit()
-    if seq < store.next_seq:
-        raise DamagedStore(f"the records from {seq} on are missing")
+    if seq != store.next_seq:
+        raise DamagedStore(f"the records from {min(seq, store.next_seq)} on are missing")
     world.commit()
+    world.limits = limits
     return world
 
 
@@ -96,6 +99,8 @@ def _replay(world: World, record: Record) -> None:
     name, fact = record
     match fact:
         case Registered(at=at):
+            if name in world.units:
+                raise ValueError(f"{name} is registered already")
             world.register(name, at)
         case Declared(at=at, prerequisite=prerequisite, need=need):
             world.declare(world.units[name], (prerequisite,), Need(need), at)
@@ -105,19 +110,28 @@ def _replay(world: World, record: Record) -> None:
             world.tell(world.units[name], fact)
 
 
+class KeepsSnapshots(Protocol):
+    @property
+    def busy(self) -> bool:
+        """Whether the last one is still being written."""
+
+    def save(self, snapshot: Snapshot) -> None: ...
+
+
 class SnapshotRhythm:
     """When to take a snapshot: after a number of records that grows with the world, so
     that the work it takes stays in proportion to the work done."""
 
-    def __init__(self, save: Callable[[Snapshot], bool], records_min: int) -> None:
-        """*save* returns False if it is still busy with the last one."""
-        self._save = save
+    def __init__(self, keeper: KeepsSnapshots, records_min: int, since: int = 0) -> None:
+        """*since*: records after the last snapshot, or since the epoch's beginning."""
+        self._keeper = keeper
         self._records_min = records_min
-        self._since = 0
+        self._since = since
 
     def appended(self, records: int, world: World, next_seq: int) -> None:
         self._since += records
         if self._since < max(self._records_min, len(world.units) + world.graph.edges):
             return
-        if self._save(cut(world, next_seq)):
+        if not self._keeper.busy:
+            self._keeper.save(cut(world, next_seq))
             self._since = 0

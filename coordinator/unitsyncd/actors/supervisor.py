@@ -9,7 +9,7 @@ back and only that request gets an error.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from unitsync import errors, wire
@@ -23,12 +23,17 @@ from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import EpochRecord, EventStore, StoreError
 from unitsyncd.settings import Limits
 
+RESETS_MAX: Final = 100
+"""Requests to reset everything that are known again when they are repeated."""
+
 
 class Recovered(NamedTuple):
     """What an earlier coordinator of the same startup has left."""
 
     startups: list[str]
     world: World
+    resets: Sequence[str] = ()
+    """Ids of the requests that began epochs, as far as they are known."""
 
 
 class Supervisor:
@@ -73,6 +78,7 @@ class Supervisor:
         """An epoch that the store could not begin yet."""
         self._startups = list(recovered.startups) if recovered is not None else []
         """All that were ever seen; the last is the one that the units belong to."""
+        self._resets = deque(recovered.resets if recovered is not None else (), RESETS_MAX)
         if recovered is not None and startup in ("", *self._startups):
             self._desk = self._desk_for(recovered.world)
         else:
@@ -205,8 +211,9 @@ class Supervisor:
             self.stopping = True
             return replies.ok(request, self._desk.world)
         if isinstance(request, wire.Reset) and request.all:
-            self._desk.check_reset(request)
-            self._begin_anew("everything was reset")
+            if request.id not in self._resets:
+                self._desk.check_reset(request)
+                self._begin_anew("everything was reset", request.id)
             return replies.ok(request, self._desk.world)
         return self._desk.handle(request)
 
@@ -225,13 +232,15 @@ class Supervisor:
             self._startups.pop()
             raise
 
-    def _begin_anew(self, why: str) -> None:
+    def _begin_anew(self, why: str, begun_by: str = "") -> None:
         """A new epoch, with nothing in it; who waited in the old one is sent away. What
         this turn has done so far becomes final."""
         self._finish(but_the_last=True)
-        epoch = self._next_epoch()
+        epoch = self._next_epoch(begun_by)
         self._begin(epoch)
         self._lost = ""
+        if begun_by:
+            self._resets.append(begun_by)
         problem = errors.StateChanged(
             f"{why}: the state that this wait began with is gone",
             hint="start this script again",
@@ -242,8 +251,9 @@ class Supervisor:
             self._owners.forget(owner.key)
         self._desk = self._desk_for(World(epoch.epoch, epoch.startup, self._limits))
 
-    def _next_epoch(self) -> EpochRecord:
-        return EpochRecord(self._new_epoch(), self._startups[-1], self._machine, self._moment.at)
+    def _next_epoch(self, begun_by: str = "") -> EpochRecord:
+        at = self._moment.at
+        return EpochRecord(self._new_epoch(), self._startups[-1], self._machine, at, begun_by)
 
     def _desk_for(self, world: World) -> Desk:
         waiters = Waiters(world.turn, self._limits.waiting)

@@ -41,7 +41,7 @@ class World:
         self.graph = Graph()
         self.units: dict[str, UnitActor] = {}
         self.view = View(self.units, self.graph, self.bus.condition)
-        self._limits = limits
+        self.limits = limits
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}
         self.on_owner: Callable[[OwnerKey, Owner | None], None] = lambda key, owner: None
@@ -60,8 +60,8 @@ class World:
         if actor is not None:
             return actor
         check_name(name)
-        if len(self.units) >= self._limits.units:
-            raise _limit("units", self._limits.units)
+        if len(self.units) >= self.limits.units:
+            raise _limit("units", self.limits.units)
         actor = UnitActor(name, self.bus, self.turn)
         self.turn.undo.push(self.units.pop, name)
         self.units[name] = actor
@@ -99,8 +99,8 @@ class World:
                 declared=text,
             )
         check_name(prerequisite)
-        if self.graph.edges >= self._limits.edges:
-            raise _limit("edges", self._limits.edges)
+        if self.graph.edges >= self.limits.edges:
+            raise _limit("edges", self.limits.edges)
         self.graph.add(unit, prerequisite, need, self.turn.undo)
         self.bus.subscribe(actor, prerequisite, need, at)
         self.turn.facts.append((unit, Declared(at, prerequisite, int(need))))

@@ -5,6 +5,10 @@ a process has handed to the kernel outlives the process, and a machine that lose
 power begins a new startup anyway. The file says its version in ``user_version``;
 tests/golden/journal/ holds a file of each version that must stay readable, since
 people upgrade while scripts wait.
+
+SQLite drops the end of a damaged write-ahead log without a word, and makes an empty
+database where there is none. So a small file beside the journal says how far it must
+go: see mark.py.
 """
 
 from __future__ import annotations
@@ -15,75 +19,90 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from unitsyncd.adapters.mark import Mark, MarkFile
 from unitsyncd.core.store import DamagedStore, EpochRecord, Record, StoreError
 
 FORMAT: Final = 1
 EPOCHS_MAX: Final = 20
-"""Epochs that stay in the file."""
+"""Epochs of which the records stay in the file."""
 OLD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of records of earlier epochs; the oldest epochs go first."""
+BUSY_S: Final = 1.0
+"""How long another process that reads the file for its own purposes may hold it."""
 
 _SCHEMA: Final = f"""
     PRAGMA user_version = {FORMAT};
     CREATE TABLE epochs (
         number INTEGER PRIMARY KEY, epoch TEXT NOT NULL, startup TEXT NOT NULL,
-        machine TEXT NOT NULL, began REAL NOT NULL, first_seq INTEGER NOT NULL
+        machine TEXT NOT NULL, began REAL NOT NULL, begun_by TEXT NOT NULL,
+        first_seq INTEGER NOT NULL, crc INTEGER NOT NULL
     );
     CREATE TABLE turns (
         seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, crc INTEGER NOT NULL,
         records BLOB NOT NULL
     );
 """
+_EPOCH_FIELDS: Final = "epoch, startup, machine, began, begun_by, first_seq"
+
+_TROUBLE: Final = frozenset(
+    (
+        *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOLFS),
+    )
+)
+"""What goes wrong around the file; everything else is wrong in it."""
+_DAMAGE: Final = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
 
 
 class Journal:
     """See EventStore. One process at a time: the caller holds the folder's lock."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, old_bytes_max: int = OLD_BYTES_MAX) -> None:
         """Open or make the file. Raises DamagedStore, StoreError."""
-        self.path = path
+        self.next_seq = 0
+        self._old_bytes_max = old_bytes_max
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(list[Record]).decode
+        self._mark = MarkFile(path)
+        with _judged():
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-        except sqlite3.Error as exc:
-            raise StoreError(str(exc)) from None
-        try:
-            self._prepare()
-            self.next_seq = self._find_next_seq()
-        except sqlite3.OperationalError as exc:
-            self._db.close()
-            raise StoreError(str(exc)) from None
-        except sqlite3.DatabaseError as exc:
-            self._db.close()
-            raise DamagedStore(str(exc)) from None
-        except DamagedStore:
+            with _judged():
+                self._prepare()
+                self.next_seq = self._find_next_seq()
+        except BaseException:
             self._db.close()
             raise
 
     def epochs(self) -> list[EpochRecord]:
-        try:
-            rows = self._db.execute(
-                "SELECT epoch, startup, machine, began, first_seq FROM epochs ORDER BY number"
-            ).fetchall()
-        except sqlite3.DatabaseError as exc:
-            raise DamagedStore(str(exc)) from None
-        return [EpochRecord(*row) for row in rows]
+        with _judged():
+            return list(self._epochs())
+
+    def _epochs(self) -> Iterator[EpochRecord]:
+        rows = self._db.execute(f"SELECT {_EPOCH_FIELDS}, crc FROM epochs ORDER BY number")
+        for *fields, crc in rows:
+            if _crc(fields) != crc:
+                raise DamagedStore("the list of epochs is damaged")
+            yield EpochRecord(*fields)
 
     def begin(self, epoch: EpochRecord) -> None:
+        fields = (
+            *(epoch.epoch, epoch.startup, epoch.machine, float(epoch.began), epoch.begun_by),
+            self.next_seq,
+        )
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.execute(
-                    "INSERT INTO epochs (epoch, startup, machine, began, first_seq) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    (epoch.epoch, epoch.startup, epoch.machine, epoch.began, self.next_seq),
+                    f"INSERT INTO epochs ({_EPOCH_FIELDS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (*fields, _crc(fields)),
                 )
-                self._forget_oldest()
+                self._forget_oldest(epoch.machine)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -91,20 +110,20 @@ class Journal:
                 raise
         except sqlite3.Error as exc:
             raise StoreError(str(exc)) from None
-        self.mark(epoch.machine)
+        self.mark(epoch)
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA incremental_vacuum").fetchall()
 
-    def mark(self, machine: str) -> None:
-        """Say, outside of the file, that it holds the state of this startup of the
-        machine: so that its loss is noticed."""
-        try:
-            with open(f"{self.path}.startup", "w", encoding="utf-8") as file:
-                file.write(machine)
-        except OSError as exc:
-            raise StoreError(str(exc)) from None
+    def mark(self, epoch: EpochRecord) -> None:
+        """From now on its loss is noticed: what the journal has must contain what it has
+        now of *epoch*, its newest."""
+        self._mark.write(Mark(epoch.machine, epoch.epoch, self.next_seq))
 
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
         if expected_seq != self.next_seq:
             raise StoreError(f"record {expected_seq} was to be next, not {self.next_seq}")
+        if not records:
+            return
         blob = self._encode(records)
         try:
             self._db.execute(
@@ -114,52 +133,59 @@ class Journal:
         except sqlite3.Error as exc:
             raise StoreError(str(exc)) from None
         self.next_seq += len(records)
+        self._mark.advance(self.next_seq)
 
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
-        try:
-            row = self._db.execute(
-                "SELECT max(seq) FROM turns WHERE seq <= ?", (from_seq,)
-            ).fetchone()
-            first = from_seq if row[0] is None else row[0]
-            expected = None
-            for seq, count, crc, blob in self._db.execute(
-                "SELECT seq, count, crc, records FROM turns WHERE seq >= ? ORDER BY seq", (first,)
-            ):
-                if expected is not None and seq != expected:
-                    raise DamagedStore(f"the records from {expected} to {seq - 1} are missing")
-                if zlib.crc32(blob) != crc:
-                    raise DamagedStore(f"the records from {seq} on are damaged")
-                records = self._decode(blob)
-                if len(records) != count:
-                    raise DamagedStore(f"the records from {seq} on are not {count}")
-                expected = seq + count
-                for number, record in enumerate(records, seq):
-                    if number >= from_seq:
-                        yield number, record
-        except (sqlite3.DatabaseError, msgspec.MsgspecError, TypeError) as exc:
-            raise DamagedStore(str(exc)) from None
+        with _judged():
+            yield from self._read(from_seq)
+
+    def _read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
+        row = self._db.execute("SELECT max(seq) FROM turns WHERE seq <= ?", (from_seq,)).fetchone()
+        first = from_seq if row[0] is None else row[0]
+        expected = None
+        for seq, count, crc, blob in self._db.execute(
+            "SELECT seq, count, crc, records FROM turns WHERE seq >= ? ORDER BY seq", (first,)
+        ):
+            if expected is not None and seq != expected:
+                raise DamagedStore(f"the records from {expected} to {seq - 1} are missing")
+            if zlib.crc32(blob) != crc:
+                raise DamagedStore(f"the records from {seq} on are damaged")
+            records = self._decode(blob)
+            if len(records) != count:
+                raise DamagedStore(f"the records from {seq} on are not {count}")
+            expected = seq + count
+            for number, record in enumerate(records, seq):
+                if number >= from_seq:
+                    yield number, record
 
     def close(self) -> None:
         self._db.close()
+        self._mark.close()
 
     def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = OFF")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        db = self._db
+        if not db.execute("PRAGMA page_count").fetchone()[0]:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA cell_size_check = ON")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = OFF")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise DamagedStore(f"it has format {version}, and this version reads up to {FORMAT}")
         if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
 
     def _find_next_seq(self) -> int:
+        """The larger of the two ends: of the records, and of the records before the
+        newest epoch."""
         last = self._db.execute(
             "SELECT seq + count FROM turns ORDER BY seq DESC LIMIT 1"
         ).fetchone()
         first = self._db.execute("SELECT max(first_seq) FROM epochs").fetchone()
-        return max(last[0] if last else 0, first[0] or 0)
+        return msgspec.convert(max(last[0] if last else 0, first[0] or 0), int)
 
-    def _forget_oldest(self) -> None:
-        """Inside the transaction that begins an epoch."""
+    def _forget_oldest(self, machine: str) -> None:
+        """Inside the transaction that begins an epoch of *machine*."""
         starts = [
             row[0] for row in self._db.execute("SELECT first_seq FROM epochs ORDER BY number DESC")
         ]
@@ -170,24 +196,35 @@ class Journal:
                 "SELECT coalesce(sum(length(records)), 0) FROM turns WHERE seq >= ? AND seq < ?",
                 (older, newer),
             ).fetchone()[0]
-            if size > OLD_BYTES_MAX:
+            if size > self._old_bytes_max:
                 keep_from = max(keep_from, newer)
                 break
         self._db.execute("DELETE FROM turns WHERE seq < ?", (keep_from,))
         self._db.execute(
-            "DELETE FROM epochs WHERE first_seq < ? OR number <= "
-            f"(SELECT max(number) FROM epochs) - {EPOCHS_MAX}",
-            (keep_from,),
+            "DELETE FROM epochs WHERE (first_seq < ? OR number <= "
+            f"(SELECT max(number) FROM epochs) - {EPOCHS_MAX}) AND number NOT IN "
+            "(SELECT max(number) FROM epochs WHERE machine = ? GROUP BY startup)",
+            (keep_from, machine),
         )
 
 
-def marked(path: str) -> str:
-    """The startup of the machine whose state the journal at *path* should hold."""
+@contextlib.contextmanager
+def _judged() -> Iterator[None]:
+    """Turns what goes wrong into DamagedStore where the file is at fault, else into
+    StoreError."""
     try:
-        with open(f"{path}.startup", encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError):
-        return ""
+        yield
+    except sqlite3.Error as exc:
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        if code & 0xFF in _TROUBLE and code not in _DAMAGE:
+            raise StoreError(str(exc)) from None
+        raise DamagedStore(str(exc)) from None
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as exc:
+        raise DamagedStore(str(exc)) from None
+
+
+def _crc(fields: Any) -> int:
+    return zlib.crc32(msgspec.msgpack.encode(list(fields)))
 
 
 def set_aside(path: str) -> str:

@@ -58,13 +58,17 @@ class Snapshots:
             return None
         return Snapshot(header.epoch, header.seq, units)
 
-    def save(self, snapshot: Snapshot) -> bool:
-        """Begin to write *snapshot*; False if the last one is still being written."""
-        if self._thread is not None and self._thread.is_alive():
-            return False
+    @property
+    def busy(self) -> bool:
+        """Whether the last one is still being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Begin to write *snapshot*, which takes the place of the last one when all of
+        it is there. Not while ``busy``."""
+        assert not self.busy
         self._thread = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
         self._thread.start()
-        return True
 
     def close(self) -> None:
         """Wait until what is being written has been written."""

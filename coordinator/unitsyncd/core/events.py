@@ -75,7 +75,7 @@ class OwnerGone(Fact, tag="owner_gone", frozen=True):
 
 
 class WasReset(Fact, tag="reset", frozen=True):
-    pass
+    request_id: str = ""
 
 
 class Declared(Fact, tag="declared", frozen=True):
@@ -145,6 +145,7 @@ class OwnerLost(msgspec.Struct, frozen=True, gc=False):
 
 class ResetAsked(msgspec.Struct, frozen=True, gc=False):
     at: float
+    request_id: str = ""
 
 
 UnitEvent: TypeAlias = (

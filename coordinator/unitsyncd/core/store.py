@@ -1,7 +1,7 @@
 """Where facts are kept: the port that a store implements.
 
 A store holds epochs, one after the other, and one sequence of facts that runs through
-all of them. Whoever implements this has to pass tests/store_contract.py.
+all of them. Whoever implements this has to pass tests/journal/store_contract.py.
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ class EpochRecord(msgspec.Struct, frozen=True):
     """Which startup of the machine or container this was in."""
     began: float
     """Unix time in seconds."""
+    begun_by: str = ""
+    """Id of the request that asked for it, "" if none did."""
     first_seq: int = 0
+    """Number of its first record; what is given to ``begin`` does not count."""
 
 
 class StoreError(Exception):
-    """Nothing of what was to be kept has been kept. Its text says why."""
+    """Nothing of what was to be kept has been kept, and what was there still is. Its
+    text says why."""
 
 
 class DamagedStore(Exception):
-    """What the store holds cannot be read."""
+    """What the store holds is not what it was given."""
 
 
 class EventStore(Protocol):
@@ -44,19 +48,22 @@ class EventStore(Protocol):
         """The sequence number that the next record will get; the first is 0."""
 
     def epochs(self) -> list[EpochRecord]:
-        """Oldest first. Raises DamagedStore."""
+        """Oldest first. Raises DamagedStore, StoreError."""
 
     def begin(self, epoch: EpochRecord) -> None:
-        """A new epoch: records from now on belong to it. Older ones may be dropped
-        beyond what the store is to remember. Raises StoreError."""
+        """A new epoch: records from now on belong to it. The records of older epochs may
+        be dropped, the oldest first, beyond what the store is to remember; but for each
+        startup of this epoch's machine at least the newest epoch stays on the list, so
+        that an earlier startup is known for one. Raises StoreError."""
 
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
         """Keep all of *records*, in order, or none. Raises StoreError, also if
         *expected_seq* is not ``next_seq``."""
 
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
-        """The records from *from_seq* on with their numbers, as far as there are any;
-        to follow a store, read on from where the last one ended. Raises DamagedStore."""
+        """The records from *from_seq* on with their numbers, which have no gaps, or from
+        the oldest that is still there; to follow a store, read on from where the last
+        one ended. Raises DamagedStore, StoreError."""
 
     def close(self) -> None: ...
 

@@ -69,6 +69,7 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     previous_start_id: str = ""
     previous_end_id: str = ""
     denials: tuple[tuple[OwnerKey, Denial], ...] = ()
+    reset_id: str = ""
 
     @property
     def ended(self) -> bool:
@@ -160,7 +161,7 @@ def step(unit: Unit, event: UnitEvent) -> tuple[Unit, tuple[Effect, ...]]:
         case OwnerLost():
             return _after_facts(unit, _owner_lost_facts(unit, event), None, event.at)
         case ResetAsked():
-            answer, facts = Answer.RESET, (WasReset(event.at),)
+            answer, facts = Answer.RESET, _reset_facts(unit, event)
         case _:
             return _after_facts(unit, (event,), None, event.at)
     return _after_facts(unit, facts, answer, event.at)
@@ -329,6 +330,12 @@ def _owner_lost_facts(unit: Unit, lost: OwnerLost) -> tuple[UnitFact, ...]:
             assert_never(unit.on_owner_exit)
 
 
+def _reset_facts(unit: Unit, ask: ResetAsked) -> tuple[UnitFact, ...]:
+    if ask.request_id == unit.reset_id != "":
+        return ()  # a repeated request: what came after the first stays
+    return (WasReset(ask.at, ask.request_id),)
+
+
 # --- applying facts ---------------------------------------------------------------
 
 
@@ -395,7 +402,9 @@ def _applied(unit: Unit, fact: UnitFact) -> Unit:
                 outstanding=unit.outstanding,
                 blocked=unit.blocked,
                 run=unit.run,
+                previous_end_id=unit.end_id or unit.previous_end_id,
                 denials=old,
+                reset_id=fact.request_id,
             )
         case _:
             assert_never(fact)

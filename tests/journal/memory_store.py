@@ -1,0 +1,86 @@
+"""An event store that keeps everything in this process: the second implementation of
+the port, which shows that nothing in it is about SQLite. Good for tests of the
+supervisor too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from unitsyncd.core.store import EpochRecord, Record, StoreError
+
+EPOCHS_MAX = 20
+
+
+class Kept:
+    """What outlives the store."""
+
+    def __init__(self) -> None:
+        self.epochs: list[EpochRecord] = []
+        self.records: list[tuple[int, int, Record]] = []
+        """(number, weight, record)"""
+        self.next_seq = 0
+
+
+def weight(record: Record) -> int:
+    return 50 + len(repr(record))
+
+
+class MemoryStore:
+    """See EventStore."""
+
+    def __init__(self, kept: Kept | None = None, *, old_bytes_max: int = 1 << 20) -> None:
+        self.kept = kept or Kept()
+        self.room = 1 << 60
+        """Bytes that one append or epoch may take."""
+        self._old_bytes_max = old_bytes_max
+
+    @property
+    def next_seq(self) -> int:
+        return self.kept.next_seq
+
+    def epochs(self) -> list[EpochRecord]:
+        return list(self.kept.epochs)
+
+    def begin(self, epoch: EpochRecord) -> None:
+        if len(repr(epoch)) > self.room:
+            raise StoreError("no room")
+        kept = self.kept
+        kept.epochs.append(replace(epoch, first_seq=kept.next_seq))
+        starts = [known.first_seq for known in kept.epochs]
+        keep_from = starts[-min(len(starts), EPOCHS_MAX)]
+        size, newer = 0, starts[-1]
+        for older in reversed(starts[:-1]):
+            size += sum(size for number, size, _ in kept.records if older <= number < newer)
+            if size > self._old_bytes_max:
+                keep_from = max(keep_from, newer)
+                break
+            newer = older
+        kept.records = [entry for entry in kept.records if entry[0] >= keep_from]
+        newest = {
+            known.startup: known.epoch for known in kept.epochs if known.machine == epoch.machine
+        }
+        kept.epochs = [
+            known
+            for place, known in enumerate(kept.epochs, -len(kept.epochs))
+            if (known.first_seq >= keep_from and place >= -EPOCHS_MAX)
+            or known.epoch in newest.values()
+        ]
+
+    def append(self, expected_seq: int, records: Sequence[Record]) -> None:
+        if expected_seq != self.next_seq:
+            raise StoreError(f"record {expected_seq} was to be next, not {self.next_seq}")
+        if sum(map(weight, records)) > self.room:
+            raise StoreError("no room")
+        for number, record in enumerate(records, self.next_seq):
+            self.kept.records.append((number, weight(record), record))
+        self.kept.next_seq += len(records)
+
+    def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
+        for number, _, record in list(self.kept.records):
+            if number >= from_seq:
+                yield number, record
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,271 @@
+"""What every event store has to do. A store's own test module subclasses StoreContract,
+says how the store is opened and how it runs out of room, and has these tests.
+
+Nothing in here knows about files: an in-memory store passes as well (test_memory.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Final
+
+import pytest
+
+from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsyncd.core.events import (
+    Declared,
+    Denial,
+    Denied,
+    Ended,
+    OwnerGone,
+    Registered,
+    Started,
+    WasReset,
+    Withdrawn,
+)
+from unitsyncd.core.requirement import Need
+from unitsyncd.core.store import EpochRecord, EventStore, Record, StoreError
+
+EPOCHS_KEPT: Final = 20
+OWNER: Final = Owner(321, 9876, 4026531836, "bash -c 'ide\n\u00fc'", watched=False)
+EVERY_KIND: Final[list[Record]] = [
+    ("ide", Registered(1.5)),
+    ("\u00fcnit", Registered(0.1 + 0.2)),
+    ("ide", Declared(2.0, "\u00fcnit", int(Need.OPTIONAL_COMPLETION))),
+    ("ide", Withdrawn(2.5, "\u00fcnit")),
+    ("ide", Denied(2.75, OWNER, Denial.TIMED_OUT, "because")),
+    ("ide", Denied(2.75, None, Denial.WAITING)),
+    ("ide", Started(3.0, "a-request", OWNER, OnOwnerExit.WARN)),
+    ("ide", Started(3.0, "", None)),
+    ("ide", OwnerGone(4.0)),
+    ("ide", Ended(1.7e9, Status.FAILED, "another", "exit status 1", OWNER)),
+    ("ide", Ended(1.7e9, Status.COMPLETED)),
+    ("ide", WasReset(1.7e9 + 1e-6, "a-reset")),
+]
+
+
+def epoch(name: str, *, startup: str = "s", machine: str = "m") -> EpochRecord:
+    return EpochRecord(name, startup, machine, 1.7e9, f"request-{name}")
+
+
+def records(first: int, count: int, size: int = 1) -> list[Record]:
+    """*count* that all differ, each with *size* bytes of text."""
+    fact = Denied(1.0, None, Denial.WAITING, "x" * size)
+    return [(f"u{number}", fact) for number in range(first, first + count)]
+
+
+def contents(store: EventStore) -> tuple[int, list[EpochRecord], list[tuple[int, Record]]]:
+    return store.next_seq, store.epochs(), list(store.read(0))
+
+
+class StoreContract:
+    old_bytes_max: int
+    """Of records of earlier epochs; the store under test is to be opened with that."""
+
+    def open(self) -> EventStore:
+        """The store of this test, empty at first; what was kept is there again."""
+        raise NotImplementedError
+
+    def no_room(self, store: EventStore) -> AbstractContextManager[None]:
+        """While it lasts, *store* has no room for more than a little."""
+        raise NotImplementedError
+
+    def stored_bytes(self) -> int:
+        """How much room the store takes."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self) -> Iterator[EventStore]:
+        opened = self.open()
+        yield opened
+        opened.close()
+
+    def reopened(self, store: EventStore) -> EventStore:
+        store.close()
+        return self.open()
+
+    # --- keeping and reading --------------------------------------------------------
+
+    def test_a_new_store_is_empty(self, store: EventStore) -> None:
+        assert contents(store) == (0, [], [])
+
+    def test_every_kind_of_record_comes_back_as_it_was(self, store: EventStore) -> None:
+        store.begin(epoch("e"))
+        store.append(0, EVERY_KIND)
+        assert store.next_seq == len(EVERY_KIND)
+        expected = list(enumerate(EVERY_KIND))
+        assert list(store.read(0)) == expected
+        again = self.reopened(store)
+        assert contents(again) == (len(EVERY_KIND), store_epochs(("e", 0)), expected)
+        again.close()
+
+    def test_the_order_is_that_of_the_appends(self, store: EventStore) -> None:
+        store.begin(epoch("e"))
+        expected: list[Record] = []
+        for count in (1, 7, 1, 1, 300, 2):
+            store.append(store.next_seq, batch := records(len(expected), count))
+            expected += batch
+        assert list(store.read(0)) == list(enumerate(expected))
+
+    def test_what_was_given_may_change_afterwards(self, store: EventStore) -> None:
+        """The coordinator appends a list that it clears."""
+        store.begin(epoch("e"))
+        batch = records(0, 3)
+        store.append(0, batch)
+        batch.clear()
+        assert [number for number, _ in store.read(0)] == [0, 1, 2]
+
+    @pytest.mark.parametrize("from_seq", range(9))
+    def test_reading_begins_anywhere(self, store: EventStore, from_seq: int) -> None:
+        store.begin(epoch("e"))
+        all_of_them = records(0, 8)
+        for first, count in ((0, 3), (3, 1), (4, 4)):
+            store.append(first, all_of_them[first : first + count])
+        assert list(store.read(from_seq)) == list(enumerate(all_of_them))[from_seq:]
+
+    def test_there_is_nothing_behind_the_end(self, store: EventStore) -> None:
+        store.begin(epoch("e"))
+        store.append(0, records(0, 2))
+        assert list(store.read(2)) == list(store.read(1000)) == []
+
+    def test_a_store_is_followed_by_reading_on(self, store: EventStore) -> None:
+        store.begin(epoch("e"))
+        all_of_them = records(0, 6)
+        seen: list[tuple[int, Record]] = []
+        for first in (0, 2, 4):
+            reading = store.read(len(seen))
+            store.append(first, all_of_them[first : first + 2])
+            seen += reading
+        seen += store.read(len(seen))
+        assert seen == list(enumerate(all_of_them))
+
+    def test_an_append_of_nothing_changes_nothing(self, store: EventStore) -> None:
+        store.begin(epoch("e"))
+        store.append(0, [])
+        assert store.next_seq == 0
+        store.append(0, records(0, 1))
+        assert list(store.read(0)) == list(enumerate(records(0, 1)))
+
+    # --- all or nothing -------------------------------------------------------------
+
+    @pytest.mark.parametrize("expected_seq", [0, 2, 4, 1000])
+    def test_whoever_expects_another_number_changes_nothing(
+        self, store: EventStore, expected_seq: int
+    ) -> None:
+        store.begin(epoch("e"))
+        store.append(0, records(0, 3))
+        before = contents(store)
+        with pytest.raises(StoreError):
+            store.append(expected_seq, records(7, 1))
+        assert contents(store) == before
+
+    def test_an_append_is_kept_as_a_whole_or_not_at_all(self, store: EventStore) -> None:
+        store.begin(epoch("e"))
+        store.append(0, records(0, 3))
+        before = contents(store)
+        with self.no_room(store):
+            for _ in range(3):
+                with pytest.raises(StoreError):
+                    store.append(3, records(3, 50, size=100_000))
+                assert contents(store) == before, "reading goes on"
+        store.append(3, records(3, 2))
+        after = (5, before[1], list(enumerate(records(0, 5))))
+        assert contents(store) == after
+        again = self.reopened(store)
+        assert contents(again) == after
+        again.close()
+
+    def test_an_epoch_that_could_not_begin_is_not_there(self, store: EventStore) -> None:
+        store.begin(epoch("e1"))
+        store.append(0, records(0, 3))
+        before = contents(store)
+        with self.no_room(store):
+            with pytest.raises(StoreError):
+                store.begin(epoch("e2", startup="s" * 5_000_000))
+            assert contents(store) == before
+        store.begin(epoch("e2"))
+        store.append(3, records(3, 1))
+        again = self.reopened(store)
+        expected = store_epochs(("e1", 0), ("e2", 3))
+        assert contents(again) == (4, expected, list(enumerate(records(0, 4))))
+        again.close()
+
+    # --- epochs ---------------------------------------------------------------------
+
+    def test_numbers_run_through_all_epochs(self, store: EventStore) -> None:
+        for number in range(3):
+            store.begin(epoch(f"e{number}"))
+            store.append(store.next_seq, records(store.next_seq, 2))
+        assert store.epochs() == store_epochs(("e0", 0), ("e1", 2), ("e2", 4))
+        assert list(store.read(0)) == list(enumerate(records(0, 6)))
+
+    def test_an_epoch_needs_no_records(self, store: EventStore) -> None:
+        for name in ("e1", "e2", "e3"):
+            store.begin(epoch(name))
+        again = self.reopened(store)
+        assert contents(again) == (0, store_epochs(("e1", 0), ("e2", 0), ("e3", 0)), [])
+        again.append(0, records(0, 1))
+        assert [number for number, _ in again.read(0)] == [0]
+        again.close()
+
+    def test_the_last_20_epochs_are_remembered(self, store: EventStore) -> None:
+        kept = records(0, 50)
+        for number in range(25):
+            store.begin(epoch(f"e{number}"))
+            store.append(store.next_seq, kept[2 * number : 2 * number + 2])
+        oldest = 25 - EPOCHS_KEPT
+        newest = [(f"e{number}", 2 * number) for number in range(oldest, 25)]
+        expected = (50, store_epochs(*newest), list(enumerate(kept))[2 * oldest :])
+        assert contents(store) == expected
+        again = self.reopened(store)
+        assert contents(again) == expected
+        again.close()
+
+    def test_old_epochs_take_a_bounded_room(self, store: EventStore) -> None:
+        """However long an epoch was: when others have begun after it, there is room for
+        these."""
+        each = self.old_bytes_max // 3
+        sizes = []
+        for number in range(30):
+            store.begin(epoch(f"e{number}"))
+            for _ in range(10):
+                store.append(store.next_seq, records(store.next_seq, 1, size=each // 10))
+            sizes.append(self.stored_bytes())
+        assert max(sizes) < 3 * self.old_bytes_max
+        first_seqs = {known.epoch: known.first_seq for known in store.epochs()}
+        numbers = [number for number, _ in store.read(0)]
+        assert numbers == list(range(numbers[0], store.next_seq)), "the newest without a gap"
+        assert numbers[0] == first_seqs[next(iter(first_seqs))], "each epoch as a whole"
+        assert store.next_seq - numbers[0] >= 20, "as many as there is room for"
+
+    def test_the_present_epoch_is_never_dropped(self, store: EventStore) -> None:
+        store.begin(epoch("old"))
+        store.append(0, records(0, 1))
+        store.begin(epoch("present"))
+        for _ in range(10):
+            store.append(store.next_seq, records(store.next_seq, 1, size=self.old_bytes_max // 2))
+        assert [number for number, _ in store.read(1)] == list(range(1, 11))
+
+    def test_a_startup_of_this_machine_is_known_for_ever(self, store: EventStore) -> None:
+        """An agent that was restarted 50 times: what the first one's scripts still say
+        must not pass for a new startup. Of other machines nobody is left to say anything."""
+        store.begin(epoch("other", machine="another machine"))
+        for number in range(50):
+            store.begin(epoch(f"a{number}", startup=f"agent {number // 2}"))
+            store.append(store.next_seq, records(store.next_seq, 1))
+        known = store.epochs()
+        assert list(dict.fromkeys(one.startup for one in known)) == [
+            f"agent {number}" for number in range(25)
+        ]
+        assert "other" not in [one.epoch for one in known]
+        assert [one.epoch for one in known] == sorted(
+            (one.epoch for one in known), key=lambda name: int(name[1:])
+        )
+
+
+def store_epochs(*expected: tuple[str, int]) -> list[EpochRecord]:
+    return [
+        EpochRecord(name, "s", "m", 1.7e9, f"request-{name}", first_seq)
+        for name, first_seq in expected
+    ]

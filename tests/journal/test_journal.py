@@ -1,0 +1,166 @@
+"""The contract, for the SQLite file; and what only a file can do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from journal.store_contract import StoreContract, contents, epoch, records
+from unitsyncd.adapters.journal import Journal
+from unitsyncd.core.store import DamagedStore, EventStore, StoreError
+
+
+class TestJournal(StoreContract):
+    old_bytes_max = 300_000
+
+    @pytest.fixture(autouse=True)
+    def _path(self, tmp_path: Path) -> None:
+        self.path = str(tmp_path / "journal.db")
+
+    def open(self) -> EventStore:
+        return Journal(self.path, old_bytes_max=self.old_bytes_max)
+
+    @contextmanager
+    def no_room(self, store: EventStore) -> Iterator[None]:
+        assert isinstance(store, Journal)
+        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+        store._db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchall()
+        yield
+        store._db.execute("PRAGMA max_page_count = 1000000000").fetchall()
+
+    def stored_bytes(self) -> int:
+        with closing(sqlite3.connect(self.path)) as db:
+            pages = db.execute("PRAGMA page_count").fetchone()[0]
+            return int(pages * db.execute("PRAGMA page_size").fetchone()[0])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "journal.db")
+
+
+def test_nobody_else_may_read_it(path: str) -> None:
+    """The coordinator's umask, 077, holds for the files that SQLite makes beside it."""
+    before = os.umask(0o077)
+    try:
+        with closing(Journal(path)) as journal:
+            journal.begin(epoch("e"))
+            journal.append(0, records(0, 1))
+            made = {file.name: file.stat().st_mode for file in Path(path).parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert made.keys() >= {"journal.db", "journal.db-wal", "journal.db.mark"}
+    assert {mode & 0o077 for mode in made.values()} == {0}
+
+
+def test_what_a_killed_process_appended_is_there(path: str) -> None:
+    text = (
+        "import os, signal\n"
+        "from journal.store_contract import epoch, records\n"
+        "from unitsyncd.adapters.journal import Journal\n"
+        f"journal = Journal({path!r})\n"
+        "journal.begin(epoch('e'))\n"
+        "for number in range(500): journal.append(number, records(number, 1))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    tests = str(Path(__file__).parent.parent)
+    done = subprocess.run([sys.executable, "-c", text], env=os.environ | {"PYTHONPATH": tests})
+    assert done.returncode == -9
+    with closing(Journal(path)) as journal:
+        assert list(journal.read(0)) == list(enumerate(records(0, 500)))
+
+
+def test_somebody_may_look_into_it_meanwhile(path: str) -> None:
+    """``doctor`` and whoever is curious read it while the coordinator appends."""
+    with closing(Journal(path)) as journal, closing(sqlite3.connect(path)) as other:
+        journal.begin(epoch("e"))
+        for number in range(5):
+            journal.append(number, records(number, 1))
+            other.execute("BEGIN")
+            assert other.execute("SELECT sum(count) FROM turns").fetchone() == (number + 1,)
+            other.execute("COMMIT")
+
+
+def test_who_holds_it_is_waited_for_and_then_refused(path: str) -> None:
+    with closing(Journal(path)) as journal, closing(sqlite3.connect(path)) as other:
+        journal.begin(epoch("e"))
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            journal.append(0, records(0, 1))
+        other.execute("ROLLBACK")
+        journal.append(0, records(0, 1))
+        assert journal.next_seq == 1
+
+
+def test_a_file_that_somebody_holds_is_not_called_damaged(path: str) -> None:
+    with closing(Journal(path)) as journal:
+        journal.begin(epoch("e"))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            Journal(path)
+        other.execute("ROLLBACK")
+
+
+def test_no_file_can_be_made_where_there_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        Journal(str(tmp_path / "gone" / "journal.db"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError):
+        Journal(str(tmp_path / "folder"))
+
+
+def test_a_newer_format_is_not_touched(path: str) -> None:
+    with closing(Journal(path)) as journal:
+        journal.begin(epoch("e"))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 2")
+    before = Path(path).read_bytes()
+    with pytest.raises(DamagedStore, match="format 2"):
+        Journal(path)
+    assert Path(path).read_bytes() == before
+
+
+def test_another_programs_database_is_damaged(path: str) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE turns (a, b)")
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(DamagedStore):
+        Journal(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 0")
+    with pytest.raises(DamagedStore):
+        Journal(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM turns WHERE seq = 4",
+        "UPDATE turns SET count = 1 WHERE seq = 4",
+        "UPDATE turns SET crc = crc + 1 WHERE seq = 4",
+        "UPDATE turns SET records = x'' WHERE seq = 4",
+        "UPDATE turns SET records = 'text' WHERE seq = 4",
+        "UPDATE turns SET seq = 5 WHERE seq = 4",
+        "UPDATE epochs SET startup = 'another'",
+        "UPDATE epochs SET first_seq = 3",
+        "UPDATE epochs SET epoch = x'ff'",
+    ],
+)
+def test_each_change_of_what_was_kept_is_found(path: str, change: str) -> None:
+    with closing(Journal(path)) as journal:
+        journal.begin(epoch("e"))
+        for first in range(0, 8, 2):
+            journal.append(first, records(first, 2))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(change)
+    with closing(Journal(path)) as journal, pytest.raises(DamagedStore):
+        contents(journal)
