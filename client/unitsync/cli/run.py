@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -160,11 +161,14 @@ def _carry_out(command: list[str], unit: str, inherited: set[int]) -> _Ended:
     the signal mask that the command gets."""
     program = command[0]
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the status away
-    try:
-        pid = _spawn(command, _environment(unit), inherited)
-    except OSError as exc:
-        return _not_run(program, exc)
-    status = _accompany(pid)
+    apart = not _at_the_terminal()
+    with Guardian() as guardian:
+        try:
+            pid = _spawn(command, _environment(unit), inherited, apart=apart)
+        except OSError as exc:
+            return _not_run(program, exc)
+        guardian.guard(-pid if apart else pid)
+        status = _accompany(pid, apart=apart)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return _Ended(128 + number, f"killed by {_signal_name(number)}")
@@ -178,16 +182,35 @@ def _environment(unit: str) -> dict[str, str]:
     return environment
 
 
-def _spawn(command: list[str], environment: Mapping[str, str], mask: set[int]) -> int:
-    """The pid of a child that runs *command* as our caller would have: its signal mask,
-    its descriptors, its process group. Raises OSError."""
+def _at_the_terminal() -> bool:
+    """Whether we are in the foreground of a terminal: then the command has to stay in
+    our process group, or it could not read from it."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _spawn(
+    command: list[str], environment: Mapping[str, str], mask: set[int], *, apart: bool
+) -> int:
+    """The pid of a child that runs *command* as our caller would have: its signal mask
+    and its descriptors; *apart* in a process group of its own. Raises OSError."""
     if not command[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     start: Callable[..., int] = os.posix_spawnp
     # Python ignores these two; a command expects to die of them.
-    defaults = [signal.SIGPIPE, signal.SIGXFSZ]
+    how: dict[str, Any] = {"setsigmask": mask, "setsigdef": [signal.SIGPIPE, signal.SIGXFSZ]}
+    if apart:
+        how["setpgroup"] = 0
     try:
-        return start(command[0], command, environment, setsigmask=mask, setsigdef=defaults)
+        return start(command[0], command, environment, **how)
     except OSError as exc:
         if exc.errno != errno.ENOEXEC:
             raise
@@ -196,14 +219,57 @@ def _spawn(command: list[str], environment: Mapping[str, str], mask: set[int]) -
     # A script without a #! line: POSIX shells and execvp(3) give it to sh.
     script = shutil.which(command[0]) or command[0]
     shell = ["/bin/sh", script, *command[1:]]
-    return start(shell[0], shell, environment, setsigmask=mask, setsigdef=defaults)
+    return start(shell[0], shell, environment, **how)
 
 
-def _accompany(pid: int) -> int:
+class Guardian:
+    """A process that outlives a killed ``run`` just long enough to take the command
+    along, so that nothing goes on that nobody can see the end of.
+
+    It waits at the end of a pipe whose other end only we hold. It has a session of its
+    own: what kills our process group does not reach it.
+    """
+
+    _SCRIPT: Final = 'read -r target; read -r over || kill -s KILL -- "$target"'
+
+    def __enter__(self) -> Guardian:
+        end, self._pipe = os.pipe()
+        null = os.devnull
+        try:
+            os.posix_spawn(
+                "/bin/sh",
+                ["sh", "-c", self._SCRIPT],
+                {},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, end, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, null, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, null, os.O_WRONLY, 0),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=[signal.SIGPIPE],
+            )
+        finally:
+            os.close(end)
+        return self
+
+    def guard(self, target: int) -> None:
+        """If we are killed from now on, kill the process *target*, or the process group
+        if it is negative, as kill(2) has it."""
+        os.write(self._pipe, f"{target}\n".encode())
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._pipe, b"over\n")
+        os.close(self._pipe)
+
+
+def _accompany(pid: int, *, apart: bool) -> int:
     """Pass signals on to the child *pid* until it has ended; its wait status.
 
     Its own children and its pipes are not waited for. A key at the terminal reached it
-    as well as us, and what it sent to its group itself it knows: neither is passed on.
+    as well as us unless it is *apart*, and what it sent to its group itself it knows:
+    neither is passed on.
     """
     watched = _watched()
     while True:
@@ -213,7 +279,7 @@ def _accompany(pid: int) -> int:
             if ended == pid:
                 return status
             continue
-        if info.si_code != _SI_KERNEL and info.si_pid != pid:
+        if (apart or info.si_code != _SI_KERNEL) and info.si_pid != pid:
             _send(pid, info.si_signo)
         if info.si_signo == signal.SIGTSTP:
             _stop_ourselves()
