@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -214,7 +215,8 @@ def test_stopping_and_going_on(cli: Cli) -> None:
     process = started(
         cli.spawn("run", "u", "--", "sh", "-c", f"{READY} read x; echo $x", stdin=subprocess.PIPE)
     )
-    child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    child = int(children.split()[-1])  # the first is the guardian
     process.send(signal.SIGTSTP)
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
     deadline = time.monotonic() + PATIENCE_S
@@ -271,3 +273,27 @@ def test_the_owner_is_run_itself(cli: Cli) -> None:
     )
     process.send(signal.SIGTERM)
     process.end()
+
+
+def test_a_killed_run_takes_its_process_group_along(cli: Cli) -> None:
+    script = f"sleep 60 & echo $! >&2; {READY} wait"
+    process = cli.spawn("run", "u", "--", "sh", "-c", script)
+    left_behind = os.pidfd_open(int(process.next_line()))
+    try:
+        started(process)
+        process.send(signal.SIGKILL)
+        process.popen.wait()
+        ended, _, _ = select.select([left_behind], [], [], PATIENCE_S)
+        assert ended, "what the command had started lives on"
+    finally:
+        os.close(left_behind)
+    assert reason_of(cli, "u")[0] == "failed"
+
+
+def test_a_killed_run_leaves_others_alone(cli: Cli) -> None:
+    """Its own process group is its script's, and the script goes on."""
+    run = " ".join([*UNITSYNC, "run", "u", "--", "sh", "-c"])
+    script = f"{run} 'echo $PPID >&2; exec sleep 60' & wait $!; echo status $?"
+    process = cli.spawn(command=["bash", "-c", script])
+    os.kill(int(process.next_line()), signal.SIGKILL)
+    assert process.end()[:2] == (0, "status 137\n")
