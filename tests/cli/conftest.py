@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -142,6 +144,26 @@ class Cli:
         process = Process(popen)
         self.processes.append(process)
         return process
+
+    def at_terminal(
+        self, *arguments: str, width: int, env: Mapping[str, str | None] | None = None
+    ) -> str:
+        """What a verb writes to a terminal of *width* columns, stdout and stderr."""
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (25, width))
+        process = subprocess.Popen(
+            [*UNITSYNC, *arguments], env=self.env(env), stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        text = b""
+        try:
+            while more := os.read(ours, 4096):
+                text += more
+        except OSError:  # its last process has closed it
+            pass
+        os.close(ours)
+        assert process.wait(PATIENCE_S) == 0
+        return text.decode().replace("\r\n", "\n")
 
     def client(self) -> Client:
         """A client that starts no coordinator."""

@@ -13,9 +13,23 @@ import pytest
 
 from cli.conftest import UNITSYNC, Cli, check_golden, shown
 
-VERBS = (
-    "want unwant start complete fail run wait status list why ping reset serve stop shim".split()
-)
+VERBS = [
+    "want",
+    "unwant",
+    "start",
+    "complete",
+    "fail",
+    "run",
+    "wait",
+    "status",
+    "list",
+    "why",
+    "ping",
+    "reset",
+    "serve",
+    "stop",
+    "shim",
+]
 
 WRONG = r"""
 strat x

@@ -94,7 +94,8 @@ def _take_as_given(params: Iterable[Any]) -> None:
 
 def _as_given(param: Any, ctx: Any, value: Any) -> Any:
     several = param.multiple or param.nargs == -1
-    if param.required and not value and not ctx.resilient_parsing:
+    missing = not value if several else value is None
+    if param.required and missing and not ctx.resilient_parsing:
         raise errors.UsageError(
             f"{param.metavar.removesuffix('...')} is missing",
             hint=" ".join([ctx.command_path, *arguments(ctx.command), ctx.command.behind]).strip(),

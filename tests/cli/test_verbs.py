@@ -1,0 +1,388 @@
+"""Every verb against a real coordinator: what it prints, to which stream, and its exit
+status. The golden files hold the whole of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from cli.conftest import PATIENCE_S, UNITSYNC, Cli, Result, check_golden, normalised, shown
+
+
+def transcript(cli: Cli, calls: str) -> str:
+    """Each line of *calls* called by one and the same script, and all that came of it."""
+    lines = [line.strip() for line in calls.strip().splitlines()]
+    script = "".join(
+        f"unitsync {line} > out.{n} 2> err.{n}; echo $? > status.{n}\n"
+        for n, line in enumerate(lines)
+    )
+    assert cli.script(script) == (0, "", "")
+    results = [
+        Result(
+            int((cli.folder / f"status.{n}").read_text()),
+            (cli.folder / f"out.{n}").read_text(),
+            (cli.folder / f"err.{n}").read_text(),
+        )
+        for n in range(len(lines))
+    ]
+    return "\n".join(map(shown, lines, results))
+
+
+def test_from_nothing_to_done(cli: Cli) -> None:
+    calls = """
+        list
+        status ide
+        why
+        why ide
+        stop
+        ping
+        list
+        why
+        want ide git-clone deps
+        want --requires completion ide linter
+        unwant ide linter
+        unwant ide linter
+        list
+        status ide
+        status idee
+        why
+        why ide
+        start ide --no-wait
+        start git-clone
+        start git-clone
+        why ide
+        complete git-clone
+        complete git-clone
+        status git-clone
+        start deps --after git-clone
+        complete deps --exit-code 0
+        start --timeout 5s ide
+        complete ide
+        list
+        why ide
+        list --column unit,status
+        ping --output json
+        stop
+        stop
+    """
+    text = transcript(cli, calls)
+    check_golden("from-nothing-to-done.txt", _without_ids(text))
+
+
+def test_failures(cli: Cli) -> None:
+    calls = """
+        want deps git-clone
+        want ide deps
+        want report --requires completion ide
+        fail nobody
+        complete nobody
+        start git-clone
+        fail git-clone --reason 'exit status 128: no such host'
+        fail git-clone --reason 'another reason'
+        complete git-clone
+        start ide
+        complete ide
+        wait deps
+        wait ide deps
+        wait deps --for completion
+        wait deps nobody --any --for completion
+        status ide
+        why
+        why report
+        list
+        start git-clone
+        complete git-clone --exit-code 3
+        complete git-clone --exit-code 0
+        reset git-clone
+        list
+        why
+        start git-clone
+        reset git-clone
+        reset --force git-clone
+        reset nobody
+        reset --all
+        list
+    """
+    check_golden("failures.txt", transcript(cli, calls))
+
+
+def test_declarations_that_are_refused(cli: Cli) -> None:
+    calls = """
+        want a b
+        want b c
+        want c a
+        want a a
+        want a d --requires start
+        want a d
+        want a d --optional
+        want a e b 'not a name'
+        want -- a -x
+        want 'a*' b
+        want a 'x,y'
+        want héllo wörld
+        start ''
+        status 'a b'
+        wait @a
+        list
+    """
+    check_golden("refused.txt", transcript(cli, calls))
+
+
+def test_json(cli: Cli) -> None:
+    calls = """
+        want ide deps
+        want ide linter --requires completion --optional
+        want ide server --requires start
+        start server --on-owner-exit ignore
+        start deps
+        fail deps --reason 'no space'
+        want report ide
+    """
+    assert "!" not in transcript(cli, calls)
+    text = {
+        call: json.loads(cli.ok(*call.split(), "--output", "json"))
+        for call in ("status ide", "status server", "status unknown", "list", "why ide", "why")
+    }
+    check_golden("json.txt", json.dumps(text, indent=2) + "\n")
+    assert cli.ok("list", "-o", "json") == cli.ok("list", "--output", "json")
+
+
+def _without_ids(text: str) -> str:
+    out = []
+    for line in text.splitlines(keepends=True):
+        for name in ("startup", "epoch", "version"):
+            if line.strip().startswith(f'"{name}": "'):
+                line = line.partition(":")[0] + f': "{name.upper()}",\n'
+        out.append(line)
+    return "".join(out)
+
+
+# --- waiting ------------------------------------------------------------------------
+
+
+def test_a_waiting_start_says_what_for_and_goes_on_at_once(cli: Cli) -> None:
+    process = cli.spawn("start", "b", "--after", "a")
+    assert process.next_line() == "unitsync: b waits for a: not registered yet"
+    cli.ok("start", "a")
+    assert process.popen.poll() is None
+    cli.ok("complete", "a")
+    assert process.end()[:2] == (0, "")
+    assert json.loads(cli.ok("status", "b", "-o", "json"))["status"] == "started"
+
+
+def test_a_wait_for_a_name_that_nobody_knows_suggests_the_nearest(cli: Cli) -> None:
+    cli.ok("want", "build-image", "x")
+    process = cli.spawn("wait", "build-imgae", "--for", "start")
+    assert process.next_line() == (
+        "unitsync: waiting for build-imgae: not registered yet "
+        "(did you mean build-image?), needs its start"
+    )
+    cli.ok("start", "build-imgae")
+    assert process.end()[:2] == (0, "")
+
+
+def test_wait_any_prints_which(cli: Cli) -> None:
+    cli.ok("start", "b")
+    cli.ok("complete", "b")
+    assert cli.ok("wait", "a", "b", "--any") == "b\n"
+    assert cli.ok("wait", "b") == ""
+
+
+def test_timeouts(cli: Cli) -> None:
+    cli.ok("ping")
+    result = cli("start", "b", "--after", "a", "--timeout", "200ms")
+    assert result[:2] == (124, "")
+    assert result.told == [
+        "unitsync: b waits for a: not registered yet",
+        "error: b timed out waiting for a (not registered yet)",
+        "hint: unitsync why b",
+    ]
+    assert cli("wait", "a", env={"UNITSYNC_TIMEOUT": "100ms"}).status == 124
+    assert cli("wait", "a", "--timeout", "0").status == 124
+    assert cli("start", "c", "--after", "a", "--no-wait").status == 75
+
+
+def test_several_may_wait_to_start_one_unit(cli: Cli) -> None:
+    """Each by its own script: the first is granted, the others are told by whom."""
+    cli.ok("want", "u", "gate")
+    script = f"{' '.join(UNITSYNC)} start u; status=$?; sleep 0.1; exit $status"
+    waiting = [cli.spawn(command=["bash", "-c", f"{script} # {n}"]) for n in range(3)]
+    for process in waiting:
+        process.next_line()
+    cli.ok("start", "gate")
+    cli.ok("complete", "gate")
+    results = [process.end() for process in waiting]
+    assert sorted(result.status for result in results) == [0, 1, 1]
+    refused = next(result for result in results if result.status)
+    assert refused.told[-2].startswith("error: u is already running: started 0 s ago by pid ")
+
+
+@pytest.mark.parametrize("verb", ["start", "wait", "run"])
+def test_ctrl_c(cli: Cli, verb: str) -> None:
+    arguments = {
+        "start": ["start", "b", "--after", "a"],
+        "wait": ["wait", "a"],
+        "run": ["run", "b", "--after", "a", "--", "true"],
+    }
+    process = cli.spawn(*arguments[verb])
+    process.next_line()
+    process.send(signal.SIGINT)
+    result = process.end()
+    assert result[:2] == (130, "")
+    assert result.told[1:] == ["error: interrupted"]
+    with cli.client() as client:  # it is not granted any more
+        if verb != "wait":
+            assert client.status("b").waiting_clients == 0
+        client.start("a")
+        client.complete("a")
+        if verb != "wait":
+            assert client.status("b").status == "pending"
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_other_ends(cli: Cli, name: str) -> None:
+    process = cli.spawn("start", "b", "--after", "a")
+    process.next_line()
+    number = getattr(signal, f"SIG{name}")
+    process.send(number)
+    result = process.end()
+    assert result.status in {128 + number, -number}
+    with cli.client() as client:
+        assert client.status("b").waiting_clients == 0
+
+
+# --- owners -------------------------------------------------------------------------
+
+
+def owner_of(cli: Cli, unit: str) -> dict[str, Any]:
+    info = json.loads(cli.ok("status", unit, "--output", "json"))
+    assert isinstance(info["owner"], dict)
+    return info["owner"]
+
+
+def test_the_owner_is_the_calling_script(cli: Cli) -> None:
+    script = cli.write_script(
+        "unitsync start plain || exit\n"
+        "(unitsync start subshell)\n"
+        "x=$(unitsync start substitution)\n"
+        "env -u FOO timeout 20 nice unitsync start wrapped\n"
+        "unitsync start other --owner $PPID\n"
+        "echo ready >&2; sleep 60"
+    )
+    process = cli.spawn(command=script)
+    assert process.next_line() == "ready"
+    for unit in ("plain", "subshell", "substitution", "wrapped"):
+        assert owner_of(cli, unit)["pid"] == process.pid, unit
+        assert owner_of(cli, unit)["command"] == " ".join(script)
+    assert owner_of(cli, "other")["pid"] == os.getpid()
+
+
+def test_started_by_another_living_owner(cli: Cli) -> None:
+    process = cli.spawn(command=cli.write_script("unitsync start u; echo ready >&2; sleep 60"))
+    process.next_line()
+    result = cli("start", "u")
+    assert result[:2] == (1, "")
+    assert result.told[0].startswith(
+        f"error: u is already running: started 0 s ago by pid {process.pid} (bash /tmp/"
+    )
+
+
+# --- streams ------------------------------------------------------------------------
+
+
+def test_a_reader_that_goes_away_is_no_trouble(cli: Cli) -> None:
+    with cli.client() as client:
+        pass
+    cli.ok("ping")
+    with cli.client() as client:
+        for n in range(2000):
+            client.want(f"unit-{n}", f"unit-{n + 1}")
+    command = " ".join(UNITSYNC)
+    for verb in ("list", "list -o json", "why"):
+        result = cli.exec("bash", "-c", f"{command} {verb} | head -1; echo ${{PIPESTATUS[*]}}")
+        assert result.err == ""
+        assert result.out.splitlines()[-1] == "0 0"
+
+
+def test_closed_streams(cli: Cli) -> None:
+    command = " ".join(UNITSYNC)
+    cli.ok("ping")
+    result = cli.exec("sh", "-c", f"{command} ping >&-; echo $?")
+    assert (result.out, result.err) == ("0\n", "")
+    result = cli.exec("sh", "-c", f"{command} complete nobody 2>&- >&- <&-; echo $?")
+    assert (result.out, result.err) == ("4\n", "")
+    result = cli.exec("sh", "-c", f"{command} list > /dev/full; echo $?")
+    assert (result.out, result.err) == (
+        "1\n",
+        "error: cannot write to stdout: no space left on device\n",
+    )
+
+
+def test_a_locale_without_unicode_prints_escapes(cli: Cli) -> None:
+    env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    cli.ok("want", "ide", "é→")
+    assert cli("list", env=env).out.splitlines()[2].startswith("\\xe9\\u2192 ")
+    assert "\\xe9\\u2192" in cli("why", "ide", env=env).out
+    assert "\\xe9\\u2192" in cli("status", "ide", env=env).out
+
+
+def test_stdin_is_left_alone(cli: Cli) -> None:
+    script = "unitsync start a; unitsync complete a; unitsync list; cat"
+    done = subprocess.run(
+        cli.write_script(script),
+        input="the rest",
+        env=cli.env(cli._with_command(None)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.stdout.endswith("the rest")
+
+
+def test_a_terminal_gets_colour_and_no_line_wider_than_it_is(cli: Cli) -> None:
+    cli.ok("want", "a" * 100, *(f"prerequisite-{n}" for n in range(20)))
+    cli.ok("start", "prerequisite-0")
+    for width in (40, 80, 200):
+        text = cli.at_terminal("list", width=width)
+        assert "\x1b[36mstarted" in text
+        plain = text.replace("\x1b[36m", "").replace("\x1b[0m", "").replace("\x1b[2m", "")
+        assert "\x1b" not in plain
+        assert max(map(len, plain.splitlines())) <= width
+    assert "\x1b" not in cli.at_terminal("list", width=80, env={"NO_COLOR": "1"})
+    assert "\x1b" not in cli.at_terminal("list", width=80, env={"TERM": "dumb"})
+    assert "\x1b[36mstarted" in cli.at_terminal("why", width=80)
+    assert "\x1b" not in cli.ok("why")
+
+
+def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
+    cli.ok("want", "ide", "git-clone", "git'x", "go")
+    for words, expected in (
+        (["status", "gi"], ["git-clone"]),
+        (["want", "ide", "g"], ["git-clone", "go"]),
+        (["start", "x", "--after", "git"], ["git-clone"]),
+        (["wait", "ide", "git-clone", ""], ["go"]),
+        (["--endpoint", cli.endpoint, "reset", "ide", "go", "g"], ["git-clone"]),
+    ):
+        line = ["unitsync", *words]
+        env = {
+            "_UNITSYNC_COMPLETE": "complete_bash",
+            "COMP_WORDS": "\n".join(line),
+            "COMP_CWORD": str(len(line) - 1),
+        }
+        result = cli(env=env)
+        assert (result.status, result.err) == (0, "")
+        assert result.out.split() == expected, words
+        env = {"_UNITSYNC_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(line)}
+        assert all(name in cli(env=env).out for name in expected)
+
+
+def test_normalising_leaves_nothing_that_changes(cli: Cli) -> None:
+    text = normalised(
+        "started 12 s ago by pid 5 (bash /tmp/us-ab/tmpx.sh) 2026-01-01T00:00:00+01:00"
+    )
+    assert text == "started N s ago by pid PID (bash SCRIPT) TIME"
