@@ -43,7 +43,7 @@ demo: $(STAMP) ## watch a real startup put in order, then one with a broken clon
 	@$(BIN)/python examples/workspace/startup.py
 	@$(BIN)/python examples/workspace/startup.py --broken-clone
 
-bench: $(STAMP) ## measure speed and memory
+bench: $(STAMP) ## measure speed and memory (ARGS='cli throughput' for a part of it)
 	$(BIN)/python -m bench $(ARGS)
 
 constraints: ## renew constraints.txt with the newest versions that pyproject.toml allows

@@ -1,0 +1,106 @@
+"""Compares two runs: ``bench/compare.py A B`` prints B divided by A, with its spread.
+
+A and B are each a file of results, ``newest``, ``previous``, or a part of a file name
+in bench/results/, such as a commit. Where the spread does not hold 1.00, the last
+column says what it means. Whether it means the code is another question: between two
+machines, or two hours of one, trust what was divided by something in its own run, the
+rows with ÷.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+if not __package__:  # called as a file
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from bench import tables
+from bench.figures import Ratio, divided, ratio, shown, shown_ratio
+from bench.record import UNITSYNC, NoSuchResults, Series, find, read
+
+_HEADINGS = ("what", "measure", "A", "B", "B ÷ A", "spread", "")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bench/compare.py",
+        description=(__doc__ or "").replace("``", "`"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A")
+    parser.add_argument("b", metavar="B")
+    chosen = parser.parse_args(arguments)
+    try:
+        paths = find(chosen.a), find(chosen.b)
+        before, after = (read(path) for path in paths)
+    except NoSuchResults as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    for name, path, series in zip("AB", paths, (before, after), strict=True):
+        print(f"{name}: {path.name}: {_machine(series)}")
+    earlier = {one.key: one for one in before}
+    common = [one for one in after if one.key in earlier]
+    for scenario, series in tables.by_scenario(common).items():
+        print(f"\n{scenario}\n")
+        print(tables.plain(_HEADINGS, list(_rows(series, before, after))))
+    for name, left in (("A", set(earlier)), ("B", {one.key for one in after})):
+        if missing := left - {one.key for one in common}:
+            print(f"\nonly in {name}: {', '.join(sorted(': '.join(key) for key in missing))}")
+    return 0
+
+
+def _rows(
+    series: Sequence[Series], before: Sequence[Series], after: Sequence[Series]
+) -> Iterator[Sequence[str]]:
+    earlier, later = ({one.key: one for one in side} for side in (before, after))
+    for now in series:
+        was = earlier[now.key]
+        change = ratio(now.samples, was.samples, side_by_side=False)
+        what = now.case if now.subject == UNITSYNC else f"{now.case} ({now.subject})"
+        yield [
+            what,
+            now.measure,
+            shown(statistics.median(was.samples), was.unit),
+            shown(statistics.median(now.samples), now.unit),
+            *shown_ratio(change),
+            _judgement(change, higher_is_better=now.higher_is_better),
+        ]
+        base_key = (*now.key[:3], now.base)
+        if base_key in earlier and base_key in later:
+            ratios = (
+                ratio(was.samples, earlier[base_key].samples, side_by_side=True),
+                ratio(now.samples, later[base_key].samples, side_by_side=True),
+            )
+            change = divided(ratios[1], ratios[0])
+            yield [
+                f"{what} ÷ {now.base}",
+                now.measure,
+                *(shown_ratio(each)[0] for each in ratios),
+                *shown_ratio(change),
+                _judgement(change, higher_is_better=now.higher_is_better),
+            ]
+
+
+def _judgement(change: Ratio, *, higher_is_better: bool) -> str:
+    if change.low <= 1 <= change.high:
+        return ""
+    return "better" if (change.low > 1) is higher_is_better else "worse"
+
+
+def _machine(series: Sequence[Series]) -> str:
+    machine = next((one.machine for one in series if one.machine is not None), None)
+    if machine is None:
+        return "no machine is named"
+    busy = max(one.machine.busy_before for one in series if one.machine is not None)
+    return (
+        f"{machine.commit}, {machine.cores} cores, {machine.cpu}, {machine.kernel}, "
+        f"{machine.python}, up to {busy:.0%} busy with something else"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""Load: plain REQ sockets with frames that were encoded before, and one DEALER that
+keeps many requests under way.
+
+Frames say what the Python client would say, owner included. Replies are kept and
+decoded once the clock has stopped, so that a refused request cannot pass for a fast
+one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Final, NamedTuple
+
+import zmq
+
+from bench.servers import END_PATIENCE_S, SPAWN
+from unitsync import owner, wire
+
+REPLY_PATIENCE_MS: Final = 30_000
+CLIENTS_PER_PROCESS: Final = 16
+"""More in one process keep its core busier than the server's; fewer leave less of the
+two cores to the server."""
+WINDOW: Final = 100
+"""Requests that the DEALER has under way."""
+
+Frames = list[bytes]
+
+
+class Work(NamedTuple):
+    """What one round asks of each client: ``requests`` of one kind, one after the other."""
+
+    kind: str
+    requests: int
+    round: int
+
+
+class Round(NamedTuple):
+    requests: int
+    seconds: float
+    clients_cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / self.seconds
+
+
+class Refused(Exception):
+    """The coordinator answered with an error where there was nothing to object to."""
+
+
+# --- what is sent -----------------------------------------------------------------
+
+
+def ping(prefix: str, count: int) -> Frames:
+    return [wire.encode(wire.Ping(id=f"{prefix}-{index:010}")) for index in range(count)]
+
+
+def want(prefix: str, count: int) -> Frames:
+    """Each registers a unit with an edge to one that was declared before it."""
+    me = owner.this_process()
+    return [
+        wire.encode(
+            wire.Want(
+                id=f"{prefix}-want-{index:06}",
+                owner=me,
+                unit=f"{prefix}-{index + 1}",
+                prerequisites=[f"{prefix}-{index // 2}"],
+            )
+        )
+        for index in range(count)
+    ]
+
+
+def start_complete(prefix: str, count: int) -> Frames:
+    """In turn: start a new unit, complete it."""
+    me = owner.this_process()
+    frames = []
+    for index in range(count):
+        unit, id = f"{prefix}-{index // 2}", f"{prefix}-{index:012}"
+        if index % 2:
+            frames.append(wire.encode(wire.Complete(id=id, owner=me, unit=unit)))
+        else:
+            frames.append(wire.encode(wire.Start(id=id, owner=me, unit=unit)))
+    return frames
+
+
+KINDS: Final[dict[str, Callable[[str, int], Frames]]] = {
+    "ping": ping,
+    "want": want,
+    "start + complete": start_complete,
+}
+
+
+def check(replies: Iterable[bytes]) -> None:
+    """Raises Refused if one of the coordinator's *replies* is an error or no grant."""
+    for frame in replies:
+        reply = wire.decode_reply(frame)
+        if isinstance(reply, wire.Error | wire.Waiting):
+            raise Refused(str(reply))
+
+
+# --- many clients -----------------------------------------------------------------
+
+
+class Crowd:
+    """REQ clients in processes of their own. Made by ``crowd``."""
+
+    def __init__(self, pipes: Sequence[Connection], clients: int) -> None:
+        self._pipes = pipes
+        self._clients = clients
+
+    def work(self, work: Work) -> Round:
+        """Let every client make its requests, one after the other. Raises Refused."""
+        for pipe in self._pipes:
+            pipe.send(work)
+        for pipe in self._pipes:
+            self._receive(pipe)  # has encoded its frames
+        for pipe in self._pipes:
+            pipe.send(None)
+        reports = [self._receive(pipe) for pipe in self._pipes]
+        began = min(report[0] for report in reports)
+        ended = max(report[1] for report in reports)
+        cpu_s = sum(report[2] for report in reports)
+        return Round(work.requests * self._clients, ended - began, cpu_s)
+
+    @staticmethod
+    def _receive(pipe: Connection) -> tuple[float, float, float]:
+        if not pipe.poll(REPLY_PATIENCE_MS / 1000):
+            raise TimeoutError("the clients of the benchmark do not come to an end")
+        report: tuple[float, float, float] | str = pipe.recv()
+        if isinstance(report, str):
+            raise Refused(report)
+        return report
+
+
+@contextlib.contextmanager
+def crowd(address: str, clients: int, *, checked: bool) -> Iterator[Crowd]:
+    """*clients* REQ sockets that are connected to *address*; with *checked* their
+    replies must be those of a coordinator."""
+    pipes: list[Connection] = []
+    processes = []
+    left = clients
+    while left:
+        here = min(left, CLIENTS_PER_PROCESS)
+        ours, theirs = SPAWN.Pipe()
+        label = f"{len(pipes)}"
+        arguments = (theirs, address, here, label, checked)
+        process = SPAWN.Process(target=_clients, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+        left -= here
+    try:
+        yield Crowd(pipes, clients)
+    finally:
+        for pipe in pipes:
+            pipe.close()  # tells them to end
+        for process in processes:
+            process.join(END_PATIENCE_S)
+            process.kill()
+            process.join()
+
+
+def _clients(pipe: Connection, address: str, count: int, label: str, checked: bool) -> None:
+    with zmq.Context() as context, contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(_req(context, address)) for _ in range(count)]
+        for socket in sockets:  # once around, so that all are connected
+            socket.send(wire.encode(wire.Ping(id="hello")))
+            socket.recv()
+        while True:
+            try:
+                work: Work = pipe.recv()
+            except EOFError:
+                return
+            kind = KINDS[work.kind]
+            prefix = f"{work.kind[0]}{label}r{work.round}"
+            frames = [kind(f"{prefix}c{client}", work.requests) for client in range(count)]
+            pipe.send((0.0, 0.0, 0.0))
+            pipe.recv()
+            try:
+                times, replies = _converse(sockets, frames)
+                if checked:
+                    check(replies)
+            except (Refused, zmq.ZMQError) as problem:
+                pipe.send(f"{type(problem).__name__}: {problem}")
+                return
+            pipe.send(times)
+
+
+def _req(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.REQ)
+    socket.set(zmq.RCVTIMEO, REPLY_PATIENCE_MS)
+    socket.set(zmq.LINGER, 0)
+    socket.connect(address)
+    return socket
+
+
+def _converse(
+    sockets: Sequence[zmq.Socket[bytes]], frames: Sequence[Frames]
+) -> tuple[tuple[float, float, float], Frames]:
+    """((began, ended, CPU seconds), replies); each socket always has one request under
+    way, and it sends the next as soon as the reply is there."""
+    replies: Frames = []
+    poller = zmq.Poller()
+    following = {}
+    for socket, own in zip(sockets, frames, strict=True):
+        poller.register(socket, zmq.POLLIN)
+        following[socket] = iter(own)
+    with _no_collector():
+        cpu_s, began = time.process_time(), time.monotonic()
+        for socket in sockets:
+            socket.send(next(following[socket]))
+        busy = len(sockets)
+        while busy:
+            ready = poller.poll(REPLY_PATIENCE_MS)
+            if not ready:
+                raise zmq.Again
+            for socket, _ in ready:
+                replies.append(socket.recv())
+                frame = next(following[socket], None)
+                if frame is None:
+                    busy -= 1
+                else:
+                    socket.send(frame)
+        return (began, time.monotonic(), time.process_time() - cpu_s), replies
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """The load's own garbage collection is nobody's cost."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+# --- one connection, many requests under way ---------------------------------------
+
+
+class Pipeline:
+    """A DEALER whose requests reach the server in the order in which they were given,
+    with at most WINDOW of them unanswered."""
+
+    def __init__(self, address: str, *, checked: bool) -> None:
+        self._checked = checked
+        self._context = zmq.Context()
+        self._dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._dealer.set(zmq.RCVTIMEO, REPLY_PATIENCE_MS)
+        self._dealer.set(zmq.LINGER, 0)
+        self._dealer.connect(address)
+        self.ask([wire.encode(wire.Ping(id="hello"))])
+
+    def ask(self, frames: Sequence[bytes]) -> float:
+        """The seconds from the first request to the last reply. Raises Refused."""
+        replies: Frames = []
+        send, receive = self._dealer.send_multipart, self._dealer.recv_multipart
+        with _no_collector():
+            began = time.monotonic()
+            for index, frame in enumerate(frames):
+                if index >= WINDOW:
+                    replies.append(receive()[1])
+                send((b"", frame))
+            replies += [receive()[1] for _ in range(len(frames) - len(replies))]
+            took = time.monotonic() - began
+        if self._checked:
+            check(replies)
+        return took
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._dealer.close()
+        self._context.term()

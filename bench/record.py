@@ -1,0 +1,143 @@
+"""Results: one line of JSON per series of samples, with the machine they come from.
+
+A file in bench/results/ holds one run of the suite. Lines are only ever appended, and
+each says everything about itself, so that files may be joined or cut at will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench.machine import Machine
+
+SCHEMA: Final = 1
+RESULTS: Final = Path(__file__).parent / "results"
+UNITSYNC: Final = "unitsync"
+
+
+class NoSuchResults(Exception):
+    """Told to the user as it is."""
+
+
+class Series(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Samples of one thing, measured one way."""
+
+    run: str
+    """When the run began (UTC) and at which commit; lines of one run share it."""
+    at: str
+    scenario: str
+    case: str
+    measure: str
+    """What a sample is, as in "CPU of the server per request"."""
+    unit: str
+    """``s``, ``1/s``, ``bytes``, or nothing for a plain number."""
+    subject: str
+    """What was measured: unitsync, or something to compare it with."""
+    samples: list[float]
+    base: str = ""
+    """The subject that this one is compared with. Its samples were taken in turn with
+    these: those with the same index stood side by side."""
+    higher_is_better: bool = False
+    quick: bool = False
+    """Too few samples to be quoted."""
+    schema: int = SCHEMA
+    machine: Machine | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Names the same thing in every run."""
+        return (self.scenario, self.case, self.measure, self.subject)
+
+
+class Recorder:
+    """Appends the series of one scenario to *path*."""
+
+    def __init__(
+        self, path: Path, run: str, scenario: str, machine: Machine, *, quick: bool
+    ) -> None:
+        self._path = path
+        self._run = run
+        self._scenario = scenario
+        self._machine = machine
+        self._quick = quick
+
+    def add(
+        self,
+        case: str,
+        measure: str,
+        unit: str,
+        samples: Sequence[float],
+        *,
+        subject: str = UNITSYNC,
+        base: str = "",
+        higher_is_better: bool = False,
+    ) -> None:
+        if not samples:
+            raise ValueError(f"no samples of {measure} for {case}")
+        series = Series(
+            run=self._run,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            scenario=self._scenario,
+            case=case,
+            measure=measure,
+            unit=unit,
+            subject=subject,
+            samples=[float(f"{sample:.6g}") for sample in samples],
+            base=base,
+            higher_is_better=higher_is_better,
+            quick=self._quick,
+            machine=self._machine,
+        )
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(series) + b"\n")
+
+
+def read(path: Path) -> list[Series]:
+    """Every line of *path*; of the lines with the same key the last counts. Raises
+    NoSuchResults for a file that is not ours."""
+    decode = msgspec.json.Decoder(Series).decode
+    found: dict[tuple[str, str, str, str], Series] = {}
+    try:
+        for line in path.read_bytes().splitlines():
+            series = decode(line)
+            found[series.key] = series
+    except OSError as exc:
+        raise NoSuchResults(f"{path}: {exc.strerror}") from None
+    except msgspec.MsgspecError as exc:
+        raise NoSuchResults(f"{path}: not a file of results: {exc}") from None
+    return list(found.values())
+
+
+def files() -> list[Path]:
+    """All results, oldest first: the names begin with the time."""
+    return sorted(RESULTS.glob("*.jsonl"))
+
+
+def find(name: str) -> Path:
+    """The file that *name* means: a path, ``newest``, ``previous``, or a part of a file
+    name such as a commit (the newest of those that match). Raises NoSuchResults."""
+    if Path(name).is_file():
+        return Path(name)
+    known = files()
+    back = {"newest": 1, "previous": 2}.get(name)
+    matching = known if back else [path for path in known if name in path.name]
+    if len(matching) < (back or 1):
+        raise NoSuchResults(f"no results match {name!r}; there are {len(known)} in {RESULTS.name}/")
+    return matching[-(back or 1)]
+
+
+def newest(paths: Iterable[Path] | None = None) -> list[Series]:
+    """For each scenario the series of its newest run that was not a quick one."""
+    found: dict[str, list[Series]] = {}
+    for path in files() if paths is None else paths:
+        by_scenario: dict[str, list[Series]] = {}
+        for series in read(path):
+            if not series.quick:
+                by_scenario.setdefault(series.scenario, []).append(series)
+        found.update(by_scenario)
+    return [series for name in sorted(found) for series in found[name]]

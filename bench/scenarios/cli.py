@@ -1,0 +1,68 @@
+"""The command beside ``python -c pass``: wall and CPU time of a whole process.
+
+The verbs that a startup script calls, each as often as the bare interpreter, in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bench.record import UNITSYNC
+from bench.scenarios import Bench
+from bench.servers import coordinator
+
+ROUNDS: Final = 20
+WARM_UP: Final = 2
+BARE: Final = "python -c pass"
+
+
+def command() -> list[str]:
+    """The installed command, else the package as a program."""
+    installed = Path(sysconfig.get_path("scripts")) / "unitsync"
+    if installed.is_file() and "PYTHONPATH" not in os.environ:
+        return [str(installed)]
+    return [sys.executable, "-m", "unitsync"]
+
+
+def measure(bench: Bench) -> None:
+    rounds = bench.count(ROUNDS)
+    with coordinator(bench.folder) as server:
+        environment = {**os.environ, "UNITSYNC_ENDPOINT": server.address}
+        bare = [sys.executable, "-c", "pass"]
+        verbs: dict[str, Callable[[int], list[str]]] = {
+            "want a b": lambda _: ["want", "a", "b"],
+            "start": lambda number: ["start", f"s{number}"],
+            "complete": lambda number: ["complete", f"s{number}"],
+        }
+        wall_s: dict[tuple[str, str], list[float]] = {}
+        cpu_s: dict[tuple[str, str], list[float]] = {}
+        for number in range(-WARM_UP, rounds):
+            for verb, arguments in verbs.items():
+                calls = {UNITSYNC: [*command(), *arguments(number)], BARE: bare}
+                for subject, call in calls.items():
+                    wall, cpu = timed(call, environment)
+                    if number >= 0:
+                        wall_s.setdefault((verb, subject), []).append(wall)
+                        cpu_s.setdefault((verb, subject), []).append(cpu)
+    for measure, taken in (("wall", wall_s), ("CPU", cpu_s)):
+        for (verb, subject), samples in taken.items():
+            base = BARE if subject == UNITSYNC else ""
+            bench.record.add(verb, measure, "s", samples, subject=subject, base=base)
+
+
+def timed(call: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """(wall, CPU) seconds of a process from its spawn to its end. Raises RuntimeError
+    if it does not exit with 0."""
+    began = time.monotonic()
+    pid = os.posix_spawn(call[0], call, environment)
+    _, status, usage = os.wait4(pid, 0)
+    took = time.monotonic() - began
+    if status:
+        raise RuntimeError(f"{' '.join(call)}: wait status {status}")
+    return took, usage.ru_utime + usage.ru_stime

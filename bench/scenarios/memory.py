@@ -1,0 +1,74 @@
+"""Memory of the coordinator per unit, at 100,000 units with two edges each.
+
+Taken of the running daemon, before and after: as declared, and again after each was
+started and completed. A first thousand of each are made before, so that what is there
+once counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from bench import machine
+from bench.load import Pipeline
+from bench.scenarios import Bench
+from bench.servers import coordinator
+from unitsync import owner, wire
+
+ROUNDS: Final = 2
+UNITS: Final = 100_000
+FIRST: Final = 1_000
+
+
+def measure(bench: Bench) -> None:
+    units = bench.count(UNITS)
+    declared, ended = [], []
+    for _ in range(1 if bench.quick else ROUNDS):
+        with coordinator(bench.folder) as server, Pipeline(server.address, checked=True) as line:
+            line.ask(wants(range(FIRST)))
+            line.ask(runs(range(FIRST)))
+            before = machine.resident_bytes(server.pid)
+            line.ask(wants(range(FIRST, FIRST + units)))
+            between = machine.resident_bytes(server.pid)
+            line.ask(runs(range(FIRST, FIRST + units)))
+            after = machine.resident_bytes(server.pid)
+        declared.append((between - before) / units)
+        ended.append((after - before) / units)
+    bench.record.add(f"{units:,} units, 2 edges each", "memory per unit", "bytes", declared)
+    bench.record.add(
+        f"{units:,} units, 2 edges each, all completed", "memory per unit", "bytes", ended
+    )
+
+
+def wants(numbers: Iterable[int]) -> list[bytes]:
+    """Each unit waits for the one before it and for one at half its number."""
+    me = owner.this_process()
+    return [
+        wire.encode(
+            wire.Want(
+                id=f"{number:024}",
+                owner=me,
+                unit=f"unit-{number}",
+                prerequisites=[f"unit-{number - 1}", f"unit-{number // 2}"]
+                if number > 2
+                else [f"root-{number}", f"root-{number + 1}"],
+            )
+        )
+        for number in numbers
+    ]
+
+
+def runs(numbers: range) -> list[bytes]:
+    """Start and complete of each, in an order in which each start is granted."""
+    me = owner.this_process()
+    frames = []
+    if 0 in numbers:
+        for root in range(4):
+            frames.append(wire.encode(wire.Start(id=f"sr{root}", owner=me, unit=f"root-{root}")))
+            frames.append(wire.encode(wire.Complete(id=f"er{root}", owner=me, unit=f"root-{root}")))
+    for number in numbers:
+        unit = f"unit-{number}"
+        frames.append(wire.encode(wire.Start(id=f"s{number:023}", owner=me, unit=unit)))
+        frames.append(wire.encode(wire.Complete(id=f"e{number:023}", owner=me, unit=unit)))
+    return frames

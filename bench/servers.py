@@ -1,0 +1,116 @@
+"""The servers under test: a coordinator, and the bare ROUTERs beside it.
+
+Each runs in a process of its own, in the scenario's folder, and is ended with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import zmq
+
+READY_PATIENCE_S: Final = 20.0
+END_PATIENCE_S: Final = 10.0
+SPAWN: Final = multiprocessing.get_context("spawn")
+
+
+class Server(NamedTuple):
+    address: str
+    pid: int
+
+
+@contextlib.contextmanager
+def coordinator(folder: Path) -> Iterator[Server]:
+    """A coordinator in *folder*, a new sub-folder of which holds its socket and log."""
+    place = _new_folder(folder)
+    address = f"ipc://{place}/coordinator.sock"
+    reading, writing = os.pipe()
+    command = ["-m", "unitsyncd", "--endpoint", address, "--ready-fd", str(writing)]
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", *command], stdin=subprocess.DEVNULL, pass_fds=(writing,)
+        )
+    finally:
+        os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as report:
+            line = report.readline().strip()
+        if line != "ready":
+            raise RuntimeError(f"the coordinator did not start: {line or 'see above'}")
+        yield Server(address, process.pid)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(END_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def echo(folder: Path) -> contextlib.AbstractContextManager[Server]:
+    """A ROUTER that sends each message back, one at a time, blocking: of the ways to
+    write one in Python the one that answers most."""
+    return _bare(_serve_echo, folder)
+
+
+def relay(folder: Path) -> contextlib.AbstractContextManager[Server]:
+    """A ROUTER that keeps who says ``wait``, and answers them when somebody says ``go``,
+    which is answered with their number."""
+    return _bare(_serve_relay, folder)
+
+
+@contextlib.contextmanager
+def _bare(serve: Callable[[str], None], folder: Path) -> Iterator[Server]:
+    address = f"ipc://{_new_folder(folder)}/bare.sock"
+    process = SPAWN.Process(target=serve, args=(address,), daemon=True)
+    process.start()
+    assert process.pid is not None
+    try:
+        yield Server(address, process.pid)  # a client's connection waits until it binds
+    finally:
+        process.terminate()
+        process.join(END_PATIENCE_S)
+        process.kill()
+        process.join()
+
+
+def _serve_echo(address: str) -> None:
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.bind(address)
+        while True:
+            router.send_multipart(router.recv_multipart())
+
+
+def _serve_relay(address: str) -> None:
+    waiting: list[bytes] = []
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.bind(address)
+        while True:
+            peer, _, frame = router.recv_multipart()
+            if frame == b"wait":
+                waiting.append(peer)
+                continue
+            for other in waiting:
+                router.send_multipart((other, b"", b"now"))
+            router.send_multipart((peer, b"", b"%d" % len(waiting)))
+            waiting.clear()
+
+
+def _new_folder(folder: Path) -> Path:
+    for number in range(1000):
+        place = folder / str(number)
+        try:
+            place.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return place
+    raise RuntimeError(f"{folder} is full")
