@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final
@@ -68,6 +68,17 @@ class AsyncClient:
     ) -> None:
         """See ``Client.want``."""
         request = self.requests.want(unit, prerequisites, requires=requires, optional=optional)
+        session.expect(await self.call(request), wire.Ok)
+
+    async def declare(
+        self,
+        units: Mapping[str, Iterable[str]],
+        *,
+        requires: str = "success",
+        optional: bool = False,
+    ) -> None:
+        """See ``Client.declare``."""
+        request = self.requests.declare(units, requires=requires, optional=optional)
         session.expect(await self.call(request), wire.Ok)
 
     async def unwant(self, unit: str, *prerequisites: str) -> None:

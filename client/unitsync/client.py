@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic, sleep
 from types import TracebackType
 from typing import TypeAlias
@@ -82,6 +82,21 @@ class Client:
         Raises CycleError, ContradictionError, InvalidName.
         """
         request = self.requests.want(unit, prerequisites, requires=requires, optional=optional)
+        session.expect(self.call(request), wire.Ok)
+
+    def declare(
+        self,
+        units: Mapping[str, Iterable[str]],
+        *,
+        requires: str = "success",
+        optional: bool = False,
+    ) -> None:
+        """Register all *units* and let each wait for its prerequisites, in one request:
+        everything or nothing. Many times faster than ``want`` for each.
+
+        Raises what ``want`` raises; LimitReached for more than 200,000 names.
+        """
+        request = self.requests.declare(units, requires=requires, optional=optional)
         session.expect(self.call(request), wire.Ok)
 
     def unwant(self, unit: str, *prerequisites: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from unitsync import errors, wire
 from unitsync.session import failure, one_line
@@ -44,6 +44,26 @@ class Requests:
             render=self._render,
             unit=_name(unit),
             prerequisites=_names(prerequisites),
+            requires=requirement(requires),
+            optional=optional,
+        )
+
+    def declare(
+        self,
+        units: Mapping[str, Iterable[str]],
+        *,
+        requires: str = "success",
+        optional: bool = False,
+    ) -> wire.Declare:
+        return wire.Declare(
+            id=new_id(),
+            startup=self._startup,
+            owner=self._owner,
+            render=self._render,
+            units=[
+                wire.Declaration(_name(unit), _names(prerequisites))
+                for unit, prerequisites in units.items()
+            ],
             requires=requirement(requires),
             optional=optional,
         )

@@ -25,6 +25,7 @@ NAME_BYTES_MAX: Final = 255
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A longer message is answered with ``limit_reached``."""
 PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
+"""Units that one request names; for Declare, units and prerequisites together."""
 TEXT_BYTES_MAX: Final = 4096
 """Reasons, owner command lines and ids are cut to this many bytes."""
 
@@ -109,6 +110,19 @@ class Request(
 class Want(Request, tag="want", frozen=True):
     unit: str
     prerequisites: list[str]
+    requires: Requirement = Requirement.SUCCESS
+    optional: bool = False
+
+
+class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
+    unit: str
+    prerequisites: list[str] = []
+
+
+class Declare(Request, tag="declare", frozen=True):
+    """Many Wants at once: everything is done, or nothing at all."""
+
+    units: list[Declaration]
     requires: Requirement = Requirement.SUCCESS
     optional: bool = False
 
@@ -205,6 +219,7 @@ class Stop(Request, tag="stop", frozen=True):
 
 AnyRequest: TypeAlias = (
     Want
+    | Declare
     | Unwant
     | Start
     | Withdraw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import resource
 import secrets
@@ -32,6 +33,9 @@ from unitsyncd.kept import open_kept
 from unitsyncd.settings import Limits
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
+GC_THRESHOLDS: Final = (20_000, 10, 1_000_000)
+"""Cycles are looked for among young objects only: units and edges make none, and a look
+through all of them would hold the loop for as long as there are many."""
 LOOK_S: Final = 1.0
 """How often the coordinator looks whether folder and socket are still its own."""
 
@@ -218,6 +222,8 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     def on_ready() -> None:
         ready.say("ready")
         systemd.notify("READY=1")
+
+    gc.set_threshold(*GC_THRESHOLDS)
 
     async def serve() -> None:
         await Daemon(place, permits, limits).run(on_ready)

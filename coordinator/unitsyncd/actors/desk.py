@@ -167,9 +167,23 @@ class Desk:
         world, at = self.world, self._moment.at
         actor = world.register(request.unit, at)
         need = need_of(request.requires, request.optional)
-        self._check_count(request.prerequisites)
+        self._check_count(len(request.prerequisites))
         world.declare(actor, request.prerequisites, need, at)
         return replies.ok(request, world, status=actor.unit.condition.status)
+
+    def _declare(self, request: wire.Declare) -> wire.AnyReply:
+        world, at, mark = self.world, self._moment.at, self.world.turn.mark()
+        need = need_of(request.requires, request.optional)
+        count = sum(1 + len(declaration.prerequisites) for declaration in request.units)
+        self._check_count(count)
+        try:
+            for declaration in request.units:
+                actor = world.register(declaration.unit, at)
+                world.declare(actor, declaration.prerequisites, need, at)
+        except errors.UnitsyncError:
+            world.turn.rollback(mark)
+            raise
+        return replies.ok(request, world)
 
     def _unwant(self, request: wire.Unwant) -> wire.AnyReply:
         world = self.world
@@ -184,7 +198,7 @@ class Desk:
         actor = world.register(request.unit, at)
         if request.after:
             need = need_of(request.requires, request.optional)
-            self._check_count(request.after)
+            self._check_count(len(request.after))
             world.declare(actor, request.after, need, at)
         self._notice_lost_owner(actor)
         ask = self._start_ask(request)
@@ -249,7 +263,7 @@ class Desk:
         units = list(dict.fromkeys(request.units))
         if not units:
             raise errors.UsageError("wait needs at least one unit")
-        self._check_count(units)
+        self._check_count(len(units))
         for name in units:
             wire.check_name(name)
         actor = WaitActor(units, request.any, world.turn)
@@ -360,11 +374,11 @@ class Desk:
             )
         return actor
 
-    def _check_count(self, names: list[str]) -> None:
-        if len(names) > wire.PREREQUISITES_PER_REQUEST_MAX:
+    def _check_count(self, names: int) -> None:
+        if names > wire.PREREQUISITES_PER_REQUEST_MAX:
             raise errors.LimitReached(
                 f"a request names at most {wire.PREREQUISITES_PER_REQUEST_MAX:,} units, "
-                f"this one {len(names):,}",
+                f"this one {names:,}",
                 hint="spread them over several requests",
                 limit="prerequisites per request",
                 maximum=wire.PREREQUISITES_PER_REQUEST_MAX,
@@ -373,6 +387,7 @@ class Desk:
 
 _HANDLERS: Final[dict[type[wire.Request], Callable[[Desk, Any], wire.AnyReply | None]]] = {
     wire.Want: Desk._want,
+    wire.Declare: Desk._declare,
     wire.Unwant: Desk._unwant,
     wire.Start: Desk._start,
     wire.Withdraw: Desk._withdraw,

@@ -305,6 +305,7 @@ def _resets_all(request: wire.AnyRequest) -> bool:
 
 _OF_A_STARTUP: Final = (
     wire.Want,
+    wire.Declare,
     wire.Unwant,
     wire.Start,
     wire.Withdraw,
