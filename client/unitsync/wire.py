@@ -27,7 +27,7 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
 """Units that one request names; for Declare, units and prerequisites together."""
 TEXT_BYTES_MAX: Final = 4096
-"""Reasons, owner command lines and ids are cut to this many bytes."""
+"""Reasons and owner command lines are cut to this many bytes; a longer id is refused."""
 
 WAITING_PATIENCE_S: Final = 30.0
 """How long a repeated waiting request may be held back before it is answered."""

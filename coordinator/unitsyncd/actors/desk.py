@@ -28,7 +28,7 @@ from unitsyncd.core.events import (
     StartWithdrawn,
 )
 from unitsyncd.core.requirement import Verdict, need_of
-from unitsyncd.core.unit import answer_to_start
+from unitsyncd.core.unit import answer_to_start, was_granted
 
 LIST_PAGE_MAX: Final = 10_000
 
@@ -165,11 +165,13 @@ class Desk:
 
     def _want(self, request: wire.Want) -> wire.AnyReply:
         world, at = self.world, self._moment.at
+        facts = len(world.turn.facts)
         actor = world.register(request.unit, at)
         need = need_of(request.requires, request.optional)
         self._check_count(len(request.prerequisites))
         world.declare(actor, request.prerequisites, need, at)
-        return replies.ok(request, world, status=actor.unit.condition.status)
+        changed = len(world.turn.facts) > facts
+        return replies.ok(request, world, changed=changed, status=actor.unit.condition.status)
 
     def _declare(self, request: wire.Declare) -> wire.AnyReply:
         world, at, mark = self.world, self._moment.at, self.world.turn.mark()
@@ -196,7 +198,7 @@ class Desk:
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
         world, at = self.world, self._moment.at
         actor = world.register(request.unit, at)
-        if request.after:
+        if request.after and not self._is_repeated(request, actor):
             need = need_of(request.requires, request.optional)
             self._check_count(len(request.after))
             world.declare(actor, request.after, need, at)
@@ -209,6 +211,11 @@ class Desk:
             self.waiters.park(actor, self._moment.peer, request, self._moment.now)
             return None
         return replies.start(request, answer, world, at)
+
+    def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
+        """Whether *request* has declared its edges before: others may have taken them
+        back meanwhile, or declared them otherwise."""
+        return request.since_run >= 0 or was_granted(actor.unit, request.id)
 
     def _start_ask(self, request: wire.Start) -> StartAsked:
         return StartAsked(
@@ -233,7 +240,7 @@ class Desk:
         for parked in list(actor.parked or ()):
             if parked.request.id == request.start_id:
                 self._settle(parked, None)
-        reason = wording.printable(request.reason)
+        reason = wording.cut(wording.printable(request.reason))
         world.tell(actor, StartWithdrawn(self._moment.at, request.start_id, request.owner, reason))
         return replies.ok(request, world, status=actor.unit.condition.status)
 
@@ -251,7 +258,7 @@ class Desk:
     ) -> wire.AnyReply:
         world = self.world
         actor = self._known(request.unit)
-        reason = wording.shortened(reason, wire.TEXT_BYTES_MAX // 4)
+        reason = wording.cut(reason)
         ask = OutcomeReported(self._moment.at, request.id, outcome, reason, request.owner, even_so)
         world.tell(actor, ask)
         answer = world.turn.answer

@@ -83,10 +83,11 @@ def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire
 
 def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.Granted:
     lines = request.render is not Render.NONE
+    earlier = unit.start_id != request.id == unit.previous_start_id != ""
     return wire.Granted(
         id=request.id,
         epoch=world.epoch,
-        run=unit.run,
+        run=unit.run - earlier,
         note=note,
         out=_success(request) if lines else [],
         err=[wording.note(note)] if lines and note else [],
@@ -178,7 +179,7 @@ def outcome(
 
 def wait_done(request: wire.Wait, world: World) -> wire.Ok:
     need = need_of(request.requires, False)
-    edges = [world.view.prerequisite(name, need) for name in request.units]
+    edges = [world.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
     return ok(request, world, changed=False, units=[edge.name for edge in edges if edge.met])
 
 
@@ -223,6 +224,6 @@ def wait_blocked(request: wire.Wait, world: World) -> errors.Skipped:
 
 def _unmet(request: wire.Wait, world: World) -> tuple[list[wire.Prerequisite], int]:
     need = need_of(request.requires, False)
-    edges = [world.view.prerequisite(name, need) for name in request.units]
+    edges = [world.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
     edges = [edge for edge in edges if not edge.met]
     return edges[:SHOWN_MAX], len(edges)

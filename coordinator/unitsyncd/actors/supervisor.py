@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from unitsync import errors, wire
 from unitsyncd import faults
 from unitsyncd.actors import replies
+from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerWatch
 from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.world import World
@@ -195,6 +196,7 @@ class Supervisor:
     def _handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         """The reply, or None if the request was parked. Raises UnitsyncError to refuse,
         StoreError if the turn so far could not be kept."""
+        request = bounded(request)
         if self._lost and isinstance(request, _OF_A_STARTUP) and not _resets_all(request):
             raise errors.StateLost(
                 f"the state of this startup is lost: {self._lost}",

@@ -208,7 +208,7 @@ def _counted(unit: Unit, moved: PrerequisiteMoved) -> Unit:
 
 def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     """What *ask* would be answered now. Pure look-ahead: ``step`` acts on it."""
-    if _was_granted(unit, ask):
+    if was_granted(unit, ask.request_id):
         return Answer.GRANTED  # a repeated request: the first reply was lost
     if unit.running:
         mine = ask.owner is not None and unit.owner is not None and ask.owner.key == unit.owner.key
@@ -224,9 +224,10 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     return Answer.TIMED_OUT if ask.last else Answer.WAITING
 
 
-def _was_granted(unit: Unit, ask: StartAsked) -> bool:
-    """A request without an id is never a repeated one."""
-    return ask.request_id != "" and ask.request_id in (unit.start_id, unit.previous_start_id)
+def was_granted(unit: Unit, request_id: str) -> bool:
+    """Whether that request began the current run or the one before. One without an id
+    is never a repeated one."""
+    return request_id != "" and request_id in (unit.start_id, unit.previous_start_id)
 
 
 _DENIAL_OF: Final = {
@@ -241,7 +242,7 @@ _DENIAL_OF: Final = {
 
 def _start_facts(unit: Unit, ask: StartAsked, answer: Answer) -> tuple[UnitFact, ...]:
     if answer is Answer.GRANTED:
-        if _was_granted(unit, ask):
+        if was_granted(unit, ask.request_id):
             return ()
         return (Started(ask.at, ask.request_id, ask.owner, ask.on_owner_exit),)
     denial = _DENIAL_OF.get(answer)

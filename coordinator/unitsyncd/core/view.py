@@ -281,6 +281,7 @@ class View:
         """(rows, number of all units, offset of the next page or -1). Units that are
         only waited for come after the registered ones."""
         registered = len(self._units)
+        offset = min(offset, registered + self._graph.edges)
         names = list(islice(self._units, offset, offset + limit))
         mentioned = [name for name in self._graph.names() if name not in self._units]
         total = registered + len(mentioned)

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import UnitsyncError
-from unitsync.wire import Error, HistoryEntry, Owner, Prerequisite, Requirement, Status, UnitInfo
+from unitsync.wire import (
+    TEXT_BYTES_MAX,
+    Error,
+    HistoryEntry,
+    Owner,
+    Prerequisite,
+    Requirement,
+    Status,
+    UnitInfo,
+)
 
 COMMAND_SHOWN: Final = 48
 """Characters of a command line that are shown."""
@@ -22,6 +31,13 @@ def printable(text: str) -> str:
         char if char.isprintable() else " " if char in "\n\t" else ascii(char)[1:-1]
         for char in text.strip()
     )
+
+
+def cut(text: str) -> str:
+    """*text*, or as much of it as is kept of one that comes from outside."""
+    if len(text) <= TEXT_BYTES_MAX // 4:
+        return text
+    return text.encode()[:TEXT_BYTES_MAX].decode(errors="ignore")
 
 
 def shortened(text: str, most: int) -> str:
