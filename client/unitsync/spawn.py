@@ -235,6 +235,8 @@ def _environment(environ: Mapping[str, str], home: str | None) -> dict[str, str]
         for name, value in environ.items()
         if name in _KEPT or name.startswith(("UNITSYNC_", "LC_"))
     }
+    if path := kept.get("PYTHONPATH"):  # its own working directory is /
+        kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     if home is not None:
         kept["HOME"] = home
     return kept
@@ -290,6 +292,7 @@ def _why_it_ends() -> str:
             [sys.executable, "-P", "-c", "import unitsyncd.daemon"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            env=_environment(os.environ, None),
             cwd="/",
             timeout=START_PATIENCE_S,
             check=False,

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import unitsyncd
 from unitsync import Client, endpoint, errors, spawn
 
 PATIENCE_S = 30.0
@@ -196,6 +197,16 @@ def test_one_that_cannot_be_loaded_is_explained(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(errors.Unreachable, match="libzmq is missing"):
         Client().ping()
+
+
+def test_a_relative_pythonpath_means_the_same_to_it(nobody_there: str) -> None:
+    packages = {str(Path(module.__file__).parent.parent) for module in (endpoint, unitsyncd)}
+    here = os.getcwd()
+    relative = os.pathsep.join(os.path.relpath(path, here) for path in packages)
+    environ = {**os.environ, "PYTHONPATH": relative}
+    result = ping(env=environ)
+    assert result.returncode == 0, result.stderr
+    assert relative not in Path(f"/proc/{result.stdout.strip()}/environ").read_text()
 
 
 def test_one_that_says_why_it_cannot_start_is_quoted(
