@@ -17,16 +17,23 @@ class Turn:
     Actors write into it while they run; the supervisor begins, commits and rolls back.
     """
 
-    __slots__ = ("answer", "facts", "touched", "undo")
+    __slots__ = ("answer", "facts", "runs", "touched", "undo")
 
     def __init__(self) -> None:
         self.undo = UndoLog()
         self.facts: list[tuple[str, AnyFact]] = []
         """(unit name, fact) in the order in which they happened."""
+        self.runs: list[int] = []
+        """For each of the facts the run of its unit then; later ones may be over."""
         self.touched: dict[Parker, None] = {}
         """Actors with parked requests whose answer may have changed."""
         self.answer: Answer | None = None
         """Of the one ask that is being handled."""
+
+    def keep(self, unit: str, fact: AnyFact, run: int = 0) -> None:
+        """*fact* has happened to *unit*, in its *run* with that number."""
+        self.facts.append((unit, fact))
+        self.runs.append(run)
 
     def mark(self) -> tuple[int, int]:
         return self.undo.mark(), len(self.facts)
@@ -34,11 +41,13 @@ class Turn:
     def rollback(self, mark: tuple[int, int] = (0, 0)) -> None:
         self.undo.rollback(mark[0])
         del self.facts[mark[1] :]
+        del self.runs[mark[1] :]
         self.touched.clear()
         self.answer = None
 
     def clear(self) -> None:
         self.undo.clear()
         self.facts.clear()
+        self.runs.clear()
         self.touched.clear()
         self.answer = None

@@ -31,7 +31,7 @@ class UnitActor(Parker):
         for effect in effects:
             match effect:
                 case Append():
-                    turn.facts.append((after.name, effect.fact))
+                    turn.keep(after.name, effect.fact, after.run)
                 case Publish():
                     self._bus.publish(after.name, effect.after, effect.at)
                 case Reply():

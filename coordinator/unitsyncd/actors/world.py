@@ -103,7 +103,7 @@ class World:
             raise _limit("edges", self.limits.edges)
         self.graph.add(unit, prerequisite, need, self.turn.undo)
         self.bus.subscribe(actor, prerequisite, need, at)
-        self.turn.facts.append((unit, Declared(at, prerequisite, int(need))))
+        self.turn.keep(unit, Declared(at, prerequisite, int(need)))
 
     def withdraw(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
         """Take those edges back that are there; how many there were."""
@@ -112,15 +112,15 @@ class World:
             if prerequisite in self.graph.prerequisites(unit):
                 self.graph.remove(unit, prerequisite, self.turn.undo)
                 self.bus.unsubscribe(actor, prerequisite, at)
-                self.turn.facts.append((unit, Withdrawn(at, prerequisite)))
+                self.turn.keep(unit, Withdrawn(at, prerequisite))
                 count += 1
         self.dispatcher.run()
         return count
 
     def commit(self) -> None:
         """Make the turn's changes final."""
-        for name, fact in self.turn.facts:
-            self.view.apply(name, fact)
+        for (name, fact), run in zip(self.turn.facts, self.turn.runs, strict=True):
+            self.view.apply(name, fact, run)
             if type(fact) in _OF_RUNS:
                 self.update_run(name)
         self.turn.clear()

@@ -66,17 +66,17 @@ class View:
 
     # --- the fold -----------------------------------------------------------------
 
-    def apply(self, name: str, fact: AnyFact) -> None:
+    def apply(self, name: str, fact: AnyFact, run: int) -> None:
+        """*fact* has happened to the unit *name* in its *run* with that number."""
         match fact:
             case Started(at=at, owner=owner):
-                entry = HistoryEntry(at, "started", self._units[name].unit.run, owner)
+                entry = HistoryEntry(at, "started", run, owner)
             case Ended(at=at, outcome=outcome, reason=reason, by=by):
-                run = self._units[name].unit.run
                 entry = HistoryEntry(at, outcome.value, run, by, reason)
             case Denied(at=at, owner=owner, denial=denial, reason=reason):
                 entry = HistoryEntry(at, f"start {denial.value}", 0, owner, reason)
             case OwnerGone(at=at):
-                entry = HistoryEntry(at, "owner gone", self._units[name].unit.run)
+                entry = HistoryEntry(at, "owner gone", run)
             case WasReset(at=at):
                 entry = HistoryEntry(at, "reset")
             case _:

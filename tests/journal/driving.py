@@ -1,0 +1,180 @@
+"""Drives a Supervisor as the daemon does, without sockets: requests in, replies out, a
+clock that the test turns, processes that the test ends. And says what a world is, as
+one value that can be compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
+
+from unitsync import wire
+from unitsync.wire import Owner
+from unitsyncd.actors.recovery import epochs_of, rebuild
+from unitsyncd.actors.supervisor import Recovered, Supervisor
+from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.actors.world import World
+from unitsyncd.core.events import OwnerKey
+from unitsyncd.core.store import EventStore, Snapshot
+from unitsyncd.settings import Limits
+
+MACHINE: Final = "boot:4026531836:1"
+
+
+class Processes:
+    """The owners, as far as the coordinator can know about them."""
+
+    def __init__(self) -> None:
+        self.watched: dict[OwnerKey, Owner] = {}
+        self.gone: set[OwnerKey] = set()
+
+    def is_alive(self, owner: Owner) -> bool:
+        return owner.key not in self.gone
+
+    def watch(self, owner: Owner) -> None:
+        self.watched[owner.key] = owner
+
+    def forget(self, key: OwnerKey) -> None:
+        self.watched.pop(key, None)
+
+
+class Identity:
+    version = "0"
+    pid = 1
+    since = 0.0
+
+
+class Driver:
+    """One coordinator after the other on one *store*. Time passes with each turn."""
+
+    def __init__(self, store: EventStore, *, limits: Limits | None = None) -> None:
+        self.store = store
+        self.limits = limits or Limits()
+        self.processes = Processes()
+        self.now = 1000.0
+        self.defects: list[tuple[str, BaseException]] = []
+        self.kept: list[int] = []
+        self._ids = itertools.count(1)
+        self._epochs = itertools.count(1)
+        self.supervisor = self.begin()
+
+    def begin(self, recovered: Recovered | None = None, *, startup: str = "") -> Supervisor:
+        """A new coordinator that goes on with *recovered*."""
+        self.processes.watched.clear()
+        self.supervisor = Supervisor(
+            startup=startup or ("" if recovered is not None else MACHINE),
+            new_epoch=lambda: f"epoch-{next(self._epochs)}",
+            owners=self.processes,
+            identity=Identity(),
+            limits=self.limits,
+            on_defect=lambda what, defect: self.defects.append((what, defect)),
+            store=self.store,
+            machine=MACHINE,
+            recovered=recovered,
+            on_kept=lambda records, world, next_seq: self.kept.append(records),
+            at=self.at,
+        )
+        return self.supervisor
+
+    def crash(self, snapshot: Snapshot | None = None) -> Supervisor:
+        """A new coordinator on what the store holds, as kept.py makes it."""
+        epochs = epochs_of(self.store, MACHINE)
+        world = rebuild(self.store, epochs[-1], snapshot, self.limits)
+        startups = list(dict.fromkeys(epoch.startup for epoch in epochs))
+        resets = [epoch.begun_by for epoch in epochs if epoch.begun_by]
+        return self.begin(Recovered(startups, world, resets))
+
+    @property
+    def at(self) -> float:
+        return 1.7e9 + self.now
+
+    @property
+    def world(self) -> World:
+        return self.supervisor._desk.world
+
+    def new_id(self) -> str:
+        return f"request-{next(self._ids)}"
+
+    def turn(self, *requests: wire.AnyRequest) -> list[wire.AnyReply]:
+        """All of *requests* in one turn, each from a peer that is called as its id; the
+        replies that were due, in the order in which they were given."""
+        self.now += 1
+        batch = [(request.id.encode(), wire.encode(request)) for request in requests]
+        return decoded(self.supervisor.turn(batch, self.now, self.at))
+
+    def ask(self, request: wire.AnyRequest) -> wire.AnyReply:
+        """The reply to *request*, which must be given at once."""
+        return next(reply for reply in self.turn(request) if reply.id == request.id)
+
+    def end_owner(self, owner: Owner) -> list[wire.AnyReply]:
+        self.now += 1
+        self.processes.gone.add(owner.key)
+        return decoded(self.supervisor.owner_gone(owner.key, self.now, self.at))
+
+    def want(self, unit: str, *prerequisites: str, **more: Any) -> wire.AnyReply:
+        return self.ask(
+            wire.Want(id=self.new_id(), unit=unit, prerequisites=list(prerequisites), **more)
+        )
+
+    def start(self, unit: str, owner: Owner | None = None, **more: Any) -> wire.AnyReply:
+        more.setdefault("id", self.new_id())
+        return self.ask(wire.Start(unit=unit, owner=owner, **more))
+
+    def complete(self, unit: str, owner: Owner | None = None, **more: Any) -> wire.AnyReply:
+        more.setdefault("id", self.new_id())
+        return self.ask(wire.Complete(unit=unit, owner=owner, **more))
+
+
+def decoded(envelopes: Sequence[tuple[bytes, bytes]]) -> list[wire.AnyReply]:
+    return [wire.decode_reply(frame) for _, frame in envelopes]
+
+
+def state(world: World) -> dict[str, Any]:
+    """All that a world knows and that must outlive a coordinator. What hangs on clients
+    that wait (parked requests, their subscriptions) is theirs to say again."""
+    bus, graph = world.bus, world.graph
+    conditions: dict[str, Any] = bus._conditions
+    return {
+        "epoch": (world.epoch, world.startup),
+        "units": [actor.unit for actor in world.units.values()],
+        "edges": {name: list(graph.prerequisites(name).items()) for name in world.units},
+        "edge count": graph.edges,
+        "dependents": {name: set(graph.dependents(name)) for name in graph.names()},
+        "conditions": {name: conditions[name] for name in conditions},
+        "subscribers": {
+            topic: told
+            for topic, subscribers in bus._subscribers.items()
+            if (
+                told := {
+                    (actor.unit.name, need)
+                    for actor, need in subscribers.items()
+                    if isinstance(actor, UnitActor)
+                }
+            )
+        },
+        "history": {name: list(world.view.history(name)) for name in world.units},
+        "owners": {owner: set(names) for owner, names in world._runs.items()},
+        "owner of": dict(world._owner_of),
+    }
+
+
+def check_sound(world: World) -> None:
+    """What holds in every world between turns, however it came to be."""
+    graph = world.graph
+    for name, actor in world.units.items():
+        unit = actor.unit
+        edges = graph.prerequisites(name)
+        for prerequisite in edges:
+            assert graph.level(prerequisite) <= graph.level(name)
+        unmet, total = world.view.unmet(name)
+        assert total == unit.outstanding + unit.blocked, (unit, unmet)
+        assert world.bus.condition(name) is unit.condition
+        assert actor.mailbox is None
+    assert not world.turn.facts
+
+
+def rebuilt(driver: Driver, snapshot: Snapshot | None = None) -> World:
+    """What a coordinator that came back now would have."""
+    newest = epochs_of(driver.store, MACHINE)[-1]
+    return rebuild(driver.store, newest, snapshot, driver.limits)

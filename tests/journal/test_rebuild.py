@@ -1,0 +1,207 @@
+"""A coordinator that comes back has the world that the one before it had.
+
+After each step of a random workload the world is rebuilt from the journal alone, and
+from a snapshot and the records after it, and compared as a whole with the living one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
+
+from journal.driving import Driver, check_sound, rebuilt, state
+from journal.memory_store import MemoryStore
+from unitsync import wire
+from unitsync.wire import OnOwnerExit, Owner, Requirement
+from unitsyncd.actors.recovery import cut
+from unitsyncd.adapters.journal import Journal
+from unitsyncd.adapters.snapshots import Snapshots
+from unitsyncd.core.store import Snapshot
+from unitsyncd.settings import Limits
+
+UNITS = st.sampled_from(["a", "b", "c", "d", "e"])
+NAMES = st.sampled_from(["a", "b", "c", "d", "e", "never", "registered"])
+OWNERS = st.one_of(
+    st.none(), st.sampled_from([Owner(pid, pid, 9, f"script {pid}") for pid in range(11, 16)])
+)
+NEEDS = st.sampled_from(Requirement)
+TEXT = st.sampled_from(["", "because", "\u00fc \u2192 \x1b[1m"])
+REQUESTS = st.one_of(
+    st.builds(
+        wire.Want,
+        id=st.none(),
+        unit=UNITS,
+        prerequisites=st.lists(NAMES, max_size=3),
+        requires=NEEDS,
+        optional=st.booleans(),
+    ),
+    st.builds(wire.Unwant, id=st.none(), unit=UNITS, prerequisites=st.lists(NAMES, max_size=3)),
+    st.builds(
+        wire.Start,
+        id=st.none(),
+        unit=UNITS,
+        owner=OWNERS,
+        after=st.lists(NAMES, max_size=2),
+        requires=NEEDS,
+        patience_s=st.sampled_from([0.0, 3.0, 30.0]),
+        last=st.booleans(),
+        wait=st.booleans(),
+        on_owner_exit=st.sampled_from(OnOwnerExit),
+    ),
+    st.builds(
+        wire.Complete,
+        id=st.none(),
+        unit=UNITS,
+        owner=OWNERS,
+        exit_code=st.sampled_from([0, 0, 0, 1]),
+        even_so=st.booleans(),
+    ),
+    st.builds(wire.Fail, id=st.none(), unit=UNITS, owner=OWNERS, reason=TEXT),
+    st.builds(
+        wire.Wait,
+        id=st.none(),
+        units=st.lists(NAMES, min_size=1, max_size=3),
+        requires=NEEDS,
+        any=st.booleans(),
+        patience_s=st.sampled_from([0.0, 30.0]),
+    ),
+    st.builds(
+        wire.Reset,
+        id=st.none(),
+        units=st.lists(UNITS, min_size=1, max_size=2),
+        force=st.booleans(),
+    ),
+)
+EVERYTHING = st.builds(wire.Reset, id=st.none(), all=st.just(True), force=st.just(True))
+
+
+class Worlds(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="us-"))
+        self.driver = Driver(Journal(str(self.folder / "journal.db")))
+        self.snapshots = Snapshots(str(self.folder / "snapshot"))
+        self.snapshot: Snapshot | None = None
+        self.sent: list[wire.AnyRequest] = []
+
+    @rule(requests=st.lists(REQUESTS, min_size=1, max_size=5))
+    def ask(self, requests: list[Any]) -> None:
+        """Several in one turn, as they come in from different clients."""
+        batch = [named(request, self.driver.new_id()) for request in requests]
+        self.sent += batch
+        self.driver.turn(*batch)
+
+    @rule(request=EVERYTHING)
+    def reset_everything(self, request: Any) -> None:
+        self.sent.append(named(request, self.driver.new_id()))
+        self.driver.turn(self.sent[-1])
+
+    @rule(number=st.integers(2, 4), request=REQUESTS)
+    def another_startup(self, number: int, request: Any) -> None:
+        self.driver.turn(named(request, self.driver.new_id(), startup=f"startup {number}"))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        """A client that has not got its reply."""
+        self.driver.turn(data.draw(st.sampled_from(self.sent)))
+
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        starts = [request for request in self.sent if isinstance(request, wire.Start)]
+        if starts:
+            start = data.draw(st.sampled_from(starts))
+            request = wire.Withdraw(
+                id=self.driver.new_id(), unit=start.unit, start_id=start.id, owner=start.owner
+            )
+            self.driver.turn(request)
+
+    @rule(owner=OWNERS.filter(bool))
+    def end_owner(self, owner: Owner) -> None:
+        self.driver.end_owner(owner)
+
+    @rule(patience_s=st.sampled_from([1.0, 40.0]))
+    def let_time_pass(self, patience_s: float) -> None:
+        self.driver.now += patience_s
+        self.driver.supervisor.expire(self.driver.now, self.driver.at)
+
+    @rule()
+    def take_a_snapshot(self) -> None:
+        self.snapshots.save(cut(self.driver.world, self.driver.store.next_seq))
+        self.snapshots.close()
+        self.snapshot = self.snapshots.load()
+        assert self.snapshot is not None
+
+    @rule(with_snapshot=st.booleans(), reopen=st.booleans())
+    def crash(self, with_snapshot: bool, reopen: bool) -> None:
+        if reopen:
+            self.driver.store.close()
+            self.driver.store = Journal(str(self.folder / "journal.db"))
+        self.driver.crash(self.snapshot if with_snapshot else None)
+
+    @invariant()
+    def the_rebuilt_world_is_the_same(self) -> None:
+        driver = self.driver
+        assert driver.defects == []
+        living = state(driver.world)
+        check_sound(driver.world)
+        assert state(rebuilt(driver)) == living
+        assert state(rebuilt(driver, self.snapshot)) == living
+        assert driver.processes.watched.keys() == living["owners"].keys()
+
+    def teardown(self) -> None:
+        self.driver.store.close()
+        shutil.rmtree(self.folder)
+
+
+def named(request: Any, id: str, **more: Any) -> wire.AnyRequest:
+    complete: wire.AnyRequest = replace(request, id=id, **more)
+    return complete
+
+
+TestWorlds = Worlds.TestCase
+TestWorlds.settings = settings(
+    max_examples=settings.get_profile("unitsync").max_examples, stateful_step_count=40
+)
+
+
+# --- one by one -------------------------------------------------------------------
+
+ME = Owner(11, 11, 9, "script 11")
+
+
+@pytest.fixture
+def driver() -> Driver:
+    return Driver(MemoryStore())
+
+
+def test_each_entry_of_the_history_belongs_to_its_own_run(driver: Driver) -> None:
+    """Also where several runs ended in one turn."""
+    requests: list[wire.AnyRequest] = []
+    for _ in range(3):
+        requests.append(wire.Start(id=driver.new_id(), unit="a", owner=ME))
+        requests.append(wire.Complete(id=driver.new_id(), unit="a", owner=ME))
+    driver.turn(*requests)
+    entries = [(entry.what, entry.run) for entry in driver.world.view.history("a")]
+    assert entries == [(what, run) for run in (1, 2, 3) for what in ("started", "completed")]
+    assert state(rebuilt(driver)) == state(driver.world)
+
+
+def test_a_lower_limit_lets_in_what_is_there(driver: Driver) -> None:
+    """A successor is started by whichever client comes first, with its environment."""
+    driver.want("a", "b", "c")
+    driver.want("d", "b")
+    driver.limits = Limits(units=1, edges=1)
+    driver.crash()
+    assert driver.world.graph.edges == 3
+    refused = driver.want("new", "b")
+    assert isinstance(refused, wire.Error)
+    assert refused.code == "limit_reached"
