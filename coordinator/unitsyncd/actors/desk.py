@@ -94,12 +94,11 @@ class Desk:
             for actor in actors:
                 for parked in list(actor.parked or ()):
                     if (reply := self._reconsider(parked)) is not None:
-                        self._settle(parked, reply)
+                        self.settle(parked, reply)
 
-    def answer_impatient(self) -> None:
-        """Answer the parked requests whose patience has ended."""
-        for parked in self.waiters.due(self._moment.now):
-            self._settle(parked, self._still_waiting(parked.request))
+    def tell_to_wait(self, parked: Parked) -> None:
+        """Let *parked* know what it waits for; it has to ask again."""
+        self.settle(parked, self._still_waiting(parked.request))
 
     def _still_waiting(self, request: wire.Start | wire.Wait) -> wire.AnyReply:
         at = self._moment.at
@@ -107,22 +106,20 @@ class Desk:
             return replies.start(request, Answer.WAITING, self.world, at)
         return replies.wait_waiting(request, self.world, at)
 
-    def owner_gone(self, key: OwnerKey) -> None:
-        """The process has ended: so have its runs, as each of them asked for."""
-        world = self.world
-        for name in world.runs_of(key):
-            actor = world.units[name]
-            world.tell(actor, OwnerLost(self._moment.at, key))
-            if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
-                continue
-            for waiting in world.bus.subscribers(name):
-                if isinstance(waiting, Parker):
-                    self._notice(waiting)
+    def owner_gone(self, name: str, key: OwnerKey) -> None:
+        """The process that runs *name* has ended: so has its run, as it asked for."""
+        actor = self.world.units[name]
+        self.world.tell(actor, OwnerLost(self._moment.at, key))
+        if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
+            return
+        for waiting in self.world.bus.subscribers(name):
+            if isinstance(waiting, Parker):
+                self._notice(waiting)
 
     def _notice(self, actor: Parker) -> None:
         """Let those who wait for *actor* say anew what they wait for."""
         for parked in list(actor.parked or ()):
-            self._settle(parked, self._still_waiting(parked.request))
+            self.tell_to_wait(parked)
 
     def _owner_changed(self, key: OwnerKey, owner: wire.Owner | None) -> None:
         if owner is None:
@@ -134,7 +131,7 @@ class Desk:
         """Answer everybody who waits with *problem*."""
         for parked in self.waiters.all():
             reply = wording.error_reply(parked.request.id, self.world.epoch, problem)
-            self._settle(parked, reply)
+            self.settle(parked, reply)
 
     def _reconsider(self, parked: Parked) -> wire.AnyReply | None:
         """What *parked* is to be told now; None if it goes on waiting."""
@@ -156,7 +153,7 @@ class Desk:
         except errors.UnitsyncError as problem:
             return wording.error_reply(request.id, world.epoch, problem)
 
-    def _settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
+    def settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
         self.waiters.settle(parked, reply)
         if isinstance(parked.actor, WaitActor):
             self._end_wait(parked.actor)
@@ -239,7 +236,7 @@ class Desk:
         actor = self._known(request.unit)
         for parked in list(actor.parked or ()):
             if parked.request.id == request.start_id:
-                self._settle(parked, None)
+                self.settle(parked, None)
         reason = wording.cut(wording.printable(request.reason))
         world.tell(actor, StartWithdrawn(self._moment.at, request.start_id, request.owner, reason))
         return replies.ok(request, world, status=actor.unit.condition.status)

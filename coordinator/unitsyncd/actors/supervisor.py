@@ -22,8 +22,11 @@ from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import EpochRecord, EventStore, StoreError
+from unitsyncd.core.unit import InvalidTransition
 from unitsyncd.settings import Limits
 
+STORY_MAX: Final = 10
+"""Entries of a unit's history that are logged with a defect."""
 RESETS_MAX: Final = 100
 """Requests to reset everything that are known again when they are repeated."""
 
@@ -140,7 +143,14 @@ class Supervisor:
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
         """Answer the parked requests whose patience has ended."""
         self._moment.now, self._moment.at = now, at
-        self._desk.answer_impatient()
+        desk = self._desk
+        for parked in desk.waiters.due(now):
+            mark = desk.world.turn.mark()
+            try:
+                desk.tell_to_wait(parked)
+            except Exception as defect:
+                self._undo(mark)
+                desk.settle(parked, self._sorry(parked.request, defect))
         self._finish()
         return self._outgoing()
 
@@ -148,9 +158,16 @@ class Supervisor:
         """A watched owner has ended; the replies that are due because of it. Raises
         StoreError if that could not be kept: then it is to be said again."""
         self._moment.now, self._moment.at = now, at
+        desk = self._desk
+        for unit in desk.world.runs_of(key):
+            mark = desk.world.turn.mark()
+            try:
+                desk.owner_gone(unit, key)
+                desk.answer_waiters()
+            except Exception as defect:
+                self._undo(mark)
+                self._on_defect(f"the owner of {unit} has ended; {self._story(unit)}", defect)
         try:
-            self._desk.owner_gone(key)
-            self._desk.answer_waiters()
             self._finish()
         except StoreError:
             self._take_back()
@@ -183,15 +200,32 @@ class Supervisor:
         except StoreError:
             raise
         except Exception as defect:
-            desk.world.dispatcher.drop_mail()
-            desk.world.turn.rollback(mark)
+            if self._desk is not desk:  # a new epoch has begun, and that was final
+                mark, sent = (0, 0), 0
+            self._undo(mark)
             del self._outbox[sent:]
-            self._on_defect(f"while handling {request!r}", defect)
-            sorry = errors.InternalError(
-                f"a defect in the coordinator ({type(defect).__name__}); nothing was changed",
-                hint="its log has the details: coordinator.log beside its socket",
-            )
-            self._outbox.append((peer, self._error(request.id, sorry)))
+            self._outbox.append((peer, self._sorry(request, defect)))
+
+    def _undo(self, mark: tuple[int, int]) -> None:
+        self._desk.world.dispatcher.drop_mail()
+        self._desk.world.turn.rollback(mark)
+
+    def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
+        """Log *defect*, met by *request*; what the client is told of it."""
+        about = defect.unit.name if isinstance(defect, InvalidTransition) else ""
+        about = about or getattr(request, "unit", "")
+        self._on_defect(f"while handling {request!r}; {self._story(about)}", defect)
+        sorry = errors.InternalError(
+            f"a defect in the coordinator ({type(defect).__name__}); nothing was changed",
+            hint="its log has the details: coordinator.log beside its socket",
+        )
+        return self._error(request.id, sorry)
+
+    def _story(self, unit: str) -> str:
+        """What has happened to *unit* lately, for the log."""
+        history = self._desk.world.view.history(unit)[-STORY_MAX:]
+        entries = (f"{entry.what} ({entry.reason})" for entry in history)
+        return f"{unit or 'nothing'} before that: {', '.join(entries) or 'nothing'}"
 
     def _handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         """The reply, or None if the request was parked. Raises UnitsyncError to refuse,

@@ -1,0 +1,281 @@
+"""One turn of the loop is one transaction: a step that raises fails its own request and
+nothing else, whatever it had done by then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from support.driver import Driven, Script, snapshot
+from unitsync import wire
+from unitsync.wire import Status
+from unitsyncd.actors import replies, unit_actor
+from unitsyncd.core.events import PrerequisiteMoved, StartAsked
+from unitsyncd.core.unit import Unit, step
+
+
+class Broken(Exception):
+    pass
+
+
+@contextmanager
+def broken(name: str, *kinds: type) -> Iterator[None]:
+    """The machine of the unit *name* raises on events of *kinds*, if none on all."""
+
+    def broken_step(unit: Unit, event: Any) -> Any:
+        if unit.name == name and (not kinds or isinstance(event, kinds)):
+            raise Broken
+        return step(unit, event)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unit_actor, "step", broken_step)
+        yield
+
+
+@pytest.fixture
+def driven() -> Driven:
+    return Driven()
+
+
+@pytest.fixture
+def ann(driven: Driven) -> Script:
+    return driven.script("ann.sh")
+
+
+@pytest.fixture
+def bob(driven: Driven) -> Script:
+    return driven.script("bob.sh")
+
+
+def defects(driven: Driven) -> list[type]:
+    found = [type(defect) for _, defect in driven.defects]
+    driven.defects.clear()
+    return found
+
+
+def one_by_one(*requests: Callable[[Script], wire.AnyRequest]) -> list[object]:
+    """What is there after *requests*, each in a turn of its own."""
+    driven = Driven()
+    ann = driven.script("ann.sh")
+    for request in requests:
+        ann.ask(request(ann))
+    return snapshot(driven)
+
+
+REQUESTS: list[Callable[[Script], wire.AnyRequest]] = [
+    lambda s: s.want("a", "p"),
+    lambda s: s.start("p"),
+    lambda s: s.complete("p"),
+    lambda s: s.start("a"),
+    lambda s: s.unwant("a", "p"),
+]
+
+
+def test_a_batch_does_what_its_requests_do_one_by_one(driven: Driven, ann: Script) -> None:
+    driven.turn(*((ann, request(ann)) for request in REQUESTS))
+    assert [type(reply) for reply in ann.inbox] == [
+        wire.Ok,
+        wire.Granted,
+        wire.Ok,
+        wire.Granted,
+        wire.Ok,
+    ]
+    assert snapshot(driven) == one_by_one(*REQUESTS)
+
+
+@pytest.mark.parametrize("position", range(len(REQUESTS) + 1))
+@pytest.mark.parametrize(
+    "guilty",
+    [
+        lambda s: s.want("bad", "p", "x", "y"),
+        lambda s: s.start("bad", "p"),
+        lambda s: s.start("bad", patience_s=30.0),
+    ],
+    ids=["want", "start", "parked"],
+)
+def test_only_the_guilty_request_of_a_batch_fails(
+    driven: Driven,
+    ann: Script,
+    position: int,
+    guilty: Callable[[Script], wire.AnyRequest],
+) -> None:
+    batch = [(ann, request(ann)) for request in REQUESTS]
+    batch.insert(position, (ann, guilty(ann)))
+    with broken("bad"):
+        driven.turn(*batch)
+    assert defects(driven) == [Broken]
+    (error,) = [reply for reply in ann.inbox if isinstance(reply, wire.Error)]
+    assert ann.inbox.index(error) == position
+    assert (error.code, error.id) == ("internal", batch[position][1].id)
+    assert "nothing was changed" in error.message
+    assert snapshot(driven) == one_by_one(*REQUESTS)
+
+
+def test_a_cascade_that_breaks_somewhere_has_not_begun(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    """bad is the last to hear that p has failed; those before had been told."""
+    for unit, prerequisite in (("a", "p"), ("b", "a"), ("bad", "b"), ("c", "p")):
+        ann.must(wire.Ok, ann.want(unit, prerequisite))
+    ann.runs("p")
+    held = [
+        (script, script.waits_to_start(unit))
+        for unit in ("a", "b", "c")
+        for script in [driven.script()]
+    ]
+    bob.waits_for("b")
+    before = snapshot(driven)
+    with broken("bad", PrerequisiteMoved):
+        ann.refused("internal", ann.complete("p", 1))
+    assert defects(driven) == [Broken]
+    assert snapshot(driven) == before
+    assert [script.told() for script, _ in held] == [None] * 3
+    assert bob.told() is None
+    # And they are told when it works again.
+    ann.ends("p", 1)
+    for script, request in held:
+        reply = script.told()
+        assert isinstance(reply, wire.Error)
+        assert (reply.code, reply.id) == ("skipped", request.id)
+    assert isinstance(bob.told(), wire.Error)
+    assert ann.status("bad").status is Status.SKIPPED
+
+
+def test_telling_those_who_wait_is_part_of_the_request(
+    driven: Driven, ann: Script, bob: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two wait; the second cannot be told. Then the first was not told either."""
+    held = bob.waits_to_start("ide", "clone")
+    cat = driven.script("cat.sh")
+    cat.waits_for("clone")
+    ann.runs("clone")
+    before = snapshot(driven)
+
+    def cannot(*args: object) -> wire.AnyReply:
+        raise Broken
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replies, "wait_done", cannot)
+        ann.refused("internal", ann.complete("clone"))
+    assert snapshot(driven) == before
+    assert (bob.told(), cat.told()) == (None, None)
+    ann.ends("clone")
+    assert isinstance(bob.told(), wire.Ready)
+    assert isinstance(cat.told(), wire.Ok)
+    assert isinstance(bob.claims(held), wire.Granted)
+    assert defects(driven) == [Broken]
+
+
+def test_a_request_that_was_parked_by_then_is_not_parked(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    """It comes while another waits for the same, and that one cannot be told."""
+    bob.waits_to_start("ide", "clone")
+    before = snapshot(driven)
+    desk = driven.supervisor._desk
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(desk), "_reconsider", lambda self, parked: 1 / 0)
+        ann.refused("internal", ann.start("ide", patience_s=30.0))
+    assert snapshot(driven) == before
+    driven.pass_time(60)
+    assert ann.told() is None
+    assert isinstance(bob.told(), wire.Waiting)
+    assert defects(driven) == [ZeroDivisionError]
+
+
+def test_the_claim_of_another_breaks_and_changes_nothing(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    held = bob.waits_to_start("ide", "clone")
+    ann.does("clone")
+    bob.told()
+    before = snapshot(driven)
+    with broken("ide", StartAsked):
+        assert isinstance(bob.claims(held), wire.Error)
+    assert snapshot(driven) == before
+    assert isinstance(bob.claims(held), wire.Granted)
+
+
+def test_nothing_of_a_broken_request_is_left_in_a_mailbox(driven: Driven, ann: Script) -> None:
+    with broken("bad", PrerequisiteMoved):
+        ann.refused("internal", ann.want("bad", *(f"p{i}" for i in range(100))))
+    ann.must(wire.Ok, ann.want("bad", "p0"))
+    ann.does("p0")
+    ann.runs("bad")
+
+
+def test_a_defect_in_the_first_request_of_a_new_startup(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    """The new startup has begun all the same, with nothing in it."""
+    cat = driven.script("cat.sh")
+    bob.waits_to_start("ide", "clone")
+    ann.startup = "second"
+    with broken("bad", PrerequisiteMoved):
+        driven.turn((cat, cat.want("old")), (ann, ann.want("bad", "x")), (ann, ann.want("c")))
+    assert [type(reply) for reply in cat.inbox] == [wire.Ok]
+    error, done = ann.inbox
+    ann.inbox.clear()
+    cat.inbox.clear()
+    assert isinstance(error, wire.Error)
+    assert error.code == "internal"
+    assert isinstance(done, wire.Ok)
+    assert done.epoch == error.epoch == "epoch-2"
+    gone = bob.told()
+    assert isinstance(gone, wire.Error)
+    assert gone.code == "state_changed"
+    assert [unit.name for unit in ann.must(wire.ListReply, wire.List(id="")).units] == ["c"]
+    ann.must(wire.Ok, ann.want("bad", "x"))
+    assert ann.status("bad").prerequisites_total == 1
+
+
+def test_an_impatient_request_that_cannot_be_answered(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    """It gets an error; the others are answered as ever."""
+    bob.waits_to_start("bad", "x")
+    ann.waits_to_start("ide", "x")
+    real = replies.start
+
+    def start(request: wire.Start, *args: Any) -> wire.AnyReply:
+        if request.unit == "bad":
+            raise Broken
+        return real(request, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replies, "start", start)
+        driven.pass_time(31)
+    assert defects(driven) == [Broken]
+    assert isinstance(ann.told(), wire.Waiting)
+    error = bob.told()
+    assert isinstance(error, wire.Error)
+    assert error.code == "internal"
+    assert driven.supervisor.next_deadline() is None
+
+
+def test_an_owner_that_ends_and_breaks_something(driven: Driven, ann: Script, bob: Script) -> None:
+    """What cannot be done about one of its units does not keep it from the others."""
+    ann.runs("bad")
+    ann.runs("good")
+    bob.waits_for("good")
+    with broken("bad"):
+        driven.die(ann.owner)
+    assert defects(driven) == [Broken]
+    assert isinstance(bob.told(), wire.Error)
+    assert bob.status("good").status is Status.FAILED
+    assert bob.status("bad").status is Status.STARTED
+    # Who comes next finds out again.
+    bob.runs("bad")
+
+
+def test_the_story_of_a_defect_is_told(driven: Driven, ann: Script) -> None:
+    ann.runs("bad")
+    ann.ends("bad", 3)
+    with broken("bad"):
+        ann.refused("internal", ann.start("bad"))
+    ((what, _),) = driven.defects
+    assert "Start(unit='bad'" in what
+    assert "exit status 3" in what
