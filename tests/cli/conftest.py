@@ -21,6 +21,8 @@ from unitsync import Client, errors
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
 UNITSYNC = [sys.executable, "-P", "-m", "unitsync"]
+EXPRESS = [str(Path(sys.executable).with_name("unitsync"))]
+"""The installed command: it takes the express path where it can."""
 PATIENCE_S = 30
 
 
@@ -62,8 +64,9 @@ class Cli:
     """Calls ``unitsync`` with an endpoint of its own and nothing of the tester's
     environment that unitsync would heed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: list[str] | None = None) -> None:
         self.folder = folder
+        self.command = command or UNITSYNC
         self.endpoint = f"ipc://{folder}/c/coordinator.sock"
         self.processes: list[Process] = []
 
@@ -80,7 +83,7 @@ class Cli:
         return kept
 
     def __call__(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> Result:
-        return self.exec(*UNITSYNC, *arguments, env=env)
+        return self.exec(*self.command, *arguments, env=env)
 
     def exec(self, *command: str, env: Mapping[str, str | None] | None = None) -> Result:
         done = subprocess.run(
@@ -117,7 +120,7 @@ class Cli:
         if not folder.exists():
             folder.mkdir()
             command = folder / "unitsync"
-            command.write_text(f'#!/bin/sh\nexec {" ".join(UNITSYNC)} "$@"\n')
+            command.write_text(f'#!/bin/sh\nexec {" ".join(self.command)} "$@"\n')
             command.chmod(0o755)
         path = (env or {}).get("PATH") or os.environ["PATH"]
         return {**(env or {}), "PATH": f"{folder}:{path}"}
@@ -132,7 +135,7 @@ class Cli:
         """Start a verb, or with *command* a script, that the test goes on with. It has a
         process group of its own, which is killed at the end of the test."""
         popen = subprocess.Popen(
-            command or [*UNITSYNC, *arguments],
+            command or [*self.command, *arguments],
             env=self.env(self._with_command(env) if command else env),
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -152,7 +155,11 @@ class Cli:
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (25, width))
         process = subprocess.Popen(
-            [*UNITSYNC, *arguments], env=self.env(env), stdin=theirs, stdout=theirs, stderr=theirs
+            [*self.command, *arguments],
+            env=self.env(env),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
         )
         os.close(theirs)
         text = b""
@@ -203,8 +210,10 @@ def _await_end(pid: int) -> None:
 
 
 @pytest.fixture
-def cli() -> Iterator[Cli]:
-    commands = Cli(Path(tempfile.mkdtemp(prefix="us-", dir="/tmp")))
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """As ``python -m unitsync``, or as the command that a test's parameter says."""
+    folder = Path(tempfile.mkdtemp(prefix="us-", dir="/tmp"))
+    commands = Cli(folder, getattr(request, "param", None))
     yield commands
     commands.close()
 

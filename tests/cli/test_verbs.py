@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from cli.conftest import PATIENCE_S, UNITSYNC, Cli, Result, check_golden, normalised, shown
+from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, Result, check_golden, normalised, shown
+
+pytestmark = pytest.mark.parametrize(
+    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
+)
 
 
 def transcript(cli: Cli, calls: str) -> str:
@@ -210,7 +214,7 @@ def test_timeouts(cli: Cli) -> None:
 def test_several_may_wait_to_start_one_unit(cli: Cli) -> None:
     """Each by its own script: the first is granted, the others are told by whom."""
     cli.ok("want", "u", "gate")
-    script = f"{' '.join(UNITSYNC)} start u; status=$?; sleep 0.1; exit $status"
+    script = f"{' '.join(cli.command)} start u; status=$?; sleep 0.1; exit $status"
     waiting = [cli.spawn(command=["bash", "-c", f"{script} # {n}"]) for n in range(3)]
     for process in waiting:
         process.next_line()
@@ -302,7 +306,7 @@ def test_a_reader_that_goes_away_is_no_trouble(cli: Cli) -> None:
     with cli.client() as client:
         for n in range(2000):
             client.want(f"unit-{n}", f"unit-{n + 1}")
-    command = " ".join(UNITSYNC)
+    command = " ".join(cli.command)
     for verb in ("list", "list -o json", "why"):
         result = cli.exec("bash", "-c", f"{command} {verb} | head -1; echo ${{PIPESTATUS[*]}}")
         assert result.err == ""
@@ -310,7 +314,7 @@ def test_a_reader_that_goes_away_is_no_trouble(cli: Cli) -> None:
 
 
 def test_closed_streams(cli: Cli) -> None:
-    command = " ".join(UNITSYNC)
+    command = " ".join(cli.command)
     cli.ok("ping")
     result = cli.exec("sh", "-c", f"{command} ping >&-; echo $?")
     assert (result.out, result.err) == ("0\n", "")

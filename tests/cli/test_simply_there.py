@@ -1,0 +1,201 @@
+"""The coordinator is simply there: once for 50 first callers, holding nothing of theirs,
+and outliving them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import EXPRESS, PATIENCE_S, Cli
+
+
+def coordinator_of(cli: Cli) -> int:
+    with cli.client() as client:
+        return client.ping().pid
+
+
+def coordinators(cli: Cli) -> list[int]:
+    """Every process that serves this endpoint or tries to."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"unitsyncd" in words and cli.endpoint.encode() in words:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
+def test_fifty_first_callers_get_one_coordinator(cli: Cli) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        results = list(pool.map(lambda n: cli("want", f"unit-{n}", "base"), range(50)))
+    assert {(r.status, r.out, r.err) for r in results} == {(0, "", "")}
+    with cli.client() as client:
+        names = {unit.name for unit in client.list()}
+        pid = client.ping().pid
+    assert names == {"base", *(f"unit-{n}" for n in range(50))}  # not one of them was lost
+    assert coordinators(cli) == [pid]
+
+
+def test_no_pipe_of_the_caller_is_held_open(cli: Cli) -> None:
+    """``x=$(...)``, ``| cat`` and a lock on another descriptor all end with the verb."""
+    begin = time.monotonic()
+    result = cli.script(
+        "x=$(unitsync want a b 2>&1); echo \"<$x>\"\n"
+        "unitsync ping | cat\n"
+        "exec 9> lock; flock 9; unitsync stop > /dev/null\n"
+        "unitsync ping | cat; exec 9>&-; flock --nonblock lock true && echo free\n"
+    )  # fmt: skip
+    assert result == (0, "<>\nSuccess\nSuccess\nfree\n", "")
+    assert time.monotonic() - begin < PATIENCE_S / 2
+
+
+def test_nothing_of_the_caller_is_left_in_it(cli: Cli) -> None:
+    cli.script(
+        "umask 000; trap '' TERM; mkdir gone; cd gone; exec 7< /dev/null\n"
+        "export SECRET=x UNITSYNC_TIMEOUT=1s; unitsync ping; cd ..; rmdir gone"
+    )
+    proc = Path(f"/proc/{coordinator_of(cli)}")
+    assert os.readlink(proc / "cwd") == "/"
+    assert os.getsid(int(proc.name)) not in {os.getsid(0), 0}
+    assert [os.readlink(proc / "fd" / fd) for fd in "012"] == ["/dev/null"] * 3
+    status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
+    assert int(status["Umask"], 8) == 0o077
+    assert not int(status["SigIgn"], 16) & 1 << signal.SIGTERM - 1
+    assert int(status["SigBlk"], 16) == 0
+    assert b"SECRET" not in (proc / "environ").read_bytes()
+    targets = {os.readlink(proc / "fd" / fd) for fd in os.listdir(proc / "fd") if int(fd) > 2}
+    assert "/dev/null" not in targets
+    assert not any(target.startswith("pipe:") for target in targets)
+
+
+def test_it_outlives_the_group_that_started_it(cli: Cli) -> None:
+    script = cli.write_script("unitsync start a; echo ready >&2; sleep 60")
+    process = cli.spawn(command=script)
+    assert process.next_line() == "ready"
+    pid = coordinator_of(cli)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.end().status == -signal.SIGKILL
+    assert coordinator_of(cli) == pid
+    cli.ok("list")
+
+
+@pytest.mark.parametrize("verb", ["status a", "list", "why", "why a", "stop"])
+def test_who_only_looks_starts_none(cli: Cli, verb: str) -> None:
+    result = cli(*verb.split())
+    assert result[:2] == (69, "")
+    assert result.told == [
+        f"error: no coordinator runs at {cli.endpoint}",
+        "hint: want, start, wait and ping start one; so does unitsync serve",
+    ]
+    assert not (cli.folder / "c").exists()
+
+
+def test_autostart_can_be_turned_off(cli: Cli) -> None:
+    result = cli("start", "a", env={"UNITSYNC_AUTOSTART": "0"})
+    assert result.status == 69
+    assert result.told[0].endswith(", and starting one is turned off")
+    assert "UNITSYNC_AUTOSTART" in result.told[1] or "serve" in result.told[1]
+    assert not (cli.folder / "c").exists()
+
+
+def test_serve_in_the_foreground(cli: Cli) -> None:
+    process = cli.spawn("serve", "--log-level", "info")
+    while "serving" not in process.next_line():
+        pass
+    assert coordinator_of(cli) == process.pid
+    second = cli("serve")
+    assert second.status != 0
+    assert second.told[0].startswith("error: ")
+    assert cli.ok("stop") == "stopped\n"
+    assert process.end().status == 0
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_serve_ends_on_a_signal(cli: Cli, name: str) -> None:
+    process = cli.spawn("serve", "--endpoint", cli.endpoint)
+    while "serving" not in process.next_line():
+        pass
+    process.send(getattr(signal, f"SIG{name}"))
+    result = process.end()
+    assert result.status in {0, 128 + getattr(signal, f"SIG{name}")}
+    assert "Traceback" not in result.err
+
+
+def test_stop_returns_when_it_has_ended(cli: Cli) -> None:
+    cli.ok("ping")
+    pid = coordinator_of(cli)
+    handle = os.pidfd_open(pid)
+    try:
+        cli.ok("stop")
+        result = cli("ping")  # a new one, at once
+        assert result == (0, "Success\n", "")
+        assert coordinator_of(cli) != pid
+    finally:
+        os.close(handle)
+
+
+def test_a_folder_that_is_not_ours_is_refused(cli: Cli) -> None:
+    (cli.folder / "c").mkdir(mode=0o777)
+    (cli.folder / "c").chmod(0o777)
+    result = cli("ping")
+    assert result[:2] == (69, "")
+    assert "is refused: other users have access to it (mode 0777)" in result.told[0]
+    assert result.told[1].startswith("hint: chmod 700 ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user can only be had by root")
+def test_another_user_is_not_permitted(cli: Cli) -> None:
+    cli.ok("ping")
+    cli.folder.chmod(0o755)
+    code = (
+        "import os, unitsync.cli.app, unitsync.cli.render, unitsync.client, unitsync.owner\n"
+        "os.setgid(12345); os.setuid(12345)  # who may not even read this installation\n"
+        "unitsync.cli.main()"
+    )
+    result = cli.exec(sys.executable, "-P", "-c", code, "list")
+    assert result[:2] == (77, "")
+    assert result.told == [
+        f"error: no permission to use the coordinator at {cli.endpoint}",
+        "hint: it serves its own user and root; serve --allow adds others",
+    ]
+
+
+def test_a_socket_that_nobody_serves_is_no_coordinator(cli: Cli) -> None:
+    cli.ok("ping")
+    pid = coordinator_of(cli)
+    handle = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    import select
+
+    select.select([handle], [], [], PATIENCE_S)
+    os.close(handle)
+    assert cli("list").status == 69
+    assert cli.ok("ping") == "Success\n"
+
+
+def test_a_new_epoch_ends_a_wait(cli: Cli) -> None:
+    """It began under another state: 69, never a grant."""
+    process = cli.spawn("start", "b", "--after", "a")
+    process.next_line()
+    cli.ok("reset", "--all", "--force")
+    result = process.end()
+    assert result[:2] == (69, "")
+    assert result.told[-2].startswith("error: ")
+
+
+def test_an_incomplete_installation_is_told_in_a_line() -> None:
+    code = "import sys; sys.modules['typer'] = None; from unitsync.cli import main; main()"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: unitsync is not installed completely: ")
+    assert done.stderr.count("\n") == 1
