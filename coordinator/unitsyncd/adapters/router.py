@@ -16,6 +16,7 @@ from loguru import logger
 
 from unitsync import wire
 from unitsync.errors import LimitReached, NotPermitted, ProtocolError, UnitsyncError
+from unitsyncd import faults
 from unitsyncd.core.wording import error_reply
 
 Envelope: TypeAlias = tuple[bytes, bytes]
@@ -95,7 +96,9 @@ class Router:
     def send(self, envelopes: Sequence[Envelope]) -> None:
         """Send without ever blocking. A peer that is gone, or that has left
         REPLIES_QUEUED_MAX replies unread, gets nothing."""
-        for peer, frame in envelopes:
+        for number, (peer, frame) in enumerate(envelopes):
+            if number == 1:
+                faults.reach("sent one")
             try:
                 self._socket.send_multipart((peer, b"", frame), zmq.NOBLOCK)
             except zmq.Again:
@@ -103,6 +106,8 @@ class Router:
             except zmq.ZMQError as exc:
                 if exc.errno != zmq.EHOSTUNREACH:
                     raise
+        if envelopes:
+            faults.reach("sent")
         self._look_again()
 
     def _look_again(self) -> None:
