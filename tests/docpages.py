@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -76,8 +77,33 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
+def calls_in_examples() -> Iterator[Call]:
+    """Every call in the files that are there to be copied."""
+    for path in sorted((ROOT / "examples").rglob("*")):
+        where = str(path.relative_to(ROOT))
+        if path.name == "devcontainer.json":
+            settings = json.loads(path.read_text(encoding="utf-8"))
+            steps = [step for step in settings.values() if isinstance(step, dict)]
+            for command in (command for step in steps for command in step.values()):
+                yield from _calls_in(command, where)
+        elif path.suffix in (".sh", ".service") or path.name == "Dockerfile":
+            text = path.read_text(encoding="utf-8")
+            if path.suffix != ".sh":
+                text = re.sub("^#.*$", "", text, flags=re.MULTILINE)
+            for number, line in _command_lines(Block(where, 1, "sh", text)):
+                if line.count("'") % 2:  # the command goes on over several lines
+                    line = line.rpartition("'")[0]
+                yield from _calls_in(line, f"{where}:{number}")
+
+
 def calls(path: Path) -> Iterator[Call]:
-    """Every call of unitsync in the shell blocks and transcripts of *path*."""
+    """Every call of unitsync in the shell blocks, transcripts and sentences of *path*."""
+    sentences = _FENCE.sub("", path.read_text(encoding="utf-8"))
+    for span in re.findall(r"`(unitsync [^`]*)`", sentences):
+        if len(span.split()) == 2:
+            span += " --help"  # only the verb's name is meant
+        if "…" not in span:
+            yield from _calls_in(span.replace("\\|", "|"), f"{path.relative_to(ROOT)} `{span}`")
     for block in blocks(path):
         if block.language in ("sh", "bash", "console", "dockerfile", "ini"):
             for number, line in _command_lines(block):
@@ -117,14 +143,16 @@ def _calls_in(line: str, where: str, depth: int = 0) -> Iterator[Call]:
             yield from _calls_in(token, where, depth + 1)
 
 
+_BEFORE_A_COMMAND = frozenset(
+    ("!", "RUN", "do", "elif", "else", "exec", "if", "nohup", "sudo", "then", "until", "while")
+)
+
+
 def _call(command: list[str], where: str) -> Iterator[Call]:
-    words = ["0" if word == "$?" else word for word in command]
-    for number, word in enumerate(words):
-        if word == "unitsync" or word.endswith("/bin/unitsync"):
-            if number and words[number - 1] in ("-v", "install"):
-                return  # command -v unitsync, pip install unitsync
-            yield Call(where, tuple(words[number + 1 :]))
-            return
-        if words[number : number + 2] == ["exp", "sync"]:
-            yield Call(where, tuple(words[number + 2 :]))
-            return
+    words = ["0" if word == "$?" else word.removeprefix("ExecStart=") for word in command]
+    while words and (words[0] in _BEFORE_A_COMMAND or re.match(r"[A-Za-z_]+=", words[0])):
+        del words[0]
+    if words and (words[0] == "unitsync" or words[0].endswith("/bin/unitsync")):
+        yield Call(where, tuple(words[1:]))
+    elif words[:3] == ["coder", "exp", "sync"]:
+        yield Call(where, tuple(words[3:]))

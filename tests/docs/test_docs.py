@@ -55,6 +55,7 @@ def test_generated_parts_are_fresh() -> None:
 
 COMMAND = typer.main.get_command(app)
 CALLS = [call for path in pages.pages() for call in pages.calls(path)]
+CALLS += pages.calls_in_examples()
 
 
 def test_pages_show_commands() -> None:
