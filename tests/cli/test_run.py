@@ -247,6 +247,12 @@ def test_interrupted_while_it_waits(cli: Cli) -> None:
 def test_without_its_coordinator_the_commands_status_counts(cli: Cli) -> None:
     stop = f"{' '.join(UNITSYNC)} stop > /dev/null; exit 6"
     result = cli("run", "u", "--", "sh", "-c", stop)
+    assert (result.status, result.told) == (6, [])
+    with cli.client() as client:  # it was started again: it still knew the run
+        assert client.status("u").reason == "exit status 6"
+
+    off = {"UNITSYNC_AUTOSTART": "0"}
+    result = cli("run", "u", "--", "sh", "-c", stop, env=off)
     assert result.status == 6
     (line,) = result.told
     assert line.startswith("warning: the end of u could not be recorded: no coordinator runs at")

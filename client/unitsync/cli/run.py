@@ -333,12 +333,12 @@ def _end(
     """Say how the run that was *granted* ended: well, or failed for *reason*.
 
     The command's status is what counts: if the coordinator cannot be told, or does not
-    know the run any more, that is a warning. None is started for it: a new one would
-    know nothing of the run.
+    know the run any more, that is a warning. One that was killed or stopped meanwhile is
+    started again: it still knows the run, and would take it for failed otherwise.
     """
     try:
         text = wire.Render.TEXT
-        with open_client(endpoint, owner=owner, autostart=False, render=text) as client:
+        with open_client(endpoint, owner=owner, render=text) as client:
             requests = client.requests
             request: wire.Complete | wire.Fail
             if reason:
