@@ -53,8 +53,8 @@ def open_kept(path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_REC
         journal = Journal(path)
         try:
             recovered, since = _recover(journal, snapshots, machine, limits, mark)
-        except BaseException:
-            journal.close()
+        except DamagedStore:
+            journal.abandon()
             raise
     except DamagedStore as exc:
         aside = set_aside(path)

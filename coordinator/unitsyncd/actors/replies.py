@@ -96,6 +96,8 @@ def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.G
 
 def _waiting_to_start(request: wire.Start, unit: Unit, world: World, now: float) -> wire.Waiting:
     edges, total = world.view.unmet(unit.name)
+    if request.patience_s > 0:
+        edges = world.view.with_similar(edges)
     lines = request.render is not Render.NONE
     return wire.Waiting(
         id=request.id,
@@ -139,6 +141,7 @@ def _not_granted(
     request: wire.Start, answer: Answer, world: World, now: float
 ) -> errors.NotGranted:
     edges, total = world.view.unmet(request.unit)
+    edges = world.view.with_similar(edges)
     missing = wording.prerequisites_inline(edges, total, now)
     names = [edge.name for edge in edges]
     hint = f"unitsync why {request.unit}"
@@ -226,4 +229,4 @@ def _unmet(request: wire.Wait, world: World) -> tuple[list[wire.Prerequisite], i
     need = need_of(request.requires, False)
     edges = [world.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
     edges = [edge for edge in edges if not edge.met]
-    return edges[:SHOWN_MAX], len(edges)
+    return world.view.with_similar(edges[:SHOWN_MAX]), len(edges)

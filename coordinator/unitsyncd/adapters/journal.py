@@ -64,6 +64,7 @@ class Journal:
 
     def __init__(self, path: str, *, old_bytes_max: int = OLD_BYTES_MAX) -> None:
         """Open or make the file. Raises DamagedStore, StoreError."""
+        self.path = path
         self.next_seq = 0
         self._old_bytes_max = old_bytes_max
         self._encode = msgspec.msgpack.Encoder().encode
@@ -75,8 +76,11 @@ class Journal:
             with _judged():
                 self._prepare()
                 self.next_seq = self._find_next_seq()
+        except DamagedStore:
+            self.abandon()
+            raise
         except BaseException:
-            self._db.close()
+            self.close()
             raise
 
     def epochs(self) -> list[EpochRecord]:
@@ -161,6 +165,16 @@ class Journal:
     def close(self) -> None:
         self._db.close()
         self._mark.close()
+
+    def abandon(self) -> None:
+        """Close it as it was found. SQLite would take over of the write-ahead log what
+        it can read, and remove the rest."""
+        log, hidden = f"{self.path}-wal", f"{self.path}-wal.kept"
+        with contextlib.suppress(OSError):
+            os.replace(log, hidden)
+        self.close()
+        with contextlib.suppress(OSError):
+            os.replace(hidden, log)
 
     def _prepare(self) -> None:
         db = self._db

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from unitsync.wire import (
     HistoryEntry,
     OnOwnerExit,
@@ -106,7 +108,9 @@ class View:
             return UnitInfo(name, Status.NOT_REGISTERED, True, nearest=nearest)
         unit = holder.unit
         if full:
-            shown = [self.prerequisite(edge, need) for edge, need in edges.items()]
+            shown = self.with_similar(
+                [self.prerequisite(edge, need) for edge, need in edges.items()]
+            )
             total = len(shown)
         else:
             shown, total = self.unmet(name)
@@ -132,10 +136,7 @@ class View:
         met = VERDICTS[need][current] is Verdict.MET
         holder = self._units.get(name)
         if holder is None:
-            nearest = "" if met else self.nearest(name)
-            return Prerequisite(
-                name, need.requirement, current.status, met, need.optional, nearest=nearest
-            )
+            return Prerequisite(name, need.requirement, current.status, met, need.optional)
         unit = holder.unit
         return Prerequisite(
             name,
@@ -168,12 +169,23 @@ class View:
         ]
         return [self.prerequisite(edge, need) for edge, need in edges[:most]], len(edges)
 
+    def with_similar(self, edges: list[Prerequisite]) -> list[Prerequisite]:
+        """*edges*, with the most similar registered name for some of those that are not
+        registered. Slow, and misleading while everything is still being registered: for
+        people who ask, and for waits that have become long."""
+        missing = [edge for edge in edges if not edge.met and not edge.since][:SHOWN_MAX]
+        similar = {edge.name: self.nearest(edge.name) for edge in missing}
+        return [
+            replace(edge, nearest=similar[edge.name]) if similar.get(edge.name) else edge
+            for edge in edges
+        ]
+
     def nearest(self, name: str) -> str:
         """The most similar name that is registered, "" if none is similar."""
         if len(self._units) > NEAREST_UNITS_MAX:
             return ""
         known = (other for other in self._units if other != name)
-        return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.7)), "")
+        return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), "")
 
     # --- causes -------------------------------------------------------------------
 
@@ -204,6 +216,7 @@ class View:
             nonlocal budget
             budget -= 1
             info = self.info(unit)
+            info = replace(info, prerequisites=self.with_similar(info.prerequisites))
             below: list[WhyNode] = []
             asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
             if asks and depth < TREE_DEPTH_MAX:
