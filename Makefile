@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format demo bench constraints clean
+.PHONY: help setup test check format docs demo bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ check: $(STAMP) ## lint, format, types, dead links in the docs
 format: $(STAMP) ## put the code into the agreed format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(STAMP) ## refresh what the docs have from the code (the state diagram)
+	$(BIN)/python docs/generate.py
 
 demo: $(STAMP) ## watch a real startup put in order, then one with a broken clone
 	@$(BIN)/python examples/workspace/startup.py

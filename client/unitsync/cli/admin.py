@@ -139,7 +139,7 @@ Example:
 
 
 def stop(ctx: typer.Context, endpoint: options.Endpoint = None) -> int:
-    """End the coordinator; everything it knows is forgotten."""
+    """End the coordinator; what it knows is kept for its return."""
     from unitsync import endpoint as endpoints
 
     place = endpoints.resolve(endpoint or ctx.obj)
