@@ -322,3 +322,16 @@ def test_json_in_the_docs_is_json() -> None:
         for block in pages.blocks(path):
             if block.language == "json":
                 msgspec.json.decode(block.text)
+
+
+# --- guarantees -------------------------------------------------------------------
+
+
+def test_each_guarantee_names_a_test_that_is_there() -> None:
+    rows = pages.rows(pages.read("explanation/guarantees.md"))
+    assert len(rows) > 10
+    for row in rows:
+        for named in pages.code(row[2]):
+            path, _, name = named.partition("::")
+            text = (pages.ROOT / path).read_text(encoding="utf-8")
+            assert re.search(rf"^\s*(async )?def {name}\(", text, re.MULTILINE), named
