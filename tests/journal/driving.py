@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from unitsync import wire
 from unitsync.wire import Owner
@@ -17,8 +17,10 @@ from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import EventStore, Snapshot
+from unitsyncd.kept import Kept
 from unitsyncd.settings import Limits
 
+_EPOCHS = itertools.count(1)
 MACHINE: Final = "boot:4026531836:1"
 
 
@@ -49,6 +51,24 @@ class Driver:
     """One coordinator after the other on one *store*. Time passes with each turn."""
 
     def __init__(self, store: EventStore, *, limits: Limits | None = None) -> None:
+        self._prepare(store, limits)
+        self.supervisor = self.begin()
+
+    @classmethod
+    def on(cls, found: Kept) -> Self:
+        """A coordinator that is put together as daemon.py does it."""
+        driver = cls.__new__(cls)
+        driver._prepare(found.journal, None)
+        driver.supervisor = driver._supervise(
+            startup=found.default_startup,
+            machine=found.machine,
+            recovered=found.recovered,
+            lost=found.lost,
+            on_kept=found.rhythm.appended,
+        )
+        return driver
+
+    def _prepare(self, store: EventStore, limits: Limits | None) -> None:
         self.store = store
         self.limits = limits or Limits()
         self.processes = Processes()
@@ -56,26 +76,29 @@ class Driver:
         self.defects: list[tuple[str, BaseException]] = []
         self.kept: list[int] = []
         self._ids = itertools.count(1)
-        self._epochs = itertools.count(1)
-        self.supervisor = self.begin()
 
     def begin(self, recovered: Recovered | None = None, *, startup: str = "") -> Supervisor:
         """A new coordinator that goes on with *recovered*."""
         self.processes.watched.clear()
-        self.supervisor = Supervisor(
+        self.supervisor = self._supervise(
             startup=startup or ("" if recovered is not None else MACHINE),
-            new_epoch=lambda: f"epoch-{next(self._epochs)}",
+            machine=MACHINE,
+            recovered=recovered,
+            on_kept=lambda records, world, next_seq: self.kept.append(records),
+        )
+        return self.supervisor
+
+    def _supervise(self, **options: Any) -> Supervisor:
+        return Supervisor(
+            new_epoch=lambda: f"epoch-{next(_EPOCHS)}",
             owners=self.processes,
             identity=Identity(),
             limits=self.limits,
             on_defect=lambda what, defect: self.defects.append((what, defect)),
             store=self.store,
-            machine=MACHINE,
-            recovered=recovered,
-            on_kept=lambda records, world, next_seq: self.kept.append(records),
             at=self.at,
+            **options,
         )
-        return self.supervisor
 
     def crash(self, snapshot: Snapshot | None = None) -> Supervisor:
         """A new coordinator on what the store holds, as kept.py makes it."""

@@ -167,8 +167,8 @@ class Journal:
         self._mark.close()
 
     def abandon(self) -> None:
-        """Close it as it was found. SQLite would take over of the write-ahead log what
-        it can read, and remove the rest."""
+        """Close it and leave the write-ahead log there, which SQLite would remove
+        together with what it cannot read of it."""
         log, hidden = f"{self.path}-wal", f"{self.path}-wal.kept"
         with contextlib.suppress(OSError):
             os.replace(log, hidden)

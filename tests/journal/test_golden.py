@@ -1,0 +1,154 @@
+"""tests/golden/journal/format-1.db is a journal as coordinators of format 1 write it.
+
+It must stay readable and lead to the units in format-1.json. A break means: whoever
+upgrades while a machine starts up loses the state of that startup; the scripts that
+wait end with 69, and the others are refused until ``unitsync reset --all``. A new format
+gets a file of its own beside this one, and reads both. Nothing writes these files anew
+but their absence.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from journal.driving import MACHINE, Driver, state
+from unitsync import wire
+from unitsync.wire import OnOwnerExit, Owner, Requirement
+from unitsyncd.actors.recovery import epochs_of, rebuild
+from unitsyncd.actors.world import World
+from unitsyncd.adapters.journal import FORMAT, Journal
+from unitsyncd.adapters.mark import Mark, read_mark
+from unitsyncd.core import events
+from unitsyncd.settings import Limits
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "journal"
+CLONE = Owner(321, 9876, 4026531836, "bash clone.sh")
+IDE = Owner(322, 9877, 4026531836, "bash -c 'ide \u00fc'")
+AWAY = Owner(7, 55, 4026532000, "sh", watched=False)
+
+
+def work(driver: Driver) -> None:
+    """Every kind of fact, with every field."""
+    driver.want("before", "the", "reset")
+    driver.ask(wire.Reset(id="reset-all", all=True))
+    driver.want("ide", "git-clone", "deps")
+    driver.want("ide", "network", requires=Requirement.START, optional=True)
+    driver.want("report", "ide", requires=Requirement.COMPLETION)
+    driver.want("\u00fcnit", "deps")
+    driver.ask(wire.Unwant(id="u", unit="\u00fcnit", prerequisites=["deps"]))
+    driver.start("ide", IDE, id="ide-1")
+    driver.start("git-clone", CLONE, id="clone-1")
+    driver.start("git-clone", IDE, id="clone-2")
+    driver.ask(wire.Fail(id="f", unit="git-clone", owner=CLONE, reason="exit status 128"))
+    driver.start("ide", IDE, id="ide-2")
+    driver.start("git-clone", CLONE, id="clone-3")
+    driver.complete("git-clone", CLONE, id="clone-done")
+    driver.start("deps", AWAY, id="deps-1", on_owner_exit=OnOwnerExit.WARN)
+    driver.end_owner(AWAY)
+    driver.complete("deps", id="deps-done")
+    driver.start("ide", IDE, id="ide-3", on_owner_exit=OnOwnerExit.COMPLETE)
+    driver.start("\u00fcnit", CLONE, id="unit-1")
+    driver.ask(wire.Reset(id="one", units=["\u00fcnit"], force=True))
+    driver.start("report", CLONE, id="report-1", last=True)
+    driver.ask(wire.Withdraw(id="w", unit="report", start_id="report-1", owner=CLONE))
+    driver.complete("never-started", exit_code=3)
+
+
+def shown(world: World) -> Any:
+    """As JSON has it."""
+    found = state(world)
+    entries = {
+        "epoch": found["epoch"],
+        "units": {unit.name: msgspec.structs.asdict(unit) for unit in found["units"]},
+        "edges": {name: dict(edges) for name, edges in found["edges"].items()},
+        "history": found["history"],
+        "owners": sorted(found["owners"]),
+    }
+    return json.loads(json.dumps(msgspec.to_builtins(entries)))
+
+
+def read(path: Path) -> World:
+    with closing(Journal(str(path))) as journal:
+        return rebuild(journal, epochs_of(journal, MACHINE)[-1], None, Limits())
+
+
+def make(file: Path) -> None:
+    with closing(Journal(str(file))) as journal:
+        driver = Driver(journal)
+        work(driver)
+        text = json.dumps(shown(driver.world), indent=1, ensure_ascii=False, sort_keys=True)
+    file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+def check_same(recorded: Any, now: Any, where: str) -> None:
+    """What was recorded is so; a unit may have further fields since."""
+    if isinstance(recorded, dict):
+        assert isinstance(now, dict), where
+        for name, value in recorded.items():
+            assert name in now, f"{where}.{name}"
+            check_same(value, now[name], f"{where}.{name}")
+    elif isinstance(recorded, list):
+        assert len(recorded) == len(now), where
+        for number, (one, other) in enumerate(zip(recorded, now, strict=True)):
+            check_same(one, other, f"{where}[{number}]")
+    else:
+        assert recorded == now, where
+
+
+def test_a_journal_of_this_format_is_there() -> None:
+    file = GOLDEN / f"format-{FORMAT}.db"
+    if not file.exists():
+        make(file)
+    assert file.stat().st_size < 100_000
+
+
+def test_each_journal_ever_written_leads_to_its_units(tmp_path: Path) -> None:
+    files = sorted(GOLDEN.glob("format-*.db"))
+    assert files
+    for file in files:
+        copy = Path(shutil.copy(file, tmp_path))
+        recorded = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        now = shown(read(copy))
+        check_same(recorded, now, file.name)
+        assert recorded["units"].keys() == now["units"].keys()
+
+
+def test_it_holds_every_kind_of_fact(tmp_path: Path) -> None:
+    """Otherwise the file above would show less than it says."""
+    copy = shutil.copy(GOLDEN / f"format-{FORMAT}.db", tmp_path)
+    with closing(Journal(str(copy))) as journal:
+        kinds = {type(fact) for _, (_, fact) in journal.read(0)}
+    assert kinds == {kind for kind in vars(events).values() if is_fact(kind)}
+
+
+def is_fact(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, events.Fact) and kind is not events.Fact
+
+
+def test_the_mark_beside_it_is_understood(tmp_path: Path) -> None:
+    """Otherwise a loss would go unnoticed after an upgrade."""
+    path = tmp_path / "journal.db"
+    (tmp_path / "journal.db.mark").write_bytes((GOLDEN / "format-1.db.mark").read_bytes())
+    with closing(Journal(str(shutil.copy(GOLDEN / "format-1.db", path)))) as journal:
+        newest = journal.epochs()[-1]
+        assert read_mark(str(path)) == Mark(MACHINE, newest.epoch, journal.next_seq)
+
+
+def test_a_format_that_does_not_change_is_written_as_it_was(tmp_path: Path) -> None:
+    """If this fails and the one that reads passes: older coordinators (somebody goes
+    back to one) may not read what this one writes. Then it is a new format."""
+    recorded = Path(shutil.copy(GOLDEN / f"format-{FORMAT}.db", tmp_path))
+    make(written := tmp_path / "written.db")
+    rows = []
+    for file in (recorded, written):
+        with closing(Journal(str(file))) as journal:
+            table = "SELECT seq, count, records FROM turns ORDER BY seq"
+            schema = "SELECT sql FROM sqlite_master ORDER BY name"
+            rows.append([journal._db.execute(text).fetchall() for text in (table, schema)])
+    assert rows[0] == rows[1]
