@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from collections.abc import Callable
 from typing import Final
@@ -35,34 +34,32 @@ class Owners:
 
     def is_alive(self, owner: Owner) -> bool:
         """False only if the process is certainly gone."""
-        if not self._can_be_seen(owner):
-            return True
-        return process_start(owner.pid) == owner.start
+        return not self.can_be_seen(owner) or _is_there(owner)
+
+    def can_be_seen(self, owner: Owner) -> bool:
+        """Whether its pid means the same process to us as to itself."""
+        return owner.watched and owner.start > 0 and owner.ns == self._namespace
 
     def watch(self, owner: Owner) -> None:
         key = owner.key
-        if key in self._watched or not self._can_be_seen(owner):
+        if key in self._watched or not self.can_be_seen(owner):
             return
         loop = asyncio.get_running_loop()
-        try:
-            descriptor = os.pidfd_open(owner.pid)
-        except ProcessLookupError:
-            self._watched[key] = -1
+        self._watched[key] = -1
+        if not _is_there(owner):
             loop.call_soon(self._gone, key)
             return
-        except OSError as exc:
-            if exc.errno not in (errno.ENOSYS, errno.EPERM, errno.EMFILE, errno.ENFILE):
-                raise
+        try:
+            self._watched[key] = descriptor = os.pidfd_open(owner.pid)
+        except OSError as exc:  # an old kernel, no more descriptors, the id of a thread
             logger.debug("no pidfd for pid {}: {}", owner.pid, exc)
-            self._watched[key] = -1
             self._polled.add(key)
             if self._poll is None:
                 self._poll = loop.call_later(POLL_S, self._look)
             return
-        self._watched[key] = descriptor
-        if process_start(owner.pid) == owner.start:
+        if _is_there(owner):
             loop.add_reader(descriptor, self._gone, key)
-        else:  # it has ended, or its pid belongs to another process by now
+        else:  # the descriptor may be of another process, which has the pid by now
             loop.call_soon(self._gone, key)
 
     def forget(self, key: OwnerKey) -> None:
@@ -79,9 +76,6 @@ class Owners:
         if self._poll is not None:
             self._poll.cancel()
 
-    def _can_be_seen(self, owner: Owner) -> bool:
-        return owner.watched and owner.start > 0 and owner.ns == self._namespace
-
     def _gone(self, key: OwnerKey) -> None:
         if key in self._watched:
             self.forget(key)
@@ -95,6 +89,10 @@ class Owners:
                 self._gone(key)
         if self._polled:
             self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
+
+
+def _is_there(owner: Owner) -> bool:
+    return process_start(owner.pid) == owner.start
 
 
 def process_start(pid: int) -> int | None:
