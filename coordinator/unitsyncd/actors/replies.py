@@ -165,7 +165,7 @@ def outcome(
             note = f"{unit.name} has {unit.phase.value}, though it never started"
         case Answer.NEVER_STARTED:
             note = f"{unit.name} is recorded as failed: {unit.reason}"
-            hint = f"to complete it all the same, before: unitsync complete {unit.name} --even-so"
+            hint = "check the exit status of start; complete --even-so completes it all the same"
         case Answer.OTHER_OUTCOME:
             because = f" ({unit.reason})" if unit.reason else ""
             note = f"{unit.name} already has {unit.phase.value}{because}; nothing was changed"
