@@ -17,6 +17,9 @@ class Nobody:
     def is_alive(self, owner: wire.Owner) -> bool:
         return True
 
+    def can_be_seen(self, owner: wire.Owner) -> bool:
+        return True
+
     def watch(self, owner: wire.Owner) -> None:
         raise AssertionError(owner)
 

@@ -153,10 +153,10 @@ class TestEitherWay:
             watching(test)
 
     def test_many_at_once(self) -> None:
+        command = ["sleep", "1000"]
+        children = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(50)]
+
         async def test(watch: Watch) -> None:
-            children = [
-                subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) for _ in range(50)
-            ]
             keys = []
             for child in children:
                 owner = owners.of_pid(child.pid)

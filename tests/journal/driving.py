@@ -34,6 +34,9 @@ class Processes:
     def is_alive(self, owner: Owner) -> bool:
         return owner.key not in self.gone
 
+    def can_be_seen(self, owner: Owner) -> bool:
+        return owner.watched
+
     def watch(self, owner: Owner) -> None:
         self.watched[owner.key] = owner
 

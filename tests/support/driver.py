@@ -30,6 +30,9 @@ class FakeOwners:
     def is_alive(self, owner: Owner) -> bool:
         return owner.key not in self.dead
 
+    def can_be_seen(self, owner: Owner) -> bool:
+        return owner.watched
+
     def watch(self, owner: Owner) -> None:
         assert owner.key not in self.watched
         self.watched.add(owner.key)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from msgspec.structs import replace
+
 from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Status
 from unitsyncd.actors import replies
@@ -38,6 +40,9 @@ class OwnerWatch(Protocol):
 
     def is_alive(self, owner: wire.Owner) -> bool:
         """False only if the process is certainly gone."""
+
+    def can_be_seen(self, owner: wire.Owner) -> bool:
+        """Whether it would be known when the process has ended."""
 
     def watch(self, owner: wire.Owner) -> None: ...
 
@@ -215,10 +220,13 @@ class Desk:
         return request.since_run >= 0 or was_granted(actor.unit, request.id)
 
     def _start_ask(self, request: wire.Start) -> StartAsked:
+        owner = request.owner
+        if owner is not None and owner.watched and not self._owners.can_be_seen(owner):
+            owner = replace(owner, watched=False)  # and status says so
         return StartAsked(
             self._moment.at,
             request.id,
-            request.owner,
+            owner,
             request.since_run,
             request.last,
             request.wait,
