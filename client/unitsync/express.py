@@ -297,8 +297,7 @@ def _connect(address: str, user: int) -> "Any":
         raise Leave from None
     if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
         raise Leave
-    # The peer answers the greeting and READY when it comes to it; requests may follow
-    # at once (RFC 23: a peer that uses NULL knows beforehand what will be said).
+    # Both at once: a peer that uses NULL knows beforehand what will be said (RFC 23).
     link.sendall(_GREETING + _READY)
     return _Link(link)
 
@@ -318,21 +317,24 @@ class _Link:
         """The one frame that answers *frame*. Raises OSError, ValueError."""
         size = len(frame)
         head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
-        self._socket.sendall(b"\x01\x00" + head + frame)
         self._socket.settimeout(reply_within_s)
         if not self._greeted:
             greeting = self._take(64)
             if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
                 raise ValueError("not a ZMTP 3 peer")
+            # libzmq hangs up on a message that comes before it has sent its own READY.
+            flags = self._take(1)[0]
+            ready = self._take(int.from_bytes(self._take(8 if flags & 2 else 1), "big"))
+            if not flags & 4 or ready[:6] != b"\x05READY":
+                raise ValueError("the peer refuses us")
             self._greeted = True
+        self._socket.sendall(b"\x01\x00" + head + frame)
         while True:
             flags = self._take(1)[0]
             length = int.from_bytes(self._take(8 if flags & 2 else 1), "big")
             body = self._take(length)
             if flags & 4:
-                if body[:6] == b"\x05ERROR":
-                    raise ValueError("the peer refuses us")
-                continue  # READY, or a command that asks for no answer
+                continue  # a command that asks for no answer
             if not flags & 1:
                 return body  # the delimiter before it had the MORE flag
 
