@@ -33,6 +33,7 @@ from unitsyncd.core.requirement import Verdict, need_of
 from unitsyncd.core.unit import answer_to_start, was_granted
 
 LIST_PAGE_MAX: Final = 10_000
+OWNERS_SEEN_MAX: Final = 10_000
 
 
 class OwnerWatch(Protocol):
@@ -82,6 +83,7 @@ class Desk:
         self._moment = moment
         self._owners = owners
         self._identity = identity
+        self._owners_seen: dict[OwnerKey, wire.Owner] = {}
         world.on_owner = self._owner_changed
         for owner in world.running_owners():
             owners.watch(owner)
@@ -220,7 +222,7 @@ class Desk:
         return request.since_run >= 0 or was_granted(actor.unit, request.id)
 
     def _start_ask(self, request: wire.Start) -> StartAsked:
-        owner = request.owner
+        owner = self._known_owner(request)
         if owner is not None and owner.watched and not self._owners.can_be_seen(owner):
             owner = replace(owner, watched=False)  # and status says so
         return StartAsked(
@@ -246,7 +248,10 @@ class Desk:
             if parked.request.id == request.start_id:
                 self.settle(parked, None)
         reason = wording.cut(wording.printable(request.reason))
-        world.tell(actor, StartWithdrawn(self._moment.at, request.start_id, request.owner, reason))
+        world.tell(
+            actor,
+            StartWithdrawn(self._moment.at, request.start_id, self._known_owner(request), reason),
+        )
         return replies.ok(request, world, status=actor.unit.condition.status)
 
     def _complete(self, request: wire.Complete) -> wire.AnyReply:
@@ -264,7 +269,9 @@ class Desk:
         world = self.world
         actor = self._known(request.unit)
         reason = wording.cut(reason)
-        ask = OutcomeReported(self._moment.at, request.id, outcome, reason, request.owner, even_so)
+        ask = OutcomeReported(
+            self._moment.at, request.id, outcome, reason, self._known_owner(request), even_so
+        )
         world.tell(actor, ask)
         answer = world.turn.answer
         assert answer is not None
@@ -369,6 +376,20 @@ class Desk:
                 hint = "unitsync reset --force resets it all the same"
                 raise replies.already_started(actor.unit, self._moment.at, hint)
         return actors
+
+    def _known_owner(self, request: wire.AnyRequest) -> wire.Owner | None:
+        """The owner in *request*, as one object for all that it asks: it ends up in the
+        units and their histories."""
+        owner = request.owner
+        if owner is None:
+            return None
+        known = self._owners_seen.get(owner.key)
+        if known == owner:
+            return known
+        if len(self._owners_seen) >= OWNERS_SEEN_MAX:
+            self._owners_seen.clear()
+        self._owners_seen[owner.key] = owner
+        return owner
 
     # --- helpers ------------------------------------------------------------------
 

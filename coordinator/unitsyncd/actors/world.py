@@ -120,8 +120,11 @@ class World:
     def commit(self) -> None:
         """Make the turn's changes final."""
         for (name, fact), run in zip(self.turn.facts, self.turn.runs, strict=True):
+            kind = type(fact)
+            if kind in _OF_GRAPH:
+                continue
             self.view.apply(name, fact, run)
-            if type(fact) in _OF_RUNS:
+            if kind in _OF_RUNS:
                 self.update_run(name)
         self.turn.clear()
 
@@ -151,6 +154,8 @@ class World:
             self._runs.setdefault(owner.key, set()).add(name)
 
 
+_OF_GRAPH: Final = frozenset((Registered, Declared, Withdrawn))
+"""Facts that are no part of a unit's history."""
 _OF_RUNS: Final = frozenset((Started, Ended, OwnerGone, WasReset))
 """Facts after which a unit may have another owner, or none."""
 

@@ -36,6 +36,7 @@ its socket gets them all in one turn."""
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 """libzmq cuts the connection beyond this, and a REQ would hang; the documented limit,
 wire.MESSAGE_BYTES_MAX, is far below and answered with an error."""
+_MORE: Final = zmq.NOBLOCK | zmq.SNDMORE
 FAREWELL_MS: Final = 1000
 """How long the last replies may take to leave when the coordinator ends."""
 
@@ -96,11 +97,15 @@ class Router:
     def send(self, envelopes: Sequence[Envelope]) -> None:
         """Send without ever blocking. A peer that is gone, or that has left
         REPLIES_QUEUED_MAX replies unread, gets nothing."""
+        send = self._socket.send
         for number, (peer, frame) in enumerate(envelopes):
             if number == 1:
                 faults.reach("sent one")
             try:
-                self._socket.send_multipart((peer, b"", frame), zmq.NOBLOCK)
+                # Only the first part can fail; send_multipart costs three times as much.
+                send(peer, _MORE)
+                send(b"", _MORE)
+                send(frame, zmq.NOBLOCK)
             except zmq.Again:
                 logger.warning("a client does not read its replies; one was dropped")
             except zmq.ZMQError as exc:
@@ -159,7 +164,10 @@ class Router:
     def _frames(self, peer: bytes) -> list[bytes] | None:
         """The rest of the message; None if *peer* may not talk to us."""
         if peer in self._known:
-            return self._socket.recv_multipart(zmq.NOBLOCK)
+            frames = [self._socket.recv(zmq.NOBLOCK)]
+            while self._socket.getsockopt(zmq.RCVMORE):
+                frames.append(self._socket.recv(zmq.NOBLOCK))
+            return frames
         parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
         if not self._permitted(parts[0]):
             return None

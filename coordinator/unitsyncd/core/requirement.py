@@ -62,8 +62,11 @@ class Need(enum.IntEnum):
 _REQUIREMENTS: Final = (Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START)
 
 
+_NEEDS: Final = {(need.requirement, need.optional): need for need in Need}
+
+
 def need_of(requirement: Requirement, optional: bool) -> Need:
-    return Need(_REQUIREMENTS.index(requirement) + (3 if optional else 0))
+    return _NEEDS[requirement, optional]
 
 
 class Verdict(enum.IntEnum):
