@@ -114,8 +114,13 @@ def _ends_within(pid: int, patience_s: float) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the user's coordinator, and without one that starts by itself."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("UNITSYNC_")}
+    """Ours without the user's coordinator, without one that starts by itself, and with
+    Python as an installed command finds it: its modules compiled, its output buffered."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("UNITSYNC_", "PYTHON")) or name in ("PYTHONPATH", "PYTHONHOME")
+    }
     return kept | {"UNITSYNC_AUTOSTART": "0", "NO_COLOR": "1"}
 
 
