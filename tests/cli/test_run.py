@@ -296,6 +296,20 @@ def test_a_killed_run_takes_its_process_group_along(cli: Cli) -> None:
     assert reason_of(cli, "u")[0] == "failed"
 
 
+def test_signals_reach_all_of_the_commands_group(cli: Cli) -> None:
+    """As they would without ``run``: who ends a script ends its process group."""
+    script = f"sleep 60 & echo $! >&2; {READY} wait"
+    process = cli.spawn("run", "u", "--", "sh", "-c", script)
+    handle = os.pidfd_open(int(process.next_line()))
+    try:
+        started(process)
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.end().status == 143
+        assert select.select([handle], [], [], PATIENCE_S)[0], "the sleep lives on"
+    finally:
+        os.close(handle)
+
+
 def test_a_killed_run_leaves_others_alone(cli: Cli) -> None:
     """Its own process group is its script's, and the script goes on."""
     run = " ".join([*UNITSYNC, "run", "u", "--", "sh", "-c"])

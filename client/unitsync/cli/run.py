@@ -161,14 +161,13 @@ def _carry_out(command: list[str], unit: str, inherited: set[int]) -> _Ended:
     the signal mask that the command gets."""
     program = command[0]
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would take the status away
-    apart = not _at_the_terminal()
-    with Guardian() as guardian:
+    with Guardian(apart=not _at_the_terminal()) as guardian:
         try:
-            pid = _spawn(command, _environment(unit), inherited, apart=apart)
+            pid = _spawn(command, _environment(unit), inherited, group=guardian.group)
         except OSError as exc:
             return _not_run(program, exc)
-        guardian.guard(-pid if apart else pid)
-        status = _accompany(pid, apart=apart)
+        guardian.guard(pid)
+        status = _accompany(pid, group=guardian.group)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return _Ended(128 + number, f"killed by {_signal_name(number)}")
@@ -198,17 +197,17 @@ def _at_the_terminal() -> bool:
 
 
 def _spawn(
-    command: list[str], environment: Mapping[str, str], mask: set[int], *, apart: bool
+    command: list[str], environment: Mapping[str, str], mask: set[int], *, group: int
 ) -> int:
     """The pid of a child that runs *command* as our caller would have: its signal mask
-    and its descriptors; *apart* in a process group of its own. Raises OSError."""
+    and its descriptors; in the process group *group*, 0 for ours. Raises OSError."""
     if not command[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     start: Callable[..., int] = os.posix_spawnp
     # Python ignores these two; a command expects to die of them.
     how: dict[str, Any] = {"setsigmask": mask, "setsigdef": [signal.SIGPIPE, signal.SIGXFSZ]}
-    if apart:
-        how["setpgroup"] = 0
+    if group:
+        how["setpgroup"] = group
     try:
         return start(command[0], command, environment, **how)
     except OSError as exc:
@@ -226,37 +225,46 @@ class Guardian:
     """A process that outlives a killed ``run`` just long enough to take the command
     along, so that nothing goes on that nobody can see the end of.
 
-    It waits at the end of a pipe whose other end only we hold. It has a session of its
-    own: what kills our process group does not reach it.
+    It waits at the end of a pipe whose other end only we hold. *apart* it leads the
+    process group that the command is to join, ``group``, and so knows from the first
+    moment whom to take along. Otherwise ``group`` is 0, and it has to be told.
     """
 
-    _SCRIPT: Final = 'read -r target; read -r over || kill -s KILL -- "$target"'
+    _LEADER: Final = "trap '' HUP INT QUIT TERM USR1 USR2 TSTP; read -r over || kill -s KILL 0"
+    _FOLLOWER: Final = 'read -r target; read -r over || kill -s KILL -- "$target"'
+
+    def __init__(self, *, apart: bool) -> None:
+        self._apart = apart
+        self.group = 0
 
     def __enter__(self) -> Guardian:
         end, self._pipe = os.pipe()
         null = os.devnull
+        # What kills our own process group is not to reach it.
+        where: dict[str, Any] = {"setpgroup": 0} if self._apart else {"setsid": True}
         try:
-            os.posix_spawn(
+            pid = os.posix_spawn(
                 "/bin/sh",
-                ["sh", "-c", self._SCRIPT],
+                ["sh", "-c", self._LEADER if self._apart else self._FOLLOWER],
                 {},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, end, 0),
                     (os.POSIX_SPAWN_OPEN, 1, null, os.O_WRONLY, 0),
                     (os.POSIX_SPAWN_OPEN, 2, null, os.O_WRONLY, 0),
                 ],
-                setsid=True,
-                setsigmask=(),
+                setsigmask=_PASSED_ON if self._apart else (),
                 setsigdef=[signal.SIGPIPE],
+                **where,
             )
         finally:
             os.close(end)
+        self.group = pid if self._apart else 0
         return self
 
-    def guard(self, target: int) -> None:
-        """If we are killed from now on, kill the process *target*, or the process group
-        if it is negative, as kill(2) has it."""
-        os.write(self._pipe, f"{target}\n".encode())
+    def guard(self, pid: int) -> None:
+        """The command is the process *pid*."""
+        if not self._apart:
+            os.write(self._pipe, f"{pid}\n".encode())
 
     def __exit__(self, *exc: object) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -264,12 +272,13 @@ class Guardian:
         os.close(self._pipe)
 
 
-def _accompany(pid: int, *, apart: bool) -> int:
-    """Pass signals on to the child *pid* until it has ended; its wait status.
+def _accompany(pid: int, *, group: int) -> int:
+    """Pass signals on to the child *pid*, or to all of its process group *group* if it
+    has one of its own, until it has ended; its wait status.
 
     Its own children and its pipes are not waited for. A key at the terminal reached it
-    as well as us unless it is *apart*, and what it sent to its group itself it knows:
-    neither is passed on.
+    as well as us if it is in our group, and what it sent itself it knows: neither is
+    passed on.
     """
     watched = _watched()
     while True:
@@ -279,17 +288,17 @@ def _accompany(pid: int, *, apart: bool) -> int:
             if ended == pid:
                 return status
             continue
-        if (apart or info.si_code != _SI_KERNEL) and info.si_pid != pid:
-            _send(pid, info.si_signo)
+        if (group or info.si_code != _SI_KERNEL) and info.si_pid != pid:
+            _send(-group or pid, info.si_signo)
         if info.si_signo == signal.SIGTSTP:
             _stop_ourselves()
 
 
-def _send(pid: int, number: int) -> None:
+def _send(target: int, number: int) -> None:
     try:
-        os.kill(pid, number)
+        os.kill(target, number)
     except OSError:  # it runs as another user by now (sudo)
-        print_err([f"warning: cannot pass {_signal_name(number)} on to pid {pid}"])
+        print_err([f"warning: cannot pass {_signal_name(number)} on to pid {abs(target)}"])
 
 
 def _stop_ourselves() -> None:
