@@ -395,10 +395,11 @@ _decode_reply: Callable[[bytes], AnyReply] = msgspec.msgpack.Decoder(AnyReply).d
 
 
 class _Envelope(msgspec.Struct):
-    """The two fields that can be read from a request that is wrong otherwise."""
+    """The two fields that can be read from a request that is wrong otherwise, be it in
+    one of them."""
 
-    id: str = ""
-    v: int = 0
+    id: Any = ""
+    v: Any = 0
 
 
 _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
@@ -418,13 +419,14 @@ def decode_request(frame: bytes) -> AnyRequest:
         envelope = _decode_envelope(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         envelope = _Envelope()
-    if envelope.v > PROTOCOL:
+    request_id = envelope.id if isinstance(envelope.id, str) else ""
+    if isinstance(envelope.v, int) and envelope.v > PROTOCOL:
         raise ProtocolError(
             f"this coordinator speaks protocol {PROTOCOL}, the client {envelope.v}",
             hint="stop the older coordinator: unitsync stop",
-            id=envelope.id,
+            id=request_id,
         )
-    raise ProtocolError(f"not a request: {problem}", id=envelope.id)
+    raise ProtocolError(f"not a request: {problem}", id=request_id)
 
 
 def decode_reply(frame: bytes) -> AnyReply:

@@ -30,6 +30,7 @@ class Leaks:
     def __init__(self) -> None:
         self._files = _files()
         self._threads = set(threading.enumerate())
+        self._processes = _processes()
         self._tasks: list[str] = []
 
     def note_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -38,7 +39,12 @@ class Leaks:
 
     def found(self) -> list[str]:
         """Describes each leak; processes among them are ended."""
-        return self._tasks + self._open_files() + self._running_threads() + _processes()
+        return [
+            *self._tasks,
+            *self._open_files(),
+            *self._running_threads(),
+            *self._running_processes(),
+        ]
 
     def _open_files(self) -> list[str]:
         deadline = time.monotonic() + PATIENCE_S
@@ -55,6 +61,22 @@ class Leaks:
             thread.join(PATIENCE_S)
         return [f"thread {thread!r}" for thread in new if thread.is_alive()]
 
+    def _running_processes(self) -> list[str]:
+        found = []
+        for pid in _processes() - self._processes:
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                handle = os.pidfd_open(pid)
+            except OSError:
+                continue
+            try:
+                if not select.select([handle], [], [], PATIENCE_S)[0]:
+                    found.append(f"process {pid}: {command}")
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+            finally:
+                os.close(handle)
+        return found
+
 
 def _files() -> dict[int, str]:
     """Descriptor to what it refers to."""
@@ -67,26 +89,19 @@ def _files() -> dict[int, str]:
     return found
 
 
-def _processes() -> list[str]:
+def _processes() -> set[int]:
+    """All that carry the mark, ourselves not counted."""
     mine = f"{MARK}={os.environ[MARK]}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if mine not in (entry / "environ").read_bytes().split(b"\0"):
-                continue
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            handle = os.pidfd_open(int(entry.name))
-        except OSError:
-            continue  # not ours to read, or gone by now
-        try:
-            if not select.select([handle], [], [], PATIENCE_S)[0]:
-                found.append(f"process {entry.name}: {command}")
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        finally:
-            os.close(handle)
-    return found
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                environment = Path("/proc", name, "environ").read_bytes()
+            except OSError:
+                continue  # not ours to read, or gone by now
+            if mine in environment.split(b"\0"):
+                found.add(int(name))
+    return found - {os.getpid()}
 
 
 def begin_session() -> None:

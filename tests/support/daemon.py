@@ -1,0 +1,199 @@
+"""A real coordinator process in a folder of its own, and plain sockets to talk to it."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from unitsync import wire
+
+PATIENCE_S = 10.0
+"""How long anything may take that takes no time on an idle machine."""
+
+
+class Daemon:
+    """``python -m unitsyncd`` at *endpoint*; ``report`` is what it told of itself."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *options: str,
+        env: Mapping[str, str] = {},
+        prepare: Any = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.path = Path(endpoint.removeprefix("ipc://"))
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("UNITSYNC_")}
+        read, write = os.pipe()
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", endpoint),
+                *("--ready-fd", str(write), *options),
+            ],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[write],
+            env={**kept, **env},
+            preexec_fn=prepare,
+        )
+        os.close(write)
+        with open(read, "rb") as pipe:
+            assert select.select([pipe], [], [], PATIENCE_S)[0], "no report"
+            self.report = pipe.read().decode().splitlines()
+
+    @property
+    def log(self) -> str:
+        return (self.path.parent / "coordinator.log").read_text()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for it to end; its exit status and what it said."""
+        _, err = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, err.decode()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class Req:
+    """A plain REQ socket, as any language has it: bytes in, bytes out."""
+
+    kind = zmq.REQ
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str) -> None:
+        self.socket = context.socket(self.kind)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.RCVTIMEO, int(PATIENCE_S * 1000))
+        self.socket.connect(endpoint)
+
+    def __call__(self, *frames: bytes) -> bytes:
+        self.socket.send_multipart(frames)
+        return self.receive()
+
+    def receive(self) -> bytes:
+        (reply,) = self.socket.recv_multipart()
+        return reply
+
+    def ask(self, request: wire.AnyRequest) -> wire.AnyReply:
+        return wire.decode_reply(self(wire.encode(request)))
+
+
+class Dealer(Req):
+    """Many requests in flight; each has to have an empty frame before it."""
+
+    kind = zmq.DEALER
+
+    def receive(self) -> bytes:
+        empty, reply = self.socket.recv_multipart()
+        assert empty == b""
+        return reply
+
+    def send(self, request: wire.AnyRequest) -> None:
+        self.socket.send_multipart((b"", wire.encode(request)))
+
+    def told(self) -> wire.AnyReply:
+        return wire.decode_reply(self.receive())
+
+
+class Sockets:
+    """Opens plain sockets and closes them all at the end."""
+
+    def __init__(self) -> None:
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._open: list[Req] = []
+
+    def req(self, endpoint: str) -> Req:
+        self._open.append(Req(self._context, endpoint))
+        return self._open[-1]
+
+    def dealer(self, endpoint: str) -> Dealer:
+        opened = Dealer(self._context, endpoint)
+        self._open.append(opened)
+        return opened
+
+    def close(self) -> None:
+        for opened in self._open:
+            opened.socket.close()
+        self._context.term()
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder that everybody may pass through, with a path short enough for a socket."""
+    path = Path(tempfile.mkdtemp(prefix="us-", dir="/tmp"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Daemons:
+    """Starts coordinators in one folder; whatever still runs at the end is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.endpoint = f"ipc://{folder}/c/coordinator.sock"
+        self._started: list[Daemon] = []
+
+    def __call__(self, *options: str, endpoint: str = "", **more: Any) -> Daemon:
+        self._started.append(Daemon(endpoint or self.endpoint, *options, **more))
+        return self._started[-1]
+
+    def ready(self, *options: str, **more: Any) -> Daemon:
+        daemon = self(*options, **more)
+        assert daemon.report == ["ready"], daemon.end()
+        return daemon
+
+    def close(self) -> None:
+        for daemon in self._started:
+            daemon.kill()
+
+
+@contextmanager
+def daemons_in_a_folder() -> Iterator[Daemons]:
+    with short_folder() as folder:
+        daemons = Daemons(folder)
+        try:
+            yield daemons
+        finally:
+            daemons.close()
+
+
+@contextmanager
+def as_user(uid: int, code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run *code* as the user *uid* with its group and no other. The interpreter may be
+    in a place that only we can read, so that it becomes that user by itself."""
+    prelude = (
+        "import os, sys, zmq, unitsync.endpoint\n"
+        f"os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", prelude + code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def output_as(uid: int, code: str, *arguments: str) -> str:
+    with as_user(uid, code, *arguments) as process:
+        out, _ = process.communicate(timeout=PATIENCE_S)
+        return out.strip()
