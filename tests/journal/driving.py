@@ -6,7 +6,8 @@ one value that can be compared.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Self
 
 from unitsync import wire
@@ -20,7 +21,6 @@ from unitsyncd.core.store import EventStore, Snapshot
 from unitsyncd.kept import Kept
 from unitsyncd.settings import Limits
 
-_EPOCHS = itertools.count(1)
 MACHINE: Final = "boot:4026531836:1"
 
 
@@ -62,6 +62,7 @@ class Driver:
         """A coordinator that is put together as daemon.py does it."""
         driver = cls.__new__(cls)
         driver._prepare(found.journal, None)
+        driver._epochs = iter(lambda: secrets.token_hex(4), "")
         driver.supervisor = driver._supervise(
             startup=found.default_startup,
             machine=found.machine,
@@ -79,6 +80,7 @@ class Driver:
         self.defects: list[tuple[str, BaseException]] = []
         self.kept: list[int] = []
         self._ids = itertools.count(1)
+        self._epochs: Iterator[int | str] = itertools.count(1)
 
     def begin(self, recovered: Recovered | None = None, *, startup: str = "") -> Supervisor:
         """A new coordinator that goes on with *recovered*."""
@@ -93,7 +95,7 @@ class Driver:
 
     def _supervise(self, **options: Any) -> Supervisor:
         return Supervisor(
-            new_epoch=lambda: f"epoch-{next(_EPOCHS)}",
+            new_epoch=lambda: self.new_epoch(),
             owners=self.processes,
             identity=Identity(),
             limits=self.limits,
@@ -118,6 +120,9 @@ class Driver:
     @property
     def world(self) -> World:
         return self.supervisor._desk.world
+
+    def new_epoch(self) -> str:
+        return f"epoch-{next(self._epochs)}"
 
     def new_id(self) -> str:
         return f"request-{next(self._ids)}"

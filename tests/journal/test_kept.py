@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -487,6 +488,28 @@ def test_a_snapshot_that_is_ahead_shows_that_the_journal_is_short(
     mark = home.file(".mark").read_text().splitlines()
     home.file(".mark").write_text("\n".join(["1", *mark[1:], ""]))
     check_lost(home, log, aside=True)
+
+
+def test_a_snapshot_that_cannot_be_written_harms_nobody(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, found = home.begin(snapshot_records=1)
+    home.file(".snapshot.new").mkdir()
+    assert isinstance(driver.want("a", "b"), wire.Ok)
+    found.snapshots.close()
+    home.file(".snapshot.new").rmdir()
+
+    def no_more(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        assert isinstance(driver.want("c", "d"), wire.Ok)
+    assert not home.file(".snapshot").exists()
+    assert isinstance(driver.want("e", "f"), wire.Ok)
+    found.close()
+    assert home.file(".snapshot").exists()
+    assert driver.defects == []
 
 
 def test_snapshots_are_taken_in_proportion_to_the_work(home: Home) -> None:

@@ -108,6 +108,8 @@ class World:
     def withdraw(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
         """Take those edges back that are there; how many there were."""
         unit, count = actor.unit.name, 0
+        order = tuple(self.graph.prerequisites(unit))
+        self.turn.undo.push(self.graph.reorder, unit, order)
         for prerequisite in prerequisites:
             if prerequisite in self.graph.prerequisites(unit):
                 self.graph.remove(unit, prerequisite, self.turn.undo)

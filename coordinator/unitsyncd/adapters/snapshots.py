@@ -67,8 +67,13 @@ class Snapshots:
         """Begin to write *snapshot*, which takes the place of the last one when all of
         it is there. Not while ``busy``."""
         assert not self.busy
-        self._thread = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
-        self._thread.start()
+        thread = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
+        try:
+            thread.start()
+        except RuntimeError as exc:  # no more threads for us
+            logger.warning("no snapshot could be written: {}", exc)
+            return
+        self._thread = thread
 
     def close(self) -> None:
         """Wait until what is being written has been written."""

@@ -80,6 +80,12 @@ class Graph:
         undo.push(self._insert, dependent, prerequisite, need)
         self._remove(dependent, prerequisite)
 
+    def reorder(self, dependent: str, order: Iterable[str]) -> None:
+        """Let the prerequisites of *dependent* be in *order*, which names each once."""
+        edges = self._prerequisites.get(dependent)
+        if edges:
+            self._prerequisites[dependent] = {name: edges[name] for name in order}
+
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites.setdefault(dependent, {})[prerequisite] = need
         self._dependents.setdefault(prerequisite, {})[dependent] = None

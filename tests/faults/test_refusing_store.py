@@ -1,0 +1,276 @@
+"""A store that refuses: nothing is acknowledged that is not kept, nobody else suffers
+for it, and nothing is left of what was refused.
+
+A batch in one turn has to come to the same as its requests one after the other, each
+in a turn of its own: the same replies, the same world, the same records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from journal.driving import Driver, check_sound, decoded, rebuilt, state
+from journal.memory_store import MemoryStore
+from journal.test_rebuild import EVERYTHING, REQUESTS, UNITS
+from unitsync import wire
+from unitsync.wire import OnOwnerExit, Owner
+from unitsyncd.core.store import EpochRecord, Record, StoreError
+
+ME = Owner(11, 11, 9, "script 11")
+OTHER = Owner(12, 12, 9, "script 12")
+
+
+class PickyStore(MemoryStore):
+    """Refuses what has to do with some units, or everything."""
+
+    refuses: frozenset[str] = frozenset()
+    is_full = False
+    begun = 0
+
+    def append(self, expected_seq: int, records: Sequence[Record]) -> None:
+        if self.is_full or any(name in self.refuses for name, _ in records):
+            raise StoreError("database or disk is full")
+        super().append(expected_seq, records)
+
+    def begin(self, epoch: EpochRecord) -> None:
+        if self.is_full:
+            raise StoreError("database or disk is full")
+        super().begin(epoch)
+        self.begun += 1
+
+
+@pytest.fixture
+def store() -> PickyStore:
+    return PickyStore()
+
+
+@pytest.fixture
+def driver(store: PickyStore) -> Driver:
+    return Driver(store)
+
+
+# --- in general -------------------------------------------------------------------
+
+BATCHES = st.lists(
+    st.tuples(
+        st.lists(st.one_of(REQUESTS, REQUESTS, REQUESTS, EVERYTHING), min_size=1, max_size=6),
+        st.frozensets(UNITS, max_size=2),
+        st.sampled_from([False, False, False, True]),
+    ),
+    max_size=8,
+)
+
+
+class Numbered(Driver):
+    """Its epochs are called alike whether or not others could not begin before."""
+
+    store: PickyStore
+
+    def new_epoch(self) -> str:
+        return f"epoch-{self.store.begun}"
+
+
+@given(BATCHES)
+@settings(max_examples=settings.get_profile("unitsync").max_examples * 3)
+def test_a_batch_comes_to_the_same_as_its_requests_one_by_one(
+    batches: list[tuple[list[Any], frozenset[str], bool]],
+) -> None:
+    together, apart = PickyStore(), PickyStore()
+    one, other = Numbered(together), Numbered(apart)
+    for requests, refuses, is_full in batches:
+        together.refuses = apart.refuses = refuses
+        together.is_full = apart.is_full = is_full
+        batch = [replace(request, id=one.new_id()) for request in requests]
+        replies = one.turn(*batch)
+        expected: list[wire.AnyReply] = []
+        other.now += 1
+        for request in batch:
+            frame = (request.id.encode(), wire.encode(request))
+            expected += decoded(other.supervisor.turn([frame], other.now, other.at))
+        assert by_id(replies) == by_id(expected)
+        assert state(one.world) == state(other.world)
+        assert together.kept.records == apart.kept.records
+        assert together.epochs() == apart.epochs()
+        assert state(rebuilt(one)) == state(one.world)
+        check_sound(one.world)
+        if any(isinstance(reply, wire.Error) and reply.code == "not_kept" for reply in replies):
+            event("something was refused")
+    assert one.defects == other.defects == []
+
+
+def by_id(replies: Sequence[wire.AnyReply]) -> list[tuple[str, wire.AnyReply]]:
+    return sorted(((reply.id, reply) for reply in replies), key=lambda pair: pair[0])
+
+
+@given(
+    st.lists(REQUESTS, max_size=20),
+    st.sampled_from([ME, OTHER]),
+    st.sampled_from(OnOwnerExit),
+)
+def test_an_end_that_could_not_be_kept_is_said_again(
+    requests: list[Any], owner: Owner, policy: OnOwnerExit
+) -> None:
+    """What daemon.py does: again and again until it is kept. Then everything is as if
+    there had been room at once."""
+    stores = PickyStore(), PickyStore()
+    drivers = [Driver(store) for store in stores]
+    for driver in drivers:
+        driver.start("mine", owner, on_owner_exit=policy)
+        for request in requests:
+            driver.turn(replace(request, id=driver.new_id()))
+    before = state(drivers[0].world)
+    stores[0].is_full = True
+    for _ in range(2):
+        drivers[0].now -= 1  # end_owner() lets it pass
+        with pytest.raises(StoreError):
+            drivers[0].end_owner(owner)
+        assert state(drivers[0].world) == before
+    stores[0].is_full = False
+    told = [driver.end_owner(owner) for driver in drivers]
+    assert by_id(told[0]) == by_id(told[1])
+    assert state(drivers[0].world) == state(drivers[1].world) == state(rebuilt(drivers[0]))
+
+
+# --- in particular ----------------------------------------------------------------
+
+
+def code(reply: wire.AnyReply) -> str:
+    return reply.code if isinstance(reply, wire.Error) else ""
+
+
+def test_what_is_refused_is_said_to_be_and_is_not_done(driver: Driver, store: PickyStore) -> None:
+    driver.want("a", "b")
+    driver.want("b")
+    before = state(driver.world)
+    store.is_full = True
+    for request in (
+        wire.Want(id="w", unit="a", prerequisites=["c"], render=wire.Render.TEXT),
+        wire.Start(id="s", unit="b", owner=ME),
+        wire.Start(id="t", unit="a", owner=ME),
+        wire.Complete(id="c", unit="b"),
+        wire.Fail(id="f", unit="b"),
+        wire.Reset(id="r", units=["b"]),
+        wire.Reset(id="x", all=True),
+        wire.Unwant(id="u", unit="a", prerequisites=["b"]),
+        wire.Ping(id="p", startup="another"),
+        wire.Want(id="v", unit="a", prerequisites=["c"], startup="another"),
+    ):
+        reply = driver.ask(request)
+        if isinstance(request, wire.Ping):
+            assert isinstance(reply, wire.Pong)
+            continue
+        assert isinstance(reply, wire.Error)
+        assert (reply.code, reply.exit) == ("not_kept", 1)
+        assert "full" in reply.message
+        assert reply.err[1].startswith("hint: free some space")
+        assert state(driver.world) == before
+    store.is_full = False
+    assert isinstance(driver.start("b", ME), wire.Granted)
+    assert state(rebuilt(driver)) == state(driver.world)
+
+
+def test_reading_and_waiting_go_on(driver: Driver, store: PickyStore) -> None:
+    driver.want("a", "b")
+    driver.want("b")
+    waiting = wire.Start(id="s", unit="a", owner=ME)
+    assert isinstance(driver.ask(waiting), wire.Waiting)
+    store.is_full = True
+    assert driver.turn(replace(waiting, patience_s=30, since_run=0)) == []
+    assert driver.turn(wire.Wait(id="w", units=["b"], patience_s=30)) == []
+    for request in (
+        wire.StatusOf(id="1", unit="a"),
+        wire.List(id="2"),
+        wire.Why(id="3"),
+        wire.Ping(id="4"),
+    ):
+        assert code(driver.ask(request)) == ""
+    assert code(driver.complete("b")) == "not_kept"
+    store.is_full = False
+    told = driver.turn(wire.Complete(id="c", unit="b"))
+    assert {reply.id: type(reply) for reply in told} == {
+        "c": wire.Ok,
+        "s": wire.Ready,
+        "w": wire.Ok,
+    }
+
+
+def test_who_waits_is_not_told_of_what_was_refused(driver: Driver, store: PickyStore) -> None:
+    """And is told of the next."""
+    driver.want("a", "b")
+    driver.want("b")
+    driver.turn(wire.Wait(id="w", units=["b"], patience_s=30))
+    store.is_full = True
+    assert [reply.id for reply in driver.turn(wire.Complete(id="c1", unit="b"))] == ["c1"]
+    store.is_full = False
+    assert {reply.id for reply in driver.turn(wire.Complete(id="c2", unit="b"))} == {"w", "c2"}
+
+
+def test_a_refused_start_is_granted_when_it_is_repeated(driver: Driver, store: PickyStore) -> None:
+    store.is_full = True
+    assert code(driver.start("a", ME, id="s")) == "not_kept"
+    store.is_full = False
+    assert isinstance(driver.start("a", ME, id="s"), wire.Granted)
+    assert code(driver.start("a", OTHER)) == "already_started"
+
+
+def test_one_request_of_many_is_refused(driver: Driver, store: PickyStore) -> None:
+    store.refuses = frozenset({"bad"})
+    names = [f"u{number}" for number in range(100)]
+    batch: list[wire.AnyRequest] = [
+        wire.Start(id=name, unit=name, owner=ME) for name in (*names[:50], "bad", *names[50:])
+    ]
+    replies = {reply.id: reply for reply in driver.turn(*batch)}
+    assert code(replies.pop("bad")) == "not_kept"
+    assert all(isinstance(reply, wire.Granted) for reply in replies.values())
+    assert list(replies) == names
+    assert driver.processes.watched.keys() == {ME.key}
+
+
+def test_an_epoch_that_cannot_begin_leaves_the_old_one(driver: Driver, store: PickyStore) -> None:
+    driver.want("a", "b")
+    driver.want("b")
+    driver.turn(wire.Wait(id="w", units=["b"], patience_s=30))
+    before = state(driver.world)
+    store.is_full = True
+    told = driver.turn(
+        wire.Reset(id="r", all=True), wire.Want(id="n", unit="c", prerequisites=["d"], startup="n")
+    )
+    assert [(reply.id, code(reply)) for reply in told] == [("r", "not_kept"), ("n", "not_kept")]
+    assert state(driver.world) == before
+    store.is_full = False
+    told = driver.turn(wire.Reset(id="r", all=True))
+    assert {reply.id: code(reply) for reply in told} == {"w": "state_changed", "r": ""}
+    assert driver.world.units == {}
+
+
+def test_a_repeated_reset_of_everything_takes_nothing_away(driver: Driver) -> None:
+    """Its reply was lost with the coordinator, and others went on meanwhile."""
+    driver.want("a", "b")
+    driver.want("b")
+    reset = wire.Reset(id="r", all=True)
+    assert code(driver.ask(reset)) == ""
+    driver.want("new", "prerequisite")
+    was = state(driver.world)
+    assert code(driver.ask(reset)) == ""
+    driver.crash()
+    assert code(driver.ask(reset)) == ""
+    assert state(driver.world) == was
+
+
+def test_a_coordinator_may_begin_while_there_is_no_room(store: PickyStore) -> None:
+    store.is_full = True
+    driver = Driver(store)
+    assert [what for what, _ in driver.defects] == ["a journal that cannot be written"]
+    assert code(driver.want("a", "b")) == "not_kept"
+    assert isinstance(driver.ask(wire.Ping(id="p")), wire.Pong)
+    assert store.epochs() == []
+    store.is_full = False
+    assert code(driver.want("a", "b")) == ""
+    assert [epoch.epoch for epoch in store.epochs()] == [driver.world.epoch]
+    assert state(rebuilt(driver)) == state(driver.world)
