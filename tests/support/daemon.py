@@ -65,7 +65,9 @@ class Daemon:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait(PATIENCE_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
 
 
 class Req:
@@ -178,7 +180,8 @@ def as_user(uid: int, code: str, *arguments: str) -> Iterator[subprocess.Popen[s
     """Run *code* as the user *uid* with its group and no other. The interpreter may be
     in a place that only we can read, so that it becomes that user by itself."""
     prelude = (
-        "import os, sys, zmq, unitsync.endpoint\n"
+        "import os, socket, sys, zmq, unitsync.wire\n"
+        "zmq.Context().term()\n"
         f"os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
     )
     with subprocess.Popen(

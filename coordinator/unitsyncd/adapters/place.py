@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from typing import Final
 
 from unitsync.endpoint import Endpoint, check_folder
@@ -56,10 +57,19 @@ class Place:
         self._shared = shared
 
     def clear(self) -> None:
-        """Remove what an earlier coordinator left behind."""
-        for path in (self.endpoint.path, self.endpoint.full, self.endpoint.stopped):
+        """Remove what an earlier coordinator left behind. Raises Unreachable for what
+        cannot be its socket."""
+        for path in (self.endpoint.path, self.endpoint.full):
             with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                    raise Unreachable(
+                        f"{path} is in the way: it is not a socket",
+                        hint="name another path in UNITSYNC_ENDPOINT",
+                        endpoint=self.endpoint.address,
+                    )
                 os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.endpoint.stopped)
 
     def bound(self) -> None:
         """The socket is there now."""

@@ -1,0 +1,359 @@
+"""Where a coordinator serves, who may talk to it, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, as_user, output_as
+from unitsync import wire
+
+NOBODY, BIN = 65534, 2
+"""Two users that every system has, and that nobody is logged in as."""
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+
+CONNECT = """
+import socket
+try:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(sys.argv[1])
+        print("connected")
+except OSError as exc:
+    print(exc.strerror)
+"""
+ASK = """
+from unitsync import wire
+req = zmq.Context().socket(zmq.REQ)
+req.set(zmq.LINGER, 0)
+req.set(zmq.RCVTIMEO, 10_000)
+req.connect(sys.argv[1])
+for request in (wire.Ping(id="1"), wire.Start(id="2", unit="theirs")):
+    req.send(wire.encode(request))
+    reply = wire.decode_reply(req.recv())
+    print(reply.code if isinstance(reply, wire.Error) else "fine")
+req.close()
+"""
+
+
+# --- who may talk -----------------------------------------------------------------
+
+
+@as_root
+def test_another_user_can_not_even_connect(daemons: Daemons, sockets: Sockets) -> None:
+    daemon = daemons.ready()
+    assert output_as(NOBODY, CONNECT, str(daemon.path)) == "Permission denied"
+    assert daemon.path.parent.stat().st_mode & 0o777 == 0o700
+    assert daemon.path.stat().st_mode & 0o777 == 0o600
+    for path in daemon.path.parent.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+    # Also where the modes are not what they should be.
+    daemon.path.parent.chmod(0o711)
+    daemon.path.chmod(0o666)
+    assert output_as(NOBODY, ASK, daemon.endpoint) == "not_permitted\nnot_permitted"
+    assert isinstance(sockets.req(daemon.endpoint).ask(wire.Ping(id="")), wire.Pong)
+
+
+@as_root
+@pytest.mark.parametrize("how", ["nobody", "65534", "nogroup", "UNITSYNC_ALLOW"])
+def test_others_may_be_allowed(daemons: Daemons, sockets: Sockets, how: str) -> None:
+    env = {}
+    options = ["--allow", how]
+    if how == "UNITSYNC_ALLOW":
+        options, env = [], {how: "bin,nobody"}
+    daemon = daemons.ready(*options, env=env)
+    assert output_as(NOBODY, ASK, daemon.endpoint) == "fine\nfine"
+    reply = sockets.req(daemon.endpoint).ask(wire.StatusOf(id="", unit="theirs"))
+    assert isinstance(reply, wire.StatusReply)
+    assert reply.unit.status is wire.Status.STARTED
+    if how != "UNITSYNC_ALLOW":
+        assert output_as(BIN, ASK, daemon.endpoint) == "not_permitted\nnot_permitted"
+    # They may pass through, not look around, and not into the other files.
+    listing = "try: os.listdir(sys.argv[1])\nexcept OSError as exc: print(exc.strerror)"
+    assert output_as(NOBODY, listing, str(daemon.path.parent)) == "Permission denied"
+    read = "try: open(sys.argv[1])\nexcept OSError as exc: print(exc.strerror)"
+    for path in daemon.path.parent.iterdir():
+        if path != daemon.path:
+            expected = "No such device or address" if path.is_socket() else "Permission denied"
+            assert output_as(NOBODY, read, str(path)) == expected
+
+
+@as_root
+def test_nobody_takes_the_place_of_one_that_is_allowed(daemons: Daemons, sockets: Sockets) -> None:
+    """Who may talk is judged by its process, not by the name that its socket gives
+    itself: that of one that was permitted and has left can be taken."""
+    daemon = daemons.ready("--allow", "bin")
+    named = (
+        "from unitsync import wire\n"
+        "dealer = zmq.Context().socket(zmq.DEALER)\n"
+        "dealer.set(zmq.ROUTING_ID, b'friend')\n"
+        "dealer.set(zmq.RCVTIMEO, 10_000)\n"
+        "dealer.connect(sys.argv[1])\n"
+        "dealer.send_multipart((b'', wire.encode(wire.Ping(id='1'))))\n"
+        "reply = wire.decode_reply(dealer.recv_multipart()[1])\n"
+        "print(reply.code if isinstance(reply, wire.Error) else 'fine')\n"
+        "dealer.close()\n"
+    )
+    assert output_as(BIN, named, daemon.endpoint) == "fine"
+    assert output_as(NOBODY, named, daemon.endpoint) == "not_permitted"
+    assert output_as(BIN, named, daemon.endpoint) == "fine"
+
+
+def test_whom_to_allow_must_exist(daemons: Daemons) -> None:
+    daemon = daemons("--allow", "no-such-user-at-all")
+    assert daemon.report == ["error: --allow no-such-user-at-all: there is no such user or group"]
+    assert daemon.end()[0] == 2
+
+
+# --- the folder -------------------------------------------------------------------
+
+
+def refused(daemon: Daemon, *parts: str) -> None:
+    """It has ended with 69 and an error that says all of *parts*."""
+    status, said = daemon.end()
+    assert status == 69, said
+    assert daemon.report[0].startswith("error: ")
+    for part in parts:
+        assert part in daemon.report[0]
+    assert "Traceback" not in said
+
+
+def test_the_folder_is_made_and_is_ours_alone(daemons: Daemons) -> None:
+    old = os.umask(0)
+    try:
+        daemon = daemons.ready(endpoint=f"ipc://{daemons.folder}/some/where/coordinator.sock")
+    finally:
+        os.umask(old)
+    assert daemon.path.parent.stat().st_mode & 0o777 == 0o700
+    assert daemon.path.is_socket()
+
+
+def test_a_folder_that_is_a_link(daemons: Daemons) -> None:
+    (daemons.folder / "real").mkdir(0o700)
+    (daemons.folder / "c").symlink_to("real")
+    refused(daemons(), "symbolic link", f"{daemons.folder}/c")
+    assert list((daemons.folder / "real").iterdir()) == []
+
+
+def test_a_folder_that_is_none(daemons: Daemons) -> None:
+    (daemons.folder / "c").write_text("mine")
+    refused(daemons(), f"{daemons.folder}/c")
+    assert (daemons.folder / "c").read_text() == "mine"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o755, 0o707, 0o1777])
+def test_a_folder_that_is_open_to_others(daemons: Daemons, mode: int) -> None:
+    folder = daemons.folder / "c"
+    folder.mkdir()
+    folder.chmod(mode)
+    refused(daemons(), "other users have access to it", f"mode {mode:04o}")
+    assert folder.stat().st_mode & 0o7777 == mode
+    assert list(folder.iterdir()) == []
+
+
+@as_root
+def test_a_folder_of_somebody_else(daemons: Daemons) -> None:
+    folder = daemons.folder / "c"
+    folder.mkdir(0o700)
+    os.chown(folder, NOBODY, NOBODY)
+    refused(daemons(), "it belongs to user nobody, not to user root")
+
+
+def test_a_socket_that_was_left_behind_is_taken_over(daemons: Daemons, sockets: Sockets) -> None:
+    first = daemons.ready()
+    first.kill()
+    assert first.path.is_socket()
+    second = daemons.ready()
+    assert isinstance(sockets.req(second.endpoint).ask(wire.Ping(id="")), wire.Pong)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_no_socket_is_left_alone(daemons: Daemons, kind: str) -> None:
+    """An endpoint that names somebody's file by mistake costs nobody that file."""
+    folder = daemons.folder / "c"
+    folder.mkdir(0o700)
+    there = folder / "coordinator.sock"
+    match kind:
+        case "file":
+            there.write_text("precious")
+        case "folder":
+            there.mkdir()
+        case _:
+            (folder / "target").write_text("precious")
+            there.symlink_to("target")
+    refused(daemons(), str(there), "not a socket")
+    match kind:
+        case "file":
+            assert there.read_text() == "precious"
+        case "folder":
+            assert there.is_dir()
+        case _:
+            assert there.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "what"),
+    [
+        ("tcp://127.0.0.1:1", "only ipc://"),
+        ("/run/x.sock", "is not an endpoint"),
+        ("ipc://relative/x.sock", "absolute path"),
+        ("ipc:///tmp/" + "x" * 120, "at most 107"),
+        ("ipc:///tmp/", "absolute path of a socket"),
+    ],
+)
+def test_what_is_no_endpoint(daemons: Daemons, endpoint: str, what: str) -> None:
+    daemon = daemons(endpoint=endpoint)
+    assert what in daemon.report[0]
+    assert daemon.end()[0] == 2
+
+
+def test_one_folder_has_one_coordinator(daemons: Daemons, sockets: Sockets) -> None:
+    first = daemons.ready()
+    second = daemons()
+    assert second.report == ["running"]
+    status, said = second.end()
+    assert status == 1
+    assert said.splitlines()[0] == f"error: a coordinator already serves {first.endpoint}"
+    third = daemons(endpoint=f"ipc://{first.path.parent}/another.sock")
+    assert third.report == ["running"]
+    assert isinstance(sockets.req(first.endpoint).ask(wire.Ping(id="")), wire.Pong)
+
+
+# --- its end ----------------------------------------------------------------------
+
+
+def waits(sockets: Sockets, daemon: Daemon) -> list[object]:
+    """Clients whose wait and start are held back."""
+    waiting = [sockets.dealer(daemon.endpoint) for _ in range(3)]
+    for dealer in waiting:
+        dealer.send(wire.Wait(id="w", units=["never"], patience_s=30.0))
+        dealer.send(wire.Start(id="s", unit="mine", after=["never"], patience_s=30.0))
+        dealer.send(wire.Ping(id="p"))
+        assert dealer.told().id == "p"
+    return list(waiting)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_answers_those_who_wait(
+    daemons: Daemons, sockets: Sockets, number: signal.Signals
+) -> None:
+    daemon = daemons.ready()
+    waiting = waits(sockets, daemon)
+    daemon.signal(number)
+    for dealer in waiting:
+        for _ in range(2):
+            reply = dealer.told()  # type: ignore[attr-defined]
+            assert isinstance(reply, wire.Error)
+            assert (reply.code, reply.exit) == ("stopped", 69)
+            assert number.name in reply.message
+    assert daemon.end()[0] == 0
+    assert not daemon.path.exists()
+
+
+def test_stop_answers_those_who_wait(daemons: Daemons, sockets: Sockets) -> None:
+    daemon = daemons.ready()
+    waiting = waits(sockets, daemon)
+    assert isinstance(sockets.req(daemon.endpoint).ask(wire.Stop(id="x")), wire.Ok)
+    for dealer in waiting:
+        assert dealer.told().exit == 69  # type: ignore[attr-defined]
+    assert daemon.end() == (0, "")
+
+
+@pytest.mark.parametrize("how", ["socket removed", "folder removed", "folder replaced"])
+def test_without_its_place_it_ends(daemons: Daemons, sockets: Sockets, how: str) -> None:
+    """It looks each second, and sends its clients away."""
+    daemon = daemons.ready()
+    waiting = waits(sockets, daemon)
+    match how:
+        case "socket removed":
+            daemon.path.unlink()
+        case "folder removed":
+            shutil.rmtree(daemon.path.parent)
+        case _:
+            daemon.path.parent.rename(daemons.folder / "moved")
+            daemon.path.parent.mkdir(0o700)
+    for dealer in waiting:
+        reply = dealer.told()  # type: ignore[attr-defined]
+        assert isinstance(reply, wire.Error)
+        assert (reply.code, reply.exit) == ("state_changed", 69)
+    assert daemon.end()[0] == 0
+
+
+def test_it_leaves_the_place_to_the_next(daemons: Daemons, sockets: Sockets) -> None:
+    """The folder was cleaned away and a new coordinator serves there already when the
+    old one notices. It must not take the new one's socket along."""
+    old = daemons.ready()
+    shutil.rmtree(old.path.parent)
+    new = daemons.ready()
+    assert old.end()[0] == 0
+    assert new.path.is_socket()
+    assert isinstance(sockets.req(new.endpoint).ask(wire.Ping(id="")), wire.Pong)
+    # And it goes on: it looks at its place each second, too.
+    with pytest.raises(subprocess.TimeoutExpired):
+        new.process.wait(1.5)
+
+
+# --- service managers -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_it_tells_the_service_manager(daemons: Daemons, abstract: bool) -> None:
+    name = f"\0us-{os.getpid()}" if abstract else f"{daemons.folder}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name)
+        manager.settimeout(PATIENCE_S)
+        shown = "@" + name[1:] if abstract else name
+        daemon = daemons.ready(env={"NOTIFY_SOCKET": shown})
+        assert manager.recv(100) == b"READY=1"
+        daemon.signal(signal.SIGTERM)
+        assert manager.recv(100) == b"STOPPING=1"
+        assert daemon.end()[0] == 0
+
+
+@pytest.mark.parametrize("address", ["", "/nowhere/at/all", "vsock:2:3", "relative"])
+def test_without_a_service_manager_it_serves_all_the_same(daemons: Daemons, address: str) -> None:
+    daemons.ready(env={"NOTIFY_SOCKET": address})
+
+
+# --- its options ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "what"),
+    [
+        (["--frobnicate"], {}, "unrecognized arguments: --frobnicate"),
+        (["--log-level", "loud"], {}, "--log-level"),
+        ([], {"UNITSYNC_LOG_LEVEL": "loud"}, "the log level is one of"),
+        ([], {"UNITSYNC_MAX_UNITS": "many"}, "UNITSYNC_MAX_UNITS is 'many'"),
+        ([], {"UNITSYNC_MAX_EDGES": "0"}, "UNITSYNC_MAX_EDGES is '0'"),
+        ([], {"UNITSYNC_MAX_WAITING": "-1"}, "UNITSYNC_MAX_WAITING is '-1'"),
+    ],
+)
+def test_wrong_usage(daemons: Daemons, options: list[str], env: dict[str, str], what: str) -> None:
+    daemon = daemons(*options, env=env)
+    status, said = daemon.end()
+    assert status == 2
+    assert what in said
+    assert said.startswith("error: ")
+
+
+def test_it_logs_beside_its_socket(daemons: Daemons) -> None:
+    daemon = daemons.ready("--log-level", "debug")
+    assert f"serving {daemon.endpoint} as pid {daemon.process.pid}" in daemon.log
+
+
+@as_root
+def test_another_user_in_the_way(daemons: Daemons) -> None:
+    """A folder that somebody else made first is theirs; we do not go in."""
+    squat = "os.makedirs(sys.argv[1], 0o700)"
+    daemons.folder.chmod(0o1777)
+    with as_user(NOBODY, squat, f"{daemons.folder}/c") as process:
+        process.wait(PATIENCE_S)
+    assert Path(f"{daemons.folder}/c").stat().st_uid == NOBODY
+    refused(daemons(), "it belongs to user nobody")
