@@ -452,7 +452,12 @@ def check_name(name: str) -> None:
     with ``-``, and none of ``* ? [ ] , @``.
     """
     plain = name.replace("-", "_").replace(".", "_")
-    if plain.isidentifier() and name.isascii() and name[0] != "-" and len(name) <= NAME_BYTES_MAX:
+    if (
+        f"_{plain}".isidentifier()
+        and name.isascii()
+        and 0 < len(name) <= NAME_BYTES_MAX
+        and name[0] != "-"
+    ):
         return  # the common case, cheaply
     if not name:
         rule = "it is empty"

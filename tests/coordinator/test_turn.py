@@ -14,7 +14,8 @@ from unitsync import wire
 from unitsync.wire import Status
 from unitsyncd.actors import replies, unit_actor
 from unitsyncd.core.events import PrerequisiteMoved, StartAsked
-from unitsyncd.core.unit import Unit, step
+from unitsyncd.core.state import Unit
+from unitsyncd.core.unit import step
 
 
 class Broken(Exception):

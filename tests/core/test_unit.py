@@ -34,14 +34,8 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.requirement import Condition, Verdict
-from unitsyncd.core.unit import (
-    DENIALS_MAX,
-    TRANSITIONS,
-    InvalidTransition,
-    Unit,
-    answer_to_start,
-    step,
-)
+from unitsyncd.core.state import DENIALS_MAX, TRANSITIONS, InvalidTransition, Unit
+from unitsyncd.core.unit import answer_to_start, step
 
 ANN = Owner(pid=100, start=1, ns=9, command="bash ann.sh")
 BOB = Owner(pid=200, start=2, ns=9, command="bash bob.sh")

@@ -10,7 +10,7 @@ from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import Answer
 from unitsyncd.core.requirement import need_of
-from unitsyncd.core.unit import Unit
+from unitsyncd.core.state import Unit
 from unitsyncd.core.view import SHOWN_MAX
 
 

@@ -21,8 +21,8 @@ from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
+from unitsyncd.core.state import InvalidTransition
 from unitsyncd.core.store import EpochRecord, EventStore, StoreError
-from unitsyncd.core.unit import InvalidTransition
 from unitsyncd.settings import Limits
 
 STORY_MAX: Final = 10
@@ -101,14 +101,15 @@ class Supervisor:
     def turn(
         self, batch: Iterable[tuple[bytes, bytes]], now: float, at: float
     ) -> list[tuple[bytes, bytes]]:
-        """Handle (peer, frame) requests in order; the replies that are due now."""
+        """Handle (peer, frame) requests in order, each taken from *batch* when the one
+        before it has been handled; the replies that are due now."""
         self._moment.now, self._moment.at = now, at
         faults.reach("received")
-        requests = deque(self._decoded(batch))
+        requests = self._decoded(batch)
         try:
-            while requests:
-                self._pending.append(requests.popleft())
-                self._one(*self._pending[-1])
+            for pending in requests:
+                self._pending.append(pending)
+                self._one(*pending)
             self._finish()
         except StoreError:
             self._take_back()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
 from unitsyncd.core.events import Append, Publish, Reply, UnitEvent
-from unitsyncd.core.unit import Unit, step
+from unitsyncd.core.state import Unit
+from unitsyncd.core.unit import step
 
 
 class UnitActor(Parker):
@@ -29,15 +28,13 @@ class UnitActor(Parker):
             if self.parked:
                 turn.touched[self] = None
         for effect in effects:
-            match effect:
-                case Append():
-                    turn.keep(after.name, effect.fact, after.run)
-                case Publish():
-                    self._bus.publish(after.name, effect.after, effect.at)
-                case Reply():
-                    turn.answer = effect.answer
-                case _:
-                    assert_never(effect)
+            if type(effect) is Append:
+                turn.keep(after.name, effect.fact, after.run)
+            elif type(effect) is Publish:
+                self._bus.publish(after.name, effect.after, effect.at)
+            else:
+                assert isinstance(effect, Reply)
+                turn.answer = effect.answer
 
     def _put_back(self, unit: Unit) -> None:
         self.unit = unit

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from unitsync.wire import Status
-from unitsyncd.core.unit import TRANSITIONS
+from unitsyncd.core.state import TRANSITIONS
 
 _DERIVED: Final = (
     (Status.PENDING, Status.SKIPPED, "a prerequisite cannot meet its requirement any more"),

@@ -14,7 +14,7 @@ import msgspec
 from unitsync.wire import HistoryEntry
 from unitsyncd.core.events import AnyFact
 from unitsyncd.core.requirement import Need
-from unitsyncd.core.unit import Unit
+from unitsyncd.core.state import Unit
 
 Record: TypeAlias = tuple[str, AnyFact]
 """(unit name, fact)"""

@@ -25,7 +25,7 @@ from unitsync.wire import (
 from unitsyncd.core.events import AnyFact, Denied, Ended, OwnerGone, Started, WasReset
 from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
-from unitsyncd.core.unit import Unit
+from unitsyncd.core.state import Unit
 
 HISTORY_MAX: Final = 50
 """Entries kept per unit; the oldest goes."""

@@ -1,0 +1,252 @@
+"""A unit as a value, and how a fact changes it.
+
+``TRANSITIONS`` says which fact may follow on which phase. What leads to a fact is
+decided in unit.py; applying the kept facts to a new unit gives the same unit again.
+
+``skipped`` is not a phase that is stored: a pending unit with a blocked prerequisite
+is skipped for as long as that lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsyncd.core.events import (
+    Denial,
+    Denied,
+    Ended,
+    OwnerGone,
+    OwnerKey,
+    Registered,
+    Started,
+    UnitFact,
+    WasReset,
+)
+from unitsyncd.core.requirement import Condition
+
+DENIALS_MAX: Final = 256
+"""Owners whose last start was not granted that a unit remembers; the oldest goes."""
+
+# Looking up a member of an enum costs as much as ten lines of these functions.
+_PENDING: Final = Status.PENDING
+_STARTED: Final = Status.STARTED
+_COMPLETED: Final = Status.COMPLETED
+_FAILED: Final = Status.FAILED
+
+
+class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    name: str
+    phase: Status = Status.NOT_REGISTERED
+    """Never SKIPPED; see ``condition``."""
+    since: float = 0.0
+    """Unix time in seconds of the last change of the visible status."""
+    outstanding: int = 0
+    blocked: int = 0
+    run: int = 0
+    """Number of the current or latest run; 0 before the first."""
+    had_started: bool = False
+    owner: Owner | None = None
+    owner_gone: bool = False
+    on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+    reason: str = ""
+    start_id: str = ""
+    end_id: str = ""
+    previous_start_id: str = ""
+    previous_end_id: str = ""
+    denials: tuple[tuple[OwnerKey, Denial], ...] = ()
+    reset_id: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.phase is _COMPLETED or self.phase is _FAILED
+
+    @property
+    def running(self) -> bool:
+        """Started, and its owner is not known to be gone."""
+        return self.phase is _STARTED and not self.owner_gone
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a start asked for now would be granted now."""
+        return not (self.running or self.blocked or self.outstanding)
+
+    @property
+    def condition(self) -> Condition:
+        return condition(self)
+
+    def denial(self, owner: Owner | None) -> Denial | None:
+        if owner is None:
+            return None
+        return next((denial for key, denial in self.denials if key == owner.key), None)
+
+
+class InvalidTransition(Exception):
+    """A fact that cannot follow on the unit's phase: a defect, never a client's fault."""
+
+    def __init__(self, unit: Unit, fact: UnitFact) -> None:
+        super().__init__(f"{fact!r} cannot follow on {unit!r}")
+        self.unit = unit
+        self.fact = fact
+
+
+TRANSITIONS: Final[Mapping[tuple[Status, str], Status]] = MappingProxyType(
+    {
+        (Status.NOT_REGISTERED, "registered"): Status.PENDING,
+        (Status.PENDING, "started"): Status.STARTED,
+        (Status.PENDING, "completed"): Status.COMPLETED,
+        (Status.PENDING, "failed"): Status.FAILED,
+        (Status.STARTED, "completed"): Status.COMPLETED,
+        (Status.STARTED, "failed"): Status.FAILED,
+        (Status.STARTED, "owner gone"): Status.STARTED,
+        (Status.STARTED, "started, owner gone"): Status.STARTED,
+        (Status.COMPLETED, "started"): Status.STARTED,
+        (Status.FAILED, "started"): Status.STARTED,
+        (Status.PENDING, "reset"): Status.PENDING,
+        (Status.STARTED, "reset"): Status.PENDING,
+        (Status.COMPLETED, "reset"): Status.PENDING,
+        (Status.FAILED, "reset"): Status.PENDING,
+    }
+)
+"""(phase, what happened) → phase. Anything else is an InvalidTransition. The state
+diagram in docs/explanation/architecture.md is made from this table."""
+
+_CONDITIONS: Final = {
+    Status.NOT_REGISTERED: Condition.NOT_REGISTERED,
+    Status.PENDING: Condition.PENDING,
+    Status.STARTED: Condition.STARTED,
+    Status.COMPLETED: Condition.COMPLETED,
+    Status.FAILED: Condition.FAILED,
+}
+_SKIPPED: Final = Condition.SKIPPED
+_FAILED_UNSTARTED: Final = Condition.FAILED_UNSTARTED
+
+
+def condition(unit: Unit) -> Condition:
+    phase = unit.phase
+    if phase is _PENDING and unit.blocked:
+        return _SKIPPED
+    if phase is _FAILED and not unit.had_started:
+        return _FAILED_UNSTARTED
+    return _CONDITIONS[phase]
+
+
+def applied(unit: Unit, fact: UnitFact) -> Unit:
+    """*unit* after *fact*. Raises InvalidTransition for one that cannot follow."""
+    return _APPLY[type(fact)](unit, fact)
+
+
+def _registered(unit: Unit, fact: Registered) -> Unit:
+    return replace(unit, phase=_next(unit, fact, "registered"), since=fact.at)
+
+
+def _started(unit: Unit, fact: Started) -> Unit:
+    again = unit.owner_gone and unit.phase is _STARTED
+    denials = _without(unit.denials, fact.owner)
+    if unit.owner_gone and unit.owner is not None:
+        denials = _with(_without(denials, unit.owner), unit.owner.key, Denial.SUPERSEDED)
+        denials = _without(denials, fact.owner)
+    return replace(
+        unit,
+        phase=_next(unit, fact, "started, owner gone" if again else "started"),
+        since=fact.at,
+        run=unit.run + 1,
+        had_started=True,
+        owner=fact.owner,
+        owner_gone=False,
+        on_owner_exit=fact.on_owner_exit,
+        reason="",
+        start_id=fact.request_id,
+        end_id="",
+        previous_start_id=unit.start_id,
+        previous_end_id=unit.end_id,
+        denials=denials,
+    )
+
+
+def _ended(unit: Unit, fact: Ended) -> Unit:
+    phase = _next(unit, fact, fact.outcome)
+    if unit.phase is _STARTED:
+        return replace(unit, phase=phase, since=fact.at, reason=fact.reason, end_id=fact.request_id)
+    # It never started: a run all the same, so that those who wait to start it notice.
+    return replace(
+        unit,
+        phase=phase,
+        since=fact.at,
+        run=unit.run + 1,
+        had_started=False,
+        owner=None,
+        reason=fact.reason,
+        start_id="",
+        end_id=fact.request_id,
+        previous_start_id=unit.start_id,
+        previous_end_id=unit.end_id,
+    )
+
+
+def _denied(unit: Unit, fact: Denied) -> Unit:
+    if unit.phase is Status.NOT_REGISTERED:
+        raise InvalidTransition(unit, fact)
+    if fact.owner is None:
+        return unit
+    denials = _with(_without(unit.denials, fact.owner), fact.owner.key, fact.denial)
+    return replace(unit, denials=denials)
+
+
+def _owner_gone(unit: Unit, fact: OwnerGone) -> Unit:
+    if unit.owner_gone:
+        raise InvalidTransition(unit, fact)
+    return replace(unit, phase=_next(unit, fact, "owner gone"), owner_gone=True)
+
+
+def _was_reset(unit: Unit, fact: WasReset) -> Unit:
+    old = tuple((key, Denial.SUPERSEDED) for key, _ in _without(unit.denials, unit.owner))
+    if unit.owner is not None:
+        old = _with(old, unit.owner.key, Denial.SUPERSEDED)
+    return Unit(
+        unit.name,
+        phase=_next(unit, fact, "reset"),
+        since=fact.at,
+        outstanding=unit.outstanding,
+        blocked=unit.blocked,
+        run=unit.run,
+        previous_end_id=unit.end_id or unit.previous_end_id,
+        denials=old,
+        reset_id=fact.request_id,
+    )
+
+
+_APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
+    Registered: _registered,
+    Started: _started,
+    Ended: _ended,
+    Denied: _denied,
+    OwnerGone: _owner_gone,
+    WasReset: _was_reset,
+}
+
+
+def _next(unit: Unit, fact: UnitFact, label: str) -> Status:
+    try:
+        return TRANSITIONS[unit.phase, label]
+    except KeyError:
+        raise InvalidTransition(unit, fact) from None
+
+
+def _without(
+    denials: tuple[tuple[OwnerKey, Denial], ...], owner: Owner | None
+) -> tuple[tuple[OwnerKey, Denial], ...]:
+    if not denials or owner is None:
+        return denials
+    return tuple(entry for entry in denials if entry[0] != owner.key)
+
+
+def _with(
+    denials: tuple[tuple[OwnerKey, Denial], ...], key: OwnerKey, denial: Denial
+) -> tuple[tuple[OwnerKey, Denial], ...]:
+    return (*denials[-(DENIALS_MAX - 1) :], (key, denial))
