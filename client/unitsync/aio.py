@@ -144,7 +144,11 @@ class AsyncClient:
 
     async def why(self, unit: str = "") -> wire.WhyReply:
         """See ``Client.why``."""
-        return session.expect(await self.call(self.requests.why(unit)), wire.WhyReply)
+        pages = [session.expect(await self.call(self.requests.why(unit)), wire.WhyReply)]
+        while pages[-1].next >= 0:
+            request = self.requests.why(unit, pages[-1].next, epoch=pages[-1].epoch)
+            pages.append(session.expect(await self.call(request), wire.WhyReply))
+        return session.merged(pages)
 
     async def ping(self) -> wire.Pong:
         """See ``Client.ping``."""

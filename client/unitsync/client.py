@@ -173,7 +173,11 @@ class Client:
 
     def why(self, unit: str = "") -> wire.WhyReply:
         """What *unit*, or everything that does not go on, is waiting for."""
-        return session.expect(self.call(self.requests.why(unit)), wire.WhyReply)
+        pages = [session.expect(self.call(self.requests.why(unit)), wire.WhyReply)]
+        while pages[-1].next >= 0:
+            request = self.requests.why(unit, pages[-1].next, epoch=pages[-1].epoch)
+            pages.append(session.expect(self.call(request), wire.WhyReply))
+        return session.merged(pages)
 
     def ping(self) -> wire.Pong:
         return session.expect(self.call(self.requests.ping()), wire.Pong)

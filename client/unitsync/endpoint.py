@@ -8,6 +8,7 @@ completion or a hand-made client can use it cheaply.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -151,7 +152,7 @@ def connect(place: Endpoint) -> socket.socket | None:
         _check_peer(place, link)
     except OSError as exc:
         link.close()
-        if exc.errno == errno.ENOENT and os.path.exists(place.full):
+        if exc.errno == errno.ENOENT and os.path.exists(place.full) and _is_held(place):
             raise errors.Unreachable(
                 f"the coordinator at {place.address} has no room for more clients",
                 hint="raise its limit: UNITSYNC_MAX_CONNECTIONS, and ulimit -n",
@@ -170,6 +171,22 @@ def connect(place: Endpoint) -> socket.socket | None:
         link.close()
         raise
     return link
+
+
+def _is_held(place: Endpoint) -> bool:
+    """Whether a coordinator is there, and not only what it has left: it holds a lock on
+    its folder for life. True where that cannot be told."""
+    try:
+        folder = os.open(place.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 class Absent(errors.Unreachable):

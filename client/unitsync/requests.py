@@ -168,8 +168,15 @@ class Requests:
             id=new_id(), epoch=epoch, startup=self._startup, render=self._render, offset=offset
         )
 
-    def why(self, unit: str = "") -> wire.Why:
-        return wire.Why(id=new_id(), startup=self._startup, render=self._render, unit=_name(unit))
+    def why(self, unit: str = "", offset: int = 0, *, epoch: str = "") -> wire.Why:
+        return wire.Why(
+            id=new_id(),
+            epoch=epoch,
+            startup=self._startup,
+            render=self._render,
+            unit=_name(unit),
+            offset=offset,
+        )
 
     def ping(self) -> wire.Ping:
         return wire.Ping(id=new_id(), startup=self._startup, owner=self._owner, render=self._render)

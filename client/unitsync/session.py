@@ -10,7 +10,7 @@ what leaving a ``unit()`` block reports. The clients move frames and wait.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -247,6 +247,21 @@ def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
     raise errors.ProtocolError(
         f"the coordinator answered with {type(reply).__name__} instead of {kind.__name__}"
     )
+
+
+def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
+    """One reply out of all *pages*, each cause once."""
+    if len(pages) == 1:
+        return pages[0]
+    groups: dict[tuple[str, str], wire.WhyGroup] = {}
+    for page in pages:
+        for group in page.groups:
+            key = (group.cause.name, group.kind)
+            known = groups.get(key)
+            groups[key] = (
+                group if known is None else replace(known, units=[*known.units, *group.units])
+            )
+    return replace(pages[0], groups=list(groups.values()), next=-1)
 
 
 def failure(exc: BaseException | None) -> str | None:

@@ -198,9 +198,11 @@ class List(Request, tag="list", frozen=True):
 
 
 class Why(Request, tag="why", frozen=True):
-    """``unit`` "" asks about everything that waits, was skipped or lost its script."""
+    """``unit`` "" asks about everything that waits, was skipped or lost its script: a
+    page of units from ``offset`` on."""
 
     unit: str = ""
+    offset: int = 0
 
 
 class Ping(Request, tag="ping", frozen=True):
@@ -372,6 +374,9 @@ class ListReply(Reply, tag="list", frozen=True):
 class WhyReply(Reply, tag="why", frozen=True):
     tree: WhyNode | None = None
     groups: list[WhyGroup] = []
+    """Of this page: the same cause may be in several of them."""
+    next: int = -1
+    """Offset of the next page, -1 after the last."""
 
 
 class Pong(Reply, tag="pong", frozen=True):

@@ -159,9 +159,8 @@ def why(
     from unitsync.cli import render
 
     as_json = options.wants_json(output)
-    reply = perform(endpoint or ctx.obj, lambda requests: requests.why(unit))
-    if not isinstance(reply, wire.WhyReply):
-        return finish(reply)
+    with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:
+        reply = client.why(unit)
     if as_json:
         fields: object
         if reply.tree is not None:

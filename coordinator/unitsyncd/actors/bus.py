@@ -20,13 +20,15 @@ class Bus:
     """Delivers a PrerequisiteMoved to each subscriber for whom a publication makes a
     difference, exactly once; a new subscriber is told how things stand."""
 
-    __slots__ = ("_conditions", "_dispatcher", "_subscribers", "_undo")
+    __slots__ = ("_conditions", "_dispatcher", "_subscribers", "_undo", "changes")
 
     def __init__(self, dispatcher: Dispatcher, undo: UndoLog) -> None:
         self._dispatcher = dispatcher
         self._undo = undo
         self._conditions: dict[str, Condition] = {}
         self._subscribers: dict[str, dict[Actor, Need]] = {}
+        self.changes = 0
+        """Counts what was published, subscribed and taken back: a version of it all."""
 
     def condition(self, topic: str) -> Condition:
         return self._conditions.get(topic, Condition.NOT_REGISTERED)
@@ -45,6 +47,7 @@ class Bus:
     def publish(self, topic: str, after: Condition, at: float) -> None:
         """Tell the subscribers of *topic* and remember it for later ones. Costs each
         subscriber the same, however many prerequisites it has."""
+        self.changes += 1
         before = self.condition(topic)
         self._undo.push(self._put_condition, topic, before)
         self._conditions[topic] = after
@@ -58,6 +61,7 @@ class Bus:
 
     def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
         """From now on *actor* is told; where the edge is not met at present, at once."""
+        self.changes += 1
         self._undo.push(self._drop, actor, topic)
         self._subscribers.setdefault(topic, {})[actor] = need
         verdict = VERDICTS[need][self.condition(topic)]
@@ -79,15 +83,18 @@ class Bus:
         return need
 
     def _put_condition(self, topic: str, condition: Condition) -> None:
+        self.changes += 1
         if condition is Condition.NOT_REGISTERED:
             del self._conditions[topic]
         else:
             self._conditions[topic] = condition
 
     def _restore(self, actor: Actor, topic: str, need: Need) -> None:
+        self.changes += 1
         self._subscribers.setdefault(topic, {})[actor] = need
 
     def _drop(self, actor: Actor, topic: str) -> None:
+        self.changes += 1
         subscribers = self._subscribers[topic]
         del subscribers[actor]
         if not subscribers:

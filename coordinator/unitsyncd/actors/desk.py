@@ -340,7 +340,8 @@ class Desk:
         if request.unit:
             wire.check_name(request.unit)
             return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
-        return wire.WhyReply(id=request.id, epoch=epoch, groups=view.why_groups())
+        groups, following = view.why_groups(max(0, request.offset))
+        return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following)
 
     def _ping(self, request: wire.Ping) -> wire.AnyReply:
         world = self.world

@@ -40,7 +40,7 @@ class World:
         self.bus = Bus(self.dispatcher, self.turn.undo)
         self.graph = Graph()
         self.units: dict[str, UnitActor] = {}
-        self.view = View(self.units, self.graph, self.bus.condition)
+        self.view = View(self.units, self.graph, self.bus.condition, lambda: self.bus.changes)
         self.limits = limits
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}

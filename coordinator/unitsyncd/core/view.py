@@ -33,7 +33,9 @@ SHOWN_MAX: Final = 10
 """Prerequisites named in a waiting notice, a list row or a level of a tree."""
 TREE_NODES_MAX: Final = 300
 TREE_DEPTH_MAX: Final = 60
-GROUP_UNITS_MAX: Final = 1000
+WHY_PAGE: Final = 2000
+"""Units that one request looks at when it asks about all of them."""
+PATH_MAX: Final = 20
 NEAREST_UNITS_MAX: Final = 5000
 """Beyond that many units no similar name is looked for: it would hold the loop."""
 
@@ -53,17 +55,30 @@ class HasUnit(Protocol):
 
 
 class View:
-    __slots__ = ("_condition", "_graph", "_history", "_units")
+    __slots__ = (
+        "_changes",
+        "_condition",
+        "_graph",
+        "_history",
+        "_roots",
+        "_roots_of",
+        "_units",
+    )
 
     def __init__(
         self,
         units: Mapping[str, HasUnit],
         graph: Graph,
         condition: Callable[[str], Condition],
+        changes: Callable[[], int],
     ) -> None:
+        """*changes* gives another number whenever a condition or an edge has changed."""
         self._units = units
         self._graph = graph
         self._condition = condition
+        self._changes = changes
+        self._roots: dict[tuple[str, Verdict], str] = {}
+        self._roots_of = -1
         self._history: dict[str, list[HistoryEntry]] = {}
 
     # --- the fold -----------------------------------------------------------------
@@ -156,7 +171,7 @@ class View:
         if unit.phase is not Status.PENDING:
             return unit.reason
         if unit.blocked:
-            return self.failure(self.skip_path(unit.name)[-1])
+            return self.failure(self.skip_root(unit.name))
         waits_for = self._first(unit.name, Verdict.OUTSTANDING) if unit.outstanding else None
         return f"waits for {waits_for}" if waits_for is not None else ""
 
@@ -190,15 +205,22 @@ class View:
     # --- causes -------------------------------------------------------------------
 
     def skip_path(self, name: str) -> list[str]:
-        """From a blocked unit down to the one whose failure is at the root of it."""
+        """From a blocked unit down to the one whose failure is at the root of it; of a
+        long path only the first PATH_MAX units and the root."""
         path = [name]
-        while True:
+        while len(path) < PATH_MAX:
             blocked = self._first(path[-1], Verdict.BLOCKED)
             if blocked is None:
                 return path
             path.append(blocked)
             if self._condition(blocked) is not Condition.SKIPPED:
                 return path
+        root = self._root(path[-1], Condition.SKIPPED, Verdict.BLOCKED)
+        return path if root == path[-1] else [*path, root]
+
+    def skip_root(self, name: str) -> str:
+        """The unit whose failure is at the root of the skip of *name*."""
+        return self._root(name, Condition.SKIPPED, Verdict.BLOCKED)
 
     def failure(self, name: str) -> str:
         """How *name*, the root of a skip, ended: ``git-clone failed: exit status 128``."""
@@ -229,50 +251,53 @@ class View:
 
         return node(name, None, 0)
 
-    def why_groups(self) -> list[WhyGroup]:
-        """Everything that waits, was skipped or lost its script, by its root cause."""
+    def why_groups(self, offset: int) -> tuple[list[WhyGroup], int]:
+        """What waits, was skipped or lost its script among the next WHY_PAGE units, by
+        its root cause; and the offset of those after them, -1 if there are none."""
         groups: dict[tuple[str, str], list[str]] = {}
-        roots: dict[str, str] = {}
-        for name, holder in self._units.items():
+        for name, holder in islice(self._units.items(), offset, offset + WHY_PAGE):
             unit = holder.unit
             if _said_gone(unit):
                 groups.setdefault((name, "owner gone"), [])
             if unit.phase is not Status.PENDING:
                 continue
             if unit.blocked:
-                groups.setdefault((self.skip_path(name)[-1], "skipped"), []).append(name)
+                groups.setdefault((self.skip_root(name), "skipped"), []).append(name)
             elif unit.outstanding:
-                for cause in dict.fromkeys(self._waits_at(name, roots)):
+                for cause in dict.fromkeys(self._waits_at(name)):
                     groups.setdefault((cause, "waiting"), []).append(name)
-        return [
-            WhyGroup(
-                self.info(cause),
-                kind,  # type: ignore[arg-type]
-                units[:GROUP_UNITS_MAX],
-                max(0, len(units) - GROUP_UNITS_MAX),
-            )
+        found = [
+            WhyGroup(self.info(cause), kind, units)  # type: ignore[arg-type]
             for (cause, kind), units in groups.items()
         ]
+        following = offset + WHY_PAGE
+        return found, following if following < len(self._units) else -1
 
-    def _waits_at(self, name: str, roots: dict[str, str]) -> Iterator[str]:
+    def _waits_at(self, name: str) -> Iterator[str]:
         """For each outstanding prerequisite of *name*, where the waiting ends."""
         for edge, need in self._graph.prerequisites(name).items():
             if VERDICTS[need][self._condition(edge)] is Verdict.OUTSTANDING:
-                yield self._root(edge, roots)
+                yield self._root(edge, Condition.PENDING, Verdict.OUTSTANDING)
 
-    def _root(self, name: str, roots: dict[str, str]) -> str:
-        """Down the first outstanding edges to a unit that waits for nothing itself."""
-        path = [name]
-        while path[-1] not in roots:
+    def _root(self, name: str, through: Condition, verdict: Verdict) -> str:
+        """Down the first edges with that *verdict*, through units of that condition, to
+        one that has none. Remembered until something changes: otherwise each unit of a
+        long chain would be asked about all that are below it."""
+        if self._roots_of != self._changes():
+            self._roots_of = self._changes()
+            self._roots.clear()
+        roots, path = self._roots, [name]
+        while (path[-1], verdict) not in roots:
             deeper = None
-            if self._condition(path[-1]) is Condition.PENDING:
-                deeper = self._first(path[-1], Verdict.OUTSTANDING)
+            if self._condition(path[-1]) is through:
+                deeper = self._first(path[-1], verdict)
             if deeper is None:
-                roots[path[-1]] = path[-1]
+                roots[path[-1], verdict] = path[-1]
             else:
                 path.append(deeper)
-        root = roots[path[-1]]
-        roots.update(dict.fromkeys(path, root))
+        root = roots[path[-1], verdict]
+        for passed in path:
+            roots[passed, verdict] = root
         return root
 
     def _first(self, name: str, verdict: Verdict) -> str | None:
