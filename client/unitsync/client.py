@@ -16,6 +16,7 @@ from unitsync import errors, owner, session, wire
 from unitsync.link import Link
 from unitsync.requests import Requests
 from unitsync.session import LinkLost
+from unitsync.wakeup import Wakeup
 
 Names: TypeAlias = list[str]
 Units: TypeAlias = list[wire.UnitInfo]
@@ -275,17 +276,21 @@ class Client:
         poller = zmq.Poller()
         poller.register(link.dealer, zmq.POLLIN)
         poller.register(link.monitor, zmq.POLLIN)
-        while True:
-            while (reply := link.receive()) is not None:
-                if reply.id in (id, ""):
-                    return reply
-            while event := link.event():
-                if event == zmq.EVENT_DISCONNECTED or not endpoints.is_there(self._place):
-                    raise LinkLost
-            left = reply_by - monotonic()
-            if left <= 0:
-                raise LinkLost(overdue=True)
-            poller.poll(int(left * 1000) + 1)
+        with Wakeup() as wakeup:
+            if wakeup.fd >= 0:
+                poller.register(wakeup.fd, zmq.POLLIN)
+            while True:
+                while (reply := link.receive()) is not None:
+                    if reply.id in (id, ""):
+                        return reply
+                while event := link.event():
+                    if event == zmq.EVENT_DISCONNECTED or not endpoints.is_there(self._place):
+                        raise LinkLost
+                left = reply_by - monotonic()
+                if left <= 0:
+                    raise LinkLost(overdue=True)
+                if wakeup.fd in dict(poller.poll(int(left * 1000) + 1)):
+                    wakeup.drain()
 
     def _open(self, start: bool, *, waits: bool) -> Link:
         if self._link is not None and self._link.pid != os.getpid():
