@@ -23,7 +23,8 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
 UNITSYNC = [sys.executable, "-P", "-m", "unitsync"]
 EXPRESS = [str(Path(sys.executable).with_name("unitsync"))]
 """The installed command: it takes the express path where it can."""
-PATIENCE_S = 30
+PATIENCE_S = 50
+"""Within the time limit of a test, and long enough for a machine that is busy."""
 
 
 class Result(NamedTuple):

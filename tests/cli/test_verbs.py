@@ -223,7 +223,7 @@ def test_several_may_wait_to_start_one_unit(cli: Cli) -> None:
     results = [process.end() for process in waiting]
     assert sorted(result.status for result in results) == [0, 1, 1]
     refused = next(result for result in results if result.status)
-    assert refused.told[-2].startswith("error: u is already running: started 0 s ago by pid ")
+    assert refused.told[-2].startswith("error: u is already running: started ")
 
 
 @pytest.mark.parametrize("verb", ["start", "wait", "run"])
@@ -291,9 +291,8 @@ def test_started_by_another_living_owner(cli: Cli) -> None:
     process.next_line()
     result = cli("start", "u")
     assert result[:2] == (1, "")
-    assert result.told[0].startswith(
-        f"error: u is already running: started 0 s ago by pid {process.pid} (bash /tmp/"
-    )
+    assert result.told[0].startswith("error: u is already running: started ")
+    assert f" ago by pid {process.pid} (bash /tmp/" in result.told[0]
 
 
 # --- streams ------------------------------------------------------------------------
