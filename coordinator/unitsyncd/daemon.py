@@ -6,12 +6,11 @@ import argparse
 import asyncio
 import gc
 import os
-import resource
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn
 
 from loguru import logger
@@ -21,7 +20,7 @@ from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
 from unitsync.errors import StateChanged, Stopped, UnitsyncError, UsageError
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import systemd
+from unitsyncd.adapters import gate, systemd
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
@@ -51,7 +50,8 @@ class Daemon:
         self.pid = os.getpid()
         self.since = time.time()
         self._place = place
-        self._owners = Owners(self._owner_gone)
+        room = gate.room_for(limits.connections)
+        self._owners = Owners(self._owner_gone, pidfds_max=room.pidfds)
         self._kept = open_kept(place.endpoint.journal, limits)
         self._supervisor = Supervisor(
             startup=os.environ.get("UNITSYNC_STARTUP") or self._kept.default_startup,
@@ -71,8 +71,9 @@ class Daemon:
         self._router = Router(
             place.endpoint.address,
             permits=permits.allows,
+            open_to_all=permits.shared,
             on_batch=self._turn,
-            connections_max=_room_for_connections(limits.connections),
+            room=room,
             on_full=self._full,
         )
         place.bound()
@@ -109,7 +110,7 @@ class Daemon:
         self._kept.close()
         self._place.leave()
 
-    def _turn(self, batch: list[Envelope]) -> Sequence[Envelope]:
+    def _turn(self, batch: Iterable[Envelope]) -> Sequence[Envelope]:
         replies = self._supervisor.turn(batch, time.monotonic(), time.time())
         self._set_timer()
         if self._supervisor.stopping:
@@ -128,6 +129,7 @@ class Daemon:
         self._set_timer()
 
     def _full(self, full: bool) -> None:
+        """In a thread of its own."""
         logger.warning("no room for more clients" if full else "room for clients again")
         self._place.hide(full)
 
@@ -244,12 +246,3 @@ def _log(endpoint: Endpoint, level: str, *, detached: bool) -> None:
     logger.add(endpoint.log, level=level, rotation="5 MB", retention=2, encoding="utf-8")
     if not detached:
         logger.add(sys.stderr, level=level, format="{time:HH:mm:ss} {level: <7} {message}")
-
-
-def _room_for_connections(wanted: int) -> int:
-    """*wanted*, or what the limit of open files leaves room for, raised as far as it
-    may be. A third stays free: for the journal, the log and the pidfds of owners, and
-    for the connections that libzmq accepts until it is known that there are too many."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return min(wanted, hard - hard // 3)

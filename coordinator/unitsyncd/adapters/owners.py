@@ -13,6 +13,7 @@ from unitsync.surroundings import pid_namespace, read_process
 from unitsync.wire import Owner
 from unitsyncd.core.events import OwnerKey
 
+PIDFDS_MAX: Final = 1000
 POLL_S: Final = 1.0
 """How often an owner is looked at that no pidfd could be had for."""
 
@@ -22,10 +23,14 @@ class Owners:
     then. A pid of another pid namespace means nothing here: such an owner is not
     watched and counts as alive until somebody says how its run ended."""
 
-    def __init__(self, on_gone: Callable[[OwnerKey], None]) -> None:
+    def __init__(
+        self, on_gone: Callable[[OwnerKey], None], *, pidfds_max: int = PIDFDS_MAX
+    ) -> None:
         """*on_gone* is called once for each watched owner that has ended, from the
-        event loop, never from within ``watch``."""
+        event loop, never from within ``watch``. Holds at most *pidfds_max* descriptors;
+        further owners are looked at now and then."""
         self._on_gone = on_gone
+        self._pidfds_left = pidfds_max
         self._namespace = pid_namespace()
         self._watched: dict[OwnerKey, int] = {}
         """Owner to pidfd, or to -1 if it is looked at by polling."""
@@ -50,7 +55,10 @@ class Owners:
             loop.call_soon(self._gone, key)
             return
         try:
+            if self._pidfds_left <= 0:
+                raise OSError("there are enough of them")
             self._watched[key] = descriptor = os.pidfd_open(owner.pid)
+            self._pidfds_left -= 1
         except OSError as exc:  # an old kernel, no more descriptors, the id of a thread
             logger.debug("no pidfd for pid {}: {}", owner.pid, exc)
             self._polled.add(key)
@@ -69,6 +77,7 @@ class Owners:
         if descriptor is not None and descriptor >= 0:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
+            self._pidfds_left += 1
 
     def close(self) -> None:
         for key in list(self._watched):

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import threading
 from typing import Final
 
 from unitsync.endpoint import Endpoint, check_folder
@@ -30,6 +31,8 @@ class Place:
         self.endpoint = endpoint
         self._path = endpoint.path
         self._socket: tuple[int, int] | None = None
+        self._naming = threading.Lock()
+        """Held while the socket is renamed, which another thread does."""
         try:
             os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
             checked = check_folder(endpoint)
@@ -83,7 +86,7 @@ class Place:
         source, target = self.endpoint.path, self.endpoint.full
         if not hidden:
             source, target = target, source
-        with contextlib.suppress(FileNotFoundError):
+        with self._naming, contextlib.suppress(FileNotFoundError):
             os.rename(source, target)
             self._path = target
 
@@ -91,7 +94,8 @@ class Place:
         """Whether folder and socket are still those that were taken."""
         try:
             folder = os.lstat(self.endpoint.folder)
-            sock = os.lstat(self._path)
+            with self._naming:
+                sock = os.lstat(self._path)
         except OSError:
             return False
         return (folder.st_dev, folder.st_ino) == self._identity and (
@@ -102,7 +106,8 @@ class Place:
     def end(self) -> None:
         """Take the socket's name away, and leave a note that says so: those who wait do
         not start another coordinator then."""
-        os.unlink(self._path)
+        with self._naming:
+            os.unlink(self._path)
         with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
             pass
 

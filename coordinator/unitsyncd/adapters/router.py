@@ -8,7 +8,9 @@ again after draining and after every send.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from time import monotonic
 from typing import Final, TypeAlias
 
 import zmq
@@ -17,6 +19,8 @@ from loguru import logger
 from unitsync import wire
 from unitsync.errors import LimitReached, NotPermitted, ProtocolError, UnitsyncError
 from unitsyncd import faults
+from unitsyncd.adapters.gate import Gate, Room
+from unitsyncd.adapters.unread import LONG_BYTES, Unread
 from unitsyncd.core.wording import error_reply
 
 Envelope: TypeAlias = tuple[bytes, bytes]
@@ -25,15 +29,18 @@ Envelope: TypeAlias = tuple[bytes, bytes]
 BATCH_MAX: Final = 512
 """Requests that one turn of the loop takes."""
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
-BACKLOG: Final = 1024
-"""Connections that the kernel holds until libzmq accepts them."""
-SPARE_CONNECTIONS: Final = 50
-"""How many have to go before more are let in after the maximum was reached."""
+TURN_S: Final = 0.02
+"""A turn that has taken so long takes no further request. libzmq hands over those of all
+clients in rotation, so that nobody waits for all that another one has sent."""
+UNHANDLED_MAX: Final = 250
+"""Messages of one client that libzmq reads ahead."""
 KNOWN_PEERS_MAX: Final = 65_536
 REPLIES_QUEUED_MAX: Final = 100_000
 """Replies that a client may leave unread. One that has thousands of requests in flight on
 its socket gets them all in one turn."""
-FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
+DROPPED_EVERY_S: Final = 10.0
+"""How often it is logged, at the most, that replies were dropped."""
+FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
 """libzmq cuts the connection beyond this, and a REQ would hang; the documented limit,
 wire.MESSAGE_BYTES_MAX, is far below and answered with an error."""
 _MORE: Final = zmq.NOBLOCK | zmq.SNDMORE
@@ -47,15 +54,18 @@ class Router:
         address: str,
         *,
         permits: Callable[[int, int], bool],
-        on_batch: Callable[[list[Envelope]], Sequence[Envelope]],
-        connections_max: int,
+        open_to_all: bool,
+        on_batch: Callable[[Iterable[Envelope]], Sequence[Envelope]],
+        room: Room,
         on_full: Callable[[bool], None],
     ) -> None:
-        """Bind to *address*; *permits* says whether a peer (uid, gid) may talk, and
-        *on_batch* turns requests into the replies that are due. *on_full* is told when
-        there is no more room for connections, and when there is again: libzmq ends the
-        process when it accepts beyond the limit of open files."""
+        """Bind to *address*; *permits* says whether a peer (uid, gid) may talk. With
+        *open_to_all* it is asked for each message: a peer names itself, and may take
+        the name of one that is gone. *on_batch* turns requests into the replies that are
+        due. *on_full* is told, in a thread of its own, when there is no more room for
+        connections, and when there is again."""
         self._permits = permits
+        self._known_max = 0 if open_to_all else KNOWN_PEERS_MAX
         self._on_batch = on_batch
         self._known: set[bytes] = set()
         self._context = zmq.Context()
@@ -64,13 +74,14 @@ class Router:
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.SNDHWM, REPLIES_QUEUED_MAX)
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        self._socket.set(zmq.BACKLOG, BACKLOG)
+        self._socket.set(zmq.RCVHWM, UNHANDLED_MAX)
+        self._socket.set(zmq.BACKLOG, room.backlog)
         self._socket.set(zmq.LINGER, FAREWELL_MS)
-        self._connections_max = connections_max
-        self._connections = 0
-        self._full = False
-        self._on_full = on_full
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self._socket.copy_threshold = LONG_BYTES
+        self._unread = Unread()
+        self._dropped = 0
+        self._tell_dropped_at = 0.0
+        self._gate = Gate(self._socket, room=room, on_full=on_full)
         self._socket.bind(address)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
@@ -78,36 +89,41 @@ class Router:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._drain)
-        loop.add_reader(self._monitor.fileno(), self._count)
-        self._count()
+        self._gate.start()
         self._look_again()
 
     def close(self) -> None:
         """Stop listening; replies already sent leave within FAREWELL_MS."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket.fileno())
-            self._loop.remove_reader(self._monitor.fileno())
         if self._again is not None:
             self._again.cancel()
-        self._socket.disable_monitor()
-        self._monitor.close(0)
+        self._gate.close()
         self._socket.close()
         self._context.term()
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
-        """Send without ever blocking. A peer that is gone, or that has left
-        REPLIES_QUEUED_MAX replies unread, gets nothing."""
-        send = self._socket.send
+        """Send without ever blocking. A peer that is gone, or that leaves too much
+        unread, gets nothing."""
+        send, unread = self._socket.send, self._unread
         for number, (peer, frame) in enumerate(envelopes):
             if number == 1:
                 faults.reach("sent one")
+            size = len(frame)
+            if size >= LONG_BYTES and not unread.has_room(peer, size):
+                self._drop()
+                continue
             try:
                 # Only the first part can fail; send_multipart costs three times as much.
                 send(peer, _MORE)
                 send(b"", _MORE)
-                send(frame, zmq.NOBLOCK)
+                if size < LONG_BYTES:
+                    send(frame, zmq.NOBLOCK)
+                else:
+                    tracker = send(frame, zmq.NOBLOCK, copy=False, track=True)
+                    unread.sent(peer, size, tracker)
             except zmq.Again:
-                logger.warning("a client does not read its replies; one was dropped")
+                self._drop()
             except zmq.ZMQError as exc:
                 if exc.errno != zmq.EHOSTUNREACH:
                     raise
@@ -115,25 +131,19 @@ class Router:
             faults.reach("sent")
         self._look_again()
 
+    def _drop(self) -> None:
+        """Take note of a reply to a client that does not read."""
+        self._dropped += 1
+        now = monotonic()
+        if now >= self._tell_dropped_at:
+            self._tell_dropped_at = now + DROPPED_EVERY_S
+            logger.warning("clients do not read; replies dropped so far: {}", self._dropped)
+
     def _look_again(self) -> None:
         """Drain once more if something arrived that no edge will tell of."""
         assert self._loop is not None
         if self._again is None and self._readable():
             self._again = self._loop.call_soon(self._drain)
-
-    def _count(self) -> None:
-        """Take note of connections that came and went."""
-        while True:
-            try:
-                event = self._monitor.recv_multipart(zmq.NOBLOCK)[0]
-            except zmq.Again:
-                break
-            came = int.from_bytes(event[:2], "little") == zmq.EVENT_ACCEPTED
-            self._connections += 1 if came else -1
-        full = self._connections >= self._connections_max - (SPARE_CONNECTIONS if self._full else 0)
-        if full is not self._full:
-            self._full = full
-            self._on_full(full)
 
     def _readable(self) -> bool:
         return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
@@ -142,39 +152,53 @@ class Router:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        batch: list[Envelope] = []
         refused: list[Envelope] = []
+        arriving = self._arriving(refused)
+        first = next(arriving, None)
+        replies = self._on_batch(chain((first,), arriving)) if first is not None else ()
+        self.send([*refused, *replies])
+
+    def _arriving(self, refused: list[Envelope]) -> Iterator[Envelope]:
+        """What may be handled in this turn, read when it is asked for; what may not is
+        answered in *refused*."""
         size = 0
-        while len(batch) + len(refused) < BATCH_MAX and size < BATCH_BYTES_MAX:
+        until = monotonic() + TURN_S
+        for _ in range(BATCH_MAX):
             try:
                 peer = self._socket.recv(zmq.NOBLOCK)
                 frames = self._frames(peer)
             except zmq.Again:
-                break
+                return
             try:
-                frame = self._checked(peer, frames)
+                frame = self._checked(frames)
             except UnitsyncError as problem:
                 refused.append((peer, wire.encode(error_reply("", "", problem))))
             else:
+                yield peer, frame
                 size += len(frame)
-                batch.append((peer, frame))
-        replies = self._on_batch(batch) if batch else ()
-        self.send([*refused, *replies])
+            if size >= BATCH_BYTES_MAX or monotonic() >= until:
+                return
 
     def _frames(self, peer: bytes) -> list[bytes] | None:
         """The rest of the message; None if *peer* may not talk to us."""
         if peer in self._known:
             frames = [self._socket.recv(zmq.NOBLOCK)]
-            while self._socket.getsockopt(zmq.RCVMORE):
-                frames.append(self._socket.recv(zmq.NOBLOCK))
-            return frames
-        parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        if not self._permitted(parts[0]):
-            return None
-        if len(self._known) >= KNOWN_PEERS_MAX:
-            self._known.clear()
-        self._known.add(peer)
-        return [part.bytes for part in parts]
+        else:
+            part = self._socket.recv(zmq.NOBLOCK, copy=False)
+            if not self._permitted(part):
+                while self._socket.getsockopt(zmq.RCVMORE):
+                    self._socket.recv(zmq.NOBLOCK)
+                return None
+            if len(self._known) >= self._known_max:
+                self._known.clear()
+            if self._known_max:
+                self._known.add(peer)
+            frames = [part.bytes]
+        while self._socket.getsockopt(zmq.RCVMORE):
+            frame = self._socket.recv(zmq.NOBLOCK)
+            if len(frames) < 3:
+                frames.append(frame)
+        return frames
 
     def _permitted(self, part: zmq.Frame) -> bool:
         """libzmq gives an ipc peer as ``localhost:uid:gid:pid`` (SO_PEERCRED)."""
@@ -184,7 +208,7 @@ class Router:
         except (zmq.ZMQError, ValueError):
             return False
 
-    def _checked(self, peer: bytes, frames: list[bytes] | None) -> bytes:
+    def _checked(self, frames: list[bytes] | None) -> bytes:
         if frames is None:
             raise NotPermitted(
                 "this coordinator does not serve you",

@@ -1,0 +1,218 @@
+"""More clients than there is room for: those that are connected go on, newcomers are
+told, and the coordinator neither ends nor stays closed for ever."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+
+import pytest
+
+from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets
+from unitsync import Client, errors, wire
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Return once *condition* holds, of which nothing tells."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+def files(most: int) -> Callable[[], None]:
+    """Run in the coordinator before it begins: it may have so many files open."""
+    return partial(resource.setrlimit, resource.RLIMIT_NOFILE, (most, most))
+
+
+class Crowd:
+    """Connections that say nothing."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._path = str(daemon.path)
+        self._stack = ExitStack()
+        self.count = 0
+
+    def come(self, most: int) -> None:
+        """Connect so many times, or until nobody is let in any more."""
+        for _ in range(most):
+            link = socket.socket(socket.AF_UNIX)
+            link.settimeout(PATIENCE_S)
+            try:
+                self._connect(link)
+            except FileNotFoundError:
+                link.close()
+                return
+            self._stack.enter_context(link)
+            self.count += 1
+
+    def _connect(self, link: socket.socket) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                return link.connect(self._path)
+            except BlockingIOError:  # more than the kernel queues
+                time.sleep(0.001)
+        raise TimeoutError
+
+    def go(self) -> None:
+        self._stack.close()
+
+
+@pytest.fixture
+def crowd_at() -> Iterator[Callable[[Daemon], Crowd]]:
+    with ExitStack() as stack:
+
+        def crowd_at(daemon: Daemon) -> Crowd:
+            crowd = Crowd(daemon)
+            stack.callback(crowd.go)
+            return crowd
+
+        yield crowd_at
+
+
+def newcomer(daemon: Daemon) -> str:
+    """What a further client is told."""
+    with closing(Client(daemon.endpoint, autostart=False)) as client:
+        try:
+            client.ping()
+        except errors.Unreachable as problem:
+            return problem.message
+    return "welcome"
+
+
+def test_a_thousand_connections_and_few_files(
+    daemons: Daemons, sockets: Sockets, crowd_at: Callable[[Daemon], Crowd]
+) -> None:
+    daemon = daemons.ready(prepare=files(256))
+    known = sockets.req(daemon.endpoint)
+    known.ask(wire.Ping(id="1"))
+    crowd = crowd_at(daemon)
+    for _ in range(3):
+        crowd.come(1000)
+        assert 30 < crowd.count < 256
+        assert daemon.path.with_suffix(".sock.full").is_socket()
+        assert isinstance(known.ask(wire.Ping(id="2")), wire.Pong)
+        assert "has no room for more clients" in newcomer(daemon)
+        crowd.go()
+        crowd.count = 0
+        eventually(daemon.path.is_socket)
+        assert newcomer(daemon) == "welcome"
+    assert daemon.process.poll() is None
+
+
+def test_a_crowd_comes_while_it_is_busy(
+    daemons: Daemons, sockets: Sockets, crowd_at: Callable[[Daemon], Crowd]
+) -> None:
+    """Connections are accepted by a thread of libzmq, whatever the event loop does."""
+    most = 4096
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < most + 200:
+        pytest.skip(f"this process may open no more than {hard} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    daemon = daemons.ready(prepare=files(most))
+    busy = sockets.dealer(daemon.endpoint)
+    for number in range(5):
+        units = [wire.Declaration(f"unit-{number}-{n}", [f"unit-{n}"]) for n in range(20_000)]
+        busy.send(wire.Declare(id=str(number), units=units))
+    crowd = crowd_at(daemon)
+    crowd.come(5000)
+    assert 2000 < crowd.count < most
+    assert {busy.told().exit for _ in range(5)} == {0}
+    assert daemon.process.poll() is None
+
+
+def test_owners_do_not_use_up_the_files(
+    daemons: Daemons, sockets: Sockets, crowd_at: Callable[[Daemon], Crowd]
+) -> None:
+    """Each owner of a started unit is watched through a descriptor, as long as there are
+    some left; the others all the same."""
+    import subprocess
+
+    from unitsync import owner
+
+    daemon = daemons.ready(prepare=files(256))
+    req = sockets.req(daemon.endpoint)
+    scripts = [subprocess.Popen(["sleep", "60"]) for _ in range(250)]
+    try:
+        for number, script in enumerate(scripts):
+            whose = owner.of_pid(script.pid)
+            assert req.ask(wire.Start(id=str(number), unit=f"u{number}", owner=whose)).exit == 0
+        crowd = crowd_at(daemon)
+        crowd.come(1000)
+        assert 30 < crowd.count < 256
+        waits = sockets_of_all_failing(req, len(scripts))
+    finally:
+        for script in scripts:
+            script.kill()
+            script.wait()
+    assert isinstance(req.ask(wire.Ping(id="p")), wire.Pong)
+    eventually(waits)
+
+
+def sockets_of_all_failing(req: object, count: int) -> Callable[[], bool]:
+    """Whether all units have failed by now."""
+
+    def check() -> bool:
+        reply = req.ask(wire.List(id="l", limit=count))  # type: ignore[attr-defined]
+        return {unit.status for unit in reply.units} == {wire.Status.FAILED}
+
+    return check
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 30])
+def test_the_configured_number(
+    daemons: Daemons, crowd_at: Callable[[Daemon], Crowd], most: int
+) -> None:
+    daemon = daemons.ready(env={"UNITSYNC_MAX_CONNECTIONS": str(most)})
+    crowd = crowd_at(daemon)
+    crowd.come(1000)
+    assert most <= crowd.count < most + 200
+    assert "has no room for more clients" in newcomer(daemon)
+    crowd.go()
+    eventually(daemon.path.is_socket)
+
+
+def test_who_waits_goes_on_while_it_is_full(
+    daemons: Daemons, sockets: Sockets, crowd_at: Callable[[Daemon], Crowd]
+) -> None:
+    daemon = daemons.ready(env={"UNITSYNC_MAX_CONNECTIONS": "20"})
+    waiting, other = sockets.dealer(daemon.endpoint), sockets.req(daemon.endpoint)
+    waiting.send(wire.Wait(id="w", units=["ide"], patience_s=30.0))
+    other.ask(wire.Ping(id="p"))
+    crowd_at(daemon).come(1000)
+    other.ask(wire.Start(id="s", unit="ide"))
+    other.ask(wire.Complete(id="c", unit="ide"))
+    assert isinstance(waiting.told(), wire.Ok)
+
+
+def test_one_that_is_full_when_it_is_killed_gives_way(
+    daemons: Daemons, crowd_at: Callable[[Daemon], Crowd]
+) -> None:
+    """What says that it is full outlives it."""
+    daemon = daemons.ready(env={"UNITSYNC_MAX_CONNECTIONS": "5"})
+    crowd = crowd_at(daemon)
+    crowd.come(1000)
+    assert "has no room" in newcomer(daemon)
+    daemon.kill()
+    assert daemon.path.with_suffix(".sock.full").exists()
+    assert newcomer(daemon).startswith("no coordinator runs at")
+    next_one = daemons.ready()
+    assert newcomer(next_one) == "welcome"
+    assert not daemon.path.with_suffix(".sock.full").exists()
+
+
+def test_it_is_stopped_while_it_is_full(
+    daemons: Daemons, sockets: Sockets, crowd_at: Callable[[Daemon], Crowd]
+) -> None:
+    daemon = daemons.ready(env={"UNITSYNC_MAX_CONNECTIONS": "5"})
+    req = sockets.req(daemon.endpoint)
+    req.ask(wire.Ping(id="p"))
+    crowd_at(daemon).come(1000)
+    assert isinstance(req.ask(wire.Stop(id="s")), wire.Ok)
+    assert daemon.end() == (0, "")
+    assert newcomer(daemon).startswith("no coordinator runs at")

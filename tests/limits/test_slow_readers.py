@@ -1,0 +1,164 @@
+"""A client that sends and never reads costs the others nothing: the memory that it takes
+is bounded, and they are answered as soon as without it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pytest
+import zmq
+from zmq.utils import garbage
+
+from support.daemon import Daemon, Daemons, Dealer, Req, Sockets
+from unitsync import wire
+from unitsyncd.adapters import router, unread
+from unitsyncd.adapters.gate import Room
+from unitsyncd.adapters.router import Envelope, Router
+
+MIB = 1024 * 1024
+
+
+def memory(daemon: Daemon) -> int:
+    """Bytes of it that are in memory."""
+    pages = Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def deaf(sockets: Sockets, daemon: Daemon) -> Dealer:
+    """A client that sends as much as it can and reads nothing."""
+    dealer = sockets.dealer(daemon.endpoint)
+    dealer.socket.set(zmq.RCVHWM, 1)
+    dealer.socket.set(zmq.SNDHWM, 0)
+    dealer.socket.disconnect(daemon.endpoint)
+    dealer.socket.connect(daemon.endpoint)
+    return dealer
+
+
+def longest(req: Req, count: int) -> float:
+    """Seconds that the slowest of *count* pings takes."""
+    slowest = 0.0
+    for _ in range(count):
+        began = time.monotonic()
+        req.ask(wire.Ping(id="p"))
+        slowest = max(slowest, time.monotonic() - began)
+    return slowest
+
+
+def test_short_replies(daemons: Daemons, sockets: Sockets) -> None:
+    daemon = daemons.ready()
+    req = sockets.req(daemon.endpoint)
+    req.ask(wire.Ping(id="p"))
+    before = memory(daemon)
+    flood = deaf(sockets, daemon)
+    frame = wire.encode(wire.Ping(id="x"))
+    for _ in range(router.REPLIES_QUEUED_MAX * 3 // 2):
+        flood.socket.send_multipart((b"", frame))
+    assert longest(req, 50) < 2
+    while "replies dropped" not in daemon.log:
+        req.ask(wire.Ping(id="p"))
+    assert longest(req, 50) < 2
+    assert memory(daemon) - before < 200 * MIB
+    assert daemon.log.count("replies dropped") < 5
+
+
+def test_long_replies(daemons: Daemons, sockets: Sockets) -> None:
+    """A page of a list takes long and is long; others are served in between."""
+    daemon = daemons.ready()
+    req = sockets.req(daemon.endpoint)
+    units = [wire.Declaration(f"unit-{n:060}") for n in range(5000)]
+    req.ask(wire.Declare(id="d", units=units))
+    flood = deaf(sockets, daemon)
+    for number in range(200):
+        flood.send(wire.List(id=str(number), limit=10_000))
+    assert longest(req, 20) < 2
+
+
+class Fake:
+    """A router whose replies are all of one size."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._handled = 0
+        self._progress = asyncio.Event()
+        self.router = Router(
+            f"ipc://{folder}/s",
+            permits=lambda uid, gid: True,
+            open_to_all=False,
+            on_batch=self._answer,
+            room=Room(100, 100, 100, 100),
+            on_full=lambda full: None,
+        )
+        self._reply = bytes(size)
+
+    def _answer(self, batch: Iterable[Envelope]) -> Sequence[Envelope]:
+        replies = [(peer, self._reply) for peer, _ in batch]
+        self._handled += len(replies)
+        self._progress.set()
+        return replies
+
+    async def has_handled(self, count: int) -> None:
+        while self._handled < count:
+            self._progress.clear()
+            await self._progress.wait()
+
+
+@pytest.fixture
+def bounds(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    client, everybody = 16 * MIB, 40 * MIB
+    monkeypatch.setattr(unread, "CLIENT_BYTES_MAX", client)
+    monkeypatch.setattr(unread, "ALL_BYTES_MAX", everybody)
+    return client, everybody
+
+
+def flooded(tmp_path: Path, clients: int, then: Callable[[int], None]) -> None:
+    """Let *clients* each ask 100 times for a megabyte, and hand what has arrived when
+    they begin to read, in megabytes, to *then*."""
+
+    async def run() -> None:
+        fake = Fake(tmp_path, MIB)
+        fake.router.begin(asyncio.get_running_loop())
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        dealers = [context.socket(zmq.DEALER) for _ in range(clients)]
+        for dealer in dealers:
+            dealer.set(zmq.RCVHWM, 1)
+            dealer.connect(f"ipc://{tmp_path}/s")
+            for _ in range(100):
+                dealer.send_multipart((b"", b"?"))
+        await fake.has_handled(100 * clients)
+        arrived = 0
+        for dealer in dealers:
+            while dealer.poll(500):
+                dealer.recv_multipart()
+                arrived += 1
+        # Who has read everything is answered again.
+        for dealer in dealers:
+            dealer.send_multipart((b"", b"?"))
+        await fake.has_handled(101 * clients)
+        for dealer in dealers:
+            assert dealer.poll(5000)
+            dealer.recv_multipart()
+            dealer.close(0)
+        fake.router.close()
+        context.term()
+        garbage.gc.stop()  # pyzmq's thread that is told when libzmq lets go of a message
+        then(arrived)
+
+    asyncio.run(run())
+
+
+def test_what_one_client_leaves_unread_is_bounded(tmp_path: Path, bounds: tuple[int, int]) -> None:
+    def check(arrived: int) -> None:
+        # A few more have left for the kernel and the client's own queue.
+        assert bounds[0] // MIB <= arrived <= bounds[0] // MIB + 8
+
+    flooded(tmp_path, 1, check)
+
+
+def test_what_all_clients_leave_unread_is_bounded(tmp_path: Path, bounds: tuple[int, int]) -> None:
+    def check(arrived: int) -> None:
+        assert bounds[1] // MIB <= arrived <= bounds[1] // MIB + 5 * 8
+
+    flooded(tmp_path, 5, check)
