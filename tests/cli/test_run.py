@@ -292,6 +292,8 @@ def test_a_killed_run_takes_its_process_group_along(cli: Cli) -> None:
         assert ended, "what the command had started lives on"
     finally:
         os.close(left_behind)
+    with cli.client() as client:  # the coordinator sees the end by itself, a moment later
+        client.wait("u", requires="completion", timeout_s=PATIENCE_S)
     assert reason_of(cli, "u")[0] == "failed"
 
 
