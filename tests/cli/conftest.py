@@ -184,14 +184,16 @@ class Cli:
             except ProcessLookupError:
                 pass
             process.popen.communicate()
+        pid = 0
         try:
             with self.client() as client:
                 pid = client.ping().pid
                 client.stop()
-            _await_end(pid)
         except errors.Unavailable:
             pass
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if pid:
+            _await_end(pid)
+        shutil.rmtree(self.folder)
 
 
 def _await_end(pid: int) -> None:
