@@ -1,0 +1,454 @@
+"""The coordinator against an oracle: random graphs, orders, failures, new runs, resets,
+owners that end, clients that wait, claim late, are killed or ask twice.
+
+After each step every unit has the status and the readiness that the oracle says, and
+every client that is held back is one that has to wait: none was told too early, none
+was forgotten.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from msgspec.structs import replace
+
+from support.driver import Driven, Script, snapshot
+from support.oracle import Edge, Oracle
+from unitsync import wire
+from unitsync.wire import OnOwnerExit, Requirement
+
+NAMES = "abcde"
+name = st.sampled_from(NAMES)
+names = st.lists(name, min_size=1, max_size=4, unique=True)
+who = st.integers(0, 3)
+edges = st.builds(
+    Edge,
+    st.sampled_from(("success", "success", "completion", "start")),
+    st.sampled_from((False, False, True)),
+)
+which = st.integers(0, 100)
+
+
+@dataclass(eq=False)
+class Client:
+    """A start or a wait that has not come to its end."""
+
+    socket: Script
+    request: Any
+    owner: str
+    held_back: bool = False
+    """Otherwise it was told that it may claim, and has not done so yet."""
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.driven = Driven()
+        self.oracle = Oracle()
+        self.scripts = [self.driven.script(f"script-{number}") for number in range(4)]
+        self.starts: list[Client] = []
+        self.waits: list[Client] = []
+        self.granted: list[tuple[Script, wire.Start, str]] = []
+        """Starts that were granted, to be sent once more."""
+
+    def teardown(self) -> None:
+        assert self.driven.defects == []
+
+    # --- declaring ----------------------------------------------------------------
+
+    @initialize(pairs=st.lists(st.tuples(name, name, edges), max_size=12))
+    def begin(self, pairs: list[tuple[str, str, Edge]]) -> None:
+        """Mostly with something to wait for."""
+        for one, other, edge in pairs:
+            self.want(max(one, other), [min(one, other)], edge, 0)
+
+    @rule(unit=name, prerequisites=st.lists(name, max_size=3), edge=edges, who=who)
+    def want(self, unit: str, prerequisites: list[str], edge: Edge, who: int) -> None:
+        script = self.scripts[who]
+        script.must(wire.Ok, script.want(unit))
+        self.oracle.register(unit)
+        self.settle()
+        before = snapshot(self.driven)
+        requires = Requirement(edge.requires)
+        request = script.want(unit, *prerequisites, requires=requires, optional=edge.optional)
+        refused = self.oracle.want(unit, prerequisites, edge)
+        if not refused:
+            script.must(wire.Ok, request)
+            return
+        error = script.refused(refused, request)
+        assert snapshot(self.driven) == before
+        if refused == "cycle":
+            cycle = error.details["cycle"]
+            assert cycle[0] == cycle[-1] == unit
+            assert cycle[1] in prerequisites
+            assert all(self.oracle.waits_for(a, b) for a, b in itertools.pairwise(cycle[1:]))
+
+    # --- starting -----------------------------------------------------------------
+
+    def _judge(self, client: Client, reply: wire.AnyReply | None, expected: str) -> None:
+        """*reply*, to a request that was not held back, is the *expected* one."""
+        request = client.request
+        match expected:
+            case "granted":
+                assert isinstance(reply, wire.Granted), (reply, request)
+                self.granted.append((client.socket, request, client.owner))
+                if request.id in self.oracle.units[request.unit].granted_to[-1:]:
+                    assert reply.run == self.oracle.units[request.unit].run
+            case "waiting":
+                assert isinstance(reply, wire.Waiting), (reply, request)
+                told = [edge.name for edge in reply.waiting_for]
+                assert told == self.oracle.missing(request.unit)
+                client.request = replace(
+                    request,
+                    patience_s=30.0,
+                    epoch=reply.epoch,
+                    since_run=request.since_run if request.since_run >= 0 else reply.run,
+                )
+                assert client.socket.ask(client.request) is None
+                client.held_back = True
+                self.starts.append(client)
+            case _:
+                assert isinstance(reply, wire.Error), (reply, request)
+                assert reply.code == expected
+                self._check_error(request.unit, reply)
+
+    def _check_error(self, unit: str, reply: wire.Error) -> None:
+        if reply.code == "skipped" and self.oracle.status(unit) == "skipped":
+            path = reply.details["path"]
+            assert path[0] == unit
+            self.oracle.check_path(path)
+
+    @rule(
+        unit=name,
+        who=who,
+        after=st.lists(name, max_size=2),
+        edge=edges,
+        wait=st.sampled_from((True, True, False)),
+        policy=st.sampled_from(OnOwnerExit),
+    )
+    def start(
+        self,
+        unit: str,
+        who: int,
+        after: list[str],
+        edge: Edge,
+        wait: bool,
+        policy: OnOwnerExit,
+    ) -> None:
+        owner = self.scripts[who]
+        socket = self.driven.script(owner=owner.owner)
+        ready = None
+        if not after and unit in self.oracle.units:
+            self.oracle.notice(unit)
+            ready = self.oracle.is_ready(unit)
+        request = replace(
+            socket.start(unit, *after, wait=wait, on_owner_exit=policy),
+            requires=Requirement(edge.requires),
+            optional=edge.optional,
+        )
+        client = Client(socket, request, repr(owner.owner))
+        refused = self.oracle.want(unit, after, edge)
+        if refused:
+            socket.refused(refused, request)
+            return
+        mine = self.oracle.units[unit].owner == client.owner and self.oracle.is_running(unit)
+        expected = self.oracle.start(
+            unit, request.id, client.owner, wait=wait, on_owner_exit=policy
+        )
+        assert ready is None or mine or ready == (expected == "granted")
+        self._judge(client, socket.ask(request), expected)
+
+    @rule(which=which, who=who)
+    def start_what_has_to_wait(self, which: int, who: int) -> None:
+        """Several want to start the same, as often as not."""
+        waiting = [
+            unit
+            for unit in self.oracle.units
+            if self.oracle.missing(unit) and not self.oracle.is_running(unit)
+        ]
+        if waiting:
+            unit = waiting[which % len(waiting)]
+            self.start(unit, who, [], Edge("success", False), True, OnOwnerExit.FAIL)
+
+    @precondition(lambda self: any(not client.held_back for client in self.starts))
+    @rule(which=which, last=st.sampled_from((False, False, True)))
+    def claim(self, which: int, last: bool) -> None:
+        """A client that was told that it may go on does so, now or at its deadline."""
+        ready = [client for client in self.starts if not client.held_back]
+        self._ask_again(ready[which % len(ready)], last=last)
+
+    def _ask_again(self, client: Client, *, last: bool) -> None:
+        self.starts.remove(client)
+        client.held_back = False
+        client.request = replace(client.request, patience_s=0.0, last=last)
+        request = client.request
+        expected = self.oracle.start(
+            request.unit,
+            request.id,
+            client.owner,
+            request.since_run,
+            last=last,
+            wait=request.wait,
+            on_owner_exit=request.on_owner_exit,
+        )
+        self._judge(client, client.socket.ask(request), expected)
+
+    # --- ending -------------------------------------------------------------------
+
+    @rule(
+        unit=name,
+        who=who,
+        exit_code=st.sampled_from((0, 0, 0, 1)),
+        even_so=st.sampled_from((False, False, False, True)),
+    )
+    def complete(self, unit: str, who: int, exit_code: int, even_so: bool) -> None:
+        script = self.scripts[who]
+        request = script.complete(unit, exit_code, even_so=even_so)
+        if unit not in self.oracle.units:
+            script.refused("unknown_unit", request)
+            return
+        outcome: Any = "failed" if exit_code else "completed"
+        changed = self.oracle.complete(unit, outcome, repr(script.owner), even_so)
+        done = script.must(wire.Ok, request)
+        assert (done.changed, done.status) == (changed, self.oracle.status(unit))
+
+    @precondition(lambda self: any(map(self.oracle.is_running, self.oracle.units)))
+    @rule(which=which, exit_code=st.sampled_from((0, 0, 1)))
+    def finish(self, which: int, exit_code: int) -> None:
+        """Somebody ends what it runs, if it still can."""
+        running = [unit for unit in self.oracle.units if self.oracle.is_running(unit)]
+        unit = running[which % len(running)]
+        owner = self.oracle.units[unit].owner
+        owners = [repr(script.owner) for script in self.scripts]
+        self.complete(unit, owners.index(owner) if owner in owners else 0, exit_code, False)
+
+    @precondition(lambda self: self.starts)
+    @rule(which=which, exit_code=st.sampled_from((0, 0, 1)))
+    def run_what_is_missing(self, which: int, exit_code: int) -> None:
+        """Somebody runs a prerequisite that a client waits for, down at the bottom."""
+        unit = self.starts[which % len(self.starts)].request.unit
+        while missing := self.oracle.missing(unit):
+            unit = missing[which % len(missing)]
+        if not self.oracle.is_running(unit):
+            self.start(unit, which % 4, [], Edge("success", False), True, OnOwnerExit.FAIL)
+        if self.oracle.units[unit].owner == repr(self.scripts[which % 4].owner):
+            self.complete(unit, which % 4, exit_code, False)
+
+    # --- waiting ------------------------------------------------------------------
+
+    @rule(
+        units=names,
+        requires=st.sampled_from(Requirement),
+        any_of=st.booleans(),
+        who=who,
+    )
+    def wait(self, units: list[str], requires: Requirement, any_of: bool, who: int) -> None:
+        socket = self.driven.script(owner=self.scripts[who].owner)
+        request = socket.wait(*units, requires=requires, any=any_of)
+        reply = socket.ask(request)
+        match self.oracle.answer_to_wait(units, requires.value, any_of):
+            case "ok":
+                assert isinstance(reply, wire.Ok)
+                assert reply.units == [u for u in units if self.oracle.meets(u, requires.value)]
+            case "skipped":
+                assert isinstance(reply, wire.Error)
+                assert (reply.code, reply.exit) == ("skipped", 3)
+                self.oracle.check_path(reply.details["path"])
+            case _:
+                assert isinstance(reply, wire.Waiting)
+                missing = [u for u in units if not self.oracle.meets(u, requires.value)]
+                assert [edge.name for edge in reply.waiting_for] == missing
+                request = replace(request, patience_s=30.0, epoch=reply.epoch)
+                assert socket.ask(request) is None
+                self.waits.append(Client(socket, request, "", held_back=True))
+
+    # --- meddling -----------------------------------------------------------------
+
+    @rule(action=st.integers(0, 12), which=which, who=who, flag=st.booleans())
+    def meddle(self, action: int, which: int, who: int, flag: bool) -> None:
+        """What comes in between now and then. One rule, or there would be little else."""
+        script = self.scripts[who]
+        registered = list(self.oracle.units)
+        declared = [(u, p) for u, needs in self.oracle.edges.items() for p in needs]
+        held_back = [client for client in self.starts if client.held_back]
+        match action:
+            case 0 if declared:
+                unit, prerequisite = declared[which % len(declared)]
+                script.must(wire.Ok, script.unwant(unit, prerequisite, "unheard-of"))
+                self.oracle.unwant(unit, [prerequisite])
+            case 1 | 2 if registered:
+                self._reset([registered[which % len(registered)]], script, force=flag)
+            case 3:
+                self._reset(list(NAMES[which % 5 : which % 5 + 3]), script, force=flag)
+            case 4 if which % 3 == 0:
+                self._reset_all(script)
+            case 5 | 6 if held_back:
+                self._give_up(held_back[which % len(held_back)])
+            case 7 if self.starts:
+                # It never asks again; its request stays where it is.
+                self.starts.pop(which % len(self.starts))
+            case 8 if self.starts:
+                client = self.starts.pop(which % len(self.starts))
+                self._withdraw(client.socket, client.request, client.owner)
+                assert client.socket.told() is None
+            case 9 if self.granted:
+                self._withdraw(*self.granted[which % len(self.granted)])
+            case 10 if self.granted:
+                self._ask_twice(*self.granted[which % len(self.granted)])
+            case 11:
+                self._owner_ends(who, seen=flag)
+            case 12:
+                self._patience_ends()
+
+    def _give_up(self, client: Client) -> None:
+        """The deadline of a client is here. Its request that is held back is still
+        there; this one comes on top."""
+        client.socket = self.driven.script(owner=client.socket.owner)
+        self._ask_again(client, last=True)
+
+    def _withdraw(self, socket: Script, request: wire.Start, owner: str) -> None:
+        if request.unit in self.oracle.units:
+            other = self.driven.script(owner=socket.owner)
+            other.must(wire.Ok, other.withdraw(request))
+            self.oracle.withdraw(request.unit, request.id, owner)
+
+    def _ask_twice(self, socket: Script, request: wire.Start, owner: str) -> None:
+        """The reply to a start that was granted got lost."""
+        unit = self.oracle.units.get(request.unit)
+        if unit is not None:
+            self.oracle.notice(request.unit)
+            if request.id in unit.granted_to[-2:]:
+                repeated = socket.must(wire.Granted, request)
+                assert repeated.run == unit.run - unit.granted_to[::-1].index(request.id)
+
+    def _reset(self, units: list[str], script: Script, *, force: bool) -> None:
+        request = script.reset(*units, force=force)
+        if any(unit not in self.oracle.units for unit in units):
+            script.refused("unknown_unit", request)
+            return
+        for unit in units:
+            self.oracle.notice(unit)
+            if self.oracle.is_running(unit) and not force:
+                script.refused("already_started", request)
+                return
+        script.must(wire.Ok, request)
+        for unit in units:
+            self.oracle.reset(unit)
+
+    def _reset_all(self, script: Script) -> None:
+        script.must(wire.Ok, script.reset(all=True, force=True))
+        for client in (*self.starts, *self.waits):
+            if client.held_back:
+                error = client.socket.told()
+                assert isinstance(error, wire.Error)
+                assert error.code == "state_changed"
+            else:
+                client.socket.refused("state_changed", client.request)
+        dead, self.oracle = self.oracle.dead, Oracle()
+        self.oracle.dead = dead
+        self.starts, self.waits, self.granted = [], [], []
+
+    def _owner_ends(self, who: int, *, seen: bool) -> None:
+        """A script is killed, and its clients with it."""
+        script, self.scripts[who] = self.scripts[who], self.driven.script(f"again-{who}")
+        owner = repr(script.owner)
+        self.starts = [client for client in self.starts if client.owner != owner]
+        self.granted = [entry for entry in self.granted if entry[2] != owner]
+        self.oracle.dead.add(owner)
+        self.driven.die(script.owner, seen=seen)
+        if seen:
+            for unit in [u for u, known in self.oracle.units.items() if known.owner == owner]:
+                self.oracle.notice(unit)
+
+    def _patience_ends(self) -> None:
+        """All who are held back are told what they wait for, and ask again."""
+        self.driven.pass_time(30.0)
+        for client in (*self.starts, *self.waits):
+            if client.held_back:
+                assert isinstance(client.socket.told(), wire.Waiting)
+                assert client.socket.ask(client.request) is None
+        for script in self.driven.scripts.values():
+            script.inbox.clear()  # of those who were killed
+
+    # --- what always holds --------------------------------------------------------
+
+    def settle(self) -> None:
+        for client in [client for client in self.starts if client.held_back]:
+            self._settle_start(client)
+        for client in list(self.waits):
+            self._settle_wait(client)
+
+    def _told(self, client: Client) -> wire.AnyReply | None:
+        while isinstance(told := client.socket.told(), wire.Waiting):
+            # The owner of what it waits for is gone; it is to know, and asks again.
+            assert client.socket.ask(client.request) is None
+        return told
+
+    def _settle_start(self, client: Client) -> None:
+        request, told = client.request, self._told(client)
+        expected = self.oracle.answer_to_start(
+            request.unit, request.id, client.owner, request.since_run, request.last, request.wait
+        )
+        match expected:
+            case "waiting":
+                assert told is None
+            case "granted":
+                assert isinstance(told, wire.Ready), (told, request)
+                client.held_back = False
+            case code:
+                assert isinstance(told, wire.Error), (told, request)
+                assert told.code == code
+                self._check_error(request.unit, told)
+                refused = code in ("already_started", "ended_meanwhile")
+                unit = self.oracle.units[request.unit]
+                unit.not_granted[client.owner] = "no say" if refused else "not granted"
+                self.starts.remove(client)
+
+    def _settle_wait(self, client: Client) -> None:
+        request, told = client.request, self._told(client)
+        requires = request.requires.value
+        match self.oracle.answer_to_wait(request.units, requires, request.any):
+            case "waiting":
+                assert told is None
+                return
+            case "ok":
+                assert isinstance(told, wire.Ok), (told, request)
+                met = [unit for unit in request.units if self.oracle.meets(unit, requires)]
+                assert told.units == met
+            case code:
+                assert isinstance(told, wire.Error), (told, request)
+                assert told.code == code
+        self.waits.remove(client)
+
+    @invariant()
+    def all_is_as_the_oracle_says(self) -> None:
+        self.settle()
+        for unit in NAMES:
+            info = self.scripts[0].status(unit)
+            assert (info.status, info.is_ready) == (
+                self.oracle.status(unit),
+                self.oracle.is_ready(unit),
+            ), unit
+            known = self.oracle.units.get(unit)
+            assert info.run == (known.run if known is not None else 0)
+            for edge in info.prerequisites:
+                declared = self.oracle.edges[unit][edge.name]
+                assert edge.status == self.oracle.status(edge.name)
+                assert edge.met == self.oracle.is_met(edge.name, declared)
+                assert (edge.requires, edge.optional) == (declared.requires, declared.optional)
+            assert info.prerequisites_total == len(self.oracle.edges.get(unit, {}))
+
+
+TestModel = Machine.TestCase
+TestModel.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=40)

@@ -1,0 +1,235 @@
+"""semantics.md once more, as plainly as it can be said: nothing is counted, remembered
+or optimised; each question is answered by looking at everything anew.
+
+Written from the text, for comparison with the coordinator. Slow, and only for tests.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Owner: TypeAlias = str
+Requirement: TypeAlias = Literal["success", "completion", "start"]
+Outcome: TypeAlias = Literal["completed", "failed"]
+
+MEETS = {
+    "not registered": (),
+    "pending": (),
+    "started": ("start",),
+    "completed": ("start", "completion", "success"),
+    "failed": ("completion",),
+    "failed after it had started": ("completion", "start"),
+    "skipped": ("completion",),
+}
+
+
+@dataclass
+class Edge:
+    requires: Requirement
+    optional: bool
+
+
+@dataclass
+class Unit:
+    phase: Literal["pending", "started", "completed", "failed"] = "pending"
+    run: int = 0
+    had_started: bool = False
+    owner: Owner | None = None
+    owner_gone: bool = False
+    on_owner_exit: str = "fail"
+    granted_to: list[str] = field(default_factory=list)
+    """Request ids of the starts of the runs so far, "" for a run without one."""
+    not_granted: dict[Owner, str] = field(default_factory=dict)
+    """What became of each owner's last start, if it was not granted: "not granted", or
+    "no say" if its complete is to change nothing."""
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ("completed", "failed")
+
+
+class Oracle:
+    def __init__(self) -> None:
+        self.units: dict[str, Unit] = {}
+        self.edges: dict[str, dict[str, Edge]] = {}
+        self.dead: set[Owner] = set()
+
+    # --- statuses -----------------------------------------------------------------
+
+    def status(self, name: str) -> str:
+        unit = self.units.get(name)
+        if unit is None:
+            return "not registered"
+        if unit.phase == "pending" and any(self.blocks(*edge) for edge in self.needs(name)):
+            return "skipped"
+        return unit.phase
+
+    def needs(self, name: str) -> list[tuple[str, Edge]]:
+        return list(self.edges.get(name, {}).items())
+
+    def meets(self, name: str, requires: Requirement) -> bool:
+        status = self.status(name)
+        if status == "failed" and self.units[name].had_started:
+            status = "failed after it had started"
+        return requires in MEETS[status]
+
+    def is_over(self, name: str) -> bool:
+        return self.status(name) in ("completed", "failed", "skipped")
+
+    def blocks(self, name: str, edge: Edge) -> bool:
+        return not edge.optional and self.is_over(name) and not self.meets(name, edge.requires)
+
+    def is_met(self, name: str, edge: Edge) -> bool:
+        if edge.optional and (self.status(name) == "not registered" or self.is_over(name)):
+            return True
+        return self.meets(name, edge.requires)
+
+    def missing(self, name: str) -> list[str]:
+        return [other for other, edge in self.needs(name) if not self.is_met(other, edge)]
+
+    def is_running(self, name: str) -> bool:
+        unit = self.units.get(name)
+        return unit is not None and unit.phase == "started" and not unit.owner_gone
+
+    def is_ready(self, name: str) -> bool:
+        return not self.is_running(name) and not self.missing(name)
+
+    def check_path(self, path: list[str]) -> None:
+        """*path* explains why its first unit is skipped."""
+        for name, cause in itertools.pairwise(path):
+            assert self.blocks(cause, self.edges[name][cause])
+        assert self.status(path[-1]) in ("completed", "failed")
+        assert all(self.status(name) == "skipped" for name in path[1:-1])
+
+    # --- declaring ----------------------------------------------------------------
+
+    def register(self, name: str) -> None:
+        self.units.setdefault(name, Unit())
+
+    def waits_for(self, name: str, other: str) -> bool:
+        return name == other or any(self.waits_for(via, other) for via, _ in self.needs(name))
+
+    def want(self, name: str, prerequisites: list[str], edge: Edge) -> str:
+        """ "" or why it is refused; then only the unit has been registered."""
+        self.register(name)
+        before = dict(self.edges.get(name, {}))
+        for prerequisite in prerequisites:
+            declared = self.edges.get(name, {}).get(prerequisite)
+            if declared is not None and declared != edge:
+                self.edges[name] = before
+                return "contradiction"
+            if declared is None and self.waits_for(prerequisite, name):
+                self.edges[name] = before
+                return "cycle"
+            self.edges.setdefault(name, {})[prerequisite] = edge
+        return ""
+
+    def unwant(self, name: str, prerequisites: list[str]) -> None:
+        for prerequisite in prerequisites:
+            self.edges.get(name, {}).pop(prerequisite, None)
+
+    # --- running ------------------------------------------------------------------
+
+    def answer_to_start(
+        self, name: str, request_id: str, owner: Owner, since_run: int, last: bool, wait: bool
+    ) -> str:
+        unit = self.units[name]
+        if request_id in unit.granted_to[-2:]:
+            return "granted"
+        if self.is_running(name):
+            return "granted" if unit.owner == owner else "already_started"
+        if unit.ended and since_run >= 0 and unit.run > since_run:
+            return "ended_meanwhile"
+        if not self.missing(name):
+            return "granted"
+        if any(self.blocks(*edge) for edge in self.needs(name)):
+            return "skipped"
+        if not wait:
+            return "not_ready"
+        return "timed_out" if last else "waiting"
+
+    def start(
+        self,
+        name: str,
+        request_id: str,
+        owner: Owner,
+        since_run: int = -1,
+        *,
+        last: bool = False,
+        wait: bool = True,
+        on_owner_exit: str = "fail",
+    ) -> str:
+        self.notice(name)
+        unit = self.units[name]
+        answer = self.answer_to_start(name, request_id, owner, since_run, last, wait)
+        if answer == "granted":
+            mine = self.is_running(name) and unit.owner == owner
+            if not mine and request_id not in unit.granted_to[-2:]:
+                self.begin(unit, request_id, owner, on_owner_exit)
+        else:
+            refused = answer in ("already_started", "ended_meanwhile")
+            unit.not_granted[owner] = "no say" if refused else "not granted"
+        return answer
+
+    def begin(self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str) -> None:
+        if unit.owner_gone and unit.owner is not None:
+            unit.not_granted[unit.owner] = "no say"
+        unit.not_granted.pop(owner, None)
+        unit.phase, unit.had_started, unit.run = "started", True, unit.run + 1
+        unit.owner, unit.owner_gone, unit.on_owner_exit = owner, False, on_owner_exit
+        unit.granted_to.append(request_id)
+
+    def end(self, name: str, outcome: Outcome) -> None:
+        unit = self.units[name]
+        if unit.phase != "started":
+            unit.run += 1
+            unit.had_started = False
+            unit.owner = None
+            unit.granted_to.append("")
+        unit.phase = outcome
+
+    def complete(self, name: str, outcome: Outcome, by: Owner, even_so: bool) -> bool:
+        """Whether that changed anything."""
+        unit = self.units[name]
+        own = unit.not_granted.get(by)
+        if unit.ended or own == "no say":
+            return False
+        if own == "not granted" and not even_so:
+            if unit.phase == "started":
+                return False
+            outcome = "failed"
+        self.end(name, outcome)
+        return True
+
+    def withdraw(self, name: str, request_id: str, owner: Owner) -> None:
+        unit = self.units[name]
+        if unit.phase == "started" and unit.granted_to[-1] == request_id:
+            self.end(name, "failed")
+        elif owner in unit.not_granted:
+            unit.not_granted[owner] = "not granted"
+
+    def reset(self, name: str) -> None:
+        old = self.units[name]
+        owners = {*old.not_granted, *([old.owner] if old.owner is not None else [])}
+        self.units[name] = Unit(run=old.run, not_granted=dict.fromkeys(owners, "no say"))
+
+    def notice(self, name: str) -> None:
+        """Look whether the owner of *name* is still there."""
+        unit = self.units[name]
+        if self.is_running(name) and unit.owner in self.dead:
+            unit.owner_gone = True
+            if unit.on_owner_exit in ("fail", "complete"):
+                self.end(name, "failed" if unit.on_owner_exit == "fail" else "completed")
+
+    # --- wait ---------------------------------------------------------------------
+
+    def answer_to_wait(self, names: list[str], requires: Requirement, any_of: bool) -> str:
+        met = [self.meets(name, requires) for name in names]
+        if any(met) if any_of else all(met):
+            return "ok"
+        hopeless = [self.is_over(name) and not self.meets(name, requires) for name in names]
+        if all(hopeless) if any_of else any(hopeless):
+            return "skipped"
+        return "waiting"
