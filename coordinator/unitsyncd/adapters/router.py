@@ -43,7 +43,12 @@ DROPPED_EVERY_S: Final = 10.0
 FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
 """libzmq cuts the connection beyond this, and a REQ would hang; the documented limit,
 wire.MESSAGE_BYTES_MAX, is far below and answered with an error."""
-_MORE: Final = zmq.NOBLOCK | zmq.SNDMORE
+# As plain ints: pyzmq's are enum flags, and each use of one costs as much as a send.
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_RCVMORE: Final = int(zmq.RCVMORE)
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
 FAREWELL_MS: Final = 1000
 """How long the last replies may take to leave when the coordinator ends."""
 
@@ -118,9 +123,9 @@ class Router:
                 send(peer, _MORE)
                 send(b"", _MORE)
                 if size < LONG_BYTES:
-                    send(frame, zmq.NOBLOCK)
+                    send(frame, _NOBLOCK)
                 else:
-                    tracker = send(frame, zmq.NOBLOCK, copy=False, track=True)
+                    tracker = send(frame, _NOBLOCK, copy=False, track=True)
                     unread.sent(peer, size, tracker)
             except zmq.Again:
                 self._drop()
@@ -146,7 +151,7 @@ class Router:
             self._again = self._loop.call_soon(self._drain)
 
     def _readable(self) -> bool:
-        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self._socket.getsockopt(_EVENTS)) & _POLLIN)
 
     def _drain(self) -> None:
         if self._again is not None:
@@ -165,7 +170,7 @@ class Router:
         until = monotonic() + TURN_S
         for _ in range(BATCH_MAX):
             try:
-                peer = self._socket.recv(zmq.NOBLOCK)
+                peer = self._socket.recv(_NOBLOCK)
                 frames = self._frames(peer)
             except zmq.Again:
                 return
@@ -182,20 +187,20 @@ class Router:
     def _frames(self, peer: bytes) -> list[bytes] | None:
         """The rest of the message; None if *peer* may not talk to us."""
         if peer in self._known:
-            frames = [self._socket.recv(zmq.NOBLOCK)]
+            frames = [self._socket.recv(_NOBLOCK)]
         else:
-            part = self._socket.recv(zmq.NOBLOCK, copy=False)
+            part = self._socket.recv(_NOBLOCK, copy=False)
             if not self._permitted(part):
-                while self._socket.getsockopt(zmq.RCVMORE):
-                    self._socket.recv(zmq.NOBLOCK)
+                while self._socket.getsockopt(_RCVMORE):
+                    self._socket.recv(_NOBLOCK)
                 return None
             if len(self._known) >= self._known_max:
                 self._known.clear()
             if self._known_max:
                 self._known.add(peer)
             frames = [part.bytes]
-        while self._socket.getsockopt(zmq.RCVMORE):
-            frame = self._socket.recv(zmq.NOBLOCK)
+        while self._socket.getsockopt(_RCVMORE):
+            frame = self._socket.recv(_NOBLOCK)
             if len(frames) < 3:
                 frames.append(frame)
         return frames
