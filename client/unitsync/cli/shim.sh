@@ -149,7 +149,7 @@ done
 
 export UNITSYNC_CODER_SHIM=1
 if [ -x "$unitsync_python" ]; then
-    exec "$unitsync_python" -P -m unitsync "$@"
+    exec "$unitsync_python" -P -c 'from unitsync.express import main; main()' "$@"
 fi
 if command -v unitsync > /dev/null 2>&1; then
     exec unitsync "$@"
