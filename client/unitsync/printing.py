@@ -1,4 +1,5 @@
-"""Lines on stdout and stderr, for the express path and the full command line alike."""
+"""Text for people and lines on stdout and stderr, for the express path, the full command
+line and the coordinator alike."""
 
 import os
 
@@ -16,6 +17,19 @@ def safe(text: str) -> str:
         char if char.isprintable() else ascii(char)[1:-1]  # as \n, \x1b or \u202e
         for char in text
     )
+
+
+def duration(seconds: float) -> str:
+    """``4 s``, ``3 min``, ``2 h 5 min``, ``3 d``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    if not hours:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{hours} h" + (f" {minutes} min" if minutes else "")
+    return f"{hours // 24} d"
 
 
 def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:

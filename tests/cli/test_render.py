@@ -1,4 +1,4 @@
-"""Tables and trees from reply fields: widths, colours, and text from outside."""
+"""Tables, trees and JSON from reply fields: widths, colours, and text from outside."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 import time
 
 import pytest
+from rich.cells import cell_len
 
-from unitsync.cli import render
-from unitsync.cli.text import cells, cut, cut_middle, cut_names
-from unitsync.printing import safe
+from unitsync.cli import render, text
+from unitsync.printing import duration, safe
 from unitsync.wire import (
     HistoryEntry,
     Owner,
@@ -54,38 +54,71 @@ UNITS = [
 
 
 def plain(line: str) -> str:
-    return re.sub(r"\x1b\[\d+m", "", line)
+    return re.sub(r"\x1b\[[\d;]*m", "", line)
+
+
+def widest(lines: list[str]) -> int:
+    return max(cell_len(plain(line)) for line in lines)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 81, 120, 200])
 def test_no_line_of_the_table_is_wider_than_the_terminal(width: int) -> None:
-    lines = render.list_table(UNITS, render.Style(width, colour=True))
+    lines = text.list_table(UNITS, text.console(width, colour=True))
     assert len(lines) == len(UNITS) + 1
-    assert max(cells(plain(line)) for line in lines) <= width
+    assert widest(lines) <= width
 
 
 def test_at_80_columns_every_column_is_still_there() -> None:
-    lines = render.list_table(UNITS, render.Style(80))
+    lines = text.list_table(UNITS, text.console(80))
     assert lines[0].split() == ["UNIT", "STATUS", "READY", "SINCE", "WAITS", "FOR", "/", "OWNER"]
     assert lines[1].startswith("git-clone ")
     assert "pid 321 (bash /" in lines[1]
     assert lines[1].endswith("…")
-    assert "…" in lines[2]  # the end of the name is kept: it tells names apart
-    assert "x" * 10 + "  pending" in lines[2]
-    assert re.search(r"  prere…ite-0 and 29 more$", lines[3])
+    assert lines[2].startswith("registry.example.some")
+    assert "…  pending" in lines[2]
+    assert re.search(r"  prerequisite-0, \S+…$", lines[3])
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (79, "UNIT STATUS WAITS FOR / OWNER"),
+        (60, "UNIT STATUS WAITS FOR / OWNER"),
+        (59, "UNIT STATUS"),
+        (40, "UNIT STATUS"),
+    ],
+)
+def test_a_narrow_table_has_fewer_columns(width: int, headings: str) -> None:
+    units = [unit(f"service-number-{n}", Status.PENDING, "git-clone", "deps") for n in range(9)]
+    lines = text.list_table([*units, *UNITS], text.console(width))
+    assert " ".join(lines[0].split()) == headings
+    assert lines[1].startswith("service-number-0 ")
+    asked = text.list_table(units, text.console(width), ["UNIT", "READY"])
+    assert asked[0].split() == ["UNIT", "READY"]
+
+
+def test_what_fits_is_not_cut() -> None:
+    few = [unit("a" * 30), unit("deps", Status.PENDING, "git-clone", "venv")]
+    lines = text.list_table(few, text.console(80))
+    assert "…" not in "".join(lines)
 
 
 def test_piped_nothing_is_cut() -> None:
-    lines = render.list_table(UNITS, render.Style())
+    lines = text.list_table(UNITS, text.console())
     assert "…" not in "\n".join(lines)
     assert "prerequisite-29" in lines[3]
     assert re.search(r" \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d ", lines[1])
     assert "\x1b" not in "\n".join(lines)
+    assert [line.rstrip() for line in lines] == lines
 
 
-def test_colour_only_where_asked_for() -> None:
-    assert "\x1b[36mstarted" in render.list_table(UNITS, render.Style(80, colour=True))[1]
-    assert "\x1b" not in "\n".join(render.list_table(UNITS, render.Style(80)))
+def test_colour_only_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[36mstarted" in text.list_table(UNITS, text.console(80, colour=True))[1]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    for width in (0, 80):
+        assert "\x1b" not in "\n".join(text.list_table(UNITS, text.console(width)))
+    assert widest(text.list_table(UNITS, text.console(100))) > 80
 
 
 def test_text_from_outside_is_only_text() -> None:
@@ -94,18 +127,19 @@ def test_text_from_outside_is_only_text() -> None:
     node = WhyNode(nasty, because=[WhyNode(owned, Requirement.START)])
     group = WhyGroup(nasty, "skipped", ["n", NASTY])
     for lines in (
-        render.list_table([nasty, owned], render.Style()),
-        render.why_tree(node, render.Style()),
-        render.why_groups([group], render.Style()),
+        text.list_table([nasty, owned], text.console()),
+        text.why_tree(node, text.console()),
+        text.why_groups([group], text.console()),
+        text.findings([("note", "others", NASTY, NASTY)], text.console()),
     ):
         assert all(line.isprintable() for line in lines)
         assert SAFE in "\n".join(lines)
 
 
 def test_json_is_exact_and_printable() -> None:
-    text = render.json_text(render.unit_fields(unit("n", Status.FAILED, reason=NASTY)))
-    assert all(line.isprintable() for line in text.split("\n"))
-    assert json.loads(text)["reason"] == NASTY
+    shown = render.json_text(render.unit_fields(unit("n", Status.FAILED, reason=NASTY)))
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert json.loads(shown)["reason"] == NASTY
     assert "名" in render.json_text("名")
 
 
@@ -145,7 +179,7 @@ def test_why_draws_a_tree() -> None:
             WhyNode(UnitInfo("c", Status.NOT_REGISTERED, is_ready=True, nearest="cc")),
         ],
     )
-    assert render.why_tree(root, render.Style()) == [
+    assert text.why_tree(root, text.console()) == [
         "ide: skipped 4 s ago",
         "├─ deps: skipped 4 s ago",
         "│  ├─ clone: failed 4 s ago: exit status 128, needs its completion",
@@ -163,34 +197,82 @@ def test_why_groups_by_cause() -> None:
         WhyGroup(unit("clone", Status.FAILED, reason="no"), "skipped", ["a", "b"], more=1),
         WhyGroup(gone, "waiting", ["c"]),
     ]
-    assert render.why_groups(groups, render.Style()) == [
+    assert text.why_groups(groups, text.console()) == [
         "svc: started 4 s ago by pid 321, which is gone",
         "  waiting: c",
         "",
         "clone: failed 4 s ago: no",
         "  skipped: a, b and 1 more",
     ]
-    assert render.why_groups([], render.Style()) == [
-        "nothing waits, was skipped or lost its script"
+    assert text.why_groups([], text.console()) == ["nothing waits, was skipped or lost its script"]
+
+
+def chain(depth: int, name: str = "unit-number-{}") -> WhyNode:
+    node = WhyNode(unit(name.format(depth), Status.FAILED, reason="no space left on device"))
+    for level in range(depth - 1, -1, -1):
+        node = WhyNode(unit(name.format(level)), because=[node, node])
+    return node
+
+
+def test_a_tree_keeps_to_the_terminal_between_words() -> None:
+    lines = text.why_tree(chain(4), text.console(40, colour=True))
+    assert widest(lines) <= 40
+    words = " ".join(" ".join(plain(line).strip("│├└─ ") for line in lines).split())
+    assert words.count("failed 4 s ago: no space left on device") == 2**4
+    assert words.count("unit-number-4:") == 2**4
+
+
+def test_a_deep_tree_is_narrower_and_loses_nothing() -> None:
+    deep = WhyNode(unit("top"))
+    for level in range(60):
+        deep = WhyNode(unit(f"level-{level}"), because=[deep])
+    assert text.why_tree(deep, text.console(200))[-1] == " " * 177 + "└─ top: pending for 4 s"
+    assert widest(text.why_tree(deep, text.console(80))) <= 80
+    for width in (20, 40, 80):
+        lines = text.why_tree(deep, text.console(width))
+        words = " ".join(" ".join(lines).replace("└", "").split())
+        assert words.count("pending for 4 s") == 61
+        assert lines[-1] == " " * 59 + "└top: pending for 4 s"
+
+
+def test_a_name_is_cut_and_never_broken() -> None:
+    long = unit("名前" * 30, Status.FAILED, reason="原因" * 30)
+    lines = text.why_tree(WhyNode(unit("top"), because=[WhyNode(long)]), text.console(80))
+    assert lines[1].startswith("└─ " + "名前" * 18 + "名 …:")
+    assert widest(lines) <= 80
+    assert "".join(lines).count("原因") == 30  # a reason is told in full
+    lines = text.why_groups([WhyGroup(unit("c"), "waiting", ["n" * 90, "b"])], text.console(80))
+    assert lines[1:] == ["  waiting: " + "n" * 68 + "…", "           b"]
+
+
+def test_groups_at_a_terminal() -> None:
+    names = [f"some-unit-{n}" for n in range(2000)]
+    lines = text.why_groups([WhyGroup(unit("c"), "waiting", names, more=5)], text.console(60))
+    assert lines[1:] == [
+        "  waiting: some-unit-0, some-unit-1, some-unit-2,",
+        "           some-unit-3, some-unit-4, some-unit-5,",
+        "           some-unit-6, some-unit-7, some-unit-8,",
+        "           some-unit-9 and 1,995 more",
     ]
+    piped = text.why_groups([WhyGroup(unit("c"), "waiting", names, more=5)], text.console())
+    assert len(piped) == 2
+    assert piped[1].endswith("some-unit-1999 and 5 more")
 
 
-def test_text_is_cut_by_columns() -> None:
-    assert cut("abc", 3) == "abc"
-    assert cut("abcd", 3) == "ab…"
-    assert cut("名前名前", 4) == "名…"
-    assert cut_middle("module-a.script", 9) == "modu…ript"
-    assert cells("e\u0301") == 1
+def test_findings_stand_below_each_other() -> None:
+    found = [("ok", "version", "1", ""), ("problem", "a", "it is " + "so " * 20 + "bad", "wait")]
+    lines = text.findings(found, text.console(50))
+    assert lines == [
+        "ok       version  1",
+        "problem  a        it is so so so so so so so so so",
+        "                  so so so so so so so so so so so",
+        "                  bad",
+        "                  hint: wait",
+    ]
+    assert text.findings(found, text.console())[1].endswith("so so bad")
+
+
+def test_text_for_people() -> None:
     assert safe("a\tb\ud800") == r"a\tb\ud800"
-
-
-def test_names_are_cut_by_whole_names() -> None:
-    names = ["aa", "bb", "cc"]
-    assert cut_names(names, 0) == "aa, bb, cc"
-    assert cut_names(names, 10) == "aa, bb, cc"
-    assert cut_names(names, 13, total=9) == "aa and 8 more"
-    assert cut_names(names, 8, total=9) == "9 units"
-    assert cut_names(["abcdefgh", "bcdefgh"], 15) == "abc… and 1 more"
-    assert cut_names(["abcdefgh"], 4) == "abc…"
-    assert cut_names([], 4) == ""
-    assert len(cut_names(["name"] * 10_000, 0)) == 6 * 10_000 - 2
+    shown = [duration(seconds) for seconds in (-1, 59.9, 60, 3600, 7500, 172_799, 172_800)]
+    assert shown == ["0 s", "59 s", "1 min", "1 h", "2 h 5 min", "47 h 59 min", "2 d"]

@@ -190,6 +190,14 @@ def test_verbs_of_scripts_load_nothing_heavy(cli: Cli, arguments: list[str]) -> 
     assert not roots & HEAVY
 
 
+def test_only_what_draws_for_people_loads_rich(cli: Cli) -> None:
+    cli.ok("want", "a", "b")
+    for arguments in (["list"], ["why"], ["doctor"]):
+        assert "rich" in _modules(cli, *arguments)
+        assert "rich" not in _modules(cli, *arguments, "--output", "json")
+    assert "rich" not in _modules(cli, "status", "a")
+
+
 def test_the_package_alone_loads_nothing() -> None:
     code = (
         "import unitsync, sys; print([m for m in ('zmq', 'msgspec', 'typer') if m in sys.modules])"

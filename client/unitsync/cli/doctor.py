@@ -17,10 +17,9 @@ from unitsync import errors, mounts, wire
 from unitsync._version import __version__
 from unitsync.cli import options
 from unitsync.cli.talk import open_client, print_out
-from unitsync.cli.text import duration
 from unitsync.cli.verb import Verb
 from unitsync.endpoint import Endpoint
-from unitsync.printing import safe
+from unitsync.printing import duration
 
 FILES_LOW: Final = 1024
 """A limit of open files up to here leaves room for a few hundred waiting scripts."""
@@ -61,12 +60,9 @@ def doctor(
 
         print_out([render.json_text([finding._asdict() for finding in findings])])
     else:
-        width = max(len(finding.about) for finding in findings)
-        for finding in findings:
-            lines = [f"{finding.level:<8} {finding.about:<{width}}  {safe(finding.text)}"]
-            if finding.hint:
-                lines.append(f"{'':<8} {'':<{width}}  hint: {safe(finding.hint)}")
-            print_out(lines)
+        from unitsync.cli import text
+
+        print_out(text.findings(findings, text.stdout()))
     return int(any(finding.level == "problem" for finding in findings))
 
 

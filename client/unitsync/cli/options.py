@@ -200,6 +200,9 @@ OutputFormat = Annotated[
         show_default=False,
     ),
 ]
+UNIT, STATUS, READY, SINCE, DETAIL = "UNIT", "STATUS", "READY", "SINCE", "WAITS FOR / OWNER"
+LIST_COLUMNS: Final = (UNIT, STATUS, READY, SINCE, DETAIL)
+
 Columns = Annotated[
     list[str] | None,
     typer.Option("--column", "-c", metavar="COLUMN", hidden=True, show_default=False),

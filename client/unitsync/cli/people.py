@@ -104,16 +104,18 @@ def list_(
     endpoint: options.Endpoint = None,
 ) -> int:
     """Show all units: since when, what they wait for, whose they are."""
-    from unitsync.cli import render
-
     as_json = options.wants_json(output)
-    chosen = _columns(columns) or render.LIST_COLUMNS
+    chosen = _columns(columns)
     with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:
         units = client.list()
     if as_json:
+        from unitsync.cli import render
+
         print_out([render.json_text([render.unit_fields(unit) for unit in units])])
     elif units:
-        print_out(render.list_table(units, render.stdout_style(), chosen))
+        from unitsync.cli import text
+
+        print_out(text.list_table(units, text.stdout(), chosen))
     else:
         print_out(["no units yet"])
     return 0
@@ -121,12 +123,10 @@ def list_(
 
 def _columns(given: list[str] | None) -> list[str]:
     """The columns of the table that ``--column`` names; an empty list for all."""
-    from unitsync.cli.render import LIST_COLUMNS
-
     wanted = [name.strip().upper() for value in given or () for name in value.split(",")]
     for name in wanted:
-        if name not in LIST_COLUMNS:
-            known = ", ".join(LIST_COLUMNS).lower()
+        if name not in options.LIST_COLUMNS:
+            known = ", ".join(options.LIST_COLUMNS).lower()
             raise UsageError(f"there is no column {name.lower()!a}", hint=f"one of: {known}")
     return wanted
 
@@ -168,8 +168,11 @@ def why(
         else:
             fields = [render.group_fields(group) for group in reply.groups]
         print_out([render.json_text(fields)])
-    elif reply.tree is not None:
-        print_out(render.why_tree(reply.tree, render.stdout_style()))
+        return 0
+    from unitsync.cli import text
+
+    if reply.tree is not None:
+        print_out(text.why_tree(reply.tree, text.stdout()))
     else:
-        print_out(render.why_groups(reply.groups, render.stdout_style()))
+        print_out(text.why_groups(reply.groups, text.stdout()))
     return 0

@@ -1,78 +1,255 @@
-"""Text as a terminal shows it: how wide it is, how to cut it."""
+"""What people read: the table of ``list``, the trees of ``why``, the findings of ``doctor``.
+
+Loads rich, so only these verbs import it. Text that comes from outside (names, command
+lines, reasons) is never markup, and what a terminal would act upon is shown escaped. At a
+terminal, output keeps to its width; elsewhere nothing is cut or wrapped and times are
+ISO 8601.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from unitsync.cli.options import DETAIL, LIST_COLUMNS, READY, SINCE, STATUS, UNIT
+from unitsync.cli.render import iso
+from unitsync.printing import duration, safe
+from unitsync.wire import Owner, Requirement, Status, UnitInfo, WhyGroup, WhyNode
+
+_COLOURS: Final = {
+    Status.COMPLETED: "green",
+    Status.FAILED: "red",
+    Status.SKIPPED: "yellow",
+    Status.STARTED: "cyan",
+    Status.PENDING: "",
+    Status.NOT_REGISTERED: "dim",
+}
+_LEVEL_COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "red"}
+_ENDLESS: Final = 1_000_000_000
+_COLUMNS_AT: Final = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, STATUS)}
+"""What ``list`` shows from which width on: with more, nothing could be told apart."""
+_NAMES_MAX: Final = 10
+"""Names in a group at a terminal, as in a level of a tree."""
+_ROOM_MIN: Final = 20
+"""Columns for a unit in a tree, however deep it is."""
 
 
-def cells(text: str) -> int:
-    """Terminal columns that printable *text* takes."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_char_cells, text))
+def stdout() -> Console:
+    """For stdout: coloured at a terminal only, and never with ``NO_COLOR``."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return console()
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return console(shutil.get_terminal_size().columns, colour=not plain)
 
 
-def _char_cells(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in {"Mn", "Me"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+def console(width: int = 0, *, colour: bool = False) -> Console:
+    """For a terminal of *width* columns; 0 for what is no terminal."""
+    return Console(
+        width=width or _ENDLESS,
+        height=25,  # not used, but without it rich takes any dumb terminal for 80 columns
+        force_terminal=width > 0,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
 
 
-def cut(text: str, width: int) -> str:
-    """*text* in at most *width* columns, its end replaced by ``…`` if need be."""
-    if cells(text) <= width:
-        return text
-    return _head(text, width - 1) + "…" if width > 0 else ""
+def _lines(what: RenderableType, console: Console) -> list[str]:
+    with console.capture() as captured:
+        console.print(what)
+    return [line.rstrip() for line in captured.get().splitlines()]
 
 
-def cut_middle(text: str, width: int) -> str:
-    """As cut, but keeping both ends: names often differ at their end."""
-    if cells(text) <= width or width < 5:
-        return cut(text, width)
-    left = (width - 1) // 2
-    return _head(text, left) + "…" + _head(text[::-1], width - 1 - left)[::-1]
+# --- shared ---------------------------------------------------------------------
 
 
-def _head(text: str, width: int) -> str:
-    used = 0
-    for index, char in enumerate(text):
-        used += _char_cells(char)
-        if used > width:
-            return text[:index]
+def ago(at: float) -> str:
+    """``4 s ago`` for a Unix time, "" for 0."""
+    return f"{duration(time.time() - at)} ago" if at else ""
+
+
+def who(owner: Owner | None) -> str:
+    """``pid 321 (bash clone.sh)``."""
+    if owner is None:
+        return "an unknown process"
+    return f"pid {owner.pid} ({safe(owner.command)})" if owner.command else f"pid {owner.pid}"
+
+
+def _names(names: Sequence[str], total: int) -> str:
+    """``a, b and 3 more``, of *total* names."""
+    text = ", ".join(map(safe, names))
+    return text + (f" and {total - len(names):,} more" if total > len(names) else "")
+
+
+# --- list -------------------------------------------------------------------------
+
+
+def list_table(
+    units: Iterable[UnitInfo], console: Console, columns: Sequence[str] = ()
+) -> list[str]:
+    """One line per unit under a heading, with *columns* out of LIST_COLUMNS, or with
+    those there is room for. Where a line would be wider than the terminal, names and the
+    last column lose their ends."""
+    if not columns:
+        columns = next(_COLUMNS_AT[least] for least in _COLUMNS_AT if console.width >= least)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(_cell(column), no_wrap=column not in {UNIT, DETAIL})
+    for unit in units:
+        table.add_row(*(_list_cell(unit, column, console) for column in columns))
+    return _lines(table, console)
+
+
+def _cell(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _list_cell(unit: UnitInfo, column: str, console: Console) -> Text:
+    if column == UNIT:
+        return _cell(safe(unit.name))
+    if column == STATUS:
+        return _status(unit)
+    if column == READY:
+        return _cell("true" if unit.is_ready else "false")
+    if column == SINCE:
+        since = ago(unit.since) if console.is_terminal else iso(unit.since, "seconds")
+        return _cell(since or "-")
+    return _cell(_detail(unit))
+
+
+def _status(unit: UnitInfo) -> Text:
+    return Text.assemble((unit.status.value, _COLOURS[unit.status]))
+
+
+def _detail(unit: UnitInfo) -> str:
+    """What a unit waits for, or whose it is, or why it ended so."""
+    if unit.status in {Status.FAILED, Status.SKIPPED}:
+        return safe(unit.reason)
+    if unit.status is Status.STARTED and unit.owner is not None:
+        return ("gone: " if unit.owner_gone else "") + who(unit.owner)
+    if unit.status is Status.PENDING and unit.prerequisites:
+        return _names([edge.name for edge in unit.prerequisites], unit.prerequisites_total)
+    return ""
+
+
+# --- why --------------------------------------------------------------------------
+
+
+def standing(unit: UnitInfo) -> Text:
+    """``started 4 s ago by pid 321 (bash clone.sh)``, ``failed 2 min ago: …``."""
+    text = _status(unit)
+    since = ago(unit.since)
+    match unit.status:
+        case Status.NOT_REGISTERED:
+            text.append(" yet")
+            if unit.nearest:
+                text.append(f" (did you mean {safe(unit.nearest)}?)")
+        case Status.PENDING:
+            text.append(f" for {duration(time.time() - unit.since)}" if unit.since else "")
+        case Status.STARTED:
+            text.append(f" {since} by {who(unit.owner)}")
+            if unit.owner_gone:
+                text.append(", which is gone")
+            elif unit.owner is not None and not unit.owner.watched:
+                text.append(", not watched")
+        case _:
+            text.append(f" {since}" if since else "")
+            text.append(f": {safe(unit.reason)}" if unit.reason else "")
     return text
 
 
-def cut_names(names: Sequence[str], width: int, total: int = 0) -> str:
-    """``a, b, c``, or as many as fit in *width* columns and how many more there are.
-
-    *total* counts names that are not in *names* too. *width* 0: all of them.
-    """
-    total = max(total, len(names))
-    best = ""
-    text = ""
-    for shown, name in enumerate(names, 1):
-        text += f", {name}" if text else name
-        whole = text if shown == total else f"{text} and {total - shown:,} more"
-        if width and cells(text) > width:
-            break
-        if not width or cells(whole) <= width:
-            best = whole
-    if best or not names:
-        return best
-    rest = f" and {total - 1:,} more" if total > 1 else ""
-    room = width - len(rest)
-    return cut_middle(names[0], room) + rest if room >= 4 else cut(f"{total:,} units", width)
+def _named(unit: UnitInfo, room: int) -> Text:
+    """The unit's name, on a line of *room* columns, and how it stands."""
+    name = Text(safe(unit.name))
+    name.truncate(room - 1, overflow="ellipsis")
+    return Text.assemble(name, ": ", standing(unit))
 
 
-def duration(seconds: float) -> str:
-    """``4 s``, ``3 min``, ``2 h 5 min``, ``3 d``: as the coordinator words it."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(whole // 60, 60)
-    if not hours:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h" + (f" {minutes} min" if minutes else "")
-    return f"{hours // 24} d"
+class _Tree(Tree):
+    ASCII_GUIDES = ("   ", "|  ", "+- ", "`- ")
+    TREE_GUIDES = [("   ", "│  ", "├─ ", "└─ ")]  # noqa: RUF012 (a list in rich, too)
+
+
+class _DeepTree(Tree):
+    ASCII_GUIDES = (" ", "|", "+", "`")
+    TREE_GUIDES = [(" ", "│", "├", "└")]  # noqa: RUF012
+
+
+def why_tree(root: WhyNode, console: Console) -> list[str]:
+    """The unit, and below each unit what keeps it from starting."""
+    depth = _depth(root)
+    kind: type[Tree] = _Tree
+    if len(kind.ASCII_GUIDES[0]) * depth + _ROOM_MIN > console.width:
+        kind = _DeepTree
+    guide = len(kind.ASCII_GUIDES[0])
+    console.width = max(console.width, guide * depth + _ROOM_MIN)
+    label = _named(root.unit, console.width)
+    if root.unit.is_ready and root.unit.status in {Status.NOT_REGISTERED, Status.PENDING}:
+        label.append("; nothing keeps it from starting")
+    tree = kind(label)
+
+    def grow(branch: Tree, node: WhyNode, room: int) -> None:
+        for child in node.because:
+            label = _named(child.unit, room - guide)
+            if child.requires is not None and child.requires is not Requirement.SUCCESS:
+                label.append(f", needs its {child.requires.value}")
+            grow(branch.add(label), child, room - guide)
+        if node.more > 0:
+            branch.add(Text(f"and {node.more:,} more"))
+
+    grow(tree, root, console.width)
+    return _lines(tree, console)
+
+
+def _depth(node: WhyNode) -> int:
+    return max((1 + _depth(child) for child in node.because), default=0)
+
+
+def why_groups(groups: Iterable[WhyGroup], console: Console) -> list[str]:
+    """For each root cause, the units that it holds up."""
+    held: dict[str, list[WhyGroup]] = {}
+    for group in groups:
+        held.setdefault(group.cause.name, []).append(group)
+    shown: list[RenderableType] = []
+    for name, parts in held.items():
+        below = Table.grid(padding=(0, 1, 0, 0))
+        below.add_column(no_wrap=True)
+        below.add_column()
+        for group in parts:
+            names = [unit for unit in group.units if unit != name]
+            if names or group.more:
+                verb = "skipped" if group.kind == "skipped" else "waiting"
+                total = len(names) + group.more
+                if console.is_terminal:
+                    del names[_NAMES_MAX:]
+                below.add_row(Text(f"  {verb}:"), Text(_names(names, total), overflow="ellipsis"))
+        shown += [Text(), _named(parts[0].cause, console.width), below]
+    if not shown:
+        return ["nothing waits, was skipped or lost its script"]
+    return _lines(Group(*shown[1:]), console)
+
+
+# --- doctor -----------------------------------------------------------------------
+
+
+def findings(found: Iterable[tuple[str, str, str, str]], console: Console) -> list[str]:
+    """One line per finding (level, about, text, hint), and its hint below."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, min_width=max(map(len, _LEVEL_COLOURS)))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for level, about, text, hint in found:
+        told = safe(text) + (f"\nhint: {safe(hint)}" if hint else "")
+        table.add_row(Text.assemble((level, _LEVEL_COLOURS[level])), Text(about), Text(told))
+    return _lines(table, console)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import UnitsyncError
+from unitsync.printing import duration, safe
 from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,
@@ -26,11 +27,8 @@ COMMAND_SHOWN: Final = 48
 
 
 def printable(text: str) -> str:
-    """*text* on one line, with everything that a terminal would act on spelled out."""
-    return "".join(
-        char if char.isprintable() else " " if char in "\n\t" else ascii(char)[1:-1]
-        for char in text.strip()
-    )
+    """*text* as safe() has it, but with spaces for line breaks and tabs."""
+    return safe(text.strip().replace("\n", " ").replace("\t", " "))
 
 
 def cut(text: str) -> str:
@@ -42,21 +40,6 @@ def cut(text: str) -> str:
 
 def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def duration(seconds: float) -> str:
-    """``4 s``, ``3 min``, ``2 h 5 min``, ``3 d``."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes = whole // 60
-    if minutes < 60:
-        return f"{minutes} min"
-    hours = minutes // 60
-    if hours < 48:
-        rest = minutes % 60
-        return f"{hours} h" + (f" {rest} min" if rest else "")
-    return f"{hours // 24} d"
 
 
 def who(owner: Owner | None) -> str:
