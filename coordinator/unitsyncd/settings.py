@@ -19,13 +19,17 @@ class Limits(msgspec.Struct, frozen=True):
     """Registered units."""
     edges: int = 10_000_000
     waiting: int = 100_000
-    """Requests that are held back at the same time."""
+    """Requests that are held back at the same time; one client may have half of them."""
+    waited_for: int = 2_000_000
+    """Names in all the ``wait`` requests that are held back."""
+    startups: int = 10_000
+    """Startups since the machine began, so that changes by an older one are refused."""
     connections: int = 50_000
     """Clients at the same time; fewer if the limit of open files leaves no room."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
-        """Limits with ``UNITSYNC_MAX_UNITS``, ``…_EDGES`` and ``…_WAITING`` applied.
+        """Limits with ``UNITSYNC_MAX_UNITS``, ``…_EDGES`` and so on applied.
         Raises UsageError for anything but a positive whole number."""
         values: dict[str, int] = {}
         for name in cls.__struct_fields__:

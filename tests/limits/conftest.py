@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.daemon import Daemons, Sockets, daemons_in_a_folder
+from support.driver import Driven, Script
 
 
 @pytest.fixture
@@ -19,3 +20,8 @@ def sockets() -> Iterator[Sockets]:
     sockets = Sockets()
     yield sockets
     sockets.close()
+
+
+@pytest.fixture
+def ann() -> Script:
+    return Driven().script("ann")

@@ -10,13 +10,20 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
+from unitsync.errors import LimitReached
+
 MAILBOX_MAX: Final = 2_000_000
 """Messages that one actor may have waiting; within a turn that is at most a few for
 each of its prerequisites."""
 
 
 class MailboxFull(Exception):
-    pass
+    """The turn is to be taken back; ``limit`` is what to say about it."""
+
+    def __init__(self, messages: int) -> None:
+        text = f"a unit cannot be told of more than {messages:,} changes at once"
+        super().__init__(text)
+        self.limit = LimitReached(text, limit="mailbox", maximum=messages)
 
 
 class Actor:
@@ -46,7 +53,7 @@ class Dispatcher:
         elif len(mailbox) < MAILBOX_MAX:
             mailbox.append(message)
         else:
-            raise MailboxFull(f"{actor!r} has {MAILBOX_MAX} messages waiting")
+            raise MailboxFull(MAILBOX_MAX)
 
     def run(self) -> None:
         """Run actors until none has mail. What an actor raises comes out of here, with

@@ -212,6 +212,8 @@ class Desk:
         answer = world.turn.answer
         assert answer is not None
         if answer is Answer.WAITING and request.patience_s > 0:
+            if request.after:  # declared by now, and maybe many
+                request = replace(request, after=[])
             self.waiters.park(actor, self._moment.peer, request, self._moment.now)
             return None
         return replies.start(request, answer, world, at)
@@ -292,7 +294,8 @@ class Desk:
         world.dispatcher.run()
         if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
             try:
-                self.waiters.park(actor, self._moment.peer, request, self._moment.now)
+                held = request if units == request.units else replace(request, units=units)
+                self.waiters.park(actor, self._moment.peer, held, self._moment.now)
             except errors.LimitReached:
                 self._end_wait(actor)
                 raise

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from unitsync import errors, wire
 from unitsyncd import faults
 from unitsyncd.actors import replies
+from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerWatch
 from unitsyncd.actors.waiters import Outgoing, Waiters
@@ -27,6 +28,8 @@ from unitsyncd.settings import Limits
 
 STORY_MAX: Final = 10
 """Entries of a unit's history that are logged with a defect."""
+REQUEST_MAX: Final = 2000
+"""Characters of a request that are logged with a defect."""
 RESETS_MAX: Final = 100
 """Requests to reset everything that are known again when they are repeated."""
 
@@ -213,9 +216,12 @@ class Supervisor:
 
     def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
         """Log *defect*, met by *request*; what the client is told of it."""
+        if isinstance(defect, MailboxFull):
+            return self._error(request.id, defect.limit)
         about = defect.unit.name if isinstance(defect, InvalidTransition) else ""
         about = about or getattr(request, "unit", "")
-        self._on_defect(f"while handling {request!r}; {self._story(about)}", defect)
+        what = f"while handling {request!r:.{REQUEST_MAX}}"
+        self._on_defect(f"{what}; {self._story(about)}", defect)
         sorry = errors.InternalError(
             f"a defect in the coordinator ({type(defect).__name__}); nothing was changed",
             hint="its log has the details: coordinator.log beside its socket",
@@ -262,6 +268,13 @@ class Supervisor:
                 f"this process belongs to an earlier startup ({request.startup})",
                 hint="a newer startup has begun; nothing of the earlier one counts any more",
             )
+        if len(self._startups) >= (most := self._limits.startups):
+            raise errors.LimitReached(
+                f"the coordinator has seen {most:,} startups, and remembers no more of them",
+                hint="raise UNITSYNC_MAX_STARTUPS where the coordinator is started",
+                limit="startups",
+                maximum=most,
+            )
         self._startups.append(request.startup)
         try:
             self._begin_anew("a new startup has begun")
@@ -293,7 +306,7 @@ class Supervisor:
         return EpochRecord(self._new_epoch(), self._startups[-1], self._machine, at, begun_by)
 
     def _desk_for(self, world: World) -> Desk:
-        waiters = Waiters(world.turn, self._limits.waiting)
+        waiters = Waiters(world.turn, self._limits)
         return Desk(world, waiters, self._moment, self._owners, self._identity)
 
     def _begin(self, epoch: EpochRecord) -> None:

@@ -15,6 +15,7 @@ from unitsync import wire
 from unitsync.errors import LimitReached
 from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
+from unitsyncd.settings import Limits
 
 Outgoing: TypeAlias = tuple[bytes, wire.AnyReply]
 """(routing id of the peer, reply)"""
@@ -40,10 +41,14 @@ class Waiters:
     """All parked requests, by actor and by deadline. Takes part in the turn: what a
     turn parked or answered is undone with it."""
 
-    def __init__(self, turn: Turn, limit: int) -> None:
-        """Holds at most *limit* requests."""
+    def __init__(self, turn: Turn, limits: Limits) -> None:
+        """Holds as many requests as *limits* say."""
         self._turn = turn
-        self._limit = limit
+        self._limits = limits
+        self._of_client: dict[bytes, int] = {}
+        """Requests that are held back; a client that has none is not in here."""
+        self._names = 0
+        """In all the Waits that are held back."""
         self._deadlines: list[tuple[float, int, Parked]] = []
         self._sequence = 0
         self._live = 0
@@ -52,20 +57,14 @@ class Waiters:
 
     def park(self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, now: float) -> None:
         """Hold *request* back for its patience. Raises LimitReached."""
-        if self._live >= self._limit:
-            raise LimitReached(
-                f"the coordinator holds back no more than {self._limit:,} requests",
-                hint="raise UNITSYNC_MAX_WAITING where the coordinator is started",
-                limit="waiting",
-                maximum=self._limit,
-            )
+        self._check(peer, request)
         patience = min(request.patience_s, wire.WAITING_PATIENCE_S)
         parked = Parked(actor, peer, request, now + patience)
         self._turn.undo.push(self._unpark, parked)
         if actor.parked is None:
             actor.parked = []
         actor.parked.append(parked)
-        self._live += 1
+        self._count(parked, 1)
         self._sequence += 1
         heapq.heappush(self._deadlines, (parked.deadline, self._sequence, parked))
 
@@ -73,7 +72,7 @@ class Waiters:
         """*parked* is answered with *reply*, or with nothing if it was taken back."""
         self._turn.undo.push(self._reopen, parked, len(self.outbox))
         parked.done = True
-        self._live -= 1
+        self._count(parked, -1)
         assert parked.actor.parked is not None
         parked.actor.parked.remove(parked)
         if reply is not None:
@@ -94,6 +93,28 @@ class Waiters:
     def all(self) -> list[Parked]:
         return [entry[2] for entry in self._deadlines if not entry[2].done]
 
+    def _check(self, peer: bytes, request: wire.Start | wire.Wait) -> None:
+        most, each = self._limits.waiting, max(1, self._limits.waiting // 2)
+        if self._live >= most:
+            raise _limit("waiting", most, f"holds back no more than {most:,} requests")
+        if self._of_client.get(peer, 0) >= each:
+            what = f"holds back no more than {each:,} requests of one client"
+            raise _limit("waiting_per_client", each, what, "waiting")
+        most = self._limits.waited_for
+        if isinstance(request, wire.Wait) and self._names + len(request.units) > most:
+            what = f"holds back waits for no more than {most:,} names"
+            raise _limit("waited_for", most, what)
+
+    def _count(self, parked: Parked, change: int) -> None:
+        self._live += change
+        if isinstance(parked.request, wire.Wait):
+            self._names += change * len(parked.request.units)
+        count = self._of_client.get(parked.peer, 0) + change
+        if count:
+            self._of_client[parked.peer] = count
+        else:
+            del self._of_client[parked.peer]
+
     def _drop_done(self) -> None:
         """Called between turns only: within one, an answer may still be taken back."""
         heap = self._deadlines
@@ -107,11 +128,20 @@ class Waiters:
         assert parked.actor.parked is not None
         parked.actor.parked.remove(parked)
         parked.done = True
-        self._live -= 1
+        self._count(parked, -1)
 
     def _reopen(self, parked: Parked, sent: int) -> None:
         assert parked.actor.parked is not None
         parked.actor.parked.append(parked)
         parked.done = False
-        self._live += 1
+        self._count(parked, 1)
         del self.outbox[sent:]
+
+
+def _limit(name: str, maximum: int, what: str, variable: str = "") -> LimitReached:
+    return LimitReached(
+        f"the coordinator {what}",
+        hint=f"raise UNITSYNC_MAX_{(variable or name).upper()} where the coordinator is started",
+        limit=name,
+        maximum=maximum,
+    )
