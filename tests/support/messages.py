@@ -1,0 +1,184 @@
+"""One message of each kind, with every field that it can have, and some as a client
+sends them that leaves out what has a default."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from unitsync.wire import (
+    AnyReply,
+    AnyRequest,
+    Complete,
+    Declaration,
+    Declare,
+    Error,
+    Fail,
+    Granted,
+    HistoryEntry,
+    List,
+    ListReply,
+    Ok,
+    OnOwnerExit,
+    Owner,
+    Ping,
+    Pong,
+    Prerequisite,
+    Ready,
+    Render,
+    Requirement,
+    Reset,
+    Start,
+    Status,
+    StatusOf,
+    StatusReply,
+    Stop,
+    UnitInfo,
+    Unwant,
+    Wait,
+    Waiting,
+    Want,
+    Why,
+    WhyGroup,
+    WhyNode,
+    WhyReply,
+    Withdraw,
+)
+
+_OWNER: Final = Owner(
+    pid=4711, start=123456, ns=4026531836, command="bash clone.sh größe", watched=False
+)
+_SENT: Final[dict[str, Any]] = {
+    "id": "0123456789abcdef01234567",
+    "v": 0,
+    "epoch": "a1b2c3d4e5f60718",
+    "startup": "boot:4026531836:17",
+    "owner": _OWNER,
+    "render": Render.CODER,
+}
+_TOLD: Final[dict[str, Any]] = {
+    "id": "0123456789abcdef01234567",
+    "epoch": "a1b2c3d4e5f60718",
+    "exit": 1,
+    "out": ["Success"],
+    "err": ["unitsync: something to know"],
+}
+_SINCE: Final = 1_700_000_000.25
+
+_EDGE: Final = Prerequisite(
+    name="git-clone",
+    requires=Requirement.COMPLETION,
+    status=Status.STARTED,
+    met=True,
+    optional=True,
+    since=_SINCE,
+    owner=_OWNER,
+    reason="exit status 128",
+    owner_gone=True,
+    nearest="git-clones",
+)
+_UNIT: Final = UnitInfo(
+    name="ide",
+    status=Status.FAILED,
+    is_ready=True,
+    since=_SINCE,
+    run=3,
+    reason="exit status 2",
+    owner=_OWNER,
+    owner_gone=True,
+    on_owner_exit=OnOwnerExit.WARN,
+    prerequisites=[_EDGE],
+    prerequisites_total=12,
+    waiting_clients=2,
+    history=[HistoryEntry(_SINCE, "failed", 3, _OWNER, "exit status 2")],
+    nearest="idea",
+)
+_OTHER: Final = UnitInfo(name="deps", status=Status.NOT_REGISTERED, is_ready=True)
+_NODE: Final = WhyNode(
+    _UNIT, None, [WhyNode(_OTHER, Requirement.START, [], 0), WhyNode(_OTHER, None, [], 7)], 1
+)
+
+REQUESTS: Final[dict[str, AnyRequest]] = {
+    "want": Want(
+        **_SENT,
+        unit="ide",
+        prerequisites=["git-clone", "größe"],
+        requires=Requirement.START,
+        optional=True,
+    ),
+    "want-least": Want(id="1", unit="ide", prerequisites=["git-clone"]),
+    "declare": Declare(
+        **_SENT,
+        units=[Declaration("ide", ["git-clone"]), Declaration("git-clone")],
+        requires=Requirement.COMPLETION,
+        optional=True,
+    ),
+    "unwant": Unwant(**_SENT, unit="ide", prerequisites=["git-clone"]),
+    "start": Start(
+        **_SENT,
+        unit="ide",
+        after=["git-clone"],
+        requires=Requirement.COMPLETION,
+        optional=True,
+        patience_s=29.5,
+        since_run=2,
+        last=True,
+        wait=False,
+        on_owner_exit=OnOwnerExit.IGNORE,
+    ),
+    "start-least": Start(id="1", unit="ide"),
+    "withdraw": Withdraw(**_SENT, unit="ide", start_id="76543210", reason="interrupted"),
+    "complete": Complete(**_SENT, unit="ide", exit_code=128, even_so=True),
+    "complete-least": Complete(id="1", unit="ide"),
+    "fail": Fail(**_SENT, unit="ide", reason="no space left"),
+    "wait": Wait(
+        **_SENT,
+        units=["ide", "git-clone"],
+        requires=Requirement.START,
+        any=True,
+        patience_s=30.0,
+        last=True,
+        wait=False,
+    ),
+    "wait-least": Wait(id="1", units=["ide"]),
+    "status": StatusOf(**_SENT, unit="ide"),
+    "list": List(**_SENT, offset=2000, limit=50),
+    "list-least": List(id="1"),
+    "why": Why(**_SENT, unit="ide", offset=7),
+    "ping": Ping(**_SENT),
+    "ping-least": Ping(id="1"),
+    "reset": Reset(**_SENT, units=["ide"], all=True, force=True),
+    "stop": Stop(**_SENT),
+}
+
+REPLIES: Final[dict[str, AnyReply]] = {
+    "ok": Ok(
+        **_TOLD, changed=False, note="ide has completed", status=Status.SKIPPED, units=["ide"]
+    ),
+    "ok-least": Ok(id="1"),
+    "granted": Granted(**_TOLD, run=3, note="ide is already started by you"),
+    "granted-least": Granted(id="1", run=1),
+    "waiting": Waiting(**_TOLD, run=3, waiting_for=[_EDGE], total=12),
+    "ready": Ready(**_TOLD, run=3),
+    "error": Error(
+        **_TOLD,
+        code="skipped",
+        message="ide is skipped: git-clone failed: exit status 128",
+        hint="unitsync why ide",
+        details={"unit": "ide", "cause": "git-clone", "path": ["ide", "git-clone"], "n": 1.5},
+    ),
+    "status": StatusReply(**_TOLD, unit=_UNIT),
+    "list": ListReply(**_TOLD, units=[_UNIT, _OTHER], total=12, next=2),
+    "why": WhyReply(
+        **_TOLD, tree=_NODE, groups=[WhyGroup(_UNIT, "owner gone", ["a", "b"], 5)], next=3
+    ),
+    "pong": Pong(
+        **_TOLD,
+        version="1.2.3",
+        protocol=1,
+        pid=4712,
+        startup="boot:4026531836:17",
+        units=100_000,
+        edges=300_000,
+        since=_SINCE,
+    ),
+}
