@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.daemon import Daemons, Sockets, daemons_in_a_folder
+from support.driver import Driven, Script
 
 
 @pytest.fixture
@@ -19,3 +20,23 @@ def sockets() -> Iterator[Sockets]:
     sockets = Sockets()
     yield sockets
     sockets.close()
+
+
+@pytest.fixture
+def driven() -> Driven:
+    return Driven()
+
+
+@pytest.fixture
+def ann(driven: Driven) -> Script:
+    return driven.script("ann.sh")
+
+
+@pytest.fixture
+def bob(driven: Driven) -> Script:
+    return driven.script("bob.sh")
+
+
+@pytest.fixture
+def cat(driven: Driven) -> Script:
+    return driven.script("cat.sh")

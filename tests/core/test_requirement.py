@@ -1,4 +1,4 @@
-"""When an edge is met, written out as semantics.md has it (Statuses)."""
+"""When an edge is met, written out as a table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""semantics.md once more, as plainly as it can be said: nothing is counted, remembered
+"""What units do, once more and as plainly as it can be said: nothing is counted, remembered
 or optimised; each question is answered by looking at everything anew.
 
-Written from the text, for comparison with the coordinator. Slow, and only for tests.
+Written from what the reference promises, not from the coordinator, to compare the two.
 """
 
 from __future__ import annotations

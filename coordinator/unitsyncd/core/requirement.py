@@ -77,7 +77,7 @@ class Verdict(enum.IntEnum):
 
 
 def _verdict(need: Need, condition: Condition) -> Verdict:
-    """semantics: the table of statuses, and "an optional prerequisite only orders"."""
+    """What each status meets, and that an optional prerequisite only orders."""
     c = Condition
     ended_or_never = (c.SKIPPED, c.COMPLETED, c.FAILED, c.FAILED_UNSTARTED)
     match need.requirement:

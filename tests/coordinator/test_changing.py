@@ -1,0 +1,211 @@
+"""Outcomes, resets, declarations that are refused, and what the history tells of it."""
+
+from __future__ import annotations
+
+from support.driver import Driven, Script, snapshot
+from unitsync import wire
+from unitsync.wire import Requirement, Status
+
+
+def names(edges: list[wire.Prerequisite]) -> list[str]:
+    return [edge.name for edge in edges]
+
+
+# --- complete and fail ------------------------------------------------------------
+
+
+def test_outcomes_and_what_is_said_about_them(ann: Script, bob: Script) -> None:
+    ann.runs("ide")
+    done = bob.must(wire.Ok, bob.complete("ide"))
+    assert (done.changed, done.note, done.status, done.exit) == (True, "", Status.COMPLETED, 0)
+    again = ann.must(wire.Ok, ann.complete("ide"))
+    assert (again.changed, again.note) == (False, "")
+    other = ann.must(wire.Ok, ann.fail("ide", "too late"))
+    assert (other.changed, other.exit) == (False, 0)
+    assert other.note == "ide already has completed; nothing was changed"
+
+
+def test_a_failed_unit_keeps_its_outcome(ann: Script) -> None:
+    ann.runs("ide")
+    ann.must(wire.Ok, ann.fail("ide", "no disk"))
+    other = ann.must(wire.Ok, ann.complete("ide"))
+    assert other.note == "ide already has failed (no disk); nothing was changed"
+    assert ann.status("ide").reason == "no disk"
+
+
+def test_completing_what_never_started(ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("ide", "clone"))
+    done = ann.must(wire.Ok, ann.complete("ide"))
+    assert done.note == "ide has completed, though it never started"
+    assert ann.refused("unknown_unit", ann.complete("idea")).details["nearest"] == "ide"
+
+
+def test_a_script_whose_start_timed_out_is_not_believed(ann: Script, bob: Script) -> None:
+    cat_waits = ann.waits_for("ide")
+    bob.refused("timed_out", bob.start("ide", "clone", last=True))
+    done = bob.must(wire.Ok, bob.complete("ide"))
+    assert (done.status, done.exit, done.changed) == (Status.FAILED, 0, True)
+    assert "never started, its start timed out" in done.note
+    error = ann.told()
+    assert isinstance(error, wire.Error)
+    assert (error.id, error.code) == (cat_waits.id, "skipped")
+
+
+def test_unless_it_says_even_so(bob: Script) -> None:
+    bob.refused("timed_out", bob.start("ide", "clone", last=True))
+    assert bob.must(wire.Ok, bob.complete("ide", even_so=True)).status is Status.COMPLETED
+
+
+def test_a_script_that_was_skipped_is_not_believed(ann: Script, bob: Script) -> None:
+    ann.does("clone", 1)
+    bob.refused("skipped", bob.start("ide", "clone"))
+    assert bob.must(wire.Ok, bob.complete("ide")).status is Status.FAILED
+
+
+def test_a_script_that_was_refused_changes_nothing(ann: Script, bob: Script) -> None:
+    ann.runs("ide")
+    bob.refused("already_started", bob.start("ide"))
+    before = snapshot(bob.driven)
+    done = bob.must(wire.Ok, bob.complete("ide"))
+    assert (done.changed, done.status) == (False, Status.STARTED)
+    assert "not this script's to end" in done.note
+    assert snapshot(bob.driven) == before
+
+
+# --- reset ------------------------------------------------------------------------
+
+
+def test_reset_keeps_the_edges(ann: Script, bob: Script) -> None:
+    ann.must(wire.Ok, ann.want("ide", "clone"))
+    ann.does("clone")
+    ann.does("ide", 1)
+    assert ann.must(wire.Ok, ann.reset("ide", "clone")).units == ["ide", "clone"]
+    info = ann.status("ide")
+    assert (info.status, info.owner) == (Status.PENDING, None)
+    assert names(info.prerequisites) == ["clone"]
+
+
+def test_reset_of_a_started_unit_needs_force(ann: Script, bob: Script) -> None:
+    ann.runs("ide")
+    ann.must(wire.Ok, ann.want("other"))
+    before = snapshot(ann.driven)
+    error = bob.refused("already_started", bob.reset("other", "ide"))
+    assert "--force" in error.hint
+    assert snapshot(ann.driven) == before
+    bob.must(wire.Ok, bob.reset("ide", force=True))
+    assert ann.must(wire.Ok, ann.complete("ide")).changed is False
+    assert ann.status("ide").status is Status.PENDING
+
+
+def test_reset_of_unknown_units_changes_nothing(ann: Script) -> None:
+    ann.does("ide")
+    before = snapshot(ann.driven)
+    ann.refused("unknown_unit", ann.reset("ide", "idea"))
+    ann.refused("usage", ann.reset())
+    ann.refused("usage", ann.reset("ide", all=True))
+    assert snapshot(ann.driven) == before
+
+
+def test_reset_all_begins_a_new_epoch(driven: Driven, ann: Script, bob: Script) -> None:
+    ann.runs("ide")
+    bob.waits_to_start("other", "ide")
+    error = ann.refused("already_started", ann.reset(all=True))
+    assert "--force" in error.hint
+    assert bob.told() is None
+    done = ann.must(wire.Ok, ann.reset(all=True, force=True))
+    assert done.epoch == "epoch-2"
+    gone = bob.told()
+    assert isinstance(gone, wire.Error)
+    assert gone.code == "state_changed"
+    assert ann.status("ide").status is Status.NOT_REGISTERED
+    assert driven.owners.watched == set()
+
+
+# --- what is refused changes nothing ----------------------------------------------
+
+
+def test_want_registers_even_when_the_rest_is_refused(ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("b", "a"))
+    cycle = ann.refused("cycle", ann.want("a", "x", "b", "y"))
+    assert (cycle.exit, cycle.details["cycle"]) == (5, ["a", "b", "a"])
+    info = ann.status("a")
+    assert (info.status, info.prerequisites_total) == (Status.PENDING, 0)
+    error = ann.refused("invalid_name", ann.want("c", "x", "no good"))
+    assert error.exit == 2
+    assert ann.status("c").status is Status.PENDING
+    assert ann.status("c").prerequisites_total == 0
+    assert ann.refused("invalid_name", ann.want("no good", "x")).exit == 2
+    assert ann.must(wire.ListReply, wire.List(id="")).total == 3
+
+
+def test_an_edge_may_be_repeated_but_not_contradicted(ann: Script) -> None:
+    first = ann.must(wire.Ok, ann.want("a", "b", "c"))
+    again = ann.must(wire.Ok, ann.want("a", "c", "b", "b"))
+    assert (first.changed, again.changed) == (True, False)
+    for more in (
+        {"requires": Requirement.START},
+        {"requires": Requirement.COMPLETION},
+        {"optional": True},
+    ):
+        error = ann.refused("contradiction", ann.want("a", "d", "b", **more))  # type: ignore[arg-type]
+        assert error.exit == 5
+        assert error.details == {"unit": "a", "prerequisite": "b", "declared": "success"}
+    assert ann.status("a").prerequisites_total == 2
+
+
+def test_unwant_of_what_is_not_there(ann: Script) -> None:
+    ann.refused("unknown_unit", ann.unwant("a", "b"))
+    ann.must(wire.Ok, ann.want("a", "b"))
+    done = ann.must(wire.Ok, ann.unwant("a", "c"))
+    assert (done.changed, done.note) == (False, "a did not wait for that")
+    done = ann.must(wire.Ok, ann.unwant("a", "b", "c"))
+    assert (done.changed, done.note) == (True, "")
+
+
+# --- history ----------------------------------------------------------------------
+
+
+def test_the_history_tells_it_all(driven: Driven, ann: Script, bob: Script) -> None:
+    bob.refused("timed_out", bob.start("ide", "clone", last=True))
+    ann.does("clone")
+    ann.runs("ide")
+    bob.refused("already_started", bob.start("ide"))
+    ann.ends("ide", 2)
+    history = [
+        (entry.what, entry.run, entry.owner and entry.owner.pid, entry.reason)
+        for entry in ann.status("ide").history
+    ]
+    assert ann.owner is not None
+    assert bob.owner is not None
+    assert history == [
+        ("start timed out", 0, bob.owner.pid, ""),
+        ("started", 1, ann.owner.pid, ""),
+        ("start refused", 0, bob.owner.pid, ""),
+        ("failed", 1, ann.owner.pid, "exit status 2"),
+    ]
+
+
+def test_the_history_names_the_run_that_it_was(driven: Driven, ann: Script) -> None:
+    """Also when everything arrived at once."""
+    driven.turn(
+        (ann, ann.start("ide")),
+        (ann, ann.complete("ide")),
+        (ann, ann.start("ide")),
+        (ann, ann.fail("ide", "x")),
+        (ann, ann.start("ide")),
+    )
+    ann.inbox.clear()
+    history = [(entry.what, entry.run) for entry in ann.status("ide").history]
+    assert history == [
+        ("started", 1),
+        ("completed", 1),
+        ("started", 2),
+        ("failed", 2),
+        ("started", 3),
+    ]
+
+
+def test_a_refusal_without_a_known_owner_is_in_the_history(driven: Driven, ann: Script) -> None:
+    nobody = driven.script(owner=None)
+    nobody.refused("timed_out", nobody.start("ide", "clone", last=True))
+    assert [entry.what for entry in ann.status("ide").history] == ["start timed out"]

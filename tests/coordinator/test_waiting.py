@@ -1,0 +1,383 @@
+"""Scripts that wait, from frames to frames: without sockets, and with a clock that only the
+test moves."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.driver import Driven, Script, snapshot
+from unitsync import wire
+from unitsync.wire import Requirement, Status
+
+
+def names(edges: list[wire.Prerequisite]) -> list[str]:
+    return [edge.name for edge in edges]
+
+
+# --- one script waits for another -------------------------------------------------
+
+
+def test_a_waiting_start_is_woken_and_claims(ann: Script, bob: Script) -> None:
+    bob.must(wire.Ok, bob.want("ide", "clone"))
+    request = bob.start("ide")
+    waiting = bob.must(wire.Waiting, request)
+    assert names(waiting.waiting_for) == ["clone"]
+    assert waiting.waiting_for[0].status is Status.NOT_REGISTERED
+    held = bob.waits_on(request, waiting)
+    ann.runs("clone")
+    assert bob.told() is None
+    ann.does("clone")
+    # It is told that it may claim, not granted: it might be dead by now.
+    assert isinstance(bob.told(), wire.Ready)
+    assert bob.status("ide").status is Status.PENDING
+    granted = bob.claims(held)
+    assert isinstance(granted, wire.Granted)
+    assert granted.run == 1
+    assert bob.status("ide").status is Status.STARTED
+
+
+def test_a_held_back_request_is_never_granted(driven: Driven, ann: Script, bob: Script) -> None:
+    bob.waits_to_start("ide", "clone")
+    ann.does("clone")
+    assert isinstance(bob.told(), wire.Ready)
+    # Nobody claims. Whoever comes next may start it.
+    cat = driven.script("cat.sh")
+    cat.runs("ide")
+
+
+def test_patience_that_ends_is_answered_with_what_is_missing(driven: Driven, bob: Script) -> None:
+    held = bob.waits_to_start("ide", "clone", "deps")
+    driven.pass_time(29.9)
+    assert bob.told() is None
+    driven.pass_time(0.2)
+    reply = bob.told()
+    assert isinstance(reply, wire.Waiting)
+    assert names(reply.waiting_for) == ["clone", "deps"]
+    assert (reply.total, reply.run) == (2, 0)
+    assert driven.supervisor.next_deadline() is None
+    bob.waits_on(held, reply)
+
+
+def test_nobody_is_held_back_for_longer_than_agreed(driven: Driven, bob: Script) -> None:
+    request = bob.start("ide", "clone")
+    bob.must(wire.Waiting, request)
+    assert bob.ask(bob.start("ide", patience_s=1e9)) is None
+    driven.pass_time(wire.WAITING_PATIENCE_S)
+    assert isinstance(bob.told(), wire.Waiting)
+
+
+@pytest.mark.parametrize("patience_s", [-1.0, 0.0, float("nan")])
+def test_no_patience_is_answered_at_once(bob: Script, patience_s: float) -> None:
+    bob.must(wire.Waiting, bob.start("ide", "clone", patience_s=patience_s))
+    bob.must(wire.Waiting, bob.wait("ide", patience_s=patience_s))
+
+
+def test_the_last_request_gets_a_final_answer(ann: Script, bob: Script) -> None:
+    request = bob.waits_to_start("ide", "clone", "deps")
+    ann.runs("clone")
+    error = bob.claims(request, last=True)
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.exit) == ("timed_out", 124)
+    assert error.details["waiting_for"] == ["clone", "deps"]
+    assert "clone (started" in error.message
+    assert "deps (not registered yet" in error.message
+    assert ann.status("ide").status is Status.PENDING
+
+
+def test_without_waiting_the_answer_is_at_once(bob: Script) -> None:
+    error = bob.refused("not_ready", bob.start("ide", "clone", wait=False))
+    assert error.exit == 75
+    assert error.details["waiting_for"] == ["clone"]
+    bob.must(wire.Granted, bob.start("other", wait=False))
+
+
+def test_a_failure_skips_those_who_wait(ann: Script, bob: Script, cat: Script) -> None:
+    bob.waits_to_start("deps", "clone")
+    cat.waits_to_start("ide", "deps")
+    ann.does("clone", 128)
+    for script, unit, path in (
+        (bob, "deps", ["deps", "clone"]),
+        (cat, "ide", ["ide", "deps", "clone"]),
+    ):
+        error = script.told()
+        assert isinstance(error, wire.Error)
+        assert (error.code, error.exit) == ("skipped", 3)
+        assert error.details["path"] == path
+        assert error.details["cause"] == "clone"
+        assert error.details["reason"] == "clone failed: exit status 128"
+        assert error.message.startswith(f"{unit} is skipped: clone failed: exit status 128")
+        assert script.status(unit).status is Status.SKIPPED
+
+
+def test_skipped_is_not_final_when_the_failed_one_begins_anew(
+    ann: Script, bob: Script, cat: Script
+) -> None:
+    cat.must(wire.Ok, cat.want("ide", "deps"))
+    cat.must(wire.Ok, cat.want("deps", "clone"))
+    ann.does("clone", 1)
+    assert ann.status("ide").status is Status.SKIPPED
+    bob.runs("clone")
+    assert ann.status("ide").status is Status.PENDING
+    bob.does("clone")
+    bob.runs("deps")
+    # A unit that was skipped and was told so may simply start again.
+    bob.ends("deps")
+    cat.runs("ide")
+
+
+def test_an_edge_that_is_added_while_a_start_waits_counts_at_once(ann: Script, bob: Script) -> None:
+    held = bob.waits_to_start("ide", "clone")
+    ann.must(wire.Ok, ann.want("ide", "deps"))
+    ann.does("clone")
+    assert bob.told() is None
+    ann.does("deps")
+    assert isinstance(bob.told(), wire.Ready)
+    assert isinstance(bob.claims(held), wire.Granted)
+
+
+def test_an_edge_that_is_taken_back_lets_a_start_go_on(ann: Script, bob: Script) -> None:
+    held = bob.waits_to_start("ide", "clone", "deps")
+    ann.does("clone")
+    ann.must(wire.Ok, ann.unwant("ide", "deps"))
+    assert isinstance(bob.told(), wire.Ready)
+    # The claim repeats the request as it was; it must not bring the edge back.
+    assert isinstance(bob.claims(held), wire.Granted)
+    assert bob.status("ide").prerequisites_total == 1
+
+
+def test_a_repeated_request_does_not_contradict_what_came_later(ann: Script, bob: Script) -> None:
+    held = bob.waits_to_start("ide", "clone")
+    ann.must(wire.Ok, ann.unwant("ide", "clone"))
+    assert isinstance(bob.told(), wire.Ready)
+    ann.must(wire.Ok, ann.want("ide", "clone", requires=Requirement.START))
+    assert isinstance(bob.claims(held), wire.Waiting)
+
+
+def test_a_granted_start_that_is_repeated_declares_nothing(ann: Script, bob: Script) -> None:
+    request = bob.start("ide", "clone")
+    bob.must(wire.Waiting, request)
+    ann.does("clone")
+    bob.must(wire.Granted, request)
+    ann.must(wire.Ok, ann.unwant("ide", "clone"))
+    ann.must(wire.Ok, ann.want("ide", "clone", requires=Requirement.START))
+    bob.must(wire.Granted, request)
+
+
+def test_an_edge_that_is_added_after_the_start_counts_from_the_next_run(
+    ann: Script, bob: Script
+) -> None:
+    bob.runs("ide")
+    ann.must(wire.Ok, ann.want("ide", "clone"))
+    assert ann.status("ide").status is Status.STARTED
+    bob.ends("ide")
+    assert ann.status("ide").status is Status.COMPLETED
+    assert not ann.status("ide").is_ready
+    bob.must(wire.Waiting, bob.start("ide"))
+
+
+def test_optional_prerequisites_only_order(ann: Script, bob: Script) -> None:
+    bob.must(wire.Ok, bob.want("ide", "lint", optional=True))
+    assert bob.status("ide").is_ready
+    ann.runs("lint")
+    held = bob.waits_to_start("ide")
+    ann.ends("lint", 1)
+    assert isinstance(bob.told(), wire.Ready)
+    assert isinstance(bob.claims(held), wire.Granted)
+
+
+# --- several want the same --------------------------------------------------------
+
+
+def test_of_several_that_wait_the_first_is_granted(
+    driven: Driven, ann: Script, bob: Script, cat: Script
+) -> None:
+    dan = driven.script("dan.sh")
+    held = {script: script.waits_to_start("ide", "clone") for script in (ann, bob, cat)}
+    dan.does("clone")
+    assert all(isinstance(script.told(), wire.Ready) for script in held)
+    cat.must(wire.Granted, held[cat])
+    # Whoever had claimed meanwhile, and whoever was held back again.
+    assert isinstance(error := bob.claims(held[bob]), wire.Error)
+    assert error.code == "already_started"
+    assert error.details["owner_pid"] == cat.owner.pid  # type: ignore[union-attr]
+    assert "bash cat.sh" in error.message
+
+
+def test_who_is_held_back_hears_that_another_was_first(
+    ann: Script, bob: Script, cat: Script
+) -> None:
+    held = ann.waits_to_start("ide", "clone")
+    bob.waits_to_start("ide")
+    cat.does("clone")
+    ann.told(), bob.told()
+    cat.must(wire.Ok, cat.reset("clone"))
+    bob.waits_to_start("ide")
+    cat.does("clone")
+    assert isinstance(ann.claims(held), wire.Granted)
+    ready = bob.inbox.pop(0)
+    assert isinstance(ready, wire.Ready)
+    assert bob.inbox == []
+    error = bob.refused("already_started", bob.start("ide"))
+    assert error.exit == 1
+
+
+def test_two_starts_of_one_script_are_one_run(ann: Script, bob: Script) -> None:
+    held = bob.waits_to_start("ide", "clone")
+    ann.does("clone")
+    bob.told()
+    assert isinstance(first := bob.claims(held), wire.Granted)
+    second = bob.must(wire.Granted, bob.start("ide"))
+    assert second.run == first.run
+    assert second.note == "ide is already started by you"
+
+
+def test_who_waited_is_told_when_it_was_completed_by_somebody(ann: Script, bob: Script) -> None:
+    bob.waits_to_start("ide", "clone")
+    ann.ends("ide")
+    error = bob.told()
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.exit) == ("ended_meanwhile", 1)
+    assert error.details == {"unit": "ide", "outcome": "completed"}
+    # And its own complete, from a trap, changes nothing.
+    assert bob.must(wire.Ok, bob.complete("ide", 1)).changed is False
+    assert bob.status("ide").status is Status.COMPLETED
+
+
+def test_between_two_requests_of_a_wait_the_unit_was_run_to_its_end(
+    ann: Script, bob: Script
+) -> None:
+    request = bob.start("ide", "clone")
+    waiting = bob.must(wire.Waiting, request)
+    ann.does("clone")
+    ann.does("ide")
+    error = bob.refused(
+        "ended_meanwhile",
+        bob.start("ide", since_run=waiting.run, epoch=waiting.epoch, request_id=request.id),
+    )
+    assert "somebody else ran ide" in error.message
+    bob.runs("ide")
+
+
+def test_a_wait_goes_on_through_a_reset(ann: Script, bob: Script, cat: Script) -> None:
+    bob.must(wire.Ok, bob.want("ide", "clone"))
+    ann.does("clone")
+    ann.ends("ide")
+    ann.must(wire.Ok, ann.reset("clone"))
+    held = bob.waits_to_start("ide")  # a second run of ide
+    ann.must(wire.Ok, ann.reset("ide"))
+    assert bob.told() is None
+    waits = cat.waits_for("ide")
+    ann.must(wire.Ok, ann.reset("ide", "clone"))
+    assert (bob.told(), cat.told()) == (None, None)
+    ann.does("clone")
+    assert isinstance(bob.told(), wire.Ready)
+    assert isinstance(bob.claims(held), wire.Granted)
+    bob.ends("ide")
+    done = cat.told()
+    assert isinstance(done, wire.Ok)
+    assert done.id == waits.id
+
+
+# --- wait -------------------------------------------------------------------------
+
+
+def test_waiting_registers_nothing(driven: Driven, ann: Script, bob: Script) -> None:
+    before = snapshot(driven)
+    request = ann.wait("ide", "clone")
+    waiting = ann.must(wire.Waiting, request)
+    assert names(waiting.waiting_for) == ["ide", "clone"]
+    assert snapshot(driven) == before
+    ann.waits_for("ide", "clone")
+    assert bob.must(wire.ListReply, wire.List(id="")).total == 0
+
+
+def test_all_or_any(ann: Script, bob: Script, cat: Script) -> None:
+    every = ann.waits_for("a", "b")
+    some = bob.waits_for("a", "b", any=True)
+    cat.does("a")
+    done = bob.told()
+    assert isinstance(done, wire.Ok)
+    assert (done.id, done.units, done.changed) == (some.id, ["a"], False)
+    assert ann.told() is None
+    cat.does("b")
+    done = ann.told()
+    assert isinstance(done, wire.Ok)
+    assert (done.id, done.units) == (every.id, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("requires", "steps"),
+    [
+        (Requirement.START, [wire.Ok, None, None]),
+        (Requirement.COMPLETION, [None, wire.Ok, None]),
+        (Requirement.SUCCESS, [None, wire.Error, None]),
+    ],
+)
+def test_what_is_waited_for(
+    ann: Script, bob: Script, requires: Requirement, steps: list[type | None]
+) -> None:
+    bob.waits_for("ide", requires=requires)
+    ann.runs("ide")
+    assert type(bob.told()) is (steps[0] or type(None))
+    ann.ends("ide", 3)
+    assert type(bob.told()) is (steps[1] or type(None))
+
+
+def test_a_wait_for_a_start_that_will_not_come(ann: Script, bob: Script) -> None:
+    bob.waits_for("ide", requires=Requirement.START)
+    ann.must(wire.Ok, ann.want("ide"))
+    ann.must(wire.Ok, ann.fail("ide", "gave up"))
+    error = bob.told()
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.exit) == ("skipped", 3)
+    assert error.message == "ide failed: gave up, without having started"
+
+
+def test_any_goes_on_while_one_may_still_come(ann: Script, bob: Script) -> None:
+    bob.waits_for("a", "b", any=True)
+    ann.does("a", 1)
+    assert bob.told() is None
+    ann.does("b", 1)
+    assert isinstance(error := bob.told(), wire.Error)
+    assert error.code == "skipped"
+
+
+def test_what_is_met_already_is_answered_at_once(ann: Script, bob: Script) -> None:
+    ann.does("ide")
+    assert bob.must(wire.Ok, bob.wait("ide", patience_s=30.0)).units == ["ide"]
+    bob.must(wire.Ok, bob.wait("ide", "nothing", any=True))
+
+
+def test_a_wait_that_is_over(ann: Script, bob: Script) -> None:
+    ann.runs("clone")
+    error = bob.refused("timed_out", bob.wait("clone", "ide", last=True))
+    assert error.exit == 124
+    assert error.details["waiting_for"] == ["clone", "ide"]
+    error = bob.refused("not_ready", bob.wait("clone", wait=False))
+    assert error.exit == 75
+    assert bob.refused("usage", bob.wait()).exit == 2
+
+
+def test_the_nearest_name_is_told_at_once(ann: Script, bob: Script) -> None:
+    ann.must(wire.Ok, ann.want("git-clone"))
+    waiting = bob.must(wire.Waiting, bob.wait("git-clon"))
+    assert waiting.waiting_for[0].nearest == "git-clone"
+    error = bob.refused("timed_out", bob.wait("git-clon", last=True))
+    assert "did you mean git-clone?" in error.message
+
+
+def test_a_name_twice_is_waited_for_once(ann: Script, bob: Script) -> None:
+    request = bob.wait("ide", "ide", "clone")
+    assert bob.must(wire.Waiting, request).total == 2
+    ann.does("ide")
+    assert bob.must(wire.Ok, bob.wait("ide", "ide")).units == ["ide"]
+
+
+def test_a_wait_leaves_no_subscription(driven: Driven, ann: Script, bob: Script) -> None:
+    bob.waits_for("ide", "clone")
+    bob.must(wire.Waiting, bob.wait("ide"))
+    bus = driven.supervisor._desk.world.bus
+    assert len(bus.subscribers("ide")) == 1
+    driven.pass_time(31)
+    assert isinstance(bob.told(), wire.Waiting)
+    assert bus.subscribers("ide") == bus.subscribers("clone") == []

@@ -1,0 +1,228 @@
+"""Imports point one way, the core is pure, and files stay short enough to be read.
+
+docs/explanation/architecture.md says why. Looked at as text: nothing is imported here.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CLIENT = ROOT / "client" / "unitsync"
+COORDINATOR = ROOT / "coordinator" / "unitsyncd"
+
+LINES_MAX = 500
+"""Of a file in the packages; the aim is about 400."""
+TEST_LINES_MAX = 600
+
+IMPURE = frozenset(
+    (
+        *("asyncio", "concurrent", "fcntl", "multiprocessing", "os", "pathlib", "random"),
+        *("resource", "secrets", "select", "selectors", "shutil", "signal", "socket"),
+        *("sqlite3", "subprocess", "sys", "tempfile", "threading", "time", "uuid", "zmq"),
+        *("datetime", "io", "logging", "loguru", "rich", "typer"),
+    )
+)
+"""What makes a result depend on more than what was put in, or reach outside."""
+
+DAEMON_MAY_USE = frozenset(
+    ("_version", "endpoint", "errors", "mounts", "printing", "surroundings", "wire")
+)
+"""Modules of unitsync that the coordinator shares with its clients."""
+
+CORE_MAY_USE = ("errors", "printing", "wire")
+"""Of printing, what turns one text into another."""
+
+# What a part of the coordinator may import of the coordinator. Adapters do not know the
+# actors: they are given callables, or meet a Protocol that the actors own.
+LAYERS = {
+    "settings": (),
+    "faults": (),
+    "core": ("core",),
+    "actors": ("core", "actors", "settings", "faults"),
+    "adapters": ("core", "adapters", "faults"),
+    "kept": ("core", "actors", "adapters", "settings"),
+    "daemon": ("core", "actors", "adapters", "settings", "faults", "kept"),
+    "__main__": ("daemon",),
+    "__init__": (),
+}
+
+
+class Import(NamedTuple):
+    file: Path
+    line: int
+    module: str
+    """Dotted; of ``from a import b`` it is ``a.b`` if that is a module of ours."""
+    lazy: bool
+    """Inside a function: only when that is called."""
+    for_types: bool
+    """Under ``if TYPE_CHECKING``: never at run time."""
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def files(package: Path) -> list[Path]:
+    found = sorted(package.rglob("*.py"))
+    assert found
+    return found
+
+
+def is_ours(module: str) -> bool:
+    path = Path(*module.split("."))
+    return any(
+        (base / path).with_suffix(".py").exists() or (base / path / "__init__.py").exists()
+        for base in (CLIENT.parent, COORDINATOR.parent)
+    )
+
+
+def imports(file: Path) -> Iterator[Import]:
+    def walk(node: ast.AST, lazy: bool, for_types: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(file, node.lineno, alias.name, lazy, for_types)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                module = inner if is_ours(inner) else node.module
+                yield Import(file, node.lineno, module, lazy, for_types)
+        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.body:
+                yield from walk(child, lazy, True)
+            for child in node.orelse:
+                yield from walk(child, lazy, for_types)
+            return
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, lazy, for_types)
+
+    return walk(ast.parse(file.read_text()), False, False)
+
+
+def all_imports(*packages: Path) -> list[Import]:
+    return [found for package in packages for file in files(package) for found in imports(file)]
+
+
+def part(module: str) -> str:
+    """``unitsyncd.core.unit`` is of the part ``core``."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def part_of(file: Path) -> str:
+    return file.relative_to(COORDINATOR).with_suffix("").parts[0]
+
+
+def none_of(wrong: list[Import]) -> None:
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_the_core_is_pure() -> None:
+    none_of([found for found in all_imports(COORDINATOR / "core") if found.top in IMPURE])
+
+
+def test_actors_know_no_loop_no_socket_and_no_clock() -> None:
+    none_of([found for found in all_imports(COORDINATOR / "actors") if found.top in IMPURE])
+
+
+def test_a_conversation_is_without_io() -> None:
+    for name in ("session", "requests", "wire", "errors"):
+        found = list(imports(CLIENT / f"{name}.py"))
+        allowed = {"os"} if name == "requests" else set()  # random ids
+        none_of([each for each in found if each.top in IMPURE - allowed])
+
+
+def test_the_messages_lean_on_nothing() -> None:
+    ours = {
+        name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
+        for name in ("wire", "errors")
+    }
+    assert ours == {"wire": {"unitsync.errors"}, "errors": set()}
+
+
+def test_layers_of_the_coordinator() -> None:
+    none_of(
+        [
+            found
+            for found in all_imports(COORDINATOR)
+            if found.top == "unitsyncd"
+            and part(found.module) not in LAYERS[part_of(found.file)]
+            and part(found.module) != "__init__"
+        ]
+    )
+
+
+def test_every_part_of_the_coordinator_has_its_layer() -> None:
+    assert {part_of(file) for file in files(COORDINATOR)} == set(LAYERS)
+
+
+def test_what_the_coordinator_uses_of_the_client() -> None:
+    none_of(
+        [
+            found
+            for found in all_imports(COORDINATOR)
+            if found.top == "unitsync" and part(found.module) not in DAEMON_MAY_USE
+        ]
+    )
+    core_and_actors = all_imports(COORDINATOR / "core", COORDINATOR / "actors")
+    none_of(
+        [
+            found
+            for found in core_and_actors
+            if found.top == "unitsync" and part(found.module) not in CORE_MAY_USE
+        ]
+    )
+
+
+def test_clients_do_not_know_the_coordinator() -> None:
+    """But for ``unitsync serve``, which is the coordinator, and only when it is called."""
+    found = [each for each in all_imports(CLIENT) if each.top == "unitsyncd"]
+    none_of([each for each in found if each.file != CLIENT / "cli" / "admin.py" or not each.lazy])
+
+
+def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
+    installed = {"loguru", "msgspec", "rich", "typer", "zmq", "unitsync", "unitsyncd"}
+    found = all_imports(CLIENT, COORDINATOR)
+    none_of(
+        [
+            each
+            for each in found
+            if each.top not in installed
+            and each.top not in sys.stdlib_module_names
+            and each.file != CLIENT / "testing.py"  # pytest, if it is there
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "most"),
+    [
+        (CLIENT, LINES_MAX),
+        (COORDINATOR, LINES_MAX),
+        (ROOT / "bench", LINES_MAX),
+        (ROOT / "tests", TEST_LINES_MAX),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_files_can_be_read_in_one_sitting(package: Path, most: int) -> None:
+    lengths = {file: len(file.read_text().splitlines()) for file in files(package)}
+    assert {str(file): length for file, length in lengths.items() if length > most} == {}
+
+
+def test_what_is_found_is_what_is_there() -> None:
+    """The finder itself: imports in functions, under TYPE_CHECKING, of modules."""
+    found = list(imports(COORDINATOR / "actors" / "turn.py"))
+    assert any(each.for_types and each.module == "unitsyncd.actors.parker" for each in found)
+    found = list(imports(CLIENT / "cli" / "admin.py"))
+    assert any(each.lazy and each.module == "unitsyncd.daemon" for each in found)
