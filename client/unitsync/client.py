@@ -264,7 +264,7 @@ class Client:
                 link.send(step.frame)
                 answer = self._receive(link, talk.id, step.reply_by)
             except LinkLost as lost:
-                self._drop()
+                self._drop(lost=True)
                 answer = lost
             except (endpoints.Absent, errors.Stopped) as problem:
                 answer = problem
@@ -300,10 +300,10 @@ class Client:
             self._link = Link(self._place)
         return self._link
 
-    def _drop(self) -> None:
+    def _drop(self, *, lost: bool = False) -> None:
         link, self._link = self._link, None
         if link is not None:
-            link.close()
+            link.close(lost=lost)
 
     def _withdraw(self, start: wire.Start, reason: str) -> None:
         """Take *start* back, as far as the coordinator can still be told."""

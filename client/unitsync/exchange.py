@@ -79,7 +79,7 @@ class Exchange:
         if self._link.pid == os.getpid() and not self._loop.is_closed():
             for fd in self._fds:
                 self._loop.remove_reader(fd)
-        self._link.close()
+        self._link.close(lost=why is LinkLost)
         waiting, self._waiting = self._waiting, {}
         for reply in waiting.values():
             if not reply.done() and not self._loop.is_closed():

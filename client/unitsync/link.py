@@ -92,9 +92,13 @@ class Link:
             return 0
         return int.from_bytes(frames[0][:2], "little")
 
-    def close(self) -> None:
+    def close(self, *, lost: bool = False) -> None:
+        """*lost*: what was not sent is not to be. It is repeated on another link, and
+        libzmq would still send it, after that, to the coordinator that came next."""
         if self.pid != os.getpid():
             return  # the parent's; closing it here would talk to the parent's threads
+        if lost:
+            self.dealer.setsockopt(zmq.LINGER, 0)
         monitor: zmq.Socket[bytes] | None = getattr(self, "monitor", None)
         if monitor is not None:
             self.dealer.disable_monitor()

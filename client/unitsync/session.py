@@ -22,13 +22,16 @@ from unitsync.endpoint import Absent
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue and the link given up."""
 LOST_LINKS_MAX: Final = 5
-"""So many links lost in a row, without a reply between them, end a conversation."""
+"""So many links lost in a row, without a reply between them, end a conversation. Not
+a wait: while it was held back there was nothing to reply."""
 OVERDUE_MAX: Final = 2
 """The same for links given up because a reply was overdue."""
 RETURN_PATIENCE_S: Final = 30.0
 """How long a wait outlasts a coordinator that went away unasked and that this client may
 not start. The return of one that was stopped is waited for until the deadline."""
 LOOK_EVERY_S: Final = 0.1
+AGAIN_S: Final = 1.0
+"""How long a wait keeps still after so many lost links, lest it be the cause of them."""
 WITHDRAW_PATIENCE_S: Final = 1.0
 """How long an interrupted client waits to hear that its withdrawal arrived."""
 STOP_PATIENCE_S: Final = 10.0
@@ -164,7 +167,11 @@ class Conversation:
             return Done(wire.Ok(id=self._request.id))  # gone is what was asked for
         self._losses += 1
         self._overdue += overdue
-        if self._losses >= LOST_LINKS_MAX or self._overdue >= OVERDUE_MAX:
+        again = self._losses >= LOST_LINKS_MAX
+        left = self._deadline - now
+        if again and self.waits and left > 0 and not overdue:
+            return Pause(min(AGAIN_S, left))
+        if again or self._overdue >= OVERDUE_MAX:
             raise errors.Unreachable(
                 f"the coordinator at {self._address} does not answer"
                 if overdue

@@ -1,0 +1,245 @@
+"""What a journal says has happened, judged by rules that are written down once more,
+and whether that is what the clients were told.
+
+The model here knows nothing of the coordinator's code: it folds facts to statuses in
+the plainest way and looks at every edge each time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from unitsync import wire
+from unitsync.wire import Requirement, Status
+from unitsyncd.core.events import (
+    Declared,
+    Denied,
+    Ended,
+    OwnerGone,
+    Registered,
+    Started,
+    WasReset,
+    Withdrawn,
+)
+from unitsyncd.core.requirement import Need
+from unitsyncd.core.store import Record
+
+
+class Op(NamedTuple):
+    """One request of a client and what it came to: the reply, or the code of the error.
+    Times are Unix times in seconds."""
+
+    request: wire.AnyRequest
+    called: float
+    returned: float
+    reply: wire.AnyReply
+    retried: bool = False
+
+    @property
+    def code(self) -> str:
+        return self.reply.code if isinstance(self.reply, wire.Error) else ""
+
+
+class Run:
+    def __init__(self) -> None:
+        self.phase = Status.PENDING
+        self.had_started = False
+        self.owner_gone = False
+        self.run = 0
+
+
+class Model:
+    """Statuses and edges after the facts so far."""
+
+    def __init__(self) -> None:
+        self.units: dict[str, Run] = {}
+        self.edges: dict[str, dict[str, Need]] = defaultdict(dict)
+
+    def apply(self, name: str, fact: object) -> None:
+        """Raises AssertionError for what must not have happened."""
+        if isinstance(fact, Registered):
+            assert name not in self.units, f"{name} was registered twice"
+            self.units[name] = Run()
+            return
+        unit = self.units[name]
+        match fact:
+            case Declared(prerequisite=prerequisite, need=need):
+                assert prerequisite not in self.edges[name], f"{name} → {prerequisite} twice"
+                self.edges[name][prerequisite] = Need(need)
+            case Withdrawn(prerequisite=prerequisite):
+                del self.edges[name][prerequisite]
+            case Started():
+                running = unit.phase is Status.STARTED and not unit.owner_gone
+                assert not running, f"{name} runs twice at the same time"
+                assert not self.unmet(name), f"{name} started before {self.unmet(name)}"
+                unit.phase, unit.had_started, unit.owner_gone = Status.STARTED, True, False
+                unit.run += 1
+            case Ended(outcome=outcome):
+                assert unit.phase in (Status.STARTED, Status.PENDING), f"{name} ended twice"
+                if unit.phase is Status.PENDING:
+                    unit.run += 1
+                    unit.had_started = False
+                unit.phase = outcome
+            case OwnerGone():
+                assert unit.phase is Status.STARTED
+                unit.owner_gone = True
+            case WasReset():
+                unit.phase, unit.had_started, unit.owner_gone = Status.PENDING, False, False
+            case Denied():
+                pass
+            case _:
+                raise AssertionError(fact)
+
+    def unmet(self, name: str) -> list[str]:
+        return [edge for edge, need in self.edges[name].items() if not self.is_met(edge, need)]
+
+    def is_met(self, name: str, need: Need) -> bool:
+        status = self.status(name)
+        ended = status in (Status.COMPLETED, Status.FAILED, Status.SKIPPED)
+        if need.optional and (ended or status is Status.NOT_REGISTERED):
+            return True
+        match need.requirement:
+            case Requirement.SUCCESS:
+                return status is Status.COMPLETED
+            case Requirement.COMPLETION:
+                return ended
+            case Requirement.START:
+                started = self.units[name].had_started if status is Status.FAILED else True
+                return status in (Status.STARTED, Status.COMPLETED, Status.FAILED) and started
+
+    def status(self, name: str) -> Status:
+        unit = self.units.get(name)
+        if unit is None:
+            return Status.NOT_REGISTERED
+        if unit.phase is not Status.PENDING:
+            return unit.phase
+        blocked = any(self.is_blocked(edge, need) for edge, need in self.edges[name].items())
+        return Status.SKIPPED if blocked else Status.PENDING
+
+    def is_blocked(self, name: str, need: Need) -> bool:
+        ended = self.status(name) in (Status.COMPLETED, Status.FAILED, Status.SKIPPED)
+        return ended and not self.is_met(name, need)
+
+
+def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.UnitInfo]) -> None:
+    """*records* are the facts of the one epoch, *ops* all that clients asked and were
+    told, *listed* all units as the last coordinator has them."""
+    model = Model()
+    grants: dict[str, list[Grant]] = defaultdict(list)
+    asked = {op.request.id: op for op in ops if isinstance(op.request, wire.Start)}
+    for name, fact in records:
+        model.apply(name, fact)
+        match fact:
+            case Started(request_id=id):
+                assert id in asked, f"{name} was started and nobody asked for it"
+                assert all(grant.void for grant in grants[id]), f"{id} was granted twice"
+                grants[id].append(Grant(name, model.units[name].run))
+            case WasReset():
+                for id, given in grants.items():
+                    if given[-1].unit == name and asked[id].returned > fact.at:
+                        given[-1].void = True
+            case _:
+                pass
+    check_effects(records, ops, grants)
+    check_order(records, ops)
+    check_waits(records, ops)
+    assert {info.name: info.status for info in listed if info.name in model.units} == {
+        name: model.status(name) for name in model.units
+    }
+    for info in listed:
+        edges = {edge.name for edge in info.prerequisites}
+        assert edges == set(model.unmet(info.name)), info
+
+
+class Grant:
+    """``void``: the unit was reset before the client had heard of it. Then it may be
+    granted again: who waits for a unit that is reset goes on waiting."""
+
+    def __init__(self, unit: str, run: int) -> None:
+        self.unit = unit
+        self.run = run
+        self.void = False
+
+
+def check_effects(
+    records: Sequence[Record], ops: Sequence[Op], grants: Mapping[str, Sequence[Grant]]
+) -> None:
+    """Each acknowledged request has had its effect, once; each refused one has had none."""
+    ended = Counter(fact.request_id for _, fact in records if isinstance(fact, Ended))
+    resets = Counter(
+        (name, fact.request_id) for name, fact in records if isinstance(fact, WasReset)
+    )
+    declared = {(name, fact.prerequisite) for name, fact in records if isinstance(fact, Declared)}
+    assert max(ended.values(), default=0) <= 1, "an outcome was recorded twice"
+    assert max(resets.values(), default=0) <= 1, "a reset was done twice"
+    for op in ops:
+        request, reply = op.request, op.reply
+        match request:
+            case wire.Start():
+                given = grants.get(request.id, ())
+                if isinstance(reply, wire.Granted) and not reply.note:
+                    runs = [grant.run for grant in given]
+                    assert reply.run in runs, f"a grant was lost: {op}"
+                else:
+                    assert all(grant.void for grant in given), f"granted, told otherwise: {op}"
+            case wire.Complete() | wire.Fail():
+                if isinstance(reply, wire.Ok) and reply.changed:
+                    assert ended[request.id] == 1, f"an outcome was lost: {op}"
+                elif not op.retried:
+                    assert ended[request.id] == 0, f"an outcome was denied: {op}"
+            case wire.Want():
+                edges = {(request.unit, name) for name in request.prerequisites}
+                if isinstance(reply, wire.Ok):
+                    assert edges <= declared, f"an edge was lost: {op}"
+            case wire.Reset():
+                done = all(resets[name, request.id] == 1 for name in request.units)
+                assert done is isinstance(reply, wire.Ok), f"a reset was lost: {op}"
+            case _:
+                pass
+
+
+def check_order(records: Sequence[Record], ops: Sequence[Op]) -> None:
+    """What was acknowledged before something else was asked for happened before it."""
+    places = {
+        fact.request_id: number
+        for number, (_, fact) in enumerate(records)
+        if isinstance(fact, Started | Ended | WasReset) and fact.request_id
+    }
+    known = [
+        (places[op.request.id], op)
+        for op in ops
+        if op.request.id in places and not isinstance(op.reply, wire.Error)
+    ]
+    latest_place, latest = -1, None
+    by_return = sorted(known, key=lambda entry: entry[1].returned)
+    returned = 0
+    for place, op in sorted(known, key=lambda entry: entry[1].called):
+        while by_return[returned][1].returned < op.called:
+            if by_return[returned][0] > latest_place:
+                latest_place, latest = by_return[returned]
+            returned += 1
+        assert place > latest_place, f"{op} happened before {latest}"
+
+
+def check_waits(records: Sequence[Record], ops: Sequence[Op]) -> None:
+    """A wait that was met was met at some moment of it."""
+    waits = [op for op in ops if isinstance(op.request, wire.Wait)]
+    met: set[str] = set()
+    model = Model()
+    moments = [("", 0.0), *((name, fact.at) for name, fact in records)]
+    for number, (_, at) in enumerate(moments):
+        if number:
+            model.apply(*records[number - 1])
+        until = moments[number + 1][1] if number + 1 < len(moments) else float("inf")
+        for op in waits:
+            assert isinstance(op.request, wire.Wait)
+            if at <= op.returned and until >= op.called and op.request.id not in met:
+                need = Need([*Requirement].index(op.request.requires))
+                each = [model.is_met(name, need) for name in op.request.units]
+                if any(each) if op.request.any else all(each):
+                    met.add(op.request.id)
+    for op in waits:
+        if isinstance(op.reply, wire.Ok):
+            assert op.request.id in met, f"never met: {op}"

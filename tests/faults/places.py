@@ -1,0 +1,173 @@
+"""An endpoint of a test's own where coordinators come and go, and how they are ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from unitsync import Client, errors
+from unitsync.endpoint import Endpoint, resolve
+
+PATIENCE_S: Final = 20.0
+UNITSYNC: Final = [sys.executable, "-P", "-m", "unitsync"]
+_SERVING = re.compile(r"serving \S+ as pid (\d+)")
+
+
+class Place:
+    """A folder in /tmp with a coordinator, or with none at the moment. Clients that the
+    test opens find it in ``address``; one that is not there is started by them."""
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="us-", dir="/tmp"))
+        self.home = self.folder / "c"
+        self.address = f"ipc://{self.home}/coordinator.sock"
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return resolve(self.address)
+
+    @property
+    def journal(self) -> str:
+        return str(self.home / "journal.db")
+
+    def start(
+        self,
+        environment: Mapping[str, str] | None = None,
+        *,
+        before: Callable[[], object] | None = None,
+        wrapper: list[str] | None = None,
+    ) -> int:
+        """Start a coordinator, a child of this process, and return its pid when it
+        serves. *before* is called in the child before it becomes one."""
+        reading, writing = os.pipe()
+        command = [sys.executable, "-P", "-m", "unitsyncd", "--endpoint", self.address]
+        child = subprocess.Popen(
+            [*(wrapper or []), *command, "--ready-fd", str(writing)],
+            stdin=subprocess.DEVNULL,
+            env=clean_environment() | dict(environment or {}),
+            pass_fds=[writing],
+            preexec_fn=before,
+        )
+        os.close(writing)
+        self._children[child.pid] = child
+        with open(reading, "rb") as pipe:
+            if not select.select([pipe], [], [], PATIENCE_S)[0]:
+                raise TimeoutError("the coordinator is not ready")
+            line = pipe.readline()
+        assert line == b"ready\n", line
+        return child.pid
+
+    def pid(self) -> int:
+        """The coordinator's; starts none."""
+        with self.client(autostart=False) as client:
+            return client.ping().pid
+
+    def kill(self, pid: int | None = None, number: int = signal.SIGKILL) -> None:
+        """End the coordinator the hard way and return when it is gone."""
+        end(pid or self.pid(), number, self._children)
+
+    def client(self, **options: Any) -> Client:
+        return Client(self.address, **options)
+
+    def served(self) -> list[int]:
+        """The pids of all coordinators that ever served here."""
+        try:
+            text = (self.home / "coordinator.log").read_text()
+        except FileNotFoundError:
+            return []
+        return [int(pid) for pid in _SERVING.findall(text)]
+
+    def log(self) -> str:
+        return (self.home / "coordinator.log").read_text()
+
+    def serving(self) -> list[int]:
+        """The pids of the coordinators that run here now: one at the most."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if b"unitsyncd" in arguments and self.address.encode() in arguments:
+                    found.append(int(entry.name))
+        return found
+
+    def stop(self) -> None:
+        """``unitsync stop``; returns when the process is gone."""
+        pid = self.pid()
+        with self.client() as client:
+            client.stop()
+        await_end(pid, self._children)
+
+    def close(self) -> None:
+        for pid in self.serving():
+            end(pid, signal.SIGKILL, self._children)
+        for child in self._children.values():
+            child.wait(PATIENCE_S)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def end(pid: int, number: int, children: Mapping[int, subprocess.Popen[bytes]]) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)
+    await_end(pid, children)
+
+
+def await_end(pid: int, children: Mapping[int, subprocess.Popen[bytes]] | None = None) -> None:
+    """Return when the process *pid* is gone, reaped if it is a child of ours."""
+    if children and pid in children:
+        children[pid].wait(PATIENCE_S)
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([handle], [], [], PATIENCE_S)[0], f"pid {pid} does not end"
+    finally:
+        os.close(handle)
+
+
+def clean_environment() -> dict[str, str]:
+    """Nothing of the tester's that unitsync would heed."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNITSYNC_", "CODER_"))}
+    for name in ("NO_COLOR", "COLUMNS", "SUDO_UID"):
+        kept.pop(name, None)
+    return kept
+
+
+@contextmanager
+def a_place() -> Iterator[Place]:
+    place = Place()
+    try:
+        yield place
+    finally:
+        place.close()
+
+
+def is_gone(place: Place) -> bool:
+    try:
+        place.pid()
+    except errors.Unavailable:
+        return True
+    return False
