@@ -302,7 +302,6 @@ class WhyGroup(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: UnitInfo
     kind: Literal["waiting", "skipped", "owner gone"]
     units: list[str] = []
-    more: int = 0
 
 
 # --- replies ----------------------------------------------------------------------

@@ -169,7 +169,7 @@ REPLIES: Final[dict[str, AnyReply]] = {
     "status": StatusReply(**_TOLD, unit=_UNIT),
     "list": ListReply(**_TOLD, units=[_UNIT, _OTHER], total=12, next=2),
     "why": WhyReply(
-        **_TOLD, tree=_NODE, groups=[WhyGroup(_UNIT, "owner gone", ["a", "b"], 5)], next=3
+        **_TOLD, tree=_NODE, groups=[WhyGroup(_UNIT, "owner gone", ["a", "b"])], next=3
     ),
     "pong": Pong(
         **_TOLD,

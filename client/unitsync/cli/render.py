@@ -102,7 +102,7 @@ def group_fields(group: WhyGroup) -> dict[str, object]:
         "kind": group.kind,
         "cause": unit_fields(group.cause),
         "units": list(group.units),
-        "units_total": len(group.units) + group.more,
+        "units_total": len(group.units),
     }
 
 

@@ -228,9 +228,9 @@ def why_groups(groups: Iterable[WhyGroup], console: Console) -> list[str]:
         below.add_column()
         for group in parts:
             names = [unit for unit in group.units if unit != name]
-            if names or group.more:
+            if names:
                 verb = "skipped" if group.kind == "skipped" else "waiting"
-                total = len(names) + group.more
+                total = len(names)
                 if console.is_terminal:
                     del names[_NAMES_MAX:]
                 below.add_row(Text(f"  {verb}:"), Text(_names(names, total), overflow="ellipsis"))
