@@ -74,7 +74,7 @@ def test_at_80_columns_every_column_is_still_there() -> None:
     assert lines[1].startswith("git-clone ")
     assert "pid 321 (bash /" in lines[1]
     assert lines[1].endswith("…")
-    assert lines[2].startswith("registry.example.some")
+    assert lines[2].startswith("registry.example.s")  # how much fits depends on the ages
     assert "…  pending" in lines[2]
     assert re.search(r"  prerequisite-0, \S+…$", lines[3])
 

@@ -204,7 +204,7 @@ def _journal(place: Endpoint) -> Iterator[Finding]:
         hint = "the coordinator sets it aside when it starts next; then: unitsync reset --all"
         yield Finding("problem", "journal", f"{path} cannot be read: {exc}", hint)
         return
-    text = f"{records:,} records, {count} startups or resets, {size / 1e6:.1f} MB"
+    text = f"{records:,} records, {size / 1e6:.1f} MB, of {count} startups and resets"
     yield Finding("ok", "journal", text)
 
 

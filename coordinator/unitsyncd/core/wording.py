@@ -26,6 +26,10 @@ COMMAND_SHOWN: Final = 48
 """Characters of a command line that are shown."""
 
 
+NAMES_SHOWN: Final = 24
+"""Characters of names that stand in a column."""
+
+
 def printable(text: str) -> str:
     """*text* as safe() has it, but with spaces for line breaks and tabs."""
     return safe(text.strip().replace("\n", " ").replace("\t", " "))
@@ -96,12 +100,17 @@ def prerequisites_inline(edges: Sequence[Prerequisite], total: int, now: float) 
     return text + (f" and {total - len(edges):,} more" if total > len(edges) else "")
 
 
+def _name_column(edges: Sequence[Prerequisite]) -> int:
+    """The width of the names; a very long one does not push all others' text aside."""
+    return min(NAMES_SHOWN, max((len(edge.name) for edge in edges), default=0))
+
+
 def waiting(subject: str, edges: Sequence[Prerequisite], total: int, now: float) -> list[str]:
     """The sign of life of a waiting verb; *subject* "" for ``wait``."""
     begin = f"unitsync: {subject} waits for" if subject else "unitsync: waiting for"
     if total == 1:
         return [f"{begin} {edges[0].name}: {prerequisite(edges[0], now)}"]
-    width = max((len(edge.name) for edge in edges), default=0)
+    width = _name_column(edges)
     lines = [f"{begin} {total:,} units:"]
     lines += [f"  {edge.name:<{width}}  {prerequisite(edge, now)}" for edge in edges]
     if total > len(edges):
@@ -150,7 +159,7 @@ def status(info: UnitInfo, now: float) -> list[str]:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
     if info.prerequisites:
         lines += ["", "Prerequisites:"]
-        width = min(40, max(len(edge.name) for edge in info.prerequisites))
+        width = _name_column(info.prerequisites)
         for edge in info.prerequisites:
             met = "met" if edge.met else "not met"
             lines.append(f"  {edge.name:<{width}}  {met:<7}  {prerequisite(edge, now)}")
