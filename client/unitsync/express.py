@@ -34,6 +34,10 @@ REPLY_SLACK_S = 5
 TIMEOUT_S = 300.0
 """options.TIMEOUT_DEFAULT_S"""
 _WITHDRAW_S = 1
+_REASON_MAX = 1000
+"""Characters; a longer one is cut, which counts in bytes."""
+_DIGITS_MAX = 19
+"""A whole number of so many digits has no more than 64 bits."""
 _SO_PEERCRED = 17
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
@@ -72,7 +76,7 @@ def _run(words: list[str]) -> int:
         if timeout_s is None:
             return _finish(_ask(link, request, REPLY_SLACK_S))
         return _wait(link, request, timeout_s)
-    except (OSError, ValueError, IndexError, KeyError):
+    except (OSError, ValueError, KeyError):
         raise Leave from None
 
 
@@ -106,11 +110,14 @@ def _plain(words: list[str], environ: "os._Environ[str]") -> "tuple[Message, flo
         timeout_s = _timeout(flags, environ, shim)
     elif verb == "complete" and count == 1 and flags.keys() <= {"--exit-code"}:
         code = flags.get("--exit-code", ["0"])[-1]
-        if not code.isascii() or not code.isdigit():
+        if not code.isascii() or not code.isdigit() or len(code) > _DIGITS_MAX:
             raise Leave
         request["unit"], request["exit_code"], request["even_so"] = names[0], int(code), shim
     elif verb == "fail" and count == 1 and flags.keys() <= {"--reason"}:
-        request["unit"], request["reason"] = names[0], flags.get("--reason", [""])[-1]
+        reason = " ".join(flags.get("--reason", [""])[-1].split())
+        if len(reason) > _REASON_MAX:
+            raise Leave
+        request["unit"], request["reason"] = names[0], reason
     elif (verb == "status" and count == 1) and not flags:
         request["unit"] = names[0]
     elif not (verb == "ping" and not count and not flags):
@@ -243,7 +250,7 @@ def _withdraw(request: "Message") -> None:
     address = os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
     try:
         _ask(_connect(address, user), back, _WITHDRAW_S)
-    except (Leave, OSError, ValueError, IndexError, KeyError):
+    except (Leave, OSError, ValueError, KeyError):
         return  # it is gone as well, or forgets the start by itself
 
 
@@ -349,13 +356,30 @@ class _Link:
 
 
 def _ask(link: "_Link", request: "Message", reply_within_s: float) -> "Message":
-    """The reply to *request*. Raises OSError, ValueError, IndexError, KeyError."""
+    """The reply to *request*. Raises OSError, ValueError, KeyError."""
     global resumed
     if resumed is None:
         resumed = {**request, "waited": 0.0}
-    frame = link.ask(pack(request), reply_within_s)
-    reply, end = unpack(frame, 0)
-    if end != len(frame) or type(reply) is not dict or reply["id"] != request["id"]:
+    reply = understood(link.ask(pack(request), reply_within_s))
+    if reply["id"] != request["id"]:
+        raise ValueError("another one's reply")
+    return reply
+
+
+def understood(frame: bytes) -> "Message":
+    """The reply in *frame*. Raises ValueError if it is none that can be printed."""
+    try:
+        reply, end = unpack(frame, 0)
+    except (IndexError, RecursionError, TypeError):
+        raise ValueError("not msgpack") from None
+    if (
+        end != len(frame)
+        or type(reply) is not dict
+        or type(reply.get("id")) is not str
+        or type(reply.get("result")) is not str
+        or type(reply.get("exit", 0)) is not int
+        or not all(type(line) is str for key in ("out", "err") for line in reply.get(key) or ())
+    ):
         raise ValueError("not a reply")
     return reply
 
@@ -364,7 +388,8 @@ def _ask(link: "_Link", request: "Message", reply_within_s: float) -> "Message":
 
 
 def pack(value: object) -> bytes:
-    """*value* in msgpack: str, bool, int from 0, float, list, dict. Raises ValueError."""
+    """*value* in msgpack: str, bool, int of 64 bits without a sign, float, list, dict.
+    Raises ValueError."""
     if isinstance(value, str):
         data = value.encode()
         size = len(data)
@@ -376,7 +401,8 @@ def pack(value: object) -> bytes:
     if isinstance(value, int):
         if 0 <= value < 128:
             return bytes((value,))
-        return b"\xcf" + value.to_bytes(8, "big")
+        if 0 <= value < 1 << 64:
+            return b"\xcf" + value.to_bytes(8, "big")
     if isinstance(value, float):
         import _struct
 
@@ -391,7 +417,7 @@ def pack(value: object) -> bytes:
 
 def unpack(data: bytes, at: int) -> "tuple[Any, int]":
     """The value that begins at *at*, and where it ends. Numbers that are not whole are
-    passed over (None). Raises ValueError, IndexError."""
+    passed over (None). Raises ValueError, IndexError, RecursionError, TypeError."""
     kind = data[at]
     at += 1
     if kind < 0x80:

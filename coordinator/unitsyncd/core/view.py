@@ -255,6 +255,7 @@ class View:
         """What waits, was skipped or lost its script among the next WHY_PAGE units, by
         its root cause; and the offset of those after them, -1 if there are none."""
         groups: dict[tuple[str, str], list[str]] = {}
+        offset = min(offset, len(self._units))
         for name, holder in islice(self._units.items(), offset, offset + WHY_PAGE):
             unit = holder.unit
             if _said_gone(unit):

@@ -1,0 +1,264 @@
+"""What the express path does by hand, against the libraries that it does without."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from fuzz.amount import ROUNDS
+from fuzz.messages import replies
+from unitsync import errors, express, wire
+from unitsync.cli import app
+from unitsync.client import Client
+
+# --- msgpack ----------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+long_texts = st.integers(0, 70_000).map(lambda size: "x" * size)
+
+
+def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.lists(inner), st.dictionaries(texts, inner), st.lists(inner, min_size=15)
+        ),
+        max_leaves=20,
+    )
+
+
+@given(
+    nested(
+        st.one_of(
+            texts, long_texts, st.booleans(), st.integers(0, 2**64 - 1), st.floats(allow_nan=False)
+        )
+    )
+)
+@settings(max_examples=300 * ROUNDS)
+def test_what_it_packs_is_msgpack(value: object) -> None:
+    assert msgspec.msgpack.decode(express.pack(value)) == value
+
+
+@given(st.one_of(st.integers(max_value=-1), st.integers(2**64), st.none(), st.binary(), st.text()))
+@settings(max_examples=200 * ROUNDS)
+def test_what_it_cannot_pack_it_leaves(value: object) -> None:
+    try:
+        express.pack([value])
+    except ValueError:
+        pass
+    else:
+        assert isinstance(value, str)
+
+
+def without_fractions(value: Any) -> Any:
+    """*value* as unpack gives it: numbers that are not whole are passed over."""
+    match value:
+        case float():
+            return None
+        case list():
+            return [without_fractions(item) for item in value]
+        case dict():
+            return {key: without_fractions(item) for key, item in value.items()}
+    return value
+
+
+@given(
+    nested(
+        st.one_of(
+            *(texts, long_texts, st.booleans(), st.none(), st.floats()),
+            st.integers(-(2**63), 2**64 - 1),
+        )
+    )
+)
+@settings(max_examples=300 * ROUNDS)
+def test_it_unpacks_msgpack(value: object) -> None:
+    frame = msgspec.msgpack.encode(value)
+    assert express.unpack(frame, 0) == (without_fractions(value), len(frame))
+
+
+@given(replies)
+@settings(max_examples=300 * ROUNDS)
+def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
+    frame = wire.encode(reply)
+    plain, end = express.unpack(frame, 0)
+    assert end == len(frame)
+    assert plain == without_fractions(msgspec.msgpack.decode(frame))
+
+
+@given(st.one_of(st.binary(max_size=60), replies.map(wire.encode)), st.data())
+@settings(max_examples=500 * ROUNDS)
+def test_whatever_it_gets_it_understands_or_leaves(frame: bytes, data: st.DataObject) -> None:
+    if frame:
+        at = data.draw(st.integers(0, len(frame) - 1))
+        frame = frame[:at] + data.draw(st.binary(max_size=4)) + frame[at + 1 :]
+    try:
+        reply = express.understood(frame)
+    except ValueError:
+        return
+    assert isinstance(reply["id"] + reply["result"], str)
+    try:
+        expected = msgspec.msgpack.decode(frame)
+    except msgspec.MsgspecError:
+        return  # it is more lenient
+    assert reply == without_fractions(expected)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\xc0",
+        b"\x80",
+        b"\x81\x90\x01",  # a list as a key
+        b"\x91" * 2000,
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xc1",
+        wire.encode(wire.Ok(id="x")) + b"\x00",
+        *map(
+            msgspec.msgpack.encode,
+            [
+                {"id": 7, "result": "ok"},
+                {"id": "x", "result": ["ok"]},
+                {"id": "x", "result": "ok", "exit": "0"},
+                {"id": "x", "result": "ok", "out": [1]},
+                {"id": "x", "result": "ok", "err": {"line": "x", "other": 2}, "out": [None]},
+            ],
+        ),
+    ],
+)
+def test_what_is_no_reply(frame: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not|msgpack|cut off|utf-8"):
+        express.understood(frame)
+
+
+# --- the command line -------------------------------------------------------------
+
+VERBS = ("want", "start", "wait", "complete", "fail", "status", "ping")
+FLAGS = ("--after", "--timeout", "--exit-code", "--reason", "--requires", "--for", "--any", "-x")
+NUMBERS = ("0", "7", "007", "256", "-1", "+1", "1_000", "٣", " 1", "1.5", "9" * 19, "9" * 20)
+DURATIONS = ("5", "5s", "5m", "1h30m", "500ms", "none", "NONE", "", "5 m", "05s", "9" * 400)
+WORDS = ("a", "b", "a,b", ",", "", "ä", "two words", "-", "--", "\udc80", "stop", "9" * 5000)
+words = st.one_of(
+    st.sampled_from(WORDS + NUMBERS + DURATIONS),
+    st.sampled_from(FLAGS),
+    st.tuples(st.sampled_from(FLAGS), st.sampled_from(WORDS + NUMBERS + DURATIONS)).map("=".join),
+    st.text(max_size=5).filter(lambda text: "\0" not in text),
+)
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> list[str]:
+    """A verb with its names and flags in any order, mostly such as it takes."""
+    verb = draw(st.sampled_from(VERBS))
+    rest = draw(st.lists(st.sampled_from(WORDS[:3]), max_size=3))
+    takes: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+        "start": [("--after", WORDS[:5]), ("--timeout", DURATIONS)],
+        "wait": [("--timeout", DURATIONS)],
+        "complete": [("--exit-code", NUMBERS)],
+        "fail": [("--reason", WORDS)],
+    }
+    for flag, values in takes.get(verb, []):
+        for value in draw(st.lists(st.sampled_from(values), max_size=2)):
+            at = draw(st.integers(0, len(rest)))
+            rest[at:at] = draw(st.sampled_from([[flag, value], [f"{flag}={value}"]]))
+    rest += draw(st.one_of(st.just([]), st.lists(words, max_size=2)))
+    return [verb, *rest]
+
+
+environments = st.fixed_dictionaries(
+    {},
+    optional={
+        "UNITSYNC_TIMEOUT": st.sampled_from(DURATIONS),
+        "UNITSYNC_ON_OWNER_EXIT": st.sampled_from(["", "fail", "warn", "ignore", "Warn"]),
+        "UNITSYNC_STARTUP": st.sampled_from(["", "mine"]),
+        "UNITSYNC_CODER_SHIM": st.sampled_from(["1", "0", ""]),
+    },
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[wire.AnyRequest, float | None]]:
+    """What the full command line asks for; nobody is there to answer."""
+    found: list[tuple[wire.AnyRequest, float | None]] = []
+
+    def call(
+        self: Client, request: wire.AnyRequest, *, timeout_s: float | None = None
+    ) -> wire.AnyReply:
+        found.append((request, timeout_s))
+        return wire.Ok(id=request.id)
+
+    monkeypatch.setattr(Client, "call", call)
+    monkeypatch.setenv("UNITSYNC_ENDPOINT", "ipc:///nonexistent/s")
+    for name in ("TIMEOUT", "ON_OWNER_EXIT", "STARTUP", "CODER_SHIM"):
+        monkeypatch.delenv(f"UNITSYNC_{name}", raising=False)
+    return found
+
+
+def fully(words: list[str]) -> tuple[int, str]:
+    """Exit status and stderr of the full command line."""
+    err = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+        status = app.run_app(words)
+    err.seek(0)
+    return status, err.read()
+
+
+def test_it_asks_for_what_the_full_command_line_asks_for(
+    asked: list[tuple[wire.AnyRequest, float | None]],
+) -> None:
+    plain = 0
+
+    @given(calls(), environments)
+    @example(["complete", "a", "--exit-code", "9" * 5000], {})
+    @example(["complete", "a", "--exit-code", "9" * 20], {})
+    @settings(max_examples=500 * ROUNDS)
+    def same(words: list[str], environ: dict[str, str]) -> None:
+        nonlocal plain
+        asked.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            try:
+                request, timeout_s = express._plain(words, os.environ)
+                frame = express.pack({**request, "id": "x"})
+            except (express.Leave, ValueError):
+                return
+            plain += 1
+            status, err = fully(words)
+        try:
+            mine = wire.decode_request(frame)
+        except errors.ProtocolError:  # the coordinator says so, and the full one by itself
+            assert not asked
+            assert status
+            return
+        assert asked, (status, err)
+        theirs, limit = asked[0]
+        assert replace(theirs, id="x", owner=None) == mine
+        if isinstance(mine, wire.Start | wire.Wait):
+            assert (math.inf if limit is None else limit) == timeout_s
+        else:
+            assert timeout_s is None
+
+    same()
+    assert plain > 100
+
+
+@given(st.lists(words, max_size=5), environments)
+@settings(max_examples=300 * ROUNDS)
+def test_whatever_is_called_it_does_or_leaves(words: list[str], environ: dict[str, str]) -> None:
+    try:
+        request, _ = express._plain(words, environ)  # type: ignore[arg-type]
+        express.pack(request)
+    except (express.Leave, ValueError):
+        pass
