@@ -43,6 +43,8 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     """The subject that this one is compared with. Its samples were taken in turn with
     these: those with the same index stood side by side."""
     higher_is_better: bool = False
+    note: str = ""
+    """What to know about this run, such as what could not be measured."""
     quick: bool = False
     """Too few samples to be quoted."""
     schema: int = SCHEMA
@@ -65,6 +67,8 @@ class Recorder:
         self._scenario = scenario
         self._machine = machine
         self._quick = quick
+        self.note = ""
+        """Goes with each series that is added from now on."""
 
     def add(
         self,
@@ -90,6 +94,7 @@ class Recorder:
             samples=[float(f"{sample:.6g}") for sample in samples],
             base=base,
             higher_is_better=higher_is_better,
+            note=self.note,
             quick=self._quick,
             machine=self._machine,
         )

@@ -53,6 +53,7 @@ def markdown(series: Sequence[Series]) -> str:
     for scenario, own in tables.by_scenario(series).items():
         body = tables.rows(own)
         parts.append(f"### {scenario}\n\n{_origin(own[0])}\n\n")
+        parts += [f"{note}.\n\n" for note in dict.fromkeys(one.note for one in own) if note]
         parts.append(tables.markdown(tables.HEADINGS, body) + "\n\n")
     return "".join(parts).rstrip() + "\n"
 

@@ -61,7 +61,7 @@ def write(folder: Path, graph: Graph, text: Callable[[str, Sequence[str]], str])
 
 
 def run_all(
-    calls: Sequence[Sequence[str]],
+    calls: Sequence[list[str]],
     environment: Mapping[str, str],
     *,
     errors: Path,
@@ -69,10 +69,8 @@ def run_all(
 ) -> Cost:
     """Start all of *calls* at once, or so many *at_once*, and wait for each. What they say
     on stderr goes to *errors*. Raises RuntimeError if one does not exit with 0."""
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 2, str(errors), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    ]
-    running: dict[int, Sequence[str]] = {}
+    actions = [(os.POSIX_SPAWN_OPEN, 2, str(errors), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)]
+    running: dict[int, list[str]] = {}
     cpu_s = 0.0
     left = list(reversed(calls))
     began = time.monotonic()
