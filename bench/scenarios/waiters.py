@@ -1,126 +1,111 @@
-"""2,000 waiting clients: memory for each, and how fast all are let go.
+"""10,000 waiting clients: memory for each, and how fast all are let go.
 
 Each waits for one and the same unit to start its own, once on a connection of its own
-(as scripts do) and once on a connection that all share (as an asyncio client does).
-The release is timed from ``complete`` to the last claim that was granted.
+(as scripts do; in two processes) and once on a connection that all share (as an asyncio
+client does). The release is timed from ``complete`` to the last claim that was granted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import time
-from collections.abc import Sequence
 from typing import Final
 
 import zmq
 
 from bench import machine
 from bench.load import REPLY_PATIENCE_MS, Pipeline, Refused
+from bench.raw import waiters
 from bench.scenarios import Bench
 from bench.servers import Server, coordinator
 from unitsync import Client, owner, wire
 
 ROUNDS: Final = 3
-WAITERS: Final = 2_000
+WAITERS: Final = 10_000
 GATE: Final = "gate"
-OWN: Final = "each on its own connection"
-SHARED: Final = "all on one connection"
 
 
 def measure(bench: Bench) -> None:
-    waiters = bench.count(WAITERS)
-    _allow_files(3 * waiters + 100)
-    for case, connections in ((OWN, waiters), (SHARED, 1)):
+    count = bench.count(WAITERS)
+    for case, round_of in (
+        ("each on its own connection", _own),
+        ("all on one connection", _shared),
+    ):
         sizes, times = [], []
         for _ in range(1 if bench.quick else ROUNDS):
-            with coordinator(bench.folder) as server:
-                size, took = _round(server, waiters, connections)
+            with coordinator(bench.folder) as server, Client(server.address) as client:
+                _declare(server, client, count)
+                size, took = round_of(server, client, count)
             sizes.append(size)
             times.append(took)
-        what = f"{waiters:,} waiting clients, {case}"
+        what = f"{count:,} waiting clients, {case}"
         bench.record.add(what, "memory per client", "bytes", sizes)
         bench.record.add(what, "complete → last one granted", "s", times)
 
 
-def _round(server: Server, waiters: int, connections: int) -> tuple[float, float]:
-    me = owner.this_process()
-    with (
-        zmq.Context() as context,
-        contextlib.ExitStack() as stack,
-        Client(server.address) as client,
-        Pipeline(server.address, checked=True) as line,
-    ):
-        client.start(GATE)
+def _declare(server: Server, client: Client, count: int) -> None:
+    """The gate, started, and the units that wait for it."""
+    client.start(GATE)
+    with Pipeline(server.address, checked=True) as line:
         line.ask(
             [
                 wire.encode(wire.Want(id=f"w{number}", unit=f"u{number}", prerequisites=[GATE]))
-                for number in range(waiters)
+                for number in range(count)
             ]
         )
-        context.set(zmq.MAX_SOCKETS, connections + 10)
-        before = machine.resident_bytes(server.pid)
-        sockets = [
-            stack.enter_context(_dealer(context, server.address)) for _ in range(connections)
-        ]
-        asks = [
-            wire.Start(id=f"{number:024}", owner=me, unit=f"u{number}", patience_s=30.0)
-            for number in range(waiters)
-        ]
-        for number, ask in enumerate(asks):
-            sockets[number % connections].send_multipart((b"", wire.encode(ask)))
-        _until_parked(client, waiters)
-        size = (machine.resident_bytes(server.pid) - before) / waiters
+
+
+def _own(server: Server, client: Client, count: int) -> tuple[float, float]:
+    """(bytes for each client, seconds)"""
+    before = machine.resident_bytes(server.pid)
+    units = [f"u{number}" for number in range(count)]
+    with waiters(server.address.removeprefix("ipc://"), units) as crowd:
+        _until_parked(client, count)
+        size = (machine.resident_bytes(server.pid) - before) / count
         began = time.monotonic()
         client.complete(GATE)
-        _claim(sockets, asks)
-        return size, time.monotonic() - began
+        return size, crowd.all_granted_at() - began
 
 
-def _claim(sockets: Sequence[zmq.Socket[bytes]], asks: Sequence[wire.Start]) -> None:
-    """Answer each ``ready`` with a claim until all are granted."""
-    claims = {
-        ask.id: wire.encode(wire.Start(id=ask.id, unit=ask.unit, owner=ask.owner)) for ask in asks
-    }
-    poller = zmq.Poller()
-    for socket in sockets:
-        poller.register(socket, zmq.POLLIN)
-    left = len(asks)
-    while left:
-        ready = poller.poll(REPLY_PATIENCE_MS)
-        if not ready:
-            raise TimeoutError(f"{left} of {len(asks)} are still waiting")
-        for socket, _ in ready:
-            reply = wire.decode_reply(socket.recv_multipart()[1])
+def _shared(server: Server, client: Client, count: int) -> tuple[float, float]:
+    """(bytes for each client, seconds)"""
+    me = owner.this_process()
+    asks = [
+        wire.Start(id=f"{number:024}", owner=me, unit=f"u{number}", patience_s=30.0)
+        for number in range(count)
+    ]
+    before = machine.resident_bytes(server.pid)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.set(zmq.LINGER, 0)
+        dealer.set(zmq.SNDHWM, 0)  # as our asyncio client does
+        dealer.set(zmq.RCVHWM, 0)
+        dealer.set(zmq.RCVTIMEO, REPLY_PATIENCE_MS)
+        dealer.connect(server.address)
+        for ask in asks:
+            dealer.send_multipart((b"", wire.encode(ask)))
+        _until_parked(client, count)
+        size = (machine.resident_bytes(server.pid) - before) / count
+        claims = {
+            one.id: wire.encode(wire.Start(id=one.id, unit=one.unit, owner=me)) for one in asks
+        }
+        began = time.monotonic()
+        client.complete(GATE)
+        left = count
+        while left:
+            reply = wire.decode_reply(dealer.recv_multipart()[1])
             match reply:
                 case wire.Ready():
-                    socket.send_multipart((b"", claims[reply.id]))
+                    dealer.send_multipart((b"", claims[reply.id]))
                 case wire.Granted():
                     left -= 1
                 case _:
                     raise Refused(str(reply))
+        return size, time.monotonic() - began
 
 
-def _until_parked(client: Client, waiters: int) -> None:
+def _until_parked(client: Client, count: int) -> None:
     """A request that was sent is not yet one that is held back."""
     late = time.monotonic() + REPLY_PATIENCE_MS / 1000
-    for number in range(waiters):
+    for number in range(count):
         while not client.status(f"u{number}").waiting_clients:
             if time.monotonic() > late:
                 raise TimeoutError("the clients are not held back")
-
-
-def _dealer(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[bytes]:
-    """Says the same as a REQ socket, and lets many requests share it."""
-    socket = context.socket(zmq.DEALER)
-    socket.set(zmq.LINGER, 0)
-    socket.set(zmq.SNDHWM, 0)  # as our asyncio client does
-    socket.set(zmq.RCVHWM, 0)
-    socket.connect(address)
-    return socket
-
-
-def _allow_files(count: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
