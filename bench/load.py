@@ -247,10 +247,11 @@ def _no_collector() -> Iterator[None]:
 
 class Pipeline:
     """A DEALER whose requests reach the server in the order in which they were given,
-    with at most WINDOW of them unanswered."""
+    with at most *window* of them unanswered."""
 
-    def __init__(self, address: str, *, checked: bool) -> None:
+    def __init__(self, address: str, *, checked: bool, window: int = WINDOW) -> None:
         self._checked = checked
+        self._window = window
         self._context = zmq.Context()
         self._dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         self._dealer.set(zmq.RCVTIMEO, REPLY_PATIENCE_MS)
@@ -260,19 +261,23 @@ class Pipeline:
 
     def ask(self, frames: Sequence[bytes]) -> float:
         """The seconds from the first request to the last reply. Raises Refused."""
+        took, replies = self.converse(frames)
+        if self._checked:
+            check(replies)
+        return took
+
+    def converse(self, frames: Sequence[bytes]) -> tuple[float, Frames]:
+        """(seconds, the replies whatever they say), in the order of the requests."""
         replies: Frames = []
         send, receive = self._dealer.send_multipart, self._dealer.recv_multipart
         with _no_collector():
             began = time.monotonic()
             for index, frame in enumerate(frames):
-                if index >= WINDOW:
+                if index >= self._window:
                     replies.append(receive()[1])
                 send((b"", frame))
             replies += [receive()[1] for _ in range(len(frames) - len(replies))]
-            took = time.monotonic() - began
-        if self._checked:
-            check(replies)
-        return took
+            return time.monotonic() - began, replies
 
     def __enter__(self) -> Pipeline:
         return self

@@ -1,0 +1,114 @@
+"""Large graphs edge by edge: Debian's packages with their cycles, random layers, chains.
+
+The packages are those of apt's lists on this machine, each waiting for the first
+alternative of each of its dependencies; an edge that would close a cycle is refused and
+the rest goes on. One connection, 100 requests under way, the same frames to the bare
+echo in turn; a sample is the mean of one part of the edges, in the order of their
+declaration, so that the samples show whether a graph becomes slower as it grows.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+from bench.load import Pipeline, Refused
+from bench.scenarios import Bench
+from bench.scenarios.chain import want
+from bench.servers import coordinator, echo
+from unitsync import wire
+
+CHAIN: Final = 100_000
+LAYERS: Final = 100
+WIDTH: Final = 500
+OF_LAYER_ABOVE: Final = 3
+PARTS: Final = 10
+ECHO: Final = "bare echo"
+
+Edges: TypeAlias = list[tuple[str, str]]
+"""(dependent, prerequisite)"""
+
+
+def measure(bench: Bench) -> None:
+    units = bench.count(CHAIN)
+    forth = [(f"c{number}", f"c{number - 1}") for number in range(1, units)]
+    graphs = {
+        f"chain of {units:,} in order": forth,
+        f"chain of {units:,} in reverse": forth[::-1],
+        f"{LAYERS} random layers, shuffled": _layers(bench.count(WIDTH)),
+    }
+    if shutil.which("apt-cache"):
+        packages = _packages()
+        graphs["packages of Debian"] = packages[: bench.count(len(packages))]
+    else:
+        bench.record.note = "there is no apt-cache here: without a real graph"
+        print(f"  {bench.record.note}", flush=True)
+    for case, edges in graphs.items():
+        _measure(bench, f"{case} ({len(edges):,} edges)", edges)
+
+
+def _measure(bench: Bench, case: str, edges: Edges) -> None:
+    ours_s, bare_s, refused = [], [], 0
+    with (
+        echo(bench.folder) as bare,
+        coordinator(bench.folder) as ours,
+        Pipeline(bare.address, checked=False) as bare_line,
+        Pipeline(ours.address, checked=False) as line,
+    ):
+        size = -(-len(edges) // PARTS)
+        for first in range(0, len(edges), size):
+            frames = [want(*edge) for edge in edges[first : first + size]]
+            took, replies = line.converse(frames)
+            refused += sum(map(_refuses, replies))
+            ours_s.append(took / len(frames))
+            bare_s.append(bare_line.ask(frames) / len(frames))
+    bench.record.add(case, "time per edge", "s", ours_s, base=ECHO)
+    bench.record.add(case, "time per edge", "s", bare_s, subject=ECHO)
+    if refused or not case.startswith(("chain", str(LAYERS))):
+        bench.record.add(case, "edges refused, for a cycle", "", [refused])
+
+
+def _refuses(frame: bytes) -> bool:
+    """Whether it says that the edge would close a cycle. Raises Refused for all else."""
+    reply = wire.decode_reply(frame)
+    if isinstance(reply, wire.Error) and reply.code == "cycle":
+        return True
+    if not isinstance(reply, wire.Ok):
+        raise Refused(str(reply))
+    return False
+
+
+def _layers(width: int) -> Edges:
+    chance = random.Random(width)
+    edges = [
+        (f"u{layer}-{place}", f"u{layer - 1}-{above}")
+        for layer in range(1, LAYERS)
+        for place in range(width)
+        for above in chance.sample(range(width), OF_LAYER_ABOVE)
+    ]
+    chance.shuffle(edges)
+    return edges
+
+
+def _packages() -> Edges:
+    listed = subprocess.run(
+        ["apt-cache", "dumpavail"], capture_output=True, text=True, check=True, timeout=60
+    )
+    edges: dict[tuple[str, str], None] = {}
+    name = ""
+    for line in listed.stdout.splitlines():
+        field, _, value = line.partition(": ")
+        if field == "Package":
+            name = value
+        elif field in ("Depends", "Pre-Depends"):
+            edges |= {(name, one): None for one in _names(value) if one != name}
+    return list(edges)
+
+
+def _names(dependencies: str) -> Iterator[str]:
+    """``a (>= 1), b:any | c`` → a, b"""
+    for alternatives in dependencies.split(","):
+        yield alternatives.split("|")[0].split("(")[0].strip().partition(":")[0]
