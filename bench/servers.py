@@ -27,10 +27,15 @@ class Server(NamedTuple):
     pid: int
 
 
-@contextlib.contextmanager
-def coordinator(folder: Path) -> Iterator[Server]:
+def coordinator(folder: Path) -> contextlib.AbstractContextManager[Server]:
     """A coordinator in *folder*, a new sub-folder of which holds its socket and log."""
-    place = _new_folder(folder)
+    return coordinator_at(new_folder(folder))
+
+
+@contextlib.contextmanager
+def coordinator_at(place: Path) -> Iterator[Server]:
+    """A coordinator whose own folder is *place*, with what an earlier one left there. It
+    may be killed by whoever uses it."""
     address = f"ipc://{place}/coordinator.sock"
     reading, writing = os.pipe()
     command = ["-m", "unitsyncd", "--endpoint", address, "--ready-fd", str(writing)]
@@ -70,7 +75,7 @@ def relay(folder: Path) -> contextlib.AbstractContextManager[Server]:
 
 @contextlib.contextmanager
 def _bare(serve: Callable[[str], None], folder: Path) -> Iterator[Server]:
-    address = f"ipc://{_new_folder(folder)}/bare.sock"
+    address = f"ipc://{new_folder(folder)}/bare.sock"
     process = SPAWN.Process(target=serve, args=(address,), daemon=True)
     process.start()
     assert process.pid is not None
@@ -105,7 +110,8 @@ def _serve_relay(address: str) -> None:
             waiting.clear()
 
 
-def _new_folder(folder: Path) -> Path:
+def new_folder(folder: Path) -> Path:
+    """A new sub-folder for a server."""
     for number in range(1000):
         place = folder / str(number)
         try:
