@@ -1,7 +1,7 @@
 """The newest results of each scenario as Markdown.
 
 ``python -m bench report`` prints them; with ``--write`` they replace what stands
-between the two markers in docs/benchmarks.md.
+between the two markers in docs/benchmarks.md, and the plots in docs/img/ are drawn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import tables
+from bench import plots, tables
 from bench.machine import ROOT
 from bench.record import NoSuchResults, Series, newest
 
@@ -41,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     text = markdown(series)
     if options.write:
-        write(PAGE, text)
+        images = [
+            f"![{title}]({path.relative_to(PAGE.parent).as_posix()})\n\n"
+            for title, path in plots.write(series)
+        ]
+        write(PAGE, "".join(images) + text)
     else:
         print(text)
     return 0

@@ -68,5 +68,8 @@ def test_help_lists_every_scenario_with_what_it_measures() -> None:
     helped = call("-m", "bench", "--help")
 
     assert helped.returncode == 0, helped.stderr
-    for name in ("chain", "cli", "memory", "throughput", "waiters", "wakeup"):
+    for name in (
+        *("bulk", "chain", "cli", "graph", "journal", "memory", "recovery", "scripts"),
+        *("throughput", "waiters", "ways", "wakeup"),
+    ):
         assert f"  {name} " in helped.stdout
