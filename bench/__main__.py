@@ -25,7 +25,7 @@ from typing import Final, NoReturn
 from bench import compare, machine, report, scenarios, tables
 from bench.record import RESULTS, Series, read
 
-SCENARIO_PATIENCE_S: Final = 180.0
+SCENARIO_PATIENCE_S: Final = 240.0
 """Longer than any takes on a slow machine; then it is ended."""
 
 

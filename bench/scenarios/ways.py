@@ -27,11 +27,11 @@ from bench.scenarios.cli import command
 from bench.servers import END_PATIENCE_S, READY_PATIENCE_S, coordinator
 from bench.shell import Graph
 
-ROUNDS: Final = 4
+ROUNDS: Final = 3
 LAYERS: Final = 6
 WIDTH: Final = 10
 ROW: Final = 6
-TAKES_S: Final = (0.5, 1.5)
+TAKES_S: Final = (0.2, 1.2)
 """Each of the row, by chance, the same for all: else who sleeps between two looks would
 always be looked for at the same moment of its sleep."""
 REDIS: Final = "redis"
