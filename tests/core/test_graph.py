@@ -143,6 +143,24 @@ def test_taking_a_turn_back() -> None:
     assert contents(graph, names) == contents(Graph(), names)
 
 
+def test_a_turn_that_took_edges_away_and_raised_levels_is_taken_back() -> None:
+    """Found at random: without the edges its unit rose above those that wait for it, and
+    when they came back, a cycle through them was missed."""
+    graph, names = Graph(), [f"u{i}" for i in range(7)]
+    edges = [
+        (f"u{a}", f"u{b}") for a, b in ((0, 1), (0, 4), (0, 6), (6, 1), (0, 3), (0, 2), (2, 5))
+    ]
+    undo = add(graph, *edges)
+    levels, mark = [graph.level(name) for name in names], undo.mark()
+    for prerequisite in ("u1", "u2", "u3", "u4"):
+        graph.remove("u0", prerequisite, undo)
+    graph.add("u5", "u0", Need.SUCCESS, undo)  # raises u5, and with it u2
+    undo.rollback(mark)
+    assert [graph.level(name) for name in names] == levels
+    for a, b in ((1, 0), (4, 0), (5, 0), (5, 2)):
+        check_cycle(cycle_of(graph, f"u{a}", f"u{b}"), edges, (f"u{a}", f"u{b}"))
+
+
 def test_needs_are_kept() -> None:
     graph, undo = Graph(), UndoLog()
     for index, need in enumerate(Need):

@@ -65,11 +65,12 @@ class Graph:
         if dependent == prerequisite:
             raise _cycle_error([dependent, dependent])
         if self._dependents.get(dependent):
-            self._raise_levels(dependent, prerequisite)
+            self._raise_levels(dependent, prerequisite, undo)
         else:
             # Nobody waits for the dependent, so that no cycle can be closed.
-            level = self._levels.get(prerequisite, 0)
-            if level > self._levels.get(dependent, 0):
+            level, old = self._levels.get(prerequisite, 0), self._levels.get(dependent, 0)
+            if level > old:
+                undo.push(self._put_levels_back, ((dependent, old),))
                 self._levels[dependent] = level
         undo.push(self._remove, dependent, prerequisite)
         self._insert(dependent, prerequisite, need)
@@ -100,7 +101,12 @@ class Graph:
             del self._dependents[prerequisite]
         self.edges -= 1
 
-    def _raise_levels(self, dependent: str, prerequisite: str) -> None:
+    def _put_levels_back(self, levels: Iterable[tuple[str, int]]) -> None:
+        """Levels that may stay when an edge goes may not when others come back: those
+        that were removed in the same turn, before it."""
+        self._levels.update(levels)
+
+    def _raise_levels(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
         """Restore monotonic levels for the edge prerequisite → dependent, or raise."""
         levels = self._levels
         floor = levels.get(prerequisite, 0)
@@ -118,14 +124,14 @@ class Graph:
         while queue:
             for name in self._dependents.get(queue.pop(), ()):
                 if name in seen:
-                    for raised, old in changed:
-                        levels[raised] = old
+                    self._put_levels_back(changed)
                     raise self._cycle(dependent, prerequisite)
                 old = levels.get(name, 0)
                 if old < target:
                     changed.append((name, old))
                     levels[name] = target
                     queue.append(name)
+        undo.push(self._put_levels_back, changed)
 
     def _search_back(self, dependent: str, prerequisite: str, level: int, seen: set[str]) -> bool:
         """Collect in *seen* what *prerequisite* waits for within its level; False if
