@@ -7,6 +7,7 @@ time; without it the same examples are tried each time.
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -15,6 +16,15 @@ from support import leaks
 nothing_is_left_behind = leaks.nothing_is_left_behind
 
 leaks.begin_session()
+
+# A shell without job control has its background jobs ignore Ctrl-C, and that is
+# inherited: the tests, and what they start, are to heed it wherever they run.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number,
+            signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL,
+        )
 
 _FUZZ = int(os.environ.get("FUZZ", "0"))
 settings.register_profile(
