@@ -191,6 +191,7 @@ def _wait(link: "Any", request: "Message", timeout_s: float) -> int:
     began = monotonic()
     deadline = began + timeout_s
     noticed = -float("inf")
+    gone: set[str] = set()
     patience: float = 0
     for number in (_signal.SIGTERM, _signal.SIGHUP):
         if _signal.getsignal(number) == _signal.SIG_DFL:
@@ -216,7 +217,9 @@ def _wait(link: "Any", request: "Message", timeout_s: float) -> int:
             patience = 0
             if kind == "waiting":
                 patience = max(0, min(PATIENCE_S, deadline - now))
-                if noticed + PATIENCE_S - 1 <= now < deadline:
+                before = gone
+                gone = {edge["name"] for edge in reply["waiting_for"] if edge.get("owner_gone")}
+                if noticed + PATIENCE_S - 1 <= now < deadline or not gone <= before:
                     noticed = now
                     _print_err(reply)
     except (KeyboardInterrupt, SystemExit) as exc:

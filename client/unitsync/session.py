@@ -87,6 +87,7 @@ class Conversation:
         "_address",
         "_away_since",
         "_deadline",
+        "_gone",
         "_last",
         "_losses",
         "_noticed",
@@ -101,6 +102,7 @@ class Conversation:
         self._deadline = math.inf
         self._patient = False
         self._noticed = -math.inf
+        self._gone: set[str] = set()
         self._last: wire.Waiting | None = None
         self._away_since = math.inf
         self._losses = 0
@@ -156,7 +158,8 @@ class Conversation:
                 step = self._ask(now)
                 if isinstance(reply, wire.Waiting):
                     self._last = reply
-                    if self._is_news(now):
+                    if self._lost_an_owner(reply) or self._is_news(now):
+                        self._noticed = now
                         return step._replace(notice=reply)
                 return step
             case _:
@@ -227,6 +230,13 @@ class Conversation:
                 patience_s = min(wire.WAITING_PATIENCE_S, left)
             self._request = replace(request, patience_s=patience_s, last=left <= 0)
         return Send(encode(self._request), now + patience_s + REPLY_SLACK_S)
+
+    def _lost_an_owner(self, reply: wire.Waiting) -> bool:
+        """Whether the script of something that is waited for has ended since the user was
+        last told; only for those of which people are to be told (``warn``)."""
+        gone = {edge.name for edge in reply.waiting_for if edge.owner_gone}
+        before, self._gone = self._gone, gone
+        return not gone <= before
 
     def _is_news(self, now: float) -> bool:
         """Whether to tell the user: at once, then every 30 s, not at the deadline."""

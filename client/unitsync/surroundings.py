@@ -110,11 +110,21 @@ class Process:
         if program not in SHELLS:
             return self.name in WRAPPERS
         # A shell whose script is called like a wrapper is a script; only the shim is not.
-        return (
-            len(self.args) > 2
-            and os.path.basename(self.args[1]) == b"coder"
-            and self.args[2] == b"exp"
-        )
+        if len(self.args) < 3:
+            return False
+        is_shim = os.path.basename(self.args[1]) == b"coder" and self.args[2] == b"exp"
+        return is_shim or self._passes_on
+
+    @property
+    def _passes_on(self) -> bool:
+        """Whether it is a shell that was given one command: ``sh -c 'unitsync start ide'``.
+        Most replace themselves by it, but dash stays, and is over as soon as it is."""
+        flag, text = self.args[1], self.args[2]
+        if flag[:1] != b"-" or flag[-1:] != b"c":
+            return False
+        for redirection in (b">&", b"<&", b"&>"):
+            text = text.replace(redirection, b"")
+        return not any(mark in text for mark in b";&|(`\n")
 
     def is_subshell_of(self, parent: "Process") -> bool:
         """Whether it is *parent*, forked: a subshell, or one side of a pipe."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unitsync import errors, owner, wire
+from unitsync import errors, owner, surroundings, wire
 
 VERB = f"{sys.executable} -c 'from unitsync import owner, wire; import msgspec, sys; \
 sys.stdout.buffer.write(msgspec.json.encode(owner.calling_script()))'"
@@ -59,6 +59,30 @@ def test_is_the_inner_one_of_two_scripts(tmp_path: Path) -> None:
     found, pid = script_owner(tmp_path, f"sh {inner}\ntrue")
     assert found.pid != pid
     assert found.command == f"sh {inner}"
+
+
+@pytest.mark.parametrize(
+    ("text", "passes_on"),
+    [
+        ("unitsync start ide", True),
+        ("exec unitsync start ide >log 2>&1 </dev/null", True),
+        ("unitsync start ide &>log", True),
+        ("unitsync start ide; make", False),
+        ("unitsync start ide && make", False),
+        ("unitsync start ide | cat", False),
+        ("unitsync start ide &", False),
+        ("unitsync start ide\nmake", False),
+        ("(unitsync start ide)", False),
+        ("x=$(unitsync start ide)", False),
+    ],
+)
+@pytest.mark.parametrize("flag", ["-c", "-ec"])
+def test_a_shell_that_was_given_one_command_is_not_the_script(
+    text: str, passes_on: bool, flag: str
+) -> None:
+    args = b"\0".join([b"/bin/sh", flag.encode(), text.encode(), b""])
+    stat = b"7 (sh) S 1" + b" 0" * 20
+    assert surroundings.Process(7, stat, args, "/bin/dash").is_wrapper is passes_on
 
 
 def test_a_script_called_like_a_wrapper_is_a_script(tmp_path: Path) -> None:

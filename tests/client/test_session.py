@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from unitsync import errors, session, wire
 from unitsync.requests import Requests
@@ -97,6 +98,19 @@ class TestWaiting:
                 noticed.append(now)
         assert noticed == [100.0, 130.0, 160.0]
 
+    def test_a_script_that_is_gone_is_news_at_once(self) -> None:
+        """And once; with ``warn`` everybody who waits is to say so."""
+        talk = begun(requests.start("ide"))
+        edge = wire.Prerequisite("clone", wire.Requirement.SUCCESS, wire.Status.STARTED, False)
+        noticed = []
+        for now, gone in ((100.0, False), (101.0, True), (102.0, True), (131.0, True)):
+            told = replace(waiting(talk), waiting_for=[replace(edge, owner_gone=gone)])
+            step = talk.next(told, now)
+            assert isinstance(step, Send)
+            if step.notice is not None:
+                noticed.append(now)
+        assert noticed == [100.0, 101.0, 131.0]
+
     def test_wait_is_a_long_poll_too(self) -> None:
         talk = begun(requests.wait(["a", "b"], any=True), 10.0)
         request = sent(talk.next(waiting(talk), 100.0))
@@ -124,6 +138,23 @@ class TestLostLink:
         talk = begun(requests.complete("ide"))
         request = sent(talk.next(LinkLost(), 101.0))
         assert (request.id, request.unit) == (talk.id, "ide")
+
+    def test_a_wait_outlasts_any_number_of_them(self) -> None:
+        """It was held back, so that there was nothing to reply. After some it keeps
+        still for a moment each time, lest it be the cause of them."""
+        talk = begun(requests.start("ide"), 60.0)
+        talk.next(waiting(talk), 100.0)
+        for number in range(1, 20):
+            step = talk.next(LinkLost(), 101.0)
+            if isinstance(step, session.Pause):
+                assert number >= session.LOST_LINKS_MAX
+                assert step == session.Pause(session.AGAIN_S)
+                step = talk.resume(101.0)
+            assert sent(step).epoch == "e1"
+        assert isinstance(talk.next(LinkLost(), 159.5), session.Pause)
+        assert sent(talk.resume(160.0)).last
+        with pytest.raises(errors.Unreachable, match="ends before it answers"):
+            talk.next(LinkLost(), 160.0)
 
     def test_resumes_a_wait_with_what_is_left_of_it(self) -> None:
         talk = begun(requests.start("ide"), 20.0)
