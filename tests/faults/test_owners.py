@@ -26,11 +26,17 @@ from unitsyncd.kept import open_kept
 from unitsyncd.settings import Limits
 
 
-@pytest.fixture(params=["full", "express"])
+@pytest.fixture
 def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
     place.start()
-    with scripts_at(place, FULL if request.param == "full" else EXPRESS) as scripts:
+    with scripts_at(place, getattr(request, "param", EXPRESS)) as scripts:
         yield scripts
+
+
+both_ways = pytest.mark.parametrize(
+    "scripts", [FULL, EXPRESS], ids=["full", "express"], indirect=True
+)
+"""The two have one rule for whose a run is, and each its own way to come to it."""
 
 
 @pytest.fixture
@@ -69,6 +75,7 @@ def check_failed(place: Place, script: Script) -> None:
 # --- how it ends ------------------------------------------------------------------
 
 
+@both_ways
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGSEGV"])
 def test_killed(place: Place, scripts: Scripts, gate: str, name: str) -> None:
     script = scripts.bash(f"unitsync start ide\n: < {gate}\nunitsync complete ide\n")
@@ -263,6 +270,7 @@ NAMESPACES = {
 }
 
 
+@both_ways
 @pytest.mark.parametrize("where", NAMESPACES)
 def test_in_a_pid_namespace_of_its_own(
     place: Place, scripts: Scripts, gate: str, where: str
