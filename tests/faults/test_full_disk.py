@@ -1,0 +1,285 @@
+"""A journal that cannot be written: a real coordinator, a limit on the size of its
+files that the test turns, and a real full file system.
+
+Changing requests are refused with an error that says so, nothing is acknowledged that
+is not kept, reading and waiting go on, and it recovers by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from faults.places import Place, clean_environment
+from faults.scripts import Scripts, fifo, scripts_at, until
+from unitsync import AsyncClient, Client, errors
+from unitsync.wire import Status, UnitInfo
+
+
+class Full:
+    """Limits the files of the coordinator *pid*: writing further fails, as it does on a
+    full disk (EFBIG there, ENOSPC here)."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._pid = place.pid()
+
+    def begin(self, room: int = 0) -> None:
+        size = os.path.getsize(self._place.journal + "-wal")
+        self._limit(size + room)
+
+    def end(self) -> None:
+        self._limit(resource.RLIM_INFINITY)
+
+    def _limit(self, size: int) -> None:
+        _, hard = resource.prlimit(self._pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+@contextmanager
+def full(place: Place, room: int = 0) -> Iterator[Full]:
+    disk = Full(place)
+    disk.begin(room)
+    try:
+        yield disk
+    finally:
+        with suppress(ProcessLookupError):  # killed meanwhile
+            disk.end()
+
+
+@pytest.fixture
+def client(place: Place) -> Iterator[Client]:
+    place.start()
+    with place.client() as client:
+        client.want("ide", "clone")
+        for number in range(50):  # so that its log is as long as it becomes
+            client.want(f"u{number}", *[f"p{other}" for other in range(60)])
+        yield client
+
+
+@pytest.fixture
+def scripts(place: Place, client: Client) -> Iterator[Scripts]:
+    with scripts_at(place) as scripts:
+        yield scripts
+
+
+def test_what_is_not_kept_is_not_acknowledged(place: Place, client: Client) -> None:
+    client.start("u-started")
+    before = by_name(client)
+    with full(place):
+        for change in (
+            lambda: client.want("ide", "deps"),
+            lambda: client.unwant("ide", "clone"),
+            lambda: client.start("clone"),
+            lambda: client.start("ide", timeout_s=0),
+            lambda: client.complete("u-started"),
+            lambda: client.fail("u-started"),
+            lambda: client.reset("u-started", force=True),
+            lambda: client.reset(all=True, force=True),
+        ):
+            with pytest.raises(errors.NotKept, match="nothing was changed") as caught:
+                change()
+            assert "free some space" in caught.value.hint
+            assert by_name(client) == before
+        assert client.ping().units == 52
+        assert client.status("ide").status is Status.PENDING
+        assert client.why().groups
+    client.want("ide", "deps")
+    assert len(client.status("ide").prerequisites) == 2
+    after = by_name(client)
+    place.kill()
+    client.ping()
+    assert by_name(client) == after
+
+
+def by_name(client: Client) -> dict[str, UnitInfo]:
+    return {info.name: info for info in client.list()}
+
+
+def test_killed_while_it_is_full_it_comes_back_with_what_was_acknowledged(
+    place: Place, client: Client
+) -> None:
+    kept = []
+    with full(place, room=100_000):
+        try:
+            for number in range(1000):
+                client.want(f"v{number}", *[f"p{other}" for other in range(60)])
+                kept.append(f"v{number}")
+        except errors.NotKept:
+            pass
+        with pytest.raises(errors.NotKept):
+            client.start(f"v{number}")
+        before = client.list()
+        place.kill()
+    client.ping()
+    assert client.list() == before
+    assert kept
+    assert [info.name for info in before if info.name.startswith("v")] == kept
+
+
+def test_one_request_that_is_too_much_takes_no_other_along(place: Place, client: Client) -> None:
+    """All in one turn, as far as that can be had: sent at once."""
+
+    async def ask() -> list[object]:
+        async with AsyncClient(place.address) as many:
+            await many.ping()
+            changes = [many.want(f"v{number}", "clone") for number in range(20)]
+            changes.insert(10, many.want("big", *[f"q{number}" for number in range(100_000)]))
+            return await asyncio.gather(*changes, return_exceptions=True)
+
+    with full(place, room=500_000):
+        results = asyncio.run(ask())
+    assert isinstance(results.pop(10), errors.NotKept)
+    assert results == [None] * 20
+    names = {info.name for info in client.list()}
+    assert {f"v{number}" for number in range(20)} <= names
+    assert "big" not in names
+    client.want("big", *[f"q{number}" for number in range(100_000)])
+
+
+def test_waiting_goes_on(place: Place, client: Client, scripts: Scripts) -> None:
+    waiting = [scripts.verb("start", "ide"), scripts.verb("wait", "clone")]
+    for script in waiting:
+        script.says("clone")
+    until(lambda: client.status("ide").waiting_clients == 1)
+    with full(place):
+        refused = scripts.run("unitsync", "start", "clone")
+        assert refused.status == 1
+        assert refused.err.startswith("error: nothing was changed: the journal cannot be written")
+        assert "\nhint: free some space" in refused.err
+        assert client.status("ide").waiting_clients == 1
+    client.start("clone")
+    client.complete("clone")
+    assert [script.end().status for script in waiting] == [0, 0]
+
+
+def test_an_owner_that_ends_meanwhile_is_recorded_afterwards(
+    place: Place, client: Client, scripts: Scripts
+) -> None:
+    gate = fifo(place, "gate")
+    script = scripts.bash(f"unitsync start clone\n: < {gate}\n")
+    waiting = scripts.verb("wait", "clone")
+    until(lambda: client.status("clone").status is Status.STARTED)
+    with full(place):
+        script.kill()
+        script.end()
+        until(lambda: "could not be kept" in place.log())
+        assert client.status("clone").status is Status.STARTED
+    assert waiting.end().status == 3
+    info = client.status("clone")
+    assert info.status is Status.FAILED
+    assert "ended without `complete`" in info.reason
+
+
+def test_a_coordinator_that_cannot_make_its_journal_says_so(place: Place) -> None:
+    """And the next verb tries again."""
+    with scripts_at(place) as scripts:
+
+        def no_files() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+        refused = scripts.spawn("unitsync", "start", "ide", before=no_files).end()
+        assert refused.status == 69
+        assert "journal" in refused.err
+        assert "cannot be used" in refused.err
+        assert "hint: make room there" in refused.err
+        assert place.serving() == []
+        assert scripts.run("unitsync", "start", "ide").status == 0
+
+
+def test_a_coordinator_that_comes_back_to_a_full_disk(place: Place, client: Client) -> None:
+    before = client.list()
+    place.kill()
+    with scripts_at(place) as scripts:
+
+        def no_files() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+        refused = scripts.spawn("unitsync", "start", "ide", before=no_files).end()
+        assert refused.status in (1, 69), refused
+        for pid in place.serving():  # it may be able to read
+            place.kill(pid)
+    client.ping()
+    assert client.list() == before
+    assert not Path(place.journal + ".damaged").exists()
+
+
+def test_on_a_file_system_that_is_full() -> None:
+    """In a mount namespace of its own, so that the small file system goes with it."""
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("this user may not make a mount namespace")
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", sys.executable, __file__],
+        env=clean_environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (done.returncode, done.stdout) == (0, "all of it held\n"), done.stderr
+
+
+def fill(path: Path) -> None:
+    """Take what room is left, to the last byte that can be had."""
+    try:
+        with open(path, "wb", buffering=0) as file:
+            while file.write(b"x" * 512):
+                pass
+    except OSError:
+        pass
+
+
+def inside() -> None:
+    """What the test above is about."""
+    place = Place()
+    try:
+        place.home.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs", str(place.home)]
+        subprocess.run(mount, check=True)
+        place.start()
+        with place.client() as client:
+            client.want("ide", "clone")
+            client.start("clone")
+            kept = 1
+            try:
+                while kept < 10_000:
+                    client.want(f"u{kept}", *[f"prerequisite-{n}" for n in range(20)])
+                    kept += 1
+            except errors.NotKept:
+                pass
+            assert 5 < kept < 10_000, kept
+            assert client.ping().units == kept + 1
+            rest = place.home / "rest"
+            fill(rest)
+            for _ in range(3):
+                for change in (lambda: client.complete("clone"), lambda: client.reset("clone")):
+                    try:
+                        change()
+                    except (errors.NotKept, errors.AlreadyStarted):
+                        continue
+                    break
+            units = client.list()
+            place.kill()
+            rest.unlink(missing_ok=True)
+            (place.home / "journal.db.snapshot").unlink(missing_ok=True)
+            subprocess.run([*mount[:4], "remount,size=2m", str(place.home)], check=True)
+            client.ping()
+            assert client.list() == units
+            client.complete("clone")
+            client.start("ide", timeout_s=5)
+        place.stop()
+    finally:
+        place.close()
+    print("all of it held")
+
+
+if __name__ == "__main__":
+    inside()
