@@ -26,6 +26,15 @@ NASTY = "x \x1b[31mred\x07 [bold]rich[/bold] \u202e\x9b2J\n"
 SAFE = r"x \x1b[31mred\x07 [bold]rich[/bold] \u202e\x9b2J\n"
 
 
+NOW = time.time()
+
+
+@pytest.fixture(autouse=True)
+def _time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of ages is told of NOW, however slow the machine is."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
 def unit(
     name: str, status: Status = Status.PENDING, *waits: str, reason: str = "", command: str = ""
 ) -> UnitInfo:
@@ -33,7 +42,7 @@ def unit(
         name,
         status,
         is_ready=False,
-        since=time.time() - 4,
+        since=NOW - 4,
         reason=reason,
         owner=Owner(321, command=command) if command else None,
         prerequisites=[
@@ -190,7 +199,7 @@ def test_why_draws_a_tree() -> None:
 
 def test_why_groups_by_cause() -> None:
     gone = UnitInfo(
-        "svc", Status.STARTED, False, since=time.time() - 4, owner=Owner(321), owner_gone=True
+        "svc", Status.STARTED, False, since=NOW - 4, owner=Owner(321), owner_gone=True
     )
     groups = [
         WhyGroup(gone, "owner gone"),
