@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import os
 import secrets
@@ -168,11 +169,10 @@ class _Ready:
     def say(self, line: str) -> None:
         if self._descriptor is None:
             return
-        try:
+        with contextlib.suppress(OSError):  # whoever started us did not wait
             os.write(self._descriptor, f"{line}\n".encode())
-        except OSError:
-            pass  # whoever started us did not wait
-        os.close(self._descriptor)
+        with contextlib.suppress(OSError):  # it was no descriptor
+            os.close(self._descriptor)
         self._descriptor = None
 
 

@@ -198,9 +198,7 @@ def test_why_draws_a_tree() -> None:
 
 
 def test_why_groups_by_cause() -> None:
-    gone = UnitInfo(
-        "svc", Status.STARTED, False, since=NOW - 4, owner=Owner(321), owner_gone=True
-    )
+    gone = UnitInfo("svc", Status.STARTED, False, since=NOW - 4, owner=Owner(321), owner_gone=True)
     groups = [
         WhyGroup(gone, "owner gone"),
         WhyGroup(unit("clone", Status.FAILED, reason="no"), "skipped", ["a", "b"]),

@@ -19,7 +19,7 @@ class Permits:
         self._users = {os.geteuid(), 0}
         self._groups: set[int] = set()
         for name in allowed:
-            if name.isdigit():
+            if name.isascii() and name.isdigit():
                 self._users.add(int(name))
                 continue
             found = False
