@@ -6,20 +6,12 @@ from typing import Final, Protocol
 
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
-from unitsyncd.core.events import Declared, Registered, Withdrawn
+from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
 from unitsyncd.core.requirement import Need
-from unitsyncd.core.store import (
-    DamagedStore,
-    EpochRecord,
-    EventStore,
-    Record,
-    SavedUnit,
-    Snapshot,
-)
+from unitsyncd.core.state import applied, condition
+from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
 from unitsyncd.settings import Limits
 
-COMMIT_EVERY: Final = 1000
-"""Records between two commits of a replay; bounds the memory for undoing."""
 _UNBOUNDED: Final = Limits(units=1 << 62, edges=1 << 62)
 """What was let in under other limits stays."""
 
@@ -47,19 +39,19 @@ def rebuild(
         except Exception as exc:
             raise DamagedStore(f"the snapshot does not lead to a world: {exc!r}") from None
         seq = snapshot.seq
-    for number, record in store.read(seq):
+    world.turn.undo.pause()
+    replay = _Replay(world).apply
+    for number, (name, fact) in store.read(seq):
         if number != seq:
             break
         try:
-            _replay(world, record)
+            replay(name, fact)
         except Exception as exc:  # whatever a record that is none may lead to
             raise DamagedStore(f"record {number} does not follow: {exc!r}") from None
         seq = number + 1
-        if not seq % COMMIT_EVERY:
-            world.commit()
     if seq != store.next_seq:
         raise DamagedStore(f"the records from {min(seq, store.next_seq)} on are missing")
-    world.commit()
+    world.turn.undo.resume()
     world.limits = limits
     return world
 
@@ -95,19 +87,50 @@ def _load(world: World, snapshot: Snapshot) -> None:
         world.update_run(name)
 
 
-def _replay(world: World, record: Record) -> None:
-    name, fact = record
-    match fact:
-        case Registered(at=at):
-            if name in world.units:
-                raise ValueError(f"{name} is registered already")
-            world.register(name, at)
-        case Declared(at=at, prerequisite=prerequisite, need=need):
-            world.declare(world.units[name], (prerequisite,), Need(need), at)
-        case Withdrawn(at=at, prerequisite=prerequisite):
-            world.withdraw(world.units[name], (prerequisite,), at)
-        case _:
-            world.tell(world.units[name], fact)
+class _Replay:
+    """Lets kept facts happen again. They were decided once, and nothing of it is ever
+    taken back: so each is applied at once, without what a turn does for a request."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._units = world.units
+        self._bus = world.bus
+        self._run = world.dispatcher.run
+
+    def apply(self, name: str, fact: AnyFact) -> None:
+        """Raises whatever, for a fact that does not follow on those before it."""
+        world, kind = self._world, type(fact)
+        if kind is Declared:
+            assert isinstance(fact, Declared)
+            if fact.prerequisite in world.graph.prerequisites(name):
+                raise ValueError(f"{name} waits for {fact.prerequisite} already")
+            need = _NEEDS[fact.need]
+            world.graph.add(name, fact.prerequisite, need, world.turn.undo)
+            self._bus.subscribe(self._units[name], fact.prerequisite, need, fact.at)
+            self._run()
+        elif kind is Withdrawn:
+            assert isinstance(fact, Withdrawn)
+            world.graph.remove(name, fact.prerequisite, world.turn.undo)
+            self._bus.unsubscribe(self._units[name], fact.prerequisite, fact.at)
+            self._run()
+        else:
+            if kind is Registered:
+                if name in self._units:
+                    raise ValueError(f"{name} is registered already")
+                self._units[name] = UnitActor(name, self._bus, world.turn)
+            self._of_unit(self._units[name], fact)  # type: ignore[arg-type]
+
+    def _of_unit(self, actor: UnitActor, fact: UnitFact) -> None:
+        before = actor.unit
+        actor.unit = after = applied(before, fact)
+        was, now = condition(before), condition(after)
+        if was is not now:
+            self._bus.publish(after.name, now, fact.at)
+            self._run()
+        self._world.settle(after.name, fact, after.run)
+
+
+_NEEDS: Final = {int(need): need for need in Need}
 
 
 class KeepsSnapshots(Protocol):

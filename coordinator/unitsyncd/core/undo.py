@@ -13,13 +13,21 @@ class UndoLog:
     mark then restores exactly the state at that mark.
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "push")
 
     def __init__(self) -> None:
         self._entries: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self.push: Callable[..., None] = self._remember
 
-    def push(self, undo: Callable[..., Any], *args: Any) -> None:
+    def _remember(self, undo: Callable[..., Any], *args: Any) -> None:
         self._entries.append((undo, args))
+
+    def pause(self) -> None:
+        """Until ``resume`` nothing is remembered: what is done now is never taken back."""
+        self.push = _forget
+
+    def resume(self) -> None:
+        self.push = self._remember
 
     def mark(self) -> int:
         return len(self._entries)
@@ -31,3 +39,7 @@ class UndoLog:
 
     def clear(self) -> None:
         self._entries.clear()
+
+
+def _forget(undo: Callable[..., Any], *args: Any) -> None:
+    pass
