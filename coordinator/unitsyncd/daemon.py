@@ -55,7 +55,7 @@ class Daemon:
         self._owners = Owners(self._owner_gone, pidfds_max=room.pidfds)
         self._kept = open_kept(place.endpoint.journal, limits)
         self._supervisor = Supervisor(
-            startup=os.environ.get("UNITSYNC_STARTUP") or self._kept.default_startup,
+            startup=_startup_named() or self._kept.default_startup,
             new_epoch=lambda: secrets.token_hex(8),
             owners=self._owners,
             identity=self,
@@ -158,6 +158,16 @@ class Daemon:
         assert self._ended is not None
         if not self._ended.done():
             self._ended.set_result(why)
+
+
+def _startup_named() -> str:
+    """Raises UsageError."""
+    startup = os.environ.get("UNITSYNC_STARTUP", "")
+    try:
+        startup.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"UNITSYNC_STARTUP is {startup!a}, which is not UTF-8") from None
+    return startup
 
 
 class _Ready:

@@ -4,6 +4,7 @@ begins with nothing, and what scripts of the first still say changes nothing.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -194,6 +195,12 @@ def test_the_scripts_of_the_old_one_may_end_as_they_like(place: Place, scripts: 
         info = client.status("clone")
     assert info.status is Status.STARTED
     assert [entry.what for entry in info.history] == ["started"]
+
+
+def test_a_startup_that_is_no_text_is_told_of(place: Place, scripts: Scripts) -> None:
+    refused = scripts.run("unitsync", "serve", more={"UNITSYNC_STARTUP": os.fsdecode(b"a\xff")})
+    assert refused.status == 2
+    assert refused.err.startswith("error: UNITSYNC_STARTUP is 'a\\udcff', which is not UTF-8")
 
 
 def test_a_startup_is_known_again_after_many_others(place: Place) -> None:
