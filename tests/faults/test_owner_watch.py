@@ -209,6 +209,26 @@ def test_a_thread_is_watched_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
 
+def test_a_pidfd_that_epoll_does_not_take_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "POLL_S", 0.02)
+
+    async def test(watch: Watch) -> None:
+        loop = asyncio.get_running_loop()
+
+        def full(*args: Any) -> None:
+            raise OSError(errno.ENOSPC, "too many watches")
+
+        with process() as child:
+            owner = owners.of_pid(child.pid)
+            with monkeypatch.context() as patch:
+                patch.setattr(loop, "add_reader", full)
+                watch.owners.watch(owner)
+            child.kill()
+            assert await watch.next() == owner.key
+
+    watching(test)
+
+
 @pytest.mark.parametrize(
     "change", [{"ns": 1}, {"start": 0}, {"watched": False}], ids=["elsewhere", "no start", "no"]
 )

@@ -263,6 +263,36 @@ def test_a_repeated_reset_of_everything_takes_nothing_away(driver: Driver) -> No
     assert state(driver.world) == was
 
 
+def test_what_was_kept_is_not_kept_once_more(
+    driver: Driver, store: PickyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong between the append and the end of the turn: two of the same
+    would be a journal that leads nowhere."""
+    with monkeypatch.context() as patch:
+
+        def broken(owner: Owner) -> None:
+            raise RuntimeError("a watch that is none")
+
+        patch.setattr(driver.processes, "watch", broken)
+        with pytest.raises(RuntimeError):
+            driver.start("a", ME)
+    assert isinstance(driver.want("b", "c"), wire.Ok)
+    assert isinstance(driver.complete("a", ME), wire.Ok)
+    assert [unit for unit, _ in driver.world.turn.facts] == []
+    assert state(rebuilt(driver))["units"] == state(driver.world)["units"]
+
+
+def test_a_snapshot_that_cannot_be_made_keeps_no_reply_back(store: PickyStore) -> None:
+    driver = Driver(store)
+
+    def broken(records: int, world: object, next_seq: int) -> None:
+        raise MemoryError
+
+    driver.supervisor._on_kept = broken
+    assert isinstance(driver.want("a", "b"), wire.Ok)
+    assert [type(defect) for _, defect in driver.defects] == [MemoryError]
+
+
 def test_a_coordinator_may_begin_while_there_is_no_room(store: PickyStore) -> None:
     store.is_full = True
     driver = Driver(store)

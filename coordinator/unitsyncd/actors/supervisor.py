@@ -331,7 +331,10 @@ class Supervisor:
         self._desk.waiters.outbox.clear()
         del self._pending[: -1 if but_the_last else None]
         if facts and self._store is not None:
-            self._on_kept(facts, world, self._store.next_seq)
+            try:
+                self._on_kept(facts, world, self._store.next_seq)
+            except Exception as defect:  # a snapshot, say, which the turn does not need
+                self._on_defect("what was kept could not be made use of", defect)
         faults.reach("committed")
 
     def _take_back(self) -> None:

@@ -45,9 +45,13 @@ class Turn:
         self.touched.clear()
         self.answer = None
 
-    def clear(self) -> None:
+    def take(self) -> list[tuple[str, AnyFact, int]]:
+        """The facts, each with its run; the turn is over, and nothing of it can be taken
+        back or kept once more."""
+        taken = [(unit, fact, run) for (unit, fact), run in zip(self.facts, self.runs, strict=True)]
         self.undo.clear()
         self.facts.clear()
         self.runs.clear()
         self.touched.clear()
         self.answer = None
+        return taken

@@ -122,9 +122,8 @@ class World:
 
     def commit(self) -> None:
         """Make the turn's changes final."""
-        for (name, fact), run in zip(self.turn.facts, self.turn.runs, strict=True):
+        for name, fact, run in self.turn.take():
             self.settle(name, fact, run)
-        self.turn.clear()
 
     def settle(self, name: str, fact: AnyFact, run: int) -> None:
         """Take note of a *fact* that is final, and was of the unit's *run*."""
@@ -156,9 +155,12 @@ class World:
                 self.on_owner(before, None)
         if owner is not None:
             self._owner_of[name] = owner.key
-            if owner.key not in self._runs:
+            known = self._runs.get(owner.key)
+            if known is not None:
+                known.add(name)
+            else:
+                self._runs[owner.key] = {name}
                 self.on_owner(owner.key, owner)
-            self._runs.setdefault(owner.key, set()).add(name)
 
 
 _OF_GRAPH: Final = frozenset((Registered, Declared, Withdrawn))

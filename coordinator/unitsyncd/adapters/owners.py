@@ -61,14 +61,24 @@ class Owners:
             self._pidfds_left -= 1
         except OSError as exc:  # an old kernel, no more descriptors, the id of a thread
             logger.debug("no pidfd for pid {}: {}", owner.pid, exc)
-            self._polled.add(key)
-            if self._poll is None:
-                self._poll = loop.call_later(POLL_S, self._look)
+            self._look_at(key)
             return
         if _is_there(owner):
-            loop.add_reader(descriptor, self._gone, key)
+            self._await(descriptor, key)
         else:  # the descriptor may be of another process, which has the pid by now
             loop.call_soon(self._gone, key)
+
+    def _await(self, descriptor: int, key: OwnerKey) -> None:
+        try:
+            asyncio.get_running_loop().add_reader(descriptor, self._gone, key)
+        except OSError as exc:  # epoll_ctl(2): too many watches of this user
+            logger.debug("a pidfd cannot be watched: {}", exc)
+            self._look_at(key)
+
+    def _look_at(self, key: OwnerKey) -> None:
+        self._polled.add(key)
+        if self._poll is None:
+            self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
 
     def forget(self, key: OwnerKey) -> None:
         """Nothing depends on that owner any more."""
