@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from loguru import logger
@@ -86,7 +89,8 @@ def _recover(
         snapshot = None
     if snapshot is not None:
         _check_length(snapshot.seq, journal.next_seq)
-    world, snapshot = _rebuild(journal, epoch, snapshot, limits)
+    with _no_collector():
+        world, snapshot = _rebuild(journal, epoch, snapshot, limits)
     journal.mark(epoch)
     logger.info(
         "recovered {} units and {} edges of epoch {}",
@@ -98,6 +102,16 @@ def _recover(
     resets = [epoch.begun_by for epoch in epochs if epoch.begun_by]
     since = journal.next_seq - (snapshot.seq if snapshot is not None else epoch.first_seq)
     return Recovered(startups, world, resets), since
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """What is made meanwhile is there to stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _check_against(mark: Mark, epochs: list[EpochRecord], next_seq: int) -> None:

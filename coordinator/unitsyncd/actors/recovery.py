@@ -51,6 +51,9 @@ def rebuild(
         seq = number + 1
     if seq != store.next_seq:
         raise DamagedStore(f"the records from {min(seq, store.next_seq)} on are missing")
+    for name, actor in world.units.items():
+        if actor.unit.running:
+            world.update_run(name)
     world.turn.undo.resume()
     world.limits = limits
     return world
@@ -84,7 +87,6 @@ def _load(world: World, snapshot: Snapshot) -> None:
         world.graph.load(name, saved.level, saved.edges)
         world.bus.load(actor, name, saved.unit.condition, saved.edges)
         world.view.load(name, saved.history)
-        world.update_run(name)
 
 
 class _Replay:
@@ -96,6 +98,7 @@ class _Replay:
         self._units = world.units
         self._bus = world.bus
         self._run = world.dispatcher.run
+        self._history = world.view.apply
 
     def apply(self, name: str, fact: AnyFact) -> None:
         """Raises whatever, for a fact that does not follow on those before it."""
@@ -127,7 +130,8 @@ class _Replay:
         if was is not now:
             self._bus.publish(after.name, now, fact.at)
             self._run()
-        self._world.settle(after.name, fact, after.run)
+        if type(fact) is not Registered:
+            self._history(after.name, fact, after.run)
 
 
 _NEEDS: Final = {int(need): need for need in Need}

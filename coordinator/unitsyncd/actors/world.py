@@ -12,7 +12,6 @@ from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import (
-    AnyFact,
     Declared,
     Ended,
     OwnerGone,
@@ -123,16 +122,12 @@ class World:
     def commit(self) -> None:
         """Make the turn's changes final."""
         for name, fact, run in self.turn.take():
-            self.settle(name, fact, run)
-
-    def settle(self, name: str, fact: AnyFact, run: int) -> None:
-        """Take note of a *fact* that is final, and was of the unit's *run*."""
-        kind = type(fact)
-        if kind in _OF_GRAPH:
-            return
-        self.view.apply(name, fact, run)
-        if kind in _OF_RUNS:
-            self.update_run(name)
+            kind = type(fact)
+            if kind in _OF_GRAPH:
+                continue
+            self.view.apply(name, fact, run)
+            if kind in _OF_RUNS:
+                self.update_run(name)
 
     def runs_of(self, owner: OwnerKey) -> list[str]:
         """The started units that belong to *owner*."""
