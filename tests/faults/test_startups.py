@@ -59,13 +59,14 @@ def facts(place: Place) -> list[tuple[str, list[str], list[str]]]:
 
 
 def test_an_agent_that_restarts(place: Place, scripts: Scripts) -> None:
-    gate = fifo(place, "gate")
+    # One opening for writing lets everybody through who waits at a fifo by then.
+    gates = [fifo(place, "first"), fifo(place, "second")]
     first = agent(
         scripts,
         f"""
         coder exp sync start clone
         coder exp sync start ide &
-        : < {gate}
+        : < {gates[0]}
         coder exp sync complete clone 2> {place.folder}/said
         echo $? >> {place.folder}/said
         """,
@@ -78,14 +79,14 @@ def test_an_agent_that_restarts(place: Place, scripts: Scripts) -> None:
         coder exp sync want ide clone
         coder exp sync list
         coder exp sync start clone
-        : < {gate}
+        : < {gates[1]}
         coder exp sync complete clone
         """,
     )
     until(lambda: status(place, "ide") is Status.PENDING, "the second begins empty")
     until(lambda: status(place, "clone") is Status.STARTED)
-    release(gate)
-    release(gate)
+    for gate in gates:
+        release(gate)
     until(lambda: (place.folder / "said").exists())
     first.end()
     said = (place.folder / "said").read_text()
