@@ -8,6 +8,7 @@ is no cycle, and nobody waits for what cannot come.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
@@ -19,7 +20,7 @@ import zmq
 
 from faults.oracle import Op
 from faults.places import Place
-from unitsync import Client, endpoint, errors, session, wire
+from unitsync import AsyncClient, Client, endpoint, errors, session, wire
 from unitsync.requests import Requests
 from unitsync.wire import Owner, Requirement
 
@@ -48,7 +49,9 @@ class Workload:
         number = self._scripts
         with ThreadPoolExecutor(number + 3) as pool:
             scripts: list[Future[None]] = [
-                pool.submit(self._script, index, self.names[index::number])
+                pool.submit(
+                    self._asyncio if index % 2 else self._script, index, self.names[index::number]
+                )
                 for index in range(number - 1)
             ]
             scripts.append(pool.submit(self._plain, number - 1, self.names[number - 1 :: number]))
@@ -60,6 +63,16 @@ class Workload:
     def _script(self, index: int, names: list[str]) -> None:
         with self.place.client(owner=an_owner(index)) as client:
             self._bring_about(index, names, _Talk(self, client).ask, client.requests)
+
+    def _asyncio(self, index: int, names: list[str]) -> None:
+        """The same through AsyncClient; each request is a task of the loop."""
+        with asyncio.Runner() as runner:
+            client = AsyncClient(self.place.address, owner=an_owner(index))
+            try:
+                talk = _AsyncTalk(self, client, runner)
+                self._bring_about(index, names, talk.ask, client.requests)
+            finally:
+                runner.run(client.close())
 
     def _plain(self, index: int, names: list[str]) -> None:
         """The same from a REQ socket: what any language has."""
@@ -141,6 +154,28 @@ class _Talk:
                 if not session.starts_coordinator(request):
                     self._client.ping()
         op = Op(request, called, time.time(), reply, self._client._link is not before)
+        assert op.code not in FATAL, op
+        return self._workload.note(op)
+
+
+class _AsyncTalk:
+    def __init__(self, workload: Workload, client: AsyncClient, runner: asyncio.Runner) -> None:
+        self._workload = workload
+        self._client = client
+        self._runner = runner
+
+    def ask(self, request: wire.AnyRequest) -> Op:
+        called = time.time()
+        before = self._client._exchange
+        while True:
+            try:
+                reply = self._runner.run(self._client.call(request, timeout_s=TIMEOUT_S))
+                break
+            except errors.Unreachable:
+                assert time.time() < called + TIMEOUT_S, request
+                if not session.starts_coordinator(request):
+                    self._runner.run(self._client.ping())
+        op = Op(request, called, time.time(), reply, self._client._exchange is not before)
         assert op.code not in FATAL, op
         return self._workload.note(op)
 

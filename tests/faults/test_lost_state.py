@@ -1,0 +1,118 @@
+"""A journal that is gone or damaged, met by the real command: said loudly, and nothing
+is changed or waited for until somebody says that all may be forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.places import Place
+from faults.scripts import EXPRESS, FULL, Scripts, scripts_at
+from unitsync import errors
+from unitsync.wire import Status
+
+
+@pytest.fixture(params=["full", "express"])
+def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
+    with scripts_at(place, FULL if request.param == "full" else EXPRESS) as scripts:
+        yield scripts
+
+
+def remove(place: Place) -> None:
+    for file in place.home.glob("journal.db*"):
+        if file.name != "journal.db.mark":
+            file.unlink()
+
+
+def garble(place: Place) -> None:
+    """Whoever did it left the mark alone, as a broken disk would."""
+    for name in ("journal.db", "journal.db-wal"):
+        file = place.home / name
+        file.write_bytes(os.urandom(max(1, file.stat().st_size if file.exists() else 0)))
+
+
+def shorten(place: Place) -> None:
+    file = Path(place.journal + "-wal")
+    os.truncate(file, file.stat().st_size * 2 // 3)
+
+
+DAMAGES = [remove, garble, shorten]
+CHANGING = (
+    "want a b",
+    "unwant a b",
+    "start a",
+    "start a --no-wait",
+    "complete a",
+    "fail a",
+    "wait a",
+    "reset a",
+    "run a -- touch ran",
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_lost_state_is_not_made_up_for(
+    place: Place, scripts: Scripts, damage: Callable[[Place], None]
+) -> None:
+    with place.client() as client:
+        client.start("a")
+        for number in range(20):
+            client.want("b", f"p{number}")
+    place.kill()
+    damage(place)
+    for _ in range(2):  # and the one that comes after it knows as well
+        for verb in CHANGING:
+            refused = scripts.run("unitsync", *verb.split())
+            assert refused.status == 69, (verb, refused)
+            assert refused.err.startswith("error: the state of this startup is lost: its journal")
+            assert "\nhint: to begin anew with nothing: unitsync reset --all" in refused.err
+        assert not (place.folder / "ran").exists()
+        for verb in ("status a", "list", "why", "ping"):
+            assert scripts.run("unitsync", *verb.split()).status == 0, verb
+        assert "not registered" in scripts.run("unitsync", "status", "a").out
+        place.kill()
+    assert " | CRITICAL | " in place.log()
+    assert (place.home / "journal.db.damaged").exists() is (damage is not remove)
+    with place.client() as client, pytest.raises(errors.StateLost):
+        client.start("a")
+    assert scripts.run("unitsync", "reset", "--all").status == 0
+    assert scripts.run("unitsync", "start", "a").status == 0
+    place.kill()
+    with place.client() as client:
+        client.ping()
+        assert client.status("a").run == 1, "and this is kept as ever"
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_who_waits_is_never_let_through(
+    place: Place, scripts: Scripts, damage: Callable[[Place], None]
+) -> None:
+    """Not by what comes after the reset either."""
+    place.start()
+    with place.client() as client:
+        client.want("other", "a", "b", "c")
+    waiting = [
+        scripts.verb("start", "ide", "--after", "clone"),
+        scripts.verb("wait", "clone"),
+    ]
+    for script in waiting:
+        script.says("clone")
+    place.stop()
+    for script in waiting:
+        script.says("waiting for its return")
+    if damage is shorten:  # an orderly end has put it all into one file
+        os.truncate(place.journal, os.path.getsize(place.journal) - 4096)
+    else:
+        damage(place)
+    place.start()
+    for script in waiting:
+        ended = script.end()
+        assert ended.status == 69
+        assert "lost" in ended.err
+    with place.client() as client:
+        client.reset(all=True)
+        assert client.status("ide").status is Status.NOT_REGISTERED
