@@ -8,6 +8,7 @@ opened it.
 from __future__ import annotations
 
 import os
+import signal
 from typing import Final
 
 import zmq
@@ -33,8 +34,19 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
     if _context is None or _context_pid != os.getpid():
         _context = zmq.Context()
         _context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
+        _begin_threads(_context)
         _context_pid = os.getpid()
     return _context
+
+
+def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    """Let libzmq start its threads, which the first socket does. They block all signals,
+    but each only once it runs: until then it would take those of the process."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        context.socket(zmq.PAIR).close(0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Link:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -41,23 +41,16 @@ class Place:
     def journal(self) -> str:
         return str(self.home / "journal.db")
 
-    def start(
-        self,
-        environment: Mapping[str, str] | None = None,
-        *,
-        before: Callable[[], object] | None = None,
-        wrapper: list[str] | None = None,
-    ) -> int:
+    def start(self, environment: Mapping[str, str] | None = None) -> int:
         """Start a coordinator, a child of this process, and return its pid when it
-        serves. *before* is called in the child before it becomes one."""
+        serves."""
         reading, writing = os.pipe()
         command = [sys.executable, "-P", "-m", "unitsyncd", "--endpoint", self.address]
         child = subprocess.Popen(
-            [*(wrapper or []), *command, "--ready-fd", str(writing)],
+            [*command, "--ready-fd", str(writing)],
             stdin=subprocess.DEVNULL,
             env=clean_environment() | dict(environment or {}),
             pass_fds=[writing],
-            preexec_fn=before,
         )
         os.close(writing)
         self._children[child.pid] = child

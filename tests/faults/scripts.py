@@ -108,7 +108,6 @@ class Scripts:
         self,
         *command: str,
         more: Mapping[str, str] | None = None,
-        before: Callable[[], object] | None = None,
     ) -> Script:
         process = subprocess.Popen(
             command,
@@ -119,7 +118,6 @@ class Scripts:
             text=True,
             cwd=self.place.folder,
             process_group=0,
-            preexec_fn=before,
         )
         self._started.append(Script(process))
         return self._started[-1]

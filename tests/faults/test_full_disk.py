@@ -23,6 +23,9 @@ from faults.scripts import Scripts, fifo, scripts_at, until
 from unitsync import AsyncClient, Client, errors
 from unitsync.wire import Status, UnitInfo
 
+NO_FILES = "ulimit -S -f 0; exec unitsync start ide"
+"""The coordinator that it starts inherits the limit: its files hold nothing."""
+
 
 class Full:
     """Limits the files of the coordinator *pid*: writing further fails, as it does on a
@@ -182,11 +185,7 @@ def test_an_owner_that_ends_meanwhile_is_recorded_afterwards(
 def test_a_coordinator_that_cannot_make_its_journal_says_so(place: Place) -> None:
     """And the next verb tries again."""
     with scripts_at(place) as scripts:
-
-        def no_files() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-
-        refused = scripts.spawn("unitsync", "start", "ide", before=no_files).end()
+        refused = scripts.run("bash", "-c", NO_FILES)
         assert refused.status == 69
         assert "journal" in refused.err
         assert "cannot be used" in refused.err
@@ -199,11 +198,7 @@ def test_a_coordinator_that_comes_back_to_a_full_disk(place: Place, client: Clie
     before = client.list()
     place.kill()
     with scripts_at(place) as scripts:
-
-        def no_files() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-
-        refused = scripts.spawn("unitsync", "start", "ide", before=no_files).end()
+        refused = scripts.run("bash", "-c", NO_FILES)
         assert refused.status in (1, 69), refused
         for pid in place.serving():  # it may be able to read
             place.kill(pid)

@@ -1,0 +1,46 @@
+"""The threads of libzmq must get no signal that is meant for the process.
+
+They block all signals, but each only once it has begun to run. Until then, on a busy
+machine for many milliseconds, a SIGCHLD could go to one of them and be lost, and ``run``
+would wait for ever for the end of a command that had ended.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import zmq
+
+from unitsync import endpoint, link
+
+IN_USE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+def blocked(task: Path) -> set[int]:
+    """The signals that a thread of this process does not take."""
+    lines = (task / "status").read_text().splitlines()
+    (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:"))
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
+
+
+def test_no_thread_takes_a_signal_from_the_first_moment_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = endpoint.resolve("ipc:///nonexistent/s")
+    tasks = Path("/proc/self/task")
+    mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    for _ in range(30):
+        monkeypatch.setattr(link, "_context", None)
+        before = set(tasks.iterdir())
+        opened = link.Link(place)
+        new = set(tasks.iterdir()) - before
+        masks = [blocked(task) for task in new]
+        context: zmq.Context[zmq.Socket[bytes]] | None = link._context
+        opened.close()
+        assert context is not None
+        context.term()
+        assert len(new) >= 2
+        assert all(mask >= IN_USE for mask in masks), masks
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mine
