@@ -21,7 +21,7 @@ from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
 from unitsync.errors import StateChanged, Stopped, UnitsyncError, UsageError
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import gate, systemd
+from unitsyncd.adapters import figures, gate, systemd
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
@@ -88,6 +88,7 @@ class Daemon:
         self._ended = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGUSR1, self._log_figures)
         self._router.begin(loop)
         self._look()
         logger.info("serving {} as pid {}", self._place.endpoint.address, self.pid)
@@ -153,6 +154,15 @@ class Daemon:
         if not self._place.is_ours():
             self._end("its folder or socket was removed or replaced")
         self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _log_figures(self) -> None:
+        held = self._supervisor.figures()
+        held["clients"] = self._router.connections
+        held["owners"] = self._owners.watched
+        try:
+            logger.info(figures.line(held | figures.of_process()))
+        except OSError as problem:  # there is no file left to be opened
+            logger.warning("{}; {}", figures.line(held), problem)
 
     def _end(self, why: str) -> None:
         assert self._ended is not None

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, as_user, output_as
-from unitsync import wire
+from support.figures import figures_of
+from unitsync import owner, wire
 
 NOBODY, BIN = 65534, 2
 """Two users that every system has, and that nobody is logged in as."""
@@ -346,6 +347,38 @@ def test_wrong_usage(daemons: Daemons, options: list[str], env: dict[str, str], 
 def test_it_logs_beside_its_socket(daemons: Daemons) -> None:
     daemon = daemons.ready("--log-level", "debug")
     assert f"serving {daemon.endpoint} as pid {daemon.process.pid}" in daemon.log
+
+
+def test_it_tells_how_much_it_holds(daemons: Daemons, sockets: Sockets) -> None:
+    """On SIGUSR1, and goes on."""
+    daemon = daemons.ready()
+
+    def figures() -> dict[str, int]:
+        return figures_of(daemon.process.pid, daemon.path.parent)
+
+    before = figures()
+    assert list(before) == [
+        *("units", "edges", "waiting", "clients", "owners"),
+        *("tasks", "threads", "files", "blocks", "resident_bytes"),
+    ]
+    assert [before[name] for name in ("units", "waiting", "clients", "owners", "tasks")] == [
+        *(0, 0, 0, 0, 1)
+    ]
+    assert before["files"] == len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    assert before["blocks"] > 10_000
+    assert before["resident_bytes"] > 10_000_000
+    waiting, other = sockets.dealer(daemon.endpoint), sockets.req(daemon.endpoint)
+    waiting.send(wire.Start(id="s", unit="a", after=["b", "c"], patience_s=30.0))
+    waiting.send(wire.Ping(id="p"))
+    assert isinstance(waiting.told(), wire.Pong)
+    mine = owner.this_process()
+    other.ask(wire.Start(id="t", unit="d", owner=mine))
+    now = figures()
+    assert [now[name] for name in ("units", "edges", "waiting", "clients", "owners", "tasks")] == [
+        *(2, 2, 1, 2, 1, 1)
+    ]
+    assert now["files"] > before["files"]
+    assert now["threads"] == before["threads"]
 
 
 @as_root

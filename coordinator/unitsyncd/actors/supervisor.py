@@ -188,6 +188,15 @@ class Supervisor:
         """When ``expire`` is to be called next, on the monotonic clock."""
         return self._desk.waiters.next_deadline()
 
+    def figures(self) -> dict[str, int]:
+        """How much it holds at the moment; ``waiting`` are requests that are held back."""
+        world = self._desk.world
+        return {
+            "units": len(world.units),
+            "edges": world.graph.edges,
+            "waiting": self._desk.waiters.count,
+        }
+
     def _one(self, peer: bytes, request: wire.AnyRequest) -> None:
         self._moment.peer = peer
         desk, sent = self._desk, len(self._outbox)

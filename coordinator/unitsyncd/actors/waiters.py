@@ -55,6 +55,11 @@ class Waiters:
         self.outbox: list[Outgoing] = []
         """Replies to parked requests, in the order in which they were given."""
 
+    @property
+    def count(self) -> int:
+        """Requests that are held back."""
+        return self._live
+
     def park(self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, now: float) -> None:
         """Hold *request* back for its patience. Raises LimitReached."""
         self._check(peer, request)

@@ -67,7 +67,7 @@ class Gate(threading.Thread):
         self._room = room
         self._fewer = room.connections - max(1, min(50, room.connections // 10))
         self._on_full = on_full
-        self._connections = 0
+        self.connections = 0
         self._full_at = 0
         """So many connections there were when there was no more room, 0 if there is."""
         self._watched = socket
@@ -86,13 +86,13 @@ class Gate(threading.Thread):
     def run(self) -> None:
         while (event := self._next()) != zmq.EVENT_MONITOR_STOPPED:
             if event == zmq.EVENT_ACCEPTED:
-                self._connections += 1
+                self.connections += 1
                 if not self._full_at and self._is_full():
-                    self._full_at = self._connections
+                    self._full_at = self.connections
                     self._on_full(True)
             else:
-                self._connections -= 1
-                if self._full_at and self._connections <= min(self._fewer, self._full_at - 1):
+                self.connections -= 1
+                if self._full_at and self.connections <= min(self._fewer, self._full_at - 1):
                     self._full_at = 0
                     self._on_full(False)
 
@@ -101,7 +101,7 @@ class Gate(threading.Thread):
         # least as many open.
         lowest = os.dup(self._monitor.fileno())
         os.close(lowest)
-        return lowest >= self._room.files or self._connections >= self._room.connections
+        return lowest >= self._room.files or self.connections >= self._room.connections
 
     def _next(self) -> int:
         return int.from_bytes(self._monitor.recv_multipart()[0][:2], "little")

@@ -37,6 +37,11 @@ class Owners:
         self._polled: set[OwnerKey] = set()
         self._poll: asyncio.TimerHandle | None = None
 
+    @property
+    def watched(self) -> int:
+        """How many owners are watched."""
+        return len(self._watched)
+
     def is_alive(self, owner: Owner) -> bool:
         """False only if the process is certainly gone."""
         return not self.can_be_seen(owner) or _is_there(owner)

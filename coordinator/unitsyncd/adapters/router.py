@@ -91,6 +91,10 @@ class Router:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
 
+    @property
+    def connections(self) -> int:
+        return self._gate.connections
+
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._drain)
