@@ -237,8 +237,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     os.umask(0o077)
     limits = Limits.from_environment()
+    endpoint = _become_its_user(endpoints.resolve(options.endpoint))
     permits = Permits(options.allow)
-    place = Place(endpoints.resolve(options.endpoint), shared=permits.shared)
+    place = Place(endpoint, shared=permits.shared)
     _log(place.endpoint, options.log_level.upper(), detached=options.ready_fd is not None)
 
     def on_ready() -> None:
@@ -259,6 +260,23 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         ) from None
     systemd.notify("STOPPING=1")
     return 0
+
+
+def _become_its_user(endpoint: Endpoint) -> Endpoint:
+    """Under sudo, become the invoking user for good, unless the folder is root's. That user
+    may put links and the files of others into the folder and replace it at any time:
+    nothing there is done with the rights of root. Returns the endpoint as that of the user
+    that we are then."""
+    user = endpoints.serving_user(endpoint)
+    if user != os.geteuid():
+        name, group, _ = endpoints.account(user)
+        try:
+            os.initgroups(name, group)
+            os.setgid(group)
+            os.setuid(user)
+        except OSError as exc:
+            raise UnitsyncError(f"cannot become user {name}: {exc.strerror}") from None
+    return endpoint._replace(user=os.geteuid())
 
 
 def _log(endpoint: Endpoint, level: str, *, detached: bool) -> None:

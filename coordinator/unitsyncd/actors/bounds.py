@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.errors import LimitReached
 from unitsyncd.core.wording import cut
 
+_CERTAINLY_SHORT: Final = wire.TEXT_BYTES_MAX // 4
+"""Characters that are TEXT_BYTES_MAX bytes at the most."""
+
 
 def bounded(request: wire.AnyRequest) -> wire.AnyRequest:
     """*request* with its owner's command line cut. Raises LimitReached for an id that is
     too long: what is left of it might be another one's."""
-    for name, text in (("id", request.id), ("startup", request.startup)):
-        if len(text) > wire.TEXT_BYTES_MAX // 4 and len(text.encode()) > wire.TEXT_BYTES_MAX:
-            raise LimitReached(
-                f"the {name} of a request has at most {wire.TEXT_BYTES_MAX:,} bytes",
-                limit=name,
-                maximum=wire.TEXT_BYTES_MAX,
-            )
+    if len(request.id) > _CERTAINLY_SHORT or len(request.startup) > _CERTAINLY_SHORT:
+        _check_length("id", request.id)
+        _check_length("startup", request.startup)
     owner = request.owner
     if owner is None or (command := cut(owner.command)) is owner.command:
         return request
     return replace(request, owner=replace(owner, command=command))
+
+
+def _check_length(name: str, text: str) -> None:
+    if len(text.encode()) > wire.TEXT_BYTES_MAX:
+        raise LimitReached(
+            f"the {name} of a request has at most {wire.TEXT_BYTES_MAX:,} bytes",
+            limit=name,
+            maximum=wire.TEXT_BYTES_MAX,
+        )

@@ -15,6 +15,10 @@ from unitsyncd.core.events import PrerequisiteMoved
 from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
 from unitsyncd.core.undo import UndoLog
 
+# Looking up a member of an enum costs as much as ten lines of these functions.
+_NOT_REGISTERED: Final = Condition.NOT_REGISTERED
+_MET: Final = Verdict.MET
+
 
 class Bus:
     """Delivers a PrerequisiteMoved to each subscriber for whom a publication makes a
@@ -31,7 +35,7 @@ class Bus:
         """Counts what was published, subscribed and taken back: a version of it all."""
 
     def condition(self, topic: str) -> Condition:
-        return self._conditions.get(topic, Condition.NOT_REGISTERED)
+        return self._conditions.get(topic, _NOT_REGISTERED)
 
     def load(
         self, actor: Actor, topic: str, condition: Condition, edges: Iterable[tuple[str, Need]]
@@ -65,15 +69,15 @@ class Bus:
         self._undo.push(self._drop, actor, topic)
         self._subscribers.setdefault(topic, {})[actor] = need
         verdict = VERDICTS[need][self.condition(topic)]
-        if verdict is not Verdict.MET:
-            self._dispatcher.tell(actor, PrerequisiteMoved(Verdict.MET, verdict, at))
+        if verdict is not _MET:
+            self._dispatcher.tell(actor, PrerequisiteMoved(_MET, verdict, at))
 
     def unsubscribe(self, actor: Actor, topic: str, at: float) -> None:
         """The reverse: what the edge counted for is taken back at once."""
         need = self.leave(actor, topic)
         verdict = VERDICTS[need][self.condition(topic)]
-        if verdict is not Verdict.MET:
-            self._dispatcher.tell(actor, PrerequisiteMoved(verdict, Verdict.MET, at))
+        if verdict is not _MET:
+            self._dispatcher.tell(actor, PrerequisiteMoved(verdict, _MET, at))
 
     def leave(self, actor: Actor, topic: str) -> Need:
         """*actor* is told nothing more about *topic*, this included."""
@@ -84,7 +88,7 @@ class Bus:
 
     def _put_condition(self, topic: str, condition: Condition) -> None:
         self.changes += 1
-        if condition is Condition.NOT_REGISTERED:
+        if condition is _NOT_REGISTERED:
             del self._conditions[topic]
         else:
             self._conditions[topic] = condition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from unitsync import errors, wire
 from unitsync.wire import Render, Requirement, Status
@@ -12,6 +13,11 @@ from unitsyncd.core.events import Answer
 from unitsyncd.core.requirement import need_of
 from unitsyncd.core.state import Unit
 from unitsyncd.core.view import SHOWN_MAX
+
+# Looking up a member of an enum costs as much as ten lines of these functions.
+_NO_LINES: Final = Render.NONE
+_CHANGED: Final = frozenset((Answer.ENDED, Answer.ENDED_UNSTARTED, Answer.NEVER_STARTED))
+_WITHOUT_A_NOTE: Final = frozenset((Answer.ENDED, Answer.SAME_OUTCOME))
 
 
 def ok(
@@ -26,7 +32,7 @@ def ok(
 ) -> wire.Ok:
     out: list[str] = []
     err: list[str] = []
-    if request.render is not Render.NONE:
+    if request.render is not _NO_LINES:
         out = _success(request)
         if note:
             err = [wording.note(note)] + ([f"hint: {hint}"] if hint else [])
@@ -158,8 +164,10 @@ def _not_granted(
 def outcome(
     request: wire.Complete | wire.Fail, answer: Answer, unit: Unit, world: World
 ) -> wire.Ok:
+    changed, status = answer in _CHANGED, unit.condition.status
+    if answer in _WITHOUT_A_NOTE:
+        return ok(request, world, changed=changed, status=status)
     note = hint = ""
-    changed = answer in (Answer.ENDED, Answer.ENDED_UNSTARTED, Answer.NEVER_STARTED)
     match answer:
         case Answer.ENDED_UNSTARTED:
             note = f"{unit.name} has {unit.phase.value}, though it never started"
@@ -174,7 +182,7 @@ def outcome(
                 f"{unit.name} is not this script's to end: its own start was refused, "
                 "or its run was reset; nothing was changed"
             )
-    return ok(request, world, changed=changed, note=note, hint=hint, status=unit.condition.status)
+    return ok(request, world, changed=changed, note=note, hint=hint, status=status)
 
 
 # --- wait -------------------------------------------------------------------------

@@ -65,7 +65,8 @@ class World:
         actor = UnitActor(name, self.bus, self.turn)
         self.turn.undo.push(self.units.pop, name)
         self.units[name] = actor
-        self.tell(actor, Registered(at))
+        actor.receive(Registered(at))  # nobody else can have sent it anything
+        self.dispatcher.run()
         return actor
 
     def declare(

@@ -46,7 +46,6 @@ wire.MESSAGE_BYTES_MAX, is far below and answered with an error."""
 # As plain ints: pyzmq's are enum flags, and each use of one costs as much as a send.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
-_RCVMORE: Final = int(zmq.RCVMORE)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 FAREWELL_MS: Final = 1000
@@ -190,24 +189,26 @@ class Router:
 
     def _frames(self, peer: bytes) -> list[bytes] | None:
         """The rest of the message; None if *peer* may not talk to us."""
-        if peer in self._known:
-            frames = [self._socket.recv(_NOBLOCK)]
-        else:
+        part = self._socket.recv(_NOBLOCK, copy=False)
+        if peer not in self._known and not self._admitted(peer, part):
+            while part.more:
+                part = self._socket.recv(_NOBLOCK, copy=False)
+            return None
+        frames = [part.bytes]
+        while part.more:
             part = self._socket.recv(_NOBLOCK, copy=False)
-            if not self._permitted(part):
-                while self._socket.getsockopt(_RCVMORE):
-                    self._socket.recv(_NOBLOCK)
-                return None
-            if len(self._known) >= self._known_max:
-                self._known.clear()
-            if self._known_max:
-                self._known.add(peer)
-            frames = [part.bytes]
-        while self._socket.getsockopt(_RCVMORE):
-            frame = self._socket.recv(_NOBLOCK)
             if len(frames) < 3:
-                frames.append(frame)
+                frames.append(part.bytes)
         return frames
+
+    def _admitted(self, peer: bytes, part: zmq.Frame) -> bool:
+        if not self._permitted(part):
+            return False
+        if len(self._known) >= self._known_max:
+            self._known.clear()
+        if self._known_max:
+            self._known.add(peer)
+        return True
 
     def _permitted(self, part: zmq.Frame) -> bool:
         """libzmq gives an ipc peer as ``localhost:uid:gid:pid`` (SO_PEERCRED)."""

@@ -9,7 +9,7 @@ from unitsyncd.adapters.owners import process_start
 def machine_startup() -> str:
     """Boot id, pid namespace and start of its pid 1."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             boot = file.read().strip()
     except OSError:
         return "unknown"

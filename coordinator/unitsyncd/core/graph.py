@@ -19,6 +19,12 @@ from unitsyncd.core.undo import UndoLog
 
 _NO_EDGES: Final[Mapping[str, Need]] = MappingProxyType({})
 
+SEARCH_PART: Final = 16
+"""A search within a level looks at √edges / SEARCH_PART edges at the most. Any constant
+keeps the bound of the paper, √edges for each edge over a whole build-up; 1 is the
+paper's. Smaller searches make more levels: where edges come in random order (layers,
+random graphs) 16 costs a quarter of 1, and chains in any order do not notice."""
+
 
 class Graph:
     """Edges from dependents to prerequisites, each with its Need. Never cyclic."""
@@ -136,7 +142,7 @@ class Graph:
     def _search_back(self, dependent: str, prerequisite: str, level: int, seen: set[str]) -> bool:
         """Collect in *seen* what *prerequisite* waits for within its level; False if
         that was too much to look at. Raises CycleError on meeting *dependent*."""
-        budget = isqrt(self.edges) + 1
+        budget = isqrt(self.edges) // SEARCH_PART + 1
         queue = [prerequisite]
         while queue:
             for name in self._prerequisites.get(queue.pop(), ()):
