@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import queue
+import select
 import subprocess
 import threading
 import time
@@ -79,8 +80,14 @@ def _commands(bench: Bench, client: Client) -> None:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
-    status = process.wait(PATIENCE_S)
-    if status:
+    """Return the moment it has ended: Popen.wait() with a timeout looks now and then."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        if not select.select([handle], [], [], PATIENCE_S)[0]:
+            raise TimeoutError(f"{process.args!r} does not end")
+    finally:
+        os.close(handle)
+    if status := process.wait():
         raise RuntimeError(f"{process.args!r} exits with {status}")
 
 

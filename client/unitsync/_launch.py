@@ -1,9 +1,9 @@
-"""Run as a program of its own (python -I -S) by spawn.py: becomes another user if told
-to, leaves everything of its caller behind, and replaces itself by the coordinator.
+"""Run as a program of its own (python -I -S) by spawn.py: leaves everything of its
+caller behind, and replaces itself by the coordinator.
 
 It is a separate program because a process with threads must not run Python between
-fork and exec. Arguments: ``uid:gid:name`` or nothing, then the command. Descriptor 1
-is the pipe that the coordinator reports on; the command gets it as ``--ready-fd 3``.
+fork and exec. Arguments: the command. Descriptor 1 is the pipe that the coordinator
+reports on; the command gets it as ``--ready-fd 3``.
 """
 
 import os
@@ -13,16 +13,11 @@ REPORT_FD = 3
 
 
 def main() -> None:
-    identity, *command = sys.argv[1:]
+    command = sys.argv[1:]
     os.dup2(1, REPORT_FD)
     os.dup2(0, 1)
     close_above(REPORT_FD)
     try:
-        if identity:
-            uid, gid, name = identity.split(":", 2)
-            os.initgroups(name, int(gid))
-            os.setgid(int(gid))
-            os.setuid(int(uid))
         os.setsid()
         if os.fork():
             os._exit(0)

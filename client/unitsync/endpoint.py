@@ -133,6 +133,18 @@ def check_folder(place: Endpoint) -> os.stat_result | None:
     return found
 
 
+def serving_user(place: Endpoint) -> int:
+    """The uid that a coordinator started by us at *place* has to run as: ours, but under
+    sudo the invoking user's, unless the folder is root's.
+
+    Raises what check_folder() raises.
+    """
+    if os.geteuid() != 0:
+        return os.geteuid()
+    found = check_folder(place)
+    return place.user if found is None else found.st_uid
+
+
 def connect(place: Endpoint) -> socket.socket | None:
     """A blocking connection to the coordinator at *place*, its peer checked; None if
     nobody listens there.
@@ -235,6 +247,20 @@ def is_there(place: Endpoint) -> bool:
         return False
     link.close()
     return True
+
+
+def account(uid: int) -> tuple[str, int, str]:
+    """Name, group and home of *uid*. Raises Unreachable if nobody has it."""
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        raise errors.Unreachable(
+            f"there is no user {uid} to run a coordinator as",
+            hint="SUDO_UID names it: unset that to use a coordinator of root's",
+        ) from None
+    return entry.pw_name, entry.pw_gid, entry.pw_dir
 
 
 def user_name(uid: int) -> str:

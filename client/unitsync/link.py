@@ -7,8 +7,10 @@ opened it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import threading
 from typing import Final
 
 import zmq
@@ -24,19 +26,30 @@ _SOCKETS_MAX: Final = 32_768
 
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
 _context_pid = 0
-_opened = 0
+_making = threading.Lock()
+_numbers = itertools.count()
 
 
 def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
     """This process's context. A forked child makes its own: libzmq's threads do not
     survive a fork."""
     global _context, _context_pid
-    if _context is None or _context_pid != os.getpid():
-        _context = zmq.Context()
-        _context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
-        _begin_threads(_context)
-        _context_pid = os.getpid()
-    return _context
+    with _making:
+        if _context is None or _context_pid != os.getpid():
+            context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+            context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
+            _begin_threads(context)
+            _context, _context_pid = context, os.getpid()
+        return _context
+
+
+def _forked() -> None:
+    """Another thread may have held it when this child was forked."""
+    global _making
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -55,8 +68,6 @@ class Link:
     __slots__ = ("dealer", "monitor", "pid")
 
     def __init__(self, place: Endpoint) -> None:
-        global _opened
-        _opened += 1
         context = _shared_context()
         self.pid = os.getpid()
         self.dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
@@ -67,7 +78,7 @@ class Link:
             self.dealer.setsockopt(zmq.RECONNECT_IVL, _RETRY_MS)  # a full backlog
             # Not get_monitor_socket(): its address comes from a file descriptor, and
             # the descriptor of a socket closed just now may be this one's.
-            events = f"inproc://unitsync-link-{_opened}"
+            events = f"inproc://unitsync-link-{next(_numbers)}"
             self.dealer.monitor(events, zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED)
             self.monitor: zmq.Socket[bytes] = context.socket(zmq.PAIR)
             self.monitor.setsockopt(zmq.LINGER, 0)

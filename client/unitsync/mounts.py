@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 NETWORK: Final = frozenset(
@@ -15,25 +16,29 @@ NETWORK: Final = frozenset(
 """Types that several machines may have mounted at once: a socket there reaches only
 processes of one machine, while its file is seen by all."""
 
+_ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2})")
+
 
 def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
     """The type of the file system that *folder* is on, "" where it cannot be told.
 
     *mounts* is in the format of proc_pid_mountinfo(5).
     """
-    path = os.path.realpath(folder)
-    best, found = "", ""
+    path = os.fsencode(os.path.realpath(folder))
+    best, found = b"", b""
     try:
-        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.readlines()
+        # As bytes: users may mount things too, and call them what they like. Only space,
+        # tab, newline, backslash and # are escaped.
+        with open(mounts, "rb") as file:
+            lines = file.read().split(b"\n")
     except OSError:
         return ""
     for line in lines:
-        fields = line.split()
-        if "-" not in fields:
+        fields = line.split(b" ")
+        if b"-" not in fields:
             continue
-        point = fields[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        point = _ESCAPED.sub(lambda code: bytes([int(code[1], 8)]), fields[4])
+        inside = path == point or path.startswith(point.rstrip(b"/") + b"/")
         if inside and len(point) >= len(best):
-            best, found = point, fields[fields.index("-") + 1]
-    return found
+            best, found = point, fields[fields.index(b"-") + 1]
+    return os.fsdecode(found)

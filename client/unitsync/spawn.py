@@ -27,6 +27,7 @@ ENDS_AT_ONCE_MAX: Final = 3
 """So many coordinators may be ready and then gone again."""
 _SIGN_OF_LIFE_S: Final = (2.0, 10.0, 30.0)
 _LOOK_EVERY_S: Final = 0.02
+_STILL_STARTING: Final = "still starting the coordinator"
 _LAUNCHER: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_launch.py")
 
 _KEPT: Final = frozenset(
@@ -43,6 +44,10 @@ def start(place: Endpoint) -> None:
 
     Raises Unreachable or NotPermitted.
     """
+    user = endpoints.serving_user(place)
+    if user != os.geteuid():
+        _start_as(user, place)
+        return
     waiting = _Patience(place)
     lock = None
     try:
@@ -80,6 +85,54 @@ def start(place: Endpoint) -> None:
             os.close(lock)
 
 
+def _start_as(user: int, place: Endpoint) -> None:
+    """Let *user* start it. That user may put links and the files of others into the folder
+    and replace it at any time: nothing there is done with the rights of root.
+
+    Raises Unreachable or NotPermitted.
+    """
+    import subprocess
+
+    if not sys.executable:
+        raise _no_interpreter(place)
+    name, group, home = endpoints.account(user)
+    environ = {**_environment(os.environ), "HOME": home, "UNITSYNC_AUTOSTART": "1"}
+    environ.pop("UNITSYNC_CODER_SHIM", None)
+    last, error, hint = "", "", ""
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "unitsync", "ping", "--endpoint", place.address],
+            user=user,
+            group=group,
+            extra_groups=os.getgrouplist(name, group),
+            env=environ,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as starter:
+            assert starter.stderr is not None
+            for line in starter.stderr:
+                last = line.strip()
+                if last.startswith(_STILL_STARTING) and sys.stderr is not None:
+                    print(last, file=sys.stderr, flush=True)
+                elif last.startswith("error: "):
+                    error = last.removeprefix("error: ")
+                elif last.startswith("hint: "):
+                    hint = last.removeprefix("hint: ")
+    except OSError as exc:
+        last = f"{sys.executable}: {exc.strerror}"
+    # Whether there is one is not for a process of another user to say.
+    if endpoints.is_there(place):
+        return
+    if not error:
+        error = f"the coordinator did not start: {last or 'it ended at once'}"
+        hint = f"{endpoints.user_name(user)} must be able to run {sys.executable}"
+    raise errors.Unreachable(error, hint=hint, endpoint=place.address)
+
+
 class _Patience:
     """Counts the time spent on starting; says so on stderr when it becomes long."""
 
@@ -94,9 +147,7 @@ class _Patience:
         if self._signs and spent >= self._signs[0]:
             del self._signs[0]
             if sys.stderr is not None:
-                print(
-                    f"still starting the coordinator ({spent:.0f} s)", file=sys.stderr, flush=True
-                )
+                print(f"{_STILL_STARTING} ({spent:.0f} s)", file=sys.stderr, flush=True)
         if spent >= START_PATIENCE_S:
             raise errors.Unreachable(
                 f"no coordinator came up at {self._place.address} within {spent:.0f} s",
@@ -120,11 +171,7 @@ def _try_lock(place: Endpoint) -> int | None:
     """The descriptor that holds the spawn lock, None while another process holds it."""
     folder = _open_folder(place)
     try:
-        # The lock must be openable by the folder's owner, whoever comes first.
         lock = os.open(LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=folder)
-        owner = os.fstat(folder)
-        if os.geteuid() == 0 and os.fstat(lock).st_uid != owner.st_uid:
-            os.fchown(lock, owner.st_uid, owner.st_gid)
     except PermissionError:
         raise errors.NotPermitted(
             f"no permission to start a coordinator in {place.folder}",
@@ -146,9 +193,8 @@ def _try_lock(place: Endpoint) -> int | None:
 
 
 def _open_folder(place: Endpoint) -> int:
-    """A descriptor of the endpoint's folder, made 0700 for its user where missing."""
+    """A descriptor of the endpoint's folder, made 0700 where missing."""
     made = False
-    group = -1 if place.user == os.geteuid() else _account(place.user)[1]
     try:
         if endpoints.check_folder(place) is None:
             os.makedirs(os.path.dirname(place.folder), exist_ok=True)
@@ -160,8 +206,6 @@ def _open_folder(place: Endpoint) -> int:
         folder = os.open(place.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         if made:
             os.fchmod(folder, 0o700)
-            if place.user != os.geteuid():
-                os.fchown(folder, place.user, group)
     except OSError as exc:
         raise _unusable(place, exc) from None
     return folder
@@ -170,11 +214,7 @@ def _open_folder(place: Endpoint) -> int:
 def _spawn(place: Endpoint, waiting: _Patience) -> str:
     """Start a coordinator process; the line it reports, "" if it ended without one."""
     if not sys.executable:
-        raise errors.Unreachable(
-            "no coordinator runs, and this Python does not know its own executable to start one",
-            hint="start it: unitsync serve",
-            endpoint=place.address,
-        )
+        raise _no_interpreter(place)
     read, write = os.pipe()
     try:
         write = _above_stdio(write)
@@ -206,19 +246,14 @@ def _spawn(place: Endpoint, waiting: _Patience) -> str:
 
 def _launch(place: Endpoint, report_fd: int) -> int:
     """The pid of the launcher, which reads _launch.py and ends at once."""
-    folder_owner = os.stat(place.folder).st_uid
-    identity, home = "", None
-    if folder_owner != os.geteuid():
-        name, gid, home = _account(folder_owner)
-        identity = f"{folder_owner}:{gid}:{name}"
     return os.posix_spawn(
         sys.executable,
         [
             sys.executable,
-            *("-I", "-S", _LAUNCHER, identity),
+            *("-I", "-S", _LAUNCHER),
             *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", place.address),
         ],
-        _environment(os.environ, home),
+        _environment(os.environ),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
             (os.POSIX_SPAWN_DUP2, report_fd, 1),
@@ -229,7 +264,7 @@ def _launch(place: Endpoint, report_fd: int) -> int:
     )
 
 
-def _environment(environ: Mapping[str, str], home: str | None) -> dict[str, str]:
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environ.items()
@@ -237,23 +272,7 @@ def _environment(environ: Mapping[str, str], home: str | None) -> dict[str, str]
     }
     if path := kept.get("PYTHONPATH"):  # its own working directory is /
         kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
-    if home is not None:
-        kept["HOME"] = home
     return kept
-
-
-def _account(uid: int) -> tuple[str, int, str]:
-    """Name, group and home of *uid*. Raises Unreachable if nobody has it."""
-    import pwd
-
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        raise errors.Unreachable(
-            f"no coordinator runs, and there is no user {uid} to start one as",
-            hint="start it: unitsync serve",
-        ) from None
-    return entry.pw_name, entry.pw_gid, entry.pw_dir
 
 
 def _above_stdio(fd: int) -> int:
@@ -273,9 +292,6 @@ def _failed(place: Endpoint, report: str) -> errors.Unreachable:
     if why in ("", "ready"):
         why = "it ended at once"
     hint = hint.removeprefix("hint:").strip()
-    owner = os.stat(place.folder).st_uid
-    if not hint and owner != os.geteuid():
-        hint = f"{endpoints.user_name(owner)} must be able to run {sys.executable}"
     return errors.Unreachable(
         f"the coordinator did not start: {why}",
         hint=hint or f"look into {place.log}, or see it fail: unitsync serve",
@@ -292,7 +308,7 @@ def _why_it_ends() -> str:
             [sys.executable, "-P", "-c", "import unitsyncd.daemon"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env=_environment(os.environ, None),
+            env=_environment(os.environ),
             cwd="/",
             timeout=START_PATIENCE_S,
             check=False,
@@ -301,6 +317,14 @@ def _why_it_ends() -> str:
         return ""
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if done.returncode and lines else ""
+
+
+def _no_interpreter(place: Endpoint) -> errors.Unreachable:
+    return errors.Unreachable(
+        "no coordinator runs, and this Python does not know its own executable to start one",
+        hint="start it: unitsync serve",
+        endpoint=place.address,
+    )
 
 
 def _unusable(place: Endpoint, exc: OSError) -> errors.Unreachable:

@@ -28,13 +28,14 @@ from unitsyncd.core.store import Record
 
 
 class Op(NamedTuple):
-    """One request of a client and what it came to: the reply, or the code of the error.
-    Times are Unix times in seconds."""
+    """One request of a client and what it came to: the reply, or None if the client was
+    killed or gave up before it had one. Times are Unix times in seconds."""
 
     request: wire.AnyRequest
     called: float
     returned: float
-    reply: wire.AnyReply
+    """Infinite for one that nobody was told of."""
+    reply: wire.AnyReply | None
     retried: bool = False
 
     @property
@@ -128,6 +129,8 @@ def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.Un
     told, *listed* all units as the last coordinator has them."""
     model = Model()
     grants: dict[str, list[Grant]] = defaultdict(list)
+    latest: dict[str, list[str]] = defaultdict(list)
+    """Unit to the requests that were granted since it was last reset."""
     asked = {op.request.id: op for op in ops if isinstance(op.request, wire.Start)}
     for name, fact in records:
         model.apply(name, fact)
@@ -135,11 +138,12 @@ def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.Un
             case Started(request_id=id):
                 assert id in asked, f"{name} was started and nobody asked for it"
                 assert all(grant.void for grant in grants[id]), f"{id} was granted twice"
-                grants[id].append(Grant(name, model.units[name].run))
+                grants[id].append(Grant(model.units[name].run))
+                latest[name].append(id)
             case WasReset():
-                for id, given in grants.items():
-                    if given[-1].unit == name and asked[id].returned > fact.at:
-                        given[-1].void = True
+                for id in latest.pop(name, ()):
+                    if asked[id].returned > fact.at:
+                        grants[id][-1].void = True
             case _:
                 pass
     check_effects(records, ops, grants)
@@ -149,16 +153,16 @@ def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.Un
         name: model.status(name) for name in model.units
     }
     for info in listed:
-        edges = {edge.name for edge in info.prerequisites}
-        assert edges == set(model.unmet(info.name)), info
+        unmet = set(model.unmet(info.name))
+        assert info.prerequisites_total == len(unmet), info
+        assert {edge.name for edge in info.prerequisites} <= unmet, info
 
 
 class Grant:
     """``void``: the unit was reset before the client had heard of it. Then it may be
     granted again: who waits for a unit that is reset goes on waiting."""
 
-    def __init__(self, unit: str, run: int) -> None:
-        self.unit = unit
+    def __init__(self, run: int) -> None:
         self.run = run
         self.void = False
 
@@ -166,8 +170,11 @@ class Grant:
 def check_effects(
     records: Sequence[Record], ops: Sequence[Op], grants: Mapping[str, Sequence[Grant]]
 ) -> None:
-    """Each acknowledged request has had its effect, once; each refused one has had none."""
-    ended = Counter(fact.request_id for _, fact in records if isinstance(fact, Ended))
+    """Each acknowledged request has had its effect, once; each refused one has had none.
+    One that nobody was told of may have had it or not."""
+    ended = Counter(
+        fact.request_id for _, fact in records if isinstance(fact, Ended) and fact.request_id
+    )
     resets = Counter(
         (name, fact.request_id) for name, fact in records if isinstance(fact, WasReset)
     )
@@ -176,6 +183,8 @@ def check_effects(
     assert max(resets.values(), default=0) <= 1, "a reset was done twice"
     for op in ops:
         request, reply = op.request, op.reply
+        if reply is None:
+            continue
         match request:
             case wire.Start():
                 given = grants.get(request.id, ())
@@ -225,21 +234,29 @@ def check_order(records: Sequence[Record], ops: Sequence[Op]) -> None:
 
 def check_waits(records: Sequence[Record], ops: Sequence[Op]) -> None:
     """A wait that was met was met at some moment of it."""
-    waits = [op for op in ops if isinstance(op.request, wire.Wait)]
-    met: set[str] = set()
+    coming = sorted(
+        (op for op in ops if isinstance(op.request, wire.Wait) and isinstance(op.reply, wire.Ok)),
+        key=lambda op: op.called,
+        reverse=True,
+    )
+    now: list[Op] = []
+    """Waits that went on at the moment and are not known to have been met."""
     model = Model()
     moments = [("", 0.0), *((name, fact.at) for name, fact in records)]
     for number, (_, at) in enumerate(moments):
         if number:
             model.apply(*records[number - 1])
         until = moments[number + 1][1] if number + 1 < len(moments) else float("inf")
-        for op in waits:
-            assert isinstance(op.request, wire.Wait)
-            if at <= op.returned and until >= op.called and op.request.id not in met:
-                need = Need([*Requirement].index(op.request.requires))
-                each = [model.is_met(name, need) for name in op.request.units]
-                if any(each) if op.request.any else all(each):
-                    met.add(op.request.id)
-    for op in waits:
-        if isinstance(op.reply, wire.Ok):
-            assert op.request.id in met, f"never met: {op}"
+        while coming and coming[-1].called <= until:
+            now.append(coming.pop())
+        for op in now:
+            assert op.returned >= at, f"never met: {op}"
+        now = [op for op in now if not was_met(model, op.request)]
+    assert not now, f"never met: {now}"
+
+
+def was_met(model: Model, request: wire.AnyRequest) -> bool:
+    assert isinstance(request, wire.Wait)
+    need = Need([*Requirement].index(request.requires))
+    each = [model.is_met(name, need) for name in request.units]
+    return any(each) if request.any else all(each)

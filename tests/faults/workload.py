@@ -9,14 +9,16 @@ is no cycle, and nobody waits for what cannot come.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import zmq
+from msgspec.structs import replace
 
 from faults.oracle import Op
 from faults.places import Place
@@ -35,6 +37,7 @@ class Workload:
         self, place: Place, seed: int, *, units: int = 16, scripts: int = 6, rounds: int = 2
     ) -> None:
         self.place = place
+        self.fatal = FATAL
         self.names = [f"u{number}" for number in range(units)]
         self.ops: list[Op] = []
         self.progress = threading.Event()
@@ -62,22 +65,30 @@ class Workload:
 
     def _script(self, index: int, names: list[str]) -> None:
         with self.place.client(owner=an_owner(index)) as client:
-            self._bring_about(index, names, _Talk(self, client).ask, client.requests)
+            self._bring_about(index, names, Talk(self, client).ask, client.requests)
 
     def _asyncio(self, index: int, names: list[str]) -> None:
         """The same through AsyncClient; each request is a task of the loop."""
         with asyncio.Runner() as runner:
             client = AsyncClient(self.place.address, owner=an_owner(index))
             try:
-                talk = _AsyncTalk(self, client, runner)
-                self._bring_about(index, names, talk.ask, client.requests)
+                talk = AsyncTalk(self, client)
+                self._bring_about(
+                    index,
+                    names,
+                    lambda request: runner.run(talk.ask(request)),
+                    client.requests,
+                )
             finally:
                 runner.run(client.close())
 
     def _plain(self, index: int, names: list[str]) -> None:
         """The same from a REQ socket: what any language has."""
-        talk = _PlainTalk(self)
-        self._bring_about(index, names, talk.ask, Requests(an_owner(index)))
+        talk = PlainTalk(self)
+        try:
+            self._bring_about(index, names, talk.ask, Requests(an_owner(index)))
+        finally:
+            talk.close()
 
     def _bring_about(
         self, index: int, names: list[str], ask: Callable[..., Op], requests: Requests
@@ -103,7 +114,7 @@ class Workload:
         """Somebody who only looks."""
         rng = random.Random(self._seed * 1000 + index)
         with self.place.client(owner=an_owner(index)) as client:
-            talk = _Talk(self, client)
+            talk = Talk(self, client)
             for _ in range(5):
                 names = rng.sample(self.names, rng.randint(1, 3))
                 talk.ask(
@@ -117,7 +128,7 @@ class Workload:
         """Somebody who resets what others did, and does it anew."""
         rng = random.Random(self._seed * 1000 + index)
         with self.place.client(owner=an_owner(index)) as client:
-            talk, requests = _Talk(self, client), client.requests
+            talk, requests = Talk(self, client), client.requests
             for _ in range(6):
                 name = rng.choice(self.names)
                 done = talk.ask(requests.reset([name], force=rng.random() < 0.7))
@@ -126,106 +137,153 @@ class Workload:
                 talk.ask(requests.start(name))
                 talk.ask(requests.complete(name, even_so=True))
 
-    def note(self, op: Op) -> Op:
+    def note(self, op: Op) -> None:
         with self._lock:
             self.ops.append(op)
         self.progress.set()
-        return op
 
 
-class _Talk:
-    """Asks through the Python client, and keeps what was told."""
+class Listener(Protocol):
+    """Whoever asks for its own purposes."""
 
-    def __init__(self, workload: Workload, client: Client) -> None:
-        self._workload = workload
+    place: Place
+    fatal: frozenset[str]
+    """Codes of errors that nobody is to be told."""
+
+    def note(self, op: Op) -> None:
+        """That was asked and answered."""
+
+
+class Talk:
+    """Asks through the Python client, whatever becomes of the coordinator meanwhile."""
+
+    def __init__(self, listener: Listener, client: Client) -> None:
+        self._listener = listener
         self._client = client
 
-    def ask(self, request: wire.AnyRequest) -> Op:
+    def ask(self, request: wire.AnyRequest, timeout_s: float = TIMEOUT_S) -> Op:
         called = time.time()
         before = self._client._link
+        reply: wire.AnyReply | None
         while True:
             try:
-                reply = self._client.call(request, timeout_s=TIMEOUT_S)
+                reply = self._client.call(request, timeout_s=timeout_s)
                 break
-            except errors.Unreachable:
+            except errors.TimedOut:
+                reply = None
+                break
+            except (errors.Unreachable, errors.Stopped):
                 # Who only looks starts no coordinator, and five that end before they
                 # answer are enough for anybody. The same request, so nothing is changed.
                 assert time.time() < called + TIMEOUT_S, request
                 if not session.starts_coordinator(request):
                     self._client.ping()
-        op = Op(request, called, time.time(), reply, self._client._link is not before)
-        assert op.code not in FATAL, op
-        return self._workload.note(op)
+        op = an_op(request, called, reply, self._client._link is not before)
+        return noted(self._listener, op)
 
 
-class _AsyncTalk:
-    def __init__(self, workload: Workload, client: AsyncClient, runner: asyncio.Runner) -> None:
-        self._workload = workload
+class AsyncTalk:
+    """The same through AsyncClient; any number of tasks may ask."""
+
+    def __init__(self, listener: Listener, client: AsyncClient) -> None:
+        self._listener = listener
         self._client = client
-        self._runner = runner
 
-    def ask(self, request: wire.AnyRequest) -> Op:
+    async def ask(self, request: wire.AnyRequest, timeout_s: float = TIMEOUT_S) -> Op:
         called = time.time()
         before = self._client._exchange
+        reply: wire.AnyReply | None
         while True:
             try:
-                reply = self._runner.run(self._client.call(request, timeout_s=TIMEOUT_S))
+                reply = await self._client.call(request, timeout_s=timeout_s)
                 break
-            except errors.Unreachable:
+            except errors.TimedOut:
+                reply = None
+                break
+            except (errors.Unreachable, errors.Stopped):
                 assert time.time() < called + TIMEOUT_S, request
                 if not session.starts_coordinator(request):
-                    self._runner.run(self._client.ping())
-        op = Op(request, called, time.time(), reply, self._client._exchange is not before)
-        assert op.code not in FATAL, op
-        return self._workload.note(op)
+                    await self._client.ping()
+        op = an_op(request, called, reply, self._client._exchange is not before)
+        return noted(self._listener, op)
 
 
-class _PlainTalk:
+class PlainTalk:
     """Asks through a REQ socket, a new one whenever no reply comes in time. The wait is
     a long poll, as docs/reference/wire-protocol.md has it."""
 
-    def __init__(self, workload: Workload) -> None:
-        self._workload = workload
-        self._place = workload.place.endpoint
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._place = listener.place.endpoint
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
 
-    def ask(self, request: Any) -> Op:
-        from msgspec.structs import replace
-
+    def ask(self, request: Any, timeout_s: float = TIMEOUT_S) -> Op:
         called, first, retried = time.time(), request, False
         while True:
             patience_s = getattr(request, "patience_s", 0.0)
             frame = self._exchange(wire.encode(request), patience_s)
-            if frame is None:
+            reply = wire.decode_reply(frame) if frame is not None else None
+            if reply is None or (isinstance(reply, wire.Error) and reply.code == "stopped"):
                 assert time.time() < called + TIMEOUT_S, request
                 retried = True
                 continue
-            reply = wire.decode_reply(frame)
             if isinstance(reply, wire.Waiting | wire.Ready):
+                left = called + timeout_s - time.time()
                 waiting = isinstance(reply, wire.Waiting)
+                if isinstance(request, wire.Start):
+                    request = replace(request, since_run=max(request.since_run, reply.run))
                 request = replace(
                     request,
                     epoch=reply.epoch,
-                    since_run=max(request.since_run, reply.run),
-                    patience_s=3.0 if waiting else 0.0,
-                    last=time.time() > called + TIMEOUT_S,
+                    patience_s=max(0.0, min(3.0, left)) if waiting else 0.0,
+                    last=left <= 0,
                 )
                 continue
-            op = Op(first, called, time.time(), reply, retried)
-            assert op.code not in FATAL, op
-            return self._workload.note(op)
+            return noted(self._listener, Op(first, called, time.time(), reply, retried))
 
     def _exchange(self, frame: bytes, patience_s: float) -> bytes | None:
         try:
-            endpoint.ensure(self._place, start=True)
+            socket = self._open()
         except errors.Unavailable:
             return None
-        with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-            socket.linger = 0
-            socket.connect(self._place.address)
-            socket.send(frame)
-            if not socket.poll(int((patience_s + RAW_PATIENCE_S) * 1000)):
-                return None
-            return socket.recv()
+        socket.send(frame)
+        if not socket.poll(int((patience_s + RAW_PATIENCE_S) * 1000)):
+            self._drop()
+            return None
+        return socket.recv()
+
+    def _open(self) -> zmq.Socket[bytes]:
+        if self._socket is None:
+            endpoint.ensure(self._place, start=True)
+            self._socket = self._context.socket(zmq.REQ)
+            self._socket.linger = 0
+            self._socket.connect(self._place.address)
+        return self._socket
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def close(self) -> None:
+        self._drop()
+        self._context.term()
+
+
+def an_op(
+    request: wire.AnyRequest, called: float, reply: wire.AnyReply | None, retried: bool
+) -> Op:
+    """*reply* None: the time was up while there was no coordinator to say whether the
+    request has had its effect."""
+    return Op(request, called, time.time() if reply else math.inf, reply, retried)
+
+
+def noted(listener: Listener, op: Op) -> Op:
+    code = op.code if op.reply is not None else "timed_out"
+    assert code not in listener.fatal, op
+    listener.note(op)
+    return op
 
 
 FATAL: Final = frozenset(
