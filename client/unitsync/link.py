@@ -26,7 +26,7 @@ _SOCKETS_MAX: Final = 32_768
 
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
 _context_pid = 0
-_making = threading.Lock()
+_making = threading.RLock()
 _numbers = itertools.count()
 
 
@@ -46,7 +46,7 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
 def _forked() -> None:
     """Another thread may have held it when this child was forked."""
     global _making
-    _making = threading.Lock()
+    _making = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -1,8 +1,9 @@
 """Clients in several threads, and the threads of libzmq.
 
-These must get no signal that is meant for the process. They block all signals, but each only once it has begun to run. Until then, on a busy
-machine for many milliseconds, a SIGCHLD could go to one of them and be lost, and ``run``
-would wait for ever for the end of a command that had ended.
+These must get no signal that is meant for the process. They block all signals, but each
+only once it has begun to run. Until then, on a busy machine for many milliseconds, a
+SIGCHLD could go to one of them and be lost, and ``run`` would wait for ever for the end
+of a command that had ended.
 """
 
 from __future__ import annotations
