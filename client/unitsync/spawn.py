@@ -127,10 +127,13 @@ def _start_as(user: int, place: Endpoint) -> None:
     # Whether there is one is not for a process of another user to say.
     if endpoints.is_there(place):
         return
+    who = endpoints.user_name(user)
     if not error:
         error = f"the coordinator did not start: {last or 'it ended at once'}"
-        hint = f"{endpoints.user_name(user)} must be able to run {sys.executable}"
-    raise errors.Unreachable(error, hint=hint, endpoint=place.address)
+        hint = f"{who} must be able to run {sys.executable}"
+    raise errors.Unreachable(
+        error, hint=hint or f"under sudo it is started as {who}", endpoint=place.address
+    )
 
 
 class _Patience:

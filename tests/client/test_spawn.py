@@ -218,20 +218,44 @@ def test_one_that_says_why_it_cannot_start_is_quoted(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
-def test_in_a_folder_of_the_invoking_user_it_runs_as_that_user(
+def test_under_sudo_it_is_the_invoking_users(
     nobody_there: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUDO_UID", "65534")
+    place = folder(nobody_there)
+    place.parent.chmod(0o1777)
     if not _can_run_us(65534):
         with pytest.raises(errors.Unreachable, match="Permission denied") as caught:
             Client().ping()
         assert "user nobody must be able to run" in caught.value.hint
-    else:
-        with Client() as client:
-            pid = client.ping().pid
-        assert Path(f"/proc/{pid}").stat().st_uid == 65534
-    assert folder(nobody_there).stat().st_uid == 65534
-    assert (folder(nobody_there) / spawn.LOCK_NAME).stat().st_uid == 65534
+        assert not place.exists()
+        return
+    with Client() as client:
+        pid = client.ping().pid
+    assert Path(f"/proc/{pid}").stat().st_uid == 65534
+    for path in (place, *place.iterdir()):
+        assert path.stat().st_uid == 65534, path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
+def test_what_the_invoking_users_coordinator_says_is_quoted(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "65534")
+    folder(nobody_there).parent.chmod(0o755)  # where nobody can make the folder
+    with pytest.raises(errors.Unreachable, match="Permission denied") as caught:
+        Client().ping()
+    assert "user nobody" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
+def test_an_invoking_user_that_there_is_not(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "54321")
+    with pytest.raises(errors.Unreachable, match="there is no user 54321") as caught:
+        Client().ping()
+    assert "SUDO_UID" in caught.value.hint
 
 
 def _can_run_us(uid: int) -> bool:
