@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -120,3 +121,16 @@ def new_folder(folder: Path) -> Path:
             continue
         return place
     raise RuntimeError(f"{folder} is full")
+
+
+def await_end(process: subprocess.Popen[bytes]) -> None:
+    """Return the moment *process* has ended: Popen.wait() with a timeout looks only now
+    and then. Raises RuntimeError if it failed, TimeoutError."""
+    handle = os.pidfd_open(process.pid)
+    try:
+        if not select.select([handle], [], [], END_PATIENCE_S)[0]:
+            raise TimeoutError(f"{process.args!r} does not end")
+    finally:
+        os.close(handle)
+    if status := process.wait():
+        raise RuntimeError(f"{process.args!r} exits with {status}")

@@ -21,7 +21,7 @@ from bench.load import Pipeline
 from bench.scenarios import Bench
 from bench.scenarios.cli import command
 from bench.scenarios.memory import FIRST, runs, wants
-from bench.servers import END_PATIENCE_S, Server, coordinator_at, new_folder
+from bench.servers import END_PATIENCE_S, Server, await_end, coordinator_at, new_folder
 from unitsync import Client, errors
 from unitsync.endpoint import resolve
 
@@ -118,8 +118,7 @@ def _return(place: Path) -> tuple[float, float]:
             parked = time.monotonic()
             with Client(server.address) as client:
                 client.complete("gate")
-            if status := waiting.wait(PATIENCE_S):
-                raise RuntimeError(f"the start that waited exits with {status}")
+            await_end(waiting)
             ended = time.monotonic()
         finally:
             waiting.kill()

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import queue
-import select
 import subprocess
 import threading
 import time
@@ -23,7 +22,7 @@ import zmq
 
 from bench.scenarios import Bench
 from bench.scenarios.cli import command
-from bench.servers import END_PATIENCE_S, SPAWN, coordinator, relay
+from bench.servers import END_PATIENCE_S, SPAWN, await_end, coordinator, relay
 from unitsync import AsyncClient, Client
 
 ROUNDS: Final = 500
@@ -65,30 +64,18 @@ def _commands(bench: Bench, client: Client) -> None:
             began = time.monotonic()
             if how == "client":
                 client.complete(gate)
-                _ended(waiting)
+                await_end(waiting)
                 took = time.monotonic() - began
             else:
                 completing = subprocess.Popen([*command(), "complete", gate], env=environment)
-                _ended(waiting)
+                await_end(waiting)
                 took = time.monotonic() - began
-                _ended(completing)
+                await_end(completing)
             if number >= 0:
                 samples.append(took)
     measure = "complete issued → start process ended"
     bench.record.add("start process, completed by a running client", measure, "s", by_client)
     bench.record.add("start process, completed by a process", measure, "s", by_command)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> None:
-    """Return the moment it has ended: Popen.wait() with a timeout looks now and then."""
-    handle = os.pidfd_open(process.pid)
-    try:
-        if not select.select([handle], [], [], PATIENCE_S)[0]:
-            raise TimeoutError(f"{process.args!r} does not end")
-    finally:
-        os.close(handle)
-    if status := process.wait():
-        raise RuntimeError(f"{process.args!r} exits with {status}")
 
 
 def _until_parked(client: Client, unit: str) -> None:
