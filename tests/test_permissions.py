@@ -207,9 +207,11 @@ def test_the_user_and_root_may(daemons: Daemons) -> None:
         assert status == 69
         assert "it belongs to user nobody, not to user bin" in err
         # Root by itself does not go into other people's folders.
-        status, err = unitsync("ping", endpoint=endpoint)
-        assert status == 69
-        assert "it belongs to user nobody, not to user root" in err
+        for program in (CLI, EXPRESS):
+            root = (sys.executable, "-c", program, "0")
+            status, err = run(*root, "want", "a", "d", endpoint=endpoint)
+            assert status == 69
+            assert "it belongs to user nobody, not to user root" in err
         assert {path.lstat().st_uid for path in folder.iterdir()} == {NOBODY}
     finally:
         served.kill()
@@ -296,6 +298,7 @@ def test_what_somebody_else_has_put_there_is_refused(
     assert status == 69, err
     assert err.startswith("error: ")
     assert str(folder) in err
+    assert "\nhint: " in err
     untouched(victims)
     assert (folder.lstat(), listing(folder) if folder.is_dir() else []) == before
 
@@ -384,11 +387,11 @@ def test_links_in_the_folder_of_who_called_sudo(
 def test_doctor_leaves_all_as_it_is(
     daemons: Daemons, theirs: Path, precious: Path, link: Any
 ) -> None:
-    """SQLite writes to files beside what it only reads, and gives them to its owner."""
+    """SQLite opens files beside what it only reads, and gives them to its owner."""
     journal = sqlite3.connect(theirs / "journal.db")
     journal.executescript("PRAGMA journal_mode = WAL; CREATE TABLE epochs (number)")
     journal.close()
-    link(precious, theirs / "journal.db-shm")
+    link(precious, theirs / "journal.db-wal")
     before = listing(theirs)
     for env in ({}, SUDO):
         unitsync("doctor", endpoint=daemons.endpoint, env=env)

@@ -194,13 +194,15 @@ def _journal(place: Endpoint) -> Iterator[Finding]:
         return
     size = sum(os.path.getsize(name) for name in glob.glob(f"{path}*") if os.path.exists(name))
     if endpoints.serving_user(place) != os.geteuid():
-        # SQLite writes beside what it reads, and gives that to the owner of the journal:
-        # not with the rights of root where somebody else may have put links.
+        # SQLite opens files beside it for writing, and gives them to its owner: not with
+        # the rights of root where somebody else may have put links.
         whose = endpoints.user_name(place.user)
         yield Finding("ok", "journal", f"{size / 1e6:.1f} MB, for {whose} to look into")
         return
+    # Without a log nobody has it open; to read it would leave one behind.
+    alone = "" if os.path.exists(f"{path}-wal") else "&immutable=1"
     try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+        db = sqlite3.connect(f"file:{path}?mode=ro{alone}", uri=True, timeout=5)
         try:
             count = db.execute("SELECT count(*) FROM epochs").fetchone()[0]
             records = db.execute("SELECT coalesce(sum(count), 0) FROM turns").fetchone()[0]
