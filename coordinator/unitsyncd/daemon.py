@@ -68,6 +68,7 @@ class Daemon:
             on_kept=self._kept.rhythm.appended,
             at=self.since,
         )
+        self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
         place.clear()
         self._router = Router(
             place.endpoint.address,

@@ -86,6 +86,12 @@ class Bus:
         self._drop(actor, topic)
         return need
 
+    def clear(self) -> None:
+        """Forget everybody. Actors know the bus and it knows them: otherwise neither
+        would go before the collector finds both."""
+        self._conditions.clear()
+        self._subscribers.clear()
+
     def _put_condition(self, topic: str, condition: Condition) -> None:
         self.changes += 1
         if condition is _NOT_REGISTERED:

@@ -89,6 +89,8 @@ class Supervisor:
         if recovered is not None and startup in ("", *self._startups):
             self._desk = self._desk_for(recovered.world)
         else:
+            if recovered is not None:
+                recovered.world.dissolve()
             self._startups.append(startup)
             epoch = self._next_epoch()
             try:
@@ -306,9 +308,11 @@ class Supervisor:
         )
         self._desk.dismiss(problem)
         self._final += self._desk.waiters.outbox
-        for owner in self._desk.world.running_owners():
+        old = self._desk.world
+        for owner in old.running_owners():
             self._owners.forget(owner.key)
         self._desk = self._desk_for(World(epoch.epoch, epoch.startup, self._limits))
+        old.dissolve()
 
     def _next_epoch(self, begun_by: str = "") -> EpochRecord:
         at = self._moment.at
