@@ -410,6 +410,7 @@ def test_no_folder_is_made_through_a_link_of_who_called_sudo(
     )
     assert status == 69
     assert err.startswith("error: ")
+    assert "user nobody" in err
 
 
 def test_under_sudo_it_is_the_invoking_users(daemons: Daemons) -> None:

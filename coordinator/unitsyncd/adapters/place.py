@@ -9,7 +9,7 @@ import stat
 import threading
 from typing import Final
 
-from unitsync.endpoint import Endpoint, check_folder
+from unitsync.endpoint import Endpoint, check_folder, user_name
 from unitsync.errors import Unreachable
 from unitsync.mounts import NETWORK, file_system
 
@@ -42,7 +42,8 @@ class Place:
         except OSError as exc:
             raise Unreachable(
                 f"{endpoint.folder}: {exc.strerror}",
-                hint="name another folder in UNITSYNC_ENDPOINT",
+                hint=f"{user_name(os.geteuid())} must be able to make and use it; or name "
+                "another folder in UNITSYNC_ENDPOINT",
                 endpoint=endpoint.address,
             ) from None
         found = os.fstat(self._folder)
