@@ -79,8 +79,13 @@ def test_a_grant_that_crossed_the_withdrawal_fails_with_the_reason(bob: Script) 
     assert (info.status, info.reason) == (Status.FAILED, "cancelled \\x1b[31m")
 
 
-def test_withdrawing_what_nobody_knows(ann: Script) -> None:
-    assert ann.refused("unknown_unit", ann.withdraw(ann.start("ide"))).exit == 4
-    ann.must(wire.Ok, ann.want("ide"))
-    ann.must(wire.Ok, ann.withdraw(ann.start("ide")))
+def test_a_start_that_its_withdrawal_has_overtaken(ann: Script, bob: Script) -> None:
+    """They come by two connections, so that the later one may be handled first."""
+    request = ann.start("ide", "clone")
+    bob.must(wire.Ok, bob.withdraw(request))
     assert ann.status("ide").status is Status.PENDING
+    assert ann.refused("interrupted", request).exit == 130
+    assert ann.refused("interrupted", request).exit == 130
+    info = ann.status("ide")
+    assert (info.status, info.prerequisites) == (Status.PENDING, [])
+    ann.must(wire.Granted, ann.start("ide"))

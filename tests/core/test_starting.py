@@ -245,8 +245,25 @@ def test_a_run_that_was_granted_meanwhile_fails() -> None:
 
 @pytest.mark.parametrize("unit", [PENDING, WAITING, STARTED, COMPLETED, FAILED])
 def test_somebody_elses_run_is_left_alone(unit: Unit) -> None:
-    unchanged(unit, withdraw("another"), Reply(Answer.WITHDRAWN))
-    unchanged(unit, withdraw("another", None), Reply(Answer.WITHDRAWN))
+    """But the start that was withdrawn may still come, by another connection."""
+    for owner in (BOB, None):
+        assert step(unit, withdraw("another", owner)) == (
+            replace(unit, withdrawn_id="another"),
+            (
+                Append(Denied(AT, None, Denial.INTERRUPTED, "interrupted", "another")),
+                Reply(Answer.WITHDRAWN),
+            ),
+        )
+
+
+@pytest.mark.parametrize("unit", [PENDING, COMPLETED, FAILED])
+def test_a_start_that_comes_after_its_withdrawal_is_not_granted(unit: Unit) -> None:
+    withdrawn = after(unit, withdraw("late", BOB))
+    unchanged(withdrawn, ask("late", BOB), Reply(Answer.WITHDRAWN))
+    unchanged(withdrawn, withdraw("late", BOB), Reply(Answer.WITHDRAWN))
+    kept = after(withdrawn, ResetAsked(AT))
+    unchanged(kept, ask("late", BOB), Reply(Answer.WITHDRAWN))
+    assert answer(withdrawn, ask("another", BOB)) is Answer.GRANTED
 
 
 def test_a_run_that_began_without_an_id_is_left_alone() -> None:
@@ -261,9 +278,9 @@ def test_a_run_that_has_ended_is_left_alone(unit: Unit) -> None:
 def test_a_wait_that_was_withdrawn_was_interrupted() -> None:
     before = denied(WAITING, (BOB, Denial.WAITING))
     assert step(before, withdraw()) == (
-        denied(WAITING, (BOB, Denial.INTERRUPTED)),
+        replace(denied(WAITING, (BOB, Denial.INTERRUPTED)), withdrawn_id="s9"),
         (
-            Append(Denied(AT, BOB, Denial.INTERRUPTED, "interrupted")),
+            Append(Denied(AT, BOB, Denial.INTERRUPTED, "interrupted", "s9")),
             Reply(Answer.WITHDRAWN),
         ),
     )

@@ -20,6 +20,8 @@ def bounded(request: wire.AnyRequest) -> wire.AnyRequest:
     if len(request.id) > _CERTAINLY_SHORT or len(request.startup) > _CERTAINLY_SHORT:
         _check_length("id", request.id)
         _check_length("startup", request.startup)
+    if type(request) is wire.Withdraw:
+        _check_length("start_id", request.start_id)
     owner = request.owner
     if owner is None or (command := cut(owner.command)) is owner.command:
         return request

@@ -30,7 +30,7 @@ from unitsyncd.core.events import (
     StartWithdrawn,
 )
 from unitsyncd.core.requirement import Verdict, need_of
-from unitsyncd.core.unit import answer_to_start, was_granted
+from unitsyncd.core.unit import answer_to_start, was_granted, was_withdrawn
 
 LIST_PAGE_MAX: Final = 10_000
 OWNERS_SEEN_MAX: Final = 10_000
@@ -219,9 +219,14 @@ class Desk:
         return replies.start(request, answer, world, at)
 
     def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
-        """Whether *request* has declared its edges before: others may have taken them
-        back meanwhile, or declared them otherwise."""
-        return request.since_run >= 0 or was_granted(actor.unit, request.id)
+        """Whether *request* has declared its edges before, or is not to: others may have
+        taken them back meanwhile, or declared them otherwise."""
+        unit = actor.unit
+        return (
+            request.since_run >= 0
+            or was_granted(unit, request.id)
+            or was_withdrawn(unit, request.id)
+        )
 
     def _start_ask(self, request: wire.Start) -> StartAsked:
         owner = self._known_owner(request)
@@ -245,7 +250,8 @@ class Desk:
 
     def _withdraw(self, request: wire.Withdraw) -> wire.AnyReply:
         world = self.world
-        actor = self._known(request.unit)
+        # The start itself may still be on its way, by another connection.
+        actor = world.register(request.unit, self._moment.at)
         for parked in list(actor.parked or ()):
             if parked.request.id == request.start_id:
                 self.settle(parked, None)

@@ -83,6 +83,8 @@ def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire
             )
         case Answer.SKIPPED:
             raise skipped(unit.name, world)
+        case Answer.WITHDRAWN:
+            raise errors.Interrupted(f"this start of {unit.name} was taken back")
         case _:
             raise _not_granted(request, answer, world, now)
 

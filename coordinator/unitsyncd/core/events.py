@@ -68,6 +68,8 @@ class Denied(Fact, tag="denied", frozen=True):
     owner: Owner | None
     denial: Denial
     reason: str = ""
+    start_id: str = ""
+    """Of the start that was withdrawn, so that it is not granted if it comes later."""
 
 
 class OwnerGone(Fact, tag="owner_gone", frozen=True):

@@ -61,6 +61,8 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     previous_end_id: str = ""
     denials: tuple[tuple[OwnerKey, Denial], ...] = ()
     reset_id: str = ""
+    withdrawn_id: str = ""
+    """The latest start that was withdrawn before it was granted."""
 
     @property
     def ended(self) -> bool:
@@ -192,10 +194,10 @@ def _ended(unit: Unit, fact: Ended) -> Unit:
 def _denied(unit: Unit, fact: Denied) -> Unit:
     if unit.phase is Status.NOT_REGISTERED:
         raise InvalidTransition(unit, fact)
-    if fact.owner is None:
-        return unit
-    denials = _with(_without(unit.denials, fact.owner), fact.owner.key, fact.denial)
-    return replace(unit, denials=denials)
+    withdrawn_id, denials = fact.start_id or unit.withdrawn_id, unit.denials
+    if fact.owner is not None:
+        denials = _with(_without(denials, fact.owner), fact.owner.key, fact.denial)
+    return replace(unit, denials=denials, withdrawn_id=withdrawn_id)
 
 
 def _owner_gone(unit: Unit, fact: OwnerGone) -> Unit:
@@ -218,6 +220,7 @@ def _was_reset(unit: Unit, fact: WasReset) -> Unit:
         previous_end_id=unit.end_id or unit.previous_end_id,
         denials=old,
         reset_id=fact.request_id,
+        withdrawn_id=unit.withdrawn_id,
     )
 
 
