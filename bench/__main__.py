@@ -27,6 +27,7 @@ from bench.record import RESULTS, Series, read
 
 SCENARIO_PATIENCE_S: Final = 240.0
 """Longer than any takes on a slow machine; then it is ended."""
+_ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{machine.commit()}"
     path: Path = options.into or RESULTS / f"{run}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in _ENDINGS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) leaves SIGHUP
+            signal.signal(number, _interrupted)
     failed = []
     began = time.monotonic()
     for name in options.names or scenarios.names():
@@ -80,22 +83,24 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def _run(name: str, path: Path, run: str, *, quick: bool) -> bool:
     """Whether the scenario came to its end. Nothing of it is left behind."""
     folder = tempfile.mkdtemp(prefix="usb-", dir="/tmp")  # short, for sockets
-    command = [sys.executable, "-m", "bench.scenarios", name, str(path.resolve()), run, folder]
-    if quick:
-        command.append("quick")
-    process = subprocess.Popen(
-        command,
-        cwd=machine.ROOT,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     try:
-        ended = _ends_within(process.pid, SCENARIO_PATIENCE_S)
+        command = [sys.executable, "-m", "bench.scenarios", name, str(path.resolve()), run, folder]
+        if quick:
+            command.append("quick")
+        process = subprocess.Popen(
+            command,
+            cwd=machine.ROOT,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            ended = _ends_within(process.pid, SCENARIO_PATIENCE_S)
+        finally:
+            # Before it is reaped: until then nobody else can have its number.
+            os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
     finally:
-        # Before it is reaped: until then nobody else can have its number.
-        os.killpg(process.pid, signal.SIGKILL)
-        status = process.wait()
         shutil.rmtree(folder, ignore_errors=True)
     if not ended:
         print(f"error: {name} is not done after {SCENARIO_PATIENCE_S:.0f} s", file=sys.stderr)
@@ -132,6 +137,8 @@ def _as_text(results: Sequence[Series]) -> str:
 
 
 def _interrupted(number: int, frame: object) -> NoReturn:
+    for other in _ENDINGS:  # a terminal that closes can send more than one
+        signal.signal(other, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 

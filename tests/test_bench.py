@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
         timeout=50,
@@ -73,3 +72,36 @@ def test_help_lists_every_scenario_with_what_it_measures() -> None:
         *("throughput", "waiters", "ways", "wakeup"),
     ):
         assert f"  {name} " in helped.stdout
+
+
+def test_a_closed_terminal_ends_the_scenario_and_removes_its_folder(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", "bulk", "--quick", "--into", str(kept)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    ) as bench:
+        scenario, arguments = scenario_of(bench.pid)
+        folder = Path(arguments[-2])
+        assert folder.is_dir()
+        bench.send_signal(signal.SIGHUP)
+        assert bench.wait(20) == 128 + signal.SIGHUP
+
+    assert not folder.exists()
+    assert not Path(f"/proc/{scenario}").exists()
+    assert not kept.exists()
+
+
+def scenario_of(bench: int) -> tuple[int, list[str]]:
+    """(pid, command line) of the scenario that *bench* runs, once there is one."""
+    late = time.monotonic() + 20
+    while time.monotonic() < late:
+        for pid in Path(f"/proc/{bench}/task/{bench}/children").read_text().split():
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if b"bench.scenarios" in line:
+                return int(pid), line.rstrip(b"\0").decode().split("\0")
+        time.sleep(0.01)
+    raise TimeoutError("no scenario is run")
