@@ -57,7 +57,8 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Recorder:
-    """Appends the series of one scenario to *path*."""
+    """Collects the series of one scenario. Nothing is kept before ``write``: half a run
+    must not take the place of a whole one."""
 
     def __init__(
         self, path: Path, run: str, scenario: str, machine: Machine, *, quick: bool
@@ -69,6 +70,7 @@ class Recorder:
         self._quick = quick
         self.note = ""
         """Goes with each series that is added from now on."""
+        self._series: list[Series] = []
 
     def add(
         self,
@@ -98,8 +100,13 @@ class Recorder:
             quick=self._quick,
             machine=self._machine,
         )
+        self._series.append(series)
+
+    def write(self) -> None:
+        """Append all to the file."""
+        lines = b"".join(msgspec.json.encode(series) + b"\n" for series in self._series)
         with self._path.open("ab") as file:
-            file.write(msgspec.json.encode(series) + b"\n")
+            file.write(lines)
 
 
 def read(path: Path) -> list[Series]:

@@ -74,6 +74,30 @@ def test_help_lists_every_scenario_with_what_it_measures() -> None:
         assert f"  {name} " in helped.stdout
 
 
+def test_a_scenario_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text(
+        "def measure(bench):\n"
+        "    bench.record.add('case', 'wall', 's', [1.0])\n"
+        "    assert bench.quick, 'enough'\n"
+    )
+    code = (
+        "import sys, bench.scenarios as scenarios\n"
+        "from bench.scenarios.__main__ import main\n"
+        "scenarios.__path__.append(sys.argv[1])\n"
+        "main('half', *sys.argv[2:])\n"
+    )
+    kept = tmp_path / "kept.jsonl"
+    whole = ("-c", code, str(tmp_path), str(kept), "run", str(tmp_path))
+
+    failed = call(*whole)
+    assert "AssertionError: enough" in failed.stderr
+    assert not kept.exists()
+
+    passed = call(*whole, "quick")
+    assert passed.returncode == 0, passed.stderr
+    assert len(kept.read_text(encoding="utf-8").splitlines()) == 1
+
+
 def test_a_closed_terminal_ends_the_scenario_and_removes_its_folder(tmp_path: Path) -> None:
     kept = tmp_path / "kept.jsonl"
     with subprocess.Popen(

@@ -19,6 +19,7 @@ def main(name: str, file: str, run: str, folder: str, quick: str = "") -> None:
     record = Recorder(Path(file), run, name, here, quick=bool(quick))
     scenario = importlib.import_module(f"bench.scenarios.{name}")
     scenario.measure(Bench(Path(folder), record, bool(quick)))
+    record.write()
 
 
 if __name__ == "__main__":
