@@ -1,7 +1,8 @@
 """Compares two runs: ``bench/compare.py A B`` prints B divided by A, with its spread.
 
 A and B are each a file of results, ``newest``, ``previous``, or a part of a file name
-in bench/results/, such as a commit. Where the spread does not hold 1.00, the last
+in bench/results/, such as a commit. What is quick on one side only is left out, and
+said so: it counts fewer things, and too few times. Where the spread does not hold 1.00, the last
 column says what it means. Whether it means the code is another question: between two
 machines, or two hours of one, trust what was divided by something in its own run, the
 rows with ÷.
@@ -41,15 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     for name, path, series in zip("AB", paths, (before, after), strict=True):
-        print(f"{name}: {path.name}: {_machine(series)}")
+        print(f"{name}: {path.name}: {_origin(series)}")
     earlier = {one.key: one for one in before}
-    common = [one for one in after if one.key in earlier]
+    shared = [one for one in after if one.key in earlier]
+    common = [one for one in shared if one.quick == earlier[one.key].quick]
     for scenario, series in tables.by_scenario(common).items():
         print(f"\n{scenario}\n")
         print(tables.plain(_HEADINGS, list(_rows(series, before, after))))
-    for name, left in (("A", set(earlier)), ("B", {one.key for one in after})):
-        if missing := left - {one.key for one in common}:
-            print(f"\nonly in {name}: {', '.join(sorted(': '.join(key) for key in missing))}")
+    both = {one.key for one in shared}
+    for what, left in (
+        ("only in A", set(earlier) - both),
+        ("only in B", {one.key for one in after} - both),
+        ("quick in A or B alone", both - {one.key for one in common}),
+    ):
+        if left:
+            print(f"\n{what}: {', '.join(sorted(': '.join(key) for key in left))}")
     return 0
 
 
@@ -91,13 +98,15 @@ def _judgement(change: Ratio, *, higher_is_better: bool) -> str:
     return "better" if (change.low > 1) is higher_is_better else "worse"
 
 
-def _machine(series: Sequence[Series]) -> str:
+def _origin(series: Sequence[Series]) -> str:
     machine = next((one.machine for one in series if one.machine is not None), None)
     if machine is None:
         return "no machine is named"
     busy = max(one.machine.busy_before for one in series if one.machine is not None)
+    quick = sum(one.quick for one in series)
+    share = "" if not quick else "quick, " if quick == len(series) else "quick in part, "
     return (
-        f"{machine.commit}, {machine.cores} cores, {machine.cpu}, {machine.kernel}, "
+        f"{share}{machine.commit}, {machine.cores} cores, {machine.cpu}, {machine.kernel}, "
         f"{machine.python}, up to {busy:.0%} busy with something else"
     )
 

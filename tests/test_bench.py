@@ -43,14 +43,20 @@ def test_a_scenario_is_run_kept_compared_and_reported(tmp_path: Path) -> None:
     assert "1.00 to 1.00" in same.stdout
     assert "better" not in same.stdout
     assert "worse" not in same.stdout
+    assert f"B: {kept.name}: quick, " in same.stdout
 
     reported = call("-m", "bench", "report", str(kept))
     assert reported.returncode == 1
     assert "there are no results" in reported.stderr  # a quick run is not to be quoted
     for line in lines:
         del line["quick"]
-    kept.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    reported = call("-m", "bench", "report", str(kept))
+    full = tmp_path / "full.jsonl"
+    full.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    mixed = call("bench/compare.py", str(kept), str(full))
+    assert mixed.returncode == 0, mixed.stderr
+    assert "quick in A or B alone: waiters: " in mixed.stdout
+    assert "1.00 to 1.00" not in mixed.stdout
+    reported = call("-m", "bench", "report", str(full))
     assert reported.returncode == 0, reported.stderr
     assert "### waiters" in reported.stdout
     assert "| --- |" in reported.stdout
