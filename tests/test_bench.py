@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+def call(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=50,
@@ -60,6 +62,18 @@ def test_a_scenario_is_run_kept_compared_and_reported(tmp_path: Path) -> None:
     assert reported.returncode == 0, reported.stderr
     assert "### waiters" in reported.stdout
     assert "| --- |" in reported.stdout
+
+
+def test_with_pythonpath_the_command_is_not_measured(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.jsonl"
+
+    refused = call("-m", "bench", "cli", "--quick", "--into", str(kept), PYTHONPATH=str(tmp_path))
+
+    assert refused.returncode == 1
+    assert "error: with PYTHONPATH " in refused.stderr
+    assert "hint: unset PYTHONPATH\n" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not kept.exists()
 
 
 def test_an_unknown_scenario_is_refused_with_those_there_are() -> None:

@@ -15,6 +15,14 @@ from typing import NamedTuple
 from bench.record import Recorder
 
 
+class CannotMeasure(Exception):
+    """The set-up would measure something else. Its arguments, the reason and a hint, are
+    told to the user as they are."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason, hint)
+
+
 class Bench(NamedTuple):
     """What a scenario is given."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import machine
 from bench.record import Recorder
-from bench.scenarios import Bench
+from bench.scenarios import Bench, CannotMeasure
 
 
 def main(name: str, file: str, run: str, folder: str, quick: str = "") -> None:
@@ -23,4 +23,7 @@ def main(name: str, file: str, run: str, folder: str, quick: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except CannotMeasure as problem:
+        sys.exit("error: {}\nhint: {}".format(*problem.args))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.record import UNITSYNC
-from bench.scenarios import Bench
+from bench.scenarios import Bench, CannotMeasure
 from bench.servers import coordinator
 
 ROUNDS: Final = 20
@@ -23,15 +23,21 @@ BARE: Final = "python -c pass"
 
 
 def command() -> list[str]:
-    """The installed command, else the package as a program."""
+    """The installed command. Raises CannotMeasure where it is not what users call:
+    anything else imports more, or other code."""
+    if "PYTHONPATH" in os.environ:
+        raise CannotMeasure(
+            "with PYTHONPATH the command is not what its users call", "unset PYTHONPATH"
+        )
     installed = Path(sysconfig.get_path("scripts")) / "unitsync"
-    if installed.is_file() and "PYTHONPATH" not in os.environ:
-        return [str(installed)]
-    return [sys.executable, "-m", "unitsync"]
+    if not installed.is_file():
+        raise CannotMeasure(f"there is no {installed}", "make setup, then make bench")
+    return [str(installed)]
 
 
 def measure(bench: Bench) -> None:
     rounds = bench.count(ROUNDS)
+    unitsync = command()
     with coordinator(bench.folder) as server:
         environment = {**os.environ, "UNITSYNC_ENDPOINT": server.address}
         bare = [sys.executable, "-c", "pass"]
@@ -44,7 +50,7 @@ def measure(bench: Bench) -> None:
         cpu_s: dict[tuple[str, str], list[float]] = {}
         for number in range(-WARM_UP, rounds):
             for verb, arguments in verbs.items():
-                calls = {UNITSYNC: [*command(), *arguments(number)], BARE: bare}
+                calls = {UNITSYNC: [*unitsync, *arguments(number)], BARE: bare}
                 for subject, call in calls.items():
                     wall, cpu = timed(call, environment)
                     if number >= 0:

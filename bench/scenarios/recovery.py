@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +34,11 @@ _LOOK_EVERY_S: Final = 0.005
 
 
 def measure(bench: Bench) -> None:
+    unitsync = command()
     _recover(bench)
     parked_s, ended_s = [], []
     for number in range(-1, bench.count(RETURNS)):
-        parked, ended = _return(new_folder(bench.folder))
+        parked, ended = _return(new_folder(bench.folder), unitsync)
         if number >= 0:  # the first was to warm up
             parked_s.append(parked)
             ended_s.append(ended)
@@ -93,7 +95,7 @@ def _until_written(temporary: Path) -> None:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _return(place: Path) -> tuple[float, float]:
+def _return(place: Path, unitsync: Sequence[str]) -> tuple[float, float]:
     """Seconds from the kill until the script is back in line, and from the ``complete``
     that follows to the script's end."""
     with coordinator_at(place) as server:
@@ -105,7 +107,7 @@ def _return(place: Path) -> tuple[float, float]:
             "UNITSYNC_AUTOSTART": "1",
         }
         waiting = subprocess.Popen(
-            [*command(), "start", "unit", "--after", "gate"],
+            [*unitsync, "start", "unit", "--after", "gate"],
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

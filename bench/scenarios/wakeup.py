@@ -51,12 +51,13 @@ def _commands(bench: Bench, client: Client) -> None:
     by_client: list[float] = []
     by_command: list[float] = []
     environment = {**os.environ, "UNITSYNC_ENDPOINT": client.endpoint}
+    unitsync = command()
     for number in range(-1, bench.count(PROCESS_ROUNDS)):
         for samples, how in ((by_client, "client"), (by_command, "command")):
             gate, unit = f"{how}-gate{number}", f"{how}-unit{number}"
             client.start(gate)
             waiting = subprocess.Popen(
-                [*command(), "start", unit, "--after", gate],
+                [*unitsync, "start", unit, "--after", gate],
                 env=environment,
                 stderr=subprocess.DEVNULL,
             )
@@ -67,7 +68,7 @@ def _commands(bench: Bench, client: Client) -> None:
                 await_end(waiting)
                 took = time.monotonic() - began
             else:
-                completing = subprocess.Popen([*command(), "complete", gate], env=environment)
+                completing = subprocess.Popen([*unitsync, "complete", gate], env=environment)
                 await_end(waiting)
                 took = time.monotonic() - began
                 await_end(completing)
