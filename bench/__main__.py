@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -87,14 +88,18 @@ def _run(name: str, path: Path, run: str, *, quick: bool) -> bool:
         command = [sys.executable, "-m", "bench.scenarios", name, str(path.resolve()), run, folder]
         if quick:
             command.append("quick")
+        # Who ends us meanwhile has to wait until we know what to end.
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *_ENDINGS))
         process = subprocess.Popen(
             command,
             cwd=machine.ROOT,
             env=_environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, usual),
         )
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
             ended = _ends_within(process.pid, SCENARIO_PATIENCE_S)
         finally:
             # Before it is reaped: until then nobody else can have its number.
