@@ -78,14 +78,16 @@ def want(prefix: str, count: int) -> Frames:
 
 def start_complete(prefix: str, count: int) -> Frames:
     """In turn: start a new unit, complete it."""
+    return runs(f"{prefix}-{number}" for number in range(-(-count // 2)))[:count]
+
+
+def runs(units: Iterable[str]) -> Frames:
+    """Start and complete of each, with ids as long as the client's."""
     me = owner.this_process()
     frames = []
-    for index in range(count):
-        unit, id = f"{prefix}-{index // 2}", f"{prefix}-{index:012}"
-        if index % 2:
-            frames.append(wire.encode(wire.Complete(id=id, owner=me, unit=unit)))
-        else:
-            frames.append(wire.encode(wire.Start(id=id, owner=me, unit=unit)))
+    for unit in units:
+        frames.append(wire.encode(wire.Start(id=f"s{unit:0>23}", owner=me, unit=unit)))
+        frames.append(wire.encode(wire.Complete(id=f"e{unit:0>23}", owner=me, unit=unit)))
     return frames
 
 

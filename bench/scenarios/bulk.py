@@ -8,11 +8,10 @@ one of the 20 parts. Ends before the last part rather than take more than its ti
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Final
 
 from bench import machine
-from bench.load import Pipeline
+from bench.load import Pipeline, runs
 from bench.scenarios import Bench
 from bench.servers import coordinator
 from unitsync import owner, wire
@@ -36,8 +35,8 @@ def measure(bench: Bench) -> None:
         coordinator(bench.folder) as server,
         Pipeline(server.address, checked=True, window=WINDOW) as line,
     ):
-        line.ask(_runs(f"first{number}" for number in range(1_000)))
-        line.ask(_runs(["root"]))
+        line.ask(runs(f"first{number}" for number in range(1_000)))
+        line.ask(runs(["root"]))
         before = machine.resident_bytes(server.pid)
         declared_s = [line.ask([_declare(numbers)]) / (part * EDGES) for numbers in parts]
         declared = machine.resident_bytes(server.pid)
@@ -45,7 +44,7 @@ def measure(bench: Bench) -> None:
             began = time.monotonic()
             if began + 1.5 * part_s > late:
                 break
-            done_s.append(line.ask(_runs(f"u{number}" for number in numbers)) / part)
+            done_s.append(line.ask(runs(f"u{number}" for number in numbers)) / part)
             part_s = time.monotonic() - began
         done = machine.resident_bytes(server.pid)
     case = f"{units:,} units, {units * EDGES:,} edges"
@@ -78,13 +77,3 @@ def _declare(numbers: range) -> bytes:
             ],
         )
     )
-
-
-def _runs(names: Iterable[str]) -> list[bytes]:
-    """Start and complete of each."""
-    me = owner.this_process()
-    frames = []
-    for name in names:
-        frames.append(wire.encode(wire.Start(id=f"s-{name}", owner=me, unit=name)))
-        frames.append(wire.encode(wire.Complete(id=f"e-{name}", owner=me, unit=name)))
-    return frames

@@ -6,10 +6,10 @@ for. Where it is many requests, the same frames go to a bare ROUTER echo in turn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from bench.load import Pipeline
+from bench.load import Pipeline, runs
 from bench.scenarios import Bench
 from bench.servers import coordinator, echo
 from unitsync import owner, wire
@@ -97,13 +97,3 @@ def want(unit: str, *prerequisites: str) -> bytes:
             prerequisites=list(prerequisites),
         )
     )
-
-
-def runs(names: Iterable[str]) -> list[bytes]:
-    """Start and complete of each."""
-    me = owner.this_process()
-    frames = []
-    for name in names:
-        frames.append(wire.encode(wire.Start(id=f"start {name}", owner=me, unit=name)))
-        frames.append(wire.encode(wire.Complete(id=f"end {name}", owner=me, unit=name)))
-    return frames

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bench import machine
-from bench.load import Pipeline
+from bench.load import Pipeline, runs
 from bench.scenarios import Bench
 from bench.servers import coordinator
 from unitsync import owner, wire
@@ -27,11 +27,11 @@ def measure(bench: Bench) -> None:
     for _ in range(1 if bench.quick else ROUNDS):
         with coordinator(bench.folder) as server, Pipeline(server.address, checked=True) as line:
             line.ask(wants(range(FIRST)))
-            line.ask(runs(range(FIRST)))
+            line.ask(ends(range(FIRST)))
             before = machine.resident_bytes(server.pid)
             line.ask(wants(range(FIRST, FIRST + units)))
             between = machine.resident_bytes(server.pid)
-            line.ask(runs(range(FIRST, FIRST + units)))
+            line.ask(ends(range(FIRST, FIRST + units)))
             after = machine.resident_bytes(server.pid)
         declared.append((between - before) / units)
         ended.append((after - before) / units)
@@ -59,16 +59,7 @@ def wants(numbers: Iterable[int]) -> list[bytes]:
     ]
 
 
-def runs(numbers: range) -> list[bytes]:
+def ends(numbers: range) -> list[bytes]:
     """Start and complete of each, in an order in which each start is granted."""
-    me = owner.this_process()
-    frames = []
-    if 0 in numbers:
-        for root in range(4):
-            frames.append(wire.encode(wire.Start(id=f"sr{root}", owner=me, unit=f"root-{root}")))
-            frames.append(wire.encode(wire.Complete(id=f"er{root}", owner=me, unit=f"root-{root}")))
-    for number in numbers:
-        unit = f"unit-{number}"
-        frames.append(wire.encode(wire.Start(id=f"s{number:023}", owner=me, unit=unit)))
-        frames.append(wire.encode(wire.Complete(id=f"e{number:023}", owner=me, unit=unit)))
-    return frames
+    roots = [f"root-{root}" for root in range(4)] if 0 in numbers else []
+    return runs([*roots, *(f"unit-{number}" for number in numbers)])

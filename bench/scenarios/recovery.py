@@ -21,7 +21,7 @@ from typing import Final
 from bench.load import Pipeline
 from bench.scenarios import Bench
 from bench.scenarios.cli import command
-from bench.scenarios.memory import FIRST, runs, wants
+from bench.scenarios.memory import FIRST, ends, wants
 from bench.servers import END_PATIENCE_S, Server, await_end, coordinator_at, new_folder
 from unitsync import Client, errors
 from unitsync.endpoint import resolve
@@ -53,7 +53,7 @@ def _recover(bench: Bench) -> None:
     with coordinator_at(place) as server:
         with Pipeline(server.address, checked=True) as line:
             line.ask(wants(range(units)))
-            line.ask(runs(range(units)))
+            line.ask(ends(range(units)))
         _until_written(Path(f"{resolve(server.address).journal}.snapshot.new"))
         snapshot = Path(f"{resolve(server.address).journal}.snapshot")
         with Client(server.address) as client:
