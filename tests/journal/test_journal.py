@@ -14,7 +14,7 @@ import pytest
 
 from journal.store_contract import StoreContract, contents, epoch, records
 from unitsyncd.adapters.journal import Journal
-from unitsyncd.core.store import DamagedStore, EventStore, StoreError
+from unitsyncd.core.store import DamagedStore, EventStore, StoreBusy, StoreError
 
 
 class TestJournal(StoreContract):
@@ -92,11 +92,21 @@ def test_who_holds_it_is_waited_for_and_then_refused(path: str) -> None:
     with closing(Journal(path)) as journal, closing(sqlite3.connect(path)) as other:
         journal.begin(epoch("e"))
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match="locked"):
-            journal.append(0, records(0, 1))
+        assert waits_ms(journal) > 0
+        for _ in range(2):
+            with pytest.raises(StoreBusy, match="locked"):
+                journal.append(0, records(0, 1))
+            with pytest.raises(StoreBusy, match="locked"):
+                journal.begin(epoch("f"))
+            assert waits_ms(journal) == 0, "once is enough"
         other.execute("ROLLBACK")
         journal.append(0, records(0, 1))
         assert journal.next_seq == 1
+        assert waits_ms(journal) > 0
+
+
+def waits_ms(journal: Journal) -> int:
+    return int(journal._db.execute("PRAGMA busy_timeout").fetchone()[0])
 
 
 def test_a_file_that_somebody_holds_is_not_called_damaged(path: str) -> None:

@@ -23,13 +23,15 @@ from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.state import InvalidTransition
-from unitsyncd.core.store import EpochRecord, EventStore, StoreError
+from unitsyncd.core.store import EpochRecord, EventStore, StoreBusy, StoreError
 from unitsyncd.settings import Limits
 
 STORY_MAX: Final = 10
 """Entries of a unit's history that are logged with a defect."""
 REQUEST_MAX: Final = 2000
 """Characters of a request that are logged with a defect."""
+_HINT_FULL: Final = "free some space where the coordinator's socket is, and try again"
+_HINT_BUSY: Final = "another process has locked it; try again when that has finished"
 RESETS_MAX: Final = 100
 """Requests to reset everything that are known again when they are repeated."""
 
@@ -142,7 +144,7 @@ class Supervisor:
             self._take_back()
             sorry = errors.NotKept(
                 f"nothing was changed: the journal cannot be written ({problem})",
-                hint="free some space where the coordinator's socket is, and try again",
+                hint=_HINT_BUSY if isinstance(problem, StoreBusy) else _HINT_FULL,
             )
             self._final.append((peer, self._error(request.id, sorry)))
 

@@ -24,15 +24,18 @@ from typing import Any, Final
 import msgspec
 
 from unitsyncd.adapters.mark import Mark, MarkFile
-from unitsyncd.core.store import DamagedStore, EpochRecord, Record, StoreError
+from unitsyncd.core.store import DamagedStore, EpochRecord, Record, StoreBusy, StoreError
 
 FORMAT: Final = 1
 EPOCHS_MAX: Final = 20
 """Epochs of which the records stay in the file."""
 OLD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of records of earlier epochs; the oldest epochs go first."""
-BUSY_S: Final = 1.0
-"""How long another process that reads the file for its own purposes may hold it."""
+OPENING_BUSY_S: Final = 1.0
+"""How long another process may hold the file while it is opened."""
+BUSY_MS: Final = 50
+"""How long another process may hold it afterwards, when nobody is answered meanwhile. One
+that has held it for longer is not waited for until something could be written again."""
 
 _SCHEMA: Final = f"""
     PRAGMA user_version = {FORMAT};
@@ -70,12 +73,15 @@ class Journal:
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(list[Record]).decode
         self._mark = MarkFile(path)
+        self._busy = False
+        """Whether another process held it at the last attempt to write."""
         with _judged():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=OPENING_BUSY_S)
         try:
             with _judged():
                 self._prepare()
                 self.next_seq = self._find_next_seq()
+                self._wait_for_others(True)
         except DamagedStore:
             self.abandon()
             raise
@@ -113,7 +119,9 @@ class Journal:
                     self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as exc:
-            raise StoreError(str(exc)) from None
+            raise self._refused(exc) from None
+        if self._busy:
+            self._wait_for_others(True)
         self.mark(epoch)
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA incremental_vacuum").fetchall()
@@ -135,9 +143,22 @@ class Journal:
                 (expected_seq, len(records), zlib.crc32(blob), blob),
             )
         except sqlite3.Error as exc:
-            raise StoreError(str(exc)) from None
+            raise self._refused(exc) from None
+        if self._busy:
+            self._wait_for_others(True)
         self.next_seq += len(records)
         self._mark.advance(self.next_seq)
+
+    def _refused(self, problem: sqlite3.Error) -> StoreError:
+        if getattr(problem, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+            return StoreError(str(problem))
+        if not self._busy:
+            self._wait_for_others(False)
+        return StoreBusy(str(problem))
+
+    def _wait_for_others(self, wait: bool) -> None:
+        self._busy = not wait
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS if wait else 0}").fetchall()
 
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
         with _judged():

@@ -38,6 +38,10 @@ class StoreError(Exception):
     text says why."""
 
 
+class StoreBusy(StoreError):
+    """Somebody else holds the store at the moment."""
+
+
 class DamagedStore(Exception):
     """What the store holds is not what it was given."""
 
