@@ -1,4 +1,4 @@
-"""The servers under test: a coordinator, and the bare ROUTERs beside it.
+"""The servers under test: a coordinator, and what stands beside it.
 
 Each runs in a process of its own, in the scenario's folder, and is ended with it.
 """
@@ -65,18 +65,19 @@ def coordinator_at(place: Path) -> Iterator[Server]:
 def echo(folder: Path) -> contextlib.AbstractContextManager[Server]:
     """A ROUTER that sends each message back, one at a time, blocking: of the ways to
     write one in Python the one that answers most."""
-    return _bare(_serve_echo, folder)
+    return served(_serve_echo, folder)
 
 
 def relay(folder: Path) -> contextlib.AbstractContextManager[Server]:
     """A ROUTER that keeps who says ``wait``, and answers them when somebody says ``go``,
     which is answered with their number."""
-    return _bare(_serve_relay, folder)
+    return served(_serve_relay, folder)
 
 
 @contextlib.contextmanager
-def _bare(serve: Callable[[str], None], folder: Path) -> Iterator[Server]:
-    address = f"ipc://{new_folder(folder)}/bare.sock"
+def served(serve: Callable[[str], None], folder: Path) -> Iterator[Server]:
+    """A process of its own in which *serve* is called with its address; ended by a signal."""
+    address = f"ipc://{new_folder(folder)}/server.sock"
     process = SPAWN.Process(target=serve, args=(address,), daemon=True)
     process.start()
     assert process.pid is not None

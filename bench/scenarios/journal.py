@@ -1,30 +1,30 @@
-"""What the journal costs: the coordinator's own work with it and without it.
+"""What the journal costs: requests per second with it and without it.
 
-The supervisor in this process, without sockets and clients, is given the same requests
-in batches of 32 and of 1, with the journal in a file and with none, in turn. All that a
-daemon adds, it adds to both.
+Through sockets: 32 REQ clients, with the coordinator as users run it and with one that is
+put together from the same parts without a journal, in turn. And in this process without
+sockets and clients, the same requests in batches of 32 and of 1, where what the journal
+costs is not hidden behind them. Only through sockets do snapshots become due: the note
+says whether one was written.
 """
 
 from __future__ import annotations
 
-import gc
-import time
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.load import KINDS, check
+from bench.load import KINDS, Work, crowd
+from bench.parts import unconnected, without_journal
 from bench.record import UNITSYNC
 from bench.scenarios import Bench
-from unitsync import wire
-from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters.journal import Journal
-from unitsyncd.core.events import OwnerKey
-from unitsyncd.core.store import EventStore
-from unitsyncd.daemon import GC_THRESHOLDS
-from unitsyncd.settings import Limits
+from bench.servers import coordinator, new_folder
+from unitsync.endpoint import resolve
 
 ROUNDS: Final = 7
+CLIENTS: Final = 32
+THEIR_REQUESTS: Final = 16_000
+"""In one round, all clients together: enough in all rounds for a snapshot."""
 REQUESTS: Final = 20_000
 BATCHES: Final = (32, 1)
 KINDS_KEPT: Final = ("want", "start + complete")
@@ -32,86 +32,63 @@ WITHOUT: Final = "no journal"
 
 
 def measure(bench: Bench) -> None:
-    gc.set_threshold(*GC_THRESHOLDS)
-    requests = bench.count(REQUESTS)
     for kind in KINDS_KEPT:
-        frames = KINDS[kind]("j", requests)
+        _through_sockets(bench, kind)
+    bench.record.note = ""
+    for kind in KINDS_KEPT:
+        frames = KINDS[kind]("j", bench.count(REQUESTS))
         for batch in BATCHES:
-            rates: dict[str, list[float]] = {UNITSYNC: [], WITHOUT: []}
-            for number in range(-1, 2 if bench.quick else ROUNDS):
-                journal = Journal(str(bench.folder / f"{kind[0]}{batch}-{number}"))
-                took_s = {
-                    UNITSYNC: _took_s(frames, batch, journal),
-                    WITHOUT: _took_s(frames, batch, None),
-                }
-                journal.close()
-                _remove(bench.folder)
-                if number >= 0:  # the first was to warm up
-                    for subject, seconds in took_s.items():
-                        rates[subject].append(requests / seconds)
-            for subject, samples in rates.items():
-                bench.record.add(
-                    f"{kind}, {batch} in a turn",
-                    "requests per second",
-                    "1/s",
-                    samples,
-                    subject=subject,
-                    base=WITHOUT if subject == UNITSYNC else "",
-                    higher_is_better=True,
-                )
+            _in_process(bench, kind, frames, batch)
 
 
-def _took_s(frames: Sequence[bytes], batch: int, store: EventStore | None) -> float:
-    supervisor = Supervisor(
-        startup="bench",
-        new_epoch=lambda: "bench",
-        owners=_Owners(),
-        identity=_Identity(),
-        limits=Limits(),
-        on_defect=_raise,
-        store=store,
-        machine="bench",
-    )
-    turns = [
-        [(b"peer", frame) for frame in frames[first : first + batch]]
-        for first in range(0, len(frames), batch)
-    ]
-    gc.collect()
-    replies = []
-    began = time.monotonic()
-    for turn in turns:
-        replies += supervisor.turn(turn, began, began)
-    took_s = time.monotonic() - began
-    check(frame for _, frame in replies)
-    return took_s
+def _through_sockets(bench: Bench, kind: str) -> None:
+    each = bench.count(THEIR_REQUESTS) // CLIENTS
+    with (
+        coordinator(bench.folder) as ours,
+        without_journal(bench.folder) as bare,
+        crowd(ours.address, CLIENTS, checked=True) as our_crowd,
+        crowd(bare.address, CLIENTS, checked=True) as bare_crowd,
+    ):
+        crowds = {UNITSYNC: our_crowd, WITHOUT: bare_crowd}
+        rates: dict[str, list[float]] = {subject: [] for subject in crowds}
+        for number in range(_rounds(bench) + 1):
+            work = Work(kind, each if number else max(2, each // 4), number)
+            for subject, its_crowd in crowds.items():
+                rate = its_crowd.work(work).rate
+                if number:  # the first was to warm up
+                    rates[subject].append(rate)
+        journal = resolve(ours.address).journal
+    case = f"{kind}, {CLIENTS} clients"
+    written = Path(f"{journal}.snapshot").exists()  # by now, if one was begun
+    bench.record.note = f"{case}: {'a' if written else 'no'} snapshot was written meanwhile"
+    _add(bench, case, rates)
 
 
-def _raise(what: str, defect: BaseException) -> None:
-    raise RuntimeError(what) from defect
+def _in_process(bench: Bench, kind: str, frames: Sequence[bytes], batch: int) -> None:
+    rates: dict[str, list[float]] = {UNITSYNC: [], WITHOUT: []}
+    for number in range(_rounds(bench) + 1):
+        place = new_folder(bench.folder)
+        for subject, journal in ((UNITSYNC, place / "journal.db"), (WITHOUT, None)):
+            with unconnected(journal) as parts:
+                took_s = parts.ask(frames, batch)
+            if number:  # the first was to warm up
+                rates[subject].append(len(frames) / took_s)
+        shutil.rmtree(place)
+    _add(bench, f"{kind}, {batch} in a turn, without sockets", rates)
 
 
-def _remove(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
+def _rounds(bench: Bench) -> int:
+    return 2 if bench.quick else ROUNDS
 
 
-class _Identity:
-    version = "bench"
-    pid = 0
-    since = 0.0
-
-
-class _Owners:
-    """All are alive, nobody is watched."""
-
-    def is_alive(self, owner: wire.Owner) -> bool:
-        return True
-
-    def can_be_seen(self, owner: wire.Owner) -> bool:
-        return True
-
-    def watch(self, owner: wire.Owner) -> None:
-        pass
-
-    def forget(self, key: OwnerKey) -> None:
-        pass
+def _add(bench: Bench, case: str, rates: dict[str, list[float]]) -> None:
+    for subject, samples in rates.items():
+        bench.record.add(
+            case,
+            "requests per second",
+            "1/s",
+            samples,
+            subject=subject,
+            base=WITHOUT if subject == UNITSYNC else "",
+            higher_is_better=True,
+        )

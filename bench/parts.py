@@ -1,0 +1,144 @@
+"""A coordinator that is put together here, from the daemon's parts without some of them:
+in this process without sockets, and in a process of its own without a journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bench.load import check
+from bench.servers import Server, served
+from unitsync import wire
+from unitsyncd.actors.desk import OwnerWatch
+from unitsyncd.actors.supervisor import Supervisor
+from unitsyncd.adapters import gate
+from unitsyncd.adapters.owners import Owners
+from unitsyncd.adapters.permits import Permits
+from unitsyncd.adapters.router import Envelope, Router
+from unitsyncd.core.events import OwnerKey
+from unitsyncd.daemon import GC_THRESHOLDS
+from unitsyncd.kept import Kept, open_kept
+from unitsyncd.settings import Limits
+
+_LIMITS: Final = Limits()
+
+
+class Unconnected:
+    """The coordinator's own work in this process, without sockets and clients. Made by
+    ``unconnected``."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def ask(self, frames: Sequence[bytes], batch: int) -> float:
+        """Seconds that it takes to answer *frames*, *batch* in a turn. Raises Refused."""
+        turns = [
+            [(b"peer", frame) for frame in frames[first : first + batch]]
+            for first in range(0, len(frames), batch)
+        ]
+        replies: list[Envelope] = []
+        gc.collect()
+        began = time.monotonic()
+        for turn in turns:
+            replies += self._supervisor.turn(turn, began, began)
+        took_s = time.monotonic() - began
+        check(frame for _, frame in replies)
+        return took_s
+
+
+@contextlib.contextmanager
+def unconnected(journal: Path | None) -> Iterator[Unconnected]:
+    """With a *journal* at that path, and snapshots when they are due, or with none. Looks
+    for cycles of garbage as rarely as the daemon, from now on."""
+    gc.set_threshold(*GC_THRESHOLDS)
+    kept = None if journal is None else open_kept(str(journal), _LIMITS)
+    try:
+        yield Unconnected(_supervisor(_Living(), kept))
+    finally:
+        if kept is not None:
+            kept.close()
+
+
+def without_journal(folder: Path) -> contextlib.AbstractContextManager[Server]:
+    """A coordinator in a process of its own that keeps nothing and so takes no snapshots.
+    It also has no use for what is missing here: timers, a log, a lock on its folder."""
+    return served(_serve, folder)
+
+
+def _serve(address: str) -> None:
+    gc.set_threshold(*GC_THRESHOLDS)
+    asyncio.run(_until_killed(address))
+
+
+async def _until_killed(address: str) -> None:
+    loop = asyncio.get_running_loop()
+    room = gate.room_for(_LIMITS.connections)
+    supervisor = _supervisor(Owners(lambda key: None, pidfds_max=room.pidfds), None)
+
+    def turn(batch: Iterable[Envelope]) -> Sequence[Envelope]:
+        return supervisor.turn(batch, time.monotonic(), time.time())
+
+    router = Router(
+        address,
+        permits=Permits().allows,
+        open_to_all=False,
+        on_batch=turn,
+        room=room,
+        on_full=lambda full: None,
+    )
+    router.begin(loop)
+    await loop.create_future()
+
+
+def _supervisor(owners: OwnerWatch, kept: Kept | None) -> Supervisor:
+    def defect(what: str, problem: BaseException) -> None:
+        raise RuntimeError(what) from problem
+
+    supervisor = partial(
+        Supervisor,
+        new_epoch=lambda: "bench",
+        owners=owners,
+        identity=_Identity(),
+        limits=_LIMITS,
+        on_defect=defect,
+    )
+    if kept is None:
+        return supervisor(startup="bench")
+    return supervisor(
+        startup=kept.default_startup,
+        store=kept.journal,
+        machine=kept.machine,
+        on_kept=kept.rhythm.appended,
+    )
+
+
+class _Identity:
+    version = "bench"
+    since = 0.0
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+
+class _Living:
+    """All are alive, nobody is watched."""
+
+    def is_alive(self, owner: wire.Owner) -> bool:
+        return True
+
+    def can_be_seen(self, owner: wire.Owner) -> bool:
+        return True
+
+    def watch(self, owner: wire.Owner) -> None:
+        pass
+
+    def forget(self, key: OwnerKey) -> None:
+        pass
