@@ -34,8 +34,9 @@ from unitsyncd.settings import Limits
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
 GC_THRESHOLDS: Final = (20_000, 10, 1_000_000)
-"""Cycles are looked for among young objects only: units and edges make none, and a look
-through all of them would hold the loop for as long as there are many."""
+"""Cycles are looked for among young objects only: units and edges make none, an epoch that
+is over is taken apart, and a look through all objects would hold the loop for as long as
+there are many."""
 LOOK_S: Final = 1.0
 """How often the coordinator looks whether folder and socket are still its own."""
 

@@ -9,6 +9,7 @@ from support.figures import figures_of
 from unitsync import wire
 
 UNITS = 5000
+WAITING = 2000
 
 
 def blocks(daemon: Daemon) -> int:
@@ -44,3 +45,18 @@ def test_what_is_not_gone_on_with_goes(daemons: Daemons, sockets: Sockets) -> No
     daemon.kill()
     daemon = daemons.ready(env={"UNITSYNC_STARTUP": "new"})
     assert blocks(daemon) - empty < UNITS
+
+
+def test_who_waited_in_it_goes_too(daemons: Daemons, sockets: Sockets) -> None:
+    daemon = daemons.ready()
+    many = sockets.dealer(daemon.endpoint)
+    empty = blocks(daemon)
+    for number in range(WAITING):
+        unit = f"u{number}"
+        many.send(wire.Want(id="", unit=unit, prerequisites=["p"]))
+        many.send(wire.Wait(id="", units=[unit], patience_s=30))
+        many.send(wire.Start(id="", unit=unit, patience_s=30, since_run=0))
+        assert many.told().exit == 0
+    many.send(wire.Reset(id="r", all=True))
+    assert [many.told().exit for _ in range(2 * WAITING + 1)] == [69] * 2 * WAITING + [0]
+    assert blocks(daemon) - empty < WAITING

@@ -135,6 +135,8 @@ class World:
         parts know each other, and the collector does not look for cycles among what has
         been there for long."""
         self.bus.clear()
+        self.turn.take()  # those who waited, who were sent away since the last one
+        self.turn.undo.pause()
         vars(self).clear()
 
     def runs_of(self, owner: OwnerKey) -> list[str]:

@@ -23,7 +23,8 @@ class UndoLog:
         self._entries.append((undo, args))
 
     def pause(self) -> None:
-        """Until ``resume`` nothing is remembered: what is done now is never taken back."""
+        """Until ``resume`` nothing is remembered: what is done now is never taken back.
+        A log that is not to be used any more has to be paused, else it holds itself."""
         self.push = _forget
 
     def resume(self) -> None:
