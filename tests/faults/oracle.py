@@ -2,7 +2,8 @@
 and whether that is what the clients were told.
 
 The model here knows nothing of the coordinator's code: it folds facts to statuses in
-the plainest way and looks at every edge each time.
+the plainest way. What it has found out of a status holds until a fact of the unit, or of
+one below it, comes.
 """
 
 from __future__ import annotations
@@ -57,9 +58,19 @@ class Model:
     def __init__(self) -> None:
         self.units: dict[str, Run] = {}
         self.edges: dict[str, dict[str, Need]] = defaultdict(dict)
+        self._dependents: dict[str, set[str]] = defaultdict(set)
+        self._known: dict[str, Status] = {}
 
     def apply(self, name: str, fact: object) -> None:
         """Raises AssertionError for what must not have happened."""
+        self._apply(name, fact)
+        changed = [name]
+        while changed:
+            # One of which nothing is known has told nobody above it anything.
+            if self._known.pop(unit := changed.pop(), None) is not None:
+                changed += self._dependents[unit]
+
+    def _apply(self, name: str, fact: object) -> None:
         if isinstance(fact, Registered):
             assert name not in self.units, f"{name} was registered twice"
             self.units[name] = Run()
@@ -69,8 +80,10 @@ class Model:
             case Declared(prerequisite=prerequisite, need=need):
                 assert prerequisite not in self.edges[name], f"{name} → {prerequisite} twice"
                 self.edges[name][prerequisite] = Need(need)
+                self._dependents[prerequisite].add(name)
             case Withdrawn(prerequisite=prerequisite):
                 del self.edges[name][prerequisite]
+                self._dependents[prerequisite].remove(name)
             case Started():
                 running = unit.phase is Status.STARTED and not unit.owner_gone
                 assert not running, f"{name} runs twice at the same time"
@@ -111,6 +124,12 @@ class Model:
                 return status in (Status.STARTED, Status.COMPLETED, Status.FAILED) and started
 
     def status(self, name: str) -> Status:
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = self._status(name)
+        return known
+
+    def _status(self, name: str) -> Status:
         unit = self.units.get(name)
         if unit is None:
             return Status.NOT_REGISTERED
@@ -175,12 +194,9 @@ def check_effects(
     ended = Counter(
         fact.request_id for _, fact in records if isinstance(fact, Ended) and fact.request_id
     )
-    resets = Counter(
-        (name, fact.request_id) for name, fact in records if isinstance(fact, WasReset)
-    )
+    resets = resets_of(records)
     declared = {(name, fact.prerequisite) for name, fact in records if isinstance(fact, Declared)}
     assert max(ended.values(), default=0) <= 1, "an outcome was recorded twice"
-    assert max(resets.values(), default=0) <= 1, "a reset was done twice"
     for op in ops:
         request, reply = op.request, op.reply
         if reply is None:
@@ -203,10 +219,23 @@ def check_effects(
                 if isinstance(reply, wire.Ok):
                     assert edges <= declared, f"an edge was lost: {op}"
             case wire.Reset():
-                done = all(resets[name, request.id] == 1 for name in request.units)
+                done = all((name, request.id) in resets for name in request.units)
                 assert done is isinstance(reply, wire.Ok), f"a reset was lost: {op}"
             case _:
                 pass
+
+
+def resets_of(records: Sequence[Record]) -> set[tuple[str, str]]:
+    """(unit, request id) of each reset. None is done twice, unless the unit was reset by
+    somebody else in between: of resets a unit knows the last one again."""
+    resets: set[tuple[str, str]] = set()
+    latest: dict[str, str] = {}
+    for name, fact in records:
+        if isinstance(fact, WasReset):
+            assert latest.get(name) != fact.request_id, f"a reset of {name} was done twice"
+            latest[name] = fact.request_id
+            resets.add((name, fact.request_id))
+    return resets
 
 
 def check_order(records: Sequence[Record], ops: Sequence[Op]) -> None:
