@@ -91,6 +91,12 @@ def runs(units: Iterable[str]) -> Frames:
     return frames
 
 
+def completes(units: Iterable[str]) -> Frames:
+    """Complete of each, which need not have started."""
+    me = owner.this_process()
+    return [wire.encode(wire.Complete(id=f"e{unit:0>23}", owner=me, unit=unit)) for unit in units]
+
+
 KINDS: Final[dict[str, Callable[[str, int], Frames]]] = {
     "ping": ping,
     "want": want,

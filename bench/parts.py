@@ -45,7 +45,6 @@ class Unconnected:
             for first in range(0, len(frames), batch)
         ]
         replies: list[Envelope] = []
-        gc.collect()
         began = time.monotonic()
         for turn in turns:
             replies += self._supervisor.turn(turn, began, began)
@@ -58,6 +57,7 @@ class Unconnected:
 def unconnected(journal: Path | None) -> Iterator[Unconnected]:
     """With a *journal* at that path, and snapshots when they are due, or with none. Looks
     for cycles of garbage as rarely as the daemon, from now on."""
+    gc.collect()
     gc.set_threshold(*GC_THRESHOLDS)
     kept = None if journal is None else open_kept(str(journal), _LIMITS)
     try:
