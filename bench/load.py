@@ -92,7 +92,7 @@ def runs(units: Iterable[str]) -> Frames:
 
 
 def completes(units: Iterable[str]) -> Frames:
-    """Complete of each, which need not have started."""
+    """Complete of each, which has to be registered, but not started."""
     me = owner.this_process()
     return [wire.encode(wire.Complete(id=f"e{unit:0>23}", owner=me, unit=unit)) for unit in units]
 

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from support.daemon import short_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -62,6 +64,28 @@ def test_a_scenario_is_run_kept_compared_and_reported(tmp_path: Path) -> None:
     assert reported.returncode == 0, reported.stderr
     assert "### waiters" in reported.stdout
     assert "| --- |" in reported.stdout
+
+
+def test_a_coordinator_is_put_together_without_journal_and_without_sockets() -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from bench.load import Pipeline, completes, runs, want\n"
+        "from bench.parts import unconnected, without_journal\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "frames = runs(['a', 'b']) + want('w', 2) + completes(['w-1'])\n"
+        "with without_journal(folder) as server:\n"
+        "    with Pipeline(server.address, checked=True) as line:\n"
+        "        line.ask(frames)\n"
+        "print([path.name for path in folder.rglob('*.*')])\n"
+        "with unconnected(folder / 'journal.db') as inner:\n"
+        "    inner.ask(frames, 2)\n"
+        "print((folder / 'journal.db').exists())\n"
+    )
+    with short_folder() as folder:
+        done = call("-c", code, str(folder))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['server.sock']", "True"]
 
 
 def test_with_pythonpath_the_command_is_not_measured(tmp_path: Path) -> None:
