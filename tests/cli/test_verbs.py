@@ -108,7 +108,8 @@ def test_failures(cli: Cli) -> None:
         why
         start git-clone
         reset git-clone
-        reset --force git-clone
+        reset --all
+        reset git-clone --force
         reset nobody
         reset --all
         list

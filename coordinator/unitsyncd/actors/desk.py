@@ -383,7 +383,7 @@ class Desk:
             self._notice_lost_owner(actor)
             repeated = request.id != "" and actor.unit.reset_id == request.id
             if actor.unit.running and not request.force and not repeated:
-                hint = "unitsync reset --force resets it all the same"
+                hint = wording.reset_by_force(request)
                 raise replies.already_started(actor.unit, self._moment.at, hint)
         return actors
 

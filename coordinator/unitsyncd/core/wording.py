@@ -6,6 +6,7 @@ came from outside (command lines, reasons) is made printable first.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from unitsync.wire import (
     Owner,
     Prerequisite,
     Requirement,
+    Reset,
     Status,
     UnitInfo,
 )
@@ -116,6 +118,12 @@ def waiting(subject: str, edges: Sequence[Prerequisite], total: int, now: float)
     if total > len(edges):
         lines.append(f"  and {total - len(edges):,} more")
     return lines
+
+
+def reset_by_force(request: Reset) -> str:
+    """The command that resets what *request* may not."""
+    names = "--all" if request.all else shlex.join(dict.fromkeys(request.units))
+    return f"unitsync reset {names} --force"
 
 
 def error(problem: UnitsyncError) -> list[str]:
