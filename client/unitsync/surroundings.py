@@ -27,6 +27,10 @@ WRAPPERS = frozenset(
 
 SHELLS = frozenset(("ash", "bash", "busybox", "dash", "ksh", "mksh", "sh", "zsh"))
 
+_VERB_PROGRAMS = frozenset(("unitsync", "coder"))
+_BEFORE_COMMAND = frozenset(("exec", "command", "time", "-p", "--"))
+"""Words of a shell that may stand before the name of a program."""
+
 _PROC_BYTES_MAX = 64 * 1024
 _ANCESTORS_MAX = 1000
 _COMMAND_BYTES_MAX = 4096
@@ -92,7 +96,9 @@ class Process:
 
     @property
     def program(self) -> str:
-        return os.path.basename(os.fsdecode(self.args[0])) if self.args else self.name
+        """What it was called as; a login shell has a dash before that."""
+        called = os.path.basename(os.fsdecode(self.args[0])) if self.args else self.name
+        return called.removeprefix("-")
 
     @property
     def command(self) -> str:
@@ -107,24 +113,31 @@ class Process:
         program = self.program
         if program in WRAPPERS:
             return True
-        if program not in SHELLS:
-            return self.name in WRAPPERS
-        # A shell whose script is called like a wrapper is a script; only the shim is not.
         if len(self.args) < 3:
             return False
-        is_shim = os.path.basename(self.args[1]) == b"coder" and self.args[2] == b"exp"
+        first = os.path.basename(self.args[1])
+        if program not in SHELLS:
+            # The one wrapper that is a script, and is not called what its process is.
+            return program == "perl" and first == b"parallel"
+        is_shim = first == b"coder" and self.args[2] == b"exp"
         return is_shim or self._passes_on
 
     @property
     def _passes_on(self) -> bool:
-        """Whether it is a shell that was given one command: ``sh -c 'unitsync start ide'``.
-        Most replace themselves by it, but dash stays, and is over as soon as it is."""
+        """Whether it is a shell that was given one command, and that is a program with a
+        process of its own: ``sh -c 'unitsync start ide'``. Most replace themselves by it,
+        but dash stays, and is over as soon as it is.
+
+        With ``. file``, ``eval`` or a function the shell itself is the script. A program
+        that is not known here makes it one as well: its end is then noticed too early, and
+        not never.
+        """
         flag, text = self.args[1], self.args[2]
-        if flag[:1] != b"-" or flag[-1:] != b"c":
+        if flag[:1] != b"-" or flag[:2] == b"--" or flag[-1:] != b"c":
             return False
         for redirection in (b">&", b"<&", b"&>"):
             text = text.replace(redirection, b"")
-        return not any(mark in text for mark in b";&|(`\n")
+        return not any(mark in text for mark in b";&|(`\n") and _names_a_program(text)
 
     def is_subshell_of(self, parent: "Process") -> bool:
         """Whether it is *parent*, forked: a subshell, or one side of a pipe."""
@@ -134,6 +147,23 @@ class Process:
             and self.name == parent.name
             and self.args
         )
+
+
+def _names_a_program(text: bytes) -> bool:
+    """Whether the shell command *text* runs a verb, or a wrapper, shell or Python, each
+    of which is judged by itself where it is the parent of the verb."""
+    for word in os.fsdecode(text).split():
+        name, assigned, _ = word.partition("=")
+        if word in _BEFORE_COMMAND or (assigned and name.isidentifier()):
+            continue
+        program = os.path.basename(word.strip("'\""))
+        return (
+            program in _VERB_PROGRAMS
+            or program in WRAPPERS
+            or program in SHELLS
+            or program.startswith("python")
+        )
+    return False
 
 
 def read_process(pid: int) -> Process | None:

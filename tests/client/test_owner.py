@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,17 @@ def test_is_the_inner_one_of_two_scripts(tmp_path: Path) -> None:
         ("unitsync start ide", True),
         ("exec unitsync start ide >log 2>&1 </dev/null", True),
         ("unitsync start ide &>log", True),
+        ("/opt/bin/unitsync start ide", True),
+        ("A=b timeout 5 unitsync start ide", True),
+        ("time -p unitsync start ide", True),
+        ("coder exp sync start ide", True),
+        ("'/opt/bin/python3' -m unitsync start ide", True),
+        (". ./startup.sh", False),
+        ("source ./startup.sh", False),
+        ("time . ./startup.sh", False),
+        ('eval "$STARTUP"', False),
+        ("a_function", False),
+        ("A=b", False),
         ("unitsync start ide; make", False),
         ("unitsync start ide && make", False),
         ("unitsync start ide | cat", False),
@@ -76,21 +88,38 @@ def test_is_the_inner_one_of_two_scripts(tmp_path: Path) -> None:
         ("x=$(unitsync start ide)", False),
     ],
 )
-@pytest.mark.parametrize("flag", ["-c", "-ec"])
+@pytest.mark.parametrize(("called", "flag"), [("/bin/sh", "-c"), ("sh", "-ec"), ("-sh", "-c")])
 def test_a_shell_that_was_given_one_command_is_not_the_script(
-    text: str, passes_on: bool, flag: str
+    text: str, passes_on: bool, called: str, flag: str
 ) -> None:
-    args = b"\0".join([b"/bin/sh", flag.encode(), text.encode(), b""])
+    args = b"\0".join([called.encode(), flag.encode(), text.encode(), b""])
     stat = b"7 (sh) S 1" + b" 0" * 20
     assert surroundings.Process(7, stat, args, "/bin/dash").is_wrapper is passes_on
 
 
-def test_a_script_called_like_a_wrapper_is_a_script(tmp_path: Path) -> None:
-    inner = tmp_path / "time"
-    inner.write_text(f"#!/bin/sh\n{VERB}\ntrue\n")
+@pytest.mark.parametrize("name", ["time", "parallel", "env"])
+@pytest.mark.parametrize("interpreter", ["/bin/sh", sys.executable])
+def test_a_script_called_like_a_wrapper_is_a_script(
+    tmp_path: Path, interpreter: str, name: str
+) -> None:
+    inner = tmp_path / name
+    in_python = f"import subprocess\nsubprocess.run({shlex.split(VERB)!r})"
+    text = VERB if interpreter == "/bin/sh" else in_python
+    inner.write_text(f"#!{interpreter}\n{text}\n")
     inner.chmod(0o755)
     found, _ = script_owner(tmp_path, f"{inner}\ntrue")
-    assert found.command == f"/bin/sh {inner}"
+    assert found.command == f"{interpreter} {inner}"
+
+
+def test_a_wrapper_that_is_a_script(tmp_path: Path) -> None:
+    """GNU parallel is one, in Perl."""
+    if shutil.which("perl") is None:
+        pytest.skip("there is no perl")
+    program = tmp_path / "parallel"
+    program.write_text("#!/usr/bin/env -S perl\nsystem(@ARGV);\n")
+    program.chmod(0o755)
+    found, pid = script_owner(tmp_path, f"{program} {VERB}")
+    assert found.pid == pid
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs unshare")

@@ -84,6 +84,29 @@ def test_killed(place: Place, scripts: Scripts, gate: str, name: str) -> None:
     check_failed(place, script)
 
 
+@both_ways
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bash", "--norc", "startup.sh"),
+        ("bash", "-c", ". ./startup.sh"),
+        ("bash", "-c", "source ./startup.sh"),
+        ("bash", "-c", 'eval "$STARTUP"'),
+        ("bash", "-c", "startup"),
+    ],
+    ids=" ".join,
+)
+def test_a_shell_that_is_the_script_however_it_was_called(
+    place: Place, scripts: Scripts, command: tuple[str, ...]
+) -> None:
+    """``unitsync start`` is not what it was given as its command."""
+    text = "unitsync start ide\nkill -9 $$\n"
+    (place.folder / "startup.sh").write_text(text)
+    function = f"() {{\n{text}}}"
+    more = {"STARTUP": text, "BASH_FUNC_startup%%": function}
+    check_failed(place, scripts.spawn(*command, more=more))
+
+
 @pytest.mark.parametrize("end", ["exit 0", "exit 3", "set -e; false", "true"])
 def test_ending_without_a_word(place: Place, scripts: Scripts, end: str) -> None:
     script = scripts.bash(f"unitsync start ide\n{end}\n")
@@ -184,6 +207,8 @@ THROUGH = {
     "sh -c": "sh -c '{verb}'",
     "bash -c": "bash -c '{verb}'",
     "sh -c exec": "sh -c 'exec {verb}'",
+    "sh -c with a variable": "sh -c 'A=b {verb}'",
+    "bash -c time": "bash -c 'time {verb}'",
     "sh -c with redirections": "sh -ec '{verb} >out2 2>&1'",
     "sh -c sh -c": "sh -c \"sh -c '{verb}'\"",
     "su": "su -s /bin/sh -c '{verb}'",
