@@ -1,10 +1,9 @@
 """The cheap path of the verbs that scripts call.
 
 Starting Python takes 7 ms; loading zmq, msgspec and typer takes ten times that. Here a
-verb in its plain form talks to the coordinator without any of them: ZMTP 3.0
-(rfc.zeromq.org/spec/23, NULL mechanism, as a REQ peer) by hand over the local socket,
-with a few lines of msgpack. Exit status and text come ready-made in the reply, so that
-both paths print the same bytes; tests/cli runs its cases through both.
+verb in its plain form talks to the coordinator without any of them (bare.py). Exit
+status and text come ready-made in the reply, so that both paths print the same bytes;
+tests/cli runs its cases through both.
 
 Whatever is not plain is left to the full command line: other options, help, no
 coordinator yet, a folder or peer that is not ours, an answer that is not understood,
@@ -19,10 +18,12 @@ import sys
 from time import monotonic
 
 from unitsync import surroundings
+from unitsync.bare import Link, pack, unpack
 from unitsync.printing import safe, silence, write_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
     Message: TypeAlias = dict[str, Any]
@@ -33,6 +34,8 @@ REPLY_SLACK_S = 5
 """session.REPLY_SLACK_S"""
 TIMEOUT_S = 300.0
 """options.TIMEOUT_DEFAULT_S"""
+OVERTIME_S = 1
+"""session.OVERTIME_S"""
 _WITHDRAW_S = 1
 _REASON_MAX = 1000
 """Characters; a longer one is cut, which counts in bytes."""
@@ -40,12 +43,10 @@ _DIGITS_MAX = 19
 """A whole number of so many digits has no more than 64 bits."""
 _SO_PEERCRED = 17
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
-_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
-_READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 
 resumed: "Message | None" = None
-"""What the full command line is to go on with: id, epoch, since_run and the seconds
-``waited``. None if nothing was sent."""
+"""What the full command line is to go on with: id, epoch, since_run and when it ``began``
+on the monotonic clock. None if nothing was sent."""
 
 
 class Leave(Exception):
@@ -55,8 +56,14 @@ class Leave(Exception):
 def main() -> "NoReturn":
     """Run the verb in ``sys.argv`` and end the process with its exit status."""
     try:
-        status = _run(sys.argv[1:])
+        status: int | None = _run(sys.argv[1:])
     except Leave:
+        status = None
+    except SystemExit as exc:
+        status = int(exc.code or 0)
+    except KeyboardInterrupt:
+        status = _interrupted()
+    if status is None:
         from unitsync.cli import main as full
 
         full()
@@ -64,30 +71,50 @@ def main() -> "NoReturn":
     os._exit(status)
 
 
+def _interrupted() -> int:
+    _print_err({"err": ["error: interrupted"]})
+    return 130
+
+
 def _run(words: list[str]) -> int:
-    """Raises Leave."""
-    environ = os.environ
-    request, timeout_s = _plain(words, environ)
-    user = surroundings.invoking_user(environ)
-    link = _connect(environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user), user)
+    """Raises Leave; SystemExit if a signal has ended it."""
+    request, timeout_s, command = _plain(words, os.environ)
+    link = _connect()
     request["id"] = os.urandom(8).hex()
-    request["owner"] = _owner()
+    request["owner"] = _ourselves(request["unit"], command) if command else _owner()
     try:
         if timeout_s is None:
             return _finish(_ask(link, request, REPLY_SLACK_S))
-        return _wait(link, request, timeout_s)
-    except (OSError, ValueError, KeyError):
+        if not command:
+            return _finish(_wait(link, request, timeout_s))
+        from unitsync.command import hold_signals
+
+        masks: list[set[int]] = []
+        reply = _wait(link, request, timeout_s, lambda: masks.append(hold_signals()))
+        if not masks:
+            return _finish(reply)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Leave from None
+    link.close()
+    return _carry_out(request, reply, command, masks[0])
 
 
 # --- the command line ---------------------------------------------------------------
 
 
-def _plain(words: list[str], environ: "os._Environ[str]") -> "tuple[Message, float | None]":
-    """The request that *words* ask for and, for a verb that waits, its time limit in
-    seconds. Raises Leave for all that is not plain."""
+def _plain(
+    words: list[str], environ: "os._Environ[str]"
+) -> "tuple[Message, float | None, list[str]]":
+    """The request that *words* ask for; for a verb that waits, its time limit in
+    seconds; for ``run``, the command. Raises Leave for all that is not plain."""
     if not words:
         raise Leave
+    command: list[str] = []
+    if words[0] == "run":
+        if "--" not in words:
+            raise Leave
+        split = words.index("--")
+        words, command = words[:split], words[split + 1 :]
     shim = environ.get("UNITSYNC_CODER_SHIM") == "1"
     names, flags = _split(words[1:])
     request: Message = {"verb": words[0], "render": "coder" if shim else "text"}
@@ -102,8 +129,12 @@ def _plain(words: list[str], environ: "os._Environ[str]") -> "tuple[Message, flo
         request["unit"], request["prerequisites"] = names[0], names[1:]
     elif verb == "start" and count == 1 and flags.keys() <= {"--after", "--timeout"}:
         request["unit"] = names[0]
-        request["after"] = [n for text in flags.get("--after", ()) for n in text.split(",") if n]
+        request["after"] = _after(flags)
         request["on_owner_exit"] = _on_owner_exit(environ, shim)
+        timeout_s = _timeout(flags, environ, shim)
+    elif verb == "run" and count == 1 and command and flags.keys() <= {"--after", "--timeout"}:
+        request["verb"], request["unit"], request["render"] = "start", names[0], "text"
+        request["after"] = _after(flags)
         timeout_s = _timeout(flags, environ, shim)
     elif verb == "wait" and count and flags.keys() <= {"--timeout"}:
         request["units"] = names
@@ -122,7 +153,11 @@ def _plain(words: list[str], environ: "os._Environ[str]") -> "tuple[Message, flo
         request["unit"] = names[0]
     elif not (verb == "ping" and not count and not flags):
         raise Leave
-    return request, timeout_s
+    return request, timeout_s, command
+
+
+def _after(flags: dict[str, list[str]]) -> list[str]:
+    return [name for text in flags.get("--after", ()) for name in text.split(",") if name]
 
 
 def _split(words: list[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -169,22 +204,40 @@ def _on_owner_exit(environ: "os._Environ[str]", shim: bool) -> str:
 
 def _owner() -> "Message":
     script = surroundings.calling_script()
-    if script is None or script.pid < 2:
+    if script is None:
+        raise Leave
+    return _owner_of(script, script.command)
+
+
+def _ourselves(unit: str, words: list[str]) -> "Message":
+    """This process: what a run waits for is the end of its command."""
+    from unitsync.command import shown
+
+    process = surroundings.read_process(os.getpid()) if surroundings.proc_is_ours() else None
+    if process is None:
+        raise Leave
+    return _owner_of(process, shown(unit, words))
+
+
+def _owner_of(process: surroundings.Process, command: str) -> "Message":
+    if process.pid < 2:
         raise Leave
     namespace = surroundings.pid_namespace()
-    return {
-        "pid": script.pid,
-        "start": script.start,
-        "ns": namespace,
-        "command": script.command,
-    }
+    return {"pid": process.pid, "start": process.start, "ns": namespace, "command": command}
 
 
 # --- the conversation ---------------------------------------------------------------
 
 
-def _wait(link: "Any", request: "Message", timeout_s: float) -> int:
-    """Ask until there is a final answer, as session.Conversation does."""
+def _wait(
+    link: "Link",
+    request: "Message",
+    timeout_s: float,
+    on_granted: "Callable[[], None]" = lambda: None,
+) -> "Message":
+    """Ask until there is a final answer, as session.Conversation does. A signal that
+    ends the process takes the start back and raises SystemExit, until *on_granted*,
+    which is called with a grant, has returned."""
     import _signal  # type: ignore[import-not-found]
 
     global resumed
@@ -203,13 +256,16 @@ def _wait(link: "Any", request: "Message", timeout_s: float) -> int:
             if request["last"]:
                 patience = 0
             request["patience_s"] = patience
-            resumed = {**request, "waited": now - began}
-            reply = _ask(link, request, patience + REPLY_SLACK_S)
+            resumed = {**request, "began": began}
+            left = max(0, deadline - now)
+            reply = _ask(link, request, min(patience + REPLY_SLACK_S, left + OVERTIME_S))
             kind = reply["result"]
             if kind not in ("waiting", "ready"):
                 if reply.get("code") == "stopped":
                     raise Leave
-                return _finish(reply)
+                if kind == "granted":
+                    on_granted()
+                return reply
             request.setdefault("epoch", reply["epoch"])
             if request["verb"] == "start":
                 request.setdefault("since_run", reply.get("run", 0))
@@ -223,22 +279,21 @@ def _wait(link: "Any", request: "Message", timeout_s: float) -> int:
                     noticed = now
                     _print_err(reply)
     except (KeyboardInterrupt, SystemExit) as exc:
-        link.close()
-        _withdraw(request)
+        _withdraw(link, request)
         if isinstance(exc, SystemExit):
-            return int(exc.code or 0)
-        _print_err({"err": ["error: interrupted"]})
-        return 130
+            raise
+        raise SystemExit(_interrupted()) from None
 
 
 def _end(number: int, frame: object) -> "NoReturn":
     raise SystemExit(128 + number)
 
 
-def _withdraw(request: "Message") -> None:
-    """Take a start back: nothing may be granted to somebody who is gone."""
-    if request["verb"] != "start":
-        return
+def _withdraw(link: "Link", request: "Message") -> None:
+    """Take a start back: nothing may be granted to somebody who is gone. On the same
+    connection, where nothing can overtake what was sent before."""
+    if request["verb"] != "start" or not link.can_send:
+        return link.close()
     back = {
         "verb": "withdraw",
         "id": os.urandom(8).hex(),
@@ -249,12 +304,60 @@ def _withdraw(request: "Message") -> None:
     }
     if "startup" in request:
         back["startup"] = request["startup"]
-    user = surroundings.invoking_user(os.environ)
-    address = os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
+    until = monotonic() + _WITHDRAW_S
     try:
-        _ask(_connect(address, user), back, _WITHDRAW_S)
+        link.send(pack(back), _WITHDRAW_S)
+        while monotonic() < until and understood(link.receive())["id"] != back["id"]:
+            pass
+    except (OSError, ValueError, KeyError):
+        pass  # it is gone as well, or forgets the start by itself
+    return link.close()
+
+
+def _carry_out(
+    request: "Message", granted: "Message", words: list[str], inherited: "set[int]"
+) -> int:
+    """What is left to be done of ``run``, once it was *granted*; its exit status."""
+    from unitsync import command
+
+    _finish(granted)
+    ended = command.carry_out(words, request["unit"], inherited)
+    command.let_signals_go(inherited)
+    _record_end(request, granted["epoch"], ended.reason)
+    _print_err({"err": ended.told})
+    return ended.status
+
+
+def _record_end(request: "Message", epoch: str, reason: str) -> None:
+    """As cli.run.record_end does, which it is left to where the coordinator does not
+    simply take note of it."""
+    report: Message = {
+        "verb": "fail" if reason else "complete",
+        "id": os.urandom(8).hex(),
+        "unit": request["unit"],
+        "epoch": epoch,
+        "owner": request["owner"],
+        "render": "text",
+    }
+    if reason:
+        report["reason"] = reason
+    if "startup" in request:
+        report["startup"] = request["startup"]
+    try:
+        reply = _ask(_connect(), report, REPLY_SLACK_S)
+        if reply["result"] == "ok":
+            return _print_err(reply)
     except (Leave, OSError, ValueError, KeyError):
-        return  # it is gone as well, or forgets the start by itself
+        pass
+    except KeyboardInterrupt:
+        from unitsync.command import warn
+
+        return warn(f"the end of {safe(request['unit'])} could not be recorded: interrupted")
+    from unitsync.cli.run import record_end
+    from unitsync.wire import Owner
+
+    owner = Owner(**request["owner"])
+    return record_end(None, request["unit"], epoch, owner, reason, report["id"])
 
 
 def _finish(reply: "Message") -> int:
@@ -284,10 +387,12 @@ def _print_err(reply: "Message") -> None:
 # --- ZMTP ---------------------------------------------------------------------------
 
 
-def _connect(address: str, user: int) -> "Any":
-    """A socket with a coordinator at its other end that may be trusted. Raises Leave."""
+def _connect() -> "Link":
+    """A connection to a coordinator that may be trusted. Raises Leave."""
     import _socket
 
+    user = surroundings.invoking_user(os.environ)
+    address = os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
     path = address.removeprefix("ipc://")
     if path == address or path[:1] != "/" or len(os.fsencode(path)) > surroundings.PATH_BYTES_MAX:
         raise Leave
@@ -303,67 +408,20 @@ def _connect(address: str, user: int) -> "Any":
         link.settimeout(REPLY_SLACK_S)
         link.connect(path)
         peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
+        if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
+            raise Leave
+        return Link(link)
     except (OSError, ValueError):
         raise Leave from None
-    if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
-        raise Leave
-    # Both at once: a peer that uses NULL knows beforehand what will be said (RFC 23).
-    link.sendall(_GREETING + _READY)
-    return _Link(link)
 
 
-class _Link:
-    """The connection after our greeting: frames out, frames in."""
-
-    def __init__(self, socket: "Any") -> None:
-        self._socket = socket
-        self._buffer = b""
-        self._greeted = False
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def ask(self, frame: bytes, reply_within_s: float) -> bytes:
-        """The one frame that answers *frame*. Raises OSError, ValueError."""
-        size = len(frame)
-        head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
-        self._socket.settimeout(reply_within_s)
-        if not self._greeted:
-            greeting = self._take(64)
-            if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
-                raise ValueError("not a ZMTP 3 peer")
-            # libzmq hangs up on a message that comes before it has sent its own READY.
-            flags = self._take(1)[0]
-            ready = self._take(int.from_bytes(self._take(8 if flags & 2 else 1), "big"))
-            if not flags & 4 or ready[:6] != b"\x05READY":
-                raise ValueError("the peer refuses us")
-            self._greeted = True
-        self._socket.sendall(b"\x01\x00" + head + frame)
-        while True:
-            flags = self._take(1)[0]
-            length = int.from_bytes(self._take(8 if flags & 2 else 1), "big")
-            body = self._take(length)
-            if flags & 4:
-                continue  # a command that asks for no answer
-            if not flags & 1:
-                return body  # the delimiter before it had the MORE flag
-
-    def _take(self, count: int) -> bytes:
-        while len(self._buffer) < count:
-            more = self._socket.recv(65536)
-            if not more:
-                raise ConnectionError
-            self._buffer += more
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        return taken
-
-
-def _ask(link: "_Link", request: "Message", reply_within_s: float) -> "Message":
+def _ask(link: "Link", request: "Message", reply_within_s: float) -> "Message":
     """The reply to *request*. Raises OSError, ValueError, KeyError."""
     global resumed
     if resumed is None:
-        resumed = {**request, "waited": 0.0}
-    reply = understood(link.ask(pack(request), reply_within_s))
+        resumed = {**request, "began": monotonic()}
+    link.send(pack(request), reply_within_s)
+    reply = understood(link.receive())
     if reply["id"] != request["id"]:
         raise ValueError("another one's reply")
     return reply
@@ -381,100 +439,12 @@ def understood(frame: bytes) -> "Message":
         or type(reply.get("id")) is not str
         or type(reply.get("result")) is not str
         or type(reply.get("exit", 0)) is not int
-        or not all(type(line) is str for key in ("out", "err") for line in reply.get(key) or ())
+        or not _are_lines(reply.get("out", []))
+        or not _are_lines(reply.get("err", []))
     ):
         raise ValueError("not a reply")
     return reply
 
 
-# --- msgpack ------------------------------------------------------------------------
-
-
-def pack(value: object) -> bytes:
-    """*value* in msgpack: str, bool, int of 64 bits without a sign, float, list, dict.
-    Raises ValueError."""
-    if isinstance(value, str):
-        data = value.encode()
-        size = len(data)
-        if size < 32:
-            return bytes((0xA0 | size,)) + data
-        return b"\xdb" + size.to_bytes(4, "big") + data
-    if isinstance(value, bool):
-        return b"\xc3" if value else b"\xc2"
-    if isinstance(value, int):
-        if 0 <= value < 128:
-            return bytes((value,))
-        if 0 <= value < 1 << 64:
-            return b"\xcf" + value.to_bytes(8, "big")
-    if isinstance(value, float):
-        import _struct
-
-        return b"\xcb" + _struct.pack(">d", value)
-    if isinstance(value, list):
-        return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(pack, value))
-    if isinstance(value, dict):
-        items = b"".join(pack(key) + pack(item) for key, item in value.items())
-        return b"\xdf" + len(value).to_bytes(4, "big") + items
-    raise ValueError(value)
-
-
-def unpack(data: bytes, at: int) -> "tuple[Any, int]":
-    """The value that begins at *at*, and where it ends. Numbers that are not whole are
-    passed over (None). Raises ValueError, IndexError, RecursionError, TypeError."""
-    kind = data[at]
-    at += 1
-    if kind < 0x80:
-        return kind, at
-    if kind < 0x90:
-        return _unpack_map(data, at, kind & 15)
-    if kind < 0xA0:
-        return _unpack_list(data, at, kind & 15)
-    if kind < 0xC0:
-        return data[at : at + (kind & 31)].decode(), at + (kind & 31)
-    if kind >= 0xE0:
-        return kind - 256, at
-    if kind in (0xC0, 0xC2, 0xC3):
-        return (None, None, False, True)[kind - 0xC0], at
-    if kind in (0xCA, 0xCB):
-        return None, at + (4 if kind == 0xCA else 8)
-    if 0xCC <= kind <= 0xD3:
-        width = 1 << (kind & 3)
-        return int.from_bytes(data[at : at + width], "big", signed=kind >= 0xD0), at + width
-    if kind in _SIZED:
-        width, read = _SIZED[kind]
-        size = int.from_bytes(data[at : at + width], "big")
-        return read(data, at + width, size)
-    raise ValueError(f"msgpack type {kind:#x}")
-
-
-def _unpack_str(data: bytes, at: int, size: int) -> "tuple[Any, int]":
-    if at + size > len(data):
-        raise ValueError("cut off")
-    return data[at : at + size].decode(), at + size
-
-
-def _unpack_list(data: bytes, at: int, size: int) -> "tuple[Any, int]":
-    values = []
-    for _ in range(size):
-        value, at = unpack(data, at)
-        values.append(value)
-    return values, at
-
-
-def _unpack_map(data: bytes, at: int, size: int) -> "tuple[Any, int]":
-    values = {}
-    for _ in range(size):
-        key, at = unpack(data, at)
-        values[key], at = unpack(data, at)
-    return values, at
-
-
-_SIZED = {
-    0xD9: (1, _unpack_str),
-    0xDA: (2, _unpack_str),
-    0xDB: (4, _unpack_str),
-    0xDC: (2, _unpack_list),
-    0xDD: (4, _unpack_list),
-    0xDE: (2, _unpack_map),
-    0xDF: (4, _unpack_map),
-}
+def _are_lines(value: object) -> bool:
+    return type(value) is list and all(type(line) is str for line in value)

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TextIO
 
+_TEXT_BYTES_MAX = 4096
+"""wire.TEXT_BYTES_MAX"""
+
 
 def safe(text: str) -> str:
     """*text* on one line, with all that is not printable shown as an escape."""
@@ -17,6 +20,12 @@ def safe(text: str) -> str:
         char if char.isprintable() else ascii(char)[1:-1]  # as \n, \x1b or \u202e
         for char in text
     )
+
+
+def one_line(text: str) -> str:
+    """*text* on one line and within the bound of the wire, encodable as UTF-8."""
+    line = " ".join(text.split()).encode("utf-8", "replace")
+    return line[:_TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 
 from unitsync import errors, wire
-from unitsync.session import failure, one_line
+from unitsync.printing import one_line
+from unitsync.session import failure
 
 
 class Requests:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from unitsync import errors, wire
 from unitsync.endpoint import Absent
+from unitsync.printing import one_line
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue and the link given up."""
@@ -319,12 +320,6 @@ def withdrawal_reason(exc: BaseException) -> str:
 def untold(unit: str, problem: errors.UnitsyncError) -> str:
     """A note for the exception that left a ``unit()`` block."""
     return f"unitsync could not record how {unit} ended: {problem}"
-
-
-def one_line(text: str) -> str:
-    """*text* on one line and within the bound of the wire, encodable as UTF-8."""
-    line = " ".join(text.split()).encode("utf-8", "replace")
-    return line[: wire.TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def encode(request: wire.AnyRequest) -> bytes:

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import PATIENCE_S, UNITSYNC, Cli, Process
+from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, Process
 from unitsync import wire
 
 READY = "echo ready >&2; "
+
+pytestmark = pytest.mark.parametrize(
+    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
+)
 
 
 def reason_of(cli: Cli, unit: str) -> tuple[str, str]:
@@ -109,7 +113,15 @@ def test_timeout_bounds_the_waiting_only(cli: Cli) -> None:
 
 def test_stdin_and_environment_are_the_commands(cli: Cli) -> None:
     done = subprocess.run(
-        [*UNITSYNC, "run", "u", "--", "sh", "-c", 'cat; echo "$UNITSYNC_UNIT$UNITSYNC_CODER_SHIM"'],
+        [
+            *cli.command,
+            "run",
+            "u",
+            "--",
+            "sh",
+            "-c",
+            'cat; echo "$UNITSYNC_UNIT$UNITSYNC_CODER_SHIM"',
+        ],
         input="text\n",
         env=cli.env({"UNITSYNC_CODER_SHIM": "1"}),
         capture_output=True,
@@ -127,7 +139,9 @@ def test_the_command_gets_what_its_caller_gave(cli: Cli) -> None:
     script.chmod(0o755)
     frame = "trap '' USR1; exec 9>&1; {} {}"
     plain = cli.exec("bash", "-c", frame.format("", script))
-    through = cli.exec("bash", "-c", frame.format(" ".join([*UNITSYNC, "run", "u", "--"]), script))
+    through = cli.exec(
+        "bash", "-c", frame.format(" ".join([*cli.command, "run", "u", "--"]), script)
+    )
     assert plain.out.endswith("x\n")
     assert through == plain
 
@@ -135,7 +149,7 @@ def test_the_command_gets_what_its_caller_gave(cli: Cli) -> None:
 def test_background_children_and_their_pipes_are_not_waited_for(cli: Cli) -> None:
     pid_file = cli.folder / "pid"
     result = cli.exec(
-        "sh", "-c", f"{' '.join(UNITSYNC)} run u -- sh -c 'sleep 60 > /dev/null 2>&1 & echo $!'"
+        "sh", "-c", f"{' '.join(cli.command)} run u -- sh -c 'sleep 60 > /dev/null 2>&1 & echo $!'"
     )
     pid = int(result.out)
     try:
@@ -171,7 +185,9 @@ def test_a_signal_from_the_command_to_its_group_is_not_sent_back(cli: Cli) -> No
 
 
 def test_nohup_still_means_that(cli: Cli) -> None:
-    script = f"trap '' HUP; exec {' '.join(UNITSYNC)} run u -- sh -c '{READY} sleep 0.3; echo end'"
+    script = (
+        f"trap '' HUP; exec {' '.join(cli.command)} run u -- sh -c '{READY} sleep 0.3; echo end'"
+    )
     process = started(cli.spawn(command=["bash", "-c", script]))
     process.send(signal.SIGHUP)
     assert process.end()[:2] == (0, "end\n")
@@ -194,7 +210,7 @@ sys.exit(3)
 """
     pid, terminal = pty.fork()
     if pid == 0:
-        arguments = [*UNITSYNC, "run", "u", "--", sys.executable, "-c", code]
+        arguments = [*cli.command, "run", "u", "--", sys.executable, "-c", code]
         os.execve(arguments[0], arguments, cli.env())
     with os.fdopen(terminal, "rb", buffering=0) as stream:
         seen = b""
@@ -245,7 +261,7 @@ def test_interrupted_while_it_waits(cli: Cli) -> None:
 
 
 def test_without_its_coordinator_the_commands_status_counts(cli: Cli) -> None:
-    stop = f"{' '.join(UNITSYNC)} stop > /dev/null; exit 6"
+    stop = f"{' '.join(cli.command)} stop > /dev/null; exit 6"
     result = cli("run", "u", "--", "sh", "-c", stop)
     assert (result.status, result.told) == (6, [])
     with cli.client() as client:  # it was started again: it still knew the run
@@ -257,7 +273,7 @@ def test_without_its_coordinator_the_commands_status_counts(cli: Cli) -> None:
     (line,) = result.told
     assert line.startswith("warning: the end of u could not be recorded: no coordinator runs at")
 
-    forget = f"{' '.join(UNITSYNC)} reset --all --force > /dev/null; exit 7"
+    forget = f"{' '.join(cli.command)} reset --all --force > /dev/null; exit 7"
     result = cli("run", "u", "--", "sh", "-c", forget)
     assert result.status == 7
     (line,) = result.told
@@ -313,7 +329,7 @@ def test_signals_reach_all_of_the_commands_group(cli: Cli) -> None:
 
 def test_a_killed_run_leaves_others_alone(cli: Cli) -> None:
     """Its own process group is its script's, and the script goes on."""
-    run = " ".join([*UNITSYNC, "run", "u", "--", "sh", "-c"])
+    run = " ".join([*cli.command, "run", "u", "--", "sh", "-c"])
     script = f"{run} 'echo $PPID >&2; exec sleep 60' & wait $!; echo status $?"
     process = cli.spawn(command=["bash", "-c", script])
     os.kill(int(process.next_line()), signal.SIGKILL)

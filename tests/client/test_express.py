@@ -22,7 +22,16 @@ sys.exit(status or f"imported: {heavy}" if heavy else status)
 
 
 @pytest.mark.parametrize(
-    "words", [("want", "a", "b"), ("start", "a"), ("complete", "a"), ("ping",), ("status", "a")]
+    "words",
+    [
+        ("want", "a", "b"),
+        ("start", "a"),
+        ("complete", "a"),
+        ("ping",),
+        ("status", "a"),
+        ("run", "a", "--timeout", "10", "--", "true"),
+    ],
+    ids=lambda words: words[0],
 )
 def test_a_plain_verb_never_leaves_the_express_path(
     coordinator: str, words: tuple[str, ...]

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from fuzz.amount import ROUNDS
 from fuzz.messages import replies
-from unitsync import errors, express, wire
+from unitsync import bare, errors, express, wire
 from unitsync.cli import app
 from unitsync.client import Client
 
@@ -45,14 +45,14 @@ def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 )
 @settings(max_examples=300 * ROUNDS)
 def test_what_it_packs_is_msgpack(value: object) -> None:
-    assert msgspec.msgpack.decode(express.pack(value)) == value
+    assert msgspec.msgpack.decode(bare.pack(value)) == value
 
 
 @given(st.one_of(st.integers(max_value=-1), st.integers(2**64), st.none(), st.binary(), st.text()))
 @settings(max_examples=200 * ROUNDS)
 def test_what_it_cannot_pack_it_leaves(value: object) -> None:
     try:
-        express.pack([value])
+        bare.pack([value])
     except ValueError:
         pass
     else:
@@ -82,14 +82,14 @@ def without_fractions(value: Any) -> Any:
 @settings(max_examples=300 * ROUNDS)
 def test_it_unpacks_msgpack(value: object) -> None:
     frame = msgspec.msgpack.encode(value)
-    assert express.unpack(frame, 0) == (without_fractions(value), len(frame))
+    assert bare.unpack(frame, 0) == (without_fractions(value), len(frame))
 
 
 @given(replies)
 @settings(max_examples=300 * ROUNDS)
 def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
     frame = wire.encode(reply)
-    plain, end = express.unpack(frame, 0)
+    plain, end = bare.unpack(frame, 0)
     assert end == len(frame)
     assert plain == without_fractions(msgspec.msgpack.decode(frame))
 
@@ -143,7 +143,7 @@ def test_what_is_no_reply(frame: bytes) -> None:
 
 # --- the command line -------------------------------------------------------------
 
-VERBS = ("want", "start", "wait", "complete", "fail", "status", "ping")
+VERBS = ("want", "start", "run", "wait", "complete", "fail", "status", "ping")
 FLAGS = ("--after", "--timeout", "--exit-code", "--reason", "--requires", "--for", "--any", "-x")
 NUMBERS = ("0", "7", "007", "256", "-1", "+1", "1_000", "٣", " 1", "1.5", "9" * 19, "9" * 20)
 DURATIONS = ("5", "5s", "5m", "1h30m", "500ms", "none", "NONE", "", "5 m", "05s", "9" * 400)
@@ -163,6 +163,7 @@ def calls(draw: st.DrawFn) -> list[str]:
     rest = draw(st.lists(st.sampled_from(WORDS[:3]), max_size=3))
     takes: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         "start": [("--after", WORDS[:5]), ("--timeout", DURATIONS)],
+        "run": [("--after", WORDS[:5]), ("--timeout", DURATIONS)],
         "wait": [("--timeout", DURATIONS)],
         "complete": [("--exit-code", NUMBERS)],
         "fail": [("--reason", WORDS)],
@@ -172,6 +173,8 @@ def calls(draw: st.DrawFn) -> list[str]:
             at = draw(st.integers(0, len(rest)))
             rest[at:at] = draw(st.sampled_from([[flag, value], [f"{flag}={value}"]]))
     rest += draw(st.one_of(st.just([]), st.lists(words, max_size=2)))
+    if verb == "run":
+        rest += draw(st.sampled_from([["--", "true"], ["--", "sh", "--", "-c"], ["--"], []]))
     return [verb, *rest]
 
 
@@ -230,8 +233,8 @@ def test_it_asks_for_what_the_full_command_line_asks_for(
             for name, value in environ.items():
                 patch.setenv(name, value)
             try:
-                request, timeout_s = express._plain(words, os.environ)
-                frame = express.pack({**request, "id": "x"})
+                request, timeout_s, _ = express._plain(words, os.environ)
+                frame = bare.pack({**request, "id": "x"})
             except (express.Leave, ValueError):
                 return
             plain += 1
@@ -251,14 +254,14 @@ def test_it_asks_for_what_the_full_command_line_asks_for(
             assert timeout_s is None
 
     same()
-    assert plain > 100
+    assert plain > 80
 
 
 @given(st.lists(words, max_size=5), environments)
 @settings(max_examples=300 * ROUNDS)
 def test_whatever_is_called_it_does_or_leaves(words: list[str], environ: dict[str, str]) -> None:
     try:
-        request, _ = express._plain(words, environ)  # type: ignore[arg-type]
-        express.pack(request)
+        request, *_ = express._plain(words, environ)  # type: ignore[arg-type]
+        bare.pack(request)
     except (express.Leave, ValueError):
         pass

@@ -21,7 +21,7 @@ from fuzz.amount import ROUNDS
 from fuzz.messages import harmless, messages, mutated, replies
 from journal.driving import Driver, check_sound, rebuilt, state
 from support.daemon import Daemon, Dealer, Req, Sockets
-from unitsync import errors, express, wire
+from unitsync import bare, errors, wire
 from unitsyncd.adapters.journal import Journal
 
 MIB = 1024 * 1024
@@ -168,7 +168,7 @@ def test_what_is_no_zmtp(daemon: Daemon, sockets: Sockets, chance: random.Random
     req = sockets.req(daemon.endpoint)
     req.ask(wire.Ping(id="1"))
     before = files(daemon)
-    opening = express._GREETING + express._READY
+    opening = bare._GREETING + bare._READY
     for _ in range(150 * ROUNDS):
         said = opening
         for _ in range(chance.randrange(4)):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -81,7 +82,7 @@ def _resumed(
     if isinstance(request, wire.Start):
         known["since_run"] = begun.get("since_run", -1)
     if timeout_s is not None:
-        timeout_s = max(0.0, timeout_s - begun["waited"])
+        timeout_s = max(0.0, timeout_s - (monotonic() - begun["began"]))
     return replace(request, **known), timeout_s
 
 
@@ -131,7 +132,7 @@ def print_err(lines: Iterable[str]) -> None:
 
 def _startup() -> str | None:
     """The startup that this verb belongs to, None for what the environment says."""
-    if in_shim() and "UNITSYNC_STARTUP" not in os.environ:
+    if in_shim() and not os.environ.get("UNITSYNC_STARTUP"):
         from unitsync import owner
 
         return owner.coder_startup()

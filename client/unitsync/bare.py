@@ -1,0 +1,163 @@
+"""What the express path has instead of zmq and msgspec: ZMTP 3.0 by hand over a connected
+socket (rfc.zeromq.org/spec/23, NULL mechanism), and as much of msgpack as it needs.
+
+Imports nothing.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
+_READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
+
+
+class Link:
+    """Frames out, frames in, as a REQ peer; but one may be sent before the last was
+    answered."""
+
+    def __init__(self, socket: "Any") -> None:
+        """*socket* is connected. Raises OSError."""
+        # Both at once: a peer that uses NULL knows beforehand what will be said (RFC 23).
+        socket.sendall(_GREETING + _READY)
+        self._socket = socket
+        self._buffer = b""
+        self._greeted = False
+        self.can_send = False
+        """Greeted, and not in the middle of a frame."""
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, frame: bytes, reply_within_s: float) -> None:
+        """*reply_within_s* holds for what is received after it, too. Raises OSError,
+        ValueError."""
+        size = len(frame)
+        head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
+        self._socket.settimeout(reply_within_s)
+        if not self._greeted:
+            greeting = self._take(64)
+            if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
+                raise ValueError("not a ZMTP 3 peer")
+            # libzmq hangs up on a message that comes before it has sent its own READY.
+            flags = self._take(1)[0]
+            ready = self._take(int.from_bytes(self._take(8 if flags & 2 else 1), "big"))
+            if not flags & 4 or ready[:6] != b"\x05READY":
+                raise ValueError("the peer refuses us")
+            self._greeted = True
+        self.can_send = False
+        self._socket.sendall(b"\x01\x00" + head + frame)
+        self.can_send = True
+
+    def receive(self) -> bytes:
+        """The next frame. Raises OSError, ValueError."""
+        while True:
+            flags = self._take(1)[0]
+            length = int.from_bytes(self._take(8 if flags & 2 else 1), "big")
+            body = self._take(length)
+            if flags & 4:
+                continue  # a command that asks for no answer
+            if not flags & 1:
+                return body  # the delimiter before it had the MORE flag
+
+    def _take(self, count: int) -> bytes:
+        while len(self._buffer) < count:
+            more = self._socket.recv(65536)
+            if not more:
+                raise ConnectionError
+            self._buffer += more
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
+
+
+# --- msgpack ------------------------------------------------------------------------
+
+
+def pack(value: object) -> bytes:
+    """*value* in msgpack: str, bool, int of 64 bits without a sign, float, list, dict.
+    Raises ValueError."""
+    if isinstance(value, str):
+        data = value.encode()
+        size = len(data)
+        if size < 32:
+            return bytes((0xA0 | size,)) + data
+        return b"\xdb" + size.to_bytes(4, "big") + data
+    if isinstance(value, bool):
+        return b"\xc3" if value else b"\xc2"
+    if isinstance(value, int):
+        if 0 <= value < 128:
+            return bytes((value,))
+        if 0 <= value < 1 << 64:
+            return b"\xcf" + value.to_bytes(8, "big")
+    if isinstance(value, float):
+        import _struct
+
+        return b"\xcb" + _struct.pack(">d", value)
+    if isinstance(value, list):
+        return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(pack, value))
+    if isinstance(value, dict):
+        items = b"".join(pack(key) + pack(item) for key, item in value.items())
+        return b"\xdf" + len(value).to_bytes(4, "big") + items
+    raise ValueError(value)
+
+
+def unpack(data: bytes, at: int) -> "tuple[Any, int]":
+    """The value that begins at *at*, and where it ends. Numbers that are not whole are
+    passed over (None). Raises ValueError, IndexError, RecursionError, TypeError."""
+    kind = data[at]
+    at += 1
+    if kind < 0x80:
+        return kind, at
+    if kind < 0x90:
+        return _unpack_map(data, at, kind & 15)
+    if kind < 0xA0:
+        return _unpack_list(data, at, kind & 15)
+    if kind < 0xC0:
+        return data[at : at + (kind & 31)].decode(), at + (kind & 31)
+    if kind >= 0xE0:
+        return kind - 256, at
+    if kind in (0xC0, 0xC2, 0xC3):
+        return (None, None, False, True)[kind - 0xC0], at
+    if kind in (0xCA, 0xCB):
+        return None, at + (4 if kind == 0xCA else 8)
+    if 0xCC <= kind <= 0xD3:
+        width = 1 << (kind & 3)
+        return int.from_bytes(data[at : at + width], "big", signed=kind >= 0xD0), at + width
+    if kind in _SIZED:
+        width, read = _SIZED[kind]
+        size = int.from_bytes(data[at : at + width], "big")
+        return read(data, at + width, size)
+    raise ValueError(f"msgpack type {kind:#x}")
+
+
+def _unpack_str(data: bytes, at: int, size: int) -> "tuple[Any, int]":
+    if at + size > len(data):
+        raise ValueError("cut off")
+    return data[at : at + size].decode(), at + size
+
+
+def _unpack_list(data: bytes, at: int, size: int) -> "tuple[Any, int]":
+    values = []
+    for _ in range(size):
+        value, at = unpack(data, at)
+        values.append(value)
+    return values, at
+
+
+def _unpack_map(data: bytes, at: int, size: int) -> "tuple[Any, int]":
+    values = {}
+    for _ in range(size):
+        key, at = unpack(data, at)
+        values[key], at = unpack(data, at)
+    return values, at
+
+
+_SIZED = {
+    0xD9: (1, _unpack_str),
+    0xDA: (2, _unpack_str),
+    0xDB: (4, _unpack_str),
+    0xDC: (2, _unpack_list),
+    0xDD: (4, _unpack_list),
+    0xDE: (2, _unpack_map),
+    0xDF: (4, _unpack_map),
+}
