@@ -92,6 +92,8 @@ def test_failures(cli: Cli) -> None:
         complete git-clone
         start ide
         complete ide
+        start other --after git-clone
+        fail other --reason 'I give up'
         wait deps
         wait ide deps
         wait deps --for completion
@@ -295,6 +297,18 @@ def test_started_by_another_living_owner(cli: Cli) -> None:
     assert result[:2] == (1, "")
     assert result.told[0].startswith("error: u is already running: started ")
     assert f" ago by pid {process.pid} (bash /tmp/" in result.told[0]
+
+
+def test_who_has_no_say_is_told_where_to_look(cli: Cli) -> None:
+    process = cli.spawn(command=cli.write_script("unitsync start u; echo ready >&2; sleep 60"))
+    process.next_line()
+    result = cli.script("unitsync start u 2>/dev/null; unitsync complete u")
+    assert result == (
+        0,
+        "",
+        "unitsync: u is not this script's to end: its own start was refused, or its run was "
+        "reset; nothing was changed\nhint: unitsync status u\n",
+    )
 
 
 # --- streams ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -175,7 +176,9 @@ def outcome(
             note = f"{unit.name} has {unit.phase.value}, though it never started"
         case Answer.NEVER_STARTED:
             note = f"{unit.name} is recorded as failed: {unit.reason}"
-            hint = "check the exit status of start; complete --even-so completes it all the same"
+            if isinstance(request, wire.Complete) and not request.exit_code:
+                start = f"unitsync start {shlex.quote(unit.name)} || exit"
+                hint = f"end the script where its start fails: {start}"
         case Answer.OTHER_OUTCOME:
             because = f" ({unit.reason})" if unit.reason else ""
             note = f"{unit.name} already has {unit.phase.value}{because}; nothing was changed"
@@ -184,6 +187,7 @@ def outcome(
                 f"{unit.name} is not this script's to end: its own start was refused, "
                 "or its run was reset; nothing was changed"
             )
+            hint = f"unitsync status {shlex.quote(unit.name)}"
     return ok(request, world, changed=changed, note=note, hint=hint, status=status)
 
 
