@@ -10,9 +10,10 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from loguru import logger
 
@@ -88,6 +89,7 @@ class Daemon:
         """Serve; *on_ready* is called once requests are answered."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
+        loop.set_exception_handler(_log_defect_in_loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGUSR1, self._log_figures)
@@ -172,6 +174,16 @@ class Daemon:
             self._ended.set_result(why)
 
 
+def _log_defect_in_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Whatever comes out of a callback; the loop goes on."""
+    logger.opt(exception=context.get("exception")).error("a defect: {}", context["message"])
+
+
+def _log_defect_in_thread(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread is not None else "?"
+    logger.opt(exception=args.exc_value).error("a defect has ended the thread {}", name)
+
+
 def _startup_named() -> str:
     """Raises UsageError."""
     startup = os.environ.get("UNITSYNC_STARTUP", "")
@@ -249,6 +261,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         systemd.notify("READY=1")
 
     gc.set_threshold(*GC_THRESHOLDS)
+    threading.excepthook = _log_defect_in_thread
 
     async def serve() -> None:
         await Daemon(place, permits, limits).run(on_ready)
@@ -260,6 +273,11 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
             f"the journal in {place.endpoint.folder} cannot be used: {exc}",
             hint="make room there, or name another folder in UNITSYNC_ENDPOINT",
         ) from None
+    except UnitsyncError:
+        raise
+    except Exception:
+        logger.exception("a defect has ended the coordinator")
+        raise
     systemd.notify("STOPPING=1")
     return 0
 

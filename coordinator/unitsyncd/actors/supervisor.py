@@ -109,7 +109,8 @@ class Supervisor:
         self, batch: Iterable[tuple[bytes, bytes]], now: float, at: float
     ) -> list[tuple[bytes, bytes]]:
         """Handle (peer, frame) requests in order, each taken from *batch* when the one
-        before it has been handled; the replies that are due now."""
+        before it has been handled; the replies that are due now. What a defect outside of
+        a request has kept from its end is answered with an error."""
         self._moment.now, self._moment.at = now, at
         faults.reach("received")
         requests = self._decoded(batch)
@@ -123,7 +124,19 @@ class Supervisor:
             for peer, request in (*self._pending, *requests):
                 self._pending.clear()
                 self._alone(peer, request)
+        except Exception as defect:
+            self._take_back()
+            self._on_defect("a turn that came to no end", defect)
+            self._final += [(peer, self._unsure(request)) for peer, request in self._pending]
+            self._pending.clear()
         return self._outgoing()
+
+    def _unsure(self, request: wire.AnyRequest) -> wire.Error:
+        sorry = errors.InternalError(
+            "a defect in the coordinator; what was asked for may have been done",
+            hint="unitsync list shows what was; coordinator.log beside its socket has the details",
+        )
+        return self._error(request.id, sorry)
 
     def _decoded(
         self, batch: Iterable[tuple[bytes, bytes]]
@@ -339,7 +352,10 @@ class Supervisor:
                 self._begin(self._unbegun)
             self._store.append(self._store.next_seq, world.turn.facts)
             faults.reach("appended")
-        world.commit()
+        try:
+            world.commit()
+        except Exception as defect:  # it is kept and done, whatever else cannot be told of it
+            self._on_defect("what was kept could not all be taken note of", defect)
         self._final += self._outbox
         self._final += self._desk.waiters.outbox
         self._outbox.clear()

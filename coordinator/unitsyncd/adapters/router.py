@@ -163,8 +163,12 @@ class Router:
         refused: list[Envelope] = []
         arriving = self._arriving(refused)
         first = next(arriving, None)
-        replies = self._on_batch(chain((first,), arriving)) if first is not None else ()
-        self.send([*refused, *replies])
+        replies: Sequence[Envelope] = ()
+        try:
+            if first is not None:
+                replies = self._on_batch(chain((first,), arriving))
+        finally:  # a defect is no reason to look no further
+            self.send([*refused, *replies])
 
     def _arriving(self, refused: list[Envelope]) -> Iterator[Envelope]:
         """What may be handled in this turn, read when it is asked for; what may not is
