@@ -95,6 +95,7 @@ class Conversation:
         "_overdue",
         "_patient",
         "_request",
+        "_stale",
     )
 
     def __init__(self, request: wire.AnyRequest, address: str) -> None:
@@ -108,6 +109,8 @@ class Conversation:
         self._away_since = math.inf
         self._losses = 0
         self._overdue = 0
+        self._stale = 0
+        """Replies that may still come to what was asked before it was asked once more."""
 
     @property
     def id(self) -> str:
@@ -149,11 +152,15 @@ class Conversation:
         self._away_since = math.inf
         match reply:
             case wire.Waiting() | wire.Ready():
-                if not isinstance(self._request, wire.Start | wire.Wait) or self._request.last:
-                    raise errors.ProtocolError(
-                        f"the coordinator answered {type(self._request).__name__} "
-                        f"with {type(reply).__name__}"
-                    )
+                request = self._request
+                if not isinstance(request, wire.Start | wire.Wait) or request.last:
+                    if not self._stale:
+                        raise errors.ProtocolError(
+                            f"the coordinator answered {type(request).__name__} "
+                            f"with {type(reply).__name__}"
+                        )
+                    self._stale -= 1
+                    return self._ask(now)
                 self._resume(reply)
                 self._patient = isinstance(reply, wire.Waiting)
                 step = self._ask(now)
@@ -171,6 +178,7 @@ class Conversation:
             return Done(wire.Ok(id=self._request.id))  # gone is what was asked for
         self._losses += 1
         self._overdue += overdue
+        self._stale += overdue
         again = self._losses >= LOST_LINKS_MAX
         left = self._deadline - now
         if again and self.waits and left > 0 and not overdue:

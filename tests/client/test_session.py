@@ -53,6 +53,15 @@ class TestWaiting:
         assert step.notice is reply
         assert step.reply_by == 130.0 + session.REPLY_SLACK_S
 
+    def test_a_late_reply_to_an_earlier_request_is_no_reply_to_the_last(self) -> None:
+        """AsyncClient asks again on the connection on which the reply is overdue."""
+        talk = begun(requests.start("ide"), 10.0)
+        talk.next(waiting(talk), 100.0)
+        assert sent(talk.next(LinkLost(overdue=True), 115.0)).last
+        assert sent(talk.next(waiting(talk), 116.0)).last
+        with pytest.raises(errors.ProtocolError):
+            talk.next(waiting(talk), 116.0)
+
     def test_run_and_epoch_are_those_of_the_first_reply(self) -> None:
         talk = begun(requests.start("ide"))
         talk.next(waiting(talk, run=3, epoch="e1"), 100.0)
