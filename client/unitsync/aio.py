@@ -197,11 +197,11 @@ class AsyncClient:
         """See ``Client.call``."""
         try:
             return await self._converse(request, timeout_s)
-        except errors.UnitsyncError:
-            raise
         except BaseException as exc:
-            if isinstance(request, wire.Start):
-                self.tell(self.requests.withdraw(request, session.withdrawal_reason(exc)))
+            if isinstance(request, wire.Start) and session.may_be_granted_later(exc):
+                back = self.requests.withdraw(request, session.withdrawal_reason(exc))
+                if self._exchange is not None or not isinstance(exc, errors.UnitsyncError):
+                    self.tell(back)
             raise
 
     async def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:

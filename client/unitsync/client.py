@@ -228,8 +228,8 @@ class Client:
         """The final reply to *request*, an Error among them as a value.
 
         *timeout_s* bounds the waiting of Start and Wait. Raises what the client itself
-        finds: UsageError, Unreachable, NotPermitted, ProtocolError. An interrupted
-        Start is withdrawn before the interruption goes on.
+        finds: UsageError, Unreachable, NotPermitted, ProtocolError. A Start that is
+        interrupted or gets no answer is withdrawn before that is raised.
         """
         if not self._lock.acquire(blocking=False):
             raise errors.UsageError(
@@ -237,11 +237,9 @@ class Client:
             )
         try:
             return self._converse(request, timeout_s)
-        except errors.UnitsyncError:
-            raise
         except BaseException as exc:
-            if isinstance(request, wire.Start):
-                self._withdraw(request, session.withdrawal_reason(exc))
+            if isinstance(request, wire.Start) and session.may_be_granted_later(exc):
+                self._withdraw(request, exc)
             raise
         finally:
             self._lock.release()
@@ -264,7 +262,8 @@ class Client:
                 link.send(step.frame)
                 answer = self._receive(link, talk.id, step.reply_by)
             except LinkLost as lost:
-                self._drop(lost=True)
+                if not lost.overdue:
+                    self._drop(lost=True)
                 answer = lost
             except (endpoints.Absent, errors.Stopped) as problem:
                 answer = problem
@@ -305,15 +304,17 @@ class Client:
         if link is not None:
             link.close(lost=lost)
 
-    def _withdraw(self, start: wire.Start, reason: str) -> None:
+    def _withdraw(self, start: wire.Start, why: BaseException) -> None:
         """Take *start* back, as far as the coordinator can still be told."""
         link = self._link
         if link is None:
             return
-        request = self.requests.withdraw(start, reason)
+        request = self.requests.withdraw(start, session.withdrawal_reason(why))
+        unanswered = isinstance(why, errors.UnitsyncError)
+        patience_s = session.LEAVE_PATIENCE_S if unanswered else session.WITHDRAW_PATIENCE_S
         try:
             link.send(session.encode(request))
-            self._receive(link, request.id, monotonic() + session.WITHDRAW_PATIENCE_S)
+            self._receive(link, request.id, monotonic() + patience_s)
         except (LinkLost, errors.UnitsyncError):
             pass
 

@@ -21,12 +21,13 @@ from unitsync.endpoint import Absent
 from unitsync.printing import one_line
 
 REPLY_SLACK_S: Final = 5.0
-"""How long after a request's patience its reply is overdue and the link given up."""
+"""How long after a request's patience its reply is overdue."""
 LOST_LINKS_MAX: Final = 5
 """So many links lost in a row, without a reply between them, end a conversation. Not
 a wait: while it was held back there was nothing to reply."""
 OVERDUE_MAX: Final = 2
-"""The same for links given up because a reply was overdue."""
+"""So many overdue replies in a row end a conversation. The link is kept: a coordinator
+that goes on reads what it was sent in the order in which it was sent."""
 RETURN_PATIENCE_S: Final = 30.0
 """How long a wait outlasts a coordinator that went away unasked and that this client may
 not start. The return of one that was stopped is waited for until the deadline."""
@@ -35,6 +36,8 @@ AGAIN_S: Final = 1.0
 """How long a wait keeps still after so many lost links, lest it be the cause of them."""
 WITHDRAW_PATIENCE_S: Final = 1.0
 """How long an interrupted client waits to hear that its withdrawal arrived."""
+LEAVE_PATIENCE_S: Final = 0.1
+"""The same for one that got no answer: long enough for the withdrawal to leave."""
 STOP_PATIENCE_S: Final = 10.0
 """How long the coordinator may take to end after it said that it will."""
 _NOTICE_EVERY_S: Final = wire.WAITING_PATIENCE_S - 1.0
@@ -43,7 +46,7 @@ ReplyT = TypeVar("ReplyT", bound=wire.Reply)
 
 
 class LinkLost(Exception):
-    """The connection broke, or (``overdue``) a reply did not come in time. Raised and
+    """The connection broke, or it stands and a reply on it is ``overdue``. Raised and
     caught inside the clients; users get Unreachable."""
 
     def __init__(self, *, overdue: bool = False) -> None:
@@ -319,7 +322,14 @@ def is_cancellation(exc: BaseException) -> bool:
     )
 
 
+def may_be_granted_later(exc: BaseException) -> bool:
+    """Whether a Start that ended with *exc* may have been sent and not answered."""
+    return not isinstance(exc, errors.UsageError | errors.LimitReached)
+
+
 def withdrawal_reason(exc: BaseException) -> str:
+    if isinstance(exc, errors.UnitsyncError):
+        return "its start got no answer in time"
     if isinstance(exc, KeyboardInterrupt | SystemExit):
         return "interrupted"
     return "cancelled"

@@ -220,6 +220,28 @@ def test_one_that_does_not_answer_is_given_up(
         client.ping()
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["connected", "not yet connected"])
+def test_a_start_that_was_given_up_is_not_granted_later(
+    mortal: Any, open_client: Any, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """When the coordinator goes on, it reads what it was sent: the withdrawal too."""
+    client = open_client()
+    if known:
+        client.ping()
+    mortal.signal(signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "REPLY_SLACK_S", 0.2)
+        with pytest.raises(errors.Unreachable, match="does not answer"):
+            client.start("ide")
+    mortal.signal(signal.SIGCONT)
+    with Client() as other:
+        _until(lambda: other.status("ide").history)
+        client.ping()
+        unit = other.status("ide")
+    assert (unit.status, unit.reason) == (wire.Status.FAILED, "its start got no answer in time")
+    assert client.start("ide").run == 2
+
+
 def test_one_that_comes_back_in_time_is_waited_for(
     mortal: Any, open_client: Any, in_background: InBackground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
