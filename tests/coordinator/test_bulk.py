@@ -8,6 +8,7 @@ import pytest
 
 from unitsync import wire
 from unitsyncd.actors.supervisor import Supervisor
+from unitsyncd.actors.world import World
 from unitsyncd.settings import Limits
 
 
@@ -44,6 +45,10 @@ class Bench:
             limits=limits or Limits(),
             on_defect=lambda what, defect: self.defects.append(defect),
         )
+
+    @property
+    def world(self) -> World:
+        return self.supervisor._desk.world
 
     def ask(self, request: wire.AnyRequest) -> wire.AnyReply:
         [(_, frame)] = self.supervisor.turn([(b"peer", wire.encode(request))], 1.0, 1.0)

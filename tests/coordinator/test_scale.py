@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from coordinator.test_bulk import Bench
 from unitsync import session, wire
+from unitsyncd.actors.unit_actor import UnitActor
 
 COUNT = 5000
 
@@ -61,3 +65,45 @@ def test_what_is_remembered_of_causes_is_forgotten_with_every_change() -> None:
     bench.ask(wire.Fail(id="g", unit="b"))
     [group] = session.merged(pages(bench)).groups
     assert (group.cause.name, group.kind, group.units) == ("b", "skipped", ["c"])
+
+
+# --- what an answer costs, counted in units that are looked at ----------------------
+
+
+class Counted(dict[str, UnitActor]):
+    """Counts how often a unit is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, name: str) -> UnitActor:
+        self.looks += 1
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.looks += 1
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.looks += 1
+        return super().__contains__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        for name in super().__iter__():
+            self.looks += 1
+            yield name
+
+
+def test_a_page_of_a_list_looks_only_at_what_it_shows() -> None:
+    bench = Bench()
+    bench.declare({f"u{n}": [f"p{n}"] for n in range(COUNT)})
+    view = bench.world.view
+    units = view._units = Counted(bench.world.units)
+    for offset in (0, COUNT - 10, COUNT - 5, COUNT, 2 * COUNT - 10):
+        units.looks = 0
+        rows, total, following = view.page(offset, 10)
+        assert [row.name for row in rows] == [
+            f"u{n}" if n < COUNT else f"p{n - COUNT}" for n in range(offset, offset + 10)
+        ]
+        assert total == 2 * COUNT
+        assert following == (offset + 10 if offset + 10 < total else -1)
+        assert units.looks <= 10 * 3

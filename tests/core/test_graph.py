@@ -39,8 +39,7 @@ def contents(graph: Graph, names: Iterable[str]) -> tuple[object, ...]:
         graph.edges,
         {name: dict(graph.prerequisites(name)) for name in names},
         {name: set(graph.dependents(name)) for name in names},
-        {name for name in names if graph.is_mentioned(name)},
-        set(graph.names()),
+        set(graph.unregistered),
     )
 
 
@@ -215,7 +214,8 @@ class CyclesMachine(RuleBasedStateMachine):
     @initialize(units=st.sampled_from((4, 12, 60)))
     def begin(self, units: int) -> None:
         self.names = [f"u{i}" for i in range(units)]
-        self.graph = Graph()
+        self.registered: set[str] = set()
+        self.graph = Graph(self.registered)
         self.undo = UndoLog()
         self.edges: dict[Edge, Need] = {}
 
@@ -276,6 +276,12 @@ class CyclesMachine(RuleBasedStateMachine):
         self.edges = edges
         assert contents(self.graph, self.names) == before
 
+    @rule(data=st.data())
+    def register_or_take_that_back(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(self.names))
+        self.registered ^= {name}
+        self.graph.noted(name)
+
     @rule()
     def commit(self) -> None:
         self.undo.clear()
@@ -290,6 +296,8 @@ class CyclesMachine(RuleBasedStateMachine):
                 for prerequisite, need in self.graph.prerequisites(name).items()
             }
             assert found == self.edges
+            waited_for = {prerequisite for _, prerequisite in self.edges}
+            assert set(self.graph.unregistered) == waited_for - self.registered
 
 
 TestAgainstTheOracle = CyclesMachine.TestCase

@@ -171,7 +171,9 @@ def state(world: World) -> dict[str, Any]:
         "units": [actor.unit for actor in world.units.values()],
         "edges": {name: list(graph.prerequisites(name).items()) for name in world.units},
         "edge count": graph.edges,
-        "dependents": {name: set(graph.dependents(name)) for name in graph.names()},
+        "dependents": {
+            name: set(graph.dependents(name)) for name in (*world.units, *graph.unregistered)
+        },
         "conditions": {name: conditions[name] for name in conditions},
         "subscribers": {
             topic: told
@@ -202,7 +204,11 @@ def check_sound(world: World) -> None:
         assert total == unit.outstanding + unit.blocked, (unit, unmet)
         assert world.bus.condition(name) is unit.condition
         assert actor.mailbox is None
+    assert world.names == list(world.units)
+    waited_for = {edge for name in world.units for edge in graph.prerequisites(name)}
+    assert set(graph.unregistered) == waited_for - set(world.units)
     assert not world.turn.facts
+    assert not world.turn.undo.mark()
 
 
 def rebuilt(driver: Driver, snapshot: Snapshot | None = None) -> World:

@@ -287,8 +287,9 @@ def everything(driven: Driven) -> Iterator[object]:
         yield name, actor.unit, dict(world.graph.prerequisites(name))
         yield sorted(map(str, world.graph.dependents(name)))
         yield msgspec.to_builtins(world.view.info(name, full=True))
-    yield {name: sorted(map(repr, world.graph.dependents(name))) for name in world.graph.names()}
-    yield {topic: len(world.bus.subscribers(topic)) for topic in world.graph.names()}
+    unregistered = sorted(world.graph.unregistered)
+    yield {name: sorted(map(repr, world.graph.dependents(name))) for name in unregistered}
+    yield {name: len(world.bus.subscribers(name)) for name in [*world.units, *unregistered]}
     yield len(desk.waiters.all())
 
 

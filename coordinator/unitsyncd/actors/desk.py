@@ -32,7 +32,7 @@ from unitsyncd.core.events import (
 from unitsyncd.core.requirement import Verdict, need_of
 from unitsyncd.core.unit import answer_to_start, was_granted, was_withdrawn
 
-LIST_PAGE_MAX: Final = 10_000
+LIST_PAGE_MAX: Final = 1000
 OWNERS_SEEN_MAX: Final = 10_000
 
 

@@ -32,6 +32,7 @@ def rebuild(
     record; a *snapshot* of another epoch is passed over. Raises DamagedStore,
     StoreError."""
     world = World(epoch.epoch, epoch.startup, _UNBOUNDED)
+    world.turn.undo.pause()
     seq = epoch.first_seq
     if snapshot is not None and snapshot.epoch == epoch.epoch:
         try:
@@ -39,7 +40,6 @@ def rebuild(
         except Exception as exc:
             raise DamagedStore(f"the snapshot does not lead to a world: {exc!r}") from None
         seq = snapshot.seq
-    world.turn.undo.pause()
     replay = _Replay(world).apply
     for number, (name, fact) in store.read(seq):
         if number != seq:
@@ -81,9 +81,8 @@ def cut(world: World, seq: int) -> Snapshot:
 def _load(world: World, snapshot: Snapshot) -> None:
     for saved in snapshot.units:
         name = saved.unit.name
-        actor = UnitActor(name, world.bus, world.turn)
+        actor = world.enlist(name)
         actor.unit = saved.unit
-        world.units[name] = actor
         world.graph.load(name, saved.level, saved.edges)
         world.bus.load(actor, name, saved.unit.condition, saved.edges)
         world.view.load(name, saved.history)
@@ -120,7 +119,7 @@ class _Replay:
             if kind is Registered:
                 if name in self._units:
                     raise ValueError(f"{name} is registered already")
-                self._units[name] = UnitActor(name, self._bus, world.turn)
+                world.enlist(name)
             self._of_unit(self._units[name], fact)  # type: ignore[arg-type]
 
     def _of_unit(self, actor: UnitActor, fact: UnitFact) -> None:

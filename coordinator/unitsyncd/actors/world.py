@@ -38,9 +38,13 @@ class World:
         self.turn = Turn()
         self.dispatcher = Dispatcher()
         self.bus = Bus(self.dispatcher, self.turn.undo)
-        self.graph = Graph()
         self.units: dict[str, UnitActor] = {}
-        self.view = View(self.units, self.graph, self.bus.condition, lambda: self.bus.changes)
+        self.names: list[str] = []
+        """Of the units, in the same order: a part of a list is found at once."""
+        self.graph = Graph(self.units)
+        self.view = View(
+            self.units, self.names, self.graph, self.bus.condition, lambda: self.bus.changes
+        )
         self.limits = limits
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}
@@ -62,12 +66,25 @@ class World:
         check_name(name)
         if len(self.units) >= self.limits.units:
             raise _limit("units", self.limits.units)
-        actor = UnitActor(name, self.bus, self.turn)
-        self.turn.undo.push(self.units.pop, name)
-        self.units[name] = actor
+        actor = self.enlist(name)
         actor.receive(Registered(at))  # nobody else can have sent it anything
         self.dispatcher.run()
         return actor
+
+    def enlist(self, name: str) -> UnitActor:
+        """The actor of a new unit, to whom nothing has happened yet."""
+        actor = UnitActor(name, self.bus, self.turn)
+        self.turn.undo.push(self._strike, name)
+        self.units[name] = actor
+        self.names.append(name)
+        self.graph.noted(name)
+        return actor
+
+    def _strike(self, name: str) -> None:
+        """Undo ``enlist``, of the last that it was done for."""
+        del self.units[name]
+        self.names.pop()
+        self.graph.noted(name)
 
     def declare(
         self, actor: UnitActor, prerequisites: Iterable[str], need: Need, at: float

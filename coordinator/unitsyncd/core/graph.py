@@ -8,7 +8,7 @@ upwards needs no search, and one within a level only a bounded one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from math import isqrt
 from types import MappingProxyType
 from typing import Final
@@ -29,14 +29,19 @@ random graphs) 16 costs a quarter of 1, and chains in any order do not notice.""
 class Graph:
     """Edges from dependents to prerequisites, each with its Need. Never cyclic."""
 
-    __slots__ = ("_dependents", "_levels", "_prerequisites", "edges")
+    __slots__ = ("_dependents", "_levels", "_prerequisites", "_registered", "edges", "unregistered")
 
-    def __init__(self) -> None:
+    def __init__(self, registered: Container[str] = ()) -> None:
+        """*registered*: the names of the units there are, now and later; see ``noted``."""
+        self._registered = registered
         self._prerequisites: dict[str, dict[str, Need]] = {}
         self._dependents: dict[str, dict[str, None]] = {}
         self._levels: dict[str, int] = {}
         """Absent means 0."""
         self.edges = 0
+        self.unregistered: dict[str, None] = {}
+        """What some unit waits for though nobody has registered it, in the order in which
+        that came to be."""
 
     def prerequisites(self, dependent: str) -> Mapping[str, Need]:
         return self._prerequisites.get(dependent, _NO_EDGES)
@@ -44,13 +49,12 @@ class Graph:
     def dependents(self, prerequisite: str) -> Iterator[str]:
         return iter(self._dependents.get(prerequisite, ()))
 
-    def is_mentioned(self, name: str) -> bool:
-        """Whether *name* is at an end of some edge."""
-        return name in self._dependents or name in self._prerequisites
-
-    def names(self) -> Iterator[str]:
-        """Every unit that some other waits for."""
-        return iter(self._dependents)
+    def noted(self, name: str) -> None:
+        """*name* is registered now, or is no longer."""
+        if name in self._registered:
+            self.unregistered.pop(name, None)
+        elif name in self._dependents:
+            self.unregistered[name] = None
 
     def level(self, name: str) -> int:
         return self._levels.get(name, 0)
@@ -95,7 +99,13 @@ class Graph:
 
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites.setdefault(dependent, {})[prerequisite] = need
-        self._dependents.setdefault(prerequisite, {})[dependent] = None
+        dependents = self._dependents.get(prerequisite)
+        if dependents is None:
+            self._dependents[prerequisite] = {dependent: None}
+            if prerequisite not in self._registered:
+                self.unregistered[prerequisite] = None
+        else:
+            dependents[dependent] = None
         self.edges += 1
 
     def _remove(self, dependent: str, prerequisite: str) -> None:
@@ -105,6 +115,7 @@ class Graph:
         del self._dependents[prerequisite][dependent]
         if not self._dependents[prerequisite]:
             del self._dependents[prerequisite]
+            self.unregistered.pop(prerequisite, None)
         self.edges -= 1
 
     def _put_levels_back(self, levels: Iterable[tuple[str, int]]) -> None:

@@ -7,7 +7,7 @@ machine's to say; this module only shows it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -74,6 +74,7 @@ class View:
         "_condition",
         "_graph",
         "_history",
+        "_names",
         "_roots",
         "_roots_of",
         "_units",
@@ -82,12 +83,15 @@ class View:
     def __init__(
         self,
         units: Mapping[str, HasUnit],
+        names: Sequence[str],
         graph: Graph,
         condition: Callable[[str], Condition],
         changes: Callable[[], int],
     ) -> None:
-        """*changes* gives another number whenever a condition or an edge has changed."""
+        """*names* are those of the *units*, in the same order. *changes* gives another
+        number whenever a condition or an edge has changed."""
         self._units = units
+        self._names = names
         self._graph = graph
         self._condition = condition
         self._changes = changes
@@ -259,9 +263,9 @@ class View:
         """What waits, was skipped or lost its script among the next WHY_PAGE units, by
         its root cause; and the offset of those after them, -1 if there are none."""
         groups: dict[tuple[str, str], list[str]] = {}
-        offset = min(offset, len(self._units))
-        for name, holder in islice(self._units.items(), offset, offset + WHY_PAGE):
-            unit = holder.unit
+        offset = min(offset, len(self._names))
+        for name in self._names[offset : offset + WHY_PAGE]:
+            unit = self._units[name].unit
             if _said_gone(unit):
                 groups.setdefault((name, "owner gone"), [])
             if unit.phase is not Status.PENDING:
@@ -276,7 +280,7 @@ class View:
             for (cause, kind), units in groups.items()
         ]
         following = offset + WHY_PAGE
-        return found, following if following < len(self._units) else -1
+        return found, following if following < len(self._names) else -1
 
     def _waits_at(self, name: str) -> Iterator[str]:
         """For each outstanding prerequisite of *name*, where the waiting ends."""
@@ -322,14 +326,14 @@ class View:
 
     def page(self, offset: int, limit: int) -> tuple[list[UnitInfo], int, int]:
         """(rows, number of all units, offset of the next page or -1). Units that are
-        only waited for come after the registered ones."""
-        registered = len(self._units)
-        offset = min(offset, registered + self._graph.edges)
-        names = list(islice(self._units, offset, offset + limit))
-        mentioned = [name for name in self._graph.names() if name not in self._units]
+        only waited for come after the registered ones. Looks at no more names than it
+        shows; only of those waited for it passes over the ones before."""
+        registered, mentioned = len(self._names), self._graph.unregistered
         total = registered + len(mentioned)
+        offset = min(offset, total)
+        names = list(self._names[offset : offset + limit])
         if len(names) < limit:
             first = max(0, offset - registered)
-            names += mentioned[first : first + limit - len(names)]
+            names += islice(mentioned, first, first + limit - len(names))
         following = offset + len(names)
         return [self.info(name) for name in names], total, following if following < total else -1
