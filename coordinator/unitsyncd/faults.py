@@ -11,7 +11,8 @@ import signal
 from typing import Final
 
 POINTS: Final = ("received", "handled", "appended", "committed", "sent one", "sent")
-"""In a turn of the loop, in this order; ``sent one`` only if it has several replies."""
+"""In a turn of the loop, in this order; ``sent one`` only if it has several replies. And
+``begun``: an epoch is in the journal, and no word of it beside the journal."""
 
 _point, _, _count = os.environ.get("UNITSYNC_FAULT", "").partition(":")
 _left = int(_count or 1)

@@ -31,7 +31,7 @@ class Place:
         self.folder = Path(folder or tempfile.mkdtemp(prefix="us-", dir="/tmp"))
         self.home = self.folder / "c"
         self.address = f"ipc://{self.home}/coordinator.sock"
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
 
     @property
     def endpoint(self) -> Endpoint:
@@ -53,7 +53,7 @@ class Place:
             pass_fds=[writing],
         )
         os.close(writing)
-        self._children[child.pid] = child
+        self.children[child.pid] = child
         with open(reading, "rb") as pipe:
             if not select.select([pipe], [], [], PATIENCE_S)[0]:
                 raise TimeoutError("the coordinator is not ready")
@@ -68,7 +68,7 @@ class Place:
 
     def kill(self, pid: int | None = None, number: int = signal.SIGKILL) -> None:
         """End the coordinator the hard way and return when it is gone."""
-        end(pid or self.pid(), number, self._children)
+        end(pid or self.pid(), number, self.children)
 
     def client(self, **options: Any) -> Client:
         return Client(self.address, **options)
@@ -102,12 +102,12 @@ class Place:
         pid = self.pid()
         with self.client() as client:
             client.stop()
-        await_end(pid, self._children)
+        await_end(pid, self.children)
 
     def close(self) -> None:
         for pid in self.serving():
-            end(pid, signal.SIGKILL, self._children)
-        for child in self._children.values():
+            end(pid, signal.SIGKILL, self.children)
+        for child in self.children.values():
             child.wait(PATIENCE_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from faults.places import Place
+from faults.places import Place, await_end
 from faults.scripts import EXPRESS, FULL, Scripts, scripts_at
-from unitsync import errors
+from support.daemon import Sockets
+from unitsync import errors, wire
 from unitsync.wire import Status
+from unitsyncd.adapters.journal import OLD_BYTES_MAX
 
 
 @pytest.fixture(params=["full", "express"])
@@ -116,3 +118,25 @@ def test_who_waits_is_never_let_through(
     with place.client() as client:
         client.reset(all=True)
         assert client.status("ide").status is Status.NOT_REGISTERED
+
+
+def test_killed_while_a_new_epoch_begins_after_a_long_one(place: Place, sockets: Sockets) -> None:
+    """The records of the old one go at once then, and the mark still names it."""
+    pid = place.start({"UNITSYNC_FAULT": "begun:2"})
+    asking = sockets.dealer(place.address)
+    for unit in range(5):
+        names = [f"{number:0250}" for number in range(50_000)]
+        asking.send(wire.Want(id="", unit=f"u{unit}", prerequisites=names))
+        assert asking.told().exit == 0
+    assert os.path.getsize(place.journal) > OLD_BYTES_MAX
+    asking.send(wire.Reset(id="r", all=True))
+    await_end(pid, place.children)
+    place.start()
+    asking = sockets.dealer(place.address)
+    asking.send(wire.List(id=""))
+    assert isinstance(found := asking.told(), wire.ListReply)
+    assert found.units == []
+    asking.send(wire.Reset(id="r", all=True))
+    asking.send(wire.Want(id="", unit="a", prerequisites=["b"]))
+    assert [asking.told().exit for _ in range(2)] == [0, 0]
+    assert not Path(place.journal + ".damaged").exists()

@@ -66,6 +66,7 @@ class MemoryStore:
             for place, known in enumerate(kept.epochs, -len(kept.epochs))
             if (known.first_seq >= keep_from and place >= -EPOCHS_MAX)
             or known.epoch in newest.values()
+            or place == -2
         ]
 
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:

@@ -247,6 +247,15 @@ class StoreContract:
             store.append(store.next_seq, records(store.next_seq, 1, size=self.old_bytes_max // 2))
         assert [number for number, _ in store.read(1)] == list(range(1, 11))
 
+    def test_the_epoch_before_is_known_however_long_it_was(self, store: EventStore) -> None:
+        """Who dies between the beginning of an epoch and word of it elsewhere finds that
+        the one it knows of was there."""
+        store.begin(epoch("old"))
+        for _ in range(4):
+            store.append(store.next_seq, records(store.next_seq, 1, size=self.old_bytes_max // 2))
+        store.begin(epoch("new"))
+        assert [known.epoch for known in store.epochs()] == ["old", "new"]
+
     def test_a_startup_of_this_machine_is_known_for_ever(self, store: EventStore) -> None:
         """An agent that was restarted 50 times: what the first one's scripts still say
         must not pass for a new startup. Of other machines nobody is left to say anything."""

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from unitsyncd import faults
 from unitsyncd.adapters.mark import Mark, MarkFile
 from unitsyncd.core.store import DamagedStore, EpochRecord, Record, StoreBusy, StoreError
 
@@ -122,6 +123,7 @@ class Journal:
             raise self._refused(exc) from None
         if self._busy:
             self._wait_for_others(True)
+        faults.reach("begun")
         self.mark(epoch)
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA incremental_vacuum").fetchall()
@@ -220,7 +222,8 @@ class Journal:
         return msgspec.convert(max(last[0] if last else 0, first[0] or 0), int)
 
     def _forget_oldest(self, machine: str) -> None:
-        """Inside the transaction that begins an epoch of *machine*."""
+        """Inside the transaction that begins an epoch of *machine*. The mark may name the
+        epoch before it still: that one stays on the list."""
         starts = [
             row[0] for row in self._db.execute("SELECT first_seq FROM epochs ORDER BY number DESC")
         ]
@@ -237,7 +240,8 @@ class Journal:
         self._db.execute("DELETE FROM turns WHERE seq < ?", (keep_from,))
         self._db.execute(
             "DELETE FROM epochs WHERE (first_seq < ? OR number <= "
-            f"(SELECT max(number) FROM epochs) - {EPOCHS_MAX}) AND number NOT IN "
+            f"(SELECT max(number) FROM epochs) - {EPOCHS_MAX}) "
+            "AND number < (SELECT max(number) FROM epochs) - 1 AND number NOT IN "
             "(SELECT max(number) FROM epochs WHERE machine = ? GROUP BY startup)",
             (keep_from, machine),
         )

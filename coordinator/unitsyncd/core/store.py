@@ -56,9 +56,9 @@ class EventStore(Protocol):
 
     def begin(self, epoch: EpochRecord) -> None:
         """A new epoch: records from now on belong to it. The records of older epochs may
-        be dropped, the oldest first, beyond what the store is to remember; but for each
-        startup of this epoch's machine at least the newest epoch stays on the list, so
-        that an earlier startup is known for one. Raises StoreError."""
+        be dropped, the oldest first, beyond what the store is to remember; but the epoch
+        before this one stays on the list, and for each startup of this epoch's machine at
+        least the newest, so that an earlier startup is known for one. Raises StoreError."""
 
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
         """Keep all of *records*, in order, or none. Raises StoreError, also if
