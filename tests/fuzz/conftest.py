@@ -1,15 +1,25 @@
 """Random input, the same in each ``make test``. ``make fuzz`` draws other input each
-time, for as long as FUZZ_SECONDS says, and a failure shows its seed."""
+time, as much as FUZZ says, and a failure shows its seed."""
 
 from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Final
 
 import pytest
 
-from support.daemon import Daemon, Daemons, Sockets, daemons_in_a_folder
+from fuzz.amount import ROUNDS
+from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, daemons_in_a_folder
+from support.figures import figures_of
+from unitsync import Client
+
+BLOCKS_MAX: Final = 2000 + 300 * ROUNDS
+"""Of memory, that a coordinator may have more when it has been asked for everything: it
+knows so many clients again."""
 
 
 @pytest.fixture
@@ -36,9 +46,31 @@ def sockets() -> Iterator[Sockets]:
 
 @pytest.fixture
 def daemon(daemons: Daemons) -> Iterator[Daemon]:
-    """A coordinator that must be there at the end, without a defect and no bigger than
-    it may be."""
+    """A coordinator that must be there at the end, without a defect, and hold nothing of
+    all that it was told once it is told to forget it."""
     daemon = daemons.ready()
+    with closing(Client(daemon.endpoint, autostart=False, startup="")) as client:
+        client.declare({f"u{number}": ["p"] for number in range(100)})
+        client.list()  # a long reply: for these pyzmq has a thread, from the first one on
+        client.reset(all=True)
+    before = figures_when_alone(daemon)
     yield daemon
     assert daemon.process.poll() is None, daemon.end()
     assert "Traceback" not in daemon.log
+    with closing(Client(daemon.endpoint, autostart=False, startup="")) as client:
+        client.reset(all=True, force=True)
+    after = figures_when_alone(daemon)
+    for name in ("units", "owners", "tasks", "threads", "files"):
+        assert after[name] == before[name], name
+    assert after["blocks"] < before["blocks"] + BLOCKS_MAX
+
+
+def figures_when_alone(daemon: Daemon) -> dict[str, int]:
+    """Its figures once it has taken note that no client is there any more."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        figures = figures_of(daemon.process.pid, daemon.path.parent)
+        if not figures["clients"]:
+            return figures
+        assert time.monotonic() < deadline, figures
+        time.sleep(0.02)

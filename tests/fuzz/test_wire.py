@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from fuzz.amount import ROUNDS
 from fuzz.messages import harmless, messages, mutated, replies
 from journal.driving import Driver, check_sound, rebuilt, state
 from support.daemon import Daemon, Dealer, Req, Sockets
+from support.figures import figures_of
 from unitsync import bare, errors, wire
 from unitsyncd.adapters.journal import Journal
 
@@ -144,6 +146,42 @@ def test_changed_frames(daemon: Daemon, sockets: Sockets, chance: random.Random)
         forget_everything(req)
         sizes.append(memory(daemon))
     assert sizes[-1] - sizes[2] < (20 + ROUNDS) * MIB, sizes
+
+
+def test_who_says_anything_and_never_reads(
+    daemon: Daemon, sockets: Sockets, chance: random.Random
+) -> None:
+    """Others are answered meanwhile, and it is served no further than that."""
+    source = frames(100)
+    req = sockets.req(daemon.endpoint)
+    units = [wire.Declaration(f"unit-{number:040}", ["a"]) for number in range(1000)]
+    assert req.ask(wire.Declare(id="d", units=units)).exit == 0
+    source += [wire.encode(wire.List(id="l", limit=100)), wire.encode(wire.Why(id="y"))] * 10
+    before = memory(daemon)
+    deaf = [sockets.dealer(daemon.endpoint) for _ in range(3)]
+    for dealer in deaf:
+        dealer.socket.set(zmq.RCVHWM, 1)
+        dealer.socket.set(zmq.SNDHWM, 0)
+        dealer.socket.disconnect(daemon.endpoint)
+        dealer.socket.connect(daemon.endpoint)
+    for number in range(15 * ROUNDS):
+        for dealer in deaf:
+            for _ in range(100):
+                frame = chance.choice(source)
+                if chance.random() < 0.3:
+                    frame = mutated(frame, source, chance)
+                dealer.socket.send_multipart((b"", frame))
+        assert isinstance(req.ask(wire.Ping(id=str(number))), wire.Pong)
+    assert memory(daemon) - before < (150 + 10 * ROUNDS) * MIB
+    for dealer in deaf:
+        dealer.socket.close()
+    while figures_of(daemon.process.pid, daemon.path.parent)["clients"] > 1:
+        pass
+    # What they have left unread is forgotten with the next thousand of long replies. Some
+    # of it may have been to reset everything.
+    assert req.ask(wire.Declare(id="e", units=units)).exit == 0
+    for number in range(1000):
+        req.ask(wire.List(id=str(number), limit=100))
 
 
 def test_messages_of_any_number_of_parts(
