@@ -50,10 +50,14 @@ class Bench:
     def world(self) -> World:
         return self.supervisor._desk.world
 
-    def ask(self, request: wire.AnyRequest) -> wire.AnyReply:
-        [(_, frame)] = self.supervisor.turn([(b"peer", wire.encode(request))], 1.0, 1.0)
+    def turn(self, request: wire.AnyRequest) -> list[wire.AnyReply]:
+        replies = self.supervisor.turn([(b"peer", wire.encode(request))], 1.0, 1.0)
         assert not self.defects
-        return wire.decode_reply(frame)
+        return [wire.decode_reply(frame) for _, frame in replies]
+
+    def ask(self, request: wire.AnyRequest) -> wire.AnyReply:
+        [reply] = self.turn(request)
+        return reply
 
     def declare(self, units: dict[str, list[str]]) -> wire.AnyReply:
         pairs = [wire.Declaration(unit, edges) for unit, edges in units.items()]

@@ -8,6 +8,7 @@ from typing import Any
 from coordinator.test_bulk import Bench
 from unitsync import session, wire
 from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.core.requirement import Condition
 
 COUNT = 5000
 
@@ -68,6 +69,32 @@ def test_what_is_remembered_of_causes_is_forgotten_with_every_change() -> None:
 
 
 # --- what an answer costs, counted in units that are looked at ----------------------
+
+
+def test_who_waits_and_leaves_does_not_make_causes_forgotten() -> None:
+    """Each of those who wait on a long chain is told its root in the turn that breaks it."""
+    bench, waits = Bench(), 100
+    chain(bench)
+    for n in range(waits):
+        wait = wire.Wait(id=f"w{n}", units=[f"u{COUNT - 1 - n}"], patience_s=30.0)
+        assert bench.turn(wait) == []
+    looks, view = 0, bench.world.view
+    condition = view._condition
+
+    def counted(name: str) -> Condition:
+        nonlocal looks
+        looks += 1
+        return condition(name)
+
+    view._condition = counted
+    replies = bench.turn(wire.Fail(id="f", unit="u0", reason="broken"))
+    causes = [reply.details["cause"] for reply in replies if isinstance(reply, wire.Error)]
+    assert causes == ["u0"] * waits
+    assert looks < 10 * COUNT
+    looks = 0
+    for n in range(waits):
+        bench.ask(wire.Wait(id=f"v{n}", units=[f"u{COUNT - 1 - n}"]))
+    assert looks < 10 * COUNT
 
 
 class Counted(dict[str, UnitActor]):

@@ -32,7 +32,7 @@ class Bus:
         self._conditions: dict[str, Condition] = {}
         self._subscribers: dict[str, dict[Actor, Need]] = {}
         self.changes = 0
-        """Counts what was published, subscribed and taken back: a version of it all."""
+        """Counts how often the condition of a topic has become another one."""
 
     def condition(self, topic: str) -> Condition:
         return self._conditions.get(topic, _NOT_REGISTERED)
@@ -65,7 +65,6 @@ class Bus:
 
     def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
         """From now on *actor* is told; where the edge is not met at present, at once."""
-        self.changes += 1
         self._undo.push(self._drop, actor, topic)
         self._subscribers.setdefault(topic, {})[actor] = need
         verdict = VERDICTS[need][self.condition(topic)]
@@ -100,11 +99,9 @@ class Bus:
             self._conditions[topic] = condition
 
     def _restore(self, actor: Actor, topic: str, need: Need) -> None:
-        self.changes += 1
         self._subscribers.setdefault(topic, {})[actor] = need
 
     def _drop(self, actor: Actor, topic: str) -> None:
-        self.changes += 1
         subscribers = self._subscribers[topic]
         del subscribers[actor]
         if not subscribers:

@@ -43,7 +43,11 @@ class World:
         """Of the units, in the same order: a part of a list is found at once."""
         self.graph = Graph(self.units)
         self.view = View(
-            self.units, self.names, self.graph, self.bus.condition, lambda: self.bus.changes
+            self.units,
+            self.names,
+            self.graph,
+            self.bus.condition,
+            lambda: self.bus.changes + self.graph.changes,
         )
         self.limits = limits
         self._owner_of: dict[str, OwnerKey] = {}

@@ -29,7 +29,15 @@ random graphs) 16 costs a quarter of 1, and chains in any order do not notice.""
 class Graph:
     """Edges from dependents to prerequisites, each with its Need. Never cyclic."""
 
-    __slots__ = ("_dependents", "_levels", "_prerequisites", "_registered", "edges", "unregistered")
+    __slots__ = (
+        "_dependents",
+        "_levels",
+        "_prerequisites",
+        "_registered",
+        "changes",
+        "edges",
+        "unregistered",
+    )
 
     def __init__(self, registered: Container[str] = ()) -> None:
         """*registered*: the names of the units there are, now and later; see ``noted``."""
@@ -39,6 +47,8 @@ class Graph:
         self._levels: dict[str, int] = {}
         """Absent means 0."""
         self.edges = 0
+        self.changes = 0
+        """Counts how often an edge has come or gone."""
         self.unregistered: dict[str, None] = {}
         """What some unit waits for though nobody has registered it, in the order in which
         that came to be."""
@@ -96,6 +106,7 @@ class Graph:
         edges = self._prerequisites.get(dependent)
         if edges:
             self._prerequisites[dependent] = {name: edges[name] for name in order}
+            self.changes += 1
 
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites.setdefault(dependent, {})[prerequisite] = need
@@ -107,6 +118,7 @@ class Graph:
         else:
             dependents[dependent] = None
         self.edges += 1
+        self.changes += 1
 
     def _remove(self, dependent: str, prerequisite: str) -> None:
         del self._prerequisites[dependent][prerequisite]
@@ -117,6 +129,7 @@ class Graph:
             del self._dependents[prerequisite]
             self.unregistered.pop(prerequisite, None)
         self.edges -= 1
+        self.changes += 1
 
     def _put_levels_back(self, levels: Iterable[tuple[str, int]]) -> None:
         """Levels that may stay when an edge goes may not when others come back: those
