@@ -134,10 +134,10 @@ class Daemon:
         self._router.send(replies)
         self._set_timer()
 
-    def _full(self, full: bool) -> None:
-        """In a thread of its own."""
+    def _full(self, full: bool) -> bool:
+        """In a thread of its own; see Gate."""
         logger.warning("no room for more clients" if full else "room for clients again")
-        self._place.hide(full)
+        return self._place.hide(full)
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()

@@ -14,6 +14,8 @@ import pytest
 from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, as_user, output_as
 from support.figures import figures_of
 from unitsync import owner, wire
+from unitsync.endpoint import resolve
+from unitsyncd.adapters.place import Place
 
 NOBODY, BIN = 65534, 2
 """Two users that every system has, and that nobody is logged in as."""
@@ -284,6 +286,19 @@ def test_without_its_place_it_ends(daemons: Daemons, sockets: Sockets, how: str)
         assert isinstance(reply, wire.Error)
         assert (reply.code, reply.exit) == ("state_changed", 69)
     assert daemon.end()[0] == 0
+
+
+def test_a_socket_that_goes_at_the_last_moment(daemons: Daemons) -> None:
+    """Between the look at it and its end."""
+    place = Place(resolve(daemons.endpoint), shared=False)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(place.endpoint.path)
+        place.bound()
+        assert place.is_ours()
+        os.unlink(place.endpoint.path)
+        place.end()
+    place.leave()
+    assert os.path.exists(place.endpoint.stopped)
 
 
 def test_it_leaves_the_place_to_the_next(daemons: Daemons, sockets: Sockets) -> None:

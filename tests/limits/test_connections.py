@@ -216,3 +216,23 @@ def test_it_is_stopped_while_it_is_full(
     assert isinstance(req.ask(wire.Stop(id="s")), wire.Ok)
     assert daemon.end() == (0, "")
     assert newcomer(daemon).startswith("no coordinator runs at")
+
+
+def test_a_socket_that_cannot_be_hidden(
+    daemons: Daemons, sockets: Sockets, crowd_at: Callable[[Daemon], Crowd]
+) -> None:
+    """It goes on letting clients in, and hides as soon as it can."""
+    daemon = daemons.ready(env={"UNITSYNC_MAX_CONNECTIONS": "20"})
+    in_the_way = daemon.path.with_suffix(".sock.full")
+    in_the_way.mkdir()
+    crowd = crowd_at(daemon)
+    crowd.come(40)
+    assert crowd.count == 40
+    assert newcomer(daemon) == "welcome"
+    eventually(lambda: "cannot be renamed" in daemon.log)
+    in_the_way.rmdir()
+    crowd.come(1)
+    eventually(in_the_way.is_socket)
+    crowd.go()
+    eventually(daemon.path.is_socket)
+    assert newcomer(daemon) == "welcome"

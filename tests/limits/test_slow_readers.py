@@ -89,7 +89,7 @@ class Fake:
             open_to_all=False,
             on_batch=self._answer,
             room=Room(100, 100, 100, 100),
-            on_full=lambda full: None,
+            on_full=lambda full: True,
         )
         self._reply = bytes(size)
 

@@ -57,10 +57,11 @@ def room_for(wanted: int) -> Room:
 
 class Gate(threading.Thread):
     """Counts the connections of a socket. *on_full* is called, in this thread, with True
-    when there is no room for more of them, with False when there is again."""
+    when there is no room for more of them, with False when there is again; it returns
+    whether it could do what is to be done then, and is called again if not."""
 
     def __init__(
-        self, socket: zmq.Socket[bytes], *, room: Room, on_full: Callable[[bool], None]
+        self, socket: zmq.Socket[bytes], *, room: Room, on_full: Callable[[bool], bool]
     ) -> None:
         """To be made before *socket* is bound, and started afterwards."""
         super().__init__(name="gate", daemon=True)
@@ -87,14 +88,13 @@ class Gate(threading.Thread):
         while (event := self._next()) != zmq.EVENT_MONITOR_STOPPED:
             if event == zmq.EVENT_ACCEPTED:
                 self.connections += 1
-                if not self._full_at and self._is_full():
+                if not self._full_at and self._is_full() and self._on_full(True):
                     self._full_at = self.connections
-                    self._on_full(True)
             else:
                 self.connections -= 1
-                if self._full_at and self.connections <= min(self._fewer, self._full_at - 1):
+                enough = min(self._fewer, self._full_at - 1)
+                if self._full_at and self.connections <= enough and self._on_full(False):
                     self._full_at = 0
-                    self._on_full(False)
 
     def _is_full(self) -> bool:
         # The events may lag behind. The lowest free descriptor does not: there are at

@@ -9,6 +9,8 @@ import stat
 import threading
 from typing import Final
 
+from loguru import logger
+
 from unitsync.endpoint import Endpoint, check_folder, user_name
 from unitsync.errors import Unreachable
 from unitsync.mounts import NETWORK, file_system
@@ -81,15 +83,22 @@ class Place:
         found = os.lstat(self.endpoint.path)
         self._socket = (found.st_dev, found.st_ino)
 
-    def hide(self, hidden: bool) -> None:
+    def hide(self, hidden: bool) -> bool:
         """Take the socket's name away while the coordinator has no room for further
-        connections; those that are there stay."""
+        connections; those that are there stay. Whether it is so now, or the socket gone."""
         source, target = self.endpoint.path, self.endpoint.full
         if not hidden:
             source, target = target, source
-        with self._naming, contextlib.suppress(FileNotFoundError):
-            os.rename(source, target)
+        with self._naming:
+            try:
+                os.rename(source, target)
+            except FileNotFoundError:
+                return True
+            except OSError as exc:
+                logger.error("the socket cannot be renamed: {}", exc)
+                return False
             self._path = target
+        return True
 
     def is_ours(self) -> bool:
         """Whether folder and socket are still those that were taken."""
@@ -108,7 +117,10 @@ class Place:
         """Take the socket's name away, and leave a note that says so: those who wait do
         not start another coordinator then."""
         with self._naming:
-            os.unlink(self._path)
+            try:
+                os.unlink(self._path)
+            except OSError as exc:  # who connects there finds nobody
+                logger.warning("the socket stays: {}", exc)
         with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
             pass
 

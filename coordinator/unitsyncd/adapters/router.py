@@ -61,13 +61,13 @@ class Router:
         open_to_all: bool,
         on_batch: Callable[[Iterable[Envelope]], Sequence[Envelope]],
         room: Room,
-        on_full: Callable[[bool], None],
+        on_full: Callable[[bool], bool],
     ) -> None:
         """Bind to *address*; *permits* says whether a peer (uid, gid) may talk. With
         *open_to_all* it is asked for each message: a peer names itself, and may take
         the name of one that is gone. *on_batch* turns requests into the replies that are
         due. *on_full* is told, in a thread of its own, when there is no more room for
-        connections, and when there is again."""
+        connections, and when there is again: see Gate."""
         self._permits = permits
         self._known_max = 0 if open_to_all else KNOWN_PEERS_MAX
         self._on_batch = on_batch
