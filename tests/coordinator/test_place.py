@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,35 @@ def test_a_folder_of_somebody_else(daemons: Daemons) -> None:
     folder.mkdir(0o700)
     os.chown(folder, NOBODY, NOBODY)
     refused(daemons(), "it belongs to user nobody, not to user root")
+
+
+READ_ONLY = """
+mount -t tmpfs -o mode=700 tmpfs "$1" && mkdir -m "$2" "$1/c" && mount -o remount,ro "$1" &&
+exec "$3" -P -m unitsyncd --endpoint "ipc://$1/c/coordinator.sock"
+"""
+
+
+@as_root
+@pytest.mark.parametrize("mode", ["700", "500"])
+def test_a_file_system_that_is_read_only(daemons: Daemons, mode: str) -> None:
+    """In a mount namespace of its own, so that it goes with it."""
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("this user may not make a mount namespace")
+    arguments = ["_", str(daemons.folder), mode, sys.executable]
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", READ_ONLY, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    first, *more = done.stderr.splitlines()
+    assert (done.returncode, first) == (
+        69,
+        f"error: {daemons.folder}/c: Read-only file system",
+    ), done.stderr
+    assert len(more) == 1
+    assert more[0].startswith("hint: root must be able to make and use it")
 
 
 def test_a_socket_that_was_left_behind_is_taken_over(daemons: Daemons, sockets: Sockets) -> None:

@@ -42,12 +42,7 @@ class Place:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             self._folder = os.open(endpoint.folder, flags)
         except OSError as exc:
-            raise Unreachable(
-                f"{endpoint.folder}: {exc.strerror}",
-                hint=f"{user_name(os.geteuid())} must be able to make and use it; or name "
-                "another folder in UNITSYNC_ENDPOINT",
-                endpoint=endpoint.address,
-            ) from None
+            raise _unusable(endpoint, exc) from None
         found = os.fstat(self._folder)
         if checked is None or (checked.st_dev, checked.st_ino) != (found.st_dev, found.st_ino):
             os.close(self._folder)
@@ -58,8 +53,12 @@ class Place:
             os.close(self._folder)
             raise AlreadyServed(endpoint.address) from None
         self._identity = (found.st_dev, found.st_ino)
-        if found.st_uid == os.geteuid():
-            os.fchmod(self._folder, OPEN_TO_OTHERS if shared else 0o700)
+        try:
+            if found.st_uid == os.geteuid():
+                os.fchmod(self._folder, OPEN_TO_OTHERS if shared else 0o700)
+        except OSError as exc:  # a read-only file system
+            os.close(self._folder)
+            raise _unusable(endpoint, exc) from None
         self._shared = shared
 
     def clear(self) -> None:
@@ -127,6 +126,15 @@ class Place:
     def leave(self) -> None:
         """Let go of the folder."""
         os.close(self._folder)
+
+
+def _unusable(endpoint: Endpoint, problem: OSError) -> Unreachable:
+    return Unreachable(
+        f"{endpoint.folder}: {problem.strerror}",
+        hint=f"{user_name(os.geteuid())} must be able to make and use it; or name "
+        "another folder in UNITSYNC_ENDPOINT",
+        endpoint=endpoint.address,
+    )
 
 
 def _refuse_network(endpoint: Endpoint) -> None:
