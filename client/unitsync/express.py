@@ -157,7 +157,10 @@ def _plain(
 
 
 def _after(flags: dict[str, list[str]]) -> list[str]:
-    return [name for text in flags.get("--after", ()) for name in text.split(",") if name]
+    names = [name for text in flags.get("--after", ()) for name in text.split(",") if name]
+    if flags.get("--after") and not names:
+        raise Leave  # which is said
+    return names
 
 
 def _split(words: list[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -52,6 +52,9 @@ start
 start a b
 start a --frob
 start a --optinal
+start a --requires start
+start a --optional
+run a --requires start -- true
 start a --timeout 5x
 start a --timeout -1
 start a --timeout
@@ -175,7 +178,12 @@ main()
 
 @pytest.mark.parametrize(
     "arguments",
-    [["want", "a", "b"], ["start", "c", "--requires", "success"], ["complete", "c"], ["run", "d"]],
+    [
+        ["want", "a", "b"],
+        ["start", "c", "--optional", "--after", "b"],
+        ["complete", "c"],
+        ["run", "d"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_verbs_of_scripts_load_nothing_heavy(cli: Cli, arguments: list[str]) -> None:

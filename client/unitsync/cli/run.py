@@ -8,7 +8,7 @@ import typer
 
 from unitsync import command, errors, wire
 from unitsync.cli import options
-from unitsync.cli.scripts import PANEL
+from unitsync.cli.scripts import PANEL, after_names
 from unitsync.cli.talk import converse, finish, open_client, print_err
 from unitsync.cli.verb import Verb
 from unitsync.printing import safe
@@ -75,6 +75,7 @@ def run(
             "there is no command to run", hint="unitsync run UNIT -- COMMAND [ARG]..."
         )
     timeout_s = options.timeout_s(timeout)
+    prerequisites = after_names(unit, after, requires, optional)
     endpoint = endpoint or ctx.obj
     ourselves = _ourselves(unit, words)
     granted: wire.AnyReply | None = None
@@ -83,7 +84,7 @@ def run(
         with open_client(endpoint, owner=ourselves, render=wire.Render.TEXT) as client:
             request = client.requests.start(
                 unit,
-                after=options.split_names(after),
+                after=prerequisites,
                 requires=options.requires(requires),
                 optional=optional,
             )

@@ -8,8 +8,10 @@ import typer
 
 from unitsync.cli import options
 from unitsync.cli.complete import owner_exits
-from unitsync.cli.talk import finish, perform
+from unitsync.cli.talk import finish, perform, print_err
 from unitsync.cli.verb import Verb
+from unitsync.errors import UsageError
+from unitsync.printing import safe
 
 PANEL = "For scripts"
 
@@ -109,12 +111,13 @@ def start(
     """
     timeout_s = options.timeout_s(timeout)
     exit_choice = options.on_owner_exit(on_owner_exit)
+    prerequisites = after_names(unit, after, requires, optional)
     return finish(
         perform(
             endpoint or ctx.obj,
             lambda requests: requests.start(
                 unit,
-                after=options.split_names(after),
+                after=prerequisites,
                 requires=options.requires(requires),
                 optional=optional,
                 wait=not no_wait,
@@ -124,6 +127,25 @@ def start(
             owner_pid=options.number(owner, "--owner"),
         )
     )
+
+
+def after_names(
+    unit: str, after: list[str] | None, requires: str | None, optional: bool
+) -> list[str]:
+    """The names that ``--after`` gives. That there are none, as from an empty variable, is
+    said on stderr. Raises UsageError for *requires* or *optional* without it."""
+    if after is None:
+        for flag, given in (("--requires", requires is not None), ("--optional", optional)):
+            if given:
+                raise UsageError(
+                    f"{flag} is about what --after names, and there is no --after",
+                    hint="name prerequisites with --after, or declare them: unitsync want --help",
+                )
+        return []
+    names = options.split_names(after)
+    if not names:
+        print_err([f"unitsync: --after is empty: {safe(unit)} waits for nothing more"])
+    return names
 
 
 _COMPLETE_EXAMPLE = """\b
