@@ -260,7 +260,7 @@ class Client:
             try:
                 link = self._open(start, waits=talk.waits)
                 link.send(step.frame)
-                answer = self._receive(link, talk.id, step.reply_by)
+                answer = self._receive(link, talk.id, monotonic() + step.reply_within_s)
             except LinkLost as lost:
                 if not lost.overdue:
                     self._drop(lost=True)

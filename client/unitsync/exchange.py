@@ -44,7 +44,7 @@ class Exchange:
     async def ask(self, id: str, step: session.Send) -> wire.AnyReply:
         """The reply to the request *id*. Raises LinkLost."""
         self.send(step.frame)
-        return await self._reply(id, step.reply_by)
+        return await self._reply(id, monotonic() + step.reply_within_s)
 
     async def gone(self, by: float) -> None:
         """Return when the coordinator has hung up, at the latest at *by*."""

@@ -22,6 +22,8 @@ from unitsync.printing import one_line
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue."""
+LATE_S: Final = 1.0
+"""The same after the deadline of a wait: then it has timed out, answered or not."""
 LOST_LINKS_MAX: Final = 5
 """So many links lost in a row, without a reply between them, end a conversation. Not
 a wait: while it was held back there was nothing to reply."""
@@ -55,11 +57,12 @@ class LinkLost(Exception):
 
 
 class Send(NamedTuple):
-    """Send ``frame``; its reply is overdue at ``reply_by``. If there is a ``notice``,
+    """Send ``frame``; its reply is overdue ``reply_within_s`` after that: to reach a
+    coordinator, or to start one, has taken its time before. If there is a ``notice``,
     tell the user of it first."""
 
     frame: bytes
-    reply_by: float
+    reply_within_s: float
     notice: wire.Waiting | None = None
 
 
@@ -127,7 +130,9 @@ class Conversation:
 
     def begin(self, now: float, timeout_s: float | None = None) -> Send:
         """The first frame. Raises UsageError for a request that cannot be sent."""
-        self._deadline = now + check_timeout(timeout_s)
+        limit_s = check_timeout(timeout_s)
+        if isinstance(self._request, wire.Start | wire.Wait):
+            self._deadline = now + limit_s
         return self._ask(now)
 
     def next(self, answer: Answer, now: float) -> Step:
@@ -136,7 +141,7 @@ class Conversation:
 
         Raises ProtocolError for a reply that is none to this request, Unreachable when
         too many links were lost in a row, *answer* itself if there is nothing to wait
-        for, TimedOut if the deadline passes while the coordinator is away.
+        for, TimedOut if the deadline passes while the coordinator is away or hangs.
         """
         if isinstance(answer, LinkLost):
             return self._lost(now, overdue=answer.overdue)
@@ -186,15 +191,19 @@ class Conversation:
         left = self._deadline - now
         if again and self.waits and left > 0 and not overdue:
             return Pause(min(AGAIN_S, left))
+        if overdue and left <= 0:
+            raise self._timed_out(self._unanswered(overdue))
         if again or self._overdue >= OVERDUE_MAX:
-            raise errors.Unreachable(
-                f"the coordinator at {self._address} does not answer"
-                if overdue
-                else f"the coordinator at {self._address} ends before it answers",
-                hint="its log is coordinator.log beside the socket",
-                endpoint=self._address,
-            )
+            raise self._unanswered(overdue)
         return self._ask(now)
+
+    def _unanswered(self, overdue: bool) -> errors.Unreachable:
+        what = "does not answer" if overdue else "ends before it answers"
+        return errors.Unreachable(
+            f"the coordinator at {self._address} {what}",
+            hint="its log is coordinator.log beside the socket",
+            endpoint=self._address,
+        )
 
     def _away(self, problem: Absent | errors.Stopped, now: float) -> Step:
         if not self.waits:
@@ -234,14 +243,13 @@ class Conversation:
         self._request = request
 
     def _ask(self, now: float) -> Send:
-        patience_s = 0.0
         request = self._request
-        if isinstance(request, wire.Start | wire.Wait):
-            left = self._deadline - now
-            if self._patient and left > 0:
-                patience_s = min(wire.WAITING_PATIENCE_S, left)
-            self._request = replace(request, patience_s=patience_s, last=left <= 0)
-        return Send(encode(self._request), now + patience_s + REPLY_SLACK_S)
+        if not isinstance(request, wire.Start | wire.Wait):
+            return Send(encode(request), REPLY_SLACK_S)
+        left = max(0.0, self._deadline - now)
+        patience_s = min(wire.WAITING_PATIENCE_S, left) if self._patient else 0.0
+        self._request = replace(request, patience_s=patience_s, last=left == 0)
+        return Send(encode(self._request), min(patience_s + REPLY_SLACK_S, left + LATE_S))
 
     def _lost_an_owner(self, reply: wire.Waiting) -> bool:
         """Whether the script of something that is waited for has ended since the user was

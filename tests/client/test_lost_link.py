@@ -220,6 +220,27 @@ def test_one_that_does_not_answer_is_given_up(
         client.ping()
 
 
+@pytest.mark.parametrize("verb", ["start", "wait"])
+def test_a_wait_beside_one_that_does_not_answer_times_out(
+    mortal: Any, open_client: Any, verb: str
+) -> None:
+    """With what it waited for, when it was last told."""
+    notices: list[wire.Waiting] = []
+
+    def stop(notice: wire.Waiting) -> None:
+        notices.append(notice)
+        mortal.signal(signal.SIGSTOP)
+
+    client = open_client(on_waiting=stop)
+    client.want("ide", "clone")
+    with pytest.raises(errors.TimedOut, match="does not answer") as caught:
+        getattr(client, verb)("ide", timeout_s=0.5)
+    assert notices
+    assert caught.value.waiting_for == [edge.name for edge in notices[0].waiting_for]
+    mortal.signal(signal.SIGCONT)
+    assert client.status("ide").waiting_clients == 0
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["connected", "not yet connected"])
 def test_a_start_that_was_given_up_is_not_granted_later(
     mortal: Any, open_client: Any, monkeypatch: pytest.MonkeyPatch, known: bool

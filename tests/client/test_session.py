@@ -40,7 +40,7 @@ class TestWaiting:
         assert (request.patience_s, request.since_run, request.epoch) == (0, -1, "")
         assert (request.unit, request.after, request.startup) == ("ide", ["clone"], "boot")
         assert not request.last
-        assert step.reply_by == 100.0 + session.REPLY_SLACK_S
+        assert step.reply_within_s == session.REPLY_SLACK_S
 
     def test_waiting_repeats_the_same_request_with_patience(self) -> None:
         talk = begun(requests.start("ide"))
@@ -51,16 +51,16 @@ class TestWaiting:
         assert (request.since_run, request.epoch) == (3, "e1")
         assert isinstance(step, Send)
         assert step.notice is reply
-        assert step.reply_by == 130.0 + session.REPLY_SLACK_S
+        assert step.reply_within_s == 30.0 + session.REPLY_SLACK_S
 
     def test_a_late_reply_to_an_earlier_request_is_no_reply_to_the_last(self) -> None:
-        """AsyncClient asks again on the connection on which the reply is overdue."""
+        """It is asked again on the connection on which the reply is overdue."""
         talk = begun(requests.start("ide"), 10.0)
-        talk.next(waiting(talk), 100.0)
-        assert sent(talk.next(LinkLost(overdue=True), 115.0)).last
-        assert sent(talk.next(waiting(talk), 116.0)).last
+        talk.next(LinkLost(overdue=True), 105.0)
+        assert sent(talk.next(waiting(talk), 110.0)).last
+        assert sent(talk.next(waiting(talk), 110.0)).last
         with pytest.raises(errors.ProtocolError):
-            talk.next(waiting(talk), 116.0)
+            talk.next(waiting(talk), 110.0)
 
     def test_run_and_epoch_are_those_of_the_first_reply(self) -> None:
         talk = begun(requests.start("ide"))
@@ -185,6 +185,22 @@ class TestLostLink:
         talk.next(LinkLost(overdue=True), 105.0)
         with pytest.raises(errors.Unreachable, match="does not answer"):
             talk.next(LinkLost(overdue=True), 110.0)
+
+    @pytest.mark.parametrize("request_", [requests.start("ide"), requests.wait("ide")])
+    def test_a_wait_beside_one_that_does_not_answer_times_out(
+        self, request_: wire.AnyRequest
+    ) -> None:
+        talk = Conversation(request_, ADDRESS)
+        asked = [talk.begin(100.0, 7.0), talk.next(LinkLost(overdue=True), 105.0)]
+        assert [step.reply_within_s for step in asked if isinstance(step, Send)] == [5.0, 3.0]
+        with pytest.raises(errors.TimedOut, match="does not answer") as caught:
+            talk.next(LinkLost(overdue=True), 108.0)
+        assert "coordinator.log" in caught.value.hint
+
+    def test_a_time_limit_of_what_does_not_wait_means_nothing(self) -> None:
+        talk = Conversation(requests.ping(), ADDRESS)
+        assert talk.begin(100.0, 0.0).reply_within_s == session.REPLY_SLACK_S
+        assert isinstance(talk.next(LinkLost(overdue=True), 105.0), Send)
 
     def test_a_reply_begins_the_count_anew(self) -> None:
         talk = begun(requests.start("ide"))

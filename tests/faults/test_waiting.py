@@ -6,6 +6,7 @@ their time limits, without starting it themselves.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -125,6 +126,22 @@ def test_killed_the_time_limit_holds(place: Place, scripts: Scripts, verb: str) 
     assert ended.status == 124
     assert "timed out" in ended.err
     assert 1.9 < time.monotonic() - began < 8
+
+
+def test_beside_one_that_hangs_the_time_limit_holds(
+    place: Place, scripts: Scripts, verb: str
+) -> None:
+    """And what was given up is not granted when it goes on."""
+    place.start()
+    script = waiting(scripts, verb, "--timeout", "2")
+    [pid] = place.serving()
+    os.kill(pid, signal.SIGSTOP)
+    ended = script.end()
+    assert ended.status == 124
+    assert "does not answer" in ended.err
+    os.kill(pid, signal.SIGCONT)
+    do(place, "clone")
+    assert status(place, "ide") is not Status.STARTED
 
 
 def test_the_grant_is_of_the_script_that_waited(place: Place, scripts: Scripts) -> None:
