@@ -236,8 +236,24 @@ def ensure(place: Endpoint, *, start: bool, autostart: bool = True, waits: bool 
 
 
 def autostart_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
-    """*chosen*; where that is None, what UNITSYNC_AUTOSTART says."""
-    return chosen if chosen is not None else environ.get("UNITSYNC_AUTOSTART") != "0"
+    """*chosen*; where that is None, what UNITSYNC_AUTOSTART says. Raises UsageError if that
+    is neither on nor off."""
+    if chosen is not None:
+        return chosen
+    text = environ.get("UNITSYNC_AUTOSTART", "")
+    said = text.strip().lower()
+    if said in _OFF:
+        return False
+    if text and said not in _ON:
+        raise errors.UsageError(
+            f"UNITSYNC_AUTOSTART: {text!a} is neither on nor off",
+            hint=f"one of {', '.join((*_OFF, *_ON))}",
+        )
+    return True
+
+
+_OFF: Final = ("0", "no", "false", "off")
+_ON: Final = ("1", "yes", "true", "on")
 
 
 def is_there(place: Endpoint) -> bool:

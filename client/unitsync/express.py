@@ -115,6 +115,8 @@ def _plain(
             raise Leave
         split = words.index("--")
         words, command = words[:split], words[split + 1 :]
+    if environ.get("UNITSYNC_AUTOSTART", "") not in ("", "0", "1"):
+        raise Leave
     shim = environ.get("UNITSYNC_CODER_SHIM") == "1"
     names, flags = _split(words[1:])
     request: Message = {"verb": words[0], "render": "coder" if shim else "text"}

@@ -101,8 +101,9 @@ def test_who_only_looks_starts_none(cli: Cli, verb: str) -> None:
     assert not (cli.folder / "c").exists()
 
 
-def test_autostart_can_be_turned_off(cli: Cli) -> None:
-    result = cli("start", "a", env={"UNITSYNC_AUTOSTART": "0"})
+@pytest.mark.parametrize("word", ["0", "no", "False", "off"])
+def test_autostart_can_be_turned_off(cli: Cli, word: str) -> None:
+    result = cli("start", "a", env={"UNITSYNC_AUTOSTART": word})
     assert result.status == 69
     assert result.told[0].endswith(", and starting one is turned off")
     assert "UNITSYNC_AUTOSTART" in result.told[1] or "serve" in result.told[1]

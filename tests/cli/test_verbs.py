@@ -227,6 +227,21 @@ def test_an_empty_after_is_not_passed_over_in_silence(cli: Cli) -> None:
     cli.ok("start", "b", "--after", "", "--after", "b-0,", "--optional")
 
 
+def test_autostart_is_on_or_off_and_nothing_else(cli: Cli) -> None:
+    result = cli("ping", env={"UNITSYNC_AUTOSTART": "Yes"})
+    assert result == (0, "Success\n", "")
+    for word in ("maybe", "2"):  # and the coordinator runs by now
+        result = cli("ping", env={"UNITSYNC_AUTOSTART": word})
+        assert result[:2] == (2, "")
+        assert result.told == [
+            f"error: UNITSYNC_AUTOSTART: '{word}' is neither on nor off",
+            "hint: one of 0, no, false, off, 1, yes, true, on",
+        ]
+        assert "UNITSYNC_AUTOSTART" in cli("doctor", env={"UNITSYNC_AUTOSTART": word}).out
+    off = cli("doctor", env={"UNITSYNC_AUTOSTART": "no"})
+    assert "UNITSYNC_AUTOSTART=no: no verb starts a coordinator" in off.out
+
+
 def test_several_may_wait_to_start_one_unit(cli: Cli) -> None:
     """Each by its own script: the first is granted, the others are told by whom."""
     cli.ok("want", "u", "gate")

@@ -87,13 +87,16 @@ def examine(address: str | None) -> Iterator[Finding]:
 
 
 def _settings() -> Iterator[Finding]:
-    for check in (options.timeout_s, options.on_owner_exit):
+    for check in (options.timeout_s, options.on_owner_exit, endpoints.autostart_allowed):
         try:
-            check(None)
+            allowed = check(None)
         except errors.UnitsyncError as problem:
             yield _problem("settings", problem)
-    if os.environ.get("UNITSYNC_AUTOSTART") == "0":
-        yield Finding("note", "settings", "UNITSYNC_AUTOSTART=0: no verb starts a coordinator")
+        else:
+            if allowed is False:
+                value = os.environ["UNITSYNC_AUTOSTART"]
+                text = f"UNITSYNC_AUTOSTART={value}: no verb starts a coordinator"
+                yield Finding("note", "settings", text)
 
 
 def _named_by(address: str | None) -> str:
