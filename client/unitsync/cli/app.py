@@ -31,7 +31,9 @@ app = typer.Typer(
     epilog="""\b
 Exit statuses: 0 done, 1 error, 2 wrong usage, 3 a prerequisite failed,
 4 unknown unit, 5 cycle or contradiction, 69 no coordinator, 75 not ready,
-77 not permitted, 124 timed out, 130 interrupted.
+77 not permitted, 124 timed out, 130 interrupted, 128 + n ended by signal n.
+`run` exits with the status of its command; 126 if that cannot be run, 127 if
+there is no such command.
 
 \b
 Example, in two scripts that are started at the same time:

@@ -175,8 +175,8 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         metavar="DURATION",
-        help="Give up waiting after e.g. 90 (seconds), 30s, 5m, 1h30m, none "
-        "(UNITSYNC_TIMEOUT). Default: 5m.",
+        help="Give up waiting after e.g. 90 (seconds), 500ms, 30s, 1h30m, 2d, "
+        "none (UNITSYNC_TIMEOUT). Default: 5m.",
         show_default=False,
     ),
 ]

@@ -149,7 +149,8 @@ def after_names(
 
 
 _COMPLETE_EXAMPLE = """\b
-Example, as the first line of a script:
+Example, in a script, the trap after start:
+  unitsync start ide --after deps || exit
   trap 'unitsync complete ide --exit-code $?' EXIT
 """
 
