@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import pytest
 
 from coordinator.test_bulk import Bench
 from unitsync import session, wire
 from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.core import similar
 from unitsyncd.core.requirement import Condition
 
 COUNT = 5000
@@ -95,6 +98,28 @@ def test_who_waits_and_leaves_does_not_make_causes_forgotten() -> None:
     for n in range(waits):
         bench.ask(wire.Wait(id=f"v{n}", units=[f"u{COUNT - 1 - n}"]))
     assert looks < 10 * COUNT
+
+
+def test_all_who_ask_in_one_turn_share_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, compared = Bench(), 0
+    bench.declare({f"u{n}": [] for n in range(similar.UNITS_MAX)})
+    for n in range(50):
+        after = [f"u{n}x", f"u{n}y", f"u{n}z"]
+        asked = wire.Start(id=f"s{n}", unit=f"u{n}", after=after, patience_s=30.0)
+        assert bench.turn(asked) == []
+    in_common = similar._in_common
+
+    def counted(places: Mapping[str, int], length: int, other: str) -> int:
+        nonlocal compared
+        compared += len(other)
+        return in_common(places, length, other)
+
+    monkeypatch.setattr(similar, "_in_common", counted)
+    assert len(bench.supervisor.expire(31.0, 31.0)) == 50
+    assert 0 < compared < similar.COMPARED_MAX + 256
+    reply = bench.ask(wire.StatusOf(id="q", unit="u1999x"))
+    assert isinstance(reply, wire.StatusReply)
+    assert reply.unit.nearest == "u1999"
 
 
 class Counted(dict[str, UnitActor]):

@@ -366,6 +366,16 @@ def test_the_nearest_name_is_told_at_once(ann: Script, bob: Script) -> None:
     assert "did you mean git-clone?" in error.message
 
 
+def test_no_name_that_was_taken_back_is_suggested(driven: Driven, ann: Script) -> None:
+    """It was registered in a turn that could not be kept, another in its place."""
+    world = driven.supervisor._desk.world
+    world.register("git-clone", 1.0)
+    assert world.view.nearest("git-clon") == "git-clone"
+    world.turn.rollback()
+    ann.must(wire.Ok, ann.want("ide"))
+    assert ann.refused("unknown_unit", ann.complete("git-clon")).details["nearest"] == ""
+
+
 def test_a_name_twice_is_waited_for_once(ann: Script, bob: Script) -> None:
     request = bob.wait("ide", "ide", "clone")
     assert bob.must(wire.Waiting, request).total == 2

@@ -88,6 +88,7 @@ class World:
         """Undo ``enlist``, of the last that it was done for."""
         del self.units[name]
         self.names.pop()
+        self.view.similar.forget()
         self.graph.noted(name)
 
     def declare(
@@ -150,6 +151,7 @@ class World:
             self.view.apply(name, fact, run)
             if kind in _OF_RUNS:
                 self.update_run(name)
+        self.view.similar.end_turn()
 
     def dissolve(self) -> None:
         """Let everything go at once; nothing may be asked of this world any more. Its

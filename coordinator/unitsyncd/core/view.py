@@ -6,7 +6,6 @@ machine's to say; this module only shows it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -25,6 +24,7 @@ from unitsync.wire import (
 from unitsyncd.core.events import AnyFact, Denied, Ended, OwnerGone, Started, WasReset
 from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
+from unitsyncd.core.similar import Similar
 from unitsyncd.core.state import Unit
 
 HISTORY_MAX: Final = 50
@@ -36,8 +36,6 @@ TREE_DEPTH_MAX: Final = 60
 WHY_PAGE: Final = 2000
 """Units that one request looks at when it asks about all of them."""
 PATH_MAX: Final = 20
-NEAREST_UNITS_MAX: Final = 5000
-"""Beyond that many units no similar name is looked for: it would hold the loop."""
 
 
 def _said_gone(unit: Unit) -> bool:
@@ -78,6 +76,7 @@ class View:
         "_roots",
         "_roots_of",
         "_units",
+        "similar",
     )
 
     def __init__(
@@ -98,6 +97,7 @@ class View:
         self._roots: dict[tuple[str, Verdict], str] = {}
         self._roots_of = -1
         self._history: dict[str, list[HistoryEntry]] = {}
+        self.similar = Similar(names)
 
     # --- the fold -----------------------------------------------------------------
 
@@ -194,8 +194,8 @@ class View:
 
     def with_similar(self, edges: list[Prerequisite]) -> list[Prerequisite]:
         """*edges*, with the most similar registered name for some of those that are not
-        registered. Slow, and misleading while everything is still being registered: for
-        people who ask, and for waits that have become long."""
+        registered. Misleading while everything is still being registered: for people who
+        ask, and for waits that have become long."""
         missing = [edge for edge in edges if not edge.met and not edge.since][:SHOWN_MAX]
         similar = {edge.name: self.nearest(edge.name) for edge in missing}
         return [
@@ -204,11 +204,8 @@ class View:
         ]
 
     def nearest(self, name: str) -> str:
-        """The most similar name that is registered, "" if none is similar."""
-        if len(self._units) > NEAREST_UNITS_MAX:
-            return ""
-        known = (other for other in self._units if other != name)
-        return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), "")
+        """The most similar name that is registered, "" if none is known to be similar."""
+        return self.similar.nearest(name)
 
     # --- causes -------------------------------------------------------------------
 

@@ -1,0 +1,86 @@
+"""The most similar name that is registered, for people who have mistyped one.
+
+A name is compared with each registered one, which is slow for many, and clients may ask
+about any number of names. So what has been compared is remembered, and in one turn only
+so much is compared: the rest another time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+UNITS_MAX: Final = 2000
+"""Beyond that many units no similar name is looked for."""
+COMPARED_MAX: Final = 50_000
+"""Characters of registered names that are looked at in one turn."""
+REMEMBERED_MAX: Final = 1000
+"""Names that the most similar one is remembered of; beyond that all are forgotten."""
+ALIKE: Final = 0.75
+"""How similar a name has to be, 0 to 1: twice the characters that two names have in
+common, in the same order, by the characters of both."""
+
+
+class Similar:
+    """Finds names in *names*, to which others may be added at the end."""
+
+    __slots__ = ("_left", "_names", "_remembered")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._left = COMPARED_MAX
+        self._remembered: dict[str, tuple[int, float, str]] = {}
+        """name → (how many it was compared with, likeness of the best, the best)"""
+
+    def end_turn(self) -> None:
+        self._left = COMPARED_MAX
+
+    def forget(self) -> None:
+        """To be called when a name has been removed."""
+        self._remembered.clear()
+
+    def nearest(self, name: str) -> str:
+        """The name most similar to *name*, "" if none is similar; as far as they have
+        been compared by the end of this call."""
+        names, left = self._names, self._left
+        if len(names) > UNITS_MAX:
+            return ""
+        compared, best, found = self._remembered.get(name, (0, 0.0, ""))
+        if compared == len(names) or left <= 0:
+            return found
+        places, length = _places(name), len(name)
+        while compared < len(names) and left > 0:
+            other = names[compared]
+            compared += 1
+            left -= len(other)
+            both = length + len(other)
+            if 2 * min(length, len(other)) < ALIKE * both or other == name:
+                continue
+            alike = 2 * _in_common(places, length, other) / both
+            if alike >= ALIKE and alike > best:
+                best, found = alike, other
+        self._left = left
+        if len(self._remembered) >= REMEMBERED_MAX:
+            self._remembered.clear()
+        self._remembered[name] = compared, best, found
+        return found
+
+
+def _places(text: str) -> dict[str, int]:
+    """For each character of *text* a number with a bit for each place where it stands."""
+    places: dict[str, int] = {}
+    for place, character in enumerate(text):
+        places[character] = places.get(character, 0) | 1 << place
+    return places
+
+
+def _in_common(places: Mapping[str, int], length: int, other: str) -> int:
+    """The length of the longest common subsequence of a text, given by its *places* and
+    *length*, and *other*. After Hyyrö, "Bit-Parallel LCS-length Computation Revisited"
+    (AWOCA 2004): a few operations for each character of *other*."""
+    everywhere = (1 << length) - 1
+    rest = everywhere
+    for character in other:
+        there = rest & places.get(character, 0)
+        rest = (rest + there) | (rest - there)
+    return length - (rest & everywhere).bit_count()
