@@ -241,20 +241,18 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--log-level", choices=LOG_LEVELS, help="default: info")
     parser.add_argument("--allow", action="append", default=[], metavar="USER|GROUP")
     options = parser.parse_args(argv)
-    options.log_level = options.log_level or os.environ.get("UNITSYNC_LOG_LEVEL") or "info"
-    if options.log_level not in LOG_LEVELS:
-        raise UsageError(f"the log level is one of {', '.join(LOG_LEVELS)}")
     options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
     return options
 
 
 def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     os.umask(0o077)
+    level = options.log_level or _log_level(os.environ.get("UNITSYNC_LOG_LEVEL", ""))
     limits = Limits.from_environment()
     endpoint = _become_its_user(endpoints.resolve(options.endpoint))
     permits = Permits(options.allow)
     place = Place(endpoint, shared=permits.shared)
-    _log(place.endpoint, options.log_level.upper(), detached=options.ready_fd is not None)
+    _log(place.endpoint, level.upper(), detached=options.ready_fd is not None)
 
     def on_ready() -> None:
         ready.say("ready")
@@ -280,6 +278,13 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         raise
     systemd.notify("STOPPING=1")
     return 0
+
+
+def _log_level(named: str) -> str:
+    """Raises UsageError."""
+    if named and named not in LOG_LEVELS:
+        raise UsageError(f"UNITSYNC_LOG_LEVEL is {named!a}, not one of {', '.join(LOG_LEVELS)}")
+    return named or "info"
 
 
 def _become_its_user(endpoint: Endpoint) -> Endpoint:

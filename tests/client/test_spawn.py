@@ -209,11 +209,19 @@ def test_a_relative_pythonpath_means_the_same_to_it(nobody_there: str) -> None:
     assert relative not in Path(f"/proc/{result.stdout.strip()}/environ").read_text()
 
 
+@pytest.mark.parametrize(
+    ("variable", "what"),
+    [
+        ("UNITSYNC_ALLOW", "no-such-user-here"),
+        ("UNITSYNC_LOG_LEVEL", "UNITSYNC_LOG_LEVEL is 'no-such-user-here', not one of trace"),
+        ("UNITSYNC_MAX_UNITS", "UNITSYNC_MAX_UNITS is 'no-such-user-here'"),
+    ],
+)
 def test_one_that_says_why_it_cannot_start_is_quoted(
-    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch, variable: str, what: str
 ) -> None:
-    monkeypatch.setenv("UNITSYNC_ALLOW", "no-such-user-here")
-    with pytest.raises(errors.Unreachable, match="no-such-user-here"):
+    monkeypatch.setenv(variable, "no-such-user-here")
+    with pytest.raises(errors.Unreachable, match=what):
         Client().ping()
 
 

@@ -375,7 +375,11 @@ def test_without_a_service_manager_it_serves_all_the_same(daemons: Daemons, addr
     [
         (["--frobnicate"], {}, "unrecognized arguments: --frobnicate"),
         (["--log-level", "loud"], {}, "--log-level"),
-        ([], {"UNITSYNC_LOG_LEVEL": "loud"}, "the log level is one of"),
+        (
+            [],
+            {"UNITSYNC_LOG_LEVEL": "loud"},
+            "UNITSYNC_LOG_LEVEL is 'loud', not one of trace, debug,",
+        ),
         ([], {"UNITSYNC_MAX_UNITS": "many"}, "UNITSYNC_MAX_UNITS is 'many'"),
         ([], {"UNITSYNC_MAX_EDGES": "0"}, "UNITSYNC_MAX_EDGES is '0'"),
         ([], {"UNITSYNC_MAX_WAITING": "-1"}, "UNITSYNC_MAX_WAITING is '-1'"),
