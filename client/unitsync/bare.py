@@ -13,8 +13,7 @@ _READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 
 
 class Link:
-    """Frames out, frames in, as a REQ peer; but one may be sent before the last was
-    answered."""
+    """Frames out, frames in, as a REQ peer."""
 
     def __init__(self, socket: "Any") -> None:
         """*socket* is connected. Raises OSError."""
@@ -23,15 +22,12 @@ class Link:
         self._socket = socket
         self._buffer = b""
         self._greeted = False
-        self.can_send = False
-        """Greeted, and not in the middle of a frame."""
 
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, frame: bytes, reply_within_s: float) -> None:
-        """*reply_within_s* holds for what is received after it, too. Raises OSError,
-        ValueError."""
+    def ask(self, frame: bytes, reply_within_s: float) -> bytes:
+        """The one frame that answers *frame*. Raises OSError, ValueError."""
         size = len(frame)
         head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
         self._socket.settimeout(reply_within_s)
@@ -45,12 +41,7 @@ class Link:
             if not flags & 4 or ready[:6] != b"\x05READY":
                 raise ValueError("the peer refuses us")
             self._greeted = True
-        self.can_send = False
         self._socket.sendall(b"\x01\x00" + head + frame)
-        self.can_send = True
-
-    def receive(self) -> bytes:
-        """The next frame. Raises OSError, ValueError."""
         while True:
             flags = self._take(1)[0]
             length = int.from_bytes(self._take(8 if flags & 2 else 1), "big")

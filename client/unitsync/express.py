@@ -284,7 +284,8 @@ def _wait(
                     noticed = now
                     _print_err(reply)
     except (KeyboardInterrupt, SystemExit) as exc:
-        _withdraw(link, request)
+        link.close()
+        _withdraw(request)
         if isinstance(exc, SystemExit):
             raise
         raise SystemExit(_interrupted()) from None
@@ -294,11 +295,12 @@ def _end(number: int, frame: object) -> "NoReturn":
     raise SystemExit(128 + number)
 
 
-def _withdraw(link: "Link", request: "Message") -> None:
-    """Take a start back: nothing may be granted to somebody who is gone. On the same
-    connection, where nothing can overtake what was sent before."""
-    if request["verb"] != "start" or not link.can_send:
-        return link.close()
+def _withdraw(request: "Message") -> None:
+    """Take a start back: nothing may be granted to somebody who is gone. By another
+    connection, since nobody knows how much went through the one that was interrupted;
+    the coordinator heeds it even if it comes before the start."""
+    if request["verb"] != "start":
+        return
     back = {
         "verb": "withdraw",
         "id": os.urandom(8).hex(),
@@ -309,14 +311,10 @@ def _withdraw(link: "Link", request: "Message") -> None:
     }
     if "startup" in request:
         back["startup"] = request["startup"]
-    until = monotonic() + _WITHDRAW_S
     try:
-        link.send(pack(back), _WITHDRAW_S)
-        while monotonic() < until and understood(link.receive())["id"] != back["id"]:
-            pass
-    except (OSError, ValueError, KeyError):
+        _ask(_connect(), back, _WITHDRAW_S)
+    except (Leave, OSError, ValueError, KeyError):
         pass  # it is gone as well, or forgets the start by itself
-    return link.close()
 
 
 def _carry_out(
@@ -425,8 +423,7 @@ def _ask(link: "Link", request: "Message", reply_within_s: float) -> "Message":
     global resumed
     if resumed is None:
         resumed = {**request, "began": monotonic()}
-    link.send(pack(request), reply_within_s)
-    reply = understood(link.receive())
+    reply = understood(link.ask(pack(request), reply_within_s))
     if reply["id"] != request["id"]:
         raise ValueError("another one's reply")
     return reply

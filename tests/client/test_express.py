@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import zmq
+
+from support.daemon import short_folder
+from unitsync import express, wire
+from unitsync.cli import talk
+
+PATIENCE_MS = 20_000
 
 CALLS = 30
 """What depends on which bytes the coordinator reads together comes out now and then."""
@@ -49,3 +60,81 @@ def test_a_plain_verb_never_leaves_the_express_path(
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+# --- interrupted --------------------------------------------------------------------
+
+
+class Deaf:
+    """Hears what a verb asks, in the place of a coordinator that has no time for it."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+        self.address = address
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.bind(address)
+
+    def hears(self) -> tuple[bytes, wire.AnyRequest]:
+        """Which connection, and the request."""
+        assert self._socket.poll(PATIENCE_MS), "nothing is asked"
+        peer, _, frame = self._socket.recv_multipart()
+        return peer, wire.decode_request(frame)
+
+    def says(self, peer: bytes, reply: wire.AnyReply) -> None:
+        self._socket.send_multipart((peer, b"", wire.encode(reply)))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[Deaf]:
+    with short_folder() as folder, zmq.Context() as context:
+        (folder / "c").mkdir(mode=0o700)
+        deaf = Deaf(context, f"ipc://{folder}/c/coordinator.sock")
+        yield deaf
+        deaf.close()
+
+
+@contextmanager
+def verb(address: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", "from unitsync.express import main; main()", *words],
+        env={**os.environ, "UNITSYNC_ENDPOINT": address},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_start_that_is_interrupted_before_its_answer_is_taken_back(deaf: Deaf) -> None:
+    with verb(deaf.address, "start", "a") as process:
+        _, start = deaf.hears()
+        process.send_signal(signal.SIGINT)
+        peer, withdrawal = deaf.hears()
+        assert isinstance(withdrawal, wire.Withdraw)
+        assert (withdrawal.unit, withdrawal.start_id) == ("a", start.id)
+        deaf.says(peer, wire.Ok(id=withdrawal.id, epoch="e"))
+        assert process.communicate()[1] == "error: interrupted\n"
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("words", [("want", "a", "b"), ("complete", "a"), ("wait", "a")])
+def test_interrupted_it_says_so_in_one_line(deaf: Deaf, words: tuple[str, ...]) -> None:
+    with verb(deaf.address, *words) as process:
+        deaf.hears()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[1] == "error: interrupted\n"
+    assert process.returncode == 130
+
+
+def test_what_the_express_path_has_waited_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = {"id": "x", "epoch": "e", "since_run": 2, "began": time.monotonic() - 4}
+    monkeypatch.setattr(express, "resumed", begun)
+    request, timeout_s = talk._resumed(wire.Start(id="y", unit="a"), 10.0)
+    assert request == wire.Start(id="x", unit="a", epoch="e", since_run=2)
+    assert timeout_s is not None
+    assert timeout_s <= 6
