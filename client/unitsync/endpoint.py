@@ -82,6 +82,10 @@ def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ
         raise errors.UsageError(
             f"{address!r}: what follows ipc:// must be the absolute path of a socket"
         )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise errors.UsageError(f"{address!a}: it is not UTF-8") from None
     length = len(os.fsencode(path))
     if length > PATH_BYTES_MAX:
         raise errors.UsageError(

@@ -227,11 +227,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: a coordinator already serves {exc}", file=sys.stderr)
         print("hint: unitsync ping; unitsync stop ends it", file=sys.stderr)
         return 1
-    except UnitsyncError as problem:
+    except (UnitsyncError, OSError) as exc:
+        problem = exc if isinstance(exc, UnitsyncError) else _of_a_file(exc)
         lines = wording.error(problem)
         ready.say("\n".join(lines))
         print("\n".join(lines), file=sys.stderr)
         return problem.exit_status
+
+
+def _of_a_file(problem: OSError) -> UnitsyncError:
+    """What cannot be used where the coordinator is to serve."""
+    return UnitsyncError(
+        f"{problem.filename or 'the coordinator'}: {problem.strerror or problem}",
+        hint="remove what is in the way, or name another folder in UNITSYNC_ENDPOINT",
+    )
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -272,6 +281,9 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
             hint="make room there, or name another folder in UNITSYNC_ENDPOINT",
         ) from None
     except UnitsyncError:
+        raise
+    except OSError as exc:
+        logger.error("the coordinator has ended: {}", exc)
         raise
     except Exception:
         logger.exception("a defect has ended the coordinator")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from unitsync.errors import UsageError
+
+DIGITS_MAX: Final = 18
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -37,6 +40,10 @@ class Limits(msgspec.Struct, frozen=True):
             text = environment.get(variable, "")
             if not text:
                 continue
+            if len(text) > DIGITS_MAX:
+                raise UsageError(
+                    f"{variable} has {len(text):,} digits, which is more than {DIGITS_MAX}"
+                )
             if not text.isascii() or not text.isdigit() or not int(text):
                 raise UsageError(f"{variable} is {text!r}, not a positive whole number")
             values[name] = int(text)

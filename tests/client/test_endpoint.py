@@ -52,6 +52,7 @@ class TestResolve:
             ("ipc://*", "absolute path"),
             ("ipc:///run/a/", "absolute path"),
             ("ipc:///run/a\0b", "absolute path"),
+            ("ipc:///run/caf\udce9/c.sock", "not UTF-8"),
             ("ipc:///" + "x" * 107, "108 bytes; a unix socket's path has at most 107"),
         ],
     )

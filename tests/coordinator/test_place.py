@@ -195,7 +195,7 @@ def test_a_file_system_that_is_read_only(daemons: Daemons, mode: str) -> None:
         f"error: {daemons.folder}/c: Read-only file system",
     ), done.stderr
     assert len(more) == 1
-    assert more[0].startswith("hint: root must be able to make and use it")
+    assert more[0].startswith("hint: user root must be able to make and use it")
 
 
 def test_a_socket_that_was_left_behind_is_taken_over(daemons: Daemons, sockets: Sockets) -> None:
@@ -238,6 +238,7 @@ def test_what_is_no_socket_is_left_alone(daemons: Daemons, kind: str) -> None:
         ("ipc://relative/x.sock", "absolute path"),
         ("ipc:///tmp/" + "x" * 120, "at most 107"),
         ("ipc:///tmp/", "absolute path of a socket"),
+        ("ipc:///tmp/caf\udce9/c.sock", "'ipc:///tmp/caf\\udce9/c.sock': it is not UTF-8"),
     ],
 )
 def test_what_is_no_endpoint(daemons: Daemons, endpoint: str, what: str) -> None:
@@ -383,6 +384,7 @@ def test_without_a_service_manager_it_serves_all_the_same(daemons: Daemons, addr
         ([], {"UNITSYNC_MAX_UNITS": "many"}, "UNITSYNC_MAX_UNITS is 'many'"),
         ([], {"UNITSYNC_MAX_EDGES": "0"}, "UNITSYNC_MAX_EDGES is '0'"),
         ([], {"UNITSYNC_MAX_WAITING": "-1"}, "UNITSYNC_MAX_WAITING is '-1'"),
+        ([], {"UNITSYNC_MAX_UNITS": "9" * 5000}, "UNITSYNC_MAX_UNITS has 5,000 digits"),
     ],
 )
 def test_wrong_usage(daemons: Daemons, options: list[str], env: dict[str, str], what: str) -> None:
@@ -391,6 +393,24 @@ def test_wrong_usage(daemons: Daemons, options: list[str], env: dict[str, str], 
     assert status == 2
     assert what in said
     assert said.startswith("error: ")
+
+
+@pytest.mark.parametrize("name", ["coordinator.log", "journal.db", "journal.db.damaged"])
+def test_a_file_that_cannot_be_used(daemons: Daemons, name: str) -> None:
+    """Whoever started it is told which, in one line."""
+    folder = daemons.folder / "c"
+    (folder / name).mkdir(parents=True)
+    folder.chmod(0o700)
+    if name == "journal.db.damaged":
+        (folder / "journal.db").write_bytes(b"x" * 10_000)
+    daemon = daemons()
+    status, said = daemon.end()
+    assert status == 1
+    assert daemon.report[0].startswith("error: ")
+    assert str(folder) in daemon.report[0]
+    assert [line.split(":")[0] for line in daemon.report] == ["error", "hint"]
+    assert said.splitlines()[-2:] == daemon.report
+    assert "Traceback" not in said
 
 
 def test_it_logs_beside_its_socket(daemons: Daemons) -> None:

@@ -86,7 +86,10 @@ class Router:
         self._dropped = 0
         self._tell_dropped_at = 0.0
         self._gate = Gate(self._socket, room=room, on_full=on_full)
-        self._socket.bind(address)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as exc:
+            raise OSError(exc.errno, exc.strerror, address) from None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
 
