@@ -48,6 +48,7 @@ class AsyncClient:
         self._exchange: Exchange | None = None
         self._opening: dict[tuple[bool, bool], asyncio.Task[Exchange]] = {}
         self._background: set[asyncio.Task[Any]] = set()
+        self._closings = 0
 
     @property
     def endpoint(self) -> str:
@@ -208,16 +209,21 @@ class AsyncClient:
         talk = session.Conversation(request, self._place.address)
         step: session.Step = talk.begin(monotonic(), timeout_s)
         start = session.starts_coordinator(request)
+        closings = self._closings
         while not isinstance(step, session.Done):
             if step.notice is not None and self._on_waiting is not None:
                 self._on_waiting(step.notice)
             if isinstance(step, session.Pause):
                 await asyncio.sleep(step.delay_s)
+                if self._closings != closings:
+                    raise _closed()
                 step = talk.resume(monotonic())
                 continue
             answer: session.Answer
             try:
                 exchange = await self._open(start, talk.waits)
+                if self._closings != closings:
+                    raise _closed()
                 answer = await exchange.ask(talk.id, step)
             except LinkLost as lost:
                 answer = lost
@@ -266,7 +272,13 @@ class AsyncClient:
             opening = loop.create_task(self._connect(loop, start, waits))
             opening.add_done_callback(_retrieve)
             self._opening[start, waits] = opening
-        return await asyncio.shield(opening)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if opening.cancelled() and task is not None and not task.cancelling():
+                raise _closed() from None
+            raise
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, start: bool, waits: bool) -> Exchange:
         await asyncio.to_thread(
@@ -285,9 +297,10 @@ class AsyncClient:
         for task in (*self._opening.values(), *self._background):
             task.cancel()
         self._opening.clear()
+        self._closings += 1
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.close(lambda: errors.UsageError("this AsyncClient was closed"))
+            exchange.close(_closed)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -328,6 +341,10 @@ class AsyncUnitBlock:
             if exc is None:
                 raise
             exc.add_note(session.untold(self._request.unit, problem))
+
+
+def _closed() -> errors.UsageError:
+    return errors.UsageError("this AsyncClient was closed")
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

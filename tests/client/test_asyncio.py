@@ -26,6 +26,9 @@ class Waits:
     def __call__(self, notice: wire.Waiting) -> None:
         self._event.set()
 
+    def again(self) -> None:
+        self._event.clear()
+
     async def happened(self) -> None:
         await asyncio.wait_for(self._event.wait(), PATIENCE_S)
 
@@ -203,6 +206,49 @@ async def test_closing_ends_waiting_calls(coordinator: str) -> None:
     await sync.close()
     assert (await sync.ping()).protocol == wire.PROTOCOL  # and opens again
     await sync.close()
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_a_call_that_is_still_opening(nobody_there: str) -> None:
+    sync = AsyncClient()
+    task = asyncio.create_task(sync.start("ide"))
+    while not sync._opening:
+        await asyncio.sleep(0)
+    await sync.close()
+    with pytest.raises(errors.UsageError, match="was closed"):
+        await task
+    assert not sync._background, "nothing opens another connection"
+    await sync.ping()
+    await sync.close()
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_is_cancelled_while_it_opens_is_cancelled(nobody_there: str) -> None:
+    async with AsyncClient() as sync:
+        task = asyncio.create_task(sync.start("ide"))
+        while not sync._opening:
+            await asyncio.sleep(0)
+        task.cancel()
+        await sync.close()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await sync.ping()
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_a_call_that_waits_for_the_coordinators_return(mortal: Any) -> None:
+    waits = Waits()
+    sync = AsyncClient(on_waiting=waits)
+    task = asyncio.create_task(sync.start("ide", after=["clone"]))
+    await waits.happened()
+    waits.again()
+    mortal.kill()
+    await waits.happened()
+    await sync.close()
+    mortal.start()
+    with pytest.raises(errors.UsageError, match="was closed"):
+        await task
+    assert sync._exchange is None
 
 
 @pytest.mark.asyncio
