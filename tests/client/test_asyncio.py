@@ -212,8 +212,8 @@ async def test_closing_ends_waiting_calls(coordinator: str) -> None:
 async def test_closing_ends_a_call_that_is_still_opening(nobody_there: str) -> None:
     sync = AsyncClient()
     task = asyncio.create_task(sync.start("ide"))
-    while not sync._opening:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert sync._opening
     await sync.close()
     with pytest.raises(errors.UsageError, match="was closed"):
         await task
@@ -226,8 +226,8 @@ async def test_closing_ends_a_call_that_is_still_opening(nobody_there: str) -> N
 async def test_a_call_that_is_cancelled_while_it_opens_is_cancelled(nobody_there: str) -> None:
     async with AsyncClient() as sync:
         task = asyncio.create_task(sync.start("ide"))
-        while not sync._opening:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sync._opening
         task.cancel()
         await sync.close()
         with pytest.raises(asyncio.CancelledError):
