@@ -369,6 +369,11 @@ def encode(request: wire.AnyRequest) -> bytes:
 
 
 def _texts(request: wire.AnyRequest) -> Iterable[str]:
+    if isinstance(request, wire.Declare):
+        for declaration in request.units:
+            yield declaration.unit
+            yield from declaration.prerequisites
+        return
     for field in ("unit", "prerequisites", "after", "units"):
         value = getattr(request, field, ())
         yield from (value,) if isinstance(value, str) else value

@@ -238,9 +238,17 @@ class TestRequests:
         with pytest.raises(errors.UsageError, match=message):
             build()
 
-    def test_a_name_that_is_no_utf8_is_no_name(self) -> None:
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            requests.want("a", ["b", "\udcff"]),
+            requests.declare({"\udcff": []}),
+            requests.declare({"a": ["b", "\udcff"]}),
+        ],
+    )
+    def test_a_name_that_is_no_utf8_is_no_name(self, request_: wire.AnyRequest) -> None:
         with pytest.raises(errors.InvalidName):
-            session.encode(requests.want("a", ["b", "\udcff"]))
+            session.encode(request_)
 
     def test_a_request_that_is_too_large_is_not_sent(self) -> None:
         names = [f"{n:0255}" for n in range(70_000)]
