@@ -12,6 +12,7 @@ from unitsync import session, wire
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core import similar
 from unitsyncd.core.requirement import Condition
+from unitsyncd.core.view import SHOWN_MAX
 
 COUNT = 5000
 
@@ -74,6 +75,20 @@ def test_what_is_remembered_of_causes_is_forgotten_with_every_change() -> None:
 # --- what an answer costs, counted in units that are looked at ----------------------
 
 
+def looks_at_conditions(bench: Bench) -> list[str]:
+    """The units whose condition the view looks at from now on."""
+    looks: list[str] = []
+    view = bench.world.view
+    condition = view._condition
+
+    def noted(name: str) -> Condition:
+        looks.append(name)
+        return condition(name)
+
+    view._condition = noted
+    return looks
+
+
 def test_who_waits_and_leaves_does_not_make_causes_forgotten() -> None:
     """Each of those who wait on a long chain is told its root in the turn that breaks it."""
     bench, waits = Bench(), 100
@@ -81,23 +96,26 @@ def test_who_waits_and_leaves_does_not_make_causes_forgotten() -> None:
     for n in range(waits):
         wait = wire.Wait(id=f"w{n}", units=[f"u{COUNT - 1 - n}"], patience_s=30.0)
         assert bench.turn(wait) == []
-    looks, view = 0, bench.world.view
-    condition = view._condition
-
-    def counted(name: str) -> Condition:
-        nonlocal looks
-        looks += 1
-        return condition(name)
-
-    view._condition = counted
+    looks = looks_at_conditions(bench)
     replies = bench.turn(wire.Fail(id="f", unit="u0", reason="broken"))
     causes = [reply.details["cause"] for reply in replies if isinstance(reply, wire.Error)]
     assert causes == ["u0"] * waits
-    assert looks < 10 * COUNT
-    looks = 0
+    assert len(looks) < 10 * COUNT
+    looks.clear()
     for n in range(waits):
         bench.ask(wire.Wait(id=f"v{n}", units=[f"u{COUNT - 1 - n}"]))
-    assert looks < 10 * COUNT
+    assert len(looks) < 10 * COUNT
+
+
+def test_a_waiting_notice_looks_no_further_than_to_what_it_names() -> None:
+    bench = Bench()
+    bench.declare({"all": [f"p{n}" for n in range(COUNT)]})
+    looks = looks_at_conditions(bench)
+    reply = bench.ask(wire.Start(id="s", unit="all"))
+    assert isinstance(reply, wire.Waiting)
+    assert [edge.name for edge in reply.waiting_for] == [f"p{n}" for n in range(SHOWN_MAX)]
+    assert reply.total == COUNT
+    assert len(looks) <= 3 * SHOWN_MAX
 
 
 def test_all_who_ask_in_one_turn_share_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,13 +184,17 @@ class View:
         return f"waits for {waits_for}" if waits_for is not None else ""
 
     def unmet(self, name: str, most: int = SHOWN_MAX) -> tuple[list[Prerequisite], int]:
-        """The first *most* prerequisites that are not met, and how many there are."""
-        edges = [
-            (edge, need)
-            for edge, need in self._graph.prerequisites(name).items()
-            if VERDICTS[need][self._condition(edge)] is not Verdict.MET
-        ]
-        return [self.prerequisite(edge, need) for edge, need in edges[:most]], len(edges)
+        """The first *most* prerequisites that are not met, and how many there are. Looks
+        no further than to these."""
+        holder = self._units.get(name)
+        total = holder.unit.outstanding + holder.unit.blocked if holder is not None else 0
+        edges = islice(self._edges(name, met=False), min(most, total))
+        return [self.prerequisite(edge, need) for edge, need in edges], total
+
+    def _edges(self, name: str, *, met: bool) -> Iterator[tuple[str, Need]]:
+        for edge, need in self._graph.prerequisites(name).items():
+            if (VERDICTS[need][self._condition(edge)] is Verdict.MET) is met:
+                yield edge, need
 
     def with_similar(self, edges: list[Prerequisite]) -> list[Prerequisite]:
         """*edges*, with the most similar registered name for some of those that are not
