@@ -25,6 +25,7 @@ class Shim:
     def __init__(self, cli: Cli) -> None:
         self.cli = cli
         self.folder = cli.folder / "shim"
+        self.folder.mkdir()
         self.path, _ = shim.install(self.folder, force=False)
         self.real = cli.folder / "real" / "coder"
         self.real.parent.mkdir()
@@ -140,6 +141,7 @@ def test_the_rest_goes_to_the_next_coder(coder: Shim) -> None:
 
 def test_itself_and_other_shims_are_not_the_next(cli: Cli, coder: Shim) -> None:
     second = cli.folder / "second"
+    second.mkdir()
     shim.install(second, force=False)
     copies = cli.folder / "copies"
     copies.mkdir()
@@ -286,6 +288,7 @@ def test_install(cli: Cli) -> None:
 
 def test_install_says_why_it_would_not_be_called(cli: Cli) -> None:
     folder = cli.folder / "bin2"
+    folder.mkdir()
     result = cli("shim", "install", "bin2", env={"PATH": "/usr/bin:/bin"})
     assert result.told == [
         f"warning: {folder} is not on PATH, so coder does not mean the shim",
@@ -300,6 +303,16 @@ def test_install_says_why_it_would_not_be_called(cli: Cli) -> None:
         f"warning: {other}/coder comes first on PATH, so coder does not mean the shim",
         f"hint: put {folder} before {other} on PATH, or install the shim there",
     ]
+
+
+def test_install_beside_a_shim_that_comes_first(cli: Cli, coder: Shim) -> None:
+    (cli.folder / "bin2").mkdir()
+    result = cli("shim", "install", "bin2", env=coder.env())
+    assert result == (
+        0,
+        f"installed {cli.folder}/bin2/coder\n",
+        f"unitsync: {coder.path} comes first on PATH and is a shim as well\n",
+    )
 
 
 def test_install_spares_another_coder(cli: Cli) -> None:
@@ -319,9 +332,22 @@ def test_install_spares_another_coder(cli: Cli) -> None:
 
 def test_install_where_it_cannot(cli: Cli) -> None:
     (cli.folder / "file").write_text("")
-    result = cli("shim", "install", "file/bin")
-    assert result.status == 1
-    assert result.told == [f"error: cannot write {cli.folder}/file/bin/coder: not a directory"]
+    result = cli("shim", "install", "file")
+    assert result[:2] == (1, "")
+    assert result.told == [
+        f"error: {cli.folder}/file is not a folder",
+        "hint: name the folder, without coder",
+    ]
+    new = cli.folder / "new" / "bin"
+    result = cli("shim", "install", "new/bin")
+    assert result[:2] == (1, "")
+    assert result.told == [
+        f"error: there is no folder {new}",
+        f"hint: mkdir -p {new} && unitsync shim install {new}",
+    ]
+    assert not new.parent.exists()
+    assert cli.script(result.told[1].removeprefix("hint: ")).status == 0
+    assert shim.is_shim(new / "coder")
     result = cli("shim", "install", "/proc/1")
     assert result.status in {1, 77}
     assert len(result.told) <= 2

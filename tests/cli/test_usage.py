@@ -83,6 +83,7 @@ reset --all a
 serve x
 shim instal DIR
 shim install
+shim install ''
 """.strip().splitlines()
 
 

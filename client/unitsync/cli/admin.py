@@ -12,6 +12,7 @@ from unitsync.cli import doctor, options
 from unitsync.cli.complete import unit_names
 from unitsync.cli.talk import finish, perform, print_err, print_out
 from unitsync.cli.verb import Verb, Verbs
+from unitsync.errors import UsageError
 
 PANEL = "For the coordinator"
 
@@ -192,6 +193,10 @@ def shim_install(
     """
     from unitsync.cli import shim
 
+    if not folder:
+        raise UsageError(
+            "DIR is empty, as from an unset variable", hint="unitsync shim install DIR"
+        )
     path, advice = shim.install(Path(folder), force=force)
     print_out([f"installed {path}"])
     print_err(advice)

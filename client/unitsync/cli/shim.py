@@ -36,16 +36,24 @@ def is_shim(path: Path) -> bool:
 
 
 def install(folder: Path, *, force: bool) -> tuple[Path, list[str]]:
-    """Write ``coder`` into *folder* (made if need be) and return its path and what the
-    user should know about it.
+    """Write ``coder`` into *folder* (made if it is on PATH) and return its path and what
+    the user should know about it.
 
-    Raises Refused if something else is there already and *force* is not given, and
+    Raises Refused if there is no such folder, or something else is there already and
+    *force* is not given, and
     NotPermitted or UnitsyncError where it cannot be written. What was there is replaced
     in one step: a script that runs it at this moment is not disturbed.
     """
     folder = Path(os.path.abspath(folder))
     target = folder / "coder"
     content = text()
+    if not folder.exists() and str(folder) not in map(os.path.abspath, _path()):
+        again = f"unitsync shim install {shlex.quote(str(folder))}"
+        raise Refused(
+            f"there is no folder {folder}", hint=f"mkdir -p {shlex.quote(str(folder))} && {again}"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder} is not a folder", hint="name the folder, without coder")
     if os.path.lexists(target) and not force and not is_shim(target):
         raise Refused(
             f"there is another coder at {target}",
@@ -74,10 +82,13 @@ def install(folder: Path, *, force: bool) -> tuple[Path, list[str]]:
     return target, _advice(folder)
 
 
+def _path() -> list[Path]:
+    return [Path(entry or ".") for entry in os.environ.get("PATH", "").split(os.pathsep)]
+
+
 def _advice(folder: Path) -> list[str]:
     """Why ``coder`` might not mean the shim in *folder*, judged by this PATH."""
-    for entry in os.environ.get("PATH", "").split(os.pathsep):
-        place = Path(entry or ".")
+    for place in _path():
         try:
             if place.samefile(folder):
                 return []
@@ -85,6 +96,8 @@ def _advice(folder: Path) -> list[str]:
             continue
         other = place / "coder"
         if other.is_file() and os.access(other, os.X_OK):
+            if is_shim(other):
+                return [f"unitsync: {other} comes first on PATH and is a shim as well"]
             return [
                 f"warning: {other} comes first on PATH, so coder does not mean the shim",
                 f"hint: put {folder} before {place} on PATH, or install the shim there",
