@@ -274,11 +274,12 @@ def _not_run(program: str, problem: OSError) -> Ended:
             hint = f"look at its first line: head -1 {name}"
         else:
             text = f"{name}: no such program"
-            hint = (
-                "check the path"
-                if "/" in program
-                else f"it is not on PATH; for a shell's own words use sh -c '{name} ...'"
-            )
+            if "/" in program:
+                hint = "check the path"
+            elif os.path.isfile(program):
+                hint = f"it is not on PATH, but here: ./{name}, or sh {name} if it is a script"
+            else:
+                hint = f"it is not on PATH; for a shell's own words use sh -c '{name} ...'"
         return Ended(127, text, [f"error: {text}", f"hint: {hint}"])
     text = f"{name} cannot be run: {(problem.strerror or str(problem)).lower()}"
     told = [f"error: {text}"]

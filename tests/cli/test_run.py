@@ -61,6 +61,9 @@ def test_no_such_program(cli: Cli) -> None:
     ]
     assert reason_of(cli, "u") == ("failed", "no-such-program: no such program")
     assert cli("run", "u", "--", "/no/such").told[1] == "hint: check the path"
+    (cli.folder / "deps.sh").touch()
+    hint = "hint: it is not on PATH, but here: ./deps.sh, or sh deps.sh if it is a script"
+    assert cli("run", "u", "--", "deps.sh").told[1] == hint
     assert cli("run", "u", "--", "").status == 127
 
 
