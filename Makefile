@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+FUZZED := tests/fuzz tests/coordinator/test_model.py tests/journal/test_rebuild.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # An activated environment or a PYTHONPATH of the caller must not stand in for .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format docs demo bench constraints clean
+.PHONY: help setup test soak fuzz check format docs demo bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'error: unitsync needs Python 3.11 or newer, and $(PYTHON) is older'; \
 	      echo 'hint: make PYTHON=/path/to/python3.12 …'; exit 1; } >&2
-	@echo 'setting up $(VENV) (once)'
+	@echo 'setting up $(VENV) with the development tools (once, from the network)'
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt hatchling editables
 	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
@@ -28,6 +29,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: $(STAMP) ## all tests (ARGS='-k name' goes on to pytest)
 	$(BIN)/python -m pytest -n logical --dist loadfile $(ARGS)
+
+soak: $(STAMP) ## 200 clients at random for two minutes, with crashes (SOAK_S=3600 for an hour)
+	SOAK_S=$${SOAK_S:-120} $(BIN)/python -m pytest tests/soak $(ARGS)
+
+fuzz: $(STAMP) ## random input, other each time (FUZZ=200 for ten times as much as FUZZ=20)
+	FUZZ=$${FUZZ:-20} $(BIN)/python -m pytest -n logical --timeout 0 $(FUZZED) $(ARGS)
 
 check: $(STAMP) ## lint, format, types, dead links in the docs
 	$(BIN)/ruff check

@@ -8,7 +8,7 @@ one below it, comes.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -191,12 +191,9 @@ def check_effects(
 ) -> None:
     """Each acknowledged request has had its effect, once; each refused one has had none.
     One that nobody was told of may have had it or not."""
-    ended = Counter(
-        fact.request_id for _, fact in records if isinstance(fact, Ended) and fact.request_id
-    )
+    ended = outcomes_of(records)
     resets = resets_of(records)
     declared = {(name, fact.prerequisite) for name, fact in records if isinstance(fact, Declared)}
-    assert max(ended.values(), default=0) <= 1, "an outcome was recorded twice"
     for op in ops:
         request, reply = op.request, op.reply
         if reply is None:
@@ -211,9 +208,9 @@ def check_effects(
                     assert all(grant.void for grant in given), f"granted, told otherwise: {op}"
             case wire.Complete() | wire.Fail():
                 if isinstance(reply, wire.Ok) and reply.changed:
-                    assert ended[request.id] == 1, f"an outcome was lost: {op}"
+                    assert request.id in ended, f"an outcome was lost: {op}"
                 elif not op.retried:
-                    assert ended[request.id] == 0, f"an outcome was denied: {op}"
+                    assert request.id not in ended, f"an outcome was denied: {op}"
             case wire.Want():
                 edges = {(request.unit, name) for name in request.prerequisites}
                 if isinstance(reply, wire.Ok):
@@ -223,6 +220,31 @@ def check_effects(
                 assert done is isinstance(reply, wire.Ok), f"a reset was lost: {op}"
             case _:
                 pass
+
+
+def outcomes_of(records: Sequence[Record]) -> set[str]:
+    """Ids of the requests that ended runs. None ends two, unless there were two more runs
+    or a reset in between: a unit knows what ended its current and its previous run."""
+    outcomes: set[str] = set()
+    known: dict[str, list[str]] = defaultdict(list)
+    running: set[str] = set()
+    for name, fact in records:
+        match fact:
+            case Started():
+                # A run whose owner was lost may be followed by another one without an end.
+                known[name] = [] if name in running else known[name][-1:]
+                running.add(name)
+            case Ended(request_id=id):
+                assert not id or id not in known[name], f"an outcome of {name} was recorded twice"
+                known[name].append(id)
+                running.discard(name)
+                outcomes.add(id)
+            case WasReset():
+                known[name] = []
+                running.discard(name)
+            case _:
+                pass
+    return outcomes
 
 
 def resets_of(records: Sequence[Record]) -> set[tuple[str, str]]:
@@ -271,11 +293,17 @@ def check_waits(records: Sequence[Record], ops: Sequence[Op]) -> None:
     now: list[Op] = []
     """Waits that went on at the moment and are not known to have been met."""
     model = Model()
-    moments = [("", 0.0), *((name, fact.at) for name, fact in records)]
-    for number, (_, at) in enumerate(moments):
+    moments = [0.0, *(fact.at for _, fact in records)]
+    # All facts of one turn of the coordinator bear the time when it began: the state after
+    # any of them may have lasted until the next turn.
+    ends = [float("inf")] * len(moments)
+    for number in range(len(moments) - 2, -1, -1):
+        following = moments[number + 1]
+        ends[number] = following if following > moments[number] else ends[number + 1]
+    for number, at in enumerate(moments):
         if number:
             model.apply(*records[number - 1])
-        until = moments[number + 1][1] if number + 1 < len(moments) else float("inf")
+        until = ends[number]
         while coming and coming[-1].called <= until:
             now.append(coming.pop())
         for op in now:
