@@ -72,6 +72,31 @@ def test_a_script_that_was_refused_changes_nothing(ann: Script, bob: Script) -> 
     assert snapshot(bob.driven) == before
 
 
+def test_a_script_whose_declaration_was_refused_is_not_believed(ann: Script, bob: Script) -> None:
+    ann.must(wire.Ok, ann.want("a", "b"))
+    refused = bob.refused("cycle", bob.start("b", "a"))
+    (entry,) = bob.status("b").history
+    assert (entry.what, entry.owner) == ("start refused for its declaration", bob.owner)
+    assert entry.reason == refused.message
+    done = bob.must(wire.Ok, bob.complete("b"))
+    assert (done.status, done.changed) == (Status.FAILED, True)
+    assert "never started, its declaration was refused" in done.note
+
+
+def test_nor_one_that_another_has_overtaken(ann: Script, bob: Script) -> None:
+    ann.runs("ide")
+    bob.refused("invalid_name", bob.start("ide", "no good"))
+    assert bob.must(wire.Ok, bob.complete("ide")).changed is False
+    assert ann.status("ide").status is Status.STARTED
+
+
+def test_a_declaration_that_is_refused_takes_no_run_away(ann: Script) -> None:
+    ann.runs("ide")
+    ann.refused("cycle", ann.start("ide", "ide"))
+    done = ann.must(wire.Ok, ann.complete("ide"))
+    assert (done.status, done.note) == (Status.COMPLETED, "")
+
+
 # --- reset ------------------------------------------------------------------------
 
 

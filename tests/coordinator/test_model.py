@@ -161,6 +161,7 @@ class Machine(RuleBasedStateMachine):
         refused = self.oracle.want(unit, after, edge)
         if refused:
             socket.refused(refused, request)
+            self.oracle.not_declared(unit, client.owner)
             return
         mine = self.oracle.units[unit].owner == client.owner and self.oracle.is_running(unit)
         expected = self.oracle.start(

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import zmq
+from msgspec.structs import replace
 
 from support.daemon import Daemon, Req, Sockets, daemons_in_a_folder
 from unitsync import owner as owners
@@ -41,15 +42,21 @@ def req(daemon: Daemon, sockets: Sockets) -> Req:
 @pytest.fixture
 def guarded(req: Req) -> Any:
     """The socket, on a coordinator with something in it; afterwards nothing of that may
-    have changed."""
+    have changed, but that histories tell of starts that were refused."""
     assert wire.decode_reply(req(WANT)).exit == 0
     owner = wire.Owner(pid=1, watched=False)
     req.ask(wire.Start(id="3", unit="git-clone", owner=owner))
 
-    def all_there_is() -> list[bytes]:
+    def status(unit: str) -> wire.UnitInfo:
+        reply = req.ask(wire.StatusOf(id="", unit=unit))
+        assert isinstance(reply, wire.StatusReply)
+        refused = "start refused for its declaration"
+        history = [entry for entry in reply.unit.history if entry.what != refused]
+        return replace(reply.unit, history=history)
+
+    def all_there_is() -> list[bytes | wire.UnitInfo]:
         asks: list[wire.AnyRequest] = [wire.List(id=""), wire.Ping(id="")]
-        asks += [wire.StatusOf(id="", unit=unit) for unit in ("ide", "git-clone")]
-        return [req(wire.encode(ask)) for ask in asks]
+        return [*(req(wire.encode(ask)) for ask in asks), status("ide"), status("git-clone")]
 
     before = all_there_is()
     yield req

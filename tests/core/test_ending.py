@@ -108,6 +108,7 @@ SAID = {
     Denial.NOT_READY: "never started, its start was not ready",
     Denial.SKIPPED: "never started, its start was skipped",
     Denial.INTERRUPTED: "never started, its start was interrupted",
+    Denial.NOT_DECLARED: "never started, its declaration was refused",
 }
 WITHOUT_A_SAY = (Denial.REFUSED, Denial.SUPERSEDED)
 

@@ -31,6 +31,7 @@ from unitsync.wire import OnOwnerExit, Owner, Status
 from unitsyncd.core.events import (
     Answer,
     Append,
+    DeclarationRefused,
     Denial,
     Denied,
     Ended,
@@ -184,6 +185,25 @@ def test_looking_ahead_says_what_the_step_will_say() -> None:
 
 def test_an_unregistered_unit_is_ready() -> None:
     assert UNKNOWN.is_ready
+
+
+# --- a start whose edges are refused -----------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [PENDING, WAITING, SKIPPED, STARTED, GONE, COMPLETED, FAILED])
+def test_a_declaration_that_is_refused_is_a_start_that_was_not_granted(unit: Unit) -> None:
+    refused = DeclarationRefused(AT, BOB, "a cycle")
+    after_it = denied(unit, (BOB, Denial.NOT_DECLARED))
+    fact = Denied(AT, BOB, Denial.NOT_DECLARED, "a cycle")
+    assert step(unit, refused) == (after_it, (Append(fact),))
+    unchanged(after_it, refused)
+    nobodys = Denied(AT, None, Denial.NOT_DECLARED, "a cycle")
+    unchanged(unit, DeclarationRefused(AT, None, "a cycle"), Append(nobodys))
+
+
+def test_a_declaration_that_is_refused_takes_no_run_away() -> None:
+    unchanged(STARTED, DeclarationRefused(AT, ANN, "a cycle"))
+    assert after(GONE, DeclarationRefused(AT, ANN, "a cycle")).denial(ANN) is Denial.NOT_DECLARED
 
 
 # --- the same request again -------------------------------------------------------

@@ -42,6 +42,7 @@ def work(driver: Driver) -> None:
     driver.want("report", "ide", requires=Requirement.COMPLETION)
     driver.want("\u00fcnit", "deps")
     driver.ask(wire.Unwant(id="u", unit="\u00fcnit", prerequisites=["deps"]))
+    driver.start("deps", CLONE, id="deps-0", after=["ide"])
     driver.start("ide", IDE, id="ide-1")
     driver.start("git-clone", CLONE, id="clone-1")
     driver.start("git-clone", IDE, id="clone-2")

@@ -173,6 +173,11 @@ class Oracle:
             unit.not_granted[owner] = "no say" if refused else "not granted"
         return answer
 
+    def not_declared(self, name: str, owner: Owner) -> None:
+        """A start came with edges that were refused."""
+        if not (self.is_running(name) and self.units[name].owner == owner):
+            self.units[name].not_granted[owner] = "not granted"
+
     def begin(self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str) -> None:
         if unit.owner_gone and unit.owner is not None:
             unit.not_granted[unit.owner] = "no say"

@@ -22,6 +22,7 @@ from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
+    DeclarationRefused,
     OutcomeReported,
     OwnerKey,
     OwnerLost,
@@ -203,9 +204,7 @@ class Desk:
         world, at = self.world, self._moment.at
         actor = world.register(request.unit, at)
         if request.after and not self._is_repeated(request, actor):
-            need = need_of(request.requires, request.optional)
-            self._check_count(len(request.after))
-            world.declare(actor, request.after, need, at)
+            self._declare_for_start(request, actor)
         self._notice_lost_owner(actor)
         ask = self._start_ask(request)
         world.tell(actor, ask)
@@ -217,6 +216,19 @@ class Desk:
             self.waiters.park(actor, self._moment.peer, request, self._moment.now)
             return None
         return replies.start(request, answer, world, at)
+
+    def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
+        """Raises what refuses the declaration, and with it the start."""
+        at = self._moment.at
+        try:
+            self._check_count(len(request.after))
+            need = need_of(request.requires, request.optional)
+            self.world.declare(actor, request.after, need, at)
+        except errors.UnitsyncError as problem:
+            reason = wording.cut(wording.printable(problem.message))
+            refused = DeclarationRefused(at, self._known_owner(request), reason)
+            self.world.tell(actor, refused)
+            raise
 
     def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
         """Whether *request* has declared its edges before, or is not to: others may have

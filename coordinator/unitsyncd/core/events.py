@@ -26,6 +26,7 @@ class Denial(enum.StrEnum):
     NOT_READY = "not ready"
     SKIPPED = "skipped"
     INTERRUPTED = "interrupted"
+    NOT_DECLARED = "refused for its declaration"
     REFUSED = "refused"
     """Another owner runs the unit."""
     SUPERSEDED = "superseded"
@@ -122,6 +123,14 @@ class StartAsked(msgspec.Struct, frozen=True, gc=False):
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
 
 
+class DeclarationRefused(msgspec.Struct, frozen=True, gc=False):
+    """A start came with edges that cannot be declared; the client is told why."""
+
+    at: float
+    owner: Owner | None
+    reason: str
+
+
 class StartWithdrawn(msgspec.Struct, frozen=True, gc=False):
     at: float
     start_id: str
@@ -154,6 +163,7 @@ UnitEvent: TypeAlias = (
     UnitFact
     | PrerequisiteMoved
     | StartAsked
+    | DeclarationRefused
     | StartWithdrawn
     | OutcomeReported
     | OwnerLost

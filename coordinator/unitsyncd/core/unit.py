@@ -14,10 +14,11 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from unitsync.wire import OnOwnerExit, Status
+from unitsync.wire import OnOwnerExit, Owner, Status
 from unitsyncd.core.events import (
     Answer,
     Append,
+    DeclarationRefused,
     Denial,
     Denied,
     Effect,
@@ -84,6 +85,13 @@ def _on_start(unit: Unit, ask: StartAsked) -> Step:
     return _after_facts(unit, _start_facts(unit, ask, answer), answer, ask.at)
 
 
+def _on_declaration_refused(unit: Unit, refused: DeclarationRefused) -> Step:
+    if unit.running and _is_owner(unit, refused.owner):
+        return unit, ()  # its run goes on
+    facts = _denial_facts(unit, refused.at, refused.owner, Denial.NOT_DECLARED, refused.reason)
+    return _after_facts(unit, facts, None, refused.at)
+
+
 def _on_outcome(unit: Unit, ask: OutcomeReported) -> Step:
     answer, facts = _outcome(unit, ask)
     return _after_facts(unit, facts, answer, ask.at)
@@ -104,6 +112,7 @@ def _on_reset(unit: Unit, ask: ResetAsked) -> Step:
 _STEPS: Final[dict[type, Callable[[Unit, Any], Step]]] = {
     PrerequisiteMoved: _on_moved,
     StartAsked: _on_start,
+    DeclarationRefused: _on_declaration_refused,
     OutcomeReported: _on_outcome,
     StartWithdrawn: _on_withdrawal,
     OwnerLost: _on_owner_lost,
@@ -136,7 +145,7 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     if was_withdrawn(unit, ask.request_id):
         return Answer.WITHDRAWN
     if unit.running:
-        mine = ask.owner is not None and unit.owner is not None and ask.owner.key == unit.owner.key
+        mine = _is_owner(unit, ask.owner)
         return Answer.ALREADY_YOURS if mine else Answer.STARTED_BY_OTHER
     if unit.ended and 0 <= ask.since_run < unit.run:
         return Answer.ENDED_MEANWHILE
@@ -147,6 +156,11 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     if not ask.wait:
         return Answer.NOT_READY
     return Answer.TIMED_OUT if ask.last else Answer.WAITING
+
+
+def _is_owner(unit: Unit, owner: Owner | None) -> bool:
+    """Of the current or latest run; nobody is the same as an unknown owner."""
+    return owner is not None and unit.owner is not None and owner.key == unit.owner.key
 
 
 def was_granted(unit: Unit, request_id: str) -> bool:
@@ -179,13 +193,17 @@ def _start_facts(unit: Unit, ask: StartAsked, answer: Answer) -> tuple[UnitFact,
     denial = _DENIAL_OF.get(answer)
     if denial is None:
         return ()
-    if ask.owner is None:
+    return _denial_facts(unit, ask.at, ask.owner, denial)
+
+
+def _denial_facts(
+    unit: Unit, at: float, owner: Owner | None, denial: Denial, reason: str = ""
+) -> tuple[UnitFact, ...]:
+    if owner is None:
         known = denial is Denial.WAITING  # which it is told each time that it asks again
     else:
-        known = unit.denial(ask.owner) is denial
-    if known:
-        return ()
-    return (Denied(ask.at, ask.owner, denial),)
+        known = unit.denial(owner) is denial
+    return () if known else (Denied(at, owner, denial, reason),)
 
 
 def _withdrawal_facts(unit: Unit, ask: StartWithdrawn) -> tuple[UnitFact, ...]:
@@ -240,6 +258,8 @@ def never_started_because(denial: Denial) -> str:
             return "its start was skipped"
         case Denial.INTERRUPTED:
             return "its start was interrupted"
+        case Denial.NOT_DECLARED:
+            return "its declaration was refused"
         case Denial.REFUSED:
             return "its start was refused"
         case Denial.SUPERSEDED:
