@@ -13,6 +13,7 @@ from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core import similar
 from unitsyncd.core.requirement import Condition
 from unitsyncd.core.view import SHOWN_MAX
+from unitsyncd.core.wording import EDGES_SHOWN
 
 COUNT = 5000
 
@@ -138,6 +139,33 @@ def test_all_who_ask_in_one_turn_share_what_is_compared(monkeypatch: pytest.Monk
     reply = bench.ask(wire.StatusOf(id="q", unit="u1999x"))
     assert isinstance(reply, wire.StatusReply)
     assert reply.unit.nearest == "u1999"
+
+
+def test_the_answer_about_a_unit_with_many_prerequisites_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("unitsyncd.core.view.STATUS_MAX", 1000)
+    bench = Bench()
+    names = [f"p{n}" for n in range(COUNT)]
+    bench.declare({"all": names, **{name: [] for name in names}})
+    late = [names[0], names[-1]]
+
+    def status() -> wire.StatusReply:
+        reply = bench.ask(wire.StatusOf(id="q", unit="all", render=wire.Render.TEXT))
+        assert isinstance(reply, wire.StatusReply)
+        assert reply.unit.prerequisites_total == COUNT
+        assert len(reply.unit.prerequisites) == 1000
+        assert sum(line.startswith("  p") for line in reply.out) == EDGES_SHOWN
+        assert f"  and {COUNT - EDGES_SHOWN:,} more" in reply.out
+        return reply
+
+    assert [edge.name for edge in status().unit.prerequisites] == names[:1000]
+    for name in names[1:-1]:
+        bench.ask(wire.Complete(id=name, unit=name))
+    reply = status()
+    assert [edge.name for edge in reply.unit.prerequisites] == [*late, *names[1:999]]
+    first = reply.out.index("Prerequisites:") + 1
+    assert [line.split()[0] for line in reply.out[first : first + 3]] == [*late, names[1]]
 
 
 class Counted(dict[str, UnitActor]):

@@ -7,7 +7,7 @@ machine's to say; this module only shows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
@@ -31,6 +31,8 @@ HISTORY_MAX: Final = 50
 """Entries kept per unit; the oldest goes."""
 SHOWN_MAX: Final = 10
 """Prerequisites named in a waiting notice, a list row or a level of a tree."""
+STATUS_MAX: Final = 10_000
+"""Prerequisites in the answer to a question about one unit."""
 TREE_NODES_MAX: Final = 300
 TREE_DEPTH_MAX: Final = 60
 WHY_PAGE: Final = 2000
@@ -122,19 +124,19 @@ class View:
     # --- one unit -----------------------------------------------------------------
 
     def info(self, name: str, *, full: bool = False, waiting_clients: int = 0) -> UnitInfo:
-        """*name* as it is now, registered or not; with *full* all of its prerequisites
-        and its history, otherwise at most SHOWN_MAX prerequisites that are not met."""
+        """*name* as it is now, registered or not; with *full* STATUS_MAX of its
+        prerequisites and its history, otherwise at most SHOWN_MAX prerequisites that are
+        not met."""
         holder = self._units.get(name)
-        edges = self._graph.prerequisites(name)
         if holder is None:
             nearest = self.nearest(name) if full else ""
             return UnitInfo(name, Status.NOT_REGISTERED, True, nearest=nearest)
         unit = holder.unit
         if full:
-            shown = self.with_similar(
-                [self.prerequisite(edge, need) for edge, need in edges.items()]
-            )
-            total = len(shown)
+            edges = self._graph.prerequisites(name)
+            some = edges.items() if len(edges) <= STATUS_MAX else self._some_edges(name)
+            shown = self.with_similar([self.prerequisite(edge, need) for edge, need in some])
+            total = len(edges)
         else:
             shown, total = self.unmet(name)
         return UnitInfo(
@@ -190,6 +192,11 @@ class View:
         total = holder.unit.outstanding + holder.unit.blocked if holder is not None else 0
         edges = islice(self._edges(name, met=False), min(most, total))
         return [self.prerequisite(edge, need) for edge, need in edges], total
+
+    def _some_edges(self, name: str) -> Iterator[tuple[str, Need]]:
+        """STATUS_MAX of the edges, those that are not met before the others."""
+        edges = chain(self._edges(name, met=False), self._edges(name, met=True))
+        return islice(edges, STATUS_MAX)
 
     def _edges(self, name: str, *, met: bool) -> Iterator[tuple[str, Need]]:
         for edge, need in self._graph.prerequisites(name).items():

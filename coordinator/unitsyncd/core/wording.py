@@ -28,6 +28,8 @@ COMMAND_SHOWN: Final = 48
 """Characters of a command line that are shown."""
 
 
+EDGES_SHOWN: Final = 100
+"""Prerequisites that have a line in the text about one unit."""
 NAMES_SHOWN: Final = 24
 """Characters of names that stand in a column."""
 
@@ -167,15 +169,25 @@ def status(info: UnitInfo, now: float) -> list[str]:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
     if info.prerequisites:
         lines += ["", "Prerequisites:"]
-        width = _name_column(info.prerequisites)
-        for edge in info.prerequisites:
+        edges = _some(info.prerequisites)
+        width = _name_column(edges)
+        for edge in edges:
             met = "met" if edge.met else "not met"
             lines.append(f"  {edge.name:<{width}}  {met:<7}  {prerequisite(edge, now)}")
+        if (more := info.prerequisites_total - len(edges)) > 0:
+            lines.append(f"  and {more:,} more")
     else:
         lines += ["", "No prerequisites."]
     if info.history:
         lines += ["", "History:", *(_history(entry, now) for entry in info.history)]
     return lines
+
+
+def _some(edges: Sequence[Prerequisite]) -> Sequence[Prerequisite]:
+    """EDGES_SHOWN of the *edges*: of more, those that are not met before the others."""
+    if len(edges) <= EDGES_SHOWN:
+        return edges
+    return sorted(edges, key=lambda edge: edge.met)[:EDGES_SHOWN]
 
 
 def _history(entry: HistoryEntry, now: float) -> str:
