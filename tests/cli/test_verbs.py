@@ -340,6 +340,35 @@ def test_who_has_no_say_is_told_where_to_look(cli: Cli) -> None:
     ]
 
 
+def test_a_script_that_ends_without_a_word(cli: Cli) -> None:
+    """Its reason is short wherever it stands, and status says once what to do."""
+    long = " ".join(["argument"] * 20)
+    assert cli.exec("bash", "-c", f"{' '.join(cli.command)} start u; : {long}").status == 0
+    cli.ok("wait", "u", "--for", "completion")
+    skipped = cli("start", "v", "--after", "u")
+    assert skipped.status == 3
+    text = re.sub(r"\(bash -c .*…\)", "(SCRIPT)", normalised(cli.ok("status", "u")))
+    assert text.splitlines()[:4] == [
+        "Unit:    u",
+        "Status:  failed N s ago: its script, pid PID (SCRIPT), ended without `complete`",
+        "Ready:   yes",
+        "Hint:    if that is how it is meant to end: unitsync start u --on-owner-exit complete",
+    ]
+    for told in (text.split("Hint:")[0], skipped.err, cli.ok("list"), cli.ok("why", "v")):
+        assert "ended without `complete`" in told
+        assert "--on-owner-exit" not in told
+
+
+def test_a_run_that_is_killed_gets_no_advice_about_start(cli: Cli) -> None:
+    process = cli.spawn("run", "u", "--", "sh", "-c", "echo ready >&2; sleep 60")
+    assert process.next_line() == "ready"
+    process.send(signal.SIGKILL)
+    cli.ok("wait", "u", "--for", "completion")
+    text = cli.ok("status", "u")
+    assert "(unitsync run u -- sh -c 'echo ready >&2; sleep …), ended without `complete`" in text
+    assert "Hint:" not in text
+
+
 # --- streams ------------------------------------------------------------------------
 
 

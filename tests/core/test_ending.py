@@ -193,10 +193,7 @@ LOST = OwnerLost(AT, ANN.key)
 
 
 def test_fail_is_what_happens_unless_told_otherwise() -> None:
-    reason = (
-        "its script, pid 100 (bash ann.sh), ended without `complete`"
-        " (to allow that: start --on-owner-exit complete)"
-    )
+    reason = "its script, pid 100 (bash ann.sh), ended without `complete`"
     assert step(STARTED, LOST) == (
         replace(STARTED, phase=Status.FAILED, since=AT, owner_gone=True, reason=reason),
         (

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, assert_never
 from msgspec.structs import replace
 
 from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
     Append,
@@ -273,16 +274,15 @@ def _owner_lost_facts(unit: Unit, lost: OwnerLost) -> tuple[UnitFact, ...]:
     if not unit.running or owner is None or owner.key != lost.owner:
         return ()
     gone = OwnerGone(lost.at)
-    who = f"pid {owner.pid}" + (f" ({owner.command})" if owner.command else "")
     match unit.on_owner_exit:
         case OnOwnerExit.FAIL:
-            reason = (
-                f"its script, {who}, ended without `complete`"
-                " (to allow that: start --on-owner-exit complete)"
-            )
+            reason = f"its script, {wording.who(owner)}, {wording.UNSAID}"
             return (gone, Ended(lost.at, Status.FAILED, "", reason))
         case OnOwnerExit.COMPLETE:
-            return (gone, Ended(lost.at, Status.COMPLETED, "", f"its script, {who}, ended"))
+            return (
+                gone,
+                Ended(lost.at, Status.COMPLETED, "", f"its script, {wording.who(owner)}, ended"),
+            )
         case OnOwnerExit.IGNORE | OnOwnerExit.WARN:
             return (gone,)
         case _:

@@ -34,6 +34,10 @@ NAMES_SHOWN: Final = 24
 """Characters of names that stand in a column."""
 
 
+UNSAID: Final = "ended without `complete`"
+"""How the reason ends of a unit whose owner has ended and did not say how it went."""
+
+
 def printable(text: str) -> str:
     """*text* as safe() has it, but with spaces for line breaks and tabs."""
     return safe(text.strip().replace("\n", " ").replace("\t", " "))
@@ -165,6 +169,9 @@ def status(info: UnitInfo, now: float) -> list[str]:
         lines.append(f"Similar: {info.nearest}")
     if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: its process cannot be seen by the coordinator")
+    if info.status is Status.FAILED and info.reason.endswith(UNSAID) and not _by_run(info.owner):
+        restart = f"unitsync start {shlex.quote(info.name)} --on-owner-exit complete"
+        lines.append(f"Hint:    if that is how it is meant to end: {restart}")
     if info.waiting_clients:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
     if info.prerequisites:
@@ -188,6 +195,11 @@ def _some(edges: Sequence[Prerequisite]) -> Sequence[Prerequisite]:
     if len(edges) <= EDGES_SHOWN:
         return edges
     return sorted(edges, key=lambda edge: edge.met)[:EDGES_SHOWN]
+
+
+def _by_run(owner: Owner | None) -> bool:
+    """Whether the owner is a ``run``, which says itself how it went unless it is killed."""
+    return owner is not None and owner.command.startswith("unitsync run ")
 
 
 def _history(entry: HistoryEntry, now: float) -> str:
