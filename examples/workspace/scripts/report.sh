@@ -4,7 +4,7 @@ set -euo pipefail
 [[ ${1-} == go ]] ||
     exec unitsync run report --requires completion \
         --after git-config,git-clone,venv,pip-install,unit-tests,build-site,web-server,agent \
-        -- stopwatch report "$0" go
+        -- stopwatch report bash "$0" go
 
 {
     if [[ -f $WORKSPACE/agent.txt ]]; then
