@@ -242,11 +242,15 @@ def main() -> int:
         root = (arguments.keep or Path(temporary)).resolve()
         if arguments.keep and root.exists() and any(root.iterdir()):
             print(f"error: {root} is not empty", file=sys.stderr)
+            print(f"hint: name another folder, or remove it: rm -r {root}", file=sys.stderr)
             return 1
         try:
             return run(root, sockets, seed, arguments.limit, arguments.broken_clone)
         except KeyboardInterrupt:
             return 130
+        finally:
+            if arguments.keep:
+                print(f"kept: logs/ of each script, workspace/ with what they made, in\n{root}")
 
 
 if __name__ == "__main__":
