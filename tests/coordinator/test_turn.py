@@ -179,7 +179,7 @@ def test_a_request_that_was_parked_by_then_is_not_parked(
     desk = driven.supervisor._desk
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(desk), "_reconsider", lambda self, parked: 1 / 0)
-        ann.refused("internal", ann.start("ide", patience_s=30.0))
+        ann.refused("internal", ann.start("ide", "deps", patience_s=30.0))
     assert snapshot(driven) == before
     driven.pass_time(60)
     assert ann.told() is None

@@ -7,7 +7,8 @@ import pytest
 
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
-from unitsync.wire import Requirement, Status
+from unitsync.wire import Owner, Requirement, Status
+from unitsyncd.core.events import OutcomeReported, StartAsked, StartWithdrawn
 
 
 def names(edges: list[wire.Prerequisite]) -> list[str]:
@@ -34,6 +35,19 @@ def test_a_waiting_start_is_woken_and_claims(ann: Script, bob: Script) -> None:
     assert isinstance(granted, wire.Granted)
     assert granted.run == 1
     assert bob.status("ide").status is Status.STARTED
+
+
+def test_who_comes_to_wait_is_no_news_to_the_others(driven: Driven, ann: Script) -> None:
+    ann.waits_to_start("ide", "clone")
+    world = driven.supervisor._desk.world
+    actor, touched = world.units["ide"], world.turn.touched
+    actor.receive(StartAsked(driven.at, "another", Owner(pid=7)))
+    assert not touched
+    actor.receive(StartWithdrawn(driven.at, "another", Owner(pid=7)))
+    assert list(touched) == [actor]
+    touched.clear()
+    actor.receive(OutcomeReported(driven.at, "end", Status.COMPLETED))
+    assert list(touched) == [actor]
 
 
 def test_a_held_back_request_is_never_granted(driven: Driven, ann: Script, bob: Script) -> None:

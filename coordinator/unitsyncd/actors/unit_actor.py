@@ -7,7 +7,7 @@ from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
 from unitsyncd.core.events import Append, Publish, Reply, UnitEvent
 from unitsyncd.core.state import Unit
-from unitsyncd.core.unit import step
+from unitsyncd.core.unit import concerns_waiters, step
 
 
 class UnitActor(Parker):
@@ -25,7 +25,7 @@ class UnitActor(Parker):
         if after is not before:
             turn.undo.push(self._put_back, before)
             self.unit = after
-            if self.parked:
+            if self.parked and concerns_waiters(before, after):
                 turn.touched[self] = None
         for effect in effects:
             if type(effect) is Append:

@@ -159,6 +159,12 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     return Answer.TIMED_OUT if ask.last else Answer.WAITING
 
 
+def concerns_waiters(before: Unit, after: Unit) -> bool:
+    """Whether a start may be answered otherwise by *after*: whose start was not granted
+    does not matter for that."""
+    return replace(before, denials=after.denials) != after
+
+
 def _is_owner(unit: Unit, owner: Owner | None) -> bool:
     """Of the current or latest run; nobody is the same as an unknown owner."""
     return owner is not None and unit.owner is not None and owner.key == unit.owner.key
