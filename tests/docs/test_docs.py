@@ -18,7 +18,7 @@ from msgspec.structs import fields
 import docpages as pages
 from unitsync import errors, wire
 from unitsync.aio import AsyncClient
-from unitsync.cli import render
+from unitsync.cli import doctor, render
 from unitsync.cli.app import app
 from unitsync.client import Client
 from unitsync.errors import UnitsyncError
@@ -265,6 +265,7 @@ JSON: dict[str, Any] = {
     "A node of why": render.tree_fields(wire.WhyNode(UNIT)),
     "A group of why": render.group_fields(wire.WhyGroup(UNIT, "waiting")),
     "ping": render.pong_fields(PONG),
+    "A finding of doctor": doctor.Finding._fields,
 }
 
 
@@ -323,6 +324,12 @@ def test_json_in_the_docs_is_json() -> None:
         for block in pages.blocks(path):
             if block.language == "json":
                 msgspec.json.decode(block.text)
+
+
+def test_the_dev_container_page_shows_the_file() -> None:
+    file = pages.ROOT / "examples/devcontainer/devcontainer.json"
+    page = pages.DOCS / "how-to/dev-container.md"
+    assert file.read_text(encoding="utf-8") in [block.text for block in pages.blocks(page)]
 
 
 # --- guarantees -------------------------------------------------------------------
