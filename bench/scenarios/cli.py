@@ -1,6 +1,7 @@
 """The command beside ``python -c pass``: wall and CPU time of a whole process.
 
 The verbs that a startup script calls, each as often as the bare interpreter, in turn.
+``run`` has two more processes, the command and the guardian beside it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def measure(bench: Bench) -> None:
             "want a b": lambda _: ["want", "a", "b"],
             "start": lambda number: ["start", f"s{number}"],
             "complete": lambda number: ["complete", f"s{number}"],
+            "run -- true": lambda number: ["run", f"r{number}", "--", "true"],
         }
         wall_s: dict[tuple[str, str], list[float]] = {}
         cpu_s: dict[tuple[str, str], list[float]] = {}
