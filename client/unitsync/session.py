@@ -356,7 +356,7 @@ def encode(request: wire.AnyRequest) -> bytes:
         for text in _texts(request):
             wire.check_name(text)
         raise errors.UsageError("the request holds text that is not UTF-8") from None
-    except (TypeError, msgspec.MsgspecError) as exc:
+    except (TypeError, OverflowError, msgspec.MsgspecError) as exc:
         raise errors.UsageError(f"not a request: {exc}") from None
     if len(frame) > wire.MESSAGE_BYTES_MAX:
         raise errors.LimitReached(

@@ -80,6 +80,11 @@ class TestVerbs:
         with pytest.raises(errors.ProtocolError, match="exit_code"):
             client.complete("a", exit_code="x")
 
+    @pytest.mark.parametrize("code", [2**64, -(2**63) - 1, 2**70])
+    def test_a_number_that_no_message_holds_is_refused(self, client: Any, code: int) -> None:
+        with pytest.raises(errors.UsageError, match="not a request"):
+            client.complete("a", exit_code=code)
+
     def test_unknown_unit(self, client: Any) -> None:
         client.want("git-clone", "net")
         with pytest.raises(errors.UnknownUnit) as caught:

@@ -156,8 +156,9 @@ def test_of_pid() -> None:
     parent = owner.of_pid(os.getppid())
     assert (parent.pid, parent.watched) == (os.getppid(), True)
     assert not owner.of_pid(1).watched
-    with pytest.raises(errors.UsageError, match="no process 0"):
-        owner.of_pid(0)
+    for pid in (0, 2**31, 2**70):
+        with pytest.raises(errors.UsageError, match=f"no process {pid}"):
+            owner.of_pid(pid)
     ended = subprocess.Popen(["true"])
     ended.wait()
     with pytest.raises(errors.UsageError, match=f"no process {ended.pid}"):

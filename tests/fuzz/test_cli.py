@@ -43,18 +43,25 @@ VALUES = (
     *("list", "help", "install", "nowhere/at/all", "root", "{}", "%s", "$(reboot)", "[/red]"),
 )  # fmt: skip
 
+NUMBERS = ("0", "1", "3.5", "٣", *("9" * n for n in (10, 19, 20, 5000)), "-1", "-" + "9" * 20)
+OWN_VALUES = dict.fromkeys(("--exit-code", "--owner", "--timeout"), NUMBERS)
+"""Values that come closer to what a flag means."""
+
 any_text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 words = st.one_of(st.sampled_from(VALUES), st.sampled_from(FLAGS), st.sampled_from(VERBS), any_text)
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> list[str]:
-    """Mostly a verb with flags that it has."""
+    """Mostly a verb with flags that it has, and often with as many names as it takes."""
     verb = draw(st.sampled_from(VERBS))
-    own = sorted({flag for param in COMMANDS[verb].params for flag in param.opts if "-" in flag})
-    rest = draw(st.lists(st.one_of(words, st.sampled_from(VALUES[:4])), max_size=4))
+    params = COMMANDS[verb].params
+    own = sorted({flag for param in params for flag in param.opts if "-" in flag})
+    names = ["a", "b"][: sum(param.param_type_name == "argument" for param in params)]
+    any_words = st.lists(st.one_of(words, st.sampled_from(VALUES[:4])), max_size=4)
+    rest = list(draw(st.one_of(st.just(names), any_words)))
     for flag in draw(st.lists(st.sampled_from(own or ["-h"]), max_size=2)):
-        value = draw(st.sampled_from(VALUES))
+        value = draw(st.sampled_from(OWN_VALUES.get(flag) or VALUES))
         at = draw(st.integers(0, len(rest)))
         rest[at:at] = draw(st.sampled_from([[flag], [flag, value], [f"{flag}={value}"]]))
     before = draw(st.one_of(st.just([]), st.just([]), st.lists(words, max_size=2)))
@@ -114,6 +121,17 @@ def told_properly(status: int, out: str, err: str) -> None:
         assert err.startswith("error: ")
 
 
+def check(words: list[str]) -> int:
+    """The exit status of the verb in *words*, which has told all properly."""
+    err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+        status = ended(words)
+    said, told = (stream.buffer.getvalue().decode() for stream in (out, err))
+    told_properly(status, said, told)
+    return status
+
+
 def test_any_words(there: Daemon) -> None:
     statuses: set[int] = set()
 
@@ -122,19 +140,21 @@ def test_any_words(there: Daemon) -> None:
     def call(words: list[str], environ: dict[str, str]) -> None:
         if ends_the_coordinator(words):
             return
-        err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
-        out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environ.items():
                 patch.setenv(name, value)
-            with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
-                status = ended(words)
-        statuses.add(status)
-        said, told = (stream.buffer.getvalue().decode() for stream in (out, err))
-        told_properly(status, said, told)
+            statuses.add(check(words))
 
     call()
     assert {0, 2} < statuses
+
+
+def test_each_number_to_each_flag(there: Daemon) -> None:
+    for flag, numbers in OWN_VALUES.items():
+        for verb in ("start", "complete", "fail", "wait"):
+            if any(flag in param.opts for param in COMMANDS[verb].params):
+                for number in numbers:
+                    check([verb, "a", f"{flag}={number}"])
 
 
 # --- as processes -----------------------------------------------------------------
@@ -181,11 +201,12 @@ def test_any_words_to_the_installed_command(
         "why",
         "nonsense",
     )
-    flags = ("--after", "--exit-code", "--reason", "--no-wait", "--for", "--help")
+    flags = ("--after", "--exit-code", "--owner", "--reason", "--no-wait", "--for", "--help")
     for _ in range(20 * ROUNDS):
         words = [chance.choice(plain), *drawn(chance, ("a", "b", *VALUES), 3)]
         for flag in drawn(chance, flags, 2):
-            words[chance.randint(1, len(words)) :] = [flag, *drawn(chance, VALUES, 1)]
+            values = OWN_VALUES.get(flag, VALUES)
+            words[chance.randint(1, len(words)) :] = [flag, *drawn(chance, values, 1)]
         told_properly(*run(daemon, tmp_path, words))
 
 

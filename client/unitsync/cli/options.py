@@ -88,11 +88,17 @@ def choice(text: str, known: Sequence[str], source: str) -> str:
 
 
 def number(text: str | None, source: str) -> int | None:
-    """The whole number in *text*; None for None. Raises UsageError."""
+    """The whole number in *text*, which a message can hold; None for None. Raises
+    UsageError."""
+    if text is None:
+        return None
     try:
-        return None if text is None else int(text)
+        number = int(text)
     except ValueError:
         raise UsageError(f"{source}: {text!a} is not a whole number") from None
+    if not -(2**63) <= number < 2**64:
+        raise UsageError(f"{source}: {text!a} has more than 64 bits")
+    return number
 
 
 def in_shim() -> bool:
