@@ -257,6 +257,21 @@ def test_who_waited_is_told_when_it_was_completed_by_somebody(ann: Script, bob: 
     assert bob.status("ide").status is Status.COMPLETED
 
 
+def test_so_is_who_was_patient_from_the_first(ann: Script, bob: Script) -> None:
+    request = bob.start("ide", "clone", patience_s=30.0)
+    assert bob.ask(request) is None
+    ann.ends("ide")
+    error = bob.told()
+    assert isinstance(error, wire.Error)
+    assert error.code == "ended_meanwhile"
+    # To begin a second run is for those who ask after the end of the first.
+    assert bob.ask(bob.start("ide", patience_s=30.0)) is None
+    ann.does("clone")
+    ready = bob.told()
+    assert isinstance(ready, wire.Ready)
+    assert ready.run == 1
+
+
 def test_between_two_requests_of_a_wait_the_unit_was_run_to_its_end(
     ann: Script, bob: Script
 ) -> None:

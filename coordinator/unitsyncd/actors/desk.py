@@ -213,6 +213,8 @@ class Desk:
         if answer is Answer.WAITING and request.patience_s > 0:
             if request.after:  # declared by now, and maybe many
                 request = replace(request, after=[])
+            if request.since_run < 0:  # a first request may be patient, too
+                request = replace(request, since_run=actor.unit.run)
             self.waiters.park(actor, self._moment.peer, request, self._moment.now)
             return None
         return replies.start(request, answer, world, at)
