@@ -87,6 +87,7 @@ class Crowd:
                 units=self._units,
                 clients=self._clients,
             )
+            path.touch()  # the worker may be killed before it does
             self._files.append(path)
             self._working.append(Worker(orders))
 
