@@ -174,7 +174,13 @@ def test_the_number_of_names_in_a_request_is_bounded(
 ) -> None:
     monkeypatch.setattr(wire, "PREREQUISITES_PER_REQUEST_MAX", 3)
     ann.must(wire.Ok, ann.want("ide", "a", "b", "c"))
-    for request in (ann.want("ide", *"abcd"), ann.start("ide", *"abcd"), ann.wait(*"abcd")):
+    for request in (
+        ann.want("ide", *"abcd"),
+        ann.unwant("ide", *"abcd"),
+        ann.start("ide", *"abcd"),
+        ann.wait(*"abcd"),
+        ann.reset("ide", "ide", "ide", "ide"),
+    ):
         error = ann.refused("limit_reached", request)
         assert error.details["maximum"] == 3
     assert ann.status("ide").prerequisites_total == 3

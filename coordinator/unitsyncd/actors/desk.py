@@ -195,6 +195,7 @@ class Desk:
     def _unwant(self, request: wire.Unwant) -> wire.AnyReply:
         world = self.world
         actor = self._known(request.unit)
+        self._check_count(len(request.prerequisites))
         count = world.withdraw(actor, request.prerequisites, self._moment.at)
         note = "" if count else f"{request.unit} did not wait for that"
         status = actor.unit.condition.status
@@ -388,9 +389,10 @@ class Desk:
 
     def check_reset(self, request: wire.Reset) -> list[UnitActor]:
         """The units that *request* is about, each of which may be reset. Raises
-        UsageError, UnknownUnit, AlreadyStarted."""
+        UsageError, LimitReached, UnknownUnit, AlreadyStarted."""
         if request.all == bool(request.units):
             raise errors.UsageError("reset takes the names of units, or --all")
+        self._check_count(len(request.units))
         names = request.units or list(self.world.units)
         actors = [self._known(name) for name in dict.fromkeys(names)]
         for actor in actors:
