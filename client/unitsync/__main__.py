@@ -1,4 +1,5 @@
-"""``python -m unitsync``: the same as the command ``unitsync``."""
+"""``python -m unitsync``: what the command ``unitsync`` does, always by the full command
+line, never by the express path."""
 
 from unitsync.cli import main
 

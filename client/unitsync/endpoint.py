@@ -225,7 +225,7 @@ def ensure(place: Endpoint, *, start: bool, autostart: bool = True, waits: bool 
     if not start:
         raise Absent(
             f"no coordinator runs at {place.address}",
-            hint="want, start, wait and ping start one; so does unitsync serve",
+            hint="verbs that change something, wait and ping start one; so does unitsync serve",
             endpoint=place.address,
         )
     if not autostart:

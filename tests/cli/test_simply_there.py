@@ -96,7 +96,7 @@ def test_who_only_looks_starts_none(cli: Cli, verb: str) -> None:
     assert result[:2] == (69, "")
     assert result.told == [
         f"error: no coordinator runs at {cli.endpoint}",
-        "hint: want, start, wait and ping start one; so does unitsync serve",
+        "hint: verbs that change something, wait and ping start one; so does unitsync serve",
     ]
     assert not (cli.folder / "c").exists()
 

@@ -25,7 +25,8 @@ def outputs() -> list[str]:
 
 
 def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of registered units that begin with *incomplete*.
+    """Names that begin with *incomplete*, of the first page of ``list``: registered units,
+    and behind them what is only waited for.
 
     Starts no coordinator, and any trouble means no names: an error here would be
     printed into the line that the user is typing. Names that a shell would read as

@@ -195,6 +195,15 @@ OwnerPid = Annotated[
         show_default=False,
     ),
 ]
+SpeakerPid = Annotated[
+    str | None,
+    typer.Option(
+        "--owner",
+        metavar="PID",
+        help="Speak for this process. Default: the calling script.",
+        show_default=False,
+    ),
+]
 OutputFormat = Annotated[
     str | None,
     typer.Option(

@@ -171,7 +171,7 @@ def complete(
         bool,
         typer.Option("--even-so", help="Complete it even if this script's start was not granted."),
     ] = False,
-    owner: options.OwnerPid = None,
+    owner: options.SpeakerPid = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Say that a unit has ended, well or not.
@@ -205,7 +205,7 @@ def fail(
         str,
         typer.Option("--reason", metavar="TEXT", help="Why, in one line.", show_default=False),
     ] = "",
-    owner: options.OwnerPid = None,
+    owner: options.SpeakerPid = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Say that a unit has failed.
