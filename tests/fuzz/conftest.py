@@ -17,9 +17,10 @@ from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, daemons_in_a_fo
 from support.figures import figures_of
 from unitsync import Client
 
-BLOCKS_MAX: Final = 2000 + 300 * ROUNDS
+BLOCKS_MAX: Final = 15_000 + 200 * ROUNDS
 """Of memory, that a coordinator may have more when it has been asked for everything: it
-knows so many clients again."""
+knows startups and clients again, and looks only now and then which of up to a thousand
+long replies have been read."""
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def sockets() -> Iterator[Sockets]:
 def daemon(daemons: Daemons) -> Iterator[Daemon]:
     """A coordinator that must be there at the end, without a defect, and hold nothing of
     all that it was told once it is told to forget it."""
-    daemon = daemons.ready()
+    daemon = daemons.ready(env={"UNITSYNC_MAX_STARTUPS": "500"})
     with closing(Client(daemon.endpoint, autostart=False, startup="")) as client:
         client.declare({f"u{number}": ["p"] for number in range(100)})
         client.list()  # a long reply: for these pyzmq has a thread, from the first one on
