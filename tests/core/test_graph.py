@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from unitsync.errors import CycleError
-from unitsyncd.core.graph import Graph
+from unitsyncd.core.graph import CYCLE_SHOWN_MAX, Graph
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.undo import UndoLog
 
@@ -93,12 +93,27 @@ def test_the_shortest_cycle_is_reported() -> None:
     assert cycle_of(graph, "a", "b") == ["a", "b", "x", "a"]
 
 
-def test_a_long_cycle_is_whole_in_the_details_and_shortened_in_the_text() -> None:
+@pytest.mark.parametrize("length", [40, CYCLE_SHOWN_MAX - 1])
+def test_a_long_cycle_too(length: int) -> None:
     graph = Graph()
-    add(graph, *((f"u{i}", f"u{i + 1}") for i in range(40)))
-    with pytest.raises(CycleError, match=r"u40 → u0 → .*\(\d+ more\).* → u40$") as caught:
-        graph.add("u40", "u0", Need.SUCCESS, UndoLog())
-    assert caught.value.cycle == ["u40", *(f"u{i}" for i in range(41))]
+    names = [f"u{i}" for i in range(length)]
+    add(graph, *itertools.pairwise(names))
+    with pytest.raises(CycleError) as caught:
+        graph.add(names[-1], names[0], Need.SUCCESS, UndoLog())
+    assert caught.value.cycle == [names[-1], *names]
+    assert str(caught.value) == f"cycle: {' → '.join([names[-1], *names])}"
+
+
+def test_of_one_that_is_too_long_for_people_both_ends_are() -> None:
+    graph, length = Graph(), 5000
+    names = [f"u{i}" for i in range(length)]
+    add(graph, *itertools.pairwise(names))
+    with pytest.raises(
+        CycleError, match=r"u4999 → u0 → .* → \(4,001 more\) → .* → u4999$"
+    ) as caught:
+        graph.add(names[-1], names[0], Need.SUCCESS, UndoLog())
+    assert caught.value.cycle == [names[-1], *names]
+    assert str(caught.value).count("→") == CYCLE_SHOWN_MAX
 
 
 @pytest.mark.parametrize("order", [1, -1])

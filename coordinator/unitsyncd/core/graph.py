@@ -24,6 +24,8 @@ SEARCH_PART: Final = 16
 keeps the bound of the paper, √edges for each edge over a whole build-up; 1 is the
 paper's. Smaller searches make more levels: where edges come in random order (layers,
 random graphs) 16 costs a quarter of 1, and chains in any order do not notice."""
+CYCLE_SHOWN_MAX: Final = 1000
+"""Units of a cycle that are spelled out; of a longer one, so many of both ends."""
 
 
 class Graph:
@@ -198,7 +200,10 @@ class Graph:
 
 
 def _cycle_error(cycle: list[str]) -> CycleError:
-    shown = cycle if len(cycle) <= 20 else [*cycle[:10], f"({len(cycle) - 19} more)", *cycle[-9:]]
+    shown, half = cycle, CYCLE_SHOWN_MAX // 2
+    if len(cycle) > CYCLE_SHOWN_MAX:
+        more = f"({len(cycle) - 2 * half:,} more)"
+        shown = [*cycle[:half], more, *cycle[-half:]]
     return CycleError(
         f"cycle: {' → '.join(shown)}",
         hint="each of these would wait for the next; take one edge back: "
