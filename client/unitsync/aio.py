@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Coroutine, Iterable, Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final
 
 from unitsync import endpoint as endpoints
-from unitsync import errors, owner, session, wire
-from unitsync.client import Names, OnWaiting, Units
+from unitsync import errors, session, wire
+from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
 from unitsync.exchange import Exchange
-from unitsync.requests import Requests
 from unitsync.session import LinkLost
 
 _CLOSE_PATIENCE_S: Final = 2.0
 
 
-class AsyncClient:
+class AsyncClient(ClientBase):
     """Talks to the coordinator; the verbs and arguments are those of ``Client``.
 
     Any number of tasks of one event loop may use it at once. Cancelling a waiting
@@ -27,42 +25,11 @@ class AsyncClient:
     with the reason ``cancelled``. ``on_waiting`` is called in the loop and must not block.
     """
 
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        *,
-        autostart: bool | None = None,
-        startup: str | None = None,
-        owner: wire.Owner | None = None,
-        on_waiting: OnWaiting | None = None,
-        render: wire.Render = wire.Render.NONE,
-    ) -> None:
-        self._place = endpoints.resolve(endpoint)
-        self._autostart = endpoints.autostart_allowed(autostart)
-        self._startup = session.startup_of(startup, os.environ)
-        self._owner = owner
-        self._render = render
-        self._on_waiting = on_waiting
-        self._requests: Requests | None = None
-        self._pid = os.getpid()
+    def _prepare(self) -> None:
         self._exchange: Exchange | None = None
         self._opening: dict[tuple[bool, bool], asyncio.Task[Exchange]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._closings = 0
-
-    @property
-    def endpoint(self) -> str:
-        return self._place.address
-
-    @property
-    def requests(self) -> Requests:
-        """Builds requests for ``call``."""
-        if self._requests is None or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._requests = Requests(
-                self._owner or owner.this_process(), startup=self._startup, render=self._render
-            )
-        return self._requests
 
     async def want(
         self, unit: str, *prerequisites: str, requires: str = "success", optional: bool = False
@@ -134,20 +101,15 @@ class AsyncClient:
 
     async def list(self) -> Units:
         """See ``Client.list``."""
-        units: Units = []
-        offset, epoch = 0, ""
-        while offset >= 0:
-            request = self.requests.list(offset, epoch=epoch)
-            page = session.expect(await self.call(request), wire.ListReply)
-            units += page.units
-            offset, epoch = page.next, page.epoch
-        return units
+        pages: ListPages = []
+        while (request := self.requests.list_after(pages)) is not None:
+            pages.append(session.expect(await self.call(request), wire.ListReply))
+        return [unit for page in pages for unit in page.units]
 
     async def why(self, unit: str = "") -> wire.WhyReply:
         """See ``Client.why``."""
-        pages = [session.expect(await self.call(self.requests.why(unit)), wire.WhyReply)]
-        while pages[-1].next >= 0:
-            request = self.requests.why(unit, pages[-1].next, epoch=pages[-1].epoch)
+        pages: WhyPages = []
+        while (request := self.requests.why_after(pages, unit)) is not None:
             pages.append(session.expect(await self.call(request), wire.WhyReply))
         return session.merged(pages)
 

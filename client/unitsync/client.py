@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from time import monotonic, sleep
 from types import TracebackType
-from typing import TypeAlias
 
 import zmq
 
 from unitsync import endpoint as endpoints
-from unitsync import errors, owner, session, wire
+from unitsync import errors, session, wire
+from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
 from unitsync.link import Link
-from unitsync.requests import Requests
 from unitsync.session import LinkLost
 from unitsync.wakeup import Wakeup
 
-Names: TypeAlias = list[str]
-Units: TypeAlias = list[wire.UnitInfo]
-OnWaiting: TypeAlias = Callable[[wire.Waiting], None]
 
-
-class Client:
+class Client(ClientBase):
     """Talks to the coordinator; each method is a verb and returns when it is done.
 
     - ``endpoint``: where the coordinator is; None for the default.
@@ -40,40 +35,9 @@ class Client:
     Every method raises the errors of unitsync.errors, Unavailable among them.
     """
 
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        *,
-        autostart: bool | None = None,
-        startup: str | None = None,
-        owner: wire.Owner | None = None,
-        on_waiting: OnWaiting | None = None,
-        render: wire.Render = wire.Render.NONE,
-    ) -> None:
-        self._place = endpoints.resolve(endpoint)
-        self._autostart = endpoints.autostart_allowed(autostart)
-        self._startup = session.startup_of(startup, os.environ)
-        self._owner = owner
-        self._render = render
-        self._on_waiting = on_waiting
-        self._requests: Requests | None = None
-        self._pid = os.getpid()
+    def _prepare(self) -> None:
         self._link: Link | None = None
         self._lock = threading.RLock()
-
-    @property
-    def endpoint(self) -> str:
-        return self._place.address
-
-    @property
-    def requests(self) -> Requests:
-        """Builds requests for ``call``."""
-        if self._requests is None or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._requests = Requests(
-                self._owner or owner.this_process(), startup=self._startup, render=self._render
-            )
-        return self._requests
 
     def want(
         self, unit: str, *prerequisites: str, requires: str = "success", optional: bool = False
@@ -163,20 +127,15 @@ class Client:
 
     def list(self) -> Units:
         """Every unit, in the order of their first mention."""
-        units: Units = []
-        offset, epoch = 0, ""
-        while offset >= 0:
-            request = self.requests.list(offset, epoch=epoch)
-            page = session.expect(self.call(request), wire.ListReply)
-            units += page.units
-            offset, epoch = page.next, page.epoch
-        return units
+        pages: ListPages = []
+        while (request := self.requests.list_after(pages)) is not None:
+            pages.append(session.expect(self.call(request), wire.ListReply))
+        return [unit for page in pages for unit in page.units]
 
     def why(self, unit: str = "") -> wire.WhyReply:
         """What *unit*, or everything that does not go on, is waiting for."""
-        pages = [session.expect(self.call(self.requests.why(unit)), wire.WhyReply)]
-        while pages[-1].next >= 0:
-            request = self.requests.why(unit, pages[-1].next, epoch=pages[-1].epoch)
+        pages: WhyPages = []
+        while (request := self.requests.why_after(pages, unit)) is not None:
             pages.append(session.expect(self.call(request), wire.WhyReply))
         return session.merged(pages)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from unitsync import errors, wire
 from unitsync.printing import one_line
@@ -178,6 +178,20 @@ class Requests:
             unit=_name(unit),
             offset=offset,
         )
+
+    def list_after(self, pages: Sequence[wire.ListReply]) -> wire.List | None:
+        """The request for the page that follows *pages*, all so far; None after the last."""
+        if not pages:
+            return self.list()
+        last = pages[-1]
+        return self.list(last.next, epoch=last.epoch) if last.next >= 0 else None
+
+    def why_after(self, pages: Sequence[wire.WhyReply], unit: str = "") -> wire.Why | None:
+        """The same for the pages of ``why``."""
+        if not pages:
+            return self.why(unit)
+        last = pages[-1]
+        return self.why(unit, last.next, epoch=last.epoch) if last.next >= 0 else None
 
     def ping(self) -> wire.Ping:
         return wire.Ping(id=new_id(), startup=self._startup, owner=self._owner, render=self._render)
