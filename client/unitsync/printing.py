@@ -17,7 +17,7 @@ def safe(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() else ascii(char)[1:-1]  # as \n, \x1b or \u202e
+        char if char.isprintable() else quoted(char)[1:-1]  # as \n, \x1b or \u202e
         for char in text
     )
 
@@ -26,6 +26,20 @@ def one_line(text: str) -> str:
     """*text* on one line and within the bound of the wire, encodable as UTF-8."""
     line = " ".join(text.split()).encode("utf-8", "replace")
     return line[:_TEXT_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def quoted(text: str) -> str:
+    """*text* in quotes and in ASCII, as ascii() has it; a byte that is no UTF-8 as ``\\xff``."""
+    shown = ascii(text)
+    for char in set(text):
+        if "\udc80" <= char <= "\udcff":  # PEP 383
+            shown = shown.replace(ascii(char)[1:-1], f"\\x{ord(char) - 0xDC00:02x}")
+    return shown
+
+
+def counted(number: int, what: str) -> str:
+    """``1 unit``, ``2 units``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -222,7 +222,10 @@ class Conversation:
     def _waiting_for_return(self, problem: errors.UnitsyncError) -> wire.Waiting:
         notice = self._last or wire.Waiting(id=self.id)
         silent = self._request.render is wire.Render.NONE
-        return replace(notice, err=[] if silent else [f"{problem}; waiting for its return"])
+        lines = [f"unitsync: {problem}; waiting for its return"]
+        if problem.hint:
+            lines.append(f"hint: {problem.hint}")
+        return replace(notice, err=[] if silent else lines)
 
     def _timed_out(self, problem: errors.UnitsyncError) -> errors.TimedOut:
         unit = self._request.unit if isinstance(self._request, wire.Start) else ""

@@ -477,9 +477,14 @@ def check_name(name: str) -> None:
         rule = f"it holds {' '.join(reserved)}"
     else:
         return
-    shown = ascii(name if len(name) <= 40 else name[:37] + "...")
+    shown = name if len(name) <= 40 else name[:37] + "..."
+    # A byte that was no UTF-8 is shown as it came (PEP 383).
+    shown = "".join(
+        f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else ascii(char)[1:-1]
+        for char in shown
+    )
     raise InvalidName(
-        f"{shown} is not a unit name: {rule}",
+        f"'{shown}' is not a unit name: {rule}",
         hint="1 to 255 bytes of printable UTF-8, no white space, not beginning with '-', "
         "none of * ? [ ] , @",
         name=name if name.isprintable() else ascii(name),

@@ -34,6 +34,10 @@ VERBS = [
 WRONG = r"""
 strat x
 xyzzy
+help
+version
+list --json
+want a --json
 --frob
 --versoin
 --endpoint
@@ -95,6 +99,13 @@ def test_wrong_usage_is_told_in_two_lines_and_starts_nothing(cli: Cli) -> None:
         assert re.fullmatch(r"error: .+\n(hint: .+\n)?", result.err), line
     assert not (cli.folder / "c").exists()
     check_golden("wrong-usage.txt", "\n".join(map(shown, WRONG, results)))
+
+
+def test_a_byte_that_is_no_text_is_shown_as_it_is(cli: Cli) -> None:
+    for arguments in (r"start $'a\xff'", r"$'a\xff'", r"start a --timeout $'a\xff'"):
+        result = cli.script(f"unitsync {arguments}")
+        assert (result.status, result.out) == (2, "")
+        assert r"'a\xff'" in result.told[0]
 
 
 def test_help(cli: Cli) -> None:

@@ -207,7 +207,7 @@ def test_timeouts(cli: Cli) -> None:
     assert result[:2] == (124, "")
     assert result.told == [
         "unitsync: b waits for a: not registered yet",
-        "error: b timed out waiting for a (not registered yet)",
+        "error: b timed out waiting for a: not registered yet",
         "hint: unitsync why b",
     ]
     assert cli("wait", "a", env={"UNITSYNC_TIMEOUT": "100ms"}).status == 124

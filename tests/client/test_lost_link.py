@@ -60,7 +60,10 @@ def test_a_wait_carries_on_with_one_that_comes_back(
     started = waiting_start(render=wire.Render.TEXT)
     mortal.kill()
     _until(lambda: len(notices) == 2)
-    assert "waiting for its return" in notices[1].err[0]
+    told = notices[1].err
+    assert told[0].startswith("unitsync: no coordinator runs at ")
+    assert told[0].endswith("; waiting for its return")
+    assert told[1].startswith("hint: ")
     assert [prerequisite.name for prerequisite in notices[1].waiting_for] == ["clone"]
     mortal.start()
     with Client() as other:

@@ -22,14 +22,14 @@ def test_outcomes_and_what_is_said_about_them(ann: Script, bob: Script) -> None:
     assert (again.changed, again.note) == (False, "")
     other = ann.must(wire.Ok, ann.fail("ide", "too late"))
     assert (other.changed, other.exit) == (False, 0)
-    assert other.note == "ide already has completed; nothing was changed"
+    assert other.note == "ide has already completed; nothing was changed"
 
 
 def test_a_failed_unit_keeps_its_outcome(ann: Script) -> None:
     ann.runs("ide")
     ann.must(wire.Ok, ann.fail("ide", "no disk"))
     other = ann.must(wire.Ok, ann.complete("ide"))
-    assert other.note == "ide already has failed (no disk); nothing was changed"
+    assert other.note == "ide has already failed (no disk); nothing was changed"
     assert ann.status("ide").reason == "no disk"
 
 
@@ -182,7 +182,7 @@ def test_unwant_of_what_is_not_there(ann: Script) -> None:
     ann.refused("unknown_unit", ann.unwant("a", "b"))
     ann.must(wire.Ok, ann.want("a", "b"))
     done = ann.must(wire.Ok, ann.unwant("a", "c"))
-    assert (done.changed, done.note) == (False, "a did not wait for that")
+    assert (done.changed, done.note) == (False, "a did not wait for c")
     done = ann.must(wire.Ok, ann.unwant("a", "b", "c"))
     assert (done.changed, done.note) == (True, "")
 

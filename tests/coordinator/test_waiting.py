@@ -93,8 +93,8 @@ def test_the_last_request_gets_a_final_answer(ann: Script, bob: Script) -> None:
     assert isinstance(error, wire.Error)
     assert (error.code, error.exit) == ("timed_out", 124)
     assert error.details["waiting_for"] == ["clone", "deps"]
-    assert "clone (started" in error.message
-    assert "deps (not registered yet" in error.message
+    assert "clone: started" in error.message
+    assert "deps: not registered yet" in error.message
     assert ann.status("ide").status is Status.PENDING
 
 

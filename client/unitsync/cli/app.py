@@ -13,6 +13,7 @@ from unitsync import errors
 from unitsync.cli import admin, options, people, run, scripts
 from unitsync.cli.talk import report
 from unitsync.cli.verb import Verbs
+from unitsync.printing import quoted
 
 # typer brings its own copy of click or uses the installed one, depending on its
 # version; these classes are in the same place below BadParameter in both.
@@ -100,16 +101,23 @@ def _usage_error(problem: Any) -> errors.UsageError:
     path = context.command_path if context is not None else "unitsync"
     hint = f"{path} --help"
     if kind == "NoSuchOption":
-        text = f"there is no flag {problem.option_name!a}"
+        text = f"there is no flag {quoted(problem.option_name)}"
         flags = problem.possibilities or ()
         if nearest := difflib.get_close_matches(problem.option_name, flags, n=1):
             hint = f"did you mean {nearest[0]}?"
+        if problem.option_name == "--json" and "--output" in _flags(context):
+            hint = "did you mean --output json?"
     else:
         text = problem.format_message()
         if "unexpected extra argument" in text:
             text = "unexpected: " + text.rpartition("(")[2].rstrip(")")
     text = " ".join(text.split()).rstrip(".")
     return errors.UsageError(text[:1].lower() + text[1:], hint=hint)
+
+
+def _flags(context: Any) -> set[str]:
+    """The flags that the verb of *context* takes."""
+    return {flag for param in context.command.params for flag in param.opts}
 
 
 def _surprise(problem: Exception) -> errors.UnitsyncError:

@@ -19,7 +19,7 @@ from unitsync.cli import options
 from unitsync.cli.talk import open_client, print_out
 from unitsync.cli.verb import Verb
 from unitsync.endpoint import Endpoint
-from unitsync.printing import duration
+from unitsync.printing import counted, duration
 
 FILES_LOW: Final = 1024
 """A limit of open files up to here leaves room for a few hundred waiting scripts."""
@@ -138,7 +138,7 @@ def _coordinator(place: Endpoint) -> Iterator[Finding]:
         yield _problem(about, problem)
         return
     since = pong_age(pong)
-    units = f"{pong.units:,} units, {pong.edges:,} edges"
+    units = f"{counted(pong.units, 'unit')}, {counted(pong.edges, 'edge')}"
     yield Finding("ok", about, f"pid {pong.pid}, for {since}: {units}")
     yield Finding("ok", "startup", pong.startup)
     if pong.version != __version__:
@@ -215,7 +215,8 @@ def _journal(place: Endpoint) -> Iterator[Finding]:
         hint = "the coordinator sets it aside when it starts next; then: unitsync reset --all"
         yield Finding("problem", "journal", f"{path} cannot be read: {exc}", hint)
         return
-    text = f"{records:,} records, {size / 1e6:.1f} MB, of {count} startups and resets"
+    epochs = counted(count, "startup or reset" if count == 1 else "startups and reset")
+    text = f"{counted(records, 'record')}, {size / 1e6:.1f} MB, of {epochs}"
     yield Finding("ok", "journal", text)
 
 

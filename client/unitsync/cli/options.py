@@ -13,6 +13,7 @@ import typer
 from unitsync import wire
 from unitsync.cli import complete
 from unitsync.errors import UsageError
+from unitsync.printing import quoted
 
 TIMEOUT_DEFAULT_S: Final = 300.0
 
@@ -39,7 +40,7 @@ def parse_duration(text: str, source: str) -> float | None:
     if parts and "".join(number + unit for number, unit in parts) == given:
         return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
     raise UsageError(
-        f"{source}: {text!a} is not a duration",
+        f"{source}: {quoted(text)} is not a duration",
         hint="for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait for ever",
     )
 
@@ -81,7 +82,7 @@ def choice(text: str, known: Sequence[str], source: str) -> str:
     if text not in known:
         nearest = difflib.get_close_matches(text, known, n=1)
         raise UsageError(
-            f"{source}: {text!a} is not one of {', '.join(known)}",
+            f"{source}: {quoted(text)} is not one of {', '.join(known)}",
             hint=f"did you mean {nearest[0]}?" if nearest else "",
         )
     return text
@@ -95,9 +96,9 @@ def number(text: str | None, source: str) -> int | None:
     try:
         number = int(text)
     except ValueError:
-        raise UsageError(f"{source}: {text!a} is not a whole number") from None
+        raise UsageError(f"{source}: {quoted(text)} is not a whole number") from None
     if not -(2**63) <= number < 2**64:
-        raise UsageError(f"{source}: {text!a} has more than 64 bits")
+        raise UsageError(f"{source}: {quoted(text)} has more than 64 bits")
     return number
 
 

@@ -12,6 +12,7 @@ from unitsync.cli.complete import requirements, unit_names
 from unitsync.cli.talk import finish, open_client, perform, print_out
 from unitsync.cli.verb import Verb
 from unitsync.errors import UsageError
+from unitsync.printing import quoted
 
 PANEL = "For people, probes and agents"
 
@@ -127,7 +128,7 @@ def _columns(given: list[str] | None) -> list[str]:
     for name in wanted:
         if name not in options.LIST_COLUMNS:
             known = ", ".join(options.LIST_COLUMNS).lower()
-            raise UsageError(f"there is no column {name.lower()!a}", hint=f"one of: {known}")
+            raise UsageError(f"there is no column {quoted(name.lower())}", hint=f"one of: {known}")
     return wanted
 
 

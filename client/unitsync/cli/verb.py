@@ -14,6 +14,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from unitsync import errors
+from unitsync.printing import quoted
 
 
 class Verb(TyperCommand):
@@ -49,8 +50,10 @@ class Verbs(TyperGroup):
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
             named = [name for name, verb in self.commands.items() if not verb.hidden]
             nearest = difflib.get_close_matches(args[0], named, n=1, cutoff=0.5)
+            if args[0] in ("help", "version") and ctx.parent is None:
+                nearest = [f"--{args[0]}"]
             raise errors.UsageError(
-                f"there is no verb {args[0]!a}",
+                f"there is no verb {quoted(args[0])}",
                 hint=f"did you mean {ctx.command_path} {nearest[0]}?"
                 if nearest
                 else f"{ctx.command_path} --help lists them",

@@ -197,7 +197,7 @@ class Desk:
         actor = self._known(request.unit)
         self._check_count(len(request.prerequisites))
         count = world.withdraw(actor, request.prerequisites, self._moment.at)
-        note = "" if count else f"{request.unit} did not wait for that"
+        note = "" if count else wording.did_not_wait(request)
         status = actor.unit.condition.status
         return replies.ok(request, world, changed=bool(count), note=note, status=status)
 

@@ -181,7 +181,7 @@ def outcome(
                 hint = f"end the script where its start fails: {start}"
         case Answer.OTHER_OUTCOME:
             because = f" ({unit.reason})" if unit.reason else ""
-            note = f"{unit.name} already has {unit.phase.value}{because}; nothing was changed"
+            note = f"{unit.name} has already {unit.phase.value}{because}; nothing was changed"
         case Answer.NO_SAY:
             note = (
                 f"{unit.name} is not this script's to end: its own start was refused, "

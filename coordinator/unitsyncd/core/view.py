@@ -183,7 +183,8 @@ class View:
         if unit.blocked:
             return self.failure(self.skip_root(unit.name))
         waits_for = self._first(unit.name, Verdict.OUTSTANDING) if unit.outstanding else None
-        return f"waits for {waits_for}" if waits_for is not None else ""
+        more = f" and {unit.outstanding - 1:,} more" if unit.outstanding > 1 else ""
+        return f"waits for {waits_for}{more}" if waits_for is not None else ""
 
     def unmet(self, name: str, most: int = SHOWN_MAX) -> tuple[list[Prerequisite], int]:
         """The first *most* prerequisites that are not met, and how many there are. Looks

@@ -22,6 +22,7 @@ from unitsync.wire import (
     Reset,
     Status,
     UnitInfo,
+    Unwant,
 )
 
 COMMAND_SHOWN: Final = 48
@@ -103,9 +104,11 @@ def prerequisite(edge: Prerequisite, now: float) -> str:
 
 
 def prerequisites_inline(edges: Sequence[Prerequisite], total: int, now: float) -> str:
-    """``git-clone (started 4 s ago by …), deps (not registered yet) and 3 more``."""
-    text = ", ".join(f"{edge.name} ({prerequisite(edge, now)})" for edge in edges)
-    return text + (f" and {total - len(edges):,} more" if total > len(edges) else "")
+    """``git-clone: started 4 s ago by …; deps: not registered yet; and 3 more``."""
+    parts = [f"{edge.name}: {prerequisite(edge, now)}" for edge in edges]
+    if total > len(edges):
+        parts.append(f"and {total - len(edges):,} more")
+    return "; ".join(parts)
 
 
 def _name_column(edges: Sequence[Prerequisite]) -> int:
@@ -124,6 +127,12 @@ def waiting(subject: str, edges: Sequence[Prerequisite], total: int, now: float)
     if total > len(edges):
         lines.append(f"  and {total - len(edges):,} more")
     return lines
+
+
+def did_not_wait(request: Unwant) -> str:
+    names = list(dict.fromkeys(request.prerequisites))
+    more = f" and {len(names) - EDGES_SHOWN:,} more" if len(names) > EDGES_SHOWN else ""
+    return f"{request.unit} did not wait for {', '.join(names[:EDGES_SHOWN])}{more}"
 
 
 def reset_by_force(request: Reset) -> str:
