@@ -97,6 +97,16 @@ def test_a_declaration_that_is_refused_takes_no_run_away(ann: Script) -> None:
     assert (done.status, done.note) == (Status.COMPLETED, "")
 
 
+def test_who_completes_twice_does_not_end_the_run_of_another(ann: Script, bob: Script) -> None:
+    ann.does("ide")
+    bob.runs("ide")
+    done = ann.must(wire.Ok, ann.complete("ide"))
+    assert (done.changed, done.status) == (False, Status.STARTED)
+    assert "its run is over" in done.note
+    bob.ends("ide")
+    assert ann.must(wire.Ok, ann.complete("ide")).note == ""
+
+
 # --- reset ------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from support.units import (
     ANN,
     AT,
     BOB,
+    CAT,
     COMPLETED,
     FAILED,
     FAILED_UNSTARTED,
@@ -244,6 +245,28 @@ def test_the_late_word_of_an_owner_that_was_thought_gone_does_not_count() -> Non
     failed = after(STARTED, LOST, ask("s2", BOB))
     unchanged(failed, report(by=ANN), Reply(Answer.NO_SAY))
     assert answer(failed, report(by=BOB)) is Answer.ENDED
+
+
+@pytest.mark.parametrize("even_so", [False, True])
+def test_who_had_a_run_has_no_say_in_the_next_one_of_another(even_so: bool) -> None:
+    """A script that says complete at its end, and once more in a trap."""
+    second = after(COMPLETED, ask("s2", BOB))
+    unchanged(second, report(by=ANN, even_so=even_so), Reply(Answer.NO_SAY))
+    third = after(second, report(by=BOB, request_id="e2"), ask("s3", CAT))
+    for owner in (ANN, BOB):
+        unchanged(third, report(by=owner, even_so=even_so), Reply(Answer.NO_SAY))
+
+
+def test_who_never_started_it_may_end_any_run() -> None:
+    second = after(COMPLETED, ask("s2", BOB))
+    for by in (CAT, None):
+        assert answer(second, report(by=by)) is Answer.ENDED
+
+
+def test_who_had_the_run_before_may_have_the_next_but_one() -> None:
+    third = after(COMPLETED, ask("s2", BOB), report(by=BOB, request_id="e2"), ask("s3", ANN))
+    assert third.denials == ((BOB.key, Denial.SUPERSEDED),)
+    assert answer(third, report(by=ANN)) is Answer.ENDED
 
 
 def test_an_owner_that_starts_it_again_has_its_say_again() -> None:

@@ -120,6 +120,7 @@ ROWS: dict[tuple[Status, str], tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] 
             start_id="s2",
             previous_start_id="s1",
             previous_end_id="e1",
+            denials=((ANN.key, Denial.SUPERSEDED),),
         ),
         (Publish(Condition.COMPLETED, Condition.STARTED, AT),),
     ),

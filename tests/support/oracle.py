@@ -179,7 +179,7 @@ class Oracle:
             self.units[name].not_granted[owner] = "not granted"
 
     def begin(self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str) -> None:
-        if unit.owner_gone and unit.owner is not None:
+        if unit.owner is not None:
             unit.not_granted[unit.owner] = "no say"
         unit.not_granted.pop(owner, None)
         unit.phase, unit.had_started, unit.run = "started", True, unit.run + 1

@@ -185,7 +185,7 @@ def outcome(
         case Answer.NO_SAY:
             note = (
                 f"{unit.name} is not this script's to end: its own start was refused, "
-                "or its run was reset; nothing was changed"
+                "or its run is over; nothing was changed"
             )
             hint = f"unitsync status {shlex.quote(unit.name)}"
     return ok(request, world, changed=changed, note=note, hint=hint, status=status)

@@ -19,7 +19,7 @@ OwnerKey: TypeAlias = tuple[int, int, int]
 
 
 class Denial(enum.StrEnum):
-    """Why an owner's last start of a unit was not granted."""
+    """Why an owner's last start of a unit was not granted, or counts no more."""
 
     WAITING = "still waiting"
     TIMED_OUT = "timed out"
@@ -30,7 +30,7 @@ class Denial(enum.StrEnum):
     REFUSED = "refused"
     """Another owner runs the unit."""
     SUPERSEDED = "superseded"
-    """Its run was reset, or another began after its owner was thought gone."""
+    """Its run was reset, or another owner's has begun since."""
 
     @property
     def has_a_say(self) -> bool:
@@ -196,7 +196,7 @@ class Answer(enum.Enum):
     SAME_OUTCOME = enum.auto()
     OTHER_OUTCOME = enum.auto()
     NO_SAY = enum.auto()
-    """Nothing changed: another owner runs the unit, or this one's run was reset."""
+    """Nothing changed: another owner runs the unit, or this one's run is over."""
 
     WITHDRAWN = enum.auto()
     RESET = enum.auto()

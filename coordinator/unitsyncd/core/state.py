@@ -31,7 +31,7 @@ from unitsyncd.core.events import (
 from unitsyncd.core.requirement import Condition
 
 DENIALS_MAX: Final = 256
-"""Owners whose last start was not granted that a unit remembers; the oldest goes."""
+"""Owners with a denial that a unit remembers; the oldest goes."""
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _PENDING: Final = Status.PENDING
@@ -149,10 +149,10 @@ def _registered(unit: Unit, fact: Registered) -> Unit:
 
 def _started(unit: Unit, fact: Started) -> Unit:
     again = unit.owner_gone and unit.phase is _STARTED
-    denials = _without(unit.denials, fact.owner)
-    if unit.owner_gone and unit.owner is not None:
+    denials = unit.denials
+    if unit.owner is not None:  # whose own run is over, or was taken from it
         denials = _with(_without(denials, unit.owner), unit.owner.key, Denial.SUPERSEDED)
-        denials = _without(denials, fact.owner)
+    denials = _without(denials, fact.owner)
     return replace(
         unit,
         phase=_next(unit, fact, "started, owner gone" if again else "started"),
