@@ -68,7 +68,6 @@ def check_failed(place: Place, script: Script) -> None:
     assert unit.status is Status.FAILED
     assert f"its script, pid {script.pid} " in unit.reason
     assert "ended without `complete`" in unit.reason
-    assert "--on-owner-exit complete" in unit.reason
     assert [entry.what for entry in unit.history][-2:] == ["owner gone", "failed"]
 
 
