@@ -38,6 +38,8 @@ GC_THRESHOLDS: Final = (20_000, 10, 1_000_000)
 """Cycles are looked for among young objects only: units and edges make none, an epoch that
 is over is taken apart, and a look through all objects would hold the loop for as long as
 there are many."""
+CUT_REST_S: Final = 0.005
+"""Between the parts of a snapshot: time for those who ask."""
 LOOK_S: Final = 1.0
 """How often the coordinator looks whether folder and socket are still its own."""
 
@@ -89,6 +91,7 @@ class Daemon:
         """Serve; *on_ready* is called once requests are answered."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
+        self._kept.rhythm.later = self._cut_later
         loop.set_exception_handler(_log_defect_in_loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, signal.Signals(number).name)
@@ -138,6 +141,13 @@ class Daemon:
         """In a thread of its own; see Gate."""
         logger.warning("no room for more clients" if full else "room for clients again")
         return self._place.hide(full)
+
+    def _cut_later(self, step: Callable[[], None]) -> None:
+        """Go on with a snapshot after a while. What there is of it makes no cycles, and to
+        look through all of it again and again would hold the loop."""
+        gc.collect(0)
+        gc.freeze()
+        asyncio.get_running_loop().call_later(CUT_REST_S, step)
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()

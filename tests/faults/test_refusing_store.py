@@ -20,6 +20,7 @@ from journal.memory_store import MemoryStore
 from journal.test_rebuild import EVERYTHING, REQUESTS, UNITS
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner
+from unitsyncd.actors.recovery import Cut, cut
 from unitsyncd.core.store import EpochRecord, Record, StoreError
 
 ME = Owner(11, 11, 9, "script 11")
@@ -135,6 +136,29 @@ def test_an_end_that_could_not_be_kept_is_said_again(
     told = [driver.end_owner(owner) for driver in drivers]
     assert by_id(told[0]) == by_id(told[1])
     assert state(drivers[0].world) == state(drivers[1].world) == state(rebuilt(drivers[0]))
+
+
+@given(st.lists(REQUESTS, max_size=20), st.lists(st.tuples(REQUESTS, UNITS), max_size=12))
+@settings(max_examples=settings.get_profile("unitsync").max_examples * 3)
+def test_a_snapshot_is_of_the_moment_at_which_it_was_begun(
+    before: list[Any], meanwhile: list[tuple[Any, str]]
+) -> None:
+    """Whatever happens while it is taken, and is taken back because it was not kept."""
+    store = PickyStore()
+    driver = Driver(store)
+    for request in before:
+        driver.turn(replace(request, id=driver.new_id()))
+    expected = cut(driver.world, store.next_seq)
+    slow = Cut(driver.world, store.next_seq, part=1)
+    for request, refused in meanwhile:
+        store.refuses = frozenset({refused})
+        driver.turn(replace(request, id=driver.new_id()), replace(request, id=driver.new_id()))
+        if slow.go_on():
+            break
+    while slow.is_under_way:
+        slow.go_on()
+    assert slow.snapshot == expected
+    assert state(rebuilt(driver, slow.snapshot)) == state(driver.world)
 
 
 # --- in particular ----------------------------------------------------------------

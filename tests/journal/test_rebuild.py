@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from journal.driving import Driver, check_sound, rebuilt, state
 from journal.memory_store import MemoryStore
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
-from unitsyncd.actors.recovery import cut
+from unitsyncd.actors import recovery
+from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.core.store import Snapshot
@@ -90,6 +92,8 @@ class Worlds(RuleBasedStateMachine):
         self.driver = Driver(Journal(str(self.folder / "journal.db")))
         self.snapshots = Snapshots(str(self.folder / "snapshot"))
         self.snapshot: Snapshot | None = None
+        self.slow: tuple[Cut, Snapshot] | None = None
+        """A snapshot that is under way, and what it has to come to."""
         self.sent: list[wire.AnyRequest] = []
 
     @rule(requests=st.lists(REQUESTS, min_size=1, max_size=5))
@@ -133,9 +137,32 @@ class Worlds(RuleBasedStateMachine):
         self.driver.now += patience_s
         self.driver.supervisor.expire(self.driver.now, self.driver.at)
 
+    @precondition(lambda self: self.slow is None)
+    @rule()
+    def begin_a_snapshot(self) -> None:
+        world, seq = self.driver.world, self.driver.store.next_seq
+        expected = cut(world, seq)
+        self.slow = Cut(world, seq, part=1), expected
+
+    @precondition(lambda self: self.slow is not None)
+    @rule()
+    def go_on_with_the_snapshot(self) -> None:
+        assert self.slow is not None
+        slow, expected = self.slow
+        if not slow.is_under_way:  # its epoch has ended
+            self.slow = None
+        elif slow.go_on():
+            assert slow.snapshot == expected
+            self.save(slow.snapshot)
+            self.slow = None
+
+    @precondition(lambda self: self.slow is None)
     @rule()
     def take_a_snapshot(self) -> None:
-        self.snapshots.save(cut(self.driver.world, self.driver.store.next_seq))
+        self.save(cut(self.driver.world, self.driver.store.next_seq))
+
+    def save(self, snapshot: Snapshot) -> None:
+        self.snapshots.save(snapshot)
         self.snapshots.close()
         self.snapshot = self.snapshots.load()
         assert self.snapshot is not None
@@ -146,6 +173,7 @@ class Worlds(RuleBasedStateMachine):
             self.driver.store.close()
             self.driver.store = Journal(str(self.folder / "journal.db"))
         self.driver.crash(self.snapshot if with_snapshot else None)
+        self.slow = None
 
     @invariant()
     def the_rebuilt_world_is_the_same(self) -> None:
@@ -205,3 +233,68 @@ def test_a_lower_limit_lets_in_what_is_there(driver: Driver) -> None:
     refused = driver.want("new", "b")
     assert isinstance(refused, wire.Error)
     assert refused.code == "limit_reached"
+
+
+class Keeper:
+    """Takes snapshots of whose next part the test decides when it is due."""
+
+    busy = False
+
+    def __init__(self) -> None:
+        self.taken: list[Snapshot] = []
+        self.waiting: list[Callable[[], None]] = []
+        self.rhythm = SnapshotRhythm(self, 1)
+        self.rhythm.later = self.waiting.append
+
+    def save(self, snapshot: Snapshot) -> None:
+        self.taken.append(snapshot)
+
+
+def test_no_part_of_a_snapshot_takes_long(driver: Driver) -> None:
+    for number in range(300):
+        driver.want(f"u{number}", *[f"p{other}" for other in range(number)])
+    keeper = Keeper()
+    rhythm, taken, waiting = keeper.rhythm, keeper.taken, keeper.waiting
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "CUT_PART", 50)
+        rhythm.appended(100_000, driver.world, driver.store.next_seq)
+        parts = 1
+        while not taken:
+            rhythm.appended(100_000, driver.world, driver.store.next_seq)
+            waiting.pop()()
+            parts += 1
+    assert waiting == []
+    assert len(taken[0].units) == 300
+    assert parts > (300 + driver.world.graph.edges / 20) / 50
+
+
+def test_a_snapshot_of_an_epoch_that_ended_meanwhile_is_given_up(driver: Driver) -> None:
+    keeper = Keeper()
+    rhythm, taken, waiting = keeper.rhythm, keeper.taken, keeper.waiting
+    driver.want("a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "CUT_PART", 1)
+        driver.want("b")
+        rhythm.appended(5, driver.world, 2)
+        driver.ask(wire.Reset(id="r", all=True))
+        driver.want("c")
+        driver.want("d")
+        rhythm.appended(5, driver.world, 4)
+        for step in waiting:
+            step()
+    assert [[saved.unit.name for saved in one.units] for one in taken] == [["c", "d"]]
+    assert state(rebuilt(driver, taken[0])) == state(driver.world)
+
+
+def test_a_level_that_is_raised_meanwhile_is_that_of_before(driver: Driver) -> None:
+    driver.want("a", "b")
+    driver.want("b", "c")
+    driver.want("x", "y")
+    expected = cut(driver.world, driver.store.next_seq)
+    slow = Cut(driver.world, driver.store.next_seq, part=1)
+    driver.want("c", "x")
+    assert [driver.world.graph.level(name) for name in "abcx"] == [1, 1, 1, 0]
+    while not slow.go_on():
+        pass
+    assert slow.snapshot == expected
+    assert state(rebuilt(driver, slow.snapshot)) == state(driver.world)

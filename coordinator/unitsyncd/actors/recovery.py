@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from msgspec.structs import replace
 
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
@@ -12,6 +15,10 @@ from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
 from unitsyncd.settings import Limits
 
+CUT_PART: Final = 2000
+"""Units of a snapshot that are taken at a time: a few milliseconds."""
+_EDGES_OF_A_UNIT: Final = 16
+"""So many edges take as long as a unit."""
 _UNBOUNDED: Final = Limits(units=1 << 62, edges=1 << 62)
 """What was let in under other limits stays."""
 
@@ -62,20 +69,94 @@ def rebuild(
 def cut(world: World, seq: int) -> Snapshot:
     """A snapshot of *world*, whose last record has the number before *seq*. Between
     turns only."""
-    graph, view = world.graph, world.view
-    return Snapshot(
-        world.epoch,
-        seq,
-        [
-            SavedUnit(
-                actor.unit,
-                graph.level(name),
-                tuple(graph.prerequisites(name).items()),
-                tuple(view.history(name)),
-            )
-            for name, actor in world.units.items()
-        ],
-    )
+    part = Cut(world, seq)
+    while not part.go_on():
+        pass
+    return part.snapshot
+
+
+class Cut:
+    """A snapshot of a world that goes on meanwhile: taken a part at a time, so that no turn
+    is held up, and all of it as it was at the beginning. What a turn is about to change is
+    noted before, since the undo log is told of it first."""
+
+    def __init__(self, world: World, seq: int, part: int = 0) -> None:
+        """Begin one of *world*, whose last record has the number before *seq*. Between
+        turns only, and with no other under way. *part* in place of CUT_PART is for tests."""
+        self.snapshot = Snapshot(world.epoch, seq, [])
+        self._world = world
+        self._part = part or CUT_PART
+        self._units = world.units
+        self._names = world.names
+        self._count = len(world.names)
+        self._before: dict[str, SavedUnit | None] = {}
+        """What has changed since the beginning, as it was then; None for new units."""
+        self._under_way = True
+        world.turn.undo.watch(self._note)
+
+    def go_on(self) -> bool:
+        """Take the next part, between turns; whether that was the last."""
+        try:
+            self._take_part()
+        except BaseException:
+            self.stop()
+            raise
+        if len(self.snapshot.units) == self._count:
+            self.stop()
+            return True
+        return False
+
+    def _take_part(self) -> None:
+        units, before = self.snapshot.units, self._before
+        left, first = self._part, len(units)
+        for name in self._names[first : min(first + left, self._count)]:
+            saved = before.pop(name, None) or self._saved(name)
+            units.append(saved)
+            left -= 1 + len(saved.edges) // _EDGES_OF_A_UNIT
+            if left <= 0:
+                break
+
+    def stop(self) -> None:
+        """Take nothing more of it."""
+        if self.is_under_way:
+            self._world.turn.undo.watch(None)
+        self._under_way = False
+        self._before.clear()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is more to be taken, of a world that is still there."""
+        return self._under_way and not self._world.is_over
+
+    def _saved(self, name: str) -> SavedUnit:
+        graph = self._world.graph
+        return SavedUnit(
+            self._units[name].unit,
+            graph.level(name),
+            tuple(graph.prerequisites(name).items()),
+            tuple(self._world.view.history(name)),
+        )
+
+    def _note(self, undo: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """*undo* with *args* will take back what is about to be done; of levels, which are
+        changed already, it says what they were."""
+        whose = getattr(undo, "__self__", None)
+        if type(whose) is UnitActor:
+            self._keep(whose.unit.name)
+        elif whose is self._world:
+            self._before[args[0]] = None
+        elif whose is self._world.graph:
+            if isinstance(args[0], str):
+                self._keep(args[0])
+            else:
+                for name, level in args[0]:
+                    self._keep(name, level)
+
+    def _keep(self, name: str, level: int | None = None) -> None:
+        if name in self._before or name not in self._units:
+            return
+        saved = self._saved(name)
+        self._before[name] = saved if level is None else replace(saved, level=level)
 
 
 def _load(world: World, snapshot: Snapshot) -> None:
@@ -153,11 +234,29 @@ class SnapshotRhythm:
         self._keeper = keeper
         self._records_min = records_min
         self._since = since
+        self._cut: Cut | None = None
+        self.later: Callable[[Callable[[], None]], object] | None = None
+        """Has something called between later turns; if None, all is done at once."""
 
     def appended(self, records: int, world: World, next_seq: int) -> None:
         self._since += records
         if self._since < max(self._records_min, len(world.units) + world.graph.edges):
             return
-        if not self._keeper.busy:
-            self._keeper.save(cut(world, next_seq))
-            self._since = 0
+        if self._keeper.busy or (self._cut is not None and self._cut.is_under_way):
+            return
+        self._since = 0
+        self._cut = Cut(world, next_seq)
+        self._go_on(self._cut)
+
+    def _go_on(self, cut: Cut) -> None:
+        """Take a part of *cut*, or all of them if there is no later."""
+        try:
+            while cut.is_under_way:
+                if cut.go_on():
+                    self._keeper.save(cut.snapshot)
+                elif self.later is not None:
+                    self.later(lambda: self._go_on(cut))
+                    return
+        finally:
+            if not cut.is_under_way and self._cut is cut:
+                self._cut = None

@@ -162,6 +162,11 @@ class World:
         self.turn.undo.pause()
         vars(self).clear()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was dissolved."""
+        return not vars(self)
+
     def runs_of(self, owner: OwnerKey) -> list[str]:
         """The started units that belong to *owner*."""
         return list(self._runs.get(owner, ()))

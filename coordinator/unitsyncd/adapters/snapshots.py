@@ -65,7 +65,8 @@ class Snapshots:
 
     def save(self, snapshot: Snapshot) -> None:
         """Begin to write *snapshot*, which takes the place of the last one when all of
-        it is there. Not while ``busy``."""
+        it is there. It is emptied as that goes on: to let go of all units at once would
+        hold up everybody. Not while ``busy``."""
         assert not self.busy
         thread = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
         try:
@@ -88,8 +89,10 @@ class Snapshots:
             with open(temporary, "wb") as file:
                 file.write(_MAGIC)
                 _put(file.write, encode(_Header(snapshot.epoch, snapshot.seq, len(units))))
-                for first in range(0, len(units), _CHUNK_UNITS):
-                    _put(file.write, encode(units[first : first + _CHUNK_UNITS]))
+                units.reverse()
+                while units:
+                    _put(file.write, encode(units[: -_CHUNK_UNITS - 1 : -1]))
+                    del units[-_CHUNK_UNITS:]
             os.replace(temporary, self._path)
         except OSError as exc:
             logger.warning("no snapshot could be written: {}", exc)

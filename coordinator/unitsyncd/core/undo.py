@@ -30,6 +30,20 @@ class UndoLog:
     def resume(self) -> None:
         self.push = self._remember
 
+    def watch(self, told: Callable[[Callable[..., Any], tuple[Any, ...]], None] | None) -> None:
+        """From now on let *told* know of each entry before it is remembered; if None, nobody.
+        Not while it is paused."""
+        if told is None:
+            self.push = self._remember
+            return
+        remember = self._remember
+
+        def push(undo: Callable[..., Any], *args: Any) -> None:
+            told(undo, args)
+            remember(undo, *args)
+
+        self.push = push
+
     def mark(self) -> int:
         return len(self._entries)
 
