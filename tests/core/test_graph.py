@@ -295,7 +295,10 @@ class CyclesMachine(RuleBasedStateMachine):
     def register_or_take_that_back(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(self.names))
         self.registered ^= {name}
-        self.graph.noted(name)
+        if name in self.registered:
+            self.graph.registered(name)
+        else:
+            self.graph.not_registered(name)
 
     @rule()
     def commit(self) -> None:

@@ -52,7 +52,7 @@ class Bus:
         """Tell the subscribers of *topic* and remember it for later ones. Costs each
         subscriber the same, however many prerequisites it has."""
         self.changes += 1
-        before = self.condition(topic)
+        before = self._conditions.get(topic, _NOT_REGISTERED)
         self._undo.push(self._put_condition, topic, before)
         self._conditions[topic] = after
         subscribers = self._subscribers.get(topic)
@@ -67,7 +67,7 @@ class Bus:
         """From now on *actor* is told; where the edge is not met at present, at once."""
         self._undo.push(self._drop, actor, topic)
         self._subscribers.setdefault(topic, {})[actor] = need
-        verdict = VERDICTS[need][self.condition(topic)]
+        verdict = VERDICTS[need][self._conditions.get(topic, _NOT_REGISTERED)]
         if verdict is not _MET:
             self._dispatcher.tell(actor, PrerequisiteMoved(_MET, verdict, at))
 

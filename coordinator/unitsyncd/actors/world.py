@@ -81,7 +81,7 @@ class World:
         self.turn.undo.push(self._strike, name)
         self.units[name] = actor
         self.names.append(name)
-        self.graph.noted(name)
+        self.graph.registered(name)
         return actor
 
     def _strike(self, name: str) -> None:
@@ -89,7 +89,7 @@ class World:
         del self.units[name]
         self.names.pop()
         self.view.similar.forget()
-        self.graph.noted(name)
+        self.graph.not_registered(name)
 
     def declare(
         self, actor: UnitActor, prerequisites: Iterable[str], need: Need, at: float

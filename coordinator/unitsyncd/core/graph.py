@@ -42,7 +42,7 @@ class Graph:
     )
 
     def __init__(self, registered: Container[str] = ()) -> None:
-        """*registered*: the names of the units there are, now and later; see ``noted``."""
+        """*registered*: the names of the units, with those that come to be later."""
         self._registered = registered
         self._prerequisites: dict[str, dict[str, Need]] = {}
         self._dependents: dict[str, dict[str, None]] = {}
@@ -61,11 +61,13 @@ class Graph:
     def dependents(self, prerequisite: str) -> Iterator[str]:
         return iter(self._dependents.get(prerequisite, ()))
 
-    def noted(self, name: str) -> None:
-        """*name* is registered now, or is no longer."""
-        if name in self._registered:
-            self.unregistered.pop(name, None)
-        elif name in self._dependents:
+    def registered(self, name: str) -> None:
+        """To be called when *name* has been registered."""
+        self.unregistered.pop(name, None)
+
+    def not_registered(self, name: str) -> None:
+        """To be called when that was taken back."""
+        if name in self._dependents:
             self.unregistered[name] = None
 
     def level(self, name: str) -> int:
