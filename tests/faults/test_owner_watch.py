@@ -44,7 +44,7 @@ class Watch:
     def __init__(self) -> None:
         self.gone: list[OwnerKey] = []
         self._news = asyncio.Event()
-        self.owners = Owners(self._on_gone)
+        self.owners = Owners(self._on_gone, pidfds_max=1000)
 
     def _on_gone(self, key: OwnerKey) -> None:
         self.gone.append(key)
@@ -242,6 +242,64 @@ def test_who_cannot_be_seen_counts_as_alive(change: dict[str, Any]) -> None:
         assert not watch.owners.can_be_seen(owner)
 
     watching(test)
+
+
+HIDDEN = """
+import asyncio, json, os, subprocess
+from unitsync import owner
+from unitsyncd.adapters.owners import Owners
+
+child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+ended = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+roots, gone = owner.of_pid(child.pid), owner.of_pid(ended.pid)
+ended.communicate()
+os.setgroups([])
+if os.fork() == 0:
+    os.setresgid(12345, 12345, 12345)  # group 0 sees everything
+    os.setresuid(12345, 12345, 12345)
+
+    async def look():
+        watch = Owners(lambda key: None, pidfds_max=10)
+        for who in (roots, gone, owner.this_process()):
+            watch.watch(who)
+            print(watch.can_be_seen(who), watch.is_alive(who), watch.watched)
+        watch.close()
+
+    asyncio.run(look())
+    os._exit(0)
+os.wait()
+child.communicate()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a process")
+def test_one_that_proc_hides_is_not_one_that_has_ended() -> None:
+    """hidepid of proc(5): what a process of another user is up to is not shown."""
+    apart = ["unshare", "-m", "--propagation", "private"]
+    hide = "mount -t proc -o hidepid=2 proc /proc"
+    if subprocess.run([*apart, "sh", "-c", hide], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    command = [*apart, "sh", "-c", f'{hide} && exec "$0" -c "$1"', sys.executable, HIDDEN]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == [
+        "False True 0",  # it lives, and nobody could tell when it ends
+        "True False 1",
+        "True True 2",
+    ]
+
+
+def test_no_more_of_a_process_is_read_than_its_start() -> None:
+    """To read its command line can block, on a lock that the process holds."""
+    code = (
+        "import os, sys\n"
+        "from unitsyncd.adapters.owners import process_start\n"
+        "read = []\n"
+        "sys.addaudithook(lambda what, args: read.append(args[0]) if what == 'open' else None)\n"
+        "process_start(os.getppid())\n"
+        "print(*read)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [f"/proc/{os.getpid()}/stat"]
 
 
 def test_no_descriptor_is_left(how: str) -> None:

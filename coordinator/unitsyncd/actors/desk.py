@@ -147,7 +147,7 @@ class Desk:
         try:
             if isinstance(request, wire.Start):
                 assert isinstance(actor, UnitActor)
-                ask = self._start_ask(request)
+                ask = self._start_ask(request, request.owner)
                 answer = answer_to_start(actor.unit, ask)
                 if answer is Answer.WAITING:
                     return None
@@ -207,16 +207,15 @@ class Desk:
         if request.after and not self._is_repeated(request, actor):
             self._declare_for_start(request, actor)
         self._notice_lost_owner(actor)
-        ask = self._start_ask(request)
+        ask = self._start_ask(request, self._seen_owner(request))
         world.tell(actor, ask)
         answer = world.turn.answer
         assert answer is not None
         if answer is Answer.WAITING and request.patience_s > 0:
-            if request.after:  # declared by now, and maybe many
-                request = replace(request, after=[])
-            if request.since_run < 0:  # a first request may be patient, too
-                request = replace(request, since_run=actor.unit.run)
-            self.waiters.park(actor, self._moment.peer, request, self._moment.now)
+            # A first request may be patient, too. Its edges, maybe many, are declared by now.
+            run = request.since_run if request.since_run >= 0 else actor.unit.run
+            held = replace(request, owner=ask.owner, after=[], since_run=run)
+            self.waiters.park(actor, self._moment.peer, held, self._moment.now)
             return None
         return replies.start(request, answer, world, at)
 
@@ -229,8 +228,7 @@ class Desk:
             self.world.declare(actor, request.after, need, at)
         except errors.UnitsyncError as problem:
             reason = wording.cut(wording.printable(problem.message))
-            refused = DeclarationRefused(at, self._known_owner(request), reason)
-            self.world.tell(actor, refused)
+            self.world.tell(actor, DeclarationRefused(at, self._seen_owner(request), reason))
             raise
 
     def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
@@ -243,10 +241,14 @@ class Desk:
             or was_withdrawn(unit, request.id)
         )
 
-    def _start_ask(self, request: wire.Start) -> StartAsked:
+    def _seen_owner(self, request: wire.Start) -> wire.Owner | None:
+        """The owner in *request*, as one that is not watched if it cannot be seen."""
         owner = self._known_owner(request)
         if owner is not None and owner.watched and not self._owners.can_be_seen(owner):
-            owner = replace(owner, watched=False)  # and status says so
+            return replace(owner, watched=False)  # and status says so
+        return owner
+
+    def _start_ask(self, request: wire.Start, owner: wire.Owner | None) -> StartAsked:
         return StartAsked(
             self._moment.at,
             request.id,

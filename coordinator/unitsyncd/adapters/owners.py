@@ -9,23 +9,21 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.surroundings import pid_namespace, read_process
+from unitsync.surroundings import Process, pid_namespace
 from unitsync.wire import Owner
 from unitsyncd.core.events import OwnerKey
 
-PIDFDS_MAX: Final = 1000
 POLL_S: Final = 1.0
 """How often an owner is looked at that no pidfd could be had for."""
 
 
 class Owners:
     """Watches processes through pidfd_open(2), where there is none by looking now and
-    then. A pid of another pid namespace means nothing here: such an owner is not
-    watched and counts as alive until somebody says how its run ended."""
+    then. A pid of another pid namespace means nothing here, and of a process that /proc
+    hides (hidepid of proc(5)) nobody knows whether it is the same one still: such an owner
+    is not watched and counts as alive until somebody says how its run ended."""
 
-    def __init__(
-        self, on_gone: Callable[[OwnerKey], None], *, pidfds_max: int = PIDFDS_MAX
-    ) -> None:
+    def __init__(self, on_gone: Callable[[OwnerKey], None], *, pidfds_max: int) -> None:
         """*on_gone* is called once for each watched owner that has ended, from the
         event loop, never from within ``watch``. Holds at most *pidfds_max* descriptors;
         further owners are looked at now and then."""
@@ -44,11 +42,12 @@ class Owners:
 
     def is_alive(self, owner: Owner) -> bool:
         """False only if the process is certainly gone."""
-        return not self.can_be_seen(owner) or _is_there(owner)
+        return _is_there(owner) or not self.can_be_seen(owner)
 
     def can_be_seen(self, owner: Owner) -> bool:
-        """Whether its pid means the same process to us as to itself."""
-        return owner.watched and owner.start > 0 and owner.ns == self._namespace
+        """Whether its pid means the same process to us as to itself, and /proc shows it."""
+        ours = owner.watched and owner.start > 0 and owner.ns == self._namespace
+        return ours and not _is_hidden(owner.pid)
 
     def watch(self, owner: Owner) -> None:
         key = owner.key
@@ -109,7 +108,7 @@ class Owners:
         self._poll = None
         for key in list(self._polled):
             _, pid, start = key
-            if process_start(pid) != start:
+            if process_start(pid) != start and not _is_hidden(pid):
                 self._gone(key)
         if self._polled:
             self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
@@ -119,8 +118,36 @@ def _is_there(owner: Owner) -> bool:
     return process_start(owner.pid) == owner.start
 
 
+def _is_hidden(pid: int) -> bool:
+    """Whether there is such a process, but /proc does not show it to us."""
+    # Looked at twice: in between the pid may have gone to another process.
+    return not _is_shown(pid) and _exists(pid) and not _is_shown(pid)
+
+
+def _is_shown(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}/stat")
+
+
+def _exists(pid: int) -> bool:
+    if pid < 1:
+        return False  # what kill(2) takes for a group
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def process_start(pid: int) -> int | None:
-    """Start time of *pid* in clock ticks since boot, None if there is no such process or
-    it has ended and only waits to be reaped."""
-    process = read_process(pid)
-    return None if process is None or process.state in "ZX" else process.start
+    """Start time of *pid* in clock ticks since boot, None if there is no such process, or
+    none that /proc shows, or it has ended and only waits to be reaped."""
+    if pid < 1:
+        return None
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            process = Process(pid, file.read(), b"", "")
+    except (OSError, ValueError):
+        return None
+    return None if process.state in "ZX" else process.start
