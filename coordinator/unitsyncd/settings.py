@@ -22,7 +22,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Registered units."""
     edges: int = 10_000_000
     waiting: int = 100_000
-    """Requests that are held back at the same time; one client may have half of them."""
+    """Requests that are held back at the same time; one client may have half of them, and
+    no more than 20,000."""
     waited_for: int = 2_000_000
     """Names in all the ``wait`` requests that are held back."""
     startups: int = 10_000

@@ -11,7 +11,8 @@ import pytest
 from support.daemon import Daemons, Sockets
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
-from unitsyncd.actors import actor
+from unitsyncd.actors import actor, waiters
+from unitsyncd.adapters import router
 from unitsyncd.settings import Limits
 
 LIMITS_PAGE = Path(__file__).parent.parent.parent / "docs/reference/limits.md"
@@ -61,6 +62,20 @@ def test_one_client_may_not_have_all_that_is_held_back() -> None:
     greedy.waits_for("e")
     driven.pass_time(31)
     assert len(greedy.inbox) == 3
+
+
+def test_what_one_client_waits_for_may_all_be_answered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert waiters.OF_CLIENT_MAX < router.REPLIES_QUEUED_MAX
+    monkeypatch.setattr(waiters, "OF_CLIENT_MAX", 2)
+    greedy = Driven().script()
+    greedy.waits_for("a")
+    greedy.waits_for("b")
+    reply = greedy.ask(greedy.wait("c", patience_s=30.0))
+    assert limit(reply) == ("waiting_per_client", 2)  # type: ignore[arg-type]
+    assert isinstance(reply, wire.Error)
+    assert reply.hint == "spread them over several clients"
 
 
 def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:

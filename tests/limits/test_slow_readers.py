@@ -65,6 +65,24 @@ def test_short_replies(daemons: Daemons, sockets: Sockets) -> None:
     assert daemon.log.count("replies dropped") < 5
 
 
+def test_replies_that_just_pass_for_short(daemons: Daemons, sockets: Sockets) -> None:
+    """Nobody but the number of them bounds what they take."""
+    daemon = daemons.ready()
+    req = sockets.req(daemon.endpoint)
+    prerequisites = [f"{number:0150}" for number in range(10)]
+    req.ask(wire.Want(id="w", unit="u", prerequisites=prerequisites))
+    request = wire.encode(wire.StatusOf(id="s", unit="u"))
+    assert unread.LONG_BYTES // 2 < len(req(request)) < unread.LONG_BYTES
+    before = memory(daemon)
+    flood = deaf(sockets, daemon)
+    for _ in range(60_000):
+        flood.socket.send_multipart((b"", request))
+    flood.send(wire.Want(id="w", unit="last", prerequisites=[]))
+    while not req.ask(wire.StatusOf(id="s", unit="last")).unit.since:  # type: ignore[union-attr]
+        pass
+    assert memory(daemon) - before < 120 * MIB
+
+
 def test_long_replies(daemons: Daemons, sockets: Sockets) -> None:
     """A page of a list takes long and is long; others are served in between."""
     daemon = daemons.ready()

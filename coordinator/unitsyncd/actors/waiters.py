@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from unitsync import wire
 from unitsync.errors import LimitReached
@@ -19,6 +19,11 @@ from unitsyncd.settings import Limits
 
 Outgoing: TypeAlias = tuple[bytes, wire.AnyReply]
 """(routing id of the peer, reply)"""
+
+
+OF_CLIENT_MAX: Final = 20_000
+"""Requests of one client that are held back: they may all be answered in one turn, and
+then there has to be room for the replies. See REPLIES_QUEUED_MAX of router.py."""
 
 
 class Parked:
@@ -99,12 +104,14 @@ class Waiters:
         return [entry[2] for entry in self._deadlines if not entry[2].done]
 
     def _check(self, peer: bytes, request: wire.Start | wire.Wait) -> None:
-        most, each = self._limits.waiting, max(1, self._limits.waiting // 2)
+        most = self._limits.waiting
+        each = min(max(1, most // 2), OF_CLIENT_MAX)
         if self._live >= most:
             raise _limit("waiting", most, f"holds back no more than {most:,} requests")
         if self._of_client.get(peer, 0) >= each:
             what = f"holds back no more than {each:,} requests of one client"
-            raise _limit("waiting_per_client", each, what, "waiting")
+            hint = "spread them over several clients"
+            raise _limit("waiting_per_client", each, what, hint)
         most = self._limits.waited_for
         if isinstance(request, wire.Wait) and self._names + len(request.units) > most:
             what = f"holds back waits for no more than {most:,} names"
@@ -143,10 +150,10 @@ class Waiters:
         del self.outbox[sent:]
 
 
-def _limit(name: str, maximum: int, what: str, variable: str = "") -> LimitReached:
+def _limit(name: str, maximum: int, what: str, hint: str = "") -> LimitReached:
     return LimitReached(
         f"the coordinator {what}",
-        hint=f"raise UNITSYNC_MAX_{(variable or name).upper()} where the coordinator is started",
+        hint=hint or f"raise UNITSYNC_MAX_{name.upper()} where the coordinator is started",
         limit=name,
         maximum=maximum,
     )

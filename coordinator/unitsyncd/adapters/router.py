@@ -35,9 +35,10 @@ clients in rotation, so that nobody waits for all that another one has sent."""
 UNHANDLED_MAX: Final = 250
 """Messages of one client that libzmq reads ahead."""
 KNOWN_PEERS_MAX: Final = 65_536
-REPLIES_QUEUED_MAX: Final = 100_000
+REPLIES_QUEUED_MAX: Final = 25_000
 """Replies that a client may leave unread. One that has thousands of requests in flight on
-its socket gets them all in one turn."""
+its socket gets them all in one turn: more than it may have held back, 20,000. Those that
+are shorter than LONG_BYTES are bounded by this alone, at 100 MB."""
 DROPPED_EVERY_S: Final = 10.0
 """How often it is logged, at the most, that replies were dropped."""
 FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
