@@ -243,7 +243,7 @@ def _outcome(unit: Unit, ask: OutcomeReported) -> tuple[Answer, tuple[UnitFact, 
     if denial is not None and not ask.even_so:
         if unit.phase is _STARTED:
             return Answer.NO_SAY, ()  # another owner was granted what this one was not
-        reason = f"never started, {never_started_because(denial)}"
+        reason = f"never started, {_NEVER_STARTED[denial]}"
         if ask.reason:
             reason = f"{reason} ({ask.reason})"
         fact = Ended(ask.at, Status.FAILED, ask.request_id, reason, ask.by)
@@ -253,26 +253,15 @@ def _outcome(unit: Unit, ask: OutcomeReported) -> tuple[Answer, tuple[UnitFact, 
     return (Answer.ENDED if started else Answer.ENDED_UNSTARTED), (fact,)
 
 
-def never_started_because(denial: Denial) -> str:
-    match denial:
-        case Denial.WAITING:
-            return "its start was still waiting"
-        case Denial.TIMED_OUT:
-            return "its start timed out"
-        case Denial.NOT_READY:
-            return "its start was not ready"
-        case Denial.SKIPPED:
-            return "its start was skipped"
-        case Denial.INTERRUPTED:
-            return "its start was interrupted"
-        case Denial.NOT_DECLARED:
-            return "its declaration was refused"
-        case Denial.REFUSED:
-            return "its start was refused"
-        case Denial.SUPERSEDED:
-            return "its run was reset"
-        case _:
-            assert_never(denial)
+_NEVER_STARTED: Final = {
+    Denial.WAITING: "its start was still waiting",
+    Denial.TIMED_OUT: "its start timed out",
+    Denial.NOT_READY: "its start was not ready",
+    Denial.SKIPPED: "its start was skipped",
+    Denial.INTERRUPTED: "its start was interrupted",
+    Denial.NOT_DECLARED: "its declaration was refused",
+}
+"""For each denial that has a say."""
 
 
 def _owner_lost_facts(unit: Unit, lost: OwnerLost) -> tuple[UnitFact, ...]:
