@@ -3,7 +3,7 @@
     UnitsyncError
     ├── UsageError            wrong use of a verb or of the Python API
     │   └── InvalidName       a unit name that breaks the naming rule
-    ├── Refused               the coordinator said no; nothing was changed
+    ├── Refused               the coordinator said no; see below for what it keeps
     │   ├── UnknownUnit
     │   ├── DeclarationError
     │   │   ├── CycleError
@@ -26,6 +26,10 @@
     │   └── StateChanged
     ├── ProtocolError         the other side said something this side cannot read
     └── InternalError         a defect of unitsync; nothing was changed
+
+What a request that was refused asked for is not done. But a want or a start registers its
+unit all the same, and a start that was not granted is remembered: in the unit's history,
+and when its owner reports an outcome.
 
 Each class has a stable ``code`` (the word on the wire) and ``exit_status`` (what
 the CLI exits with; docs/reference/exit-statuses.md). Instances carry a one-line

@@ -1,7 +1,8 @@
-"""Every bound that the coordinator keeps: name, default, environment variable.
+"""The bounds that can be set: name, default, environment variable.
 
 A request that would go beyond one is answered with ``limit_reached``, which names the
-bound and its value; what the request asked for is not done, not even in part.
+bound and its value; a client for which there is no room is not let in. Bounds that
+cannot be set stand beside what they bound, and all are in docs/reference/limits.md.
 """
 
 from __future__ import annotations
