@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from unitsync.errors import UsageError
+from unitsync.errors import LimitReached, UsageError
 
 DIGITS_MAX: Final = 18
 
@@ -50,3 +50,14 @@ class Limits(msgspec.Struct, frozen=True):
                 raise UsageError(f"{variable} is {text!r}, not a positive whole number")
             values[name] = int(text)
         return cls(**values)
+
+
+def limit_reached(name: str, maximum: int, what: str, hint: str = "") -> LimitReached:
+    """The answer to what goes beyond the bound *name*: the coordinator *what*. Without a
+    *hint* that bound is one that can be set."""
+    return LimitReached(
+        f"the coordinator {what}",
+        hint=hint or f"raise UNITSYNC_MAX_{name.upper()} where the coordinator is started",
+        limit=name,
+        maximum=maximum,
+    )

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from unitsync import wire
-from unitsync.errors import LimitReached
 from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
-from unitsyncd.settings import Limits
+from unitsyncd.settings import Limits, limit_reached
 
 Outgoing: TypeAlias = tuple[bytes, wire.AnyReply]
 """(routing id of the peer, reply)"""
@@ -107,15 +106,15 @@ class Waiters:
         most = self._limits.waiting
         each = min(max(1, most // 2), OF_CLIENT_MAX)
         if self._live >= most:
-            raise _limit("waiting", most, f"holds back no more than {most:,} requests")
+            raise limit_reached("waiting", most, f"holds back no more than {most:,} requests")
         if self._of_client.get(peer, 0) >= each:
             what = f"holds back no more than {each:,} requests of one client"
             hint = "spread them over several clients"
-            raise _limit("waiting_per_client", each, what, hint)
+            raise limit_reached("waiting_per_client", each, what, hint)
         most = self._limits.waited_for
         if isinstance(request, wire.Wait) and self._names + len(request.units) > most:
             what = f"holds back waits for no more than {most:,} names"
-            raise _limit("waited_for", most, what)
+            raise limit_reached("waited_for", most, what)
 
     def _count(self, parked: Parked, change: int) -> None:
         self._live += change
@@ -148,12 +147,3 @@ class Waiters:
         parked.done = False
         self._count(parked, 1)
         del self.outbox[sent:]
-
-
-def _limit(name: str, maximum: int, what: str, hint: str = "") -> LimitReached:
-    return LimitReached(
-        f"the coordinator {what}",
-        hint=hint or f"raise UNITSYNC_MAX_{name.upper()} where the coordinator is started",
-        limit=name,
-        maximum=maximum,
-    )

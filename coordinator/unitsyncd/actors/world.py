@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from unitsync.errors import ContradictionError, LimitReached, UnitsyncError
+from unitsync.errors import ContradictionError, UnitsyncError
 from unitsync.wire import Owner, check_name
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
@@ -25,7 +25,7 @@ from unitsyncd.core.events import (
 from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.view import View
-from unitsyncd.settings import Limits
+from unitsyncd.settings import Limits, limit_reached
 
 
 class World:
@@ -69,7 +69,8 @@ class World:
             return actor
         check_name(name)
         if len(self.units) >= self.limits.units:
-            raise _limit("units", self.limits.units)
+            most = self.limits.units
+            raise limit_reached("units", most, f"holds no more than {most:,} units")
         actor = self.enlist(name)
         actor.receive(Registered(at))  # nobody else can have sent it anything
         self.dispatcher.run()
@@ -123,7 +124,8 @@ class World:
             )
         check_name(prerequisite)
         if self.graph.edges >= self.limits.edges:
-            raise _limit("edges", self.limits.edges)
+            most = self.limits.edges
+            raise limit_reached("edges", most, f"holds no more than {most:,} edges")
         self.graph.add(unit, prerequisite, need, self.turn.undo)
         self.bus.subscribe(actor, prerequisite, need, at)
         self.turn.keep(unit, Declared(at, prerequisite, int(need)))
@@ -200,12 +202,3 @@ _OF_GRAPH: Final = frozenset((Registered, Declared, Withdrawn))
 """Facts that are no part of a unit's history."""
 _OF_RUNS: Final = frozenset((Started, Ended, OwnerGone, WasReset))
 """Facts after which a unit may have another owner, or none."""
-
-
-def _limit(name: str, maximum: int) -> LimitReached:
-    return LimitReached(
-        f"the coordinator holds no more than {maximum:,} {name}",
-        hint=f"raise UNITSYNC_MAX_{name.upper()} where the coordinator is started",
-        limit=name,
-        maximum=maximum,
-    )
