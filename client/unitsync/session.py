@@ -22,7 +22,7 @@ from unitsync.printing import one_line
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue."""
-LATE_S: Final = 1.0
+OVERTIME_S: Final = 1.0
 """The same after the deadline of a wait: then it has timed out, answered or not."""
 LOST_LINKS_MAX: Final = 5
 """So many links lost in a row, without a reply between them, end a conversation. Not
@@ -252,7 +252,7 @@ class Conversation:
         left = max(0.0, self._deadline - now)
         patience_s = min(wire.WAITING_PATIENCE_S, left) if self._patient else 0.0
         self._request = replace(request, patience_s=patience_s, last=left == 0)
-        return Send(encode(self._request), min(patience_s + REPLY_SLACK_S, left + LATE_S))
+        return Send(encode(self._request), min(patience_s + REPLY_SLACK_S, left + OVERTIME_S))
 
     def _lost_an_owner(self, reply: wire.Waiting) -> bool:
         """Whether the script of something that is waited for has ended since the user was
