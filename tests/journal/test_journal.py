@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from journal.store_contract import StoreContract, contents, epoch, records
-from unitsyncd.adapters.journal import Journal
+from unitsyncd.adapters.journal import SHRINK_PAGES, Journal
 from unitsyncd.core.store import DamagedStore, EventStore, StoreBusy, StoreError
 
 
@@ -44,6 +45,29 @@ class TestJournal(StoreContract):
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "journal.db")
+
+
+def test_the_file_shrinks_a_little_at_a_time(path: str) -> None:
+    """After an epoch that was long: no turn is held up by it, and a coordinator that came
+    back goes on with it."""
+    with closing(Journal(path, old_bytes_max=1_000_000)) as journal:
+        journal.begin(epoch("long"))
+        for _ in range(20):
+            journal.append(journal.next_seq, records(journal.next_seq, 1, size=200_000))
+        journal.begin(epoch("next"))
+        sizes = [pages(journal)]
+        assert sizes[0] > 500
+    with closing(Journal(path)) as journal:
+        for _ in range(20):
+            journal.append(journal.next_seq, records(journal.next_seq, 1))
+            sizes.append(pages(journal))
+        assert sizes[-1] < 20
+        assert max(before - after for before, after in pairwise(sizes)) <= SHRINK_PAGES + 1
+        assert not journal._may_shrink
+
+
+def pages(journal: Journal) -> int:
+    return int(journal._db.execute("PRAGMA page_count").fetchone()[0])
 
 
 def test_nobody_else_may_read_it(path: str) -> None:
