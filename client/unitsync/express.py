@@ -261,6 +261,7 @@ def _wait(
             if request["last"]:
                 patience = 0
             request["patience_s"] = patience
+            request["waited_s"] = now - began
             resumed = {**request, "began": began}
             left = max(0, deadline - now)
             reply = _ask(link, request, min(patience + REPLY_SLACK_S, left + OVERTIME_S))

@@ -93,6 +93,7 @@ class Conversation:
     __slots__ = (
         "_address",
         "_away_since",
+        "_began",
         "_deadline",
         "_gone",
         "_last",
@@ -107,6 +108,7 @@ class Conversation:
     def __init__(self, request: wire.AnyRequest, address: str) -> None:
         self._request = request
         self._address = address
+        self._began = 0.0
         self._deadline = math.inf
         self._patient = False
         self._noticed = -math.inf
@@ -133,6 +135,7 @@ class Conversation:
         limit_s = check_timeout(timeout_s)
         if isinstance(self._request, wire.Start | wire.Wait):
             self._deadline = now + limit_s
+            self._began = now - self._request.waited_s
         return self._ask(now)
 
     def next(self, answer: Answer, now: float) -> Step:
@@ -251,7 +254,8 @@ class Conversation:
             return Send(encode(request), REPLY_SLACK_S)
         left = max(0.0, self._deadline - now)
         patience_s = min(wire.WAITING_PATIENCE_S, left) if self._patient else 0.0
-        self._request = replace(request, patience_s=patience_s, last=left == 0)
+        waited_s = now - self._began
+        self._request = replace(request, patience_s=patience_s, waited_s=waited_s, last=left == 0)
         return Send(encode(self._request), min(patience_s + REPLY_SLACK_S, left + OVERTIME_S))
 
     def _lost_an_owner(self, reply: wire.Waiting) -> bool:

@@ -139,7 +139,7 @@ class Start(Request, tag="start", frozen=True):
 
     ``since_run`` repeats the ``run`` of the first Waiting reply, -1 before it.
     ``last``: the deadline is here; answer finally. ``wait`` False: the same, but the
-    answer is ``not_ready`` instead of ``timed_out``.
+    answer is ``not_ready`` instead of ``timed_out``. ``waited_s``: since it was first asked.
     """
 
     unit: str
@@ -147,6 +147,7 @@ class Start(Request, tag="start", frozen=True):
     requires: Requirement = Requirement.SUCCESS
     optional: bool = False
     patience_s: float = 0.0
+    waited_s: float = 0.0
     since_run: int = -1
     last: bool = False
     wait: bool = True
@@ -182,6 +183,7 @@ class Wait(Request, tag="wait", frozen=True):
     requires: Requirement = Requirement.SUCCESS
     any: bool = False
     patience_s: float = 0.0
+    waited_s: float = 0.0
     last: bool = False
     wait: bool = True
 

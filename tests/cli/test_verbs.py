@@ -208,8 +208,10 @@ def test_timeouts(cli: Cli) -> None:
     assert result.told == [
         "unitsync: b waits for a: not registered yet",
         "error: b timed out waiting for a: not registered yet",
-        "hint: unitsync why b",
+        "hint: unitsync why b; --timeout 1h waits longer",
     ]
+    told = cli("wait", "a", "--timeout", "1100ms").told
+    assert told[1] == "error: timed out after 1 s waiting for a: not registered yet"
     assert cli("wait", "a", env={"UNITSYNC_TIMEOUT": "100ms"}).status == 124
     assert cli("wait", "a", "--timeout", "0").status == 124
     assert cli("start", "c", "--after", "a", "--no-wait").status == 75

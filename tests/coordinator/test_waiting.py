@@ -4,6 +4,7 @@ test moves."""
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
@@ -70,6 +71,26 @@ def test_patience_that_ends_is_answered_with_what_is_missing(driven: Driven, bob
     assert (reply.total, reply.run) == (2, 0)
     assert driven.supervisor.next_deadline() is None
     bob.waits_on(held, reply)
+
+
+def test_a_notice_says_how_long_the_wait_has_been(driven: Driven, bob: Script) -> None:
+    start = replace(bob.start("ide", "clone"), render=wire.Render.TEXT)
+    wait = replace(bob.wait("clone", patience_s=30.0), render=wire.Render.TEXT, waited_s=90.0)
+    for request, told in ((start, "ide waits for"), (wait, "waiting 1 min by now, for")):
+        reply = bob.must(wire.Waiting, replace(request, id=driven.new_id(), patience_s=0.0))
+        assert reply.err == [f"unitsync: {told} clone: not registered yet"]
+    assert bob.ask(replace(wait, waited_s=90.0)) is None
+    driven.pass_time(30.1)
+    reply = bob.told()
+    assert isinstance(reply, wire.Waiting)
+    assert reply.err == ["unitsync: waiting 2 min by now, for clone: not registered yet"]
+    error = bob.refused("timed_out", replace(start, last=True, patience_s=0.0, waited_s=300.2))
+    assert error.err == [
+        "error: ide timed out after 5 min waiting for clone: not registered yet",
+        "hint: unitsync why ide; --timeout 1h waits longer",
+    ]
+    for endless in (float("inf"), float("nan")):
+        bob.refused("timed_out", replace(start, last=True, patience_s=0.0, waited_s=endless))
 
 
 def test_nobody_is_held_back_for_longer_than_agreed(driven: Driven, bob: Script) -> None:

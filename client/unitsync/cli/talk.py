@@ -83,6 +83,8 @@ def _resumed(
         known["since_run"] = begun.get("since_run", -1)
     if timeout_s is not None:
         timeout_s = max(0.0, timeout_s - (monotonic() - begun["began"]))
+    if isinstance(request, wire.Start | wire.Wait):
+        known["waited_s"] = monotonic() - begun["began"]
     return replace(request, **known), timeout_s
 
 

@@ -106,7 +106,10 @@ class Desk:
 
     def tell_to_wait(self, parked: Parked) -> None:
         """Let *parked* know what it waits for; it has to ask again."""
-        self.settle(parked, self._still_waiting(parked.request))
+        request = parked.request
+        parked_at = parked.deadline - min(request.patience_s, wire.WAITING_PATIENCE_S)
+        waited_s = request.waited_s + self._moment.now - parked_at
+        self.settle(parked, self._still_waiting(replace(request, waited_s=waited_s)))
 
     def _still_waiting(self, request: wire.Start | wire.Wait) -> wire.AnyReply:
         at = self._moment.at

@@ -114,7 +114,7 @@ def _waiting_to_start(request: wire.Start, unit: Unit, world: World, now: float)
         run=unit.run,
         waiting_for=edges,
         total=total,
-        err=wording.waiting(unit.name, edges, total, now) if lines else [],
+        err=wording.waiting(unit.name, edges, total, now, request.waited_s) if lines else [],
     )
 
 
@@ -157,7 +157,8 @@ def _not_granted(
     if answer is Answer.NOT_READY:
         text = f"{request.unit} is not ready, it waits for {missing}"
         return errors.NotReady(text, hint=hint, unit=request.unit, waiting_for=names)
-    text = f"{request.unit} timed out waiting for {missing}"
+    text = f"{request.unit} {wording.timed_out(request)} waiting for {missing}"
+    hint = wording.longer(request, hint)
     return errors.TimedOut(text, hint=hint, unit=request.unit, waiting_for=names)
 
 
@@ -208,7 +209,7 @@ def wait_waiting(request: wire.Wait, world: World, now: float) -> wire.Waiting:
         epoch=world.epoch,
         waiting_for=edges,
         total=total,
-        err=wording.waiting("", edges, total, now) if lines else [],
+        err=wording.waiting("", edges, total, now, request.waited_s) if lines else [],
     )
 
 
@@ -219,7 +220,9 @@ def wait_given_up(request: wire.Wait, world: World, now: float) -> errors.NotGra
     hint = f"unitsync why {names[0]}" if names else ""
     if not request.wait:
         return errors.NotReady(f"not there yet: {text}", hint=hint, unit="", waiting_for=names)
-    return errors.TimedOut(f"timed out waiting for {text}", hint=hint, unit="", waiting_for=names)
+    text = f"{wording.timed_out(request)} waiting for {text}"
+    hint = wording.longer(request, hint)
+    return errors.TimedOut(text, hint=hint, unit="", waiting_for=names)
 
 
 def wait_blocked(request: wire.Wait, world: World) -> errors.Skipped:

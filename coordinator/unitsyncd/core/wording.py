@@ -18,17 +18,24 @@ from unitsync.wire import (
     HistoryEntry,
     Owner,
     Prerequisite,
+    Render,
     Requirement,
     Reset,
+    Start,
     Status,
     UnitInfo,
     Unwant,
+    Wait,
 )
 
 COMMAND_SHOWN: Final = 48
 """Characters of a command line that are shown."""
 
 
+WAITED_SAID_S: Final = 10.0
+"""From then on a notice says how long the wait has been."""
+WAITED_MAX_S: Final = 1e9
+"""What a client may have sent as infinity is shown as."""
 EDGES_SHOWN: Final = 100
 """Prerequisites that have a line in the text about one unit."""
 NAMES_SHOWN: Final = 24
@@ -116,9 +123,16 @@ def _name_column(edges: Sequence[Prerequisite]) -> int:
     return min(NAMES_SHOWN, max((len(edge.name) for edge in edges), default=0))
 
 
-def waiting(subject: str, edges: Sequence[Prerequisite], total: int, now: float) -> list[str]:
-    """The sign of life of a waiting verb; *subject* "" for ``wait``."""
-    begin = f"unitsync: {subject} waits for" if subject else "unitsync: waiting for"
+def waiting(
+    subject: str, edges: Sequence[Prerequisite], total: int, now: float, waited_s: float
+) -> list[str]:
+    """The sign of life of a verb that has waited *waited_s*; *subject* "" for ``wait``."""
+    if waited_s >= WAITED_SAID_S:
+        waited = duration(min(waited_s, WAITED_MAX_S))
+        begin = f"{subject} has waited {waited} for" if subject else f"waiting {waited} by now, for"
+    else:
+        begin = f"{subject} waits for" if subject else "waiting for"
+    begin = f"unitsync: {begin}"
     if total == 1:
         return [f"{begin} {edges[0].name}: {prerequisite(edges[0], now)}"]
     width = _name_column(edges)
@@ -127,6 +141,18 @@ def waiting(subject: str, edges: Sequence[Prerequisite], total: int, now: float)
     if total > len(edges):
         lines.append(f"  and {total - len(edges):,} more")
     return lines
+
+
+def timed_out(request: Start | Wait) -> str:
+    waited_s = min(request.waited_s, WAITED_MAX_S)
+    return f"timed out after {duration(waited_s)}" if waited_s >= 1 else "timed out"
+
+
+def longer(request: Start | Wait, hint: str) -> str:
+    """*hint*, and for a command how its time limit is raised."""
+    if request.render is Render.NONE:
+        return hint
+    return f"{hint}; --timeout 1h waits longer" if hint else "--timeout 1h waits longer"
 
 
 def did_not_wait(request: Unwant) -> str:
