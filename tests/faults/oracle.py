@@ -19,6 +19,7 @@ from unitsyncd.core.events import (
     Denied,
     Ended,
     OwnerGone,
+    OwnerKey,
     Registered,
     Started,
     WasReset,
@@ -50,6 +51,16 @@ class Run:
         self.had_started = False
         self.owner_gone = False
         self.run = 0
+        self.owner: OwnerKey | None = None
+        self.former: set[OwnerKey] = set()
+        """Owners of earlier runs that have not asked for another one since."""
+
+    def belongs_to(self, owner: OwnerKey | None) -> None:
+        """From now on, if to anybody."""
+        if self.owner is not None:
+            self.former.add(self.owner)
+        self.owner = owner
+        self.former -= {owner}
 
 
 class Model:
@@ -84,14 +95,17 @@ class Model:
             case Withdrawn(prerequisite=prerequisite):
                 del self.edges[name][prerequisite]
                 self._dependents[prerequisite].remove(name)
-            case Started():
+            case Started(owner=owner):
                 running = unit.phase is Status.STARTED and not unit.owner_gone
                 assert not running, f"{name} runs twice at the same time"
                 assert not self.unmet(name), f"{name} started before {self.unmet(name)}"
                 unit.phase, unit.had_started, unit.owner_gone = Status.STARTED, True, False
                 unit.run += 1
-            case Ended(outcome=outcome):
+                unit.belongs_to(owner.key if owner is not None else None)
+            case Ended(outcome=outcome, by=by):
                 assert unit.phase in (Status.STARTED, Status.PENDING), f"{name} ended twice"
+                if unit.phase is Status.STARTED and by is not None:
+                    assert by.key not in unit.former, f"{by} ended the run of another: {name}"
                 if unit.phase is Status.PENDING:
                     unit.run += 1
                     unit.had_started = False
@@ -100,9 +114,11 @@ class Model:
                 assert unit.phase is Status.STARTED
                 unit.owner_gone = True
             case WasReset():
+                unit.belongs_to(None)
                 unit.phase, unit.had_started, unit.owner_gone = Status.PENDING, False, False
-            case Denied():
-                pass
+            case Denied(owner=owner):
+                if owner is not None:
+                    unit.former.discard(owner.key)
             case _:
                 raise AssertionError(fact)
 
