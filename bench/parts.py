@@ -90,9 +90,10 @@ async def _until_killed(address: str) -> None:
         address,
         permits=Permits().allows,
         open_to_all=False,
+        epoch=lambda: "bench",
         on_batch=turn,
         room=room,
-        on_full=lambda full: None,
+        on_full=lambda full: True,
     )
     router.begin(loop)
     await loop.create_future()

@@ -1,5 +1,5 @@
-"""For all tests: what may not be left behind, what the summary tells of, and how long
-Hypothesis looks.
+"""For all tests: real coordinators and plain sockets, what may not be left behind, what
+the summary tells of, and how long Hypothesis looks.
 
 ``FUZZ=20 make test ARGS=tests/coordinator`` looks twenty times as long, elsewhere each
 time; without it the same examples are tried each time.
@@ -12,9 +12,12 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from support import daemon as _daemon
 from support import leaks
 from support import survived as _survived
 
+daemons = _daemon.daemons
+sockets = _daemon.sockets
 nothing_is_left_behind = leaks.nothing_is_left_behind
 survived = _survived.survived
 soaked = _survived.soaked

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.daemon import PATIENCE_S, Daemons, Sockets, daemons_in_a_folder, output_as
+from support.daemon import PATIENCE_S, Daemons, Sockets, output_as
 from unitsync import wire
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -39,19 +39,6 @@ os.setgroups([]); os.setgid(user); os.setuid(user)  # who may not even read this
 CLI = _LOADED + "unitsync.cli.main()"
 EXPRESS = _LOADED + "unitsync.express.main()"
 SERVE = _LOADED + "sys.exit(unitsyncd.daemon.main(sys.argv[1:]))"
-
-
-@pytest.fixture
-def daemons() -> Iterator[Daemons]:
-    with daemons_in_a_folder() as daemons:
-        yield daemons
-
-
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    sockets = Sockets()
-    yield sockets
-    sockets.close()
 
 
 def environment(endpoint: str, more: Mapping[str, str] | None = None) -> dict[str, str]:

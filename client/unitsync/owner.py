@@ -27,7 +27,7 @@ def of_pid(pid: int) -> wire.Owner:
     """The owner with that *pid*. Raises UsageError if there is no such process."""
     process = surroundings.read_process(pid) if surroundings.proc_is_ours() else None
     if process is None:
-        if pid < 1 or not _exists(pid):
+        if not surroundings.exists(pid):
             raise errors.UsageError(f"there is no process {pid} to be the owner")
         return wire.Owner(pid=pid, watched=False)
     return _owner(process)
@@ -50,13 +50,3 @@ def _owner(process: Process) -> wire.Owner:
         command=process.command,
         watched=process.pid > 1,
     )
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True

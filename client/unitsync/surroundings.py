@@ -226,6 +226,19 @@ def pid_namespace() -> int:
         return 0
 
 
+def exists(pid: int) -> bool:
+    """Whether there is such a process, be it one that /proc does not show to us."""
+    if pid < 1:
+        return False  # what kill(2) takes for a group
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def proc_is_ours() -> bool:
     """Whether /proc shows this process's own pid namespace, not an outer one."""
     try:

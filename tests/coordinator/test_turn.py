@@ -36,21 +36,6 @@ def broken(name: str, *kinds: type) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def driven() -> Driven:
-    return Driven()
-
-
-@pytest.fixture
-def ann(driven: Driven) -> Script:
-    return driven.script("ann.sh")
-
-
-@pytest.fixture
-def bob(driven: Driven) -> Script:
-    return driven.script("bob.sh")
-
-
 def defects(driven: Driven) -> list[type]:
     found = [type(defect) for _, defect in driven.defects]
     driven.defects.clear()

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from faults.places import Place, a_place
-from support.daemon import Sockets
 
 
 @pytest.fixture
@@ -18,10 +17,3 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     with a_place() as place:
         monkeypatch.setenv("UNITSYNC_ENDPOINT", place.address)
         yield place
-
-
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    sockets = Sockets()
-    yield sockets
-    sockets.close()

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from fuzz.amount import ROUNDS
-from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, daemons_in_a_folder
+from support.daemon import PATIENCE_S, Daemon, Daemons
 from support.figures import figures_of
 from unitsync import Client
 
@@ -29,20 +29,6 @@ def chance() -> random.Random:
     seed = os.environ.get("FUZZ_SEED") or ("1" if "FUZZ" not in os.environ else os.urandom(4).hex())
     print(f"FUZZ_SEED={seed}")
     return random.Random(seed)
-
-
-@pytest.fixture
-def daemons() -> Iterator[Daemons]:
-    """Starts coordinators of the test's own."""
-    with daemons_in_a_folder() as daemons:
-        yield daemons
-
-
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    sockets = Sockets()
-    yield sockets
-    sockets.close()
 
 
 @pytest.fixture

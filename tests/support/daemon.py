@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zmq
 
 from unitsync import wire
@@ -173,6 +174,20 @@ def daemons_in_a_folder() -> Iterator[Daemons]:
             yield daemons
         finally:
             daemons.close()
+
+
+@pytest.fixture
+def daemons() -> Iterator[Daemons]:
+    """Starts coordinators of the test's own."""
+    with daemons_in_a_folder() as daemons:
+        yield daemons
+
+
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    sockets = Sockets()
+    yield sockets
+    sockets.close()
 
 
 @contextmanager

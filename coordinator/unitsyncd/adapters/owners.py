@@ -9,7 +9,7 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.surroundings import Process, pid_namespace
+from unitsync.surroundings import Process, exists, pid_namespace
 from unitsync.wire import Owner
 from unitsyncd.core.events import OwnerKey
 
@@ -121,23 +121,11 @@ def _is_there(owner: Owner) -> bool:
 def _is_hidden(pid: int) -> bool:
     """Whether there is such a process, but /proc does not show it to us."""
     # Looked at twice: in between the pid may have gone to another process.
-    return not _is_shown(pid) and _exists(pid) and not _is_shown(pid)
+    return not _is_shown(pid) and exists(pid) and not _is_shown(pid)
 
 
 def _is_shown(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}/stat")
-
-
-def _exists(pid: int) -> bool:
-    if pid < 1:
-        return False  # what kill(2) takes for a group
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def process_start(pid: int) -> int | None:
