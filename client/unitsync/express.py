@@ -152,6 +152,8 @@ def _plain(
             raise Leave
         request["unit"], request["reason"] = names[0], reason
     elif (verb == "status" and count == 1) and not flags:
+        if os.isatty(1):
+            raise Leave  # which keeps to its width
         request["unit"] = names[0]
     elif not (verb == "ping" and not count and not flags):
         raise Leave

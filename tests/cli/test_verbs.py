@@ -438,6 +438,17 @@ def test_a_terminal_gets_colour_and_no_line_wider_than_it_is(cli: Cli) -> None:
     assert "\x1b" not in cli.ok("why")
 
 
+def test_status_keeps_to_the_terminal_too(cli: Cli) -> None:
+    cli.ok("want", "ide", "a" * 39, "b" * 60)
+    cli.ok("start", "a" * 39)
+    cli.ok("fail", "a" * 39, "--reason", "a reason of several words " * 8)
+    for width in (20, 40, 80):
+        lines = cli.at_terminal("status", "ide", width=width).splitlines()
+        assert max(map(len, lines)) <= width
+    assert lines[2].startswith(" " * 9)
+    assert len(cli.ok("status", "ide").splitlines()) == 7  # elsewhere nothing is folded
+
+
 def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
     cli.ok("want", "ide", "git-clone", "git'x", "go")
     for words, expected in (

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.cli import options
@@ -12,7 +17,7 @@ from unitsync.cli.complete import requirements, unit_names
 from unitsync.cli.talk import finish, open_client, perform, print_out
 from unitsync.cli.verb import Verb
 from unitsync.errors import UsageError
-from unitsync.printing import quoted
+from unitsync.printing import quoted, safe
 
 PANEL = "For people, probes and agents"
 
@@ -89,7 +94,24 @@ def status(
 
         print_out([render.json_text(render.status_fields(reply.unit))])
         return 0
+    if sys.stdout is not None and sys.stdout.isatty():
+        reply = replace(reply, out=_folded(reply.out, shutil.get_terminal_size().columns))
     return finish(reply)
+
+
+def _folded(lines: Iterable[str], width: int) -> list[str]:
+    """*lines* of ``status``, none wider than *width*; what goes on is indented."""
+    folded: list[str] = []
+    for line in map(safe, lines):
+        indent = min(4 if line[:1] == " " else 9, width // 3) * " "
+        folded += textwrap.wrap(
+            line,
+            max(width, 2),
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+        ) or [""]
+    return folded
 
 
 _LIST_EXAMPLE = """\b

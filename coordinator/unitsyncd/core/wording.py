@@ -38,7 +38,7 @@ WAITED_MAX_S: Final = 1e9
 """What a client may have sent as infinity is shown as."""
 EDGES_SHOWN: Final = 100
 """Prerequisites that have a line in the text about one unit."""
-NAMES_SHOWN: Final = 24
+NAMES_SHOWN: Final = 40
 """Characters of names that stand in a column."""
 
 
