@@ -79,6 +79,7 @@ class Daemon:
             permits=permits.allows,
             open_to_all=permits.shared,
             on_batch=self._turn,
+            epoch=lambda: self._supervisor.epoch,
             room=room,
             on_full=self._full,
         )

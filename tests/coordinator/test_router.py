@@ -199,6 +199,13 @@ def test_a_later_protocol(guarded: Req, version: int) -> None:
 # --- what is no message of a REQ socket -------------------------------------------
 
 
+def test_what_is_refused_at_the_door_bears_the_epoch_too(guarded: Req) -> None:
+    epoch = wire.decode_reply(guarded(PING)).epoch
+    assert epoch
+    for frames in ((PING, PING), (b"\xc1",), (bytes(wire.MESSAGE_BYTES_MAX + 1),)):
+        assert wire.decode_reply(guarded(*frames)).epoch == epoch
+
+
 def test_more_than_one_frame(guarded: Req) -> None:
     for frames in ((PING, PING), (b"", PING), (PING, b""), (b"",) * 50):
         error = wire.decode_reply(guarded(*frames))

@@ -106,6 +106,7 @@ class Fake:
             permits=lambda uid, gid: True,
             open_to_all=False,
             on_batch=self._answer,
+            epoch=lambda: "",
             room=Room(100, 100, 100, 100),
             on_full=lambda full: True,
         )

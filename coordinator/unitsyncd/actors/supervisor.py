@@ -201,6 +201,10 @@ class Supervisor:
         self._finish()
         return self._outgoing()
 
+    @property
+    def epoch(self) -> str:
+        return self._desk.world.epoch
+
     def next_deadline(self) -> float | None:
         """When ``expire`` is to be called next, on the monotonic clock."""
         return self._desk.waiters.next_deadline()

@@ -61,17 +61,20 @@ class Router:
         permits: Callable[[int, int], bool],
         open_to_all: bool,
         on_batch: Callable[[Iterable[Envelope]], Sequence[Envelope]],
+        epoch: Callable[[], str],
         room: Room,
         on_full: Callable[[bool], bool],
     ) -> None:
         """Bind to *address*; *permits* says whether a peer (uid, gid) may talk. With
         *open_to_all* it is asked for each message: a peer names itself, and may take
         the name of one that is gone. *on_batch* turns requests into the replies that are
-        due. *on_full* is told, in a thread of its own, when there is no more room for
-        connections, and when there is again: see Gate."""
+        due; *epoch* gives the present one, for what is refused here. *on_full* is told, in a
+        thread of its own, when there is no more room for connections, and when there is
+        again: see Gate."""
         self._permits = permits
         self._known_max = 0 if open_to_all else KNOWN_PEERS_MAX
         self._on_batch = on_batch
+        self._epoch = epoch
         self._known: set[bytes] = set()
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 16)
@@ -188,7 +191,7 @@ class Router:
             try:
                 frame = self._checked(frames)
             except UnitsyncError as problem:
-                refused.append((peer, wire.encode(error_reply("", "", problem))))
+                refused.append((peer, wire.encode(error_reply("", self._epoch(), problem))))
             else:
                 yield peer, frame
                 size += len(frame)
