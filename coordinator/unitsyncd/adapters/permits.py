@@ -11,7 +11,11 @@ from unitsync.errors import UsageError
 
 
 class Permits:
-    """The coordinator's own user and root, and those named with ``--allow``."""
+    """The coordinator's own user and root, and those named with ``--allow``.
+
+    Who is in a group is asked once for each user, within the event loop, and known from
+    then on: a directory service that hangs holds up everybody, and who leaves the group
+    is let in until the coordinator begins anew."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         """*allowed*: names or numbers of users, names of groups. Raises UsageError for
