@@ -6,6 +6,9 @@ power begins a new startup anyway. The file says its version in ``user_version``
 tests/golden/journal/ holds a file of each version that must stay readable, since
 people upgrade while scripts wait.
 
+The records of the present epoch stay, all of them, however many that are: snapshots are a
+shortcut, and without one the records alone lead to the same units.
+
 SQLite drops the end of a damaged write-ahead log without a word, and makes an empty
 database where there is none. So a small file beside the journal says how far it must
 go: see mark.py.
