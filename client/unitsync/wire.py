@@ -200,7 +200,7 @@ class List(Request, tag="list", frozen=True):
 
 
 class Why(Request, tag="why", frozen=True):
-    """``unit`` "" asks about everything that waits, was skipped or lost its script: a
+    """``unit`` "" asks about everything that does not go on: a
     page of units from ``offset`` on."""
 
     unit: str = ""
@@ -283,6 +283,7 @@ class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """All of them in a StatusReply; in a list or a tree only those not met."""
     prerequisites_total: int = 0
     waiting_clients: int = 0
+    given_up: str = ""
     history: list[HistoryEntry] = []
     nearest: str = ""
 
@@ -302,7 +303,7 @@ class WhyGroup(msgspec.Struct, frozen=True, omit_defaults=True):
     """Units held up by the same root ``cause``."""
 
     cause: UnitInfo
-    kind: Literal["waiting", "skipped", "owner gone"]
+    kind: Literal["waiting", "skipped", "owner gone", "given up", "failed"]
     units: list[str] = []
 
 

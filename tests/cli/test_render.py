@@ -211,7 +211,9 @@ def test_why_groups_by_cause() -> None:
         "clone: failed 4 s ago: no",
         "  skipped: a, b",
     ]
-    assert text.why_groups([], text.console()) == ["nothing waits, was skipped or lost its script"]
+    assert text.why_groups([], text.console()) == [
+        "nothing waits, has failed, was skipped or lost its script"
+    ]
 
 
 def chain(depth: int, name: str = "unit-number-{}") -> WhyNode:

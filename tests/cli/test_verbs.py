@@ -217,6 +217,54 @@ def test_timeouts(cli: Cli) -> None:
     assert cli("start", "c", "--after", "a", "--no-wait").status == 75
 
 
+def test_why_knows_who_waits_to_start_a_unit_again(cli: Cli) -> None:
+    cli.ok("run", "deps", "--", "true")
+    cli.ok("want", "deps", "other")
+    cli.spawn("run", "deps", "--", "true").next_line()
+    cli.ok("want", "waits-too", "other")  # by now the start is held back
+    with cli.client() as client:
+        while not client.status("deps").waiting_clients:
+            pass
+    assert normalised(cli.ok("why")) == "other: not registered yet\n  waiting: deps, waits-too\n"
+    assert normalised(cli.ok("why", "deps")) == (
+        "deps: completed N s ago; 1 script waiting to start it again\n"
+        "└─ other: not registered yet\n"
+    )
+    assert cli.ok("list").splitlines()[1].endswith("  other, to start again")
+
+
+def test_why_knows_that_nobody_waits_any_more(cli: Cli) -> None:
+    assert cli("run", "late", "--after", "never", "--timeout", "0", "--", "true").status == 124
+    cli.ok("want", "declared", "never")
+    told = "late: pending for N s: its start timed out; nobody waits to start it\n"
+    why = normalised(cli.ok("why"))
+    assert why == f"{told}\nnever: not registered yet\n  waiting: declared\n"
+    assert normalised(cli.ok("why", "late")) == f"{told}└─ never: not registered yet\n"
+    last = "  its start timed out; nobody waits to start it"
+    assert cli.ok("list").splitlines()[1].endswith(last)
+    assert "Waiting: nobody to start it; the last start timed out\n" in cli.ok("status", "late")
+    cli.ok("start", "late-0")
+    process = cli.spawn("start", "late", "--after", "never")
+    process.next_line()
+    with cli.client() as client:
+        while not client.status("late").waiting_clients:
+            pass
+    assert normalised(cli.ok("why")) == "never: not registered yet\n  waiting: late, declared\n"
+    assert "start had to wait, by pid " in cli.ok("status", "late")
+
+
+def test_why_shows_what_has_failed_with_nobody_behind_it(cli: Cli) -> None:
+    assert cli("run", "gone", "--", "false").status == 1
+    assert normalised(cli.ok("why")) == "gone: failed N s ago: exit status 1\n"
+
+
+def test_why_of_a_name_that_is_mistyped(cli: Cli) -> None:
+    cli.ok("want", "git-clone", "x")
+    assert cli.ok("why", "git-clnoe") == (
+        "git-clnoe: not registered yet (did you mean git-clone?)\n"
+    )
+
+
 def test_an_empty_after_is_not_passed_over_in_silence(cli: Cli) -> None:
     cli.ok("ping")
     for after in (["--after", ""], ["--after="], ["--after", ",", "--requires", "start"]):

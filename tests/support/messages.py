@@ -89,6 +89,7 @@ _UNIT: Final = UnitInfo(
     prerequisites=[_EDGE],
     prerequisites_total=12,
     waiting_clients=2,
+    given_up="timed out",
     history=[HistoryEntry(_SINCE, "failed", 3, _OWNER, "exit status 2")],
     nearest="idea",
 )

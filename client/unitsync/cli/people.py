@@ -176,8 +176,8 @@ def why(
 ) -> int:
     """Show what keeps a unit from starting, down to the root cause.
 
-    Without a name: everything that waits, was skipped or lost its script, grouped by
-    what it is due to.
+    Without a name: everything that waits, has failed, was skipped or lost its script,
+    grouped by what it is due to.
     """
     from unitsync.cli import render
 

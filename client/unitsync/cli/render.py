@@ -67,6 +67,7 @@ def unit_fields(unit: UnitInfo) -> dict[str, object]:
         "owner": _owner_fields(unit),
         "on_owner_exit": unit.on_owner_exit.value,
         "waiting_clients": unit.waiting_clients,
+        "given_up": unit.given_up or None,
         "nearest": unit.nearest or None,
     }
 

@@ -22,7 +22,7 @@ from rich.tree import Tree
 
 from unitsync.cli.options import DETAIL, LIST_COLUMNS, READY, SINCE, STATUS, UNIT
 from unitsync.cli.render import iso
-from unitsync.printing import duration, safe
+from unitsync.printing import counted, duration, safe
 from unitsync.wire import Owner, Requirement, Status, UnitInfo, WhyGroup, WhyNode
 
 _COLOURS: Final = {
@@ -134,13 +134,16 @@ def _status(unit: UnitInfo) -> Text:
 
 def _detail(unit: UnitInfo) -> str:
     """What a unit waits for, or whose it is, or why it ended so."""
+    if unit.given_up:
+        return f"its start {unit.given_up}; nobody waits to start it"
+    waited_for = _names([edge.name for edge in unit.prerequisites], unit.prerequisites_total)
+    if waited_for and unit.waiting_clients and unit.status is not Status.PENDING:
+        return f"{waited_for}, to start again"
     if unit.status in {Status.FAILED, Status.SKIPPED}:
         return safe(unit.reason)
     if unit.status is Status.STARTED and unit.owner is not None:
         return ("gone: " if unit.owner_gone else "") + who(unit.owner)
-    if unit.status is Status.PENDING and unit.prerequisites:
-        return _names([edge.name for edge in unit.prerequisites], unit.prerequisites_total)
-    return ""
+    return waited_for if unit.status is Status.PENDING else ""
 
 
 # --- why --------------------------------------------------------------------------
@@ -157,6 +160,8 @@ def standing(unit: UnitInfo) -> Text:
                 text.append(f" (did you mean {safe(unit.nearest)}?)")
         case Status.PENDING:
             text.append(f" for {duration(time.time() - unit.since)}" if unit.since else "")
+            if unit.given_up:
+                text.append(f": its start {unit.given_up}; nobody waits to start it")
         case Status.STARTED:
             text.append(f" {since} by {who(unit.owner)}")
             if unit.owner_gone:
@@ -166,6 +171,10 @@ def standing(unit: UnitInfo) -> Text:
         case _:
             text.append(f" {since}" if since else "")
             text.append(f": {safe(unit.reason)}" if unit.reason else "")
+            if unit.waiting_clients:
+                text.append(
+                    f"; {counted(unit.waiting_clients, 'script')} waiting to start it again"
+                )
     return text
 
 
@@ -195,7 +204,8 @@ def why_tree(root: WhyNode, console: Console) -> list[str]:
     guide = len(kind.ASCII_GUIDES[0])
     console.width = max(console.width, guide * depth + _ROOM_MIN)
     label = _named(root.unit, console.width)
-    if root.unit.is_ready and root.unit.status in {Status.NOT_REGISTERED, Status.PENDING}:
+    startable = {Status.NOT_REGISTERED, Status.PENDING}
+    if root.unit.is_ready and root.unit.status in startable and not root.unit.nearest:
         label.append("; nothing keeps it from starting")
     tree = kind(label)
 
@@ -236,7 +246,7 @@ def why_groups(groups: Iterable[WhyGroup], console: Console) -> list[str]:
                 below.add_row(Text(f"  {verb}:"), Text(_names(names, total), overflow="ellipsis"))
         shown += [Text(), _named(parts[0].cause, console.width), below]
     if not shown:
-        return ["nothing waits, was skipped or lost its script"]
+        return ["nothing waits, has failed, was skipped or lost its script"]
     return _lines(Group(*shown[1:]), console)
 
 

@@ -347,9 +347,7 @@ class Desk:
 
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
         wire.check_name(request.unit)
-        actor = self.world.units.get(request.unit)
-        waiting = len(actor.parked or ()) if actor is not None else 0
-        info = self.world.view.info(request.unit, full=True, waiting_clients=waiting)
+        info = self.world.view.info(request.unit, full=True)
         lines = request.render is not wire.Render.NONE
         return wire.StatusReply(
             id=request.id,

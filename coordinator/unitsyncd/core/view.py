@@ -6,7 +6,7 @@ machine's to say; this module only shows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
@@ -21,7 +21,7 @@ from unitsync.wire import (
     WhyGroup,
     WhyNode,
 )
-from unitsyncd.core.events import AnyFact, Denied, Ended, OwnerGone, Started, WasReset
+from unitsyncd.core.events import AnyFact, Denial, Denied, Ended, OwnerGone, Started, WasReset
 from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
 from unitsyncd.core.similar import Similar
@@ -53,12 +53,19 @@ class HasUnit(Protocol):
     @property
     def unit(self) -> Unit: ...
 
+    @property
+    def parked(self) -> Sized | None:
+        """The starts of the unit that wait."""
 
+
+_DENIED: Final = {Denial.WAITING: "had to wait"}
+"""What became of a start, where the history says it otherwise."""
+_GIVEN_UP: Final = {f"start {end}": end for end in (Denial.TIMED_OUT, Denial.INTERRUPTED)}
 _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
     Started: lambda fact, run: HistoryEntry(fact.at, "started", run, fact.owner),
     Ended: lambda fact, run: HistoryEntry(fact.at, fact.outcome.value, run, fact.by, fact.reason),
     Denied: lambda fact, run: HistoryEntry(
-        fact.at, f"start {fact.denial.value}", 0, fact.owner, fact.reason
+        fact.at, f"start {_DENIED.get(fact.denial, fact.denial.value)}", 0, fact.owner, fact.reason
     ),
     OwnerGone: lambda fact, run: HistoryEntry(fact.at, "owner gone", run),
     WasReset: lambda fact, run: HistoryEntry(fact.at, "reset"),
@@ -123,7 +130,7 @@ class View:
 
     # --- one unit -----------------------------------------------------------------
 
-    def info(self, name: str, *, full: bool = False, waiting_clients: int = 0) -> UnitInfo:
+    def info(self, name: str, *, full: bool = False) -> UnitInfo:
         """*name* as it is now, registered or not; with *full* STATUS_MAX of its
         prerequisites and its history, otherwise at most SHOWN_MAX prerequisites that are
         not met."""
@@ -151,9 +158,19 @@ class View:
             on_owner_exit=unit.on_owner_exit,
             prerequisites=shown,
             prerequisites_total=total,
-            waiting_clients=waiting_clients,
+            waiting_clients=len(holder.parked or ()),
+            given_up=self._given_up(holder),
             history=self.history(name) if full else [],
         )
+
+    def _given_up(self, holder: HasUnit) -> str:
+        """How the last start of a pending unit ended if nobody waits to start it: ``timed
+        out`` or ``interrupted``. "" if nobody has given up."""
+        unit = holder.unit
+        if unit.phase is not Status.PENDING or unit.blocked or holder.parked:
+            return ""
+        history = self._history.get(unit.name)
+        return _GIVEN_UP.get(history[-1].what, "") if history else ""
 
     def prerequisite(self, name: str, need: Need) -> Prerequisite:
         """The edge to *name* as its dependent sees it."""
@@ -256,6 +273,8 @@ class View:
             budget -= 1
             info = self.info(unit)
             info = replace(info, prerequisites=self.with_similar(info.prerequisites))
+            if depth == 0 and info.status is Status.NOT_REGISTERED:
+                info = replace(info, nearest=self.nearest(unit))
             below: list[WhyNode] = []
             asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
             if asks and depth < TREE_DEPTH_MAX:
@@ -269,18 +288,24 @@ class View:
         return node(name, None, 0)
 
     def why_groups(self, offset: int) -> tuple[list[WhyGroup], int]:
-        """What waits, was skipped or lost its script among the next WHY_PAGE units, by
-        its root cause; and the offset of those after them, -1 if there are none."""
+        """What waits, has failed, was skipped or lost its script among the next WHY_PAGE
+        units, by its root cause; and the offset of those after them, -1 if there are none.
+        """
         groups: dict[tuple[str, str], list[str]] = {}
         offset = min(offset, len(self._names))
         for name in self._names[offset : offset + WHY_PAGE]:
-            unit = self._units[name].unit
+            holder = self._units[name]
+            unit = holder.unit
             if _said_gone(unit):
                 groups.setdefault((name, "owner gone"), [])
-            if unit.phase is not Status.PENDING:
+            if unit.phase is Status.FAILED:
+                groups.setdefault((name, "failed"), [])
+            if unit.phase is not Status.PENDING and not holder.parked:
                 continue
             if unit.blocked:
                 groups.setdefault((self.skip_root(name), "skipped"), []).append(name)
+            elif self._given_up(holder):
+                groups.setdefault((name, "given up"), [])
             elif unit.outstanding:
                 for cause in dict.fromkeys(self._waits_at(name)):
                     groups.setdefault((cause, "waiting"), []).append(name)

@@ -209,6 +209,8 @@ def status(info: UnitInfo, now: float) -> list[str]:
         lines.append(f"Hint:    if that is how it is meant to end: {restart}")
     if info.waiting_clients:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
+    elif info.given_up:
+        lines.append(f"Waiting: nobody to start it; the last start {info.given_up}")
     if info.prerequisites:
         lines += ["", "Prerequisites:"]
         edges = _some(info.prerequisites)
