@@ -315,7 +315,16 @@ def _refused(place: Endpoint, why: str, hint: str) -> errors.Unreachable:
 
 
 def _not_permitted(place: Endpoint) -> errors.NotPermitted:
+    us = os.geteuid()
+    try:
+        owner = os.lstat(place.folder).st_uid
+    except OSError:
+        hint = "it serves its own user and root; serve --allow adds others"
+    else:
+        hint = (
+            f"it is that of {user_name(owner)}, and this is {user_name(us)}; to be let in, "
+            f"there: unitsync serve --allow {_name_of(us)}"
+        )
     return errors.NotPermitted(
-        f"no permission to use the coordinator at {place.address}",
-        hint="it serves its own user and root; serve --allow adds others",
+        f"no permission to use the coordinator at {place.address}", hint=hint
     )

@@ -3,6 +3,7 @@ and outliving them."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -160,7 +161,8 @@ def test_another_user_is_not_permitted(cli: Cli) -> None:
     cli.ok("ping")
     cli.folder.chmod(0o755)
     code = (
-        "import os, unitsync.cli.app, unitsync.cli.render, unitsync.client, unitsync.owner\n"
+        "import os, unitsync.cli.app, unitsync.cli.render, unitsync.cli.shim\n"
+        "import unitsync.client, unitsync.owner\n"
         "os.setgid(12345); os.setuid(12345)  # who may not even read this installation\n"
         "unitsync.cli.main()"
     )
@@ -168,8 +170,19 @@ def test_another_user_is_not_permitted(cli: Cli) -> None:
     assert result[:2] == (77, "")
     assert result.told == [
         f"error: no permission to use the coordinator at {cli.endpoint}",
-        "hint: it serves its own user and root; serve --allow adds others",
+        (
+            "hint: it is that of user root, and this is user 12345; to be let in, there: "
+            "unitsync serve --allow 12345"
+        ),
     ]
+    result = cli.exec(sys.executable, "-P", "-c", code, "doctor", "-o", "json")
+    assert result.err == ""
+    found = {finding["about"]: finding for finding in json.loads(result.out)}
+    assert result.status == 1
+    assert found["folder"]["level"] == "problem"
+    assert found["folder"]["text"].endswith("of user root: user 12345 has no way in")
+    assert "journal" not in found  # which it cannot see
+    assert "coordinator" not in found
 
 
 def test_a_socket_that_nobody_serves_is_no_coordinator(cli: Cli) -> None:

@@ -114,13 +114,19 @@ def _folder(place: Endpoint) -> Iterator[Finding]:
     if found is None:
         yield Finding("ok", "folder", f"{place.folder} is not there yet; the first verb makes it")
         return
+    mode = found.st_mode & 0o7777
+    owner = endpoints.user_name(found.st_uid)
+    if not os.access(place.folder, os.X_OK, effective_ids=True):
+        us = endpoints.user_name(os.geteuid())
+        text = f"{place.folder}, mode {mode:04o}, of {owner}: {us} has no way in"
+        hint = f"let {us.removeprefix('user ')} in: unitsync serve --allow, as {owner}"
+        yield Finding("problem", "folder", text, hint)
+        return
     kind = mounts.file_system(place.folder)
     if kind in mounts.NETWORK:
         hint = "name a folder on a local file system in UNITSYNC_ENDPOINT"
         yield Finding("problem", "folder", f"{place.folder} is on a network ({kind})", hint)
     else:
-        mode = found.st_mode & 0o7777
-        owner = endpoints.user_name(found.st_uid)
         yield Finding("ok", "folder", f"{place.folder}, mode {mode:04o}, of {owner}")
 
 
