@@ -503,6 +503,8 @@ def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
         (["status", "gi"], ["git-clone"]),
         (["want", "ide", "g"], ["git-clone", "go"]),
         (["start", "x", "--after", "git"], ["git-clone"]),
+        (["start", "x", "--after", "ide,g"], ["ide,git-clone", "ide,go"]),
+        (["run", "x", "--after", "ide,go,g"], ["ide,go,git-clone"]),
         (["wait", "ide", "git-clone", ""], ["go"]),
         (["--endpoint", cli.endpoint, "reset", "ide", "go", "g"], ["git-clone"]),
     ):

@@ -61,5 +61,12 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
     ]
 
 
+def listed_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The same for the last of several names with commas between them."""
+    before, comma, last = incomplete.rpartition(",")
+    given = set(before.split(","))
+    return [f"{before}{comma}{name}" for name in unit_names(ctx, last) if name not in given]
+
+
 def _give_up(number: int, frame: FrameType | None) -> NoReturn:
     raise TimeoutError

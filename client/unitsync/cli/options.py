@@ -154,7 +154,7 @@ After = Annotated[
         "--after",
         metavar="PREREQUISITE",
         help="Also wait for this unit. May be given several times; commas work too.",
-        autocompletion=complete.unit_names,
+        autocompletion=complete.listed_names,
         show_default=False,
     ),
 ]
