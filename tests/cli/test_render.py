@@ -77,6 +77,12 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(width: int) -> None:
     assert widest(lines) <= width
 
 
+def test_elsewhere_the_table_is_the_same_without_rich() -> None:
+    columns = ["UNIT", "STATUS", "READY", "WAITS FOR / OWNER"]
+    wide = text.list_table(UNITS, text.console(100_000), columns)
+    assert text.list_table(UNITS, text.console(), columns) == [plain(line) for line in wide]
+
+
 def test_at_80_columns_every_column_is_still_there() -> None:
     lines = text.list_table(UNITS, text.console(80))
     assert lines[0].split() == ["UNIT", "STATUS", "READY", "SINCE", "WAITS", "FOR", "/", "OWNER"]
