@@ -191,7 +191,8 @@ class Router:
             try:
                 frame = self._checked(frames)
             except UnitsyncError as problem:
-                refused.append((peer, wire.encode(error_reply("", self._epoch(), problem))))
+                epoch = "" if isinstance(problem, NotPermitted) else self._epoch()
+                refused.append((peer, wire.encode(error_reply("", epoch, problem))))
             else:
                 yield peer, frame
                 size += len(frame)
