@@ -276,13 +276,20 @@ def test_groups_at_a_terminal() -> None:
 
 def test_findings_stand_below_each_other() -> None:
     found = [("ok", "version", "1", ""), ("problem", "a", "it is " + "so " * 20 + "bad", "wait")]
-    lines = text.findings(found, text.console(50))
+    lines = text.findings(found, text.console(60))
     assert lines == [
         "ok       version  1",
-        "problem  a        it is so so so so so so so so so",
-        "                  so so so so so so so so so so so",
-        "                  bad",
+        "problem  a        it is so so so so so so so so so so so so",
+        "                  so so so so so so so so bad",
         "                  hint: wait",
+    ]
+    assert text.findings(found, text.console(40)) == [
+        "ok version",
+        "  1",
+        "problem a",
+        "  it is so so so so so so so so so so so",
+        "  so so so so so so so so so bad",
+        "  hint: wait",
     ]
     assert text.findings(found, text.console())[1].endswith("so so bad")
 

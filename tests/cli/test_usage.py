@@ -124,6 +124,16 @@ def test_help(cli: Cli) -> None:
     check_golden("help.txt", text)
 
 
+def test_help_keeps_to_a_narrow_terminal(cli: Cli) -> None:
+    for verb in ("", "start", "list", "shim install"):
+        lines = cli(*verb.split(), "--help", env={"COLUMNS": "40"}).out.splitlines()
+        options = lines.index("Options:")
+        assert max(map(len, lines[:options])) <= 40
+        meant = [line for line in lines[options:] if line.startswith("     ")]
+        assert max(map(len, meant)) <= 40
+        assert not any(line.startswith("          ") for line in meant)
+
+
 def test_help_has_short_forms_and_is_what_no_verb_gives(cli: Cli) -> None:
     overview = cli("--help")
     assert cli() == cli("-h") == overview

@@ -17,6 +17,7 @@ from typing import Final
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -40,6 +41,8 @@ _COLUMNS_AT: Final = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, ST
 """What ``list`` shows from which width on: with more, nothing could be told apart."""
 _NAMES_MAX: Final = 10
 """Names in a group at a terminal, as in a level of a tree."""
+_SIDE_BY_SIDE: Final = 60
+"""Columns from which on a finding stands beside what it is about."""
 _ROOM_MIN: Final = 20
 """Columns for a unit in a tree, however deep it is."""
 
@@ -270,6 +273,13 @@ def why_groups(groups: Iterable[WhyGroup], console: Console) -> list[str]:
 
 def findings(found: Iterable[tuple[str, str, str, str]], console: Console) -> list[str]:
     """One line per finding (level, about, text, hint), and its hint below."""
+    if console.width < _SIDE_BY_SIDE:
+        below: list[RenderableType] = []
+        for level, about, text, hint in found:
+            below.append(Text.assemble((level, _LEVEL_COLOURS[level]), f" {about}"))
+            told = safe(text) + (f"\nhint: {safe(hint)}" if hint else "")
+            below.append(Padding(Text(told, overflow="fold"), (0, 0, 0, 2)))
+        return _lines(Group(*below), console)
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=max(map(len, _LEVEL_COLOURS)))
     table.add_column(no_wrap=True)

@@ -7,6 +7,7 @@ so that nothing here names click's types.
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -31,6 +32,10 @@ class Verb(TyperCommand):
             if getattr(problem, "ctx", ctx) is None:
                 problem.ctx = ctx  # type: ignore[attr-defined]
             raise
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _keep_to_the_terminal(formatter)
+        super().format_help(ctx, formatter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*arguments(self), "[OPTIONS]", *self.behind.split()]
@@ -60,6 +65,10 @@ class Verbs(TyperGroup):
             )
         return super().resolve_command(ctx, args)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _keep_to_the_terminal(formatter)
+        super().format_help(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -81,6 +90,15 @@ class Verbs(TyperGroup):
                 formatter.write_dl(
                     [(c.name.ljust(widest), c.get_short_help_str(limit)) for c in commands]
                 )
+
+
+_WIDE = 56
+"""With fewer columns, what a flag means stands below it."""
+
+
+def _keep_to_the_terminal(formatter: Any) -> None:
+    """click itself takes none for narrower than 50 columns."""
+    formatter.width = min(formatter.width, max(20, shutil.get_terminal_size().columns - 2))
 
 
 def arguments(command: Any) -> list[str]:
@@ -112,4 +130,4 @@ def _format_flags(command: Any, ctx: Any, formatter: Any) -> None:
     flags = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
     records = [record for flag in flags if (record := flag.get_help_record(ctx)) is not None]
     with formatter.section("Options"):
-        formatter.write_dl(records, col_max=26)
+        formatter.write_dl(records, col_max=26 if formatter.width >= _WIDE else 2)
