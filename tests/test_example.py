@@ -45,7 +45,7 @@ def times(root: Path, unit: str) -> list[int]:
 def assert_no_process_uses(folder: Path) -> None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            used = process.joinpath("cwd").readlink(), process.joinpath("cmdline").read_text()
+            used = process.joinpath("cwd").readlink(), process.joinpath("cmdline").read_bytes()
         except OSError:
             continue
         assert not any(str(folder) in str(each) for each in used), used

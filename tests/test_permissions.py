@@ -66,8 +66,16 @@ def unitsync(*words: str, endpoint: str, env: Mapping[str, str] | None = None) -
     return run(sys.executable, "-m", "unitsync", *words, endpoint=endpoint, env=env)
 
 
-def listing(folder: Path) -> list[tuple[str, os.stat_result]]:
-    return sorted((path.name, path.lstat()) for path in folder.iterdir())
+def listing(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
+    return sorted((path.name, known(path)) for path in folder.iterdir())
+
+
+def known(path: Path) -> tuple[int, ...]:
+    """All that is known of *path*, but when it was last looked at."""
+    seen = path.lstat()
+    times = (seen.st_mtime_ns, seen.st_ctime_ns)
+    of_whom = (seen.st_uid, seen.st_gid)
+    return (seen.st_ino, seen.st_mode, seen.st_nlink, *of_whom, seen.st_size, *times)
 
 
 def given_to(user: int, folder: Path) -> Path:
@@ -280,14 +288,14 @@ def test_what_somebody_else_has_put_there_is_refused(
     daemons.folder.chmod(0o1777)
     folder = daemons.folder / "c"
     squat(folder, victims)
-    before = folder.lstat(), listing(folder) if folder.is_dir() else []
+    before = known(folder), listing(folder) if folder.is_dir() else []
     status, err = unitsync(words, endpoint=daemons.endpoint)
     assert status == 69, err
     assert err.startswith("error: ")
     assert str(folder) in err
     assert "\nhint: " in err
     untouched(victims)
-    assert (folder.lstat(), listing(folder) if folder.is_dir() else []) == before
+    assert (known(folder), listing(folder) if folder.is_dir() else []) == before
 
 
 def test_a_folder_that_is_replaced_by_a_link_while_it_is_down(

@@ -294,9 +294,8 @@ def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
 
 
 def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
-    """One reply out of all *pages*, each cause once."""
-    if len(pages) == 1:
-        return pages[0]
+    """One reply out of all *pages*, each cause once; one that failed and for which others
+    were skipped is told of with those."""
     groups: dict[tuple[str, str], wire.WhyGroup] = {}
     for page in pages:
         for group in page.groups:
@@ -305,7 +304,12 @@ def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
             groups[key] = (
                 group if known is None else replace(known, units=[*known.units, *group.units])
             )
-    return replace(pages[0], groups=list(groups.values()), next=-1)
+    told = [
+        group
+        for (cause, kind), group in groups.items()
+        if kind != "failed" or (cause, "skipped") not in groups
+    ]
+    return replace(pages[0], groups=told, next=-1)
 
 
 def failure(exc: BaseException | None) -> str | None:

@@ -65,7 +65,9 @@ class Leaks:
         found = []
         for pid in _processes() - self._processes:
             try:
-                command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                command = (
+                    Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+                )
                 handle = os.pidfd_open(pid)
             except OSError:
                 continue
