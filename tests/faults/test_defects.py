@@ -104,6 +104,7 @@ def test_what_comes_out_of_a_turn_leaves_the_others(place: Place, sockets: Socke
 def test_a_thread_that_breaks_is_in_the_log(place: Place, sockets: Sockets) -> None:
     begin(place, IN_A_THREAD)
     assert sockets.req(place.address).ask(want("a")).exit == 0
+    until(lambda: "sitecustomize.Broken" in place.log(), "the thread's end is not in the log")
     check_logged(place)
     assert "a thread" in place.log()
 

@@ -26,8 +26,10 @@ from unitsyncd.core.wording import error_reply
 Envelope: TypeAlias = tuple[bytes, bytes]
 """(routing id of the peer, one frame)"""
 
-BATCH_MAX: Final = 512
-"""Requests that one turn of the loop takes."""
+BATCH_MAX: Final = 16
+"""Requests that one turn of the loop takes. All of them are answered at its end: with
+larger turns clients wait for each other, and the coordinator then for them. For 32
+clients 16 gives a quarter more requests per second than 512, and than 4."""
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
 TURN_S: Final = 0.02
 """A turn that has taken so long takes no further request. libzmq hands over those of all
