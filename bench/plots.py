@@ -16,8 +16,8 @@ from bench.machine import ROOT
 from bench.record import UNITSYNC, Series
 
 IMAGES: Final = ROOT / "docs" / "img"
-_WIDTH: Final = 760
-_LABELS: Final = 270
+_WIDTH: Final = 820
+_LABELS: Final = 380
 _FIGURES: Final = 90
 _BAR: Final = 15
 _GAP: Final = 9
