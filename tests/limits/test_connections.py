@@ -95,7 +95,7 @@ def test_a_thousand_connections_and_few_files(
     for _ in range(3):
         crowd.come(1000)
         assert 30 < crowd.count < 256
-        assert daemon.path.with_suffix(".sock.full").is_socket()
+        eventually(daemon.path.with_suffix(".sock.full").is_socket)
         assert isinstance(known.ask(wire.Ping(id="2")), wire.Pong)
         assert "has no room for more clients" in newcomer(daemon)
         crowd.go()
