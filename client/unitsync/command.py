@@ -240,6 +240,11 @@ def _send(target: int, number: int) -> None:
         warn(f"cannot pass {_name_of(number)} on to pid {abs(target)}")
 
 
+def warn_not_recorded(unit: str, why: str) -> None:
+    """The coordinator was not told how the run of *unit* ended."""
+    warn(f"the end of {safe(unit)} could not be recorded: {safe(why)}")
+
+
 def warn(text: str) -> None:
     """Never raises: there is nobody left to tell."""
     import sys

@@ -356,9 +356,9 @@ def _record_end(request: "Message", epoch: str, reason: str) -> None:
     except (Leave, OSError, ValueError, KeyError):
         pass
     except KeyboardInterrupt:
-        from unitsync.command import warn
+        from unitsync.command import warn_not_recorded
 
-        return warn(f"the end of {safe(request['unit'])} could not be recorded: interrupted")
+        return warn_not_recorded(request["unit"], "interrupted")
     from unitsync.cli.run import record_end
     from unitsync.wire import Owner
 

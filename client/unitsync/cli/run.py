@@ -144,4 +144,4 @@ def record_end(
             print_err(map(safe, reply.err))
             return
         why = reply.message
-    command.warn(f"the end of {safe(unit)} could not be recorded: {safe(why)}")
+    command.warn_not_recorded(unit, why)
