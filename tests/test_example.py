@@ -6,10 +6,12 @@ installation, a web server. Nothing in it is replaced to make it cheaper.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,16 @@ def assert_no_process_uses(folder: Path) -> None:
         except OSError:
             continue
         assert not any(str(folder) in str(each) for each in used), used
+
+
+@pytest.fixture(scope="module", autouse=True)
+def somebody_elses_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What else runs on the machine, under a name that is not text."""
+    name = os.fsencode(tmp_path_factory.mktemp("somebody")) + b"/\xff\xfe"
+    os.symlink(os.fsencode(str(shutil.which("sleep"))), name)
+    with subprocess.Popen([name, "600"]) as process:
+        yield
+        process.kill()
 
 
 @pytest.mark.parametrize("seed", range(20))

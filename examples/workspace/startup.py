@@ -169,12 +169,12 @@ def child_processes() -> dict[int, str]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            parent = int(folder.joinpath("stat").read_text().rpartition(")")[2].split()[1])
-            command = folder.joinpath("cmdline").read_text().replace("\0", " ").strip()
+            stat = folder.joinpath("stat").read_text(errors="replace")
+            command = folder.joinpath("cmdline").read_text(errors="replace")
         except OSError:
             continue
-        if parent == os.getpid():
-            found[int(folder.name)] = command
+        if int(stat.rpartition(")")[2].split()[1]) == os.getpid():
+            found[int(folder.name)] = command.replace("\0", " ").strip()
     return found
 
 

@@ -121,7 +121,7 @@ def test_who_waits_is_never_let_through(
 
 
 def test_killed_while_a_new_epoch_begins_after_a_long_one(place: Place, sockets: Sockets) -> None:
-    """The records of the old one go at once then, and the mark still names it."""
+    """The records of the old one may go then, and the mark still names it."""
     pid = place.start({"UNITSYNC_FAULT": "begun:2"})
     asking = sockets.dealer(place.address)
     for unit in range(5):

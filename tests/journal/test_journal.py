@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from journal.store_contract import StoreContract, contents, epoch, records
-from unitsyncd.adapters.journal import SHRINK_PAGES, Journal
+from unitsyncd.adapters.journal import Journal
+from unitsyncd.adapters.tidying import PART_BYTES, PART_ROWS, SHRINK_PAGES
 from unitsyncd.core.store import DamagedStore, EventStore, StoreBusy, StoreError
 
 
@@ -63,7 +64,44 @@ def test_the_file_shrinks_a_little_at_a_time(path: str) -> None:
             sizes.append(pages(journal))
         assert sizes[-1] < 20
         assert max(before - after for before, after in pairwise(sizes)) <= SHRINK_PAGES + 1
-        assert not journal._may_shrink
+        assert journal._tidying is None
+
+
+@pytest.mark.parametrize(
+    ("turns", "size", "at_most"),
+    [
+        pytest.param(4 * PART_ROWS, 1, PART_ROWS, id="many small turns"),
+        pytest.param(30, PART_BYTES // 5, 4, id="few large turns"),
+    ],
+)
+def test_a_long_epoch_is_forgotten_a_part_at_a_time(
+    path: str, turns: int, size: int, at_most: int
+) -> None:
+    """By whoever has the journal then; what is there meanwhile can be read."""
+    with closing(Journal(path, old_bytes_max=1)) as journal:
+        journal.begin(epoch("long"))
+        journal._db.execute("BEGIN")
+        for number in range(turns):
+            journal.append(number, records(number, 1, size=size))
+        journal._db.execute("COMMIT")
+        journal.begin(epoch("next"))
+        left = [turns, old_turns(journal, turns)]
+        journal.append(turns, records(turns, 1))
+        left.append(old_turns(journal, turns))
+        assert list(journal.read(turns)) == list(enumerate(records(turns, 1), turns))
+        assert len(list(journal.read(0))) == left[-1] + 1
+    with closing(Journal(path, old_bytes_max=1)) as journal:
+        while left[-1] != 0:
+            journal.append(journal.next_seq, records(journal.next_seq, 1))
+            left.append(old_turns(journal, turns))
+            assert len(left) <= turns
+        assert max(before - after for before, after in pairwise(left)) == at_most
+        assert [number for number, _ in journal.read(0)] == list(range(turns, journal.next_seq))
+
+
+def old_turns(journal: Journal, before: int) -> int:
+    found = journal._db.execute("SELECT count(*) FROM turns WHERE seq < ?", (before,)).fetchone()
+    return int(found[0])
 
 
 def pages(journal: Journal) -> int:

@@ -17,7 +17,6 @@ go: see mark.py.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sqlite3
 import zlib
@@ -28,11 +27,10 @@ import msgspec
 
 from unitsyncd import faults
 from unitsyncd.adapters.mark import Mark, MarkFile
+from unitsyncd.adapters.tidying import tidy
 from unitsyncd.core.store import DamagedStore, EpochRecord, Record, StoreBusy, StoreError
 
 FORMAT: Final = 1
-EPOCHS_MAX: Final = 20
-"""Epochs of which the records stay in the file."""
 OLD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of records of earlier epochs; the oldest epochs go first."""
 OPENING_BUSY_S: Final = 1.0
@@ -40,8 +38,6 @@ OPENING_BUSY_S: Final = 1.0
 BUSY_MS: Final = 50
 """How long another process may hold it afterwards, when nobody is answered meanwhile. One
 that has held it for longer is not waited for until something could be written again."""
-SHRINK_PAGES: Final = 64
-"""Free pages that the file gives back in one turn: less than a millisecond."""
 
 _SCHEMA: Final = f"""
     PRAGMA user_version = {FORMAT};
@@ -81,8 +77,8 @@ class Journal:
         self._mark = MarkFile(path)
         self._busy = False
         """Whether another process held it at the last attempt to write."""
-        self._may_shrink = True
-        """Whether there may be pages in the file that nothing is in."""
+        self._tidying: Iterator[None] | None = None
+        """A part at each step, a step a turn; None when nothing is left to do."""
         with _judged():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=OPENING_BUSY_S)
         try:
@@ -90,6 +86,7 @@ class Journal:
                 self._prepare()
                 self.next_seq = self._find_next_seq()
                 self._wait_for_others(True)
+            self._tidying = tidy(self._db, old_bytes_max)
         except DamagedStore:
             self.abandon()
             raise
@@ -114,25 +111,18 @@ class Journal:
             self.next_seq,
         )
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.execute(
-                    f"INSERT INTO epochs ({_EPOCH_FIELDS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*fields, _crc(fields)),
-                )
-                self._forget_oldest(epoch.machine)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            self._db.execute(
+                f"INSERT INTO epochs ({_EPOCH_FIELDS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*fields, _crc(fields)),
+            )
         except sqlite3.Error as exc:
             raise self._refused(exc) from None
         if self._busy:
             self._wait_for_others(True)
         faults.reach("begun")
         self.mark(epoch)
-        self._shrink()
+        self._tidying = tidy(self._db, self._old_bytes_max)
+        self._go_on_tidying()
 
     def mark(self, epoch: EpochRecord) -> None:
         """From now on its loss is noticed: what the journal has must contain what it has
@@ -156,15 +146,17 @@ class Journal:
             self._wait_for_others(True)
         self.next_seq += len(records)
         self._mark.advance(self.next_seq)
-        if self._may_shrink:
-            self._shrink()
+        if self._tidying is not None:
+            self._go_on_tidying()
 
-    def _shrink(self) -> None:
-        """Give a few pages that are free back to the file system."""
-        with contextlib.suppress(sqlite3.Error):
-            # execute() would give back one: it takes a pragma without rows for done.
-            self._db.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
-            self._may_shrink = self._db.execute("PRAGMA freelist_count").fetchone()[0] > 0
+    def _go_on_tidying(self) -> None:
+        """The next part. What cannot be done now is left to the next epoch or process:
+        more is kept until then than has to be."""
+        assert self._tidying is not None
+        try:
+            next(self._tidying)
+        except (StopIteration, sqlite3.Error):
+            self._tidying = None
 
     def _refused(self, problem: sqlite3.Error) -> StoreError:
         if getattr(problem, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
@@ -221,6 +213,7 @@ class Journal:
         db.execute("PRAGMA cell_size_check = ON")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = OFF")
+        db.execute("PRAGMA secure_delete = OFF")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise DamagedStore(f"it has format {version}, and this version reads up to {FORMAT}")
@@ -235,31 +228,6 @@ class Journal:
         ).fetchone()
         first = self._db.execute("SELECT max(first_seq) FROM epochs").fetchone()
         return msgspec.convert(max(last[0] if last else 0, first[0] or 0), int)
-
-    def _forget_oldest(self, machine: str) -> None:
-        """Inside the transaction that begins an epoch of *machine*. The mark may name the
-        epoch before it still: that one stays on the list."""
-        starts = [
-            row[0] for row in self._db.execute("SELECT first_seq FROM epochs ORDER BY number DESC")
-        ]
-        keep_from = starts[min(len(starts), EPOCHS_MAX) - 1]
-        size = 0
-        for newer, older in itertools.pairwise(starts):
-            size += self._db.execute(
-                "SELECT coalesce(sum(length(records)), 0) FROM turns WHERE seq >= ? AND seq < ?",
-                (older, newer),
-            ).fetchone()[0]
-            if size > self._old_bytes_max:
-                keep_from = max(keep_from, newer)
-                break
-        self._db.execute("DELETE FROM turns WHERE seq < ?", (keep_from,))
-        self._db.execute(
-            "DELETE FROM epochs WHERE (first_seq < ? OR number <= "
-            f"(SELECT max(number) FROM epochs) - {EPOCHS_MAX}) "
-            "AND number < (SELECT max(number) FROM epochs) - 1 AND number NOT IN "
-            "(SELECT max(number) FROM epochs WHERE machine = ? GROUP BY startup)",
-            (keep_from, machine),
-        )
 
 
 @contextlib.contextmanager
