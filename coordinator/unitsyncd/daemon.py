@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 from loguru import logger
@@ -38,8 +38,8 @@ GC_THRESHOLDS: Final = (20_000, 10, 1_000_000)
 """Cycles are looked for among young objects only: units and edges make none, an epoch that
 is over is taken apart, and a look through all objects would hold the loop for as long as
 there are many."""
-CUT_REST_S: Final = 0.005
-"""Between the parts of a snapshot: time for those who ask."""
+REST_S: Final = 0.005
+"""Between the parts of a long work: time for those who ask."""
 LOOK_S: Final = 1.0
 """How often the coordinator looks whether folder and socket are still its own."""
 
@@ -70,6 +70,7 @@ class Daemon:
             recovered=self._kept.recovered,
             lost=self._kept.lost,
             on_kept=self._kept.rhythm.appended,
+            in_parts=self._in_parts,
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
@@ -148,7 +149,13 @@ class Daemon:
         look through all of it again and again would hold the loop."""
         gc.collect(0)
         gc.freeze()
-        asyncio.get_running_loop().call_later(CUT_REST_S, step)
+        asyncio.get_running_loop().call_later(REST_S, step)
+
+    def _in_parts(self, work: Iterator[None]) -> None:
+        """Take the next step of *work*, and the others after a while each."""
+        with contextlib.suppress(StopIteration):
+            next(work)
+            asyncio.get_running_loop().call_later(REST_S, self._in_parts, work)
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()

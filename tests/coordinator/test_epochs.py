@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from itertools import pairwise
+
 import pytest
 
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsync.wire import Status
+from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.actors.world import DISSOLVE_PART
 from unitsyncd.settings import Limits
 
 # --- startups and epochs ----------------------------------------------------------
@@ -26,6 +32,38 @@ def test_a_new_startup_begins_with_nothing(driven: Driven, ann: Script, bob: Scr
     assert new.status("ide").status is Status.NOT_REGISTERED
     pong = new.must(wire.Pong, wire.Ping(id=""))
     assert (pong.epoch, pong.startup, pong.units) == ("epoch-2", "second", 1)
+
+
+def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
+    """All of it in the end, without the collector: it does not look at what has been
+    there for long."""
+    works: list[Iterator[None]] = []
+    driven = Driven(in_parts=works.append)
+    ann, bob, new = (driven.script() for _ in range(3))
+    ann.must(wire.Ok, ann.want("all", *(f"u{number}" for number in range(3))))
+    units = [wire.Declaration(f"u{number}", ["u"]) for number in range(DISSOLVE_PART)]
+    ann.must(wire.Ok, wire.Declare(id="", units=units))
+    ann.runs("u")
+    bob.waits_for("u1")
+    new.startup = "second"
+    gc.disable()
+    try:
+        counts = [unit_actors()]
+        assert counts[0] == DISSOLVE_PART + 2
+        new.must(wire.Ok, new.want("other"))
+        bob.told()
+        (work,) = works
+        counts.extend(unit_actors() for _ in work)
+        del work, works[:]
+        counts.append(unit_actors())
+        assert counts[-1] == 1
+        assert max(before - after for before, after in pairwise(counts)) == DISSOLVE_PART
+    finally:
+        gc.enable()
+
+
+def unit_actors() -> int:
+    return sum(type(each) is UnitActor for each in gc.get_objects())
 
 
 @pytest.mark.parametrize("verb", ["want", "unwant", "start", "complete", "fail", "wait", "reset"])

@@ -8,7 +8,7 @@ name that nobody registered has the condition NOT_REGISTERED.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import PrerequisiteMoved
@@ -85,11 +85,9 @@ class Bus:
         self._drop(actor, topic)
         return need
 
-    def clear(self) -> None:
-        """Forget everybody. Actors know the bus and it knows them: otherwise neither
-        would go before the collector finds both."""
-        self._conditions.clear()
-        self._subscribers.clear()
+    def held(self) -> tuple[dict[str, Any], ...]:
+        """All that grows with the units, for who takes it apart."""
+        return self._subscribers, self._conditions
 
     def _put_condition(self, topic: str, condition: Condition) -> None:
         self.changes += 1

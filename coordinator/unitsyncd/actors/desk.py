@@ -396,8 +396,10 @@ class Desk:
         if request.all == bool(request.units):
             raise errors.UsageError("reset takes the names of units, or --all")
         self._check_count(len(request.units))
-        names = request.units or list(self.world.units)
-        actors = [self._known(name) for name in dict.fromkeys(names)]
+        if request.all:
+            actors = list(self.world.units.values())
+        else:
+            actors = [self._known(name) for name in dict.fromkeys(request.units)]
         for actor in actors:
             self._notice_lost_owner(actor)
             repeated = request.id != "" and actor.unit.reset_id == request.id

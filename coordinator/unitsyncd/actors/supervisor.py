@@ -63,11 +63,13 @@ class Supervisor:
         recovered: Recovered | None = None,
         lost: str = "",
         on_kept: Callable[[int, World, int], None] = lambda records, world, next_seq: None,
+        in_parts: Callable[[Iterator[None]], None] = lambda work: deque(work, 0).clear(),
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
         state of this startup is not there: then nothing is changed or waited for until
-        everything is reset. *on_kept* is told of each append, between turns."""
+        everything is reset. *on_kept* is told of each append, between turns. *in_parts*
+        does a long work, a step at a time between later turns; or else it is done at once."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity
@@ -77,6 +79,7 @@ class Supervisor:
         self._machine = machine
         self._lost = lost
         self._on_kept = on_kept
+        self._in_parts = in_parts
         self._moment = Moment()
         self._moment.at = at
         self._outbox: list[Outgoing] = []
@@ -92,7 +95,7 @@ class Supervisor:
             self._desk = self._desk_for(recovered.world)
         else:
             if recovered is not None:
-                recovered.world.dissolve()
+                self._in_parts(recovered.world.dissolve())
             self._startups.append(startup)
             epoch = self._next_epoch()
             try:
@@ -331,7 +334,7 @@ class Supervisor:
         for owner in old.running_owners():
             self._owners.forget(owner.key)
         self._desk = self._desk_for(World(epoch.epoch, epoch.startup, self._limits))
-        old.dissolve()
+        self._in_parts(old.dissolve())
 
     def _next_epoch(self, begun_by: str = "") -> EpochRecord:
         at = self._moment.at

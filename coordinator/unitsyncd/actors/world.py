@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from unitsync.errors import ContradictionError, UnitsyncError
 from unitsync.wire import Owner, check_name
@@ -26,6 +26,9 @@ from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.view import View
 from unitsyncd.settings import Limits, limit_reached
+
+DISSOLVE_PART: Final = 5000
+"""Entries of an old world that are let go of at a time: a few milliseconds."""
 
 
 class World:
@@ -155,14 +158,16 @@ class World:
                 self.update_run(name)
         self.view.similar.end_turn()
 
-    def dissolve(self) -> None:
-        """Let everything go at once; nothing may be asked of this world any more. Its
-        parts know each other, and the collector does not look for cycles among what has
-        been there for long."""
-        self.bus.clear()
+    def dissolve(self) -> Iterator[None]:
+        """Let everything go, a part at each step; nothing may be asked of this world from
+        now on. Its parts know each other, and the collector does not look for cycles among
+        what has been there for long."""
+        held: list[dict[Any, Any] | list[Any]] = []
+        held += [*self.bus.held(), *self.graph.held(), *self.view.held(), self.units, self.names]
         self.turn.take()  # those who waited, who were sent away since the last one
         self.turn.undo.pause()
         vars(self).clear()
+        return _emptied(held)
 
     @property
     def is_over(self) -> bool:
@@ -196,6 +201,15 @@ class World:
             else:
                 self._runs[owner.key] = {name}
                 self.on_owner(owner.key, owner)
+
+
+def _emptied(held: Iterable[dict[Any, Any] | list[Any]]) -> Iterator[None]:
+    for each in held:
+        take_one = each.popitem if isinstance(each, dict) else each.pop
+        while each:
+            for _ in range(min(len(each), DISSOLVE_PART)):
+                take_one()
+            yield
 
 
 _OF_GRAPH: Final = frozenset((Registered, Declared, Withdrawn))

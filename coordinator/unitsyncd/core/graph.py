@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from math import isqrt
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from unitsync.errors import CycleError
 from unitsyncd.core.requirement import Need
@@ -104,6 +104,10 @@ class Graph:
         need = self._prerequisites[dependent][prerequisite]
         undo.push(self._insert, dependent, prerequisite, need)
         self._remove(dependent, prerequisite)
+
+    def held(self) -> tuple[dict[str, Any], ...]:
+        """All that grows with the units, for who takes it apart."""
+        return self._prerequisites, self._dependents, self._levels, self.unregistered
 
     def reorder(self, dependent: str, order: Iterable[str]) -> None:
         """Let the prerequisites of *dependent* be in *order*, which names each once."""

@@ -128,6 +128,10 @@ class View:
         if entries:
             self._history[name] = entries
 
+    def held(self) -> tuple[dict[Any, Any], ...]:
+        """All that grows with the units, for who takes it apart."""
+        return self._history, self._roots
+
     # --- one unit -----------------------------------------------------------------
 
     def info(self, name: str, *, full: bool = False) -> UnitInfo:
