@@ -9,7 +9,8 @@ import contextlib
 import gc
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from bench.load import check
 from bench.servers import Server, served
 from unitsync import wire
 from unitsyncd.actors.desk import OwnerWatch
+from unitsyncd.actors.parts import InParts, Work, at_once
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import gate
 from unitsyncd.adapters.owners import Owners
@@ -29,14 +31,39 @@ from unitsyncd.kept import Kept, open_kept
 from unitsyncd.settings import Limits
 
 _LIMITS: Final = Limits()
+_NO_MORE: Final = object()
 
 
 class Unconnected:
     """The coordinator's own work in this process, without sockets and clients. Made by
     ``unconnected``."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    def __init__(self, kept: Kept | None) -> None:
+        self._steps: deque[Callable[[], object]] = deque()
+        """What is to be done between later turns."""
+        self._supervisor = _supervisor(_Living(), kept, self._in_parts)
+        if kept is not None:
+            kept.rhythm.in_parts = self._in_parts
+
+    def _in_parts(self, work: Work) -> None:
+        if next(work, _NO_MORE) is not _NO_MORE:
+            self._steps.append(lambda: self._in_parts(work))
+
+    def turn(self, request: wire.AnyRequest) -> tuple[float, wire.AnyReply]:
+        """Seconds that a turn with just *request* takes; the reply."""
+        frame = wire.encode(request)
+        began = time.monotonic()
+        ((_, reply),) = self._supervisor.turn([(b"peer", frame)], began, began)
+        return time.monotonic() - began, wire.decode_reply(reply)
+
+    def rest(self) -> list[float]:
+        """Do what is to be done between turns; the seconds that each step takes."""
+        took_s = []
+        while self._steps:
+            began = time.monotonic()
+            self._steps.popleft()()
+            took_s.append(time.monotonic() - began)
+        return took_s
 
     def ask(self, frames: Sequence[bytes], batch: int) -> float:
         """Seconds that it takes to answer *frames*, *batch* in a turn. Raises Refused."""
@@ -48,6 +75,7 @@ class Unconnected:
         began = time.monotonic()
         for turn in turns:
             replies += self._supervisor.turn(turn, began, began)
+            self.rest()
         took_s = time.monotonic() - began
         check(frame for _, frame in replies)
         return took_s
@@ -61,7 +89,7 @@ def unconnected(journal: Path | None) -> Iterator[Unconnected]:
     gc.set_threshold(*GC_THRESHOLDS)
     kept = None if journal is None else open_kept(str(journal), _LIMITS)
     try:
-        yield Unconnected(_supervisor(_Living(), kept))
+        yield Unconnected(kept)
     finally:
         if kept is not None:
             kept.close()
@@ -81,7 +109,8 @@ def _serve(address: str) -> None:
 async def _until_killed(address: str) -> None:
     loop = asyncio.get_running_loop()
     room = gate.room_for(_LIMITS.connections)
-    supervisor = _supervisor(Owners(lambda key: None, pidfds_max=room.pidfds), None)
+    owners = Owners(lambda key: None, pidfds_max=room.pidfds)
+    supervisor = _supervisor(owners, None, at_once)
 
     def turn(batch: Iterable[Envelope]) -> Sequence[Envelope]:
         return supervisor.turn(batch, time.monotonic(), time.time())
@@ -99,7 +128,7 @@ async def _until_killed(address: str) -> None:
     await loop.create_future()
 
 
-def _supervisor(owners: OwnerWatch, kept: Kept | None) -> Supervisor:
+def _supervisor(owners: OwnerWatch, kept: Kept | None, in_parts: InParts) -> Supervisor:
     def defect(what: str, problem: BaseException) -> None:
         raise RuntimeError(what) from problem
 
@@ -110,6 +139,7 @@ def _supervisor(owners: OwnerWatch, kept: Kept | None) -> Supervisor:
         identity=_Identity(),
         limits=_LIMITS,
         on_defect=defect,
+        in_parts=in_parts,
     )
     if kept is None:
         return supervisor(startup="bench")

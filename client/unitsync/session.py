@@ -297,15 +297,14 @@ def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
     """One reply out of all *pages*, each cause once; one that failed and for which others
     were skipped is told of with those."""
     groups: dict[tuple[str, str], wire.WhyGroup] = {}
+    units: dict[tuple[str, str], dict[str, None]] = {}
     for page in pages:
         for group in page.groups:
             key = (group.cause.name, group.kind)
-            known = groups.get(key)
-            groups[key] = (
-                group if known is None else replace(known, units=[*known.units, *group.units])
-            )
+            groups.setdefault(key, group)
+            units.setdefault(key, {}).update(dict.fromkeys(group.units))
     told = [
-        group
+        replace(group, units=list(units[cause, kind]))
         for (cause, kind), group in groups.items()
         if kind != "failed" or (cause, "skipped") not in groups
     ]

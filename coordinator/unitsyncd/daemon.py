@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn
 
 from loguru import logger
@@ -21,6 +21,7 @@ from unitsync import endpoint as endpoints
 from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
 from unitsync.errors import StateChanged, Stopped, UnitsyncError, UsageError
+from unitsyncd.actors.parts import Work
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import figures, gate, systemd
 from unitsyncd.adapters.owners import Owners
@@ -34,10 +35,10 @@ from unitsyncd.kept import open_kept
 from unitsyncd.settings import Limits
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
-GC_THRESHOLDS: Final = (20_000, 10, 1_000_000)
-"""Cycles are looked for among young objects only: units and edges make none, an epoch that
-is over is taken apart, and a look through all objects would hold the loop for as long as
-there are many."""
+GC_THRESHOLDS: Final = (20_000, 1_000_000, 1_000_000)
+"""Cycles are looked for among the youngest objects only, in a millisecond: units, edges and
+requests make none, an epoch that is over is taken apart, and a look at all that has been
+made lately would hold the loop for as long as that is much."""
 REST_S: Final = 0.005
 """Between the parts of a long work: time for those who ask."""
 LOOK_S: Final = 1.0
@@ -93,7 +94,7 @@ class Daemon:
         """Serve; *on_ready* is called once requests are answered."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        self._kept.rhythm.later = self._cut_later
+        self._kept.rhythm.in_parts = self._in_parts
         loop.set_exception_handler(_log_defect_in_loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, signal.Signals(number).name)
@@ -144,15 +145,8 @@ class Daemon:
         logger.warning("no room for more clients" if full else "room for clients again")
         return self._place.hide(full)
 
-    def _cut_later(self, step: Callable[[], None]) -> None:
-        """Go on with a snapshot after a while. What there is of it makes no cycles, and to
-        look through all of it again and again would hold the loop."""
-        gc.collect(0)
-        gc.freeze()
-        asyncio.get_running_loop().call_later(REST_S, step)
-
-    def _in_parts(self, work: Iterator[None]) -> None:
-        """Take the next step of *work*, and the others after a while each."""
+    def _in_parts(self, work: Work) -> None:
+        """Do the next step of *work*, and the others after a while each."""
         with contextlib.suppress(StopIteration):
             next(work)
             asyncio.get_running_loop().call_later(REST_S, self._in_parts, work)

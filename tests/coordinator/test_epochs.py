@@ -62,6 +62,48 @@ def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
         gc.enable()
 
 
+def test_nothing_that_it_does_makes_cycles(driven: Driven) -> None:
+    """Objects that have lived for some requests are not looked through for cycles: such
+    garbage would stay."""
+    everything(driven, "first")  # what is made once is made now
+    gc.collect()
+    gc.disable()
+    try:
+        everything(driven, "second")
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def everything(driven: Driven, startup: str) -> None:
+    ann, bob, old = (driven.script(name) for name in ("ann.sh", "bob.sh", "old.sh"))
+    ann.startup = bob.startup = startup
+    ann.runs("a")
+    bob.must(wire.Ok, bob.want("b", "a", "c"))
+    bob.refused("cycle", bob.want("a", "b"))
+    bob.refused("invalid_name", bob.want("a b"))
+    old.waits_for("b")
+    driven.die(old.owner)
+    bob.waits_for("b")
+    ann.must(wire.WhyReply, wire.Why(id="", unit="b"))
+    ann.must(wire.WhyReply, wire.Why(id=""))
+    ann.must(wire.ListReply, wire.List(id=""))
+    ann.must(wire.Ok, ann.complete("a"))
+    ann.must(wire.Ok, ann.want("c"))
+    ann.must(wire.Ok, ann.fail("c", reason="broken"))
+    assert isinstance(bob.told(), wire.Error)
+    assert bob.ask(bob.wait("d", patience_s=wire.WAITING_PATIENCE_S)) is None
+    driven.pass_time(wire.WAITING_PATIENCE_S)
+    assert isinstance(bob.told(), wire.Waiting)
+    ann.runs("e")
+    driven.die(ann.owner)
+    bob.must(wire.Ok, bob.unwant("b", "a"))
+    bob.must(wire.Ok, bob.reset("c"))
+    driven.raw((b"stranger", b"\xff"))
+    bob.must(wire.Ok, bob.reset(all=True, force=True))
+    assert driven.defects == []
+
+
 def unit_actors() -> int:
     return sum(type(each) is UnitActor for each in gc.get_objects())
 

@@ -12,7 +12,7 @@ from unitsync import session, wire
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core import similar
 from unitsyncd.core.requirement import Condition
-from unitsyncd.core.view import SHOWN_MAX
+from unitsyncd.core.view import SHOWN_MAX, WHY_PAGE
 from unitsyncd.core.wording import EDGES_SHOWN
 
 COUNT = 5000
@@ -43,6 +43,32 @@ def test_a_long_path_names_its_root() -> None:
     assert reply.details["path"][:2] == [f"u{COUNT - 1}", f"u{COUNT - 2}"]
     assert reply.details["path"][-1] == "u0"
     assert len(reply.details["path"]) < 30
+
+
+def test_the_search_for_a_root_goes_on_where_the_last_one_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("unitsyncd.core.view.DOWN_MAX", 1000)
+    bench = Bench()
+    chain(bench)
+    bench.ask(wire.Fail(id="f", unit="u0", reason="broken"))
+    looks = looks_at_conditions(bench)
+
+    def cause() -> tuple[str, str]:
+        looks.clear()
+        reply = bench.ask(wire.Start(id="s", unit=f"u{COUNT - 1}"))
+        assert isinstance(reply, wire.Error)
+        assert len(looks) < 3 * 1000
+        return reply.details["cause"], reply.message
+
+    causes = [cause() for _ in range(7)]
+    reached = [int(name[1:]) for name, _ in causes]
+    assert reached[0] < COUNT - 1000
+    assert reached == sorted(reached, reverse=True)
+    assert f"u{reached[0]} is skipped" in causes[0][1]
+    assert causes[-1] == causes[-2]
+    assert causes[-1][0] == "u0"
+    assert "u0 failed: broken" in causes[-1][1]
 
 
 def test_causes_are_merged_from_all_pages() -> None:
@@ -81,16 +107,23 @@ def test_what_is_remembered_of_causes_is_forgotten_with_every_change() -> None:
 
 def looks_at_conditions(bench: Bench) -> list[str]:
     """The units whose condition the view looks at from now on."""
-    looks: list[str] = []
-    view = bench.world.view
-    condition = view._condition
+    looked = Looked()
+    looked.conditions = bench.world.bus.conditions
+    bench.world.view._conditions = looked
+    return looked.at
 
-    def noted(name: str) -> Condition:
-        looks.append(name)
-        return condition(name)
 
-    view._condition = noted
-    return looks
+class Looked(dict[str, Condition]):
+    """What is to be looked at, and ``at`` what it was."""
+
+    conditions: Mapping[str, Condition]
+
+    def __init__(self) -> None:
+        self.at: list[str] = []
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.at.append(name)
+        return self.conditions.get(name, default)
 
 
 def test_who_waits_and_leaves_does_not_make_causes_forgotten() -> None:
@@ -120,6 +153,81 @@ def test_a_waiting_notice_looks_no_further_than_to_what_it_names() -> None:
     assert [edge.name for edge in reply.waiting_for] == [f"p{n}" for n in range(SHOWN_MAX)]
     assert reply.total == COUNT
     assert len(looks) <= 3 * SHOWN_MAX
+
+
+def test_who_waits_for_a_unit_does_not_look_through_what_that_waits_for() -> None:
+    """A gate that many stand at: 2,000 prerequisites, of which only the last has not
+    completed, and 2,000 dependents."""
+    bench, names = Bench(), [f"p{n}" for n in range(2000)]
+    bench.declare({**{name: [] for name in names}, "gate": names})
+    bench.declare({f"d{n}": ["gate"] for n in range(2000)})
+    for name in names[:-1]:
+        bench.ask(wire.Complete(id=name, unit=name))
+    looks = looks_at_conditions(bench)
+    [waiting] = session.merged(pages(bench)).groups
+    assert (waiting.cause.name, len(waiting.units)) == (names[-1], 2001)
+    rows = [row for page in listed(bench) for row in page.units if row.name.startswith("d")]
+    assert {row.prerequisites[0].reason for row in rows} == {f"waits for {names[-1]}"}
+    assert len(looks) < 10 * COUNT
+
+
+def listed(bench: Bench) -> list[wire.ListReply]:
+    found: list[wire.ListReply] = []
+    offset = 0
+    while offset >= 0:
+        reply = bench.ask(wire.List(id="list", offset=offset, limit=1000))
+        assert isinstance(reply, wire.ListReply)
+        found.append(reply)
+        offset = reply.next
+    return found
+
+
+def test_a_page_passes_over_a_bounded_number_of_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unitsyncd.core.view.PASSED_MAX", 1000)
+    bench, names = Bench(), [f"p{n}" for n in range(300)]
+    after = [f"d{n}" for n in range(50)]
+    bench.declare({**{name: [] for name in names}, **dict.fromkeys(after, names)})
+    for name in names[:-1]:
+        bench.ask(wire.Complete(id=name, unit=name))
+    looks = looks_at_conditions(bench)
+    found: list[str] = []
+    offset = 0
+    while offset >= 0:
+        looks.clear()
+        reply = bench.ask(wire.List(id="list", offset=offset, limit=1000))
+        assert isinstance(reply, wire.ListReply)
+        assert len(looks) < 1000 + 2 * len(names)
+        found += [row.name for row in reply.units]
+        offset = reply.next
+    assert found == [*names, *after]
+    replies, offset = [], 0
+    while offset >= 0:
+        looks.clear()
+        why = bench.ask(wire.Why(id="why", offset=offset))
+        assert isinstance(why, wire.WhyReply)
+        assert len(looks) < 1000 + 2 * len(names)
+        replies.append(why)
+        offset = why.next
+    assert len(replies) > 10
+    [waiting] = session.merged(replies).groups
+    assert (waiting.cause.name, waiting.units) == (names[-1], after)
+
+
+def test_a_unit_that_waits_for_more_than_a_page_of_causes() -> None:
+    """Each cause is told of once, the ones that others wait for too; of two prerequisites
+    that wait for one unit, that one."""
+    bench = Bench()
+    names = [f"p{n}" for n in range(COUNT)]
+    bench.declare({names[0]: ["end"], names[-1]: ["end"], "all": names, "b": [names[2]]})
+    replies = pages(bench)
+    assert len(replies) > 2
+    assert max(len(reply.groups) for reply in replies) <= WHY_PAGE
+    told = {group.cause.name: group.units for group in session.merged(replies).groups}
+    assert told == {
+        "end": [names[0], names[-1], "all"],
+        **{name: ["all"] for name in names[1:-1]},
+        names[2]: ["all", "b"],
+    }
 
 
 def test_all_who_ask_in_one_turn_share_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from journal.memory_store import MemoryStore
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors import recovery
+from unitsyncd.actors.parts import Work
 from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
@@ -242,9 +243,15 @@ class Keeper:
 
     def __init__(self) -> None:
         self.taken: list[Snapshot] = []
-        self.waiting: list[Callable[[], None]] = []
+        self.waiting: list[Work] = []
         self.rhythm = SnapshotRhythm(self, 1)
-        self.rhythm.later = self.waiting.append
+        self.rhythm.in_parts = self.go_on
+
+    def go_on(self, work: Work) -> None:
+        """The next step of *work*; it waits if that was not the last."""
+        with suppress(StopIteration):
+            next(work)
+            self.waiting.append(work)
 
     def save(self, snapshot: Snapshot) -> None:
         self.taken.append(snapshot)
@@ -261,7 +268,7 @@ def test_no_part_of_a_snapshot_takes_long(driver: Driver) -> None:
         parts = 1
         while not taken:
             rhythm.appended(100_000, driver.world, driver.store.next_seq)
-            waiting.pop()()
+            keeper.go_on(waiting.pop())
             parts += 1
     assert waiting == []
     assert len(taken[0].units) == 300
@@ -280,8 +287,8 @@ def test_a_snapshot_of_an_epoch_that_ended_meanwhile_is_given_up(driver: Driver)
         driver.want("c")
         driver.want("d")
         rhythm.appended(5, driver.world, 4)
-        for step in waiting:
-            step()
+        while waiting:
+            keeper.go_on(waiting.pop(0))
     assert [[saved.unit.name for saved in one.units] for one in taken] == [["c", "d"]]
     assert state(rebuilt(driver, taken[0])) == state(driver.world)
 

@@ -7,7 +7,7 @@ name that nobody registered has the condition NOT_REGISTERED.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from unitsyncd.actors.actor import Actor, Dispatcher
@@ -33,6 +33,11 @@ class Bus:
         self._subscribers: dict[str, dict[Actor, Need]] = {}
         self.changes = 0
         """Counts how often the condition of a topic has become another one."""
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        """The latest of each topic; those that are NOT_REGISTERED are left out."""
+        return self._conditions
 
     def condition(self, topic: str) -> Condition:
         return self._conditions.get(topic, _NOT_REGISTERED)

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
+from unitsyncd.actors.parts import InParts, Work, at_once
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
@@ -164,8 +165,9 @@ def _load(world: World, snapshot: Snapshot) -> None:
         name = saved.unit.name
         actor = world.enlist(name)
         actor.unit = saved.unit
-        world.graph.load(name, saved.level, saved.edges)
-        world.bus.load(actor, name, saved.unit.condition, saved.edges)
+        edges = [(world.shared(prerequisite), need) for prerequisite, need in saved.edges]
+        world.graph.load(name, saved.level, edges)
+        world.bus.load(actor, name, saved.unit.condition, edges)
         world.view.load(name, saved.history)
 
 
@@ -187,9 +189,9 @@ class _Replay:
             assert isinstance(fact, Declared)
             if fact.prerequisite in world.graph.prerequisites(name):
                 raise ValueError(f"{name} waits for {fact.prerequisite} already")
-            need = _NEEDS[fact.need]
-            world.graph.add(name, fact.prerequisite, need, world.turn.undo)
-            self._bus.subscribe(self._units[name], fact.prerequisite, need, fact.at)
+            need, prerequisite = _NEEDS[fact.need], world.shared(fact.prerequisite)
+            world.graph.add(name, prerequisite, need, world.turn.undo)
+            self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
             self._run()
         elif kind is Withdrawn:
             assert isinstance(fact, Withdrawn)
@@ -235,8 +237,7 @@ class SnapshotRhythm:
         self._records_min = records_min
         self._since = since
         self._cut: Cut | None = None
-        self.later: Callable[[Callable[[], None]], object] | None = None
-        """Has something called between later turns; if None, all is done at once."""
+        self.in_parts: InParts = at_once
 
     def appended(self, records: int, world: World, next_seq: int) -> None:
         self._since += records
@@ -246,17 +247,15 @@ class SnapshotRhythm:
             return
         self._since = 0
         self._cut = Cut(world, next_seq)
-        self._go_on(self._cut)
+        self.in_parts(self._taken(self._cut))
 
-    def _go_on(self, cut: Cut) -> None:
-        """Take a part of *cut*, or all of them if there is no later."""
+    def _taken(self, cut: Cut) -> Work:
         try:
             while cut.is_under_way:
                 if cut.go_on():
                     self._keeper.save(cut.snapshot)
-                elif self.later is not None:
-                    self.later(lambda: self._go_on(cut))
-                    return
+                else:
+                    yield
         finally:
-            if not cut.is_under_way and self._cut is cut:
+            if self._cut is cut:
                 self._cut = None

@@ -18,6 +18,7 @@ from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerWatch
+from unitsyncd.actors.parts import InParts, at_once
 from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
@@ -63,13 +64,12 @@ class Supervisor:
         recovered: Recovered | None = None,
         lost: str = "",
         on_kept: Callable[[int, World, int], None] = lambda records, world, next_seq: None,
-        in_parts: Callable[[Iterator[None]], None] = lambda work: deque(work, 0).clear(),
+        in_parts: InParts = at_once,
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
         state of this startup is not there: then nothing is changed or waited for until
-        everything is reset. *on_kept* is told of each append, between turns. *in_parts*
-        does a long work, a step at a time between later turns; or else it is done at once."""
+        everything is reset. *on_kept* is told of each append, between turns."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from unitsync.errors import ContradictionError, UnitsyncError
 from unitsync.wire import Owner, check_name
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
+from unitsyncd.actors.parts import Work
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import (
@@ -49,7 +50,7 @@ class World:
             self.units,
             self.names,
             self.graph,
-            self.bus.condition,
+            self.bus.conditions,
             lambda: self.bus.changes + self.graph.changes,
         )
         self.limits = limits
@@ -129,23 +130,29 @@ class World:
         if self.graph.edges >= self.limits.edges:
             most = self.limits.edges
             raise limit_reached("edges", most, f"holds no more than {most:,} edges")
+        prerequisite = self.shared(prerequisite)
         self.graph.add(unit, prerequisite, need, self.turn.undo)
         self.bus.subscribe(actor, prerequisite, need, at)
         self.turn.keep(unit, Declared(at, prerequisite, int(need)))
 
+    def shared(self, name: str) -> str:
+        """*name* as the object that its unit has, if it is registered: one for all that
+        wait for it, which takes its memory once and is found in half the time."""
+        actor = self.units.get(name)
+        return name if actor is None else actor.unit.name
+
     def withdraw(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
         """Take those edges back that are there; how many there were."""
-        unit, count = actor.unit.name, 0
-        order = tuple(self.graph.prerequisites(unit))
-        self.turn.undo.push(self.graph.reorder, unit, order)
-        for prerequisite in prerequisites:
-            if prerequisite in self.graph.prerequisites(unit):
-                self.graph.remove(unit, prerequisite, self.turn.undo)
-                self.bus.unsubscribe(actor, prerequisite, at)
-                self.turn.keep(unit, Withdrawn(at, prerequisite))
-                count += 1
+        unit, edges = actor.unit.name, self.graph.prerequisites(actor.unit.name)
+        there = [name for name in dict.fromkeys(prerequisites) if name in edges]
+        if there:
+            self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
+        for prerequisite in there:
+            self.graph.remove(unit, prerequisite, self.turn.undo)
+            self.bus.unsubscribe(actor, prerequisite, at)
+            self.turn.keep(unit, Withdrawn(at, prerequisite))
         self.dispatcher.run()
-        return count
+        return len(there)
 
     def commit(self) -> None:
         """Make the turn's changes final."""
@@ -158,9 +165,9 @@ class World:
                 self.update_run(name)
         self.view.similar.end_turn()
 
-    def dissolve(self) -> Iterator[None]:
-        """Let everything go, a part at each step; nothing may be asked of this world from
-        now on. Its parts know each other, and the collector does not look for cycles among
+    def dissolve(self) -> Work:
+        """Let everything go, for which the work is left; nothing may be asked of this world
+        from now on. Its parts know each other, and the collector does not look for cycles among
         what has been there for long."""
         held: list[dict[Any, Any] | list[Any]] = []
         held += [*self.bus.held(), *self.graph.held(), *self.view.held(), self.units, self.names]
@@ -203,7 +210,7 @@ class World:
                 self.on_owner(owner.key, owner)
 
 
-def _emptied(held: Iterable[dict[Any, Any] | list[Any]]) -> Iterator[None]:
+def _emptied(held: Iterable[dict[Any, Any] | list[Any]]) -> Work:
     for each in held:
         take_one = each.popitem if isinstance(each, dict) else each.pop
         while each:

@@ -31,7 +31,7 @@ def of_process() -> dict[str, int]:
 def _drop_spare_objects() -> None:
     """Let go of the objects without a use that Python keeps to have them at hand. It does
     so when it looks for cycles among all objects, which here it is given none of."""
-    gc.collect(1)
+    gc.collect(0)
     gc.freeze()
     gc.collect()
     gc.unfreeze()

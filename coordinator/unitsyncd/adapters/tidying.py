@@ -10,7 +10,7 @@ from typing import Final
 
 EPOCHS_MAX: Final = 20
 """Epochs of which the records stay in the file."""
-PART_ROWS: Final = 2000
+PART_ROWS: Final = 200
 PART_BYTES: Final = 8 * 1024 * 1024
 """Of turns that are looked at or forgotten at a time: about a millisecond."""
 SHRINK_PAGES: Final = 64

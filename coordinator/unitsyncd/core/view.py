@@ -31,13 +31,31 @@ HISTORY_MAX: Final = 50
 """Entries kept per unit; the oldest goes."""
 SHOWN_MAX: Final = 10
 """Prerequisites named in a waiting notice, a list row or a level of a tree."""
-STATUS_MAX: Final = 10_000
+STATUS_MAX: Final = 5000
 """Prerequisites in the answer to a question about one unit."""
-TREE_NODES_MAX: Final = 300
+TREE_NODES_MAX: Final = 200
 TREE_DEPTH_MAX: Final = 60
 WHY_PAGE: Final = 2000
-"""Units that one request looks at when it asks about all of them."""
+"""Units, and what they wait for, that one request about all of them looks at."""
+MANY_EDGES: Final = 50
+"""From so many on it pays to remember what was found among them."""
+LIST_EDGES_MAX: Final = 3000
+"""Prerequisites that are named in one page of all units."""
+PASSED_MAX: Final = 100_000
+"""Edges that are passed over for one page: some milliseconds."""
+DOWN_MAX: Final = 10_000
+"""Units that one search for a root cause goes down: some milliseconds."""
+_STEP_DOWN: Final = 10
+"""Edges that can be passed over in the time that one of these units takes."""
 PATH_MAX: Final = 20
+
+_EDGE_SHIFT: Final = 32
+"""Where a page of causes begins: the number of the unit, and above these bits that of its
+edge."""
+
+# Looking up a member of an enum costs as much as passing over an edge.
+_NOT_REGISTERED: Final = Condition.NOT_REGISTERED
+_MET: Final = Verdict.MET
 
 
 def _said_gone(unit: Unit) -> bool:
@@ -78,13 +96,16 @@ no."""
 class View:
     __slots__ = (
         "_changes",
-        "_condition",
+        "_conditions",
+        "_firsts",
         "_graph",
         "_history",
         "_names",
+        "_passed",
+        "_remembered_of",
         "_roots",
-        "_roots_of",
         "_units",
+        "_unmet",
         "similar",
     )
 
@@ -93,18 +114,24 @@ class View:
         units: Mapping[str, HasUnit],
         names: Sequence[str],
         graph: Graph,
-        condition: Callable[[str], Condition],
+        conditions: Mapping[str, Condition],
         changes: Callable[[], int],
     ) -> None:
-        """*names* are those of the *units*, in the same order. *changes* gives another
-        number whenever a condition or an edge has changed."""
+        """*names* are those of the *units*, in the same order; what is not in *conditions*
+        is not registered. *changes* gives another number whenever a condition or an edge
+        has changed."""
         self._units = units
         self._names = names
         self._graph = graph
-        self._condition = condition
+        self._conditions = conditions
         self._changes = changes
-        self._roots: dict[tuple[str, Verdict], str] = {}
-        self._roots_of = -1
+        self._firsts: dict[tuple[str, Verdict], str | None] = {}
+        self._roots: dict[Verdict, dict[str, str]] = {verdict: {} for verdict in Verdict}
+        self._unmet: dict[str, list[tuple[str, Need]]] = {}
+        self._remembered_of = -1
+        """The change after which these were found."""
+        self._passed = 0
+        """Edges that were passed over, at the most; whoever bounds that sets it to 0."""
         self._history: dict[str, list[HistoryEntry]] = {}
         self.similar = Similar(names)
 
@@ -130,7 +157,7 @@ class View:
 
     def held(self) -> tuple[dict[Any, Any], ...]:
         """All that grows with the units, for who takes it apart."""
-        return self._history, self._roots
+        return self._history, self._unmet, self._firsts, *self._roots.values()
 
     # --- one unit -----------------------------------------------------------------
 
@@ -145,7 +172,7 @@ class View:
         unit = holder.unit
         if full:
             edges = self._graph.prerequisites(name)
-            some = edges.items() if len(edges) <= STATUS_MAX else self._some_edges(name)
+            some = edges.items() if len(edges) <= STATUS_MAX else self._some_edges(unit)
             shown = self.with_similar([self.prerequisite(edge, need) for edge, need in some])
             total = len(edges)
         else:
@@ -203,27 +230,47 @@ class View:
             return unit.reason
         if unit.blocked:
             return self.failure(self.skip_root(unit.name))
-        waits_for = self._first(unit.name, Verdict.OUTSTANDING) if unit.outstanding else None
+        waits_for = self._first(unit, Verdict.OUTSTANDING) if unit.outstanding else None
         more = f" and {unit.outstanding - 1:,} more" if unit.outstanding > 1 else ""
         return f"waits for {waits_for}{more}" if waits_for is not None else ""
 
-    def unmet(self, name: str, most: int = SHOWN_MAX) -> tuple[list[Prerequisite], int]:
-        """The first *most* prerequisites that are not met, and how many there are. Looks
-        no further than to these."""
+    def unmet(self, name: str) -> tuple[list[Prerequisite], int]:
+        """The first SHOWN_MAX prerequisites that are not met, and how many there are.
+        Looks no further than to these."""
         holder = self._units.get(name)
-        total = holder.unit.outstanding + holder.unit.blocked if holder is not None else 0
-        edges = islice(self._edges(name, met=False), min(most, total))
+        if holder is None:
+            return [], 0
+        total = holder.unit.outstanding + holder.unit.blocked
+        edges = self._first_unmet(holder.unit)
         return [self.prerequisite(edge, need) for edge, need in edges], total
 
-    def _some_edges(self, name: str) -> Iterator[tuple[str, Need]]:
+    def _first_unmet(self, unit: Unit) -> list[tuple[str, Need]]:
+        """The first SHOWN_MAX edges that are not met. Of many edges that is remembered:
+        otherwise all that wait for one unit would look through what that waits for."""
+        name, most = unit.name, min(SHOWN_MAX, unit.outstanding + unit.blocked)
+        if len(self._graph.prerequisites(name)) <= MANY_EDGES:
+            return list(islice(self._edges(name, met=False), most))
+        self._forget_what_has_changed()
+        if name not in self._unmet:
+            self._unmet[name] = list(islice(self._edges(name, met=False), most))
+        return self._unmet[name]
+
+    def _some_edges(self, unit: Unit) -> Iterator[tuple[str, Need]]:
         """STATUS_MAX of the edges, those that are not met before the others."""
-        edges = chain(self._edges(name, met=False), self._edges(name, met=True))
-        return islice(edges, STATUS_MAX)
+        unmet: Iterable[tuple[str, Need]] = self._first_unmet(unit)
+        if unit.outstanding + unit.blocked > SHOWN_MAX:
+            unmet = self._edges(unit.name, met=False)
+        return islice(chain(unmet, self._edges(unit.name, met=True)), STATUS_MAX)
 
     def _edges(self, name: str, *, met: bool) -> Iterator[tuple[str, Need]]:
-        for edge, need in self._graph.prerequisites(name).items():
-            if (VERDICTS[need][self._condition(edge)] is Verdict.MET) is met:
+        edges, condition = self._graph.prerequisites(name), self._conditions.get
+        self._passed += len(edges)
+        for edge, need in edges.items():
+            if (VERDICTS[need][condition(edge, _NOT_REGISTERED)] is _MET) is met:
                 yield edge, need
+
+    def _condition(self, name: str) -> Condition:
+        return self._conditions.get(name, _NOT_REGISTERED)
 
     def with_similar(self, edges: list[Prerequisite]) -> list[Prerequisite]:
         """*edges*, with the most similar registered name for some of those that are not
@@ -247,7 +294,7 @@ class View:
         long path only the first PATH_MAX units and the root."""
         path = [name]
         while len(path) < PATH_MAX:
-            blocked = self._first(path[-1], Verdict.BLOCKED)
+            blocked = self._first(self._units[path[-1]].unit, Verdict.BLOCKED)
             if blocked is None:
                 return path
             path.append(blocked)
@@ -270,34 +317,33 @@ class View:
 
     def why_tree(self, name: str) -> WhyNode:
         """*name* and what keeps it from starting, down to the roots."""
-        budget = TREE_NODES_MAX
+        return self._tree(name, None, 0, iter(range(TREE_NODES_MAX - 1)))
 
-        def node(unit: str, need: Need | None, depth: int) -> WhyNode:
-            nonlocal budget
-            budget -= 1
-            info = self.info(unit)
-            info = replace(info, prerequisites=self.with_similar(info.prerequisites))
-            if depth == 0 and info.status is Status.NOT_REGISTERED:
-                info = replace(info, nearest=self.nearest(unit))
-            below: list[WhyNode] = []
-            asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
-            if asks and depth < TREE_DEPTH_MAX:
-                for edge in info.prerequisites:
-                    if budget <= 0:
-                        break
-                    below.append(node(edge.name, self._need(unit, edge.name), depth + 1))
-            more = info.prerequisites_total - len(below) if asks else 0
-            return WhyNode(info, need.requirement if need is not None else None, below, more)
-
-        return node(name, None, 0)
+    def _tree(self, name: str, need: Need | None, depth: int, budget: Iterator[int]) -> WhyNode:
+        """With as many nodes below it as *budget* yields."""
+        info = self.info(name)
+        info = replace(info, prerequisites=self.with_similar(info.prerequisites))
+        if depth == 0 and info.status is Status.NOT_REGISTERED:
+            info = replace(info, nearest=self.nearest(name))
+        asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
+        below = []
+        if asks and depth < TREE_DEPTH_MAX:
+            for edge, _ in zip(info.prerequisites, budget, strict=False):
+                further = self._need(name, edge.name)
+                below.append(self._tree(edge.name, further, depth + 1, budget))
+        more = info.prerequisites_total - len(below) if asks else 0
+        return WhyNode(info, need.requirement if need is not None else None, below, more)
 
     def why_groups(self, offset: int) -> tuple[list[WhyGroup], int]:
-        """What waits, has failed, was skipped or lost its script among the next WHY_PAGE
-        units, by its root cause; and the offset of those after them, -1 if there are none.
+        """What waits, has failed, was skipped or lost its script among the next units, by
+        its root cause; and where to go on after them, -1 if there is nothing more. Looks at
+        WHY_PAGE units and what they wait for; a unit that waits for more is gone on with.
         """
         groups: dict[tuple[str, str], list[str]] = {}
-        offset = min(offset, len(self._names))
-        for name in self._names[offset : offset + WHY_PAGE]:
+        left, self._passed = WHY_PAGE, 0
+        number, edge = offset & ((1 << _EDGE_SHIFT) - 1), offset >> _EDGE_SHIFT
+        while number < len(self._names) and left > 0 and self._passed < PASSED_MAX:
+            name = self._names[number]
             holder = self._units[name]
             unit = holder.unit
             if _said_gone(unit):
@@ -305,57 +351,93 @@ class View:
             if unit.phase is Status.FAILED:
                 groups.setdefault((name, "failed"), [])
             if unit.phase is not Status.PENDING and not holder.parked:
-                continue
-            if unit.blocked:
+                pass
+            elif unit.blocked:
                 groups.setdefault((self.skip_root(name), "skipped"), []).append(name)
             elif self._given_up(holder):
                 groups.setdefault((name, "given up"), [])
             elif unit.outstanding:
-                for cause in dict.fromkeys(self._waits_at(name)):
+                roots, edge = self._waits_at(name, edge, left)
+                for cause in dict.fromkeys(roots):
                     groups.setdefault((cause, "waiting"), []).append(name)
+                left -= len(roots)
+                if edge:
+                    break
+            number, left = number + 1, left - 1
         found = [
             WhyGroup(self.info(cause), kind, units)  # type: ignore[arg-type]
             for (cause, kind), units in groups.items()
         ]
-        following = offset + WHY_PAGE
-        return found, following if following < len(self._names) else -1
+        more = number < len(self._names)
+        return found, edge << _EDGE_SHIFT | number if more else -1
 
-    def _waits_at(self, name: str) -> Iterator[str]:
-        """For each outstanding prerequisite of *name*, where the waiting ends."""
-        for edge, need in self._graph.prerequisites(name).items():
-            if VERDICTS[need][self._condition(edge)] is Verdict.OUTSTANDING:
-                yield self._root(edge, Condition.PENDING, Verdict.OUTSTANDING)
+    def _waits_at(self, name: str, first: int, most: int) -> tuple[list[str], int]:
+        """For each outstanding prerequisite of *name* from its edge number *first* on, but
+        at *most* so many, where the waiting ends; and the edge to go on with, 0 if there
+        are no more."""
+        edges, condition = self._graph.prerequisites(name), self._conditions.get
+        roots: list[str] = []
+        self._passed += len(edges)
+        for number, (edge, need) in enumerate(islice(edges.items(), first, None), first):
+            if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is Verdict.OUTSTANDING:
+                if len(roots) == most:
+                    return roots, number
+                roots.append(self._root(edge, Condition.PENDING, Verdict.OUTSTANDING))
+        if roots and not first and self._condition(name) is Condition.PENDING:
+            self._roots[Verdict.OUTSTANDING].setdefault(name, roots[0])
+        return roots, 0
 
     def _root(self, name: str, through: Condition, verdict: Verdict) -> str:
         """Down the first edges with that *verdict*, through units of that condition, to
-        one that has none. Remembered until something changes: otherwise each unit of a
-        long chain would be asked about all that are below it."""
-        if self._roots_of != self._changes():
-            self._roots_of = self._changes()
-            self._roots.clear()
-        roots, path = self._roots, [name]
-        while (path[-1], verdict) not in roots:
-            deeper = None
-            if self._condition(path[-1]) is through:
-                deeper = self._first(path[-1], verdict)
-            if deeper is None:
-                roots[path[-1], verdict] = path[-1]
-            else:
-                path.append(deeper)
-        root = roots[path[-1], verdict]
-        for passed in path:
-            roots[passed, verdict] = root
-        return root
+        one that has none; or DOWN_MAX units, from where the next search goes on. Remembered:
+        otherwise each unit of a long chain would be asked about all that are below it."""
+        self._forget_what_has_changed()
+        roots = self._roots[verdict]
+        path: list[str] = []
+        condition, prerequisites = self._conditions.get, self._graph.prerequisites
+        while (further := roots.get(name)) != name and len(path) < DOWN_MAX:
+            path.append(name)
+            if further is None:
+                further = name
+                if condition(name, _NOT_REGISTERED) is through:
+                    edges = prerequisites(name)
+                    self._passed += len(edges)
+                    for edge, need in edges.items():
+                        if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is verdict:
+                            further = edge
+                            break
+                if further == name:
+                    break
+            name = further
+        self._passed += len(path) * _STEP_DOWN
+        roots.update(dict.fromkeys(path, name))
+        return name
 
-    def _first(self, name: str, verdict: Verdict) -> str | None:
-        return next(
-            (
-                edge
-                for edge, need in self._graph.prerequisites(name).items()
-                if VERDICTS[need][self._condition(edge)] is verdict
-            ),
-            None,
-        )
+    def _first(self, unit: Unit, verdict: Verdict) -> str | None:
+        """The first prerequisite with that *verdict*, remembered as in ``_first_unmet``."""
+        unmet = self._first_unmet(unit)
+        for edge, need in unmet:
+            if VERDICTS[need][self._condition(edge)] is verdict:
+                return edge
+        if len(unmet) < SHOWN_MAX:
+            return None
+        self._forget_what_has_changed()
+        key = unit.name, verdict
+        if key not in self._firsts:
+            further = self._edges(unit.name, met=False)
+            of_that = (
+                edge for edge, need in further if VERDICTS[need][self._condition(edge)] is verdict
+            )
+            self._firsts[key] = next(of_that, None)
+        return self._firsts[key]
+
+    def _forget_what_has_changed(self) -> None:
+        if self._remembered_of != (changes := self._changes()):
+            self._remembered_of = changes
+            for roots in self._roots.values():
+                roots.clear()
+            self._firsts.clear()
+            self._unmet.clear()
 
     def _need(self, dependent: str, prerequisite: str) -> Need:
         return self._graph.prerequisites(dependent)[prerequisite]
@@ -365,13 +447,19 @@ class View:
     def page(self, offset: int, limit: int) -> tuple[list[UnitInfo], int, int]:
         """(rows, number of all units, offset of the next page or -1). Units that are
         only waited for come after the registered ones. Looks at no more names than it
-        shows; only of those waited for it passes over the ones before."""
+        shows, and ends early rather than pass over too many edges; only of those waited
+        for it passes over the ones before."""
         registered, mentioned = len(self._names), self._graph.unregistered
         total = registered + len(mentioned)
         offset = min(offset, total)
-        names = list(self._names[offset : offset + limit])
-        if len(names) < limit:
-            first = max(0, offset - registered)
-            names += islice(mentioned, first, first + limit - len(names))
-        following = offset + len(names)
-        return [self.info(name) for name in names], total, following if following < total else -1
+        first = max(0, offset - registered)
+        names = chain(self._names[offset : offset + limit], islice(mentioned, first, None))
+        rows: list[UnitInfo] = []
+        named = self._passed = 0
+        for name in islice(names, limit):
+            rows.append(self.info(name))
+            named += len(rows[-1].prerequisites)
+            if named >= LIST_EDGES_MAX or self._passed >= PASSED_MAX:
+                break
+        following = offset + len(rows)
+        return rows, total, following if following < total else -1
