@@ -150,13 +150,16 @@ class Journal:
             self._go_on_tidying()
 
     def _go_on_tidying(self) -> None:
-        """The next part. What cannot be done now is left to the next epoch or process:
-        more is kept until then than has to be."""
+        """The next part. What cannot be done now, or in a damaged file, is left to the next
+        epoch or process: more is kept until then than has to be."""
         assert self._tidying is not None
         try:
-            next(self._tidying)
-        except (StopIteration, sqlite3.Error):
-            self._tidying = None
+            with _judged():
+                for _ in self._tidying:
+                    return
+        except (StoreError, DamagedStore):
+            pass
+        self._tidying = None
 
     def _refused(self, problem: sqlite3.Error) -> StoreError:
         if getattr(problem, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
