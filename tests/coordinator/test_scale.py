@@ -11,8 +11,9 @@ from coordinator.test_bulk import Bench
 from unitsync import session, wire
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core import similar
+from unitsyncd.core.causes import SHOWN_MAX
 from unitsyncd.core.requirement import Condition
-from unitsyncd.core.view import SHOWN_MAX, WHY_PAGE
+from unitsyncd.core.view import WHY_PAGE
 from unitsyncd.core.wording import EDGES_SHOWN
 
 COUNT = 5000
@@ -48,7 +49,7 @@ def test_a_long_path_names_its_root() -> None:
 def test_the_search_for_a_root_goes_on_where_the_last_one_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("unitsyncd.core.view.DOWN_MAX", 1000)
+    monkeypatch.setattr("unitsyncd.core.causes.DOWN_MAX", 1000)
     bench = Bench()
     chain(bench)
     bench.ask(wire.Fail(id="f", unit="u0", reason="broken"))
@@ -109,7 +110,7 @@ def looks_at_conditions(bench: Bench) -> list[str]:
     """The units whose condition the view looks at from now on."""
     looked = Looked()
     looked.conditions = bench.world.bus.conditions
-    bench.world.view._conditions = looked
+    bench.world.view.causes._conditions = looked
     return looked.at
 
 
@@ -306,7 +307,7 @@ def test_a_page_of_a_list_looks_only_at_what_it_shows() -> None:
     bench = Bench()
     bench.declare({f"u{n}": [f"p{n}"] for n in range(COUNT)})
     view = bench.world.view
-    units = view._units = Counted(bench.world.units)
+    units = view._units = view.causes._units = Counted(bench.world.units)
     for offset in (0, COUNT - 10, COUNT - 5, COUNT, 2 * COUNT - 10):
         units.looks = 0
         rows, total, following = view.page(offset, 10)

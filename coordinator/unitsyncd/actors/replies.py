@@ -10,10 +10,10 @@ from unitsync import errors, wire
 from unitsync.wire import Render, Requirement, Status
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
+from unitsyncd.core.causes import SHOWN_MAX
 from unitsyncd.core.events import Answer
 from unitsyncd.core.requirement import need_of
 from unitsyncd.core.state import Unit
-from unitsyncd.core.view import SHOWN_MAX
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _NO_LINES: Final = Render.NONE
@@ -133,7 +133,7 @@ def already_started(unit: Unit, now: float, hint: str) -> errors.AlreadyStarted:
 
 
 def skipped(name: str, world: World) -> errors.Skipped:
-    path = world.view.skip_path(name)
+    path = world.view.causes.skip_path(name)
     failure = world.view.failure(path[-1])
     through = f" ({' → '.join(path)})" if 2 < len(path) <= 20 else ""
     return errors.Skipped(

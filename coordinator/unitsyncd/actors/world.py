@@ -12,6 +12,7 @@ from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.parts import Work
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.core.causes import Causes
 from unitsyncd.core.events import (
     Declared,
     Ended,
@@ -46,13 +47,13 @@ class World:
         self.names: list[str] = []
         """Of the units, in the same order: a part of a list is found at once."""
         self.graph = Graph(self.units)
-        self.view = View(
+        causes = Causes(
             self.units,
-            self.names,
             self.graph,
             self.bus.conditions,
             lambda: self.bus.changes + self.graph.changes,
         )
+        self.view = View(self.units, self.names, self.graph, causes)
         self.limits = limits
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}

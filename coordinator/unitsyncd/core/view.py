@@ -6,9 +6,9 @@ machine's to say; this module only shows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -21,41 +21,29 @@ from unitsync.wire import (
     WhyGroup,
     WhyNode,
 )
+from unitsyncd.core.causes import SHOWN_MAX, Causes, HasUnit
 from unitsyncd.core.events import AnyFact, Denial, Denied, Ended, OwnerGone, Started, WasReset
 from unitsyncd.core.graph import Graph
-from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
+from unitsyncd.core.requirement import VERDICTS, Need, Verdict
 from unitsyncd.core.similar import Similar
 from unitsyncd.core.state import Unit
 
 HISTORY_MAX: Final = 50
 """Entries kept per unit; the oldest goes."""
-SHOWN_MAX: Final = 10
-"""Prerequisites named in a waiting notice, a list row or a level of a tree."""
 STATUS_MAX: Final = 5000
 """Prerequisites in the answer to a question about one unit."""
 TREE_NODES_MAX: Final = 200
 TREE_DEPTH_MAX: Final = 60
 WHY_PAGE: Final = 2000
 """Units, and what they wait for, that one request about all of them looks at."""
-MANY_EDGES: Final = 50
-"""From so many on it pays to remember what was found among them."""
 LIST_EDGES_MAX: Final = 3000
 """Prerequisites that are named in one page of all units."""
 PASSED_MAX: Final = 100_000
 """Edges that are passed over for one page: some milliseconds."""
-DOWN_MAX: Final = 10_000
-"""Units that one search for a root cause goes down: some milliseconds."""
-_STEP_DOWN: Final = 10
-"""Edges that can be passed over in the time that one of these units takes."""
-PATH_MAX: Final = 20
 
 _EDGE_SHIFT: Final = 32
 """Where a page of causes begins: the number of the unit, and above these bits that of its
 edge."""
-
-# Looking up a member of an enum costs as much as passing over an edge.
-_NOT_REGISTERED: Final = Condition.NOT_REGISTERED
-_MET: Final = Verdict.MET
 
 
 def _said_gone(unit: Unit) -> bool:
@@ -65,15 +53,6 @@ def _said_gone(unit: Unit) -> bool:
         and unit.owner_gone
         and unit.on_owner_exit is not OnOwnerExit.IGNORE
     )
-
-
-class HasUnit(Protocol):
-    @property
-    def unit(self) -> Unit: ...
-
-    @property
-    def parked(self) -> Sized | None:
-        """The starts of the unit that wait."""
 
 
 _DENIED: Final = {Denial.WAITING: "had to wait"}
@@ -94,44 +73,20 @@ no."""
 
 
 class View:
-    __slots__ = (
-        "_changes",
-        "_conditions",
-        "_firsts",
-        "_graph",
-        "_history",
-        "_names",
-        "_passed",
-        "_remembered_of",
-        "_roots",
-        "_units",
-        "_unmet",
-        "similar",
-    )
+    __slots__ = ("_graph", "_history", "_names", "_units", "causes", "similar")
 
     def __init__(
         self,
         units: Mapping[str, HasUnit],
         names: Sequence[str],
         graph: Graph,
-        conditions: Mapping[str, Condition],
-        changes: Callable[[], int],
+        causes: Causes,
     ) -> None:
-        """*names* are those of the *units*, in the same order; what is not in *conditions*
-        is not registered. *changes* gives another number whenever a condition or an edge
-        has changed."""
+        """*names* are those of the *units*, in the same order."""
         self._units = units
         self._names = names
         self._graph = graph
-        self._conditions = conditions
-        self._changes = changes
-        self._firsts: dict[tuple[str, Verdict], str | None] = {}
-        self._roots: dict[Verdict, dict[str, str]] = {verdict: {} for verdict in Verdict}
-        self._unmet: dict[str, list[tuple[str, Need]]] = {}
-        self._remembered_of = -1
-        """The change after which these were found."""
-        self._passed = 0
-        """Edges that were passed over, at the most; whoever bounds that sets it to 0."""
+        self.causes = causes
         self._history: dict[str, list[HistoryEntry]] = {}
         self.similar = Similar(names)
 
@@ -157,7 +112,7 @@ class View:
 
     def held(self) -> tuple[dict[Any, Any], ...]:
         """All that grows with the units, for who takes it apart."""
-        return self._history, self._unmet, self._firsts, *self._roots.values()
+        return self._history, *self.causes.held()
 
     # --- one unit -----------------------------------------------------------------
 
@@ -205,7 +160,7 @@ class View:
 
     def prerequisite(self, name: str, need: Need) -> Prerequisite:
         """The edge to *name* as its dependent sees it."""
-        current = self._condition(name)
+        current = self.causes.condition(name)
         met = VERDICTS[need][current] is Verdict.MET
         holder = self._units.get(name)
         if holder is None:
@@ -229,8 +184,8 @@ class View:
         if unit.phase is not Status.PENDING:
             return unit.reason
         if unit.blocked:
-            return self.failure(self.skip_root(unit.name))
-        waits_for = self._first(unit, Verdict.OUTSTANDING) if unit.outstanding else None
+            return self.failure(self.causes.skip_root(unit.name))
+        waits_for = self.causes.first(unit, Verdict.OUTSTANDING) if unit.outstanding else None
         more = f" and {unit.outstanding - 1:,} more" if unit.outstanding > 1 else ""
         return f"waits for {waits_for}{more}" if waits_for is not None else ""
 
@@ -241,36 +196,15 @@ class View:
         if holder is None:
             return [], 0
         total = holder.unit.outstanding + holder.unit.blocked
-        edges = self._first_unmet(holder.unit)
+        edges = self.causes.first_unmet(holder.unit)
         return [self.prerequisite(edge, need) for edge, need in edges], total
-
-    def _first_unmet(self, unit: Unit) -> list[tuple[str, Need]]:
-        """The first SHOWN_MAX edges that are not met. Of many edges that is remembered:
-        otherwise all that wait for one unit would look through what that waits for."""
-        name, most = unit.name, min(SHOWN_MAX, unit.outstanding + unit.blocked)
-        if len(self._graph.prerequisites(name)) <= MANY_EDGES:
-            return list(islice(self._edges(name, met=False), most))
-        self._forget_what_has_changed()
-        if name not in self._unmet:
-            self._unmet[name] = list(islice(self._edges(name, met=False), most))
-        return self._unmet[name]
 
     def _some_edges(self, unit: Unit) -> Iterator[tuple[str, Need]]:
         """STATUS_MAX of the edges, those that are not met before the others."""
-        unmet: Iterable[tuple[str, Need]] = self._first_unmet(unit)
+        unmet: Iterable[tuple[str, Need]] = self.causes.first_unmet(unit)
         if unit.outstanding + unit.blocked > SHOWN_MAX:
-            unmet = self._edges(unit.name, met=False)
-        return islice(chain(unmet, self._edges(unit.name, met=True)), STATUS_MAX)
-
-    def _edges(self, name: str, *, met: bool) -> Iterator[tuple[str, Need]]:
-        edges, condition = self._graph.prerequisites(name), self._conditions.get
-        self._passed += len(edges)
-        for edge, need in edges.items():
-            if (VERDICTS[need][condition(edge, _NOT_REGISTERED)] is _MET) is met:
-                yield edge, need
-
-    def _condition(self, name: str) -> Condition:
-        return self._conditions.get(name, _NOT_REGISTERED)
+            unmet = self.causes.edges(unit.name, met=False)
+        return islice(chain(unmet, self.causes.edges(unit.name, met=True)), STATUS_MAX)
 
     def with_similar(self, edges: list[Prerequisite]) -> list[Prerequisite]:
         """*edges*, with the most similar registered name for some of those that are not
@@ -289,29 +223,11 @@ class View:
 
     # --- causes -------------------------------------------------------------------
 
-    def skip_path(self, name: str) -> list[str]:
-        """From a blocked unit down to the one whose failure is at the root of it; of a
-        long path only the first PATH_MAX units and the root."""
-        path = [name]
-        while len(path) < PATH_MAX:
-            blocked = self._first(self._units[path[-1]].unit, Verdict.BLOCKED)
-            if blocked is None:
-                return path
-            path.append(blocked)
-            if self._condition(blocked) is not Condition.SKIPPED:
-                return path
-        root = self._root(path[-1], Condition.SKIPPED, Verdict.BLOCKED)
-        return path if root == path[-1] else [*path, root]
-
-    def skip_root(self, name: str) -> str:
-        """The unit whose failure is at the root of the skip of *name*."""
-        return self._root(name, Condition.SKIPPED, Verdict.BLOCKED)
-
     def failure(self, name: str) -> str:
         """How *name*, the root of a skip, ended: ``git-clone failed: exit status 128``."""
         holder = self._units.get(name)
         if holder is None or holder.unit.phase is not Status.FAILED:
-            return f"{name} is {self._condition(name).status.value}"
+            return f"{name} is {self.causes.condition(name).status.value}"
         reason = holder.unit.reason
         return f"{name} failed" + (f": {reason}" if reason else "")
 
@@ -340,9 +256,9 @@ class View:
         WHY_PAGE units and what they wait for; a unit that waits for more is gone on with.
         """
         groups: dict[tuple[str, str], list[str]] = {}
-        left, self._passed = WHY_PAGE, 0
+        left, self.causes.passed = WHY_PAGE, 0
         number, edge = offset & ((1 << _EDGE_SHIFT) - 1), offset >> _EDGE_SHIFT
-        while number < len(self._names) and left > 0 and self._passed < PASSED_MAX:
+        while number < len(self._names) and left > 0 and self.causes.passed < PASSED_MAX:
             name = self._names[number]
             holder = self._units[name]
             unit = holder.unit
@@ -353,11 +269,11 @@ class View:
             if unit.phase is not Status.PENDING and not holder.parked:
                 pass
             elif unit.blocked:
-                groups.setdefault((self.skip_root(name), "skipped"), []).append(name)
+                groups.setdefault((self.causes.skip_root(name), "skipped"), []).append(name)
             elif self._given_up(holder):
                 groups.setdefault((name, "given up"), [])
             elif unit.outstanding:
-                roots, edge = self._waits_at(name, edge, left)
+                roots, edge = self.causes.waits_at(name, edge, left)
                 for cause in dict.fromkeys(roots):
                     groups.setdefault((cause, "waiting"), []).append(name)
                 left -= len(roots)
@@ -370,74 +286,6 @@ class View:
         ]
         more = number < len(self._names)
         return found, edge << _EDGE_SHIFT | number if more else -1
-
-    def _waits_at(self, name: str, first: int, most: int) -> tuple[list[str], int]:
-        """For each outstanding prerequisite of *name* from its edge number *first* on, but
-        at *most* so many, where the waiting ends; and the edge to go on with, 0 if there
-        are no more."""
-        edges, condition = self._graph.prerequisites(name), self._conditions.get
-        roots: list[str] = []
-        self._passed += len(edges)
-        for number, (edge, need) in enumerate(islice(edges.items(), first, None), first):
-            if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is Verdict.OUTSTANDING:
-                if len(roots) == most:
-                    return roots, number
-                roots.append(self._root(edge, Condition.PENDING, Verdict.OUTSTANDING))
-        if roots and not first and self._condition(name) is Condition.PENDING:
-            self._roots[Verdict.OUTSTANDING].setdefault(name, roots[0])
-        return roots, 0
-
-    def _root(self, name: str, through: Condition, verdict: Verdict) -> str:
-        """Down the first edges with that *verdict*, through units of that condition, to
-        one that has none; or DOWN_MAX units, from where the next search goes on. Remembered:
-        otherwise each unit of a long chain would be asked about all that are below it."""
-        self._forget_what_has_changed()
-        roots = self._roots[verdict]
-        path: list[str] = []
-        condition, prerequisites = self._conditions.get, self._graph.prerequisites
-        while (further := roots.get(name)) != name and len(path) < DOWN_MAX:
-            path.append(name)
-            if further is None:
-                further = name
-                if condition(name, _NOT_REGISTERED) is through:
-                    edges = prerequisites(name)
-                    self._passed += len(edges)
-                    for edge, need in edges.items():
-                        if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is verdict:
-                            further = edge
-                            break
-                if further == name:
-                    break
-            name = further
-        self._passed += len(path) * _STEP_DOWN
-        roots.update(dict.fromkeys(path, name))
-        return name
-
-    def _first(self, unit: Unit, verdict: Verdict) -> str | None:
-        """The first prerequisite with that *verdict*, remembered as in ``_first_unmet``."""
-        unmet = self._first_unmet(unit)
-        for edge, need in unmet:
-            if VERDICTS[need][self._condition(edge)] is verdict:
-                return edge
-        if len(unmet) < SHOWN_MAX:
-            return None
-        self._forget_what_has_changed()
-        key = unit.name, verdict
-        if key not in self._firsts:
-            further = self._edges(unit.name, met=False)
-            of_that = (
-                edge for edge, need in further if VERDICTS[need][self._condition(edge)] is verdict
-            )
-            self._firsts[key] = next(of_that, None)
-        return self._firsts[key]
-
-    def _forget_what_has_changed(self) -> None:
-        if self._remembered_of != (changes := self._changes()):
-            self._remembered_of = changes
-            for roots in self._roots.values():
-                roots.clear()
-            self._firsts.clear()
-            self._unmet.clear()
 
     def _need(self, dependent: str, prerequisite: str) -> Need:
         return self._graph.prerequisites(dependent)[prerequisite]
@@ -455,11 +303,11 @@ class View:
         first = max(0, offset - registered)
         names = chain(self._names[offset : offset + limit], islice(mentioned, first, None))
         rows: list[UnitInfo] = []
-        named = self._passed = 0
+        named = self.causes.passed = 0
         for name in islice(names, limit):
             rows.append(self.info(name))
             named += len(rows[-1].prerequisites)
-            if named >= LIST_EDGES_MAX or self._passed >= PASSED_MAX:
+            if named >= LIST_EDGES_MAX or self.causes.passed >= PASSED_MAX:
                 break
         following = offset + len(rows)
         return rows, total, following if following < total else -1
