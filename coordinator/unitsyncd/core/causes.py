@@ -7,7 +7,7 @@ or an edge changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -106,19 +106,24 @@ class Causes:
             self._unmet[name] = list(islice(self.edges(name, met=False), most))
         return self._unmet[name]
 
-    def waits_at(self, name: str, first: int, most: int) -> tuple[list[str], int]:
-        """For each outstanding prerequisite of *name* from its edge number *first* on, but
-        at *most* so many, where the waiting ends; and the edge to go on with, 0 if there
-        are no more."""
-        edges, condition = self._graph.prerequisites(name), self._conditions.get
+    def waits_at(self, unit: Unit, first: int, most: int) -> tuple[list[str], int]:
+        """For each outstanding prerequisite of *unit* from number *first* on, but at *most*
+        so many, where the waiting ends; and the number to go on with, 0 if there are no
+        more."""
+        name, condition = unit.name, self._conditions.get
+        edges: Iterable[tuple[str, Need]]
+        if unit.outstanding + unit.blocked <= SHOWN_MAX:
+            edges = self.first_unmet(unit)
+        else:
+            edges = self._graph.prerequisites(name).items()
+            self.passed += len(edges)
         roots: list[str] = []
-        self.passed += len(edges)
-        for number, (edge, need) in enumerate(islice(edges.items(), first, None), first):
+        for number, (edge, need) in enumerate(islice(edges, first, None), first):
             if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is Verdict.OUTSTANDING:
                 if len(roots) == most:
                     return roots, number
                 roots.append(self._root(edge, Condition.PENDING, Verdict.OUTSTANDING))
-        if roots and not first and self.condition(name) is Condition.PENDING:
+        if roots and not first and condition(name) is Condition.PENDING:
             self._roots[Verdict.OUTSTANDING].setdefault(name, roots[0])
         return roots, 0
 

@@ -273,7 +273,7 @@ class View:
             elif self._given_up(holder):
                 groups.setdefault((name, "given up"), [])
             elif unit.outstanding:
-                roots, edge = self.causes.waits_at(name, edge, left)
+                roots, edge = self.causes.waits_at(unit, edge, left)
                 for cause in dict.fromkeys(roots):
                     groups.setdefault((cause, "waiting"), []).append(name)
                 left -= len(roots)
