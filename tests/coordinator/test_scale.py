@@ -201,7 +201,7 @@ def test_a_page_passes_over_a_bounded_number_of_edges(monkeypatch: pytest.Monkey
         found += [row.name for row in reply.units]
         offset = reply.next
     assert found == [*names, *after]
-    bench.ask(wire.Want(id="another", unit="another"))  # nothing is remembered any more
+    bench.ask(wire.Want(id="w", unit="another", prerequisites=[]))  # nothing is remembered any more
     replies, offset = [], 0
     while offset >= 0:
         looks.clear()
