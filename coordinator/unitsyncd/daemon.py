@@ -290,7 +290,8 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     except StoreError as exc:
         raise UnitsyncError(
             f"the journal in {place.endpoint.folder} cannot be used: {exc}",
-            hint="make room there, or name another folder in UNITSYNC_ENDPOINT",
+            hint="make room there and see that its files are yours to write, or name another "
+            "folder in UNITSYNC_ENDPOINT",
         ) from None
     except UnitsyncError:
         raise

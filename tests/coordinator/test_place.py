@@ -111,7 +111,9 @@ def test_nobody_takes_the_place_of_one_that_is_allowed(daemons: Daemons, sockets
 
 def test_whom_to_allow_must_exist(daemons: Daemons) -> None:
     daemon = daemons("--allow", "no-such-user-at-all")
-    assert daemon.report == ["error: --allow no-such-user-at-all: there is no such user or group"]
+    wrong = "'no-such-user-at-all'"
+    assert daemon.report[0] == f"error: there is no user or group {wrong} to be allowed"
+    assert "UNITSYNC_ALLOW" in daemon.report[1]
     assert daemon.end()[0] == 2
 
 

@@ -270,9 +270,9 @@ def test_any_options_of_the_coordinator(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--allow", "٣"], "there is no such user or group"),
-        (["--allow", ""], "there is no such user or group"),
-        (["--allow", "-1"], "there is no such user or group"),
+        (["--allow", "٣"], "there is no user or group"),
+        (["--allow", ""], "there is no user or group"),
+        (["--allow", "-1"], "there is no user or group"),
         (["--log-level", "INFO"], "--log-level"),
         (["--ready-fd", "x"], "--ready-fd"),
     ],

@@ -8,6 +8,7 @@ import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import typer
@@ -201,7 +202,8 @@ def _journal(place: Endpoint) -> Iterator[Finding]:
     if not os.path.exists(path):
         yield Finding("ok", "journal", "none yet")
         return
-    size = sum(os.path.getsize(name) for name in glob.glob(f"{path}*") if os.path.exists(name))
+    files = glob.glob(f"{glob.escape(path)}*")
+    size = sum(os.path.getsize(name) for name in files if os.path.exists(name))
     if endpoints.serving_user(place) != os.geteuid():
         # SQLite opens files beside it for writing, and gives them to its owner: not with
         # the rights of root where somebody else may have put links.
@@ -211,7 +213,7 @@ def _journal(place: Endpoint) -> Iterator[Finding]:
     # Without a log nobody has it open; to read it would leave one behind.
     alone = "" if os.path.exists(f"{path}-wal") else "&immutable=1"
     try:
-        db = sqlite3.connect(f"file:{path}?mode=ro{alone}", uri=True, timeout=5)
+        db = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro{alone}", uri=True, timeout=5)
         try:
             count = db.execute("SELECT count(*) FROM epochs").fetchone()[0]
             records = db.execute("SELECT coalesce(sum(count), 0) FROM turns").fetchone()[0]

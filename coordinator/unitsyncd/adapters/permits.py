@@ -38,7 +38,10 @@ class Permits:
             except KeyError:
                 pass
             if not found:
-                raise UsageError(f"--allow {name}: there is no such user or group")
+                raise UsageError(
+                    f"there is no user or group {name!a} to be allowed",
+                    hint="--allow and UNITSYNC_ALLOW take users, by name or number, and groups",
+                )
         self._known: dict[tuple[int, int], bool] = {}
 
     @property
