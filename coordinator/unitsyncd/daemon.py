@@ -59,6 +59,7 @@ class Daemon:
         room = gate.room_for(limits.connections)
         self._owners = Owners(self._owner_gone, pidfds_max=room.pidfds)
         self._kept = open_kept(place.endpoint.journal, limits)
+        self._unfinished: set[Work] = set()
         self._supervisor = Supervisor(
             startup=_startup_named() or self._kept.default_startup,
             new_epoch=lambda: secrets.token_hex(8),
@@ -147,9 +148,11 @@ class Daemon:
 
     def _in_parts(self, work: Work) -> None:
         """Do the next step of *work*, and the others after a while each."""
-        with contextlib.suppress(StopIteration):
-            next(work)
+        self._unfinished.discard(work)
+        for _ in work:
+            self._unfinished.add(work)
             asyncio.get_running_loop().call_later(REST_S, self._in_parts, work)
+            return
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()
@@ -175,6 +178,7 @@ class Daemon:
         held = self._supervisor.figures()
         held["clients"] = self._router.connections
         held["owners"] = self._owners.watched
+        held["unfinished"] = len(self._unfinished)
         try:
             logger.info(figures.line(held | figures.of_process()))
         except OSError as problem:  # there is no file left to be opened

@@ -46,18 +46,19 @@ def daemon(daemons: Daemons) -> Iterator[Daemon]:
     assert "Traceback" not in daemon.log
     with closing(Client(daemon.endpoint, autostart=False, startup="")) as client:
         client.reset(all=True, force=True)
-    after = figures_when_alone(daemon)
+    after = figures_when_alone(daemon, before["files"])
     for name in ("units", "owners", "tasks", "threads", "files"):
         assert after[name] == before[name], name
     assert after["blocks"] < before["blocks"] + BLOCKS_MAX
 
 
-def figures_when_alone(daemon: Daemon) -> dict[str, int]:
-    """Its figures once it has taken note that no client is there any more."""
+def figures_when_alone(daemon: Daemon, files: int = 1 << 30) -> dict[str, int]:
+    """Its figures once it has taken note that no client is there any more, and has closed
+    all but *files*; it tells of a client's end before it closes its socket."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         figures = figures_of(daemon.process.pid, daemon.path.parent)
-        if not figures["clients"]:
+        if not figures["clients"] and figures["files"] <= files:
             return figures
         assert time.monotonic() < deadline, figures
         time.sleep(0.02)

@@ -14,7 +14,16 @@ _LINE: Final = re.compile(r"\bfigures: (.*)")
 
 
 def figures_of(pid: int, folder: Path) -> dict[str, int]:
-    """Of the coordinator *pid*, which serves in *folder*."""
+    """Of the coordinator *pid*, which serves in *folder*, once it has done what it does
+    between requests."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := _figures_now(pid, folder))["unfinished"]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
+def _figures_now(pid: int, folder: Path) -> dict[str, int]:
     before = len(_told(folder))
     os.kill(pid, signal.SIGUSR1)
     deadline = time.monotonic() + PATIENCE_S
