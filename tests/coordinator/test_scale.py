@@ -103,6 +103,20 @@ def test_what_is_remembered_of_causes_is_forgotten_with_every_change() -> None:
     ]
 
 
+def test_many_who_have_waited_long_enough_are_not_answered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("unitsyncd.actors.supervisor.EXPIRED_MAX", 20)
+    bench = Bench()
+    for n in range(50):
+        assert bench.turn(wire.Wait(id=f"w{n}", units=["u"], patience_s=30.0)) == []
+    answered = []
+    while (due := bench.supervisor.next_deadline()) is not None:
+        assert due <= 31.0
+        answered.append(len(bench.supervisor.expire(31.0, 31.0)))
+    assert answered == [20, 20, 10]
+
+
 # --- what an answer costs, counted in units that are looked at ----------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from unitsync import errors, wire
@@ -27,6 +28,8 @@ from unitsyncd.core.state import InvalidTransition
 from unitsyncd.core.store import EpochRecord, EventStore, StoreBusy, StoreError
 from unitsyncd.settings import Limits
 
+EXPIRED_MAX: Final = 1000
+"""Requests whose patience has ended that are answered in one turn: some milliseconds."""
 STORY_MAX: Final = 10
 """Entries of a unit's history that are logged with a defect."""
 REQUEST_MAX: Final = 2000
@@ -165,10 +168,11 @@ class Supervisor:
             self._final.append((peer, self._error(request.id, sorry)))
 
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
-        """Answer the parked requests whose patience has ended."""
+        """Answer the parked requests whose patience has ended: the first few, if there are
+        many, and the others when it is called again."""
         self._moment.now, self._moment.at = now, at
         desk = self._desk
-        for parked in desk.waiters.due(now):
+        for parked in islice(desk.waiters.due(now), EXPIRED_MAX):
             mark = desk.world.turn.mark()
             try:
                 desk.tell_to_wait(parked)
