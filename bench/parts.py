@@ -19,7 +19,7 @@ from bench.load import check
 from bench.servers import Server, served
 from unitsync import wire
 from unitsyncd.actors.desk import OwnerWatch
-from unitsyncd.actors.parts import InParts, Work, at_once
+from unitsyncd.actors.parts import InParts, Work, at_once, has_more
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import gate
 from unitsyncd.adapters.owners import Owners
@@ -31,7 +31,6 @@ from unitsyncd.kept import Kept, open_kept
 from unitsyncd.settings import Limits
 
 _LIMITS: Final = Limits()
-_NO_MORE: Final = object()
 
 
 class Unconnected:
@@ -46,7 +45,7 @@ class Unconnected:
             kept.rhythm.in_parts = self._in_parts
 
     def _in_parts(self, work: Work) -> None:
-        if next(work, _NO_MORE) is not _NO_MORE:
+        if has_more(work):
             self._steps.append(lambda: self._in_parts(work))
 
     def turn(self, request: wire.AnyRequest) -> tuple[float, wire.AnyReply]:

@@ -21,7 +21,7 @@ from unitsync import endpoint as endpoints
 from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
 from unitsync.errors import StateChanged, Stopped, UnitsyncError, UsageError
-from unitsyncd.actors.parts import Work
+from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import figures, gate, systemd
 from unitsyncd.adapters.owners import Owners
@@ -59,6 +59,7 @@ class Daemon:
         room = gate.room_for(limits.connections)
         self._owners = Owners(self._owner_gone, pidfds_max=room.pidfds)
         self._kept = open_kept(place.endpoint.journal, limits)
+        self._kept.rhythm.in_parts = self._in_parts
         self._unfinished: set[Work] = set()
         self._supervisor = Supervisor(
             startup=_startup_named() or self._kept.default_startup,
@@ -95,7 +96,6 @@ class Daemon:
         """Serve; *on_ready* is called once requests are answered."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        self._kept.rhythm.in_parts = self._in_parts
         loop.set_exception_handler(_log_defect_in_loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, signal.Signals(number).name)
@@ -149,10 +149,9 @@ class Daemon:
     def _in_parts(self, work: Work) -> None:
         """Do the next step of *work*, and the others after a while each."""
         self._unfinished.discard(work)
-        for _ in work:
+        if has_more(work):
             self._unfinished.add(work)
             asyncio.get_running_loop().call_later(REST_S, self._in_parts, work)
-            return
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()

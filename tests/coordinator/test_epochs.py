@@ -11,8 +11,8 @@ import pytest
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsync.wire import Status
+from unitsyncd.actors.parts import EMPTIED_PART, at_once
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.actors.world import DISSOLVE_PART
 from unitsyncd.settings import Limits
 
 # --- startups and epochs ----------------------------------------------------------
@@ -41,7 +41,7 @@ def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
     driven = Driven(in_parts=works.append)
     ann, bob, new = (driven.script() for _ in range(3))
     ann.must(wire.Ok, ann.want("all", *(f"u{number}" for number in range(3))))
-    units = [wire.Declaration(f"u{number}", ["u"]) for number in range(DISSOLVE_PART)]
+    units = [wire.Declaration(f"u{number}", ["u"]) for number in range(EMPTIED_PART)]
     ann.must(wire.Ok, wire.Declare(id="", units=units))
     ann.runs("u")
     bob.waits_for("u1")
@@ -49,7 +49,7 @@ def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
     gc.disable()
     try:
         counts = [unit_actors()]
-        assert counts[0] == DISSOLVE_PART + 2
+        assert counts[0] == EMPTIED_PART + 2
         new.must(wire.Ok, new.want("other"))
         bob.told()
         (work,) = works
@@ -57,9 +57,28 @@ def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
         del work, works[:]
         counts.append(unit_actors())
         assert counts[-1] == 1
-        assert max(before - after for before, after in pairwise(counts)) == DISSOLVE_PART
+        assert max(before - after for before, after in pairwise(counts)) == EMPTIED_PART
     finally:
         gc.enable()
+
+
+def test_nothing_of_a_world_that_is_over_is_left() -> None:
+    driven = Driven(in_parts=at_once)
+    ann, bob = driven.script(), driven.script()
+    ann.runs("a")
+    ann.must(wire.Ok, ann.want("b", "a", "c"))
+    bob.waits_for("b")
+    ann.must(wire.WhyReply, wire.Why(id=""))
+    world = driven.supervisor._desk.world
+    turn = world.turn
+    held = [*world.bus.held(), *world.graph.held(), *world.view.held(), world.units, world.names]
+    assert sum(map(bool, held)) > 6
+    ann.must(wire.Ok, ann.reset(all=True, force=True))
+    assert world.is_over
+    assert not any(held)
+    assert not turn.facts
+    assert not turn.touched
+    assert turn.mark() == (0, 0)
 
 
 def test_nothing_that_it_does_makes_cycles(driven: Driven) -> None:

@@ -198,7 +198,7 @@ def listed(bench: Bench) -> list[wire.ListReply]:
 
 
 def test_a_page_passes_over_a_bounded_number_of_edges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unitsyncd.core.view.PASSED_MAX", 1000)
+    monkeypatch.setattr("unitsyncd.core.causes.PASSED_MAX", 1000)
     bench, names = Bench(), [f"p{n}" for n in range(300)]
     after = [f"d{n}" for n in range(50)]
     bench.declare({**{name: [] for name in names}, **dict.fromkeys(after, names)})

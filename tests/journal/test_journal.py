@@ -90,6 +90,7 @@ def test_a_long_epoch_is_forgotten_a_part_at_a_time(
         left.append(old_turns(journal, turns))
         assert list(journal.read(turns)) == list(enumerate(records(turns, 1), turns))
         assert len(list(journal.read(0))) == left[-1] + 1
+        assert left[-1] < turns
     with closing(Journal(path, old_bytes_max=1)) as journal:
         while left[-1] != 0:
             journal.append(journal.next_seq, records(journal.next_seq, 1))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -22,8 +23,8 @@ from journal.driving import Driver, check_sound, rebuilt, state
 from journal.memory_store import MemoryStore
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
-from unitsyncd.actors import recovery
-from unitsyncd.actors.parts import Work
+from unitsyncd.actors import parts, recovery
+from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
@@ -249,8 +250,7 @@ class Keeper:
 
     def go_on(self, work: Work) -> None:
         """The next step of *work*; it waits if that was not the last."""
-        with suppress(StopIteration):
-            next(work)
+        if has_more(work):
             self.waiting.append(work)
 
     def save(self, snapshot: Snapshot) -> None:
@@ -291,6 +291,47 @@ def test_a_snapshot_of_an_epoch_that_ended_meanwhile_is_given_up(driver: Driver)
             keeper.go_on(waiting.pop(0))
     assert [[saved.unit.name for saved in one.units] for one in taken] == [["c", "d"]]
     assert state(rebuilt(driver, taken[0])) == state(driver.world)
+
+
+def test_a_snapshot_that_is_given_up_goes_a_part_at_a_time(driver: Driver) -> None:
+    for number in range(30):
+        driver.want(f"u{number}")
+    keeper = Keeper()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery, "CUT_PART", 10)
+        patch.setattr(parts, "EMPTIED_PART", 4)
+        keeper.rhythm.appended(100, driver.world, driver.store.next_seq)
+        driver.want("u29", "u0")  # what it was is noted
+        keeper.go_on(keeper.waiting.pop())
+        cut = keeper.rhythm._cut
+        assert cut is not None
+        counts = [len(cut.snapshot.units) + len(cut.before)]
+        driver.ask(wire.Reset(id="r", all=True))
+        while keeper.waiting:
+            keeper.go_on(keeper.waiting.pop())
+            counts.append(len(cut.snapshot.units) + len(cut.before))
+    assert counts[0] > 20
+    assert max(before - after for before, after in pairwise(counts)) == 4
+    assert counts[-1] == 0
+    assert keeper.taken == []
+
+
+def test_a_unit_and_who_waits_for_it_share_its_name(driver: Driver) -> None:
+    driver.want("a")
+    driver.want("b", "a", "c")
+    driver.want("c")
+    driver.want("d", "c")
+    snapshot = cut(driver.world, driver.store.next_seq)
+    for world in (driver.world, rebuilt(driver), rebuilt(driver, decoded(snapshot))):
+        [a, _] = world.graph.prerequisites("b")
+        [c] = world.graph.prerequisites("d")
+        assert a is world.units["a"].unit.name
+        assert c is world.units["c"].unit.name
+
+
+def decoded(snapshot: Snapshot) -> Snapshot:
+    """As it comes back from a file."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot), type=Snapshot)
 
 
 def test_a_level_that_is_raised_meanwhile_is_that_of_before(driver: Driver) -> None:

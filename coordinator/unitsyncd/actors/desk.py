@@ -90,6 +90,7 @@ class Desk:
             owners.watch(owner)
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
+        self.world.view.causes.begin()
         return _HANDLERS[type(request)](self, request)
 
     def answer_waiters(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from unitsyncd.actors.parts import InParts, Work, at_once
+from unitsyncd.actors.parts import InParts, Work, at_once, emptied
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
@@ -90,7 +90,7 @@ class Cut:
         self._units = world.units
         self._names = world.names
         self._count = len(world.names)
-        self._before: dict[str, SavedUnit | None] = {}
+        self.before: dict[str, SavedUnit | None] = {}
         """What has changed since the beginning, as it was then; None for new units."""
         self._under_way = True
         world.turn.undo.watch(self._note)
@@ -108,7 +108,7 @@ class Cut:
         return False
 
     def _take_part(self) -> None:
-        units, before = self.snapshot.units, self._before
+        units, before = self.snapshot.units, self.before
         left, first = self._part, len(units)
         for name in self._names[first : min(first + left, self._count)]:
             saved = before.pop(name, None) or self._saved(name)
@@ -122,7 +122,6 @@ class Cut:
         if self.is_under_way:
             self._world.turn.undo.watch(None)
         self._under_way = False
-        self._before.clear()
 
     @property
     def is_under_way(self) -> bool:
@@ -145,7 +144,7 @@ class Cut:
         if type(whose) is UnitActor:
             self._keep(whose.unit.name)
         elif whose is self._world:
-            self._before[args[0]] = None
+            self.before[args[0]] = None
         elif whose is self._world.graph:
             if isinstance(args[0], str):
                 self._keep(args[0])
@@ -154,10 +153,10 @@ class Cut:
                     self._keep(name, level)
 
     def _keep(self, name: str, level: int | None = None) -> None:
-        if name in self._before or name not in self._units:
+        if name in self.before or name not in self._units:
             return
         saved = self._saved(name)
-        self._before[name] = saved if level is None else replace(saved, level=level)
+        self.before[name] = saved if level is None else replace(saved, level=level)
 
 
 def _load(world: World, snapshot: Snapshot) -> None:
@@ -250,12 +249,16 @@ class SnapshotRhythm:
         self.in_parts(self._taken(self._cut))
 
     def _taken(self, cut: Cut) -> Work:
+        """Take *cut* and hand it on, or let go of it if its world is over."""
+        held: list[Any] = [cut.before, cut.snapshot.units]
         try:
             while cut.is_under_way:
                 if cut.go_on():
                     self._keeper.save(cut.snapshot)
+                    held.remove(cut.snapshot.units)
                 else:
                     yield
         finally:
             if self._cut is cut:
                 self._cut = None
+        yield from emptied(held)

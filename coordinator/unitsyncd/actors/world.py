@@ -9,7 +9,7 @@ from unitsync.errors import ContradictionError, UnitsyncError
 from unitsync.wire import Owner, check_name
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
-from unitsyncd.actors.parts import Work
+from unitsyncd.actors.parts import Work, emptied
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.causes import Causes
@@ -28,9 +28,6 @@ from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.view import View
 from unitsyncd.settings import Limits, limit_reached
-
-DISSOLVE_PART: Final = 5000
-"""Entries of an old world that are let go of at a time: a few milliseconds."""
 
 
 class World:
@@ -165,6 +162,7 @@ class World:
             if kind in _OF_RUNS:
                 self.update_run(name)
         self.view.similar.end_turn()
+        self.view.causes.begin()
 
     def dissolve(self) -> Work:
         """Let everything go, for which the work is left; nothing may be asked of this world
@@ -175,7 +173,7 @@ class World:
         self.turn.take()  # those who waited, who were sent away since the last one
         self.turn.undo.pause()
         vars(self).clear()
-        return _emptied(held)
+        return emptied(held)
 
     @property
     def is_over(self) -> bool:
@@ -209,15 +207,6 @@ class World:
             else:
                 self._runs[owner.key] = {name}
                 self.on_owner(owner.key, owner)
-
-
-def _emptied(held: Iterable[dict[Any, Any] | list[Any]]) -> Work:
-    for each in held:
-        take_one = each.popitem if isinstance(each, dict) else each.pop
-        while each:
-            for _ in range(min(len(each), DISSOLVE_PART)):
-                take_one()
-            yield
 
 
 _OF_GRAPH: Final = frozenset((Registered, Declared, Withdrawn))

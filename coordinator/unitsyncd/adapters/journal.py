@@ -150,16 +150,18 @@ class Journal:
             self._go_on_tidying()
 
     def _go_on_tidying(self) -> None:
-        """The next part. What cannot be done now, or in a damaged file, is left to the next
-        epoch or process: more is kept until then than has to be."""
+        """The next part, or if that cannot be done now, all anew with the next turn. A
+        damaged file is left as it is, for the next process to see to."""
         assert self._tidying is not None
         try:
             with _judged():
                 for _ in self._tidying:
                     return
-        except (StoreError, DamagedStore):
-            pass
-        self._tidying = None
+            self._tidying = None
+        except StoreError:
+            self._tidying = tidy(self._db, self._old_bytes_max)
+        except DamagedStore:
+            self._tidying = None
 
     def _refused(self, problem: sqlite3.Error) -> StoreError:
         if getattr(problem, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:

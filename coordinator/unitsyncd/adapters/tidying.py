@@ -21,7 +21,8 @@ def tidy(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
     """Forget the epochs that are too old or, with their records, beyond *old_bytes_max*,
     the oldest first; then give the room back to the file system. To be gone on with between
     transactions, and as long as no epoch begins; begun anew at any point, it goes on with
-    what is left. Raises sqlite3.Error."""
+    what is left, of which an epoch without its oldest records may stay that is small by
+    then. Raises sqlite3.Error."""
     starts = [row[0] for row in db.execute("SELECT first_seq FROM epochs ORDER BY number DESC")]
     if not starts:
         return

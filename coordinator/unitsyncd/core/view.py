@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from unitsync.printing import counted
 from unitsync.wire import (
     HistoryEntry,
     OnOwnerExit,
@@ -38,8 +39,6 @@ WHY_PAGE: Final = 2000
 """Units, and what they wait for, that one request about all of them looks at."""
 LIST_EDGES_MAX: Final = 3000
 """Prerequisites that are named in one page of all units."""
-PASSED_MAX: Final = 100_000
-"""Edges that are passed over for one page: some milliseconds."""
 
 _EDGE_SHIFT: Final = 32
 """Where a page of causes begins: the number of the unit, and above these bits that of its
@@ -185,9 +184,13 @@ class View:
             return unit.reason
         if unit.blocked:
             return self.failure(self.causes.skip_root(unit.name))
-        waits_for = self.causes.first(unit, Verdict.OUTSTANDING) if unit.outstanding else None
+        if not unit.outstanding:
+            return ""
+        if self.causes.is_spent:
+            return f"waits for {counted(unit.outstanding, 'unit')}"
+        waits_for, _ = self.causes.first_unmet(unit)[0]
         more = f" and {unit.outstanding - 1:,} more" if unit.outstanding > 1 else ""
-        return f"waits for {waits_for}{more}" if waits_for is not None else ""
+        return f"waits for {waits_for}{more}"
 
     def unmet(self, name: str) -> tuple[list[Prerequisite], int]:
         """The first SHOWN_MAX prerequisites that are not met, and how many there are.
@@ -253,12 +256,13 @@ class View:
     def why_groups(self, offset: int) -> tuple[list[WhyGroup], int]:
         """What waits, has failed, was skipped or lost its script among the next units, by
         its root cause; and where to go on after them, -1 if there is nothing more. Looks at
-        WHY_PAGE units and what they wait for; a unit that waits for more is gone on with.
+        WHY_PAGE units and what they wait for, or fewer where too much has to be passed over;
+        a unit that waits for more is gone on with.
         """
         groups: dict[tuple[str, str], list[str]] = {}
-        left, self.causes.passed = WHY_PAGE, 0
+        left = WHY_PAGE
         number, edge = offset & ((1 << _EDGE_SHIFT) - 1), offset >> _EDGE_SHIFT
-        while number < len(self._names) and left > 0 and self.causes.passed < PASSED_MAX:
+        while number < len(self._names) and left > 0 and not (groups and self.causes.is_spent):
             name = self._names[number]
             holder = self._units[name]
             unit = holder.unit
@@ -279,7 +283,7 @@ class View:
                 left -= len(roots)
                 if edge:
                     break
-            number, left = number + 1, left - 1
+            number, edge, left = number + 1, 0, left - 1
         found = [
             WhyGroup(self.info(cause), kind, units)  # type: ignore[arg-type]
             for (cause, kind), units in groups.items()
@@ -303,11 +307,11 @@ class View:
         first = max(0, offset - registered)
         names = chain(self._names[offset : offset + limit], islice(mentioned, first, None))
         rows: list[UnitInfo] = []
-        named = self.causes.passed = 0
+        named = 0
         for name in islice(names, limit):
             rows.append(self.info(name))
             named += len(rows[-1].prerequisites)
-            if named >= LIST_EDGES_MAX or self.causes.passed >= PASSED_MAX:
+            if named >= LIST_EDGES_MAX or self.causes.is_spent:
                 break
         following = offset + len(rows)
         return rows, total, following if following < total else -1

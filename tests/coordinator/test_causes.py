@@ -1,0 +1,253 @@
+"""What is told of causes, compared with a plain search, while everything changes and one
+request may look at very little."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from support.driver import Driven, Script
+from unitsync import session, wire
+from unitsync.wire import Requirement, Status
+from unitsyncd.actors.world import World
+from unitsyncd.core.requirement import VERDICTS, Condition, Verdict
+
+UNITS = 14
+STEPS = 60
+
+
+@pytest.fixture
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that small graphs reach."""
+    for name, bound in (("MANY_EDGES", 2), ("SHOWN_MAX", 3), ("PASSED_MAX", 30)):
+        monkeypatch.setattr(f"unitsyncd.core.causes.{name}", bound)
+    for name, bound in (("SHOWN_MAX", 3), ("WHY_PAGE", 3), ("LIST_EDGES_MAX", 5)):
+        monkeypatch.setattr(f"unitsyncd.core.view.{name}", bound)
+
+
+class Changing:
+    """A coordinator to which anything happens."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.driven = Driven()
+        self.script = self.driven.script()
+
+    @property
+    def world(self) -> World:
+        return self.driven.supervisor._desk.world
+
+    def name(self) -> str:
+        return f"u{self.chance.randrange(UNITS)}"
+
+    def change(self) -> None:
+        pick, script = self.chance.choice, self.script
+        names = [self.name() for _ in range(self.chance.randrange(7))]
+        kind = pick(["want", "want", "want", "start", "complete", "fail", "unwant", "reset"])
+        if kind == "want":
+            optional = self.chance.random() < 0.2
+            request: wire.AnyRequest = script.want(
+                self.name(), *names, requires=pick(list(Requirement)), optional=optional
+            )
+        elif kind == "start":
+            request = script.start(self.name(), wait=False)
+        elif kind == "complete":
+            request = script.complete(self.name(), even_so=True)
+        elif kind == "fail":
+            request = script.fail(self.name(), "broken")
+        elif kind == "unwant":
+            request = script.unwant(self.name(), *names)
+        else:
+            request = script.reset(self.name(), force=True)
+        script.ask(request)
+
+    def why(self, change: bool) -> Iterator[wire.WhyReply]:
+        offset = 0
+        while offset >= 0:
+            reply = self.script.must(wire.WhyReply, wire.Why(id="", offset=offset))
+            yield reply
+            offset = reply.next
+            if change:
+                self.change()
+
+    def waits(self) -> set[tuple[str, str, str]]:
+        """(unit, kind, root cause) of all that wait or were skipped, by a plain search."""
+        found = set()
+        world = self.world
+        for name, actor in world.units.items():
+            if actor.unit.phase is not Status.PENDING:
+                continue
+            if actor.unit.blocked:
+                root = self.root(name, Condition.SKIPPED, Verdict.BLOCKED)
+                found.add((name, "skipped", root))
+            elif not world.view.info(name).given_up:
+                for edge in self.prerequisites(name, Verdict.OUTSTANDING):
+                    root = self.root(edge, Condition.PENDING, Verdict.OUTSTANDING)
+                    found.add((name, "waiting", root))
+        return found
+
+    def root(self, name: str, through: Condition, verdict: Verdict) -> str:
+        while self.world.bus.condition(name) is through:
+            deeper = self.prerequisites(name, verdict)
+            if not deeper:
+                break
+            name = deeper[0]
+        return name
+
+    def prerequisites(self, name: str, verdict: Verdict) -> list[str]:
+        edges, condition = self.world.graph.prerequisites(name), self.world.bus.condition
+        return [edge for edge, need in edges.items() if VERDICTS[need][condition(edge)] is verdict]
+
+
+def told(replies: list[wire.WhyReply]) -> set[tuple[str, str, str]]:
+    return {
+        (unit, group.kind, group.cause.name)
+        for group in session.merged(replies).groups
+        for unit in group.units
+    }
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_causes_are_those_of_a_plain_search(little: None, seed: int) -> None:
+    changing = Changing(seed)
+    for step in range(STEPS):
+        changing.change()
+        if step % 3 == 0:
+            assert told(list(changing.why(change=False))) == changing.waits()
+            listed = [row for page in pages(changing.script) for row in page.units]
+            names = [*changing.world.units, *changing.world.graph.unregistered]
+            assert [row.name for row in listed] == names
+        name = changing.name()
+        if changing.world.bus.condition(name) is Condition.SKIPPED:
+            changing.world.view.causes.begin()
+            path = changing.world.view.causes.skip_path(name)
+            assert path[0] == name
+            assert path[-1] == changing.root(name, Condition.SKIPPED, Verdict.BLOCKED)
+    assert changing.driven.defects == []
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_waits_all_the_time_is_told_while_others_change(little: None, seed: int) -> None:
+    """Units and edges that come and go shift the pages; who stays is never passed over."""
+    changing, script = Changing(seed), None
+    for _ in range(STEPS):
+        changing.change()
+    script = changing.driven.script()
+    causes = [f"cause{number}" for number in range(8)]
+    script.must(wire.Ok, script.want("many", *causes, *(f"u{n}" for n in range(UNITS))))
+    script.must(wire.Ok, script.want("few", "cause0", "cause1"))
+    for _ in range(5):
+        replies = list(changing.why(change=True))
+        for name, whose in (("many", causes), ("few", causes[:2])):
+            assert {(name, "waiting", cause) for cause in whose} <= told(replies) or any(
+                unit == name and kind == "skipped" for unit, kind, _ in told(replies)
+            )
+        assert len(replies) < 40
+
+
+def test_a_page_goes_on_with_another_unit_when_one_has_been_completed_meanwhile(
+    little: None,
+) -> None:
+    """The place in its prerequisites does not count for the next one."""
+    driven = Driven()
+    script = driven.script()
+    script.must(wire.Ok, script.want("first", *(f"a{n}" for n in range(9))))
+    script.must(wire.Ok, script.want("second", "b"))
+    page = script.must(wire.WhyReply, wire.Why(id=""))
+    script.must(wire.Ok, script.complete("first", even_so=True))
+    later = []
+    while page.next >= 0:
+        page = script.must(wire.WhyReply, wire.Why(id="", offset=page.next))
+        later.append(page)
+    assert ("second", "waiting", "b") in told(later)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("kind", ["waiting", "skipped"])
+def test_a_long_chain_takes_few_pages_while_others_change(
+    monkeypatch: pytest.MonkeyPatch, reverse: bool, kind: str
+) -> None:
+    monkeypatch.setattr("unitsyncd.core.causes.DOWN_MAX", 50)
+    monkeypatch.setattr("unitsyncd.core.view.WHY_PAGE", 100)
+    driven = Driven()
+    script = driven.script()
+    units = [wire.Declaration(f"c{n}", [f"c{n - 1}"] if n else []) for n in range(1000)]
+    units = units[::-1] if reverse else units
+    script.must(wire.Ok, wire.Declare(id="", units=[*units, wire.Declaration("busy", [])]))
+    if kind == "skipped":
+        script.must(wire.Ok, script.fail("c0", "broken"))
+    for ask in (wire.Why, wire.List):
+        offset, asked, seen = 0, 0, set()
+        while offset >= 0:
+            reply = script.ask(ask(id="", offset=offset))
+            assert isinstance(reply, wire.WhyReply | wire.ListReply)
+            if isinstance(reply, wire.WhyReply):
+                seen |= {unit for group in reply.groups for unit in group.units}
+            else:
+                seen |= {row.name for row in reply.units}
+            offset, asked = reply.next, asked + 1
+            script.must(wire.Ok, script.complete("busy", even_so=True))
+            script.must(wire.Ok, script.reset("busy", force=True))
+        assert asked <= 25
+        assert {f"c{n}" for n in range(1, 1000)} <= seen
+
+
+def test_one_answer_names_one_root_of_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unitsyncd.core.causes.DOWN_MAX", 100)
+    driven = Driven()
+    script = driven.script()
+    units = [wire.Declaration(f"c{n}", [f"c{n - 1}"] if n else []) for n in range(1000)]
+    script.must(wire.Ok, wire.Declare(id="", units=units))
+    script.must(wire.Ok, script.fail("c0", "broken"))
+    tree = script.must(wire.WhyReply, wire.Why(id="", unit="c999")).tree
+    reasons = set()
+    while tree is not None:
+        reasons |= {tree.unit.reason, *(edge.reason for edge in tree.unit.prerequisites)}
+        tree = tree.because[0] if tree.because else None
+    [reason] = reasons
+    assert reason.endswith(" is skipped")
+
+
+def test_a_tree_has_a_bounded_number_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unitsyncd.core.view.TREE_NODES_MAX", 20)
+    driven = Driven()
+    script = driven.script()
+    for layer in range(5):
+        for n in range(5):
+            above = [f"l{layer + 1}-{other}" for other in range(5)]
+            script.must(wire.Ok, script.want(f"l{layer}-{n}", *above))
+    tree = script.must(wire.WhyReply, wire.Why(id="", unit="l0-0")).tree
+    assert tree is not None
+    nodes, left_out = [tree], 0
+    for node in nodes:
+        nodes += node.because
+        left_out += node.more
+    assert len(nodes) == 20
+    assert left_out > 0
+
+
+def test_a_page_of_a_list_names_a_bounded_number_of_prerequisites(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("unitsyncd.core.view.LIST_EDGES_MAX", 20)
+    driven = Driven()
+    script = driven.script()
+    units = [wire.Declaration(f"u{n}", [f"p{n}", f"q{n}", f"r{n}"]) for n in range(50)]
+    script.must(wire.Ok, wire.Declare(id="", units=units))
+    named, offset = [], 0
+    while offset >= 0:
+        page = script.must(wire.ListReply, wire.List(id="", offset=offset))
+        named.append(sum(len(row.prerequisites) for row in page.units))
+        offset = page.next
+    assert max(named) < 20 + 3
+    assert sum(named) == 150
+
+
+def pages(script: Script) -> Iterator[wire.ListReply]:
+    offset = 0
+    while offset >= 0:
+        reply = script.must(wire.ListReply, wire.List(id="", offset=offset, limit=6))
+        yield reply
+        offset = reply.next
