@@ -1,9 +1,10 @@
 """How long one request holds up all others, beside graphs of 100,000 units.
 
 Reads and verbs about one unit, in this process without sockets, journal included: a sample
-is a turn of the loop with one request. Of a question that is answered in pages each page is
-one; every other request is repeated. What a new startup leaves to be done between later turns
-is measured as it is done, a step at a time. Also told: which turn was the longest.
+is a turn of the loop with one request, and something has changed since the one before, so
+that nothing is remembered. Of a question that is answered in pages each page is one; every
+other request is repeated. What a new startup leaves to be done between later turns is measured
+as it is done, a step at a time. Also told: which turn was the longest.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Final
 from bench.parts import Unconnected, unconnected
 from bench.scenarios import Bench
 from bench.servers import new_folder
-from unitsync import owner, wire
+from unitsync import wire
 
 UNITS: Final = 100_000
 WIDTH: Final = 1_000
 """Units of a layer."""
 OF_LAYER_ABOVE: Final = 10
+CHAINS: Final = 100
 PART: Final = 10_000
 """Units that one request declares."""
 REPEATED: Final = 20
@@ -30,46 +32,65 @@ Declared = dict[str, list[str]]
 
 def measure(bench: Bench) -> None:
     units = bench.count(UNITS)
-    for shape in (_layers, _all_but_one_completed, _nobody_registered, _gate, _skipped):
+    for shape in (_layers, _all_but_one_completed, _nobody_registered, _gate, _skipped, _chains):
         folder = new_folder(bench.folder)
         with unconnected(folder / "journal.db") as inner:
             case, unit = shape(inner, units)
             inner.rest()
-            asked = list(_asked(inner, unit))
+            turns = list(_asked(_Changing(inner), unit))
         shutil.rmtree(folder)
-        turns = [(took_s, what) for what, all_s in asked for took_s in all_s]
         longest_s, what = max(turns)
         bench.record.add(case, "time of a turn", "s", [took_s for took_s, _ in turns])
         bench.record.add(f"{case}: {what}", "longest turn", "s", [longest_s])
 
 
-def _asked(inner: Unconnected, unit: str) -> Iterator[tuple[str, list[float]]]:
-    yield "list", _pages(inner, lambda offset: wire.List(id="", offset=offset, limit=1000))
-    yield "why", _pages(inner, lambda offset: wire.Why(id="", offset=offset))
-    for what, request in (
-        ("why of a unit", wire.Why(id="", unit=unit)),
-        ("status of a unit", wire.StatusOf(id="", unit=unit, render=wire.Render.TEXT)),
-        ("want of another", wire.Want(id="", unit=unit, prerequisites=["other"])),
-        ("unwant of one", wire.Unwant(id="", unit=unit, prerequisites=["other"])),
-        ("start, which waits", wire.Start(id="", unit=unit, owner=owner.this_process())),
-        ("wait, which waits", wire.Wait(id="", units=[unit])),
-        ("reset of a unit", wire.Reset(id="", units=[unit])),
-    ):
-        yield what, [inner.turn(request)[0] for _ in range(REPEATED)]
-        inner.rest()
-    first_s, _ = inner.turn(wire.Want(id="", startup="another", unit=unit, prerequisites=["u"]))
-    yield "want of a new startup", [first_s]
-    yield "what a new startup leaves to do", inner.rest()
+class _Changing:
+    def __init__(self, inner: Unconnected) -> None:
+        self._inner = inner
+        self._changes = 0
+
+    def turn(self, request: wire.AnyRequest) -> tuple[float, wire.AnyReply]:
+        """As Unconnected has it, after another unit was registered."""
+        self._changes += 1
+        new = f"change-{self._changes}"
+        self._inner.turn(wire.Want(id="", unit=new, prerequisites=[]))
+        self._inner.rest()
+        return self._inner.turn(request)
+
+    def rest(self) -> list[float]:
+        return self._inner.rest()
 
 
-def _pages(inner: Unconnected, page: Callable[[int], wire.List | wire.Why]) -> list[float]:
-    took_s, offset = [], 0
+def _asked(inner: _Changing, unit: str) -> Iterator[tuple[float, str]]:
+    """(seconds, what was asked) of each turn."""
+    yield from _pages(inner, "list", lambda offset: wire.List(id="", offset=offset, limit=1000))
+    yield from _pages(inner, "why", lambda offset: wire.Why(id="", offset=offset))
+    for _ in range(REPEATED):
+        for what, request in (
+            ("why of a unit", wire.Why(id="", unit=unit)),
+            ("status of a unit", wire.StatusOf(id="", unit=unit, render=wire.Render.TEXT)),
+            ("want of another", wire.Want(id="", unit=unit, prerequisites=["other"])),
+            ("unwant of one", wire.Unwant(id="", unit=unit, prerequisites=["other"])),
+            ("start, which is refused", wire.Start(id="", unit=unit, wait=False)),
+            ("wait, which is refused", wire.Wait(id="", units=[unit], wait=False)),
+            ("reset of a unit", wire.Reset(id="", units=[unit])),
+        ):
+            yield inner.turn(request)[0], what
+    began = wire.Want(id="", startup="another", unit=unit, prerequisites=["u"])
+    yield inner.turn(began)[0], "want of a new startup"
+    for step_s in inner.rest():
+        yield step_s, "what a new startup leaves to do"
+
+
+def _pages(
+    inner: _Changing, what: str, page: Callable[[int], wire.List | wire.Why]
+) -> Iterator[tuple[float, str]]:
+    offset = 0
     while offset >= 0:
         page_s, reply = inner.turn(page(offset))
         assert isinstance(reply, wire.ListReply | wire.WhyReply), reply
-        took_s.append(page_s)
+        yield page_s, what
         offset = reply.next
-    return took_s
 
 
 # --- shapes: each says what it is, and which unit to ask about ----------------------
@@ -117,6 +138,17 @@ def _skipped(inner: Unconnected, units: int) -> tuple[str, str]:
     _declare(inner, {f"c{number}": [f"c{number - 1}"] if number else [] for number in range(units)})
     inner.ask([wire.encode(wire.Fail(id="", unit="c0", reason="broken"))], 1)
     return "a chain, its first failed", f"c{units - 1}"
+
+
+def _chains(inner: Unconnected, units: int) -> tuple[str, str]:
+    length = units // CHAINS
+    ends = [f"c{chain}.{length - 1}" for chain in range(CHAINS)]
+    _declare(inner, {"all": ends})
+    for chain in range(CHAINS):
+        names = [f"c{chain}.{number}" for number in range(length)]
+        above = zip(names[1:], names, strict=False)
+        _declare(inner, {names[0]: [], **{name: [other] for name, other in above}})
+    return f"one behind {CHAINS} chains", "all"
 
 
 def _declare(inner: Unconnected, units: Declared) -> None:

@@ -35,7 +35,7 @@ STATUS_MAX: Final = 5000
 """Prerequisites in the answer to a question about one unit."""
 TREE_NODES_MAX: Final = 200
 TREE_DEPTH_MAX: Final = 60
-WHY_PAGE: Final = 2000
+WHY_PAGE: Final = 1000
 """Units, and what they wait for, that one request about all of them looks at."""
 LIST_EDGES_MAX: Final = 3000
 """Prerequisites that are named in one page of all units."""
