@@ -19,7 +19,7 @@ SHOWN_MAX: Final = 10
 """Prerequisites named in a waiting notice, a list row or a level of a tree."""
 PASSED_MAX: Final = 100_000
 """Edges that one request passes over: some milliseconds."""
-DOWN_MAX: Final = 10_000
+DOWN_MAX: Final = 5000
 """Units that one request goes down in search of root causes: some milliseconds."""
 PATH_MAX: Final = 20
 MANY_EDGES: Final = 50

@@ -37,7 +37,7 @@ TREE_NODES_MAX: Final = 200
 TREE_DEPTH_MAX: Final = 60
 WHY_PAGE: Final = 1000
 """Units, and what they wait for, that one request about all of them looks at."""
-LIST_EDGES_MAX: Final = 3000
+LIST_EDGES_MAX: Final = 2000
 """Prerequisites that are named in one page of all units."""
 
 _EDGE_SHIFT: Final = 32
