@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
+_GLANCE_S = 1
+"""How long one system call may wait for the reply. A signal that comes after Python last
+looked for one and before the call has begun is noticed only when that ends."""
 _READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 
 
@@ -30,7 +33,7 @@ class Link:
         """The one frame that answers *frame*. Raises OSError, ValueError."""
         size = len(frame)
         head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
-        self._socket.settimeout(reply_within_s)
+        self._reply_within_s = reply_within_s
         if not self._greeted:
             greeting = self._take(64)
             if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
@@ -53,12 +56,24 @@ class Link:
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:
-            more = self._socket.recv(65536)
+            more = self._receive()
             if not more:
                 raise ConnectionError
             self._buffer += more
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
+
+    def _receive(self) -> bytes:
+        left_s = self._reply_within_s
+        while True:
+            self._socket.settimeout(min(left_s, _GLANCE_S))
+            try:
+                more: bytes = self._socket.recv(65536)
+                return more
+            except TimeoutError:
+                left_s -= _GLANCE_S
+                if left_s <= 0:
+                    raise
 
 
 # --- msgpack ------------------------------------------------------------------------

@@ -23,6 +23,7 @@ _LINGER_MS: Final = 1000
 """How long what was sent last may take to leave when a link is closed."""
 _RETRY_MS: Final = 20
 _SOCKETS_MAX: Final = 32_768
+_POLLIN: Final = int(zmq.POLLIN)
 
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
 _context_pid = 0
@@ -97,9 +98,8 @@ class Link:
 
     def receive(self) -> wire.AnyReply | None:
         """The next reply that has arrived, None if there is none. Raises ProtocolError."""
-        try:
-            frames = self.dealer.recv_multipart(zmq.DONTWAIT)
-        except zmq.Again:
+        frames = _received(self.dealer)
+        if frames is None:
             return None
         if len(frames) != 2 or frames[0]:
             raise errors.ProtocolError(f"a reply of {len(frames)} frames; it must be one")
@@ -109,11 +109,8 @@ class Link:
         """The next event: EVENT_DISCONNECTED, EVENT_CONNECT_RETRIED (it could not
         connect and tries again), 0 for none. Look after the replies: those that came
         before a disconnection are still there."""
-        try:
-            frames = self.monitor.recv_multipart(zmq.DONTWAIT)
-        except zmq.Again:
-            return 0
-        return int.from_bytes(frames[0][:2], "little")
+        frames = _received(self.monitor)
+        return int.from_bytes(frames[0][:2], "little") if frames else 0
 
     def close(self, *, lost: bool = False) -> None:
         """*lost*: what was not sent is not to be. It is repeated on another link, and
@@ -127,3 +124,19 @@ class Link:
             self.dealer.disable_monitor()
             monitor.close()
         self.dealer.close()
+
+
+def _received(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    """The next message that has arrived, None if there is none.
+
+    Asked about first, so that nothing is raised where there is none. In pyzmq's wheels
+    from Python 3.12 on (which use the stable ABI) an exception runs a line of Python for
+    each entry of its traceback, and what a signal's handler raises meanwhile is dropped:
+    Ctrl-C and SIGTERM would be lost for good.
+    """
+    if int(socket.get(zmq.EVENTS)) & _POLLIN:
+        try:
+            return socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            pass
+    return None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import count
 from typing import Any
 
 import pytest
 
-from unitsync import Client, errors, wire
+from unitsync import Client, endpoint, errors, link, wire
 
 PATIENCE_S = 20.0
 
@@ -43,6 +45,43 @@ def test_ctrl_c_takes_a_waiting_start_back(
     unit = other.status("ide")
     assert (unit.status, unit.waiting_clients) == (wire.Status.PENDING, 0)
     assert unit.history[-1].reason == "interrupted"
+
+
+def interrupted_at(moment: int, act: Callable[[], object]) -> bool:
+    """Whether *act* has a *moment*-th call or return, at which Ctrl-C comes."""
+    passed = 0
+
+    def watch(*_: object) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == moment:
+            signal.raise_signal(signal.SIGINT)
+
+    sys.setprofile(watch)
+    try:
+        act()
+        return passed >= moment
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("look", [link.Link.receive, link.Link.event])
+def test_ctrl_c_is_heard_at_each_moment_of_a_look_for_what_has_arrived(
+    look: Callable[[link.Link], object],
+) -> None:
+    """It would not be while pyzmq raises an exception, on Python 3.12 and later."""
+    opened = link.Link(endpoint.resolve("ipc:///nonexistent/s"))
+    deaf = []
+    for moment in count(1):
+        try:
+            if not interrupted_at(moment, lambda: look(opened)):
+                break
+            deaf.append(moment)
+        except KeyboardInterrupt:
+            pass
+    opened.close()
+    assert moment > 1
+    assert not deaf
 
 
 def test_a_client_that_is_killed_is_never_granted(coordinator: str, other: Client) -> None:

@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from support.daemon import short_folder
-from unitsync import express, wire
+from unitsync import bare, express, wire
 from unitsync.cli import talk
 
 PATIENCE_MS = 20_000
@@ -129,6 +129,41 @@ def test_interrupted_it_says_so_in_one_line(deaf: Deaf, words: tuple[str, ...]) 
         process.send_signal(signal.SIGINT)
         assert process.communicate()[1] == "error: interrupted\n"
     assert process.returncode == 130
+
+
+class Slow:
+    """A socket with a clock of its own, on which an answer arrives after *seconds*."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._timeout = 0.0
+        self._arrived = bare._GREETING + bare._READY + b"\x01\x00" + b"\x00\x06answer"
+        self.waits: list[float] = []
+
+    def sendall(self, data: bytes) -> None:
+        pass
+
+    def settimeout(self, seconds: float) -> None:
+        self._timeout = seconds
+
+    def recv(self, count: int) -> bytes:
+        self.waits.append(self._timeout)
+        if self._left > self._timeout:
+            self._left -= self._timeout
+            raise TimeoutError
+        return self._arrived
+
+
+def test_no_system_call_lasts_long_enough_for_a_signal_to_seem_unheard() -> None:
+    """One that comes just before such a call does not interrupt it."""
+    socket = Slow(2.5)
+    assert bare.Link(socket).ask(b"", 35) == b"answer"
+    assert socket.waits == [1, 1, 1]
+
+    socket = Slow(100)
+    with pytest.raises(TimeoutError):
+        bare.Link(socket).ask(b"", 3.5)
+    assert socket.waits == [1, 1, 1, 0.5]
 
 
 def test_what_the_express_path_has_waited_counts(monkeypatch: pytest.MonkeyPatch) -> None:
