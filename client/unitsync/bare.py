@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
-_GLANCE_S = 1
+_GLANCE_S = 5
 """How long one system call may wait for the reply. A signal that comes after Python last
 looked for one and before the call has begun is noticed only when that ends."""
 _READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
