@@ -31,7 +31,7 @@ from unitsyncd.core.state import Unit
 
 HISTORY_MAX: Final = 50
 """Entries kept per unit; the oldest goes."""
-STATUS_MAX: Final = 5000
+STATUS_MAX: Final = 1000
 """Prerequisites in the answer to a question about one unit."""
 TREE_NODES_MAX: Final = 200
 TREE_DEPTH_MAX: Final = 60
