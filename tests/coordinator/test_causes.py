@@ -4,15 +4,17 @@ request may look at very little."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
 from unitsync import session, wire
 from unitsync.wire import Requirement, Status
 from unitsyncd.actors.world import World
 from unitsyncd.core.requirement import VERDICTS, Condition, Verdict
+from unitsyncd.core.store import Record, StoreError
 
 UNITS = 14
 STEPS = 60
@@ -27,13 +29,24 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"unitsyncd.core.view.{name}", bound)
 
 
+class Refusing(MemoryStore):
+    refuses = False
+
+    def append(self, expected_seq: int, records: Sequence[Record]) -> None:
+        if self.refuses:
+            raise StoreError("no room")
+        super().append(expected_seq, records)
+
+
 class Changing:
-    """A coordinator to which anything happens."""
+    """A coordinator to which anything happens, and is taken back now and then."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.driven = Driven()
+        self.store = Refusing()
+        self.driven = Driven(store=self.store)
         self.script = self.driven.script()
+        self.other = self.driven.script()
 
     @property
     def world(self) -> World:
@@ -61,7 +74,12 @@ class Changing:
             request = script.unwant(self.name(), *names)
         else:
             request = script.reset(self.name(), force=True)
-        script.ask(request)
+        self.store.refuses = self.chance.random() < 0.2
+        # Somebody looks at what is not final yet.
+        self.driven.turn((script, request), (self.other, wire.Why(id="")))
+        self.store.refuses = False
+        script.inbox.clear()
+        self.other.inbox.clear()
 
     def why(self, change: bool) -> Iterator[wire.WhyReply]:
         offset = 0

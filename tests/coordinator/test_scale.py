@@ -186,6 +186,34 @@ def test_who_waits_for_a_unit_does_not_look_through_what_that_waits_for() -> Non
     assert len(looks) < 10 * COUNT
 
 
+def test_what_is_met_is_passed_over_once() -> None:
+    """All ask what is missing while thousands complete one after the other."""
+    bench, names = Bench(), [f"p{n}" for n in range(COUNT)]
+    bench.declare({**{name: [] for name in names}, "all": names})
+    looks = looks_at_conditions(bench)
+    for n, name in enumerate(names[:-1]):
+        bench.ask(wire.Complete(id=name, unit=name))
+        if n % 500 == 0:
+            reply = bench.ask(wire.StatusOf(id="q", unit="all"))
+            assert isinstance(reply, wire.StatusReply)
+            assert reply.unit.prerequisites_total == COUNT
+            reply = bench.ask(wire.Start(id="s", unit="all"))
+            assert isinstance(reply, wire.Waiting)
+            assert reply.waiting_for[0].name == names[n + 1]
+    looks.clear()
+    assert isinstance(bench.ask(wire.Start(id="s", unit="all")), wire.Waiting)
+    assert len(looks) < 500 + 3 * SHOWN_MAX
+    bench.ask(wire.Reset(id="r", units=[names[7]]))
+    reply = bench.ask(wire.Start(id="s", unit="all"))
+    assert isinstance(reply, wire.Waiting)
+    assert [edge.name for edge in reply.waiting_for] == [names[7], names[-1]]
+    bench.ask(wire.Complete(id="again", unit=names[7]))
+    bench.ask(wire.Unwant(id="u", unit="all", prerequisites=names[:10]))
+    reply = bench.ask(wire.Start(id="s", unit="all"))
+    assert isinstance(reply, wire.Waiting)
+    assert [edge.name for edge in reply.waiting_for] == [names[-1]]
+
+
 def listed(bench: Bench) -> list[wire.ListReply]:
     found: list[wire.ListReply] = []
     offset = 0
@@ -215,7 +243,8 @@ def test_a_page_passes_over_a_bounded_number_of_edges(monkeypatch: pytest.Monkey
         found += [row.name for row in reply.units]
         offset = reply.next
     assert found == [*names, *after]
-    bench.ask(wire.Want(id="w", unit="another", prerequisites=[]))  # nothing is remembered any more
+    bench.ask(wire.Reset(id="again", units=[names[0]]))  # nothing is remembered any more
+    bench.ask(wire.Complete(id="again", unit=names[0]))
     replies, offset = [], 0
     while offset >= 0:
         looks.clear()

@@ -24,7 +24,7 @@ class Bus:
     """Delivers a PrerequisiteMoved to each subscriber for whom a publication makes a
     difference, exactly once; a new subscriber is told how things stand."""
 
-    __slots__ = ("_conditions", "_dispatcher", "_subscribers", "_undo", "changes")
+    __slots__ = ("_conditions", "_dispatcher", "_subscribers", "_undo", "changes", "setbacks")
 
     def __init__(self, dispatcher: Dispatcher, undo: UndoLog) -> None:
         self._dispatcher = dispatcher
@@ -33,6 +33,8 @@ class Bus:
         self._subscribers: dict[str, dict[Actor, Need]] = {}
         self.changes = 0
         """Counts how often the condition of a topic has become another one."""
+        self.setbacks = 0
+        """Counts how often an edge that was met is not any more, at the least."""
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
@@ -66,6 +68,8 @@ class Bus:
         tell, moves = self._dispatcher.tell, _MOVES[before][after]
         for actor, need in subscribers.items():
             if (move := moves[need]) is not None:
+                if move[0] is _MET:
+                    self.setbacks += 1
                 tell(actor, PrerequisiteMoved(*move, at))
 
     def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
@@ -96,6 +100,7 @@ class Bus:
 
     def _put_condition(self, topic: str, condition: Condition) -> None:
         self.changes += 1
+        self.setbacks += 1
         if condition is _NOT_REGISTERED:
             del self._conditions[topic]
         else:

@@ -47,9 +47,12 @@ class Causes:
         "_conditions",
         "_down",
         "_graph",
+        "_met",
+        "_met_of",
         "_passed",
         "_remembered_of",
         "_roots",
+        "_setbacks",
         "_units",
         "_unmet",
     )
@@ -60,9 +63,11 @@ class Causes:
         graph: Graph,
         conditions: Mapping[str, Condition],
         changes: Callable[[], int],
+        setbacks: Callable[[], int],
     ) -> None:
         """What is not in *conditions* is not registered. *changes* gives another number
-        whenever a condition or an edge has changed."""
+        whenever a condition or an edge has changed, *setbacks* when an edge that was met
+        is not any more, or when an edge has gone."""
         self._units = units
         self._graph = graph
         self._conditions = conditions
@@ -71,6 +76,11 @@ class Causes:
         self._roots: dict[Verdict, dict[str, str]] = {verdict: {} for verdict in Verdict}
         self._remembered_of = -1
         """The change after which these were found."""
+        self._setbacks = setbacks
+        self._met: dict[str, int] = {}
+        """Of units with many edges, how many are met before the first that is not."""
+        self._met_of = -1
+        """The setback after which these were counted."""
         self.begin()
 
     def begin(self) -> None:
@@ -86,7 +96,7 @@ class Causes:
 
     def held(self) -> tuple[dict[Any, Any], ...]:
         """All that grows with the units, for who takes it apart."""
-        return self._unmet, *self._roots.values()
+        return self._unmet, self._met, *self._roots.values()
 
     def condition(self, name: str) -> Condition:
         return self._conditions.get(name, _NOT_REGISTERED)
@@ -106,11 +116,31 @@ class Causes:
         self._forget_what_has_changed()
         found = self._unmet.get(name)
         if found is None:
-            found = list(islice(self.edges(name, met=False), most))
+            found = list(islice(self._edges_not_met(name), most))
             many = len(self._graph.prerequisites(name)) >= MANY_EDGES
             if many and len(self._unmet) < REMEMBERED_MAX:
                 self._unmet[name] = found
         return found
+
+    def _edges_not_met(self, name: str) -> Iterator[tuple[str, Need]]:
+        """Of many edges, those that were met before the first one that was not are not
+        looked at again: what 100,000 have to complete for is asked about all the while."""
+        edges, condition = self._graph.prerequisites(name), self._conditions.get
+        if len(edges) < MANY_EDGES:
+            yield from self.edges(name, met=False)
+            return
+        if self._met_of != (setbacks := self._setbacks()):
+            self._met_of = setbacks
+            self._met.clear()
+        met = self._met.get(name, 0)
+        self._passed += len(edges) - met
+        is_first = True
+        for number, (edge, need) in enumerate(islice(edges.items(), met, None), met):
+            if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is not _MET:
+                if is_first:
+                    self._met[name] = number
+                    is_first = False
+                yield edge, need
 
     def waits_at(self, unit: Unit, first: int, most: int) -> tuple[list[str], int]:
         """For each outstanding prerequisite of *unit* from its edge number *first* on, but
@@ -180,7 +210,8 @@ class Causes:
         """The first prerequisite of *name* with that *verdict*."""
         edges, condition = self._graph.prerequisites(name), self._conditions.get
         self._passed += len(edges)
-        for edge, need in edges.items():
+        few = len(edges) < MANY_EDGES
+        for edge, need in edges.items() if few else self._edges_not_met(name):
             if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is verdict:
                 return edge
         return None

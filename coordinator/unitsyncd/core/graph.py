@@ -38,6 +38,7 @@ class Graph:
         "_registered",
         "changes",
         "edges",
+        "removals",
         "unregistered",
     )
 
@@ -51,6 +52,8 @@ class Graph:
         self.edges = 0
         self.changes = 0
         """Counts how often an edge has come or gone."""
+        self.removals = 0
+        """Counts how often one has gone, or the order of some has changed."""
         self.unregistered: dict[str, None] = {}
         """What some unit waits for though nobody has registered it, in the order in which
         that came to be."""
@@ -115,6 +118,7 @@ class Graph:
         if edges:
             self._prerequisites[dependent] = {name: edges[name] for name in order}
             self.changes += 1
+            self.removals += 1
 
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites.setdefault(dependent, {})[prerequisite] = need
@@ -138,6 +142,7 @@ class Graph:
             self.unregistered.pop(prerequisite, None)
         self.edges -= 1
         self.changes += 1
+        self.removals += 1
 
     def _put_levels_back(self, levels: Iterable[tuple[str, int]]) -> None:
         """Levels that may stay when an edge goes may not when others come back: those
