@@ -34,7 +34,8 @@ class Bus:
         self.changes = 0
         """Counts how often the condition of a topic has become another one."""
         self.setbacks = 0
-        """Counts how often an edge that was met is not any more, at the least."""
+        """Counts how often an edge that was met is not any more or has gone, at the
+        least."""
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
@@ -84,7 +85,9 @@ class Bus:
         """The reverse: what the edge counted for is taken back at once."""
         need = self.leave(actor, topic)
         verdict = VERDICTS[need][self.condition(topic)]
-        if verdict is not _MET:
+        if verdict is _MET:
+            self.setbacks += 1
+        else:
             self._dispatcher.tell(actor, PrerequisiteMoved(verdict, _MET, at))
 
     def leave(self, actor: Actor, topic: str) -> Need:

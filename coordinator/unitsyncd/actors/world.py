@@ -49,7 +49,7 @@ class World:
             self.graph,
             self.bus.conditions,
             lambda: self.bus.changes + self.graph.changes,
-            lambda: self.bus.setbacks + self.graph.removals,
+            lambda: self.bus.setbacks + self.graph.setbacks,
         )
         self.view = View(self.units, self.names, self.graph, causes)
         self.limits = limits

@@ -66,8 +66,8 @@ class Causes:
         setbacks: Callable[[], int],
     ) -> None:
         """What is not in *conditions* is not registered. *changes* gives another number
-        whenever a condition or an edge has changed, *setbacks* when an edge that was met
-        is not any more, or when an edge has gone."""
+        whenever a condition or an edge has changed, *setbacks* when the edges of a unit
+        that are met before the first that is not may have become fewer."""
         self._units = units
         self._graph = graph
         self._conditions = conditions

@@ -38,7 +38,7 @@ class Graph:
         "_registered",
         "changes",
         "edges",
-        "removals",
+        "setbacks",
         "unregistered",
     )
 
@@ -52,8 +52,8 @@ class Graph:
         self.edges = 0
         self.changes = 0
         """Counts how often an edge has come or gone."""
-        self.removals = 0
-        """Counts how often one has gone, or the order of some has changed."""
+        self.setbacks = 0
+        """Counts how often edges have come into another order or were taken back."""
         self.unregistered: dict[str, None] = {}
         """What some unit waits for though nobody has registered it, in the order in which
         that came to be."""
@@ -99,7 +99,7 @@ class Graph:
             if level > old:
                 undo.push(self._put_levels_back, ((dependent, old),))
                 self._levels[dependent] = level
-        undo.push(self._remove, dependent, prerequisite)
+        undo.push(self._take_back, dependent, prerequisite)
         self._insert(dependent, prerequisite, need)
 
     def remove(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
@@ -118,7 +118,7 @@ class Graph:
         if edges:
             self._prerequisites[dependent] = {name: edges[name] for name in order}
             self.changes += 1
-            self.removals += 1
+            self.setbacks += 1
 
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites.setdefault(dependent, {})[prerequisite] = need
@@ -142,7 +142,10 @@ class Graph:
             self.unregistered.pop(prerequisite, None)
         self.edges -= 1
         self.changes += 1
-        self.removals += 1
+
+    def _take_back(self, dependent: str, prerequisite: str) -> None:
+        self.setbacks += 1
+        self._remove(dependent, prerequisite)
 
     def _put_levels_back(self, levels: Iterable[tuple[str, int]]) -> None:
         """Levels that may stay when an edge goes may not when others come back: those
