@@ -58,7 +58,7 @@ def somebody_elses_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """What else runs on the machine, under a name that is not text."""
     name = os.fsencode(tmp_path_factory.mktemp("somebody")) + b"/\xff\xfe"
     os.symlink(os.fsencode(str(shutil.which("sleep"))), name)
-    with subprocess.Popen([name, "600"]) as process:
+    with subprocess.Popen([name, "600"], env={}) as process:
         yield
         process.kill()
 
