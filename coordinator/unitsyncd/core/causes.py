@@ -209,9 +209,13 @@ class Causes:
     def _deeper(self, name: str, verdict: Verdict) -> str | None:
         """The first prerequisite of *name* with that *verdict*."""
         edges, condition = self._graph.prerequisites(name), self._conditions.get
-        self._passed += len(edges)
-        few = len(edges) < MANY_EDGES
-        for edge, need in edges.items() if few else self._edges_not_met(name):
+        candidates: Iterable[tuple[str, Need]]
+        if len(edges) < MANY_EDGES:
+            candidates = edges.items()
+            self._passed += len(edges)
+        else:
+            candidates = self._edges_not_met(name)  # which counts them itself
+        for edge, need in candidates:
             if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is verdict:
                 return edge
         return None
