@@ -32,11 +32,11 @@ IMPURE = frozenset(
 """What makes a result depend on more than what was put in, or reach outside."""
 
 DAEMON_MAY_USE = frozenset(
-    ("_version", "endpoint", "errors", "mounts", "printing", "surroundings", "wire")
+    ("_version", "endpoint", "errors", "mounts", "names", "printing", "surroundings", "wire")
 )
 """Modules of unitsync that the coordinator shares with its clients."""
 
-CORE_MAY_USE = ("errors", "printing", "wire")
+CORE_MAY_USE = ("errors", "names", "printing", "wire")
 """Of printing, what turns one text into another."""
 
 # What a part of the coordinator may import of the coordinator. Adapters do not know the

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from unitsync import errors, wire
 from unitsync.endpoint import Absent
+from unitsync.names import check_name
 from unitsync.printing import one_line
 
 REPLY_SLACK_S: Final = 5.0
@@ -364,7 +365,7 @@ def encode(request: wire.AnyRequest) -> bytes:
         frame = wire.encode(request)
     except UnicodeEncodeError:
         for text in _texts(request):
-            wire.check_name(text)
+            check_name(text)
         raise errors.UsageError("the request holds text that is not UTF-8") from None
     except (TypeError, OverflowError, msgspec.MsgspecError) as exc:
         raise errors.UsageError(f"not a request: {exc}") from None

@@ -11,17 +11,15 @@ of those files breaks clients that are already installed.
 from __future__ import annotations
 
 import enum
-import unicodedata
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from unitsync.errors import InvalidName, ProtocolError
+from unitsync.errors import ProtocolError
 
 PROTOCOL: Final = 1
 
-NAME_BYTES_MAX: Final = 255
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A longer message is answered with ``limit_reached``."""
 PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
@@ -445,50 +443,3 @@ def decode_reply(frame: bytes) -> AnyReply:
             f"not a reply that this version understands: {exc}",
             hint="the coordinator may be of another version: unitsync ping",
         ) from None
-
-
-# --- unit names -------------------------------------------------------------------
-
-_RESERVED = frozenset("*?[],@")
-
-
-def check_name(name: str) -> None:
-    """Raise InvalidName unless *name* is a unit name.
-
-    The rule: 1 to 255 bytes of printable UTF-8 without white space, not beginning
-    with ``-``, and none of ``* ? [ ] , @``.
-    """
-    plain = name.replace("-", "_").replace(".", "_")
-    if (
-        f"_{plain}".isidentifier()
-        and name.isascii()
-        and 0 < len(name) <= NAME_BYTES_MAX
-        and name[0] != "-"
-    ):
-        return  # the common case, cheaply
-    if not name:
-        rule = "it is empty"
-    elif len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
-        rule = f"it is longer than {NAME_BYTES_MAX} bytes"
-    elif name[0] == "-":
-        rule = "it begins with '-'"
-    elif any(char.isspace() for char in name):
-        rule = "it holds white space"
-    elif not name.isprintable() or any(unicodedata.category(char)[0] in "CZ" for char in name):
-        rule = "it holds a character that cannot be printed"
-    elif reserved := sorted(_RESERVED.intersection(name)):
-        rule = f"it holds {' '.join(reserved)}"
-    else:
-        return
-    shown = name if len(name) <= 40 else name[:37] + "..."
-    # A byte that was no UTF-8 is shown as it came (PEP 383).
-    shown = "".join(
-        f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else ascii(char)[1:-1]
-        for char in shown
-    )
-    raise InvalidName(
-        f"'{shown}' is not a unit name: {rule}",
-        hint="1 to 255 bytes of printable UTF-8, no white space, not beginning with '-', "
-        "none of * ? [ ] , @",
-        name=name if name.isprintable() else ascii(name),
-    )

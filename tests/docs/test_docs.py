@@ -16,7 +16,7 @@ import typer.main
 from msgspec.structs import fields
 
 import docpages as pages
-from unitsync import errors, wire
+from unitsync import errors, names, wire
 from unitsync.aio import AsyncClient
 from unitsync.cli import doctor, render
 from unitsync.cli.app import app
@@ -183,7 +183,7 @@ def test_limits_are_on_the_page() -> None:
         assert f"`UNITSYNC_MAX_{field.name.upper()}`" in text
         assert f"{field.default:,}" in text
     for bound in (
-        wire.NAME_BYTES_MAX,
+        names.NAME_BYTES_MAX,
         wire.PREREQUISITES_PER_REQUEST_MAX,
         wire.TEXT_BYTES_MAX,
     ):

@@ -313,7 +313,7 @@ class Desk:
             raise errors.UsageError("wait needs at least one unit")
         self._check_count(len(units))
         for name in units:
-            wire.check_name(name)
+            world.check(name)
         actor = WaitActor(units, request.any, world.turn)
         need = need_of(request.requires, False)
         for name in units:
@@ -347,7 +347,7 @@ class Desk:
             self.world.bus.leave(actor, name)
 
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
-        wire.check_name(request.unit)
+        self.world.check(request.unit)
         info = self.world.view.info(request.unit, full=True)
         lines = request.render is not wire.Render.NONE
         return wire.StatusReply(
@@ -366,7 +366,7 @@ class Desk:
     def _why(self, request: wire.Why) -> wire.AnyReply:
         view, epoch = self.world.view, self.world.epoch
         if request.unit:
-            wire.check_name(request.unit)
+            self.world.check(request.unit)
             return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
         groups, following = view.why_groups(max(0, request.offset))
         return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following)
@@ -429,7 +429,7 @@ class Desk:
         """Raises UnknownUnit, or InvalidName for what cannot be a name."""
         actor = self.world.units.get(name)
         if actor is None:
-            wire.check_name(name)
+            self.world.check(name)
             nearest = self.world.view.nearest(name)
             raise errors.UnknownUnit(
                 f"{name} is not registered",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from unitsync.errors import ContradictionError, UnitsyncError
-from unitsync.wire import Owner, check_name
+from unitsync.names import check_name
+from unitsync.wire import Owner
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.parts import Work, emptied
@@ -64,13 +65,19 @@ class World:
         self.dispatcher.tell(actor, event)
         self.dispatcher.run()
 
+    def check(self, name: str) -> None:
+        """Raise InvalidName for what is no unit name. What is there already is one: an
+        earlier version may have taken more than this one."""
+        if name not in self.units and not self.graph.is_waited_for(name):
+            check_name(name)
+
     def register(self, name: str, at: float) -> UnitActor:
         """The actor of *name*, registered now if it was not. Raises InvalidName,
         LimitReached."""
         actor = self.units.get(name)
         if actor is not None:
             return actor
-        check_name(name)
+        self.check(name)
         if len(self.units) >= self.limits.units:
             most = self.limits.units
             raise limit_reached("units", most, f"holds no more than {most:,} units")
@@ -125,7 +132,7 @@ class World:
                 prerequisite=prerequisite,
                 declared=text,
             )
-        check_name(prerequisite)
+        self.check(prerequisite)
         if self.graph.edges >= self.limits.edges:
             most = self.limits.edges
             raise limit_reached("edges", most, f"holds no more than {most:,} edges")

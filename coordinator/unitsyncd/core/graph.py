@@ -64,13 +64,16 @@ class Graph:
     def dependents(self, prerequisite: str) -> Iterator[str]:
         return iter(self._dependents.get(prerequisite, ()))
 
+    def is_waited_for(self, name: str) -> bool:
+        return name in self._dependents
+
     def registered(self, name: str) -> None:
         """To be called when *name* has been registered."""
         self.unregistered.pop(name, None)
 
     def not_registered(self, name: str) -> None:
         """To be called when that was taken back."""
-        if name in self._dependents:
+        if self.is_waited_for(name):
             self.unregistered[name] = None
 
     def level(self, name: str) -> int:
