@@ -10,7 +10,7 @@ import _signal  # type: ignore[import-not-found]  # signal itself loads enum
 import errno
 import os
 
-from unitsync.printing import one_line, safe, silence, write_lines
+from unitsync.printing import one_line, safe, shell_word, silence, write_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ _PASSED_ON = (
     *(_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1),
     *(_signal.SIGUSR2, _signal.SIGWINCH, _signal.SIGCONT, _signal.SIGTSTP),
 )
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+"""What Python sets LC_CTYPE to."""
 _DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
-_PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
-"""What means nothing to a shell; as shlex.quote() has it."""
 
 
 class Ended:
@@ -45,13 +45,7 @@ class Ended:
 def shown(unit: str, words: "Iterable[str]") -> str:
     """What a run of *words* is called where its owner is named: what its user called it,
     because the command line of this process begins with two long paths."""
-    return one_line(" ".join(["unitsync run", _quoted(unit), "--", *map(_quoted, words)]))
-
-
-def _quoted(word: str) -> str:
-    if word and _PLAIN.issuperset(word):
-        return word
-    return "'" + word.replace("'", "'\"'\"'") + "'"
+    return one_line(" ".join(["unitsync run", *map(shell_word, [unit, "--", *words])]))
 
 
 def hold_signals() -> "set[int]":
@@ -77,7 +71,8 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> Ended:
     try:
         guardian.begin()
     except OSError as exc:
-        return _not_run("/bin/sh", exc)
+        text = f"the command was not run: no /bin/sh can watch over it: {exc.strerror}"
+        return Ended(126, text, [f"error: {text}"])
     try:
         try:
             pid = _spawn(words, _environment(unit), inherited, guardian.group)
@@ -105,9 +100,27 @@ def let_signals_go(inherited: "set[int]") -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, inherited)
 
 
-def _environment(unit: str) -> "dict[str, str]":
-    environment = dict(os.environ, UNITSYNC_UNIT=unit)
-    environment.pop("UNITSYNC_CODER_SHIM", None)  # it is about this process alone
+def _environment(unit: str) -> "dict[bytes, bytes]":
+    """What our caller gave us, and the name of the *unit*.
+
+    os.environ is not that: where the locale is C, Python writes LC_CTYPE=C.UTF-8 into it
+    (PEP 538), and a command that is to count bytes would count characters.
+    """
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = file.read()
+    except OSError:
+        environment = dict(os.environb)
+        if not environment.get(b"LC_ALL") and environment.get(b"LC_CTYPE") in _COERCED:
+            environment[b"LC_CTYPE"] = b"C"  # as it was in effect, or Python had left it
+    else:
+        environment = {}
+        for entry in given.split(b"\0"):
+            end = entry.find(b"=", 1)  # nobody's shell makes one that begins with it
+            if end > 0:
+                environment.setdefault(entry[:end], entry[end + 1 :])  # as getenv(3) has it
+    environment[b"UNITSYNC_UNIT"] = os.fsencode(unit)
+    environment.pop(b"UNITSYNC_CODER_SHIM", None)  # it is about this process alone
     return environment
 
 
@@ -127,7 +140,7 @@ def _at_the_terminal() -> bool:
 
 
 def _spawn(
-    words: "list[str]", environment: "Mapping[str, str]", mask: "set[int]", group: int
+    words: "list[str]", environment: "Mapping[bytes, bytes]", mask: "set[int]", group: int
 ) -> int:
     """The pid of a child that runs *words* as our caller would have: its signal mask
     and its descriptors; in the process group *group*, 0 for ours. Raises OSError."""
@@ -145,10 +158,15 @@ def _spawn(
     except OSError as exc:
         if exc.errno != errno.ENOEXEC:
             raise
+        refused = exc
     import shutil
+
+    from unitsync.exec_errors import is_binary
 
     # A script without a #! line: POSIX shells and execvp(3) give it to sh.
     script = shutil.which(words[0]) or words[0]
+    if is_binary(script):
+        raise refused
     shell = ["/bin/sh", script, *words[1:]]
     return os.posix_spawn(shell[0], shell, environment, **how)
 
@@ -180,9 +198,8 @@ class Guardian:
                 ["sh", "-c", self._LEADER if self._apart else self._FOLLOWER],
                 {},
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, end, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                    # It has nothing to say, and there may be no /dev/null to say it to.
+                    *((os.POSIX_SPAWN_DUP2, end, stdio) for stdio in (0, 1, 2)),
                 ],
                 setsigmask=_PASSED_ON if self._apart else (),
                 setsigdef=(_signal.SIGPIPE,),
@@ -270,24 +287,7 @@ def _name_of(number: int) -> str:
 
 
 def _not_run(program: str, problem: OSError) -> Ended:
-    """As a shell has it: 127 for what is not there, 126 for what cannot be run."""
-    name = safe(program) or "''"
-    if problem.errno in (errno.ENOENT, errno.ENOTDIR):
-        there = os.path.exists(program) if "/" in program else False
-        if there:  # the program is there, what its #! line names is not
-            text = f"{name} cannot be run: its interpreter is not there"
-            hint = f"look at its first line: head -1 {name}"
-        else:
-            text = f"{name}: no such program"
-            if "/" in program:
-                hint = "check the path"
-            elif os.path.isfile(program):
-                hint = f"it is not on PATH, but here: ./{name}, or sh {name} if it is a script"
-            else:
-                hint = f"it is not on PATH; for a shell's own words use sh -c '{name} ...'"
-        return Ended(127, text, [f"error: {text}", f"hint: {hint}"])
-    text = f"{name} cannot be run: {(problem.strerror or str(problem)).lower()}"
-    told = [f"error: {text}"]
-    if problem.errno == errno.EACCES:
-        told.append(f"hint: is it a program? chmod +x {name}")
-    return Ended(126, text, told)
+    from unitsync.exec_errors import explain
+
+    status, text, hint = explain(program, problem)
+    return Ended(status, text, [f"error: {text}", *([f"hint: {hint}"] if hint else ())])

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _TEXT_BYTES_MAX = 4096
 """wire.TEXT_BYTES_MAX"""
+_PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
+"""What means nothing to a shell; as shlex.quote() has it."""
 
 
 def safe(text: str) -> str:
@@ -35,6 +37,13 @@ def quoted(text: str) -> str:
         if "\udc80" <= char <= "\udcff":  # PEP 383
             shown = shown.replace(ascii(char)[1:-1], f"\\x{ord(char) - 0xDC00:02x}")
     return shown
+
+
+def shell_word(text: str) -> str:
+    """*text* as a word that a shell takes for it."""
+    if text and _PLAIN.issuperset(text):
+        return text
+    return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def counted(number: int, what: str) -> str:
@@ -71,6 +80,9 @@ def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
 def silence(descriptor: int) -> None:
     """Let what is still buffered for *descriptor* go nowhere, so that the end of the
     interpreter does not complain about it."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # a chroot that somebody made by hand
+        null = os.memfd_create("null")
     os.dup2(null, descriptor)
     os.close(null)

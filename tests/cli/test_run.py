@@ -83,7 +83,7 @@ def test_a_program_that_cannot_be_run(cli: Cli) -> None:
     script.chmod(0o755)
     result = cli("run", "u", "--", str(script))
     assert result.status == 127
-    assert "its interpreter is not there" in result.told[0]
+    assert "its interpreter /no/such/interpreter is not there" in result.told[0]
 
 
 def test_a_script_without_a_first_line_is_run_by_sh(cli: Cli) -> None:
@@ -135,12 +135,12 @@ def test_stdin_and_environment_are_the_commands(cli: Cli) -> None:
 
 
 def test_the_command_gets_what_its_caller_gave(cli: Cli) -> None:
-    """Signal mask, ignored signals and descriptors are the caller's, not Python's."""
-    code = "grep -E '^Sig(Blk|Ign)' /proc/self/status; ls -l /proc/self/fd | wc -l; echo x >&9"
+    """Signal mask, ignored signals, descriptors and limits are the caller's, not Python's."""
+    code = "umask; ulimit -a; nice; pwd; grep -E '^Sig(Blk|Ign)' /proc/self/status; ls -l /proc/self/fd | wc -l; echo x >&9"
     script = cli.folder / "look"
     script.write_text(f"#!/bin/sh\n{code}\n")
     script.chmod(0o755)
-    frame = "trap '' USR1; exec 9>&1; {} {}"
+    frame = "trap '' USR1; umask 027; ulimit -f 9000; exec 9>&1; {} {}"
     plain = cli.exec("bash", "-c", frame.format("", script))
     through = cli.exec(
         "bash", "-c", frame.format(" ".join([*cli.command, "run", "u", "--"]), script)
