@@ -91,7 +91,8 @@ class Request(
 ):
     """What every request carries.
 
-    ``id`` names the request: repeating it (after a lost reply) has no second effect.
+    ``id`` names the request: repeating it at once (after a lost reply) has no second
+    effect. What a later repetition does stands in docs/reference/wire-protocol.md.
     ``epoch`` is the state under which this wait began, "" for a new one.
     ``startup`` is the startup that the caller knows itself to be in, "" for the newest.
     """

@@ -61,6 +61,8 @@ class Machine(RuleBasedStateMachine):
         self.waits: list[Client] = []
         self.granted: list[tuple[Script, wire.Start, str]] = []
         """Starts that were granted, to be sent once more."""
+        self.withdrawn: list[tuple[Script, wire.Start]] = []
+        """Starts that were taken back, which may come all the same."""
 
     def teardown(self) -> None:
         assert self.driven.defects == []
@@ -276,7 +278,7 @@ class Machine(RuleBasedStateMachine):
 
     # --- meddling -----------------------------------------------------------------
 
-    @rule(action=st.integers(0, 12), which=which, who=who, flag=st.booleans())
+    @rule(action=st.integers(0, 13), which=which, who=who, flag=st.booleans())
     def meddle(self, action: int, which: int, who: int, flag: bool) -> None:
         """What comes in between now and then. One rule, or there would be little else."""
         script = self.scripts[who]
@@ -311,6 +313,10 @@ class Machine(RuleBasedStateMachine):
                 self._owner_ends(who, seen=flag)
             case 12:
                 self._patience_ends()
+            case 13 if self.withdrawn:
+                socket, request = self.withdrawn[which % len(self.withdrawn)]
+                self.oracle.notice(request.unit)
+                socket.refused("interrupted", request)
 
     def _give_up(self, client: Client) -> None:
         """The deadline of a client is here. Its request that is held back is still
@@ -323,13 +329,16 @@ class Machine(RuleBasedStateMachine):
             other = self.driven.script(owner=socket.owner)
             other.must(wire.Ok, other.withdraw(request))
             self.oracle.withdraw(request.unit, request.id, owner)
+            self.withdrawn.append((other, request))
 
     def _ask_twice(self, socket: Script, request: wire.Start, owner: str) -> None:
         """The reply to a start that was granted got lost."""
         unit = self.oracle.units.get(request.unit)
         if unit is not None:
             self.oracle.notice(request.unit)
-            if request.id in unit.granted_to[-2:]:
+            if request.id in self.oracle.withdrawn:
+                socket.refused("interrupted", request)
+            elif request.id in unit.granted_to[-2:]:
                 repeated = socket.must(wire.Granted, request)
                 assert repeated.run == unit.run - unit.granted_to[::-1].index(request.id)
 
@@ -358,7 +367,7 @@ class Machine(RuleBasedStateMachine):
                 client.socket.refused("state_changed", client.request)
         dead, self.oracle = self.oracle.dead, Oracle()
         self.oracle.dead = dead
-        self.starts, self.waits, self.granted = [], [], []
+        self.starts, self.waits, self.granted, self.withdrawn = [], [], [], []
 
     def _owner_ends(self, who: int, *, seen: bool) -> None:
         """A script is killed, and its clients with it."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from support.driver import Driven, Script
 from unitsync import wire
 from unitsync.wire import Status
+from unitsyncd.actors.supervisor import RESETS_MAX
+from unitsyncd.core.state import WITHDRAWN_MAX
 
 # --- the same request twice -------------------------------------------------------
 
@@ -18,6 +22,54 @@ def test_a_repeated_start_gets_the_same_run(driven: Driven, ann: Script, bob: Sc
     bob.runs("ide")
     assert ann.must(wire.Granted, request).run == 1
     assert bob.status("ide").owner == bob.owner
+
+
+def test_what_a_later_repetition_does(driven: Driven, ann: Script, bob: Script) -> None:
+    """As the table in docs/reference/wire-protocol.md has it, a case for each line."""
+    want, unwant = ann.want("ide", "clone"), ann.unwant("ide", "clone")
+    assert ann.must(wire.Ok, want).changed is True
+    assert ann.must(wire.Ok, want).changed is False
+    bob.must(wire.Ok, bob.unwant("ide", "clone"))
+    assert ann.must(wire.Ok, want).changed is True
+    assert ann.must(wire.Ok, unwant).changed is True
+    assert ann.must(wire.Ok, unwant).changed is False
+
+    start = ann.start("ide")
+    ann.must(wire.Granted, start)
+    complete = ann.complete("ide")
+    ann.must(wire.Ok, complete)
+    bob.does("ide")
+    assert ann.must(wire.Granted, start).run == 1
+    bob.runs("ide")
+    assert ann.refused("already_started", start)
+    nobody = replace(complete, owner=None)
+    assert ann.must(wire.Ok, nobody).status is Status.COMPLETED
+
+    older, newer = ann.reset("ide"), ann.reset("ide")
+    ann.must(wire.Ok, older)
+    ann.must(wire.Ok, newer)
+    bob.runs("ide")
+    ann.must(wire.Ok, newer)
+    assert bob.status("ide").status is Status.STARTED
+    ann.refused("already_started", older)
+
+    everything, epoch = ann.reset(all=True, force=True), driven.supervisor.epoch
+    ann.must(wire.Ok, everything)
+    for _ in range(RESETS_MAX - 1):
+        ann.must(wire.Ok, ann.reset(all=True))
+    epoch = driven.supervisor.epoch
+    ann.must(wire.Ok, everything)
+    assert driven.supervisor.epoch == epoch
+    ann.must(wire.Ok, ann.reset(all=True))
+    ann.must(wire.Ok, everything)
+    assert driven.supervisor.epoch != epoch
+
+
+def test_a_refused_request_is_asked_anew(ann: Script, bob: Script) -> None:
+    start = ann.start("ide", "clone", last=True)
+    ann.refused("timed_out", start)
+    bob.does("clone")
+    ann.must(wire.Granted, start)
 
 
 def test_a_repeated_outcome_changes_nothing(ann: Script, bob: Script) -> None:
@@ -89,3 +141,19 @@ def test_a_start_that_its_withdrawal_has_overtaken(ann: Script, bob: Script) -> 
     info = ann.status("ide")
     assert (info.status, info.prerequisites) == (Status.PENDING, [])
     ann.must(wire.Granted, ann.start("ide"))
+
+
+def test_starts_that_were_taken_back_are_never_granted(ann: Script, bob: Script) -> None:
+    """However late they come, and however many were taken back after them."""
+    granted = ann.start("ide")
+    ann.must(wire.Granted, granted)
+    starts = [granted, *(ann.start("ide", "clone") for _ in range(WITHDRAWN_MAX - 1))]
+    for start in starts:
+        bob.must(wire.Ok, bob.withdraw(start))
+    bob.does("ide")
+    bob.does("ide")
+    bob.must(wire.Ok, bob.reset("ide"))
+    for start in starts:
+        assert ann.refused("interrupted", start).exit == 130
+    info = ann.status("ide")
+    assert (info.status, info.prerequisites, info.run) == (Status.PENDING, [], 3)

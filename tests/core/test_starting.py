@@ -41,7 +41,7 @@ from unitsyncd.core.events import (
     Started,
 )
 from unitsyncd.core.requirement import Condition
-from unitsyncd.core.state import Unit
+from unitsyncd.core.state import WITHDRAWN_MAX, Unit, was_withdrawn
 from unitsyncd.core.unit import answer_to_start, step
 
 # --- start ------------------------------------------------------------------------
@@ -254,8 +254,9 @@ def test_outcomes_without_an_id_are_never_taken_for_the_same() -> None:
 def test_a_run_that_was_granted_meanwhile_fails() -> None:
     fact = Ended(AT, Status.FAILED, "", "interrupted", ANN)
     assert step(STARTED, withdraw("s1", ANN)) == (
-        replace(STARTED, phase=Status.FAILED, since=AT, reason="interrupted"),
+        replace(STARTED, phase=Status.FAILED, since=AT, reason="interrupted", withdrawn_id="s1"),
         (
+            Append(Denied(AT, None, Denial.INTERRUPTED, "interrupted", "s1")),
             Append(fact),
             Publish(Condition.STARTED, Condition.FAILED, AT),
             Reply(Answer.WITHDRAWN),
@@ -286,13 +287,43 @@ def test_a_start_that_comes_after_its_withdrawal_is_not_granted(unit: Unit) -> N
     assert answer(withdrawn, ask("another", BOB)) is Answer.GRANTED
 
 
+@pytest.mark.parametrize("unit", [PENDING, WAITING, COMPLETED, FAILED])
+def test_nor_is_an_older_one(unit: Unit) -> None:
+    """As many as are remembered, each once; the oldest is forgotten first."""
+    late = [f"late-{number}" for number in range(WITHDRAWN_MAX + 1)]
+    for start_id in late[:-1]:
+        unit = after(unit, withdraw(start_id, None), withdraw(late[0], CAT))
+    for start_id in late[:-1]:
+        assert was_withdrawn(unit, start_id)
+        unchanged(unit, ask(start_id, BOB), Reply(Answer.WITHDRAWN))
+        unchanged(unit, withdraw(start_id, BOB), Reply(Answer.WITHDRAWN))
+    unit = after(unit, withdraw(late[-1], None))
+    assert [was_withdrawn(unit, start_id) for start_id in late] == [False] + [True] * WITHDRAWN_MAX
+    kept = after(unit, ResetAsked(AT))
+    assert was_withdrawn(kept, late[1])
+    assert not was_withdrawn(kept, "")
+
+
+@pytest.mark.parametrize("unit", [STARTED, COMPLETED, FAILED])
+def test_nor_one_that_had_been_granted(unit: Unit) -> None:
+    """However much happens to the unit until it is repeated."""
+    unit = after(unit, withdraw("s1", ANN))
+    assert answer(unit, ask("s1", ANN)) is Answer.WITHDRAWN
+    for number in range(3):
+        unit = after(unit, ask(f"more-{number}", BOB), report(by=BOB, request_id=f"end-{number}"))
+        unchanged(unit, ask("s1", ANN), Reply(Answer.WITHDRAWN))
+    unchanged(after(unit, ResetAsked(AT)), ask("s1", ANN), Reply(Answer.WITHDRAWN))
+
+
 def test_a_run_that_began_without_an_id_is_left_alone() -> None:
     unchanged(replace(STARTED, start_id=""), withdraw(""), Reply(Answer.WITHDRAWN))
 
 
 @pytest.mark.parametrize("unit", [COMPLETED, FAILED])
 def test_a_run_that_has_ended_is_left_alone(unit: Unit) -> None:
-    unchanged(unit, withdraw("s1", ANN), Reply(Answer.WITHDRAWN))
+    withdrawn = after(unit, withdraw("s1", ANN))
+    assert withdrawn == replace(unit, withdrawn_id="s1")
+    unchanged(withdrawn, withdraw("s1", ANN), Reply(Answer.WITHDRAWN))
 
 
 def test_a_wait_that_was_withdrawn_was_interrupted() -> None:

@@ -28,6 +28,7 @@ from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
+from unitsyncd.core.state import Unit
 from unitsyncd.core.store import Snapshot
 from unitsyncd.settings import Limits
 
@@ -235,6 +236,28 @@ def test_a_lower_limit_lets_in_what_is_there(driver: Driver) -> None:
     refused = driver.want("new", "b")
     assert isinstance(refused, wire.Error)
     assert refused.code == "limit_reached"
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
+def test_starts_that_were_taken_back_stay_so(driver: Driver, with_snapshot: bool) -> None:
+    ids = ["granted", "second", "third"]
+    driver.start("a", ME, id=ids[0])
+    for start_id in ids:
+        driver.ask(wire.Withdraw(id=driver.new_id(), unit="a", start_id=start_id))
+    driver.crash(cut(driver.world, driver.store.next_seq) if with_snapshot else None)
+    for start_id in ids:
+        reply = driver.start("a", ME, id=start_id)
+        assert isinstance(reply, wire.Error)
+        assert reply.code == "interrupted"
+
+
+def test_a_snapshot_of_an_earlier_version_is_understood(driver: Driver) -> None:
+    """A unit of it has fewer fields."""
+    driver.start("a", ME, id="s")
+    driver.ask(wire.Withdraw(id="w", unit="a", start_id="s"))
+    unit = driver.world.units["a"].unit
+    fields = msgspec.msgpack.decode(msgspec.msgpack.encode(unit))
+    assert msgspec.convert(fields[: unit.__struct_fields__.index("withdrawn_before")], Unit) == unit
 
 
 class Keeper:

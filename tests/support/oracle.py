@@ -55,6 +55,8 @@ class Oracle:
         self.units: dict[str, Unit] = {}
         self.edges: dict[str, dict[str, Edge]] = {}
         self.dead: set[Owner] = set()
+        self.withdrawn: set[str] = set()
+        """Request ids of starts that were taken back, granted before that or not."""
 
     # --- statuses -----------------------------------------------------------------
 
@@ -210,6 +212,7 @@ class Oracle:
 
     def withdraw(self, name: str, request_id: str, owner: Owner) -> None:
         unit = self.units[name]
+        self.withdrawn.add(request_id)
         if unit.phase == "started" and unit.granted_to[-1] == request_id:
             self.end(name, "failed")
         elif owner in unit.not_granted:

@@ -31,7 +31,8 @@ from unitsyncd.core.events import (
     StartWithdrawn,
 )
 from unitsyncd.core.requirement import Verdict, need_of
-from unitsyncd.core.unit import answer_to_start, was_granted, was_withdrawn
+from unitsyncd.core.state import was_withdrawn
+from unitsyncd.core.unit import answer_to_start, was_granted
 
 LIST_PAGE_MAX: Final = 1000
 OWNERS_SEEN_MAX: Final = 10_000

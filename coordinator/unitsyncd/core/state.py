@@ -32,6 +32,8 @@ from unitsyncd.core.requirement import Condition
 
 DENIALS_MAX: Final = 256
 """Owners with a denial that a unit remembers; the oldest goes."""
+WITHDRAWN_MAX: Final = 64
+"""Withdrawn starts that a unit remembers; the oldest goes."""
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _PENDING: Final = Status.PENDING
@@ -62,7 +64,9 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     denials: tuple[tuple[OwnerKey, Denial], ...] = ()
     reset_id: str = ""
     withdrawn_id: str = ""
-    """The latest start that was withdrawn before it was granted."""
+    """Of the latest start that was withdrawn."""
+    withdrawn_before: tuple[str, ...] = ()
+    """Of those before it, oldest first."""
 
     @property
     def ended(self) -> bool:
@@ -86,6 +90,14 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if owner is None:
             return None
         return next((denial for key, denial in self.denials if key == owner.key), None)
+
+
+def was_withdrawn(unit: Unit, request_id: str) -> bool:
+    """Whether that start was taken back, maybe before it came: on another connection what
+    was sent later can arrive earlier."""
+    return request_id != "" and (
+        request_id == unit.withdrawn_id or request_id in unit.withdrawn_before
+    )
 
 
 class InvalidTransition(Exception):
@@ -194,10 +206,13 @@ def _ended(unit: Unit, fact: Ended) -> Unit:
 def _denied(unit: Unit, fact: Denied) -> Unit:
     if unit.phase is Status.NOT_REGISTERED:
         raise InvalidTransition(unit, fact)
-    withdrawn_id, denials = fact.start_id or unit.withdrawn_id, unit.denials
+    denials, latest, before = unit.denials, unit.withdrawn_id, unit.withdrawn_before
     if fact.owner is not None:
         denials = _with(_without(denials, fact.owner), fact.owner.key, fact.denial)
-    return replace(unit, denials=denials, withdrawn_id=withdrawn_id)
+    if fact.start_id and not was_withdrawn(unit, fact.start_id):
+        before = (*before[-(WITHDRAWN_MAX - 2) :], latest) if latest else ()
+        latest = fact.start_id
+    return replace(unit, denials=denials, withdrawn_id=latest, withdrawn_before=before)
 
 
 def _owner_gone(unit: Unit, fact: OwnerGone) -> Unit:
@@ -221,6 +236,7 @@ def _was_reset(unit: Unit, fact: WasReset) -> Unit:
         denials=old,
         reset_id=fact.request_id,
         withdrawn_id=unit.withdrawn_id,
+        withdrawn_before=unit.withdrawn_before,
     )
 
 

@@ -40,7 +40,7 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.requirement import Verdict
-from unitsyncd.core.state import Unit, applied, condition
+from unitsyncd.core.state import Unit, applied, condition, was_withdrawn
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _PENDING: Final = Status.PENDING
@@ -141,10 +141,10 @@ def _after_facts(unit: Unit, facts: tuple[UnitFact, ...], answer: Answer | None,
 
 def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     """What *ask* would be answered now. Pure look-ahead: ``step`` acts on it."""
-    if was_granted(unit, ask.request_id):
-        return Answer.GRANTED  # a repeated request: the first reply was lost
     if was_withdrawn(unit, ask.request_id):
         return Answer.WITHDRAWN
+    if was_granted(unit, ask.request_id):
+        return Answer.GRANTED  # a repeated request: the first reply was lost
     if unit.running:
         mine = _is_owner(unit, ask.owner)
         return Answer.ALREADY_YOURS if mine else Answer.STARTED_BY_OTHER
@@ -174,12 +174,6 @@ def was_granted(unit: Unit, request_id: str) -> bool:
     """Whether that request began the current run or the one before. One without an id
     is never a repeated one."""
     return request_id != "" and request_id in (unit.start_id, unit.previous_start_id)
-
-
-def was_withdrawn(unit: Unit, request_id: str) -> bool:
-    """Whether that start was taken back before it came: on another connection what was
-    sent later can arrive earlier."""
-    return request_id != "" and request_id == unit.withdrawn_id
 
 
 _DENIAL_OF: Final = {
@@ -214,18 +208,15 @@ def _denial_facts(
 
 
 def _withdrawal_facts(unit: Unit, ask: StartWithdrawn) -> tuple[UnitFact, ...]:
-    if unit.phase is _STARTED and unit.start_id == ask.start_id != "":
-        return (Ended(ask.at, Status.FAILED, "", ask.reason, ask.owner),)
     owner = ask.owner
     if owner is not None and unit.denial(owner) in (None, Denial.INTERRUPTED):
         owner = None  # of whom nothing new is known
-    if owner is None and (not ask.start_id or _is_known(unit, ask.start_id)):
+    if owner is None and (not ask.start_id or was_withdrawn(unit, ask.start_id)):
         return ()
-    return (Denied(ask.at, owner, Denial.INTERRUPTED, ask.reason, ask.start_id),)
-
-
-def _is_known(unit: Unit, start_id: str) -> bool:
-    return was_granted(unit, start_id) or was_withdrawn(unit, start_id)
+    denied = Denied(ask.at, owner, Denial.INTERRUPTED, ask.reason, ask.start_id)
+    if unit.phase is _STARTED and unit.start_id == ask.start_id != "":
+        return (denied, Ended(ask.at, Status.FAILED, "", ask.reason, ask.owner))
+    return (denied,)
 
 
 # --- ending -----------------------------------------------------------------------
