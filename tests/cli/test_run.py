@@ -136,7 +136,8 @@ def test_stdin_and_environment_are_the_commands(cli: Cli) -> None:
 
 def test_the_command_gets_what_its_caller_gave(cli: Cli) -> None:
     """Signal mask, ignored signals, descriptors and limits are the caller's, not Python's."""
-    code = "umask; ulimit -a; nice; pwd; grep -E '^Sig(Blk|Ign)' /proc/self/status; ls -l /proc/self/fd | wc -l; echo x >&9"
+    code = "umask; ulimit -a; nice; pwd; grep -E '^Sig(Blk|Ign)' /proc/self/status; "
+    code += "ls -l /proc/self/fd | wc -l; echo x >&9"
     script = cli.folder / "look"
     script.write_text(f"#!/bin/sh\n{code}\n")
     script.chmod(0o755)
