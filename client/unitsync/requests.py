@@ -193,8 +193,14 @@ class Requests:
         last = pages[-1]
         return self.why(unit, last.next, epoch=last.epoch) if last.next >= 0 else None
 
-    def ping(self) -> wire.Ping:
-        return wire.Ping(id=new_id(), startup=self._startup, owner=self._owner, render=self._render)
+    def ping(self, *, trial: bool = False) -> wire.Ping:
+        return wire.Ping(
+            id=new_id(),
+            startup=self._startup,
+            owner=self._owner,
+            render=self._render,
+            trial=trial,
+        )
 
     def reset(
         self, units: Iterable[str] = (), *, all: bool = False, force: bool = False

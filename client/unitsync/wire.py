@@ -207,7 +207,10 @@ class Why(Request, tag="why", frozen=True):
 
 
 class Ping(Request, tag="ping", frozen=True):
-    pass
+    """``trial``: find out whether a change would be made now, without making one. If not,
+    the answer is the error that it would get."""
+
+    trial: bool = False
 
 
 class Reset(Request, tag="reset", frozen=True):

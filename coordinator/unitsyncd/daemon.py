@@ -292,9 +292,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         asyncio.run(serve())
     except StoreError as exc:
         raise UnitsyncError(
-            f"the journal in {place.endpoint.folder} cannot be used: {exc}",
-            hint="make room there and see that its files are yours to write, or name another "
-            "folder in UNITSYNC_ENDPOINT",
+            f"the journal in {place.endpoint.folder} cannot be used: {exc}", hint=exc.hint
         ) from None
     except UnitsyncError:
         raise

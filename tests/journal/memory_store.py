@@ -78,6 +78,10 @@ class MemoryStore:
             self.kept.records.append((number, weight(record), record))
         self.kept.next_seq += len(records)
 
+    def try_append(self) -> None:
+        if self.room < 50:
+            raise StoreError("no room")
+
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
         for number, _, record in list(self.kept.records):
             if number >= from_seq:

@@ -176,6 +176,18 @@ class StoreContract:
         assert contents(again) == after
         again.close()
 
+    def test_a_trial_keeps_nothing(self, store: EventStore) -> None:
+        store.begin(epoch("e"))
+        store.append(0, records(0, 3))
+        before = contents(store)
+        store.try_append()
+        assert contents(store) == before
+        store.append(3, records(3, 1))
+        store.try_append()
+        again = self.reopened(store)
+        assert contents(again) == (4, before[1], list(enumerate(records(0, 4))))
+        again.close()
+
     def test_an_epoch_that_could_not_begin_is_not_there(self, store: EventStore) -> None:
         store.begin(epoch("e1"))
         store.append(0, records(0, 3))

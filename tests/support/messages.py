@@ -147,7 +147,7 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
     "list": List(**_SENT, offset=2000, limit=50),
     "list-least": List(id="1"),
     "why": Why(**_SENT, unit="ide", offset=7),
-    "ping": Ping(**_SENT),
+    "ping": Ping(**_SENT, trial=True),
     "ping-least": Ping(id="1"),
     "reset": Reset(**_SENT, units=["ide"], all=True, force=True),
     "stop": Stop(**_SENT),

@@ -25,7 +25,7 @@ from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.state import InvalidTransition
-from unitsyncd.core.store import EpochRecord, EventStore, StoreBusy, StoreError
+from unitsyncd.core.store import EpochRecord, EventStore, StoreError
 from unitsyncd.settings import Limits
 
 EXPIRED_MAX: Final = 1000
@@ -34,8 +34,6 @@ STORY_MAX: Final = 10
 """Entries of a unit's history that are logged with a defect."""
 REQUEST_MAX: Final = 2000
 """Characters of a request that are logged with a defect."""
-_HINT_FULL: Final = "free some space where the coordinator's socket is, and try again"
-_HINT_BUSY: Final = "another process has locked it; try again when that has finished"
 RESETS_MAX: Final = 100
 """Requests to reset everything that are known again when they are repeated."""
 
@@ -161,11 +159,7 @@ class Supervisor:
             self._finish()
         except StoreError as problem:
             self._take_back()
-            sorry = errors.NotKept(
-                f"nothing was changed: the journal cannot be written ({problem})",
-                hint=_HINT_BUSY if isinstance(problem, StoreBusy) else _HINT_FULL,
-            )
-            self._final.append((peer, self._error(request.id, sorry)))
+            self._final.append((peer, self._error(request.id, _not_kept(problem))))
 
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
         """Answer the parked requests whose patience has ended: the first few, if there are
@@ -275,7 +269,7 @@ class Supervisor:
         """The reply, or None if the request was parked. Raises UnitsyncError to refuse,
         StoreError if the turn so far could not be kept."""
         request = bounded(request)
-        if self._lost and isinstance(request, _OF_A_STARTUP) and not _resets_all(request):
+        if self._lost and _changes(request) and not _resets_all(request):
             raise errors.StateLost(
                 f"the state of this startup is lost: {self._lost}",
                 hint="to begin anew with nothing: unitsync reset --all",
@@ -295,10 +289,26 @@ class Supervisor:
                 self._desk.check_reset(request)
                 self._begin_anew("everything was reset", request.id)
             return replies.ok(request, self._desk.world)
+        if isinstance(request, wire.Ping) and request.trial:
+            self._try_change(request)
         return self._desk.handle(request)
 
+    def _try_change(self, request: wire.Ping) -> None:
+        """Raises what would refuse a change now. Nothing is changed."""
+        mark = self._desk.world.turn.mark()
+        name = f"trial-{self._new_epoch()}"
+        try:
+            self._desk.handle(wire.Want(id="", unit=name, prerequisites=[f"{name}-first"]))
+        finally:
+            self._undo(mark)
+        try:
+            if self._store is not None:
+                self._store.try_append()
+        except StoreError as problem:
+            raise _not_kept(problem) from None
+
     def _other_startup(self, request: wire.AnyRequest) -> None:
-        if not isinstance(request, _OF_A_STARTUP):
+        if not _changes(request):
             return
         if request.startup in self._startups:
             raise errors.StaleStartup(
@@ -312,6 +322,8 @@ class Supervisor:
                 limit="startups",
                 maximum=most,
             )
+        if isinstance(request, wire.Ping):
+            return
         self._startups.append(request.startup)
         try:
             self._begin_anew("a new startup has begun")
@@ -392,6 +404,17 @@ class Supervisor:
 
     def _error(self, request_id: str, problem: errors.UnitsyncError) -> wire.Error:
         return wording.error_reply(request_id, self._desk.world.epoch, problem)
+
+
+def _changes(request: wire.AnyRequest) -> bool:
+    """Whether it is for the present startup alone: a change, or the trial of one."""
+    return isinstance(request, _OF_A_STARTUP) or (isinstance(request, wire.Ping) and request.trial)
+
+
+def _not_kept(problem: StoreError) -> errors.NotKept:
+    return errors.NotKept(
+        f"nothing was changed: the journal cannot be written ({problem})", hint=problem.hint
+    )
 
 
 def _resets_all(request: wire.AnyRequest) -> bool:

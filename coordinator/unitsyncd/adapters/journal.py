@@ -26,9 +26,17 @@ from typing import Any, Final
 import msgspec
 
 from unitsyncd import faults
+from unitsyncd.adapters import room
 from unitsyncd.adapters.mark import Mark, MarkFile
 from unitsyncd.adapters.tidying import tidy
-from unitsyncd.core.store import DamagedStore, EpochRecord, Record, StoreBusy, StoreError
+from unitsyncd.core.store import (
+    HINT_FULL,
+    DamagedStore,
+    EpochRecord,
+    Record,
+    StoreBusy,
+    StoreError,
+)
 
 FORMAT: Final = 1
 OLD_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -61,6 +69,10 @@ _TROUBLE: Final = frozenset(
     )
 )
 """What goes wrong around the file; everything else is wrong in it."""
+_HINT_FILES: Final = (
+    "its files, beside the coordinator's socket, must be its user's to write; or name another "
+    "folder in UNITSYNC_ENDPOINT"
+)
 _DAMAGE: Final = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
 
 
@@ -79,8 +91,11 @@ class Journal:
         """Whether another process held it at the last attempt to write."""
         self._tidying: Iterator[None] | None = None
         """A part at each step, a step a turn; None when nothing is left to do."""
-        with _judged():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=OPENING_BUSY_S)
+        try:
+            with _judged():
+                self._db = sqlite3.connect(path, isolation_level=None, timeout=OPENING_BUSY_S)
+        except StoreError as exc:
+            raise self._explained(exc) from None
         try:
             with _judged():
                 self._prepare()
@@ -90,6 +105,9 @@ class Journal:
         except DamagedStore:
             self.abandon()
             raise
+        except StoreError as exc:
+            self.close()
+            raise self._explained(exc) from None
         except BaseException:
             self.close()
             raise
@@ -163,12 +181,45 @@ class Journal:
         except DamagedStore:
             self._tidying = None
 
-    def _refused(self, problem: sqlite3.Error) -> StoreError:
-        if getattr(problem, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-            return StoreError(str(problem))
-        if not self._busy:
+    def try_append(self) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.execute("INSERT INTO turns VALUES (?, 0, 0, ?)", (self.next_seq, b""))
+            finally:
+                if self._db.in_transaction:  # SQLite may have ended it by itself
+                    self._db.execute("ROLLBACK")
+        except sqlite3.Error as exc:
+            raise self._refused(exc) from None
+        if (problem := self._cannot_grow()) is not None:
+            raise StoreError(str(problem.strerror), room.hint(problem))
+
+    def _cannot_grow(self) -> OSError | None:
+        """Why its files cannot grow, None if they can or it cannot be told."""
+        try:
+            trial = room.nameless(os.path.dirname(self.path))
+        except OSError:
+            return None  # those that are open may grow even so
+        try:
+            size = max(_size(self.path), _size(f"{self.path}-wal"))
+            room.grow(trial, size)
+        except OSError as exc:
+            return exc
+        finally:
+            os.close(trial)
+        return None
+
+    def _explained(self, problem: StoreError) -> StoreError:
+        """SQLite knows whether a disk is full, and calls the rest "disk I/O error"."""
+        if isinstance(problem, StoreBusy) or (cause := self._cannot_grow()) is None:
+            return problem
+        return StoreError(f"{problem}: {cause.strerror}", room.hint(cause))
+
+    def _refused(self, exc: sqlite3.Error) -> StoreError:
+        problem = _trouble(exc)
+        if isinstance(problem, StoreBusy) and not self._busy:
             self._wait_for_others(False)
-        return StoreBusy(str(problem))
+        return self._explained(problem)
 
     def _wait_for_others(self, wait: bool) -> None:
         self._busy = not wait
@@ -244,10 +295,24 @@ def _judged() -> Iterator[None]:
     except sqlite3.Error as exc:
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
         if code & 0xFF in _TROUBLE and code not in _DAMAGE:
-            raise StoreError(str(exc)) from None
+            raise _trouble(exc) from None
         raise DamagedStore(str(exc)) from None
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as exc:
         raise DamagedStore(str(exc)) from None
+
+
+def _trouble(problem: sqlite3.Error) -> StoreError:
+    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(str(problem))
+    return StoreError(str(problem), HINT_FULL if code == sqlite3.SQLITE_FULL else _HINT_FILES)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _crc(fields: Any) -> int:

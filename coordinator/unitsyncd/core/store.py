@@ -7,7 +7,7 @@ all of them. Whoever implements this has to pass tests/journal/store_contract.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -33,13 +33,24 @@ class EpochRecord(msgspec.Struct, frozen=True):
     """Number of its first record; what is given to ``begin`` does not count."""
 
 
+HINT_FULL: Final = "free some space where the coordinator's socket is, and try again"
+HINT_BUSY: Final = "another process has locked it; try again when that has finished"
+
+
 class StoreError(Exception):
     """Nothing of what was to be kept has been kept, and what was there still is. Its
-    text says why."""
+    text says why, its ``hint`` what to do."""
+
+    def __init__(self, why: str, hint: str = HINT_FULL) -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 class StoreBusy(StoreError):
     """Somebody else holds the store at the moment."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, HINT_BUSY)
 
 
 class DamagedStore(Exception):
@@ -63,6 +74,9 @@ class EventStore(Protocol):
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
         """Keep all of *records*, in order, or none. Raises StoreError, also if
         *expected_seq* is not ``next_seq``."""
+
+    def try_append(self) -> None:
+        """Find out whether a record could be kept now, and keep none. Raises StoreError."""
 
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
         """The records from *from_seq* on with their numbers, which have no gaps, or from

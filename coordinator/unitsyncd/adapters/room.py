@@ -1,0 +1,45 @@
+"""Whether files can grow in a folder: tried with one that nobody sees, and named as its
+user needs to hear it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from typing import Final
+
+from unitsyncd.core.store import HINT_FULL
+
+TRIED_BYTES: Final = 16 * 1024
+"""As much as a small change takes in the journal."""
+
+_HINTS: Final = {
+    errno.EFBIG: "files may not grow further: raise ulimit -f (LimitFSIZE=) where the "
+    "coordinator is started",
+    errno.EROFS: "its file system is read-only; name another folder in UNITSYNC_ENDPOINT",
+}
+
+
+def nameless(folder: str) -> int:
+    """A descriptor of a new file in *folder* that has no name there. Raises OSError."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        return os.open(folder, flags | os.O_TMPFILE, 0o600)
+    except OSError as exc:  # not every file system can, and not every one says so alike
+        if exc.errno in (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOSPC):
+            raise
+    descriptor, path = tempfile.mkstemp(prefix=".unitsync-", dir=folder)
+    os.unlink(path)
+    return descriptor
+
+
+def grow(descriptor: int, size: int) -> None:
+    """Write where a file of *size* bytes would go on. Raises OSError."""
+    left = TRIED_BYTES
+    while left:
+        left -= os.pwrite(descriptor, bytes(left), size + TRIED_BYTES - left)
+
+
+def hint(problem: OSError) -> str:
+    """What to do about *problem*."""
+    return _HINTS.get(problem.errno or 0, HINT_FULL)
