@@ -161,6 +161,8 @@ class _Identity:
 class _Living:
     """All are alive, nobody is watched."""
 
+    unseen = ()
+
     def is_alive(self, owner: wire.Owner) -> bool:
         return True
 

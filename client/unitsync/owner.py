@@ -24,13 +24,12 @@ def this_process() -> wire.Owner:
 
 
 def of_pid(pid: int) -> wire.Owner:
-    """The owner with that *pid*. Raises UsageError if there is no such process."""
+    """The owner with that *pid*. Raises UsageError if there is no such process, or it
+    only waits to be reaped."""
     process = surroundings.read_process(pid) if surroundings.proc_is_ours() else None
-    if process is None:
-        if not surroundings.exists(pid):
-            raise errors.UsageError(f"there is no process {pid} to be the owner")
-        return wire.Owner(pid=pid, watched=False)
-    return _owner(process)
+    if process.has_ended if process is not None else not surroundings.exists(pid):
+        raise errors.UsageError(f"there is no process {pid} to be the owner")
+    return wire.Owner(pid=pid, watched=False) if process is None else _owner(process)
 
 
 def coder_startup() -> str | None:

@@ -75,7 +75,7 @@ class Process:
     """What /proc says of a process. ``executable`` is "" where it cannot be read, as of
     another user's process."""
 
-    __slots__ = ("args", "executable", "name", "parent", "pid", "start", "state")
+    __slots__ = ("_fields", "args", "executable", "name", "parent", "pid", "start")
 
     def __init__(self, pid: int, stat: bytes, args: bytes, executable: str) -> None:
         """*stat* is in the format of proc_pid_stat(5), *args* of proc_pid_cmdline(5).
@@ -85,14 +85,20 @@ class Process:
         fields = stat[right + 2 :].split()
         if len(fields) < 20:
             raise ValueError(stat)
+        self._fields = fields
+        """From the third on, as the man page counts."""
         self.pid = pid
-        self.state = fields[0].decode("latin-1")
-        """One letter: Z for one that has ended and was not reaped yet."""
         self.parent = int(fields[1])
         self.start = int(fields[19])
         self.name = os.fsdecode(stat[left + 1 : right])
         self.args = args.rstrip(b"\0").split(b"\0") if args else []
         self.executable = executable
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it only waits to be reaped. Without its main thread, which is a zombie
+        then, a process goes on for as long as it has others."""
+        return self._fields[0] in (b"Z", b"X") and int(self._fields[17]) < 2
 
     @property
     def program(self) -> str:

@@ -15,6 +15,8 @@ from unitsyncd.settings import Limits
 class Nobody:
     """No owners are involved here."""
 
+    unseen = ()
+
     def is_alive(self, owner: wire.Owner) -> bool:
         return True
 

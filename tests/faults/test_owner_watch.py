@@ -1,11 +1,12 @@
-"""The watch on processes, with real ones: word comes once when one has ended, and of
-whatever a client may say about its owner nothing is an accident."""
+"""The watch on processes, with real ones: word comes once when one has ended and not
+before, and of whatever a client may say about its owner nothing is an accident."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -25,10 +26,25 @@ from unitsyncd.core.events import OwnerKey
 PATIENCE_S = 20.0
 
 
+UNTIL_CLOSED = "import sys; print('there', flush=True); sys.stdin.read()"
+WITHOUT_MAIN_THREAD = """
+import ctypes, os, sys, threading
+
+def work():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        pass
+    print("there", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+threading.Thread(target=work).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
 @contextmanager
-def process() -> Iterator[subprocess.Popen[bytes]]:
+def process(code: str = UNTIL_CLOSED) -> Iterator[subprocess.Popen[bytes]]:
     """One that ends when its stdin is closed."""
-    code = "import sys; print('there', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
@@ -55,6 +71,11 @@ class Watch:
         self._news.clear()
         return self.gone[-1]
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(adapter.POLL_S / 2)
+
     def watched(self) -> int:
         return len(self.owners._watched)
 
@@ -70,10 +91,14 @@ def watching(test: Callable[[Watch], Any]) -> None:
     asyncio.run(run())
 
 
+@pytest.fixture
+def polls_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "POLL_S", 0.02)
+
+
 @pytest.fixture(params=["pidfd", "polled"])
-def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, polls_often: None) -> str:
     if request.param == "polled":
-        monkeypatch.setattr(adapter, "POLL_S", 0.02)
 
         def no_pidfd(pid: int, flags: int = 0) -> int:
             raise OSError(errno.ENOSYS, "not in this kernel")
@@ -101,6 +126,30 @@ class TestEitherWay:
                 assert not watch.owners.is_alive(owner)
                 assert watch.watched() == 0
             assert watch.gone == [owner.key]
+
+        watching(test)
+
+    @pytest.mark.parametrize("number", [9, 0])
+    def test_one_that_goes_on_without_its_main_thread(self, number: int) -> None:
+        """That is a zombie then, as /proc/PID/stat has it."""
+
+        async def test(watch: Watch) -> None:
+            with process(WITHOUT_MAIN_THREAD) as child, process() as other:
+                owner = owners.of_pid(child.pid)
+                watch.owners.watch(owner)
+                watch.owners.watch(owners.of_pid(other.pid))
+                assert watch.owners.is_alive(owner)
+                other.kill()
+                await watch.next()  # everybody was looked at
+                assert watch.owners.is_alive(owner)
+                assert watch.owners.watched == 1
+                if number:
+                    child.send_signal(number)
+                else:
+                    assert child.stdin is not None
+                    child.stdin.close()
+                assert await watch.next() == owner.key
+                assert not watch.owners.is_alive(owner)
 
         watching(test)
 
@@ -186,9 +235,9 @@ def test_a_pid_that_cannot_be_one_is_one_that_has_ended(pid: int) -> None:
     watching(test)
 
 
-def test_a_thread_is_watched_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("polls_often")
+def test_a_thread_is_watched_as_well() -> None:
     """Its id is no process id, but has an entry in /proc."""
-    monkeypatch.setattr(adapter, "POLL_S", 0.02)
     end = threading.Event()
     thread = threading.Thread(target=end.wait)
     thread.start()
@@ -209,9 +258,8 @@ def test_a_thread_is_watched_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
 
 
+@pytest.mark.usefixtures("polls_often")
 def test_a_pidfd_that_epoll_does_not_take_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "POLL_S", 0.02)
-
     async def test(watch: Watch) -> None:
         loop = asyncio.get_running_loop()
 
@@ -244,58 +292,262 @@ def test_who_cannot_be_seen_counts_as_alive(change: dict[str, Any]) -> None:
     watching(test)
 
 
-HIDDEN = """
-import asyncio, json, os, subprocess
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Nothing can be opened, as if this process had as many files open as it may."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("polls_often")
+class TestWithoutDescriptors:
+    def test_who_cannot_be_looked_at_is_not_dead_but_unseen(self) -> None:
+        async def test(watch: Watch) -> None:
+            with process() as child:
+                owner = owners.of_pid(child.pid)
+                with no_descriptors():
+                    watch.owners.watch(owner)
+                    assert watch.owners.is_alive(owner)
+                    await asyncio.sleep(0)
+                    assert watch.gone == []
+                    assert (watch.owners.unseen, watch.owners.watched) == ({owner.key}, 0)
+                await watch.until(lambda: not watch.owners.unseen)
+                assert watch.owners.watched == 1
+                assert watch.owners._watched[owner.key] is not None, "by polling alone"
+                child.kill()
+                assert await watch.next() == owner.key
+
+        watching(test)
+
+    def test_who_is_looked_at_by_polling(self) -> None:
+        async def test(watch: Watch) -> None:
+            watch.owners = Owners(watch._on_gone, pidfds_max=0)
+            with process() as child:
+                owner = owners.of_pid(child.pid)
+                watch.owners.watch(owner)
+                assert watch.owners.watched == 1
+                with no_descriptors():
+                    await watch.until(lambda: watch.owners.unseen == {owner.key})
+                await watch.until(lambda: not watch.owners.unseen)
+                assert watch.gone == []
+                child.kill()
+                assert await watch.next() == owner.key
+
+        watching(test)
+
+    def test_one_that_is_watched_already(self) -> None:
+        """What was opened for it before tells all there is to know."""
+
+        async def test(watch: Watch) -> None:
+            with process() as child:
+                owner = owners.of_pid(child.pid)
+                watch.owners.watch(owner)
+                with no_descriptors():
+                    assert watch.owners.is_alive(owner)
+                    child.kill()
+                    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+                    assert not watch.owners.is_alive(owner)
+                    assert await watch.next() == owner.key
+
+        watching(test)
+
+    def test_one_whose_pid_is_free_has_ended(self) -> None:
+        async def test(watch: Watch) -> None:
+            with process() as child:
+                owner = owners.of_pid(child.pid)
+                with no_descriptors():
+                    watch.owners.watch(owner)
+                    child.kill()
+                    child.wait()
+                    assert await watch.next() == owner.key
+                    assert not watch.owners.is_alive(owner)
+                assert watch.owners.unseen == set()
+
+        watching(test)
+
+    def test_one_that_is_forgotten_is_unseen_no_more(self) -> None:
+        async def test(watch: Watch) -> None:
+            with process() as child:
+                owner = owners.of_pid(child.pid)
+                with no_descriptors():
+                    watch.owners.watch(owner)
+                    watch.owners.forget(owner.key)
+                assert (watch.owners.unseen, watch.watched()) == (set(), 0)
+
+        watching(test)
+
+
+PRELUDE = """
+import asyncio, os, signal, subprocess, sys
 from unitsync import owner
-from unitsyncd.adapters.owners import Owners
+from unitsyncd.adapters import owners
 
+owners.POLL_S = 0.02
+
+class Watch(owners.Owners):
+    def __init__(self, pidfds_max):
+        self.gone = []
+        super().__init__(self.gone.append, pidfds_max=pidfds_max)
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+"""
+
+
+def unshared(flags: list[str], before: str, code: str) -> list[str]:
+    """What *code* prints in namespaces of its own, where the command *before* was run."""
+    apart = ["unshare", *flags, "--propagation", "private"]
+    if subprocess.run([*apart, "sh", "-c", before], check=False).returncode:
+        pytest.skip("there are no namespaces to be had here")
+    command = f'{before} && exec "$0" -c "$1"'
+    return subprocess.run(
+        [*apart, "sh", "-c", command, sys.executable, PRELUDE + code],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.splitlines()
+
+
+HIDDEN = """
 child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
-ended = subprocess.Popen(["true"], stdin=subprocess.PIPE)
-roots, gone = owner.of_pid(child.pid), owner.of_pid(ended.pid)
-ended.communicate()
-os.setgroups([])
-if os.fork() == 0:
-    os.setresgid(12345, 12345, 12345)  # group 0 sees everything
-    os.setresuid(12345, 12345, 12345)
+roots = owner.of_pid(child.pid)
+to_root, ask = os.pipe()
+answer, to_user = os.pipe()
+if os.fork():
+    with os.fdopen(to_root) as asked:
+        os.close(ask)
+        for what in asked:
+            if what == "end\\n":
+                child.kill()
+                child.wait()
+            else:
+                subprocess.run(["mount", "-o", "remount," + what.strip(), "/proc"], check=True)
+            os.write(to_user, b"\\n")
+    os.wait()
+    os._exit(0)
 
-    async def look():
-        watch = Owners(lambda key: None, pidfds_max=10)
-        for who in (roots, gone, owner.this_process()):
-            watch.watch(who)
-            print(watch.can_be_seen(who), watch.is_alive(who), watch.watched)
+os.close(to_root)
+os.setgroups([])
+os.setresgid(12345, 12345, 12345)  # group 0 sees everything
+os.setresuid(12345, 12345, 12345)
+
+def root(what):
+    os.write(ask, what.encode() + b"\\n")
+    os.read(answer, 1)
+
+async def look():
+    polled, watching, late = Watch(0), Watch(9), Watch(9)
+    for watch in polled, watching:
+        watch.watch(roots)
+        print("shown", watch.is_alive(roots), watch.watched)
+    root("hidepid=2")
+    late.watch(roots)
+    await until(lambda: polled.unseen)
+    for watch in polled, watching, late:
+        print("hidden", watch.is_alive(roots), watch.watched, watch.gone)
+    late.watch(owner.this_process())
+    print("ourselves", late.watched)
+    root("hidepid=0")
+    await until(lambda: not polled.unseen and not late.unseen)
+    print("shown again", polled.watched, late.watched)
+    root("hidepid=2")
+    await until(lambda: polled.unseen)
+    root("end")
+    await until(lambda: polled.gone and watching.gone and late.gone)
+    print("ended", polled.is_alive(roots), polled.watched, watching.watched, late.watched)
+    for watch in polled, watching, late:
         watch.close()
 
-    asyncio.run(look())
-    os._exit(0)
-os.wait()
-child.communicate()
+asyncio.run(look())
 """
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a process")
 def test_one_that_proc_hides_is_not_one_that_has_ended() -> None:
     """hidepid of proc(5): what a process of another user is up to is not shown."""
-    apart = ["unshare", "-m", "--propagation", "private"]
-    hide = "mount -t proc -o hidepid=2 proc /proc"
-    if subprocess.run([*apart, "sh", "-c", hide], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-    command = [*apart, "sh", "-c", f'{hide} && exec "$0" -c "$1"', sys.executable, HIDDEN]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == [
-        "False True 0",  # it lives, and nobody could tell when it ends
-        "True False 1",
-        "True True 2",
+    assert unshared(["-m"], "mount -t proc proc /proc", HIDDEN) == [
+        "shown True 1",
+        "shown True 1",
+        "hidden True 0 []",  # it lives, and nobody could tell when it ends
+        "hidden True 1 []",
+        "hidden True 0 []",
+        "ourselves 1",
+        "shown again 1 2",
+        "ended False 0 0 1",
     ]
+
+
+REUSED = """
+def process(pid=0):
+    if pid:
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(pid - 1))
+    child = os.fork()
+    if not child:
+        signal.pause()
+    assert pid in (0, child)
+    return child
+
+def end(pid):
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+pidfd_open = os.pidfd_open
+
+def too_late(pid):
+    # Its number goes to another process just before it is opened.
+    os.pidfd_open = pidfd_open
+    end(pid)
+    process(pid)
+    while owner.of_pid(pid).start == script.start:  # within one tick of the clock
+        end(pid)
+        process(pid)
+    return pidfd_open(pid)
+
+async def look():
+    global script
+    for what in "watch", "is_alive":
+        script = owner.of_pid(process())
+        watch = Watch(9)
+        os.pidfd_open = too_late
+        if what == "watch":
+            watch.watch(script)
+            await until(lambda: watch.gone)
+            print(watch.gone == [script.key])
+        else:
+            print(watch.is_alive(script))
+        print(watch.is_alive(owner.of_pid(script.pid)))
+        end(script.pid)
+        watch.close()
+
+asyncio.run(look())
+"""
+
+
+def test_a_pid_that_is_given_to_another_process_just_before_it_is_opened() -> None:
+    flags = ["-pf", "--mount-proc"] if os.geteuid() == 0 else ["-rpf", "--mount-proc"]
+    told = unshared(flags, "test -w /proc/sys/kernel/ns_last_pid", REUSED)
+    assert told == ["True", "True", "False", "True"]
 
 
 def test_no_more_of_a_process_is_read_than_its_start() -> None:
     """To read its command line can block, on a lock that the process holds."""
     code = (
         "import os, sys\n"
-        "from unitsyncd.adapters.owners import process_start\n"
+        "from unitsyncd.adapters.processes import has_ended\n"
         "read = []\n"
         "sys.addaudithook(lambda what, args: read.append(args[0]) if what == 'open' else None)\n"
-        "process_start(os.getppid())\n"
+        "has_ended(os.getppid(), 1, None)\n"
         "print(*read)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

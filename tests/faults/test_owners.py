@@ -307,8 +307,8 @@ def test_in_a_pid_namespace_of_its_own(
     unit = started(place)
     assert unit.owner is not None
     assert not unit.owner.watched
-    shown = scripts.run("unitsync", "status", "ide")
-    assert "not watched" in shown.out
+    for words in ("status", "ide"), ("list",), ("why", "ide"):
+        assert "not watched" in scripts.run("unitsync", *words).out, words
     release(gate)
     assert ended(place).status is Status.COMPLETED
     release(gate)

@@ -31,6 +31,7 @@ class Processes:
     def __init__(self) -> None:
         self.watched: dict[OwnerKey, Owner] = {}
         self.gone: set[OwnerKey] = set()
+        self.unseen: set[OwnerKey] = set()
 
     def is_alive(self, owner: Owner) -> bool:
         return owner.key not in self.gone

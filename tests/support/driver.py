@@ -26,6 +26,7 @@ class FakeOwners:
     def __init__(self) -> None:
         self.dead: set[OwnerKey] = set()
         self.watched: set[OwnerKey] = set()
+        self.unseen: set[OwnerKey] = set()
 
     def is_alive(self, owner: Owner) -> bool:
         return owner.key not in self.dead

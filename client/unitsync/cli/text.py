@@ -160,7 +160,8 @@ def _detail(unit: UnitInfo) -> str:
     if unit.status in {Status.FAILED, Status.SKIPPED}:
         return safe(unit.reason)
     if unit.status is Status.STARTED and unit.owner is not None:
-        return ("gone: " if unit.owner_gone else "") + who(unit.owner)
+        unwatched = "" if unit.owner.watched else "not watched: "
+        return ("gone: " if unit.owner_gone else unwatched) + who(unit.owner)
     return waited_for if unit.status is Status.PENDING else ""
 
 

@@ -6,7 +6,7 @@ UnitsyncError that refuses it. Handlers run inside a turn: see supervisor.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
@@ -41,11 +41,16 @@ OWNERS_SEEN_MAX: Final = 10_000
 class OwnerWatch(Protocol):
     """Knows about processes. Word of one that has ended goes to Supervisor.owner_gone."""
 
+    @property
+    def unseen(self) -> Collection[OwnerKey]:
+        """Owners that are to be watched and cannot be looked at now. The same object for
+        good."""
+
     def is_alive(self, owner: wire.Owner) -> bool:
         """False only if the process is certainly gone."""
 
     def can_be_seen(self, owner: wire.Owner) -> bool:
-        """Whether it would be known when the process has ended."""
+        """Whether its pid means the same process to us as to itself."""
 
     def watch(self, owner: wire.Owner) -> None: ...
 
@@ -87,6 +92,7 @@ class Desk:
         self._identity = identity
         self._owners_seen: dict[OwnerKey, wire.Owner] = {}
         world.on_owner = self._owner_changed
+        world.view.unseen = owners.unseen
         for owner in world.running_owners():
             owners.watch(owner)
 

@@ -9,8 +9,9 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.surroundings import Process, exists, pid_namespace
+from unitsync.surroundings import pid_namespace
 from unitsync.wire import Owner
+from unitsyncd.adapters.processes import has_ended, open_pidfd
 from unitsyncd.core.events import OwnerKey
 
 POLL_S: Final = 1.0
@@ -19,9 +20,9 @@ POLL_S: Final = 1.0
 
 class Owners:
     """Watches processes through pidfd_open(2), where there is none by looking now and
-    then. A pid of another pid namespace means nothing here, and of a process that /proc
-    hides (hidepid of proc(5)) nobody knows whether it is the same one still: such an owner
-    is not watched and counts as alive until somebody says how its run ended."""
+    then. A pid of another pid namespace means nothing here: such an owner is not watched.
+    One that cannot be looked at is looked for again, and is ``unseen`` until then. Both
+    count as alive until somebody says how their run ended."""
 
     def __init__(self, on_gone: Callable[[OwnerKey], None], *, pidfds_max: int) -> None:
         """*on_gone* is called once for each watched owner that has ended, from the
@@ -30,67 +31,82 @@ class Owners:
         self._on_gone = on_gone
         self._pidfds_left = pidfds_max
         self._namespace = pid_namespace()
-        self._watched: dict[OwnerKey, int] = {}
-        """Owner to pidfd, or to -1 if it is looked at by polling."""
+        self._watched: dict[OwnerKey, int | None] = {}
+        """Owner to pidfd, or to None if it is looked at by polling."""
         self._polled: set[OwnerKey] = set()
         self._poll: asyncio.TimerHandle | None = None
+        self.unseen: set[OwnerKey] = set()
+        """Those among the polled that cannot be looked at: nobody would know if they had
+        ended."""
 
     @property
     def watched(self) -> int:
         """How many owners are watched."""
-        return len(self._watched)
+        return len(self._watched) - len(self.unseen)
 
     def is_alive(self, owner: Owner) -> bool:
         """False only if the process is certainly gone."""
-        return _is_there(owner) or not self.can_be_seen(owner)
+        if not self.can_be_seen(owner):
+            return True
+        if (held := self._watched.get(owner.key)) is not None:
+            return not has_ended(owner.pid, owner.start, held)
+        pidfd = open_pidfd(owner.pid)
+        try:
+            return not has_ended(owner.pid, owner.start, pidfd)
+        finally:
+            _close(pidfd)
 
     def can_be_seen(self, owner: Owner) -> bool:
-        """Whether its pid means the same process to us as to itself, and /proc shows it."""
-        ours = owner.watched and owner.start > 0 and owner.ns == self._namespace
-        return ours and not _is_hidden(owner.pid)
+        """Whether its pid means the same process to us as to itself."""
+        return owner.watched and owner.start > 0 and owner.ns == self._namespace
 
     def watch(self, owner: Owner) -> None:
-        key = owner.key
-        if key in self._watched or not self.can_be_seen(owner):
-            return
-        loop = asyncio.get_running_loop()
-        self._watched[key] = -1
-        if not _is_there(owner):
-            loop.call_soon(self._gone, key)
-            return
-        try:
-            if self._pidfds_left <= 0:
-                raise OSError("there are enough of them")
-            self._watched[key] = descriptor = os.pidfd_open(owner.pid)
-            self._pidfds_left -= 1
-        except OSError as exc:  # an old kernel, no more descriptors, the id of a thread
-            logger.debug("no pidfd for pid {}: {}", owner.pid, exc)
-            self._look_at(key)
-            return
-        if _is_there(owner):
-            self._await(descriptor, key)
-        else:  # the descriptor may be of another process, which has the pid by now
-            loop.call_soon(self._gone, key)
-
-    def _await(self, descriptor: int, key: OwnerKey) -> None:
-        try:
-            asyncio.get_running_loop().add_reader(descriptor, self._gone, key)
-        except OSError as exc:  # epoll_ctl(2): too many watches of this user
-            logger.debug("a pidfd cannot be watched: {}", exc)
-            self._look_at(key)
+        if owner.key not in self._watched and self.can_be_seen(owner):
+            self._watched[owner.key] = None
+            self._look_at(owner.key)
 
     def _look_at(self, key: OwnerKey) -> None:
+        """Make sure that there will be word of the end of *key*, which is not awaited yet."""
+        _, pid, start = key
+        loop = asyncio.get_running_loop()
+        pidfd = open_pidfd(pid) if self._pidfds_left > 0 else None
+        ended = has_ended(pid, start, pidfd)
+        if ended is False and pidfd is not None and self._await(pidfd, key):
+            self._polled.discard(key)
+            self.unseen.discard(key)
+            return
+        _close(pidfd)
+        if ended:
+            self._polled.discard(key)
+            loop.call_soon(self._gone, key)
+            return
         self._polled.add(key)
+        if ended is False:
+            self.unseen.discard(key)
+        elif key not in self.unseen:
+            self.unseen.add(key)
+            logger.warning("pid {} cannot be looked at: it is not watched for now", pid)
         if self._poll is None:
-            self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
+            self._poll = loop.call_later(POLL_S, self._look)
+
+    def _await(self, pidfd: int, key: OwnerKey) -> bool:
+        try:
+            asyncio.get_running_loop().add_reader(pidfd, self._gone, key)
+        except OSError as exc:  # epoll_ctl(2): too many watches of this user
+            logger.debug("a pidfd cannot be watched: {}", exc)
+            return False
+        self._watched[key] = pidfd
+        self._pidfds_left -= 1
+        return True
 
     def forget(self, key: OwnerKey) -> None:
         """Nothing depends on that owner any more."""
-        descriptor = self._watched.pop(key, None)
+        pidfd = self._watched.pop(key, None)
         self._polled.discard(key)
-        if descriptor is not None and descriptor >= 0:
-            asyncio.get_running_loop().remove_reader(descriptor)
-            os.close(descriptor)
+        self.unseen.discard(key)
+        if pidfd is not None:
+            asyncio.get_running_loop().remove_reader(pidfd)
+            os.close(pidfd)
             self._pidfds_left += 1
 
     def close(self) -> None:
@@ -107,35 +123,9 @@ class Owners:
     def _look(self) -> None:
         self._poll = None
         for key in list(self._polled):
-            _, pid, start = key
-            if process_start(pid) != start and not _is_hidden(pid):
-                self._gone(key)
-        if self._polled:
-            self._poll = asyncio.get_running_loop().call_later(POLL_S, self._look)
+            self._look_at(key)
 
 
-def _is_there(owner: Owner) -> bool:
-    return process_start(owner.pid) == owner.start
-
-
-def _is_hidden(pid: int) -> bool:
-    """Whether there is such a process, but /proc does not show it to us."""
-    # Looked at twice: in between the pid may have gone to another process.
-    return not _is_shown(pid) and exists(pid) and not _is_shown(pid)
-
-
-def _is_shown(pid: int) -> bool:
-    return os.path.exists(f"/proc/{pid}/stat")
-
-
-def process_start(pid: int) -> int | None:
-    """Start time of *pid* in clock ticks since boot, None if there is no such process, or
-    none that /proc shows, or it has ended and only waits to be reaped."""
-    if pid < 1:
-        return None
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            process = Process(pid, file.read(), b"", "")
-    except (OSError, ValueError):
-        return None
-    return None if process.state in "ZX" else process.start
+def _close(pidfd: int | None) -> None:
+    if pidfd is not None:
+        os.close(pidfd)

@@ -6,7 +6,7 @@ machine's to say; this module only shows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from unitsync.printing import counted
 from unitsync.wire import (
     HistoryEntry,
     OnOwnerExit,
+    Owner,
     Prerequisite,
     Status,
     UnitInfo,
@@ -23,7 +24,16 @@ from unitsync.wire import (
     WhyNode,
 )
 from unitsyncd.core.causes import SHOWN_MAX, Causes, HasUnit
-from unitsyncd.core.events import AnyFact, Denial, Denied, Ended, OwnerGone, Started, WasReset
+from unitsyncd.core.events import (
+    AnyFact,
+    Denial,
+    Denied,
+    Ended,
+    OwnerGone,
+    OwnerKey,
+    Started,
+    WasReset,
+)
 from unitsyncd.core.graph import Graph
 from unitsyncd.core.requirement import VERDICTS, Need, Verdict
 from unitsyncd.core.similar import Similar
@@ -72,7 +82,7 @@ no."""
 
 
 class View:
-    __slots__ = ("_graph", "_history", "_names", "_units", "causes", "similar")
+    __slots__ = ("_graph", "_history", "_names", "_units", "causes", "similar", "unseen")
 
     def __init__(
         self,
@@ -88,6 +98,8 @@ class View:
         self.causes = causes
         self._history: dict[str, list[HistoryEntry]] = {}
         self.similar = Similar(names)
+        self.unseen: Collection[OwnerKey] = ()
+        """Owners that are to be watched and cannot be looked at now."""
 
     # --- the fold -----------------------------------------------------------------
 
@@ -138,7 +150,7 @@ class View:
             since=unit.since,
             run=unit.run,
             reason=self._reason(unit),
-            owner=unit.owner,
+            owner=self._owner(unit),
             owner_gone=_said_gone(unit),
             on_owner_exit=unit.on_owner_exit,
             prerequisites=shown,
@@ -147,6 +159,13 @@ class View:
             given_up=self._given_up(holder),
             history=self.history(name) if full else [],
         )
+
+    def _owner(self, unit: Unit) -> Owner | None:
+        """The owner, as one that is not watched while it cannot be looked at."""
+        owner = unit.owner
+        if self.unseen and owner is not None and unit.running and owner.key in self.unseen:
+            return replace(owner, watched=False)
+        return owner
 
     def _given_up(self, holder: HasUnit) -> str:
         """How the last start of a pending unit ended if nobody waits to start it: ``timed

@@ -1,0 +1,70 @@
+"""What the kernel says of processes: which one has a pid, and whether it has ended.
+
+That a process has ended is for its pidfd to say (pidfd_open(2)): it becomes readable when
+the last thread is gone, whether anybody has reaped the process or not. /proc only says
+which process has a pid, by its start. What cannot be looked at, for want of a descriptor
+or because /proc hides it (hidepid of proc(5)), is not known to have ended.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Final
+
+from unitsync.surroundings import Process, exists
+
+_STAT_BYTES_MAX: Final = 4096
+"""More than 52 numbers and a name have."""
+
+
+def start_of(pid: int) -> int:
+    """In clock ticks since boot. Raises OSError."""
+    return _process(pid).start
+
+
+def open_pidfd(pid: int) -> int | None:
+    """None where none can be had: there is no such process, it is the id of a thread, no
+    descriptors are left, the kernel is older than 5.3."""
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, OverflowError):
+        return None
+
+
+def has_ended(pid: int, start: int, pidfd: int | None) -> bool | None:
+    """Whether the process *pid* that began at *start* has ended, None if that cannot be
+    told. *pidfd* is one that was opened for *pid* before, if one could be had.
+
+    The pid may have been given to another process before *pidfd* was opened. So the start
+    is looked at here, afterwards: if it is the right one, so is *pidfd*.
+    """
+    try:
+        process = _process(pid)
+    except (OSError, ValueError):
+        process = None
+    if process is not None and process.start != start:
+        return True
+    if pidfd is not None:
+        if _is_readable(pidfd):
+            return True
+        return False if process is not None else None
+    if process is None:
+        return None if exists(pid) else True
+    return process.has_ended
+
+
+def _process(pid: int) -> Process:
+    # No more than this of /proc: to read its command line can block, on a lock that the
+    # process holds.
+    descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return Process(pid, os.read(descriptor, _STAT_BYTES_MAX), b"", "")
+    finally:
+        os.close(descriptor)
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
