@@ -56,6 +56,12 @@ def process(code: str = UNTIL_CLOSED) -> Iterator[subprocess.Popen[bytes]]:
             child.kill()
 
 
+def kill_unreaped(child: subprocess.Popen[bytes]) -> None:
+    """Returns when it is a zombie. Needs no descriptor."""
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+
 class Watch:
     def __init__(self) -> None:
         self.gone: list[OwnerKey] = []
@@ -350,8 +356,7 @@ class TestWithoutDescriptors:
                 watch.owners.watch(owner)
                 with no_descriptors():
                     assert watch.owners.is_alive(owner)
-                    child.kill()
-                    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+                    kill_unreaped(child)
                     assert not watch.owners.is_alive(owner)
                     assert await watch.next() == owner.key
 
