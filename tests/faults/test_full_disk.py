@@ -130,12 +130,13 @@ def test_killed_while_it_is_full_it_comes_back_with_what_was_acknowledged(
 
 def test_one_request_that_is_too_much_takes_no_other_along(place: Place, client: Client) -> None:
     """All in one turn, as far as that can be had: sent at once."""
+    too_many = [f"{number:0100}" for number in range(10_000)]
 
     async def ask() -> list[object]:
         async with AsyncClient(place.address) as many:
             await many.ping()
             changes = [many.want(f"v{number}", "clone") for number in range(20)]
-            changes.insert(10, many.want("big", *[f"q{number}" for number in range(100_000)]))
+            changes.insert(10, many.want("big", *too_many))
             return await asyncio.gather(*changes, return_exceptions=True)
 
     with full(place, room=500_000):
@@ -145,7 +146,51 @@ def test_one_request_that_is_too_much_takes_no_other_along(place: Place, client:
     names = {info.name for info in client.list()}
     assert {f"v{number}" for number in range(20)} <= names
     assert "big" not in names
-    client.want("big", *[f"q{number}" for number in range(100_000)])
+    client.want("big", *too_many)
+
+
+def test_a_startup_that_could_not_begin_begins_with_nothing_later(
+    place: Place, client: Client, scripts: Scripts
+) -> None:
+    """What had been done in the one before is not done in this one."""
+    client.start("clone")
+    client.complete("clone")
+    new = {"UNITSYNC_STARTUP": "new"}
+    start = ("unitsync", "start", "ide", "--after", "clone", "--no-wait")
+    with full(place):
+        for _ in range(2):
+            refused = scripts.run(*start, more=new)
+            assert refused.status == 1, refused
+            assert "nothing was changed" in refused.err
+            assert client.status("clone").status is Status.COMPLETED
+    waits = scripts.run(*start, more=new)
+    assert waits.status == 75, waits
+    assert "clone: not registered yet" in waits.err
+    assert [info.name for info in client.list()] == ["ide", "clone"]
+
+
+def test_lost_state_stays_lost_while_its_reset_cannot_be_kept(place: Place) -> None:
+    with place.client() as client:
+        client.want("ide", "clone")
+    place.kill()
+    Path(place.journal).unlink()
+    Path(place.journal + "-wal").unlink()
+    with scripts_at(place) as scripts:
+        assert scripts.run("unitsync", "start", "ide").status == 69
+        with full(place):
+            assert "nothing was changed" in scripts.run("unitsync", "reset", "--all").err
+            assert scripts.run("unitsync", "start", "ide").status == 69
+        for _ in range(2):
+            refused = scripts.run("unitsync", "start", "ide")
+            assert refused.status == 69
+            assert "the state of this startup is lost" in refused.err
+            place.kill()
+        assert scripts.run("unitsync", "reset", "--all").status == 0
+        assert scripts.run("unitsync", "start", "ide").status == 0
+        place.kill()
+        with place.client() as client:
+            client.ping()
+            assert client.status("ide").run == 1
 
 
 def test_waiting_goes_on(place: Place, client: Client, scripts: Scripts) -> None:

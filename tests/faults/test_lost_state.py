@@ -5,7 +5,9 @@ is changed or waited for until somebody says that all may be forgotten.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,13 @@ def shorten(place: Place) -> None:
     os.truncate(file, file.stat().st_size * 2 // 3)
 
 
-DAMAGES = [remove, garble, shorten]
+def take_the_first_row(place: Place) -> None:
+    """Well formed, and all that is left of it is as it was."""
+    with closing(sqlite3.connect(place.journal)) as db, db:
+        db.execute("DELETE FROM turns WHERE seq = (SELECT min(seq) FROM turns)")
+
+
+DAMAGES = [remove, garble, shorten, take_the_first_row]
 CHANGING = (
     "want a b",
     "unwant a b",

@@ -84,13 +84,16 @@ class Driver:
         self._ids = itertools.count(1)
         self._epochs: Iterator[int | str] = itertools.count(1)
 
-    def begin(self, recovered: Recovered | None = None, *, startup: str = "") -> Supervisor:
-        """A new coordinator that goes on with *recovered*."""
+    def begin(
+        self, recovered: Recovered | None = None, *, startup: str = "", lost: str = ""
+    ) -> Supervisor:
+        """A new coordinator that goes on with *recovered*, or knows that it is *lost*."""
         self.processes.watched.clear()
         self.supervisor = self._supervise(
             startup=startup or ("" if recovered is not None else MACHINE),
             machine=MACHINE,
             recovered=recovered,
+            lost=lost,
             on_kept=lambda records, world, next_seq: self.kept.append(records),
         )
         return self.supervisor
