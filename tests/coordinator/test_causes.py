@@ -4,17 +4,19 @@ request may look at very little."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
 from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
+from support.refusing import Refusing
 from unitsync import session, wire
 from unitsync.wire import Requirement, Status
 from unitsyncd.actors.world import World
+from unitsyncd.core.causes import MANY_EDGES
 from unitsyncd.core.requirement import VERDICTS, Condition, Verdict
-from unitsyncd.core.store import Record, StoreError
+from unitsyncd.core.store import StoreError
 
 UNITS = 14
 STEPS = 60
@@ -29,21 +31,12 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"unitsyncd.core.view.{name}", bound)
 
 
-class Refusing(MemoryStore):
-    refuses = False
-
-    def append(self, expected_seq: int, records: Sequence[Record]) -> None:
-        if self.refuses:
-            raise StoreError("no room")
-        super().append(expected_seq, records)
-
-
 class Changing:
     """A coordinator to which anything happens, and is taken back now and then."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.store = Refusing()
+        self.store = Refusing(MemoryStore())
         self.driven = Driven(store=self.store)
         self.script = self.driven.script()
         self.other = self.driven.script()
@@ -71,15 +64,22 @@ class Changing:
         elif kind == "fail":
             request = script.fail(self.name(), "broken")
         elif kind == "unwant":
-            request = script.unwant(self.name(), *names)
+            request = script.unwant(*self.some_edges())
         else:
             request = script.reset(self.name(), force=True)
-        self.store.refuses = self.chance.random() < 0.2
+        self.store.refuse(*(["append"] if self.chance.random() < 0.2 else []))
         # Somebody looks at what is not final yet.
         self.driven.turn((script, request), (self.other, wire.Why(id="")))
-        self.store.refuses = False
+        self.store.refuse()
         script.inbox.clear()
         self.other.inbox.clear()
+
+    def some_edges(self) -> list[str]:
+        """A unit and one or two that it waits for, met or not."""
+        graph, names = self.world.graph, (f"u{number}" for number in range(UNITS))
+        unit = self.chance.choice([name for name in names if graph.prerequisites(name)] or ["u0"])
+        edges = list(graph.prerequisites(unit)) or ["u1"]
+        return [unit, *self.chance.sample(edges, self.chance.randint(1, min(2, len(edges))))]
 
     def why(self, change: bool) -> Iterator[wire.WhyReply]:
         offset = 0
@@ -105,6 +105,13 @@ class Changing:
                     root = self.root(edge, Condition.PENDING, Verdict.OUTSTANDING)
                     found.add((name, "waiting", root))
         return found
+
+    def unmet(self, name: str) -> set[str]:
+        return {
+            edge
+            for verdict in (Verdict.OUTSTANDING, Verdict.BLOCKED)
+            for edge in self.prerequisites(name, verdict)
+        }
 
     def root(self, name: str, through: Condition, verdict: Verdict) -> str:
         while self.world.bus.condition(name) is through:
@@ -137,6 +144,9 @@ def test_causes_are_those_of_a_plain_search(little: None, seed: int) -> None:
             listed = [row for page in pages(changing.script) for row in page.units]
             names = [*changing.world.units, *changing.world.graph.unregistered]
             assert [row.name for row in listed] == names
+            for row in listed:
+                assert {edge.name for edge in row.prerequisites} <= changing.unmet(row.name)
+                assert bool(row.prerequisites) == bool(changing.unmet(row.name))
         name = changing.name()
         if changing.world.bus.condition(name) is Condition.SKIPPED:
             changing.world.view.causes.begin()
@@ -163,6 +173,100 @@ def test_what_waits_all_the_time_is_told_while_others_change(little: None, seed:
                 unit == name and kind == "skipped" for unit, kind, _ in told(replies)
             )
         assert len(replies) < 40
+
+
+def test_a_met_prerequisite_of_many_is_taken_back(driven: Driven, ann: Script) -> None:
+    """What was passed over of many is counted anew: otherwise status and list end with an
+    error, and why says that nothing is in the way."""
+    names = [f"p{number}" for number in range(MANY_EDGES + 10)]
+    ann.must(wire.Ok, ann.want("ide", *names))
+    for name in names[:-1]:
+        ann.does(name)
+    for unit in ("ide", "dependent"):
+        ann.must(wire.Ok, ann.want("dependent", "ide"))
+        assert waits_for(ann, unit) == (names[-1] if unit == "ide" else "ide")
+    ann.must(wire.Ok, ann.unwant("ide", names[0]))
+    assert waits_for(ann, "ide") == names[-1]
+    page = ann.must(wire.ListReply, wire.List(id=""))
+    (row,) = (row for row in page.units if row.name == "ide")
+    assert [edge.name for edge in row.prerequisites] == [names[-1]]
+    why = told([ann.must(wire.WhyReply, wire.Why(id=""))])
+    assert why == {("ide", "waiting", names[-1]), ("dependent", "waiting", names[-1])}
+    assert driven.defects == []
+
+
+def test_what_was_seen_in_a_turn_that_was_taken_back_is_not_remembered() -> None:
+    """An owner ends while the disk is full, and somebody who waits would have been told of
+    it: nothing of that has happened, and nothing of it is shown."""
+    driven = Driven(store=(store := Refusing(MemoryStore())))
+    ann, bob = driven.script("ann.sh"), driven.script("bob.sh")
+    names = [f"p{number}" for number in range(MANY_EDGES)]
+    ann.must(wire.Ok, ann.want("ide", *names))
+    ann.must(wire.Granted, ann.start("p0", on_owner_exit=wire.OnOwnerExit.COMPLETE))
+    waiting = bob.wait("p0", "ide", any=True, patience_s=30.0)
+    assert bob.ask(waiting) is None
+    store.refuse("append")
+    with pytest.raises(StoreError):
+        driven.die(ann.owner)
+    assert waits_for(driven.script(), "ide") == f"p0 and {MANY_EDGES - 1} more"
+    store.refuse()
+    driven.owners.watched.add(ann.owner.key)
+    driven.die(ann.owner)
+    assert isinstance(bob.told(), wire.Ok)
+    assert waits_for(driven.script(), "ide") == f"p1 and {MANY_EDGES - 2} more"
+
+
+def test_who_gave_up_is_not_named_while_another_waits(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    bob.waits_to_start("ide", "clone")
+    ann.must(wire.Waiting, ann.start("ide"))
+    ann.refused("timed_out", ann.start("ide", last=True))
+    assert told([ann.must(wire.WhyReply, wire.Why(id=""))]) == {("ide", "waiting", "clone")}
+    info = ann.status("ide")
+    assert (info.waiting_clients, info.given_up) == (1, "")
+    (row,) = ann.must(wire.ListReply, wire.List(id="", limit=1)).units
+    assert (row.waiting_clients, row.given_up) == (1, "")
+    driven.pass_time(31)
+    assert isinstance(bob.told(), wire.Waiting)
+    assert ann.status("ide").given_up == "timed out", "now nobody waits"
+    groups = ann.must(wire.WhyReply, wire.Why(id="")).groups
+    assert [(group.kind, group.cause.name) for group in groups] == [("given up", "ide")]
+
+
+def test_what_one_request_passes_over_in_a_wide_chain_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each unit of the chain waits for 30 others before the next one of it: looking down
+    to the root costs 31 edges a step."""
+    monkeypatch.setattr("unitsyncd.core.causes.PASSED_MAX", 300)
+    driven = Driven()
+    script = driven.script()
+    others = [f"other{number}" for number in range(30)]
+    units = [wire.Declaration(f"c{n}", [*others, f"c{n - 1}"]) for n in range(1, 200)]
+    script.must(wire.Ok, wire.Declare(id="", units=units))
+    for name in others:
+        script.does(name)
+    script.must(wire.Ok, script.want("c0"))
+    view = driven.supervisor._desk.world.view
+    for kind in ("waiting", "skipped"):
+        for ask in (
+            lambda: view.why_groups(198),
+            lambda: view.causes.skip_root("c199"),
+            lambda: view.info("c199", full=True),
+            lambda: view.page(190, 10),
+        ):
+            view.causes.begin()
+            ask()
+            assert view.causes._passed <= 600, kind
+        script.must(wire.Ok, script.fail("c0", "broken"))
+
+
+def waits_for(script: Script, unit: str) -> str:
+    """The one that *unit* is said to wait for."""
+    reason = script.status(unit).reason
+    assert reason.startswith("waits for "), reason
+    return reason.removeprefix("waits for ")
 
 
 def test_a_page_goes_on_with_another_unit_when_one_has_been_completed_meanwhile(

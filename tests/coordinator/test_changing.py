@@ -11,6 +11,23 @@ def names(edges: list[wire.Prerequisite]) -> list[str]:
     return [edge.name for edge in edges]
 
 
+# --- owners -----------------------------------------------------------------------
+
+
+def test_a_process_is_shown_as_it_was_when_it_spoke(driven: Driven) -> None:
+    """A script that starts one unit, and then by exec becomes another program that starts
+    the next: the same process, with another command line."""
+    before = wire.Owner(pid=7, start=1, ns=9, command="bash setup.sh")
+    after = wire.Owner(pid=7, start=1, ns=9, command="unitsync run ide", watched=False)
+    script = driven.script(owner=before)
+    script.runs("clone")
+    script.owner = after
+    script.runs("ide")
+    assert (script.status("clone").owner, script.status("ide").owner) == (before, after)
+    script.ends("ide")
+    assert script.status("ide").history[-1].owner == after
+
+
 # --- complete and fail ------------------------------------------------------------
 
 

@@ -73,6 +73,21 @@ def test_patience_that_ends_is_answered_with_what_is_missing(driven: Driven, bob
     bob.waits_on(held, reply)
 
 
+def test_who_was_answered_leaves_no_deadline(driven: Driven, ann: Script, bob: Script) -> None:
+    """A coordinator with nothing to do sleeps until somebody speaks to it."""
+    scripts = [driven.script() for _ in range(3)]
+    for script in scripts:
+        script.waits_for("ide")
+        driven.pass_time(1.0)
+    first = driven.supervisor.next_deadline()
+    start = ann.waits_to_start("other", "ide")
+    bob.must(wire.Ok, bob.withdraw(start))
+    assert driven.supervisor.next_deadline() == first == driven.now + 27
+    bob.does("ide")
+    assert all(isinstance(script.told(), wire.Ok) for script in scripts)
+    assert driven.supervisor.next_deadline() is None
+
+
 def test_a_notice_says_how_long_the_wait_has_been(driven: Driven, bob: Script) -> None:
     start = replace(bob.start("ide", "clone"), render=wire.Render.TEXT)
     wait = replace(bob.wait("clone", patience_s=30.0), render=wire.Render.TEXT, waited_s=90.0)
