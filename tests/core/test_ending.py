@@ -147,8 +147,12 @@ def test_even_so_completes_all_the_same(denial: Denial) -> None:
 
 
 @pytest.mark.parametrize("denial", Denial)
-def test_it_does_not_end_the_run_of_another(denial: Denial) -> None:
-    unchanged(denied(STARTED, (BOB, denial)), report(by=BOB), Reply(Answer.NO_SAY))
+@pytest.mark.parametrize("outcome", [Status.COMPLETED, Status.FAILED])
+@pytest.mark.parametrize("unit", [STARTED, GONE])
+def test_it_does_not_end_the_run_of_another(unit: Unit, denial: Denial, outcome: Status) -> None:
+    """Nor where the other's script is gone and that was to be ignored: what it has left in
+    the background goes on."""
+    unchanged(denied(unit, (BOB, denial)), report(outcome, BOB), Reply(Answer.NO_SAY))
 
 
 @pytest.mark.parametrize("denial", WITHOUT_A_SAY)

@@ -175,6 +175,23 @@ def test_a_turn_that_took_edges_away_and_raised_levels_is_taken_back() -> None:
         check_cycle(cycle_of(graph, f"u{a}", f"u{b}"), edges, (f"u{a}", f"u{b}"))
 
 
+def test_a_turn_that_raised_a_unit_nobody_waited_for_is_taken_back() -> None:
+    """Its twin: while its edges are away nobody waits for the unit, so that it rises
+    without a search. When they come back, those that wait for it must not lie below."""
+    graph, names = Graph(), "abcde"
+    edges = [("b", "a"), ("c", "b"), ("d", "e"), ("e", "d2")]
+    undo = add(graph, *edges)
+    graph.load("d", 3, ())
+    levels, mark = [graph.level(name) for name in names], undo.mark()
+    graph.remove("b", "a", undo)
+    graph.add("a", "d", Need.SUCCESS, undo)
+    assert graph.level("a") == 3, "it rose"
+    undo.rollback(mark)
+    assert [graph.level(name) for name in names] == levels
+    for further in ("b", "c"):
+        check_cycle(cycle_of(graph, "a", further), edges, ("a", further))
+
+
 def test_needs_are_kept() -> None:
     graph, undo = Graph(), UndoLog()
     for index, need in enumerate(Need):
