@@ -185,21 +185,10 @@ def _started(unit: Unit, fact: Started) -> Unit:
 
 def _ended(unit: Unit, fact: Ended) -> Unit:
     phase = _next(unit, fact, fact.outcome)
-    if unit.phase is _STARTED:
-        return replace(unit, phase=phase, since=fact.at, reason=fact.reason, end_id=fact.request_id)
-    # It never started: a run all the same, so that those who wait to start it notice.
+    # One that never started is a run all the same: those who wait to start it notice.
+    run = unit.run if unit.phase is _STARTED else unit.run + 1
     return replace(
-        unit,
-        phase=phase,
-        since=fact.at,
-        run=unit.run + 1,
-        had_started=False,
-        owner=None,
-        reason=fact.reason,
-        start_id="",
-        end_id=fact.request_id,
-        previous_start_id=unit.start_id,
-        previous_end_id=unit.end_id,
+        unit, phase=phase, since=fact.at, run=run, reason=fact.reason, end_id=fact.request_id
     )
 
 
