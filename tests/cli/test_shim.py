@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import PATIENCE_S, Cli, Result
+from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, Result
 from unitsync.cli import shim
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
@@ -237,6 +237,25 @@ def test_complete_is_believed_after_a_timeout(cli: Cli, coder: Shim) -> None:
     with cli.client() as client:
         assert client.status("u").status == "completed"
         assert client.status("u").reason == ""
+
+
+@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
+@pytest.mark.parametrize("code", [0, 3])
+def test_its_complete_is_believed_by_either_path(cli: Cli, code: int) -> None:
+    """The full command line takes over where the cheap path cannot go on, and a script must
+    not notice: as in Coder, its complete counts though its start timed out."""
+    result = cli.script(
+        "unitsync want u a\n"
+        "unitsync start u --timeout 100ms\n"
+        f"unitsync complete u --exit-code {code}\n",
+        env={"UNITSYNC_CODER_SHIM": "1"},
+    )
+    assert result.status == 0, result
+    with cli.client() as client:
+        info = client.status("u")
+    assert (info.status, info.reason) == (
+        ("failed", "exit status 3") if code else ("completed", "")
+    )
 
 
 def test_an_owner_that_ends_is_only_warned_of(cli: Cli, coder: Shim) -> None:

@@ -10,6 +10,7 @@ from faults.places import Place
 from faults.scripts import until
 from support.daemon import Sockets
 from unitsync import wire
+from unitsyncd.adapters.router import BATCH_MAX
 
 HEAD = """
 import threading
@@ -98,6 +99,23 @@ def test_what_comes_out_of_a_turn_leaves_the_others(place: Place, sockets: Socke
     assert other.ask(want("after")).exit == 0
     guilty.send(wire.Ping(id="ping"))
     assert isinstance(guilty.told(), wire.Pong)
+    check_logged(place)
+
+
+def test_what_has_arrived_behind_a_turn_that_broke_is_looked_at(
+    place: Place, sockets: Sockets
+) -> None:
+    """No edge of the socket's descriptor tells of it any more, and nobody need say more for
+    its being noticed. Only the replies of that one turn are lost."""
+    begin(place, OUT_OF_A_TURN)
+    many, pings = sockets.dealer(place.address), 10 * BATCH_MAX
+    many.send(want("guilty"))
+    for number in range(pings):
+        many.send(wire.Ping(id=str(number)))
+    answered = 1
+    while many.told().id != str(pings - 1):
+        answered += 1
+    assert answered > pings - BATCH_MAX
     check_logged(place)
 
 
