@@ -116,8 +116,7 @@ async def _until_killed(address: str) -> None:
 
     router = Router(
         address,
-        permits=Permits().allows,
-        open_to_all=False,
+        permits=Permits(),
         epoch=lambda: "bench",
         on_batch=turn,
         room=room,

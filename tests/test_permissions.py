@@ -14,51 +14,19 @@ from typing import Any
 
 import pytest
 
-from support.daemon import PATIENCE_S, Daemons, Sockets, output_as
+from support.daemon import Daemons, Sockets, output_as
+from support.users import BIN, CLI, EXPRESS, NOBODY, SERVE, environment, run
 from unitsync import wire
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-
-NOBODY, BIN = 65534, 2
-"""Two users that every system has."""
 
 FILES = (
     *("coordinator.log", "spawn.lock", "stopped", "coordinator.sock", "coordinator.sock.full"),
     *("journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal"),
     *("journal.db.mark", "journal.db.mark.new", "journal.db.snapshot", "journal.db.snapshot.new"),
+    *("allowed", "allowed.new"),
 )
 """All that is ever written into the folder."""
-
-_LOADED = """
-import os, sys
-import unitsync.cli.app, unitsync.cli.render, unitsync.client, unitsync.owner, unitsync.spawn
-import unitsync.express, asyncio, encodings.idna, sqlite3, unitsyncd.daemon, loguru
-user = int(sys.argv.pop(1))
-os.setgroups([]); os.setgid(user); os.setuid(user)  # who may not even read this installation
-"""
-CLI = _LOADED + "unitsync.cli.main()"
-EXPRESS = _LOADED + "unitsync.express.main()"
-SERVE = _LOADED + "sys.exit(unitsyncd.daemon.main(sys.argv[1:]))"
-
-
-def environment(endpoint: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNITSYNC_", "SUDO_"))}
-    return {**kept, "UNITSYNC_ENDPOINT": endpoint, **(more or {})}
-
-
-def run(*command: str, endpoint: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """The exit status of *command* and what it said on stderr."""
-    done = subprocess.run(
-        command,
-        env=environment(endpoint, env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S * 3,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stderr
 
 
 def unitsync(*words: str, endpoint: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
@@ -148,37 +116,6 @@ def test_nothing_can_be_touched(daemons: Daemons, sockets: Sockets, allow: bool)
     said = output_as(NOBODY, ATTEMPTS, str(daemon.path), str(daemon.process.pid), *names)
     assert said == ("connecting was possible" if allow else "")
     assert isinstance(req.ask(wire.Ping(id="p")), wire.Pong)
-
-
-TALK = """
-from unitsync import wire
-dealer = zmq.Context().socket(zmq.DEALER)
-dealer.set(zmq.LINGER, 0)
-dealer.set(zmq.RCVTIMEO, 10_000)
-dealer.connect(sys.argv[1])
-for request in (
-    wire.Want(id="1", unit="theirs", prerequisites=["b"]),
-    wire.Start(id="2", unit="a", patience_s=30),
-    wire.Wait(id="3", units=["b"], patience_s=30),
-    wire.Reset(id="4", all=True, force=True),
-    wire.List(id="5"),
-    wire.Stop(id="6"),
-):
-    dealer.send_multipart((b"", wire.encode(request)))
-    reply = wire.decode_reply(dealer.recv_multipart()[1])
-    print(getattr(reply, "code", "fine"), reply.id or "-", reply.epoch or "-")
-dealer.close()
-"""
-
-
-def test_who_may_connect_only_learns_nothing(daemons: Daemons, sockets: Sockets) -> None:
-    """With --allow, the socket is open to all; the coordinator looks at who it is."""
-    daemon = daemons.ready("--allow", "bin")
-    req = sockets.req(daemon.endpoint)
-    req.ask(wire.Want(id="w", unit="a", prerequisites=["b"]))
-    before = req.ask(wire.List(id="l"))
-    assert output_as(NOBODY, TALK, daemon.endpoint).splitlines() == ["not_permitted - -"] * 6
-    assert req.ask(wire.List(id="l")) == before
 
 
 def test_the_user_and_root_may(daemons: Daemons) -> None:

@@ -155,15 +155,24 @@ def connect(place: Endpoint) -> socket.socket | None:
 
     Raises Unreachable for a folder or a peer that is not ours, NotPermitted.
     """
+    for _ in range(2):  # one that has died meanwhile is not there the second time
+        link = _connect(place)
+        if link is None or _is_greeted(link):
+            return link
+        link.close()
+    raise _not_permitted(place)
+
+
+def _connect(place: Endpoint) -> socket.socket | None:
     if check_folder(place) is None:
         return None
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         # Bounds connect() where the backlog is full; a Python timeout would make the
         # socket non-blocking and then connect() fails at once.
-        link.setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", CONNECT_PATIENCE_S, 0)
-        )
+        patience = struct.pack("@ll", CONNECT_PATIENCE_S, 0)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         link.connect(place.path)
         _check_peer(place, link)
     except OSError as exc:
@@ -187,6 +196,19 @@ def connect(place: Endpoint) -> socket.socket | None:
         link.close()
         raise
     return link
+
+
+def _is_greeted(link: socket.socket) -> bool:
+    """Whether the coordinator speaks to us: whom it does not serve it hangs up on first.
+    Its own user and root need not wait for that."""
+    if os.geteuid() in (0, _credentials(link)[1]):
+        return True
+    try:
+        return link.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True  # it hangs, which is for others to find out
+    except OSError:
+        return False
 
 
 def _is_held(place: Endpoint) -> bool:
@@ -296,9 +318,16 @@ def _name_of(uid: int) -> str:
         return str(uid)
 
 
+def _credentials(link: socket.socket) -> tuple[int, int, int]:
+    """pid, uid and gid of the other side."""
+    size = struct.calcsize("3i")
+    packed = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    pid, uid, gid = struct.unpack("3i", packed)
+    return pid, uid, gid
+
+
 def _check_peer(place: Endpoint, link: socket.socket) -> None:
-    credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, _ = struct.unpack("3i", credentials)
+    pid, uid, _ = _credentials(link)
     if not peer_trusted(uid, place.user):
         raise errors.Unreachable(
             f"{place.address} is served by {user_name(uid)} (process {pid}), "

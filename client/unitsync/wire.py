@@ -105,6 +105,10 @@ class Request(
     owner: Owner | None = None
     render: Render = Render.NONE
 
+    def reserved(self) -> str:
+        """What of it is for the coordinator's own user and root alone, "" if nothing is."""
+        return ""
+
 
 class Want(Request, tag="want", frozen=True):
     unit: str
@@ -218,9 +222,13 @@ class Reset(Request, tag="reset", frozen=True):
     all: bool = False
     force: bool = False
 
+    def reserved(self) -> str:
+        return "reset --all" if self.all else "reset --force" if self.force else ""
+
 
 class Stop(Request, tag="stop", frozen=True):
-    pass
+    def reserved(self) -> str:
+        return "stop"
 
 
 AnyRequest: TypeAlias = (

@@ -23,7 +23,7 @@ from unitsync.endpoint import Endpoint
 from unitsync.errors import StateChanged, Stopped, UnitsyncError, UsageError
 from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import figures, gate, systemd
+from unitsyncd.adapters import allowed, figures, gate, systemd
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
@@ -74,14 +74,14 @@ class Daemon:
             lost=self._kept.lost,
             on_kept=self._kept.rhythm.appended,
             in_parts=self._in_parts,
+            check=lambda peer, request: permits.check(request, self._router.peer(peer)),
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
         place.clear()
         self._router = Router(
             place.endpoint.address,
-            permits=permits.allows,
-            open_to_all=permits.shared,
+            permits=permits,
             on_batch=self._turn,
             epoch=lambda: self._supervisor.epoch,
             room=room,
@@ -266,6 +266,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--allow", action="append", default=[], metavar="USER|GROUP")
     options = parser.parse_args(argv)
     options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
+    # Who calls serve says all of who may take part, also if that is nobody.
+    options.allow_kept = not options.allow and options.ready_fd is not None
     return options
 
 
@@ -275,8 +277,13 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     limits = Limits.from_environment()
     endpoint = _become_its_user(endpoints.resolve(options.endpoint))
     permits = Permits(options.allow)
-    place = Place(endpoint, shared=permits.shared)
-    _log(place.endpoint, level.upper(), detached=options.ready_fd is not None)
+    place = Place(endpoint)
+    _log(endpoint, level.upper(), detached=options.ready_fd is not None)
+    if options.allow_kept:
+        permits = Permits(allowed.kept(endpoint.folder))
+    else:
+        allowed.keep(endpoint.folder, options.allow)
+    place.open_to_others(permits.shared)
 
     def on_ready() -> None:
         ready.say("ready")

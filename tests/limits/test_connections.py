@@ -13,15 +13,8 @@ from functools import partial
 import pytest
 
 from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets
+from support.poll import eventually
 from unitsync import Client, errors, wire
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Return once *condition* holds, of which nothing tells."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 def files(most: int) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from support.daemon import Daemon, Daemons, Dealer, Req, Sockets
 from unitsync import wire
 from unitsyncd.adapters import router, unread
 from unitsyncd.adapters.gate import Room
+from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.router import Envelope, Router
 
 MIB = 1024 * 1024
@@ -103,8 +104,7 @@ class Fake:
         self._progress = asyncio.Event()
         self.router = Router(
             f"ipc://{folder}/s",
-            permits=lambda uid, gid: True,
-            open_to_all=False,
+            permits=Permits(),
             on_batch=self._answer,
             epoch=lambda: "",
             room=Room(100, 100, 100, 100),

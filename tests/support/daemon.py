@@ -191,11 +191,14 @@ def sockets() -> Iterator[Sockets]:
 
 
 @contextmanager
-def as_user(uid: int, code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def as_user(
+    uid: int, code: str, *arguments: str, load: str = ""
+) -> Iterator[subprocess.Popen[str]]:
     """Run *code* as the user *uid* with its group and no other. The interpreter may be
-    in a place that only we can read, so that it becomes that user by itself."""
+    in a place that only we can read, so that it becomes that user by itself, when it has
+    done what *load* says."""
     prelude = (
-        "import os, socket, sys, zmq, unitsync.wire\n"
+        f"import os, socket, sys, zmq, unitsync.wire\n{load}"
         "zmq.Context().term()\n"
         f"os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
     )
@@ -211,7 +214,7 @@ def as_user(uid: int, code: str, *arguments: str) -> Iterator[subprocess.Popen[s
             process.kill()
 
 
-def output_as(uid: int, code: str, *arguments: str) -> str:
-    with as_user(uid, code, *arguments) as process:
+def output_as(uid: int, code: str, *arguments: str, load: str = "") -> str:
+    with as_user(uid, code, *arguments, load=load) as process:
         out, _ = process.communicate(timeout=PATIENCE_S)
         return out.strip()

@@ -66,11 +66,13 @@ class Supervisor:
         lost: str = "",
         on_kept: Callable[[int, World, int], None] = lambda records, world, next_seq: None,
         in_parts: InParts = at_once,
+        check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
         state of this startup is not there: then nothing is changed or waited for until
-        everything is reset. *on_kept* is told of each append, between turns."""
+        everything is reset. *on_kept* is told of each append, between turns. *check* raises
+        NotPermitted if a peer may not ask what is reserved."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity
@@ -81,6 +83,7 @@ class Supervisor:
         self._lost = lost
         self._on_kept = on_kept
         self._in_parts = in_parts
+        self._check = check
         self._moment = Moment()
         self._moment.at = at
         self._outbox: list[Outgoing] = []
@@ -269,6 +272,8 @@ class Supervisor:
         """The reply, or None if the request was parked. Raises UnitsyncError to refuse,
         StoreError if the turn so far could not be kept."""
         request = bounded(request)
+        if request.reserved():
+            self._check(self._moment.peer, request)
         if self._lost and _changes(request) and not _resets_all(request):
             raise errors.StateLost(
                 f"the state of this startup is lost: {self._lost}",

@@ -1,4 +1,4 @@
-"""Who may talk to the coordinator, by the credentials of the connected process."""
+"""Who may talk to the coordinator, and what only its own user and root may ask of it."""
 
 from __future__ import annotations
 
@@ -6,62 +6,76 @@ import grp
 import os
 import pwd
 from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-from unitsync.errors import UsageError
+from unitsync import wire
+from unitsync.endpoint import user_name
+from unitsync.errors import NotPermitted, UsageError
+
+_ID_MAX: Final = 2**32 - 2
+"""The greatest number of a user (credentials(7)); the next one means nobody."""
+
+
+class Peer(NamedTuple):
+    """The credentials of a connected process (SO_PEERCRED of unix(7))."""
+
+    uid: int
+    gid: int
+    pid: int
 
 
 class Permits:
-    """The coordinator's own user and root, and those named with ``--allow``.
-
-    Who is in a group is asked once for each user, within the event loop, and known from
-    then on: a directory service that hangs holds up everybody, and who leaves the group
-    is let in until the coordinator begins anew."""
+    """The coordinator's own user and root, and those named with ``--allow``. Everybody
+    else is hung up on when they connect, before their first byte is read."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         """*allowed*: names or numbers of users, names of groups. Raises UsageError for
         one that does not exist."""
-        self._users = {os.geteuid(), 0}
-        self._groups: set[int] = set()
+        self._own = frozenset((os.geteuid(), 0))
+        self.users = set(self._own)
+        self.groups: set[int] = set()
+        """Whoever runs with this group, or is listed as its member."""
         for name in allowed:
-            if name.isascii() and name.isdigit():
-                self._users.add(int(name))
-                continue
-            found = False
-            try:
-                self._users.add(pwd.getpwnam(name).pw_uid)
-                found = True
-            except KeyError:
-                pass
-            try:
-                self._groups.add(grp.getgrnam(name).gr_gid)
-                found = True
-            except KeyError:
-                pass
-            if not found:
+            users, groups = _named(name)
+            if not users and not groups:
                 raise UsageError(
                     f"there is no user or group {name!a} to be allowed",
                     hint="--allow and UNITSYNC_ALLOW take users, by name or number, and groups",
                 )
-        self._known: dict[tuple[int, int], bool] = {}
+            self.users |= {user for user in users if user <= _ID_MAX}
+            self.groups |= groups
 
     @property
     def shared(self) -> bool:
-        return len(self._users) > len({os.geteuid(), 0}) or bool(self._groups)
+        return self.users != self._own or bool(self.groups)
 
-    def allows(self, uid: int, gid: int) -> bool:
-        known = self._known.get((uid, gid))
-        if known is None:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            known = self._known[uid, gid] = uid in self._users or self._in_group(uid, gid)
-        return known
+    def check(self, request: wire.AnyRequest, peer: Peer | None) -> None:
+        """Raises NotPermitted if *peer* may not ask this."""
+        what = request.reserved()
+        if what and (peer is None or peer.uid not in self._own):
+            who = " and ".join(map(user_name, sorted(self._own, reverse=True)))
+            raise NotPermitted(
+                f"{what} is for {who} alone",
+                hint="others who were let in (serve --allow) may ask everything else",
+            )
 
-    def _in_group(self, uid: int, gid: int) -> bool:
-        if not self._groups:
-            return False
-        groups = {gid}
-        try:
-            groups.update(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid))
-        except KeyError:
-            pass
-        return bool(groups & self._groups)
+
+def exist(name: str) -> bool:
+    """Whether there is such a user or group."""
+    return any(_named(name))
+
+
+def _named(name: str) -> tuple[set[int], set[int]]:
+    """The users and groups that are called *name*."""
+    if name.isascii() and name.isdigit():
+        return {int(name)}, set()
+    users, groups = set(), set()
+    try:
+        users.add(pwd.getpwnam(name).pw_uid)
+    except KeyError:
+        pass
+    try:
+        groups.add(grp.getgrnam(name).gr_gid)
+    except KeyError:
+        pass
+    return users, groups

@@ -27,7 +27,7 @@ class Place:
     """A lock on the endpoint's folder. While it is held, no other coordinator serves
     there, and systemd-tmpfiles(8) leaves the folder alone."""
 
-    def __init__(self, endpoint: Endpoint, *, shared: bool) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Take the folder, made if missing. Raises AlreadyServed, or Unreachable for a
         folder that is not safe to use."""
         self.endpoint = endpoint
@@ -53,13 +53,21 @@ class Place:
             os.close(self._folder)
             raise AlreadyServed(endpoint.address) from None
         self._identity = (found.st_dev, found.st_ino)
-        try:
-            if found.st_uid == os.geteuid():
-                os.fchmod(self._folder, OPEN_TO_OTHERS if shared else 0o700)
-        except OSError as exc:  # a read-only file system
+        self._mode = 0o600
+        try:  # Who may pass through is said later; a read-only file system says no at once.
+            self._set_mode(0o700 | found.st_mode & OPEN_TO_OTHERS)
+        except OSError as exc:
             os.close(self._folder)
             raise _unusable(endpoint, exc) from None
-        self._shared = shared
+
+    def open_to_others(self, shared: bool) -> None:
+        """Whether others than its user may come to the socket."""
+        self._mode = 0o666 if shared else 0o600
+        self._set_mode(OPEN_TO_OTHERS if shared else 0o700)
+
+    def _set_mode(self, mode: int) -> None:
+        if os.fstat(self._folder).st_uid == os.geteuid():
+            os.fchmod(self._folder, mode)
 
     def clear(self) -> None:
         """Remove what an earlier coordinator left behind. Raises Unreachable for what
@@ -78,7 +86,7 @@ class Place:
 
     def bound(self) -> None:
         """The socket is there now."""
-        os.chmod(self.endpoint.path, 0o666 if self._shared else 0o600)
+        os.chmod(self.endpoint.path, self._mode)
         found = os.lstat(self.endpoint.path)
         self._socket = (found.st_dev, found.st_ino)
 

@@ -17,9 +17,10 @@ import zmq
 from loguru import logger
 
 from unitsync import wire
-from unitsync.errors import LimitReached, NotPermitted, ProtocolError, UnitsyncError
+from unitsync.errors import LimitReached, ProtocolError, UnitsyncError
 from unitsyncd import faults
 from unitsyncd.adapters.gate import Gate, Room
+from unitsyncd.adapters.permits import Peer, Permits
 from unitsyncd.adapters.unread import LONG_BYTES, Unread
 from unitsyncd.core.wording import error_reply
 
@@ -37,6 +38,11 @@ clients in rotation, so that nobody waits for all that another one has sent."""
 UNHANDLED_MAX: Final = 250
 """Messages of one client that libzmq reads ahead."""
 KNOWN_PEERS_MAX: Final = 65_536
+PARTS_PER_TURN: Final = 5000
+"""Of a message with more parts than a request has, so many are read and dropped at a time:
+some milliseconds. libzmq gives out nothing else until that message is through."""
+HANDSHAKE_MS: Final = 5000
+"""Who has connected and not said by then that it speaks ZMTP is hung up on."""
 REPLIES_QUEUED_MAX: Final = 25_000
 """Replies that a client may leave unread. One that has thousands of requests in flight on
 its socket gets them all in one turn: more than it may have held back, 20,000. Those that
@@ -51,6 +57,8 @@ _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
+_ROUTING_ID_BYTES: Final = 5
+"""Of those that libzmq gives; the first of these bytes is 0."""
 FAREWELL_MS: Final = 1000
 """How long the last replies may take to leave when the coordinator ends."""
 
@@ -60,24 +68,23 @@ class Router:
         self,
         address: str,
         *,
-        permits: Callable[[int, int], bool],
-        open_to_all: bool,
+        permits: Permits,
         on_batch: Callable[[Iterable[Envelope]], Sequence[Envelope]],
         epoch: Callable[[], str],
         room: Room,
         on_full: Callable[[bool], bool],
     ) -> None:
-        """Bind to *address*; *permits* says whether a peer (uid, gid) may talk. With
-        *open_to_all* it is asked for each message: a peer names itself, and may take
-        the name of one that is gone. *on_batch* turns requests into the replies that are
-        due; *epoch* gives the present one, for what is refused here. *on_full* is told, in a
+        """Bind to *address*; *permits* says who may talk: libzmq hangs up on everybody else
+        before it reads a byte. *on_batch* turns requests into the replies that are due;
+        *epoch* gives the present one, for what is refused here. *on_full* is told, in a
         thread of its own, when there is no more room for connections, and when there is
         again: see Gate."""
-        self._permits = permits
-        self._known_max = 0 if open_to_all else KNOWN_PEERS_MAX
         self._on_batch = on_batch
         self._epoch = epoch
-        self._known: set[bytes] = set()
+        self._always_look = permits.shared
+        self._peers: dict[bytes, Peer] = {}
+        self._dropping = False
+        """The next parts belong to a message that has been refused."""
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 16)
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -86,6 +93,11 @@ class Router:
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.RCVHWM, UNHANDLED_MAX)
         self._socket.set(zmq.BACKLOG, room.backlog)
+        self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        for user in permits.users:
+            self._socket.set(zmq.IPC_FILTER_UID, _signed(user))
+        for group in permits.groups:
+            self._socket.set(zmq.IPC_FILTER_GID, _signed(group))
         self._socket.set(zmq.LINGER, FAREWELL_MS)
         self._socket.copy_threshold = LONG_BYTES
         self._unread = Unread()
@@ -102,6 +114,11 @@ class Router:
     @property
     def connections(self) -> int:
         return self._gate.connections
+
+    def peer(self, routing_id: bytes) -> Peer | None:
+        """Who has sent the request that is being handled; of others it may have been
+        forgotten, or not be true any more."""
+        return self._peers.get(routing_id)
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -184,68 +201,67 @@ class Router:
         answered in *refused*."""
         size = 0
         until = monotonic() + TURN_S
+        if self._dropping and not self._drop_parts():
+            return
         for _ in range(BATCH_MAX):
             try:
                 peer = self._socket.recv(_NOBLOCK)
-                frames = self._frames(peer)
+                first = self._socket.recv(_NOBLOCK, copy=False)
             except zmq.Again:
                 return
             try:
-                frame = self._checked(frames)
+                frame = self._request(peer, first)
             except UnitsyncError as problem:
-                epoch = "" if isinstance(problem, NotPermitted) else self._epoch()
-                refused.append((peer, wire.encode(error_reply("", epoch, problem))))
+                refused.append((peer, wire.encode(error_reply("", self._epoch(), problem))))
+                if self._dropping:
+                    return
             else:
                 yield peer, frame
                 size += len(frame)
             if size >= BATCH_BYTES_MAX or monotonic() >= until:
                 return
 
-    def _frames(self, peer: bytes) -> list[bytes] | None:
-        """The rest of the message; None if *peer* may not talk to us."""
-        part = self._socket.recv(_NOBLOCK, copy=False)
-        if peer not in self._known and not self._admitted(peer, part):
-            while part.more:
-                part = self._socket.recv(_NOBLOCK, copy=False)
-            return None
-        frames = [part.bytes]
-        while part.more:
-            part = self._socket.recv(_NOBLOCK, copy=False)
-            if len(frames) < 3:
-                frames.append(part.bytes)
-        return frames
-
-    def _admitted(self, peer: bytes, part: zmq.Frame) -> bool:
-        if not self._permitted(part):
-            return False
-        if len(self._known) >= self._known_max:
-            self._known.clear()
-        if self._known_max:
-            self._known.add(peer)
-        return True
-
-    def _permitted(self, part: zmq.Frame) -> bool:
-        """libzmq gives an ipc peer as ``localhost:uid:gid:pid`` (SO_PEERCRED)."""
-        try:
-            uid, gid, _ = str(part.get("Peer-Address")).rsplit(":", 3)[-3:]
-            return self._permits(int(uid), int(gid))
-        except (zmq.ZMQError, ValueError):
-            return False
-
-    def _checked(self, frames: list[bytes] | None) -> bytes:
-        if frames is None:
-            raise NotPermitted(
-                "this coordinator does not serve you",
-                hint="it serves its own user and root; serve --allow adds others",
+    def _request(self, peer: bytes, first: zmq.Frame) -> bytes:
+        """What *peer* asks in the message of which *first* has been read. Raises
+        ProtocolError, LimitReached."""
+        second = self._socket.recv(_NOBLOCK, copy=False) if first.more else None
+        self._dropping = second is not None and second.more
+        if len(peer) != _ROUTING_ID_BYTES or peer[0]:
+            raise ProtocolError(
+                "a client that chooses its own routing id is not served",
+                hint="leave ZMQ_ROUTING_ID (ZMQ_IDENTITY) as it is",
             )
-        if len(frames) != 2 or frames[0]:
+        if second is None or second.more or len(first):
             raise ProtocolError("a request is one frame, sent by a REQ socket")
-        if len(frames[1]) > wire.MESSAGE_BYTES_MAX:
+        if len(second) > wire.MESSAGE_BYTES_MAX:
             raise LimitReached(
-                f"a message has at most {wire.MESSAGE_BYTES_MAX:,} bytes, "
-                f"this one {len(frames[1]):,}",
+                f"a message has at most {wire.MESSAGE_BYTES_MAX:,} bytes, this one {len(second):,}",
                 hint="spread it over several requests",
                 limit="message size",
                 maximum=wire.MESSAGE_BYTES_MAX,
             )
-        return frames[1]
+        if self._always_look or peer not in self._peers:
+            self._look_at(peer, second)
+        return second.bytes
+
+    def _look_at(self, peer: bytes, part: zmq.Frame) -> None:
+        """Take note of who *peer* is. Where other users may talk, that is done for each
+        message: one of them may have guessed the id of a peer that is gone."""
+        if len(self._peers) >= KNOWN_PEERS_MAX:
+            self._peers.clear()
+        # libzmq gives an ipc peer as localhost:uid:gid:pid.
+        uid, gid, pid = str(part.get("Peer-Address")).rsplit(":", 3)[-3:]
+        self._peers[peer] = Peer(int(uid), int(gid), int(pid))
+
+    def _drop_parts(self) -> bool:
+        """Whether the last of the refused message has been dropped."""
+        for _ in range(PARTS_PER_TURN):
+            if not self._socket.recv(_NOBLOCK, copy=False).more:
+                self._dropping = False
+                return True
+        return False
+
+
+def _signed(number: int) -> int:
+    """*number*, which has 32 bits and no sign, as the int that pyzmq takes."""
+    return number - (1 << 32) if number >> 31 else number
