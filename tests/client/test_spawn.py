@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -86,6 +87,29 @@ def test_leaves_everything_of_its_caller_behind(
     assert not [path for path in fds.values() if path.startswith("pipe:")]
     assert b"SECRET=1" not in (proc / "environ").read_bytes().split(b"\0")
     assert os.getsid(int(proc.name)) != os.getsid(0)
+
+
+def test_what_its_caller_had_blocked_ends_it(nobody_there: str) -> None:
+    """A verb within a program that holds signals back for a moment, as ``run`` does itself:
+    a coordinator that had inherited that could not be ended but by SIGKILL."""
+    blocked = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{blocked}\n{PING}"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert result.returncode == 0, result.stderr
+    pid = int(result.stdout)
+    (mask,) = (
+        int(line.split()[1], 16)
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("SigBlk:")
+    )
+    assert mask == 0
+    with open(os.pidfd_open(pid), "rb") as handle:
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([handle], [], [], PATIENCE_S)[0]
 
 
 def test_holds_no_pipe_of_its_caller(nobody_there: str) -> None:
