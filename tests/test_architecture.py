@@ -48,7 +48,8 @@ LAYERS = {
     "actors": ("core", "actors", "settings", "faults"),
     "adapters": ("core", "adapters", "faults"),
     "kept": ("core", "actors", "adapters", "settings"),
-    "daemon": ("core", "actors", "adapters", "settings", "faults", "kept"),
+    "trial": ("core", "actors", "adapters", "settings", "kept"),
+    "daemon": ("core", "actors", "adapters", "settings", "faults", "kept", "trial"),
     "__main__": ("daemon",),
     "__init__": (),
 }

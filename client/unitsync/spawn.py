@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import monotonic, sleep
 from typing import Final
 
@@ -83,6 +83,19 @@ def start(place: Endpoint) -> None:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def trial(place: Endpoint) -> None:
+    """Return if a coordinator could be started at *place* and would make changes: one is
+    started as always, tries all that it needs, and ends. Raises Unreachable."""
+    report = _spawn(place, _Patience(place), "--trial")
+    if report == "running":
+        raise errors.Unreachable(
+            f"another coordinator holds the folder {place.folder}",
+            hint="one folder has one coordinator: is it reached by another socket name?",
+        )
+    if report != "ready":
+        raise _failed(place, report)
 
 
 def _start_as(user: int, place: Endpoint) -> None:
@@ -214,14 +227,14 @@ def _open_folder(place: Endpoint) -> int:
     return folder
 
 
-def _spawn(place: Endpoint, waiting: _Patience) -> str:
+def _spawn(place: Endpoint, waiting: _Patience, *options: str) -> str:
     """Start a coordinator process; the line it reports, "" if it ended without one."""
     if not sys.executable:
         raise _no_interpreter(place)
     read, write = os.pipe()
     try:
         write = _above_stdio(write)
-        launched = _launch(place, write)
+        launched = _launch(place, write, options)
     except BaseException:
         os.close(read)
         raise
@@ -247,14 +260,14 @@ def _spawn(place: Endpoint, waiting: _Patience) -> str:
         os.close(read)
 
 
-def _launch(place: Endpoint, report_fd: int) -> int:
+def _launch(place: Endpoint, report_fd: int, options: Sequence[str]) -> int:
     """The pid of the launcher, which reads _launch.py and ends at once."""
     return os.posix_spawn(
         sys.executable,
         [
             sys.executable,
             *("-I", "-S", _LAUNCHER),
-            *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", place.address),
+            *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", place.address, *options),
         ],
         _environment(os.environ),
         file_actions=[

@@ -264,6 +264,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ready-fd", type=int, help="descriptor to report readiness on")
     parser.add_argument("--log-level", choices=LOG_LEVELS, help="default: info")
     parser.add_argument("--allow", action="append", default=[], metavar="USER|GROUP")
+    parser.add_argument("--trial", action="store_true", help="try all that serving needs, and end")
     options = parser.parse_args(argv)
     options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
     # Who calls serve says all of who may take part, also if that is nobody.
@@ -277,6 +278,14 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     limits = Limits.from_environment()
     endpoint = _become_its_user(endpoints.resolve(options.endpoint))
     permits = Permits(options.allow)
+    if options.trial:
+        from unitsyncd.trial import try_to_serve
+
+        if options.allow_kept:
+            Permits(allowed.kept(endpoint.folder))
+        try_to_serve(endpoint, _startup_named(), limits)
+        ready.say("ready")
+        return 0
     place = Place(endpoint)
     _log(endpoint, level.upper(), detached=options.ready_fd is not None)
     if options.allow_kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -73,6 +74,25 @@ def open_kept(path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_REC
     return Kept(journal, snapshots, rhythm, machine, recovered, lost)
 
 
+def look_at(path: str, limits: Limits) -> tuple[str, Recovered | None, str]:
+    """The startup of the machine, what is kept of it at *path*, and why that is lost, as
+    ``open_kept`` would have them; nothing is changed. Raises StoreError."""
+    machine = machine_startup()
+    mark = read_mark(path)
+    if mark is not None and mark.machine != machine:
+        mark = None
+    recovered: Recovered | None = None
+    lost = "its journal is gone"
+    try:
+        if os.path.exists(path):
+            with contextlib.closing(Journal(path, read_only=True)) as journal:
+                snapshots = Snapshots(f"{path}.snapshot")
+                recovered, _ = _recover(journal, snapshots, machine, limits, mark)
+    except DamagedStore as exc:
+        lost = f"its journal is damaged ({exc})"
+    return machine, recovered, lost if recovered is None and mark is not None else ""
+
+
 def _recover(
     journal: Journal, snapshots: Snapshots, machine: str, limits: Limits, mark: Mark | None
 ) -> tuple[Recovered | None, int]:
@@ -91,7 +111,8 @@ def _recover(
         _check_length(snapshot.seq, journal.next_seq)
     with _no_collector():
         world, snapshot = _rebuild(journal, epoch, snapshot, limits)
-    journal.mark(epoch)
+    if not journal.read_only:
+        journal.mark(epoch)
     logger.info(
         "recovered {} units and {} edges of epoch {}",
         len(world.units),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import subprocess
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -24,3 +27,15 @@ def namespaces() -> bool:
 needs_namespaces = pytest.mark.skipif(
     not namespaces(), reason="this user may not make a mount namespace"
 )
+
+
+def end_coordinators(path: str) -> None:
+    """Kill those that serve below *path*, in whatever namespace that is."""
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        ours = any(word.startswith(f"ipc://{path}".encode()) for word in words)
+        if ours and b"unitsyncd" in words:
+            os.kill(int(entry.name), signal.SIGKILL)

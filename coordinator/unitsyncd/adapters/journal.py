@@ -21,6 +21,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -79,9 +80,15 @@ _DAMAGE: Final = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOER
 class Journal:
     """See EventStore. One process at a time: the caller holds the folder's lock."""
 
-    def __init__(self, path: str, *, old_bytes_max: int = OLD_BYTES_MAX) -> None:
-        """Open or make the file. Raises DamagedStore, StoreError."""
+    def __init__(
+        self, path: str, *, old_bytes_max: int = OLD_BYTES_MAX, read_only: bool = False
+    ) -> None:
+        """Open or make the file. With *read_only*, only to read what is there, and to leave
+        it and the files beside it as they are. Raises DamagedStore, StoreError."""
         self.path = path
+        self.read_only = read_only
+        self._index_is_ours = read_only and not os.path.exists(f"{path}-shm")
+        """SQLite makes one to read a log by, and leaves it there."""
         self.next_seq = 0
         self._old_bytes_max = old_bytes_max
         self._encode = msgspec.msgpack.Encoder().encode
@@ -93,15 +100,23 @@ class Journal:
         """A part at each step, a step a turn; None when nothing is left to do."""
         try:
             with _judged():
-                self._db = sqlite3.connect(path, isolation_level=None, timeout=OPENING_BUSY_S)
+                self._db = sqlite3.connect(
+                    _to_read(path) if read_only else path,
+                    isolation_level=None,
+                    timeout=OPENING_BUSY_S,
+                    uri=read_only,
+                )
         except StoreError as exc:
             raise self._explained(exc) from None
         try:
             with _judged():
-                self._prepare()
+                if not read_only:
+                    self._prepare()
+                self._check_format()
                 self.next_seq = self._find_next_seq()
                 self._wait_for_others(True)
-            self._tidying = tidy(self._db, old_bytes_max)
+            if not read_only:
+                self._tidying = tidy(self._db, old_bytes_max)
         except DamagedStore:
             self.abandon()
             raise
@@ -250,11 +265,17 @@ class Journal:
 
     def close(self) -> None:
         self._db.close()
+        if self._index_is_ours:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.path}-shm")
         self._mark.close()
 
     def abandon(self) -> None:
         """Close it and leave the write-ahead log there, which SQLite would remove
         together with what it cannot read of it."""
+        if self.read_only:
+            self.close()
+            return
         log, hidden = f"{self.path}-wal", f"{self.path}-wal.kept"
         with contextlib.suppress(OSError):
             os.replace(log, hidden)
@@ -270,11 +291,20 @@ class Journal:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = OFF")
         db.execute("PRAGMA secure_delete = OFF")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if not self._format():
+            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+
+    def _format(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _check_format(self) -> None:
+        version = self._format()
         if version > FORMAT:
             raise DamagedStore(f"it has format {version}, and this version reads up to {FORMAT}")
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        if not version:  # to be read, and nothing has been written yet
+            self._db.close()
+            self._db = sqlite3.connect(":memory:", isolation_level=None)
+            self._db.executescript(_SCHEMA)
 
     def _find_next_seq(self) -> int:
         """The larger of the two ends: of the records, and of the records before the
@@ -299,6 +329,13 @@ def _judged() -> Iterator[None]:
         raise DamagedStore(str(exc)) from None
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as exc:
         raise DamagedStore(str(exc)) from None
+
+
+def _to_read(path: str) -> str:
+    """The URI of the file at *path*. Without a log nobody has it open, and reading it as
+    others do would leave one behind."""
+    alone = "" if os.path.exists(f"{path}-wal") else "&immutable=1"
+    return f"{Path(path).as_uri()}?mode=ro{alone}"
 
 
 def _trouble(problem: sqlite3.Error) -> StoreError:

@@ -38,7 +38,7 @@ class Place:
         try:
             os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
             checked = check_folder(endpoint)
-            _refuse_network(endpoint)
+            refuse_network(endpoint)
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             self._folder = os.open(endpoint.folder, flags)
         except OSError as exc:
@@ -72,14 +72,9 @@ class Place:
     def clear(self) -> None:
         """Remove what an earlier coordinator left behind. Raises Unreachable for what
         cannot be its socket."""
+        refuse_what_is_no_socket(self.endpoint)
         for path in (self.endpoint.path, self.endpoint.full):
             with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                    raise Unreachable(
-                        f"{path} is in the way: it is not a socket",
-                        hint="name another path in UNITSYNC_ENDPOINT",
-                        endpoint=self.endpoint.address,
-                    )
                 os.unlink(path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.endpoint.stopped)
@@ -145,7 +140,19 @@ def _unusable(endpoint: Endpoint, problem: OSError) -> Unreachable:
     )
 
 
-def _refuse_network(endpoint: Endpoint) -> None:
+def refuse_what_is_no_socket(endpoint: Endpoint) -> None:
+    """Raises Unreachable for what is in a socket's place and cannot be one."""
+    for path in (endpoint.path, endpoint.full):
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise Unreachable(
+                    f"{path} is in the way: it is not a socket",
+                    hint="name another path in UNITSYNC_ENDPOINT",
+                    endpoint=endpoint.address,
+                )
+
+
+def refuse_network(endpoint: Endpoint) -> None:
     """A socket on a network file system is seen by machines that it does not reach, and
     locks and SQLite cannot be trusted there."""
     kind = file_system(endpoint.folder)

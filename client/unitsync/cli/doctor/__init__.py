@@ -1,0 +1,75 @@
+"""The verb ``doctor``: what is wrong with this set-up, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import typer
+
+from unitsync.cli import options
+from unitsync.cli.doctor import coder, coordinator, files, surroundings
+from unitsync.cli.doctor.finding import Finding, Setup
+from unitsync.cli.talk import print_out
+from unitsync.cli.verb import Verb
+
+__all__ = ["CHECKS", "Finding", "Setup", "examine", "register"]
+
+CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
+    surroundings.version,
+    surroundings.settings,
+    surroundings.python,
+    surroundings.proc,
+    files.endpoint,
+    files.folder,
+    coordinator.running,
+    coordinator.change,
+    coordinator.inherited,
+    coordinator.namespaces,
+    files.journal,
+    surroundings.open_files,
+    files.others,
+    coder.command,
+)
+"""Each may lean on what those before it have found out. Whatever stops a change is a
+problem to one of them."""
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to *app*."""
+    app.command("doctor", cls=Verb, epilog=_EXAMPLE, rich_help_panel=panel)(doctor)
+
+
+_EXAMPLE = """\b
+Example:
+  unitsync doctor
+"""
+
+
+def doctor(
+    ctx: typer.Context,
+    output: options.OutputFormat = None,
+    endpoint: options.Endpoint = None,
+) -> int:
+    """Check this set-up and say what to do about what is wrong.
+
+    Leaves nothing behind and changes nothing. Exits with 1 if there is a problem, as
+    there is whenever a change would be refused.
+    """
+    findings = list(examine(endpoint or ctx.obj))
+    if options.wants_json(output):
+        from unitsync.cli import render
+
+        print_out([render.json_text([finding._asdict() for finding in findings])])
+    else:
+        from unitsync.cli import text
+
+        print_out(text.findings(findings, text.stdout()))
+    return int(any(finding.level == "problem" for finding in findings))
+
+
+def examine(address: str | None) -> Iterator[Finding]:
+    """All findings, in an order in which each helps to understand the next."""
+    setup = Setup(address)
+    for check in CHECKS:
+        yield from check(setup)

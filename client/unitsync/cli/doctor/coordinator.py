@@ -1,0 +1,130 @@
+"""Checks of ``doctor``: the coordinator that runs, or the one that would be started."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, wire
+from unitsync._version import __version__
+from unitsync.cli.doctor.finding import Finding, Setup, problem
+from unitsync.cli.talk import open_client
+from unitsync.printing import counted, duration
+from unitsync.session import expect
+
+_NICE: Final = 18
+"""Index in proc_pid_stat(5) behind the name of the process, less its first two."""
+_HINT_APART: Final = "unitsync stop, and let a verb without it be the first; or run it as a service"
+
+
+def running(setup: Setup) -> Iterator[Finding]:
+    place, about = setup.place, "coordinator"
+    if place is None or not setup.usable:
+        return
+    try:
+        if not endpoints.is_there(place):
+            stopped = os.path.exists(place.stopped)
+            how = "was stopped" if stopped else "is not running"
+            yield Finding("ok", about, f"{how}; the first verb that changes something starts it")
+            return
+        with open_client(place.address, autostart=False, render=wire.Render.NONE) as client:
+            setup.pong = pong = client.ping()
+    except errors.UnitsyncError as wrong:
+        setup.usable = False
+        yield problem(about, wrong)
+        return
+    units = f"{counted(pong.units, 'unit')}, {counted(pong.edges, 'edge')}"
+    since = duration(time.time() - pong.since)
+    yield Finding("ok", about, f"pid {pong.pid}, for {since}: {units}")
+    yield Finding("ok", "startup", pong.startup)
+    if pong.version != __version__:
+        hint = setup.advice("unitsync stop; the next verb starts this version")
+        yield Finding("note", "version", f"the coordinator is unitsync {pong.version}", hint)
+
+
+def change(setup: Setup) -> Iterator[Finding]:
+    """Whether a change would be made: asked of the coordinator, or where there is none,
+    tried as it would be started."""
+    place, about = setup.place, "changes"
+    if place is None or not setup.usable:
+        return
+    try:
+        if setup.pong is not None:
+            with open_client(place.address, autostart=False, render=wire.Render.NONE) as client:
+                expect(client.call(client.requests.ping(trial=True)), wire.Pong)
+            how = "would be kept"
+        elif not endpoints.autostart_allowed():
+            raise errors.Unreachable(
+                "no coordinator runs, and starting one is turned off",
+                hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
+            )
+        else:
+            from unitsync import spawn
+
+            spawn.trial(place)
+            how = "a coordinator can be started"
+    except errors.UnitsyncError as wrong:
+        hint = setup.advice(wrong.hint) if isinstance(wrong, errors.StateLost) else wrong.hint
+        yield problem(about, wrong, hint)
+    else:
+        yield Finding("ok", about, how)
+
+
+def inherited(setup: Setup) -> Iterator[Finding]:
+    """What the coordinator has from whoever was the first to call."""
+    if setup.pong is None:
+        return
+    pid = setup.pong.pid
+    hint = setup.advice(_HINT_APART)
+    limits = _read(f"/proc/{pid}/limits")
+    for name, what in (("file size", "bytes in a file"), ("cpu time", "seconds of CPU")):
+        found = re.search(rf"Max {name} +(\d+)", limits)
+        if found:
+            text = f"the coordinator may have no more than {int(found[1]):,} {what}"
+            yield Finding("note", "limits", text, hint)
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(fields) > _NICE - 2 and (nice := int(fields[_NICE - 2])) > 0:
+        text = f"the coordinator has a nice value of {nice}: on a busy machine all wait for it"
+        yield Finding("note", "priority", text, setup.advice(f"renice 0 {pid}, as root"))
+
+
+def namespaces(setup: Setup) -> Iterator[Finding]:
+    """Where the coordinator lives, and what that means for its callers."""
+    if setup.pong is None:
+        return
+    pid = setup.pong.pid
+    for name, what, hint in (
+        ("pid", "process ids", "owners are not watched across the two: use --owner, or run"),
+        ("mnt", "file systems", "a /tmp of its own (PrivateTmp) hides the socket from others"),
+    ):
+        ours, theirs = _link(f"/proc/self/ns/{name}"), _link(f"/proc/{pid}/ns/{name}")
+        if ours and theirs and ours != theirs:
+            yield Finding("note", "namespace", f"the coordinator sees other {what} than we", hint)
+    ours, theirs = _cgroup("self"), _cgroup(str(pid))
+    if ours and theirs and ours != theirs:
+        hint = "to keep it apart from its callers run it as a service: unitsync serve"
+        text = f"it lives in {theirs} and ends when that is stopped"
+        yield Finding("note", "cgroup", text, hint)
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _cgroup(pid: str) -> str:
+    return _read(f"/proc/{pid}/cgroup").strip().rpartition(":")[2]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -1,0 +1,126 @@
+"""Checks of ``doctor``: the address, its folder, and what is kept there."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, mounts
+from unitsync.cli.doctor.finding import Finding, Setup, problem
+from unitsync.printing import counted
+
+
+def endpoint(setup: Setup) -> Iterator[Finding]:
+    try:
+        setup.place = endpoints.resolve(setup.address)
+    except errors.UnitsyncError as wrong:
+        yield problem("endpoint", wrong)
+        return
+    if setup.address:
+        named_by = "as --endpoint says"
+    elif os.environ.get("UNITSYNC_ENDPOINT"):
+        named_by = "as UNITSYNC_ENDPOINT says"
+    else:
+        named_by = "the default"
+    yield Finding("ok", "endpoint", f"{setup.place.address}, {named_by}")
+
+
+def folder(setup: Setup) -> Iterator[Finding]:
+    place, about = setup.place, "folder"
+    if place is None:
+        return
+    try:
+        found = endpoints.check_folder(place)
+    except errors.UnitsyncError as wrong:
+        yield problem(about, wrong)
+        return
+    if found is None:
+        setup.usable = True
+        yield Finding("ok", about, f"{place.folder} is not there yet; the first verb makes it")
+        return
+    mode = found.st_mode & 0o7777
+    owner = endpoints.user_name(found.st_uid)
+    if not os.access(place.folder, os.X_OK, effective_ids=True):
+        us = endpoints.user_name(os.geteuid())
+        text = f"{place.folder}, mode {mode:04o}, of {owner}: {us} has no way in"
+        if found.st_uid == os.geteuid():
+            hint = f"chmod 700 {place.folder}"
+        else:
+            hint = f"let {us.removeprefix('user ')} in: unitsync serve --allow, as {owner}"
+        yield Finding("problem", about, text, hint)
+        return
+    kind = mounts.file_system(place.folder)
+    if kind in mounts.NETWORK:
+        hint = "name a folder on a local file system in UNITSYNC_ENDPOINT"
+        yield Finding("problem", about, f"{place.folder} is on a network ({kind})", hint)
+        return
+    setup.usable = True
+    yield Finding("ok", about, f"{place.folder}, mode {mode:04o}, of {owner}")
+
+
+def journal(setup: Setup) -> Iterator[Finding]:
+    place, about = setup.place, "journal"
+    if place is None or not setup.usable:
+        return
+    path = place.journal
+    damaged = f"{path}.damaged"
+    if os.path.exists(damaged):
+        text = f"an earlier one was damaged and is kept as {damaged}"
+        hint = setup.advice(f"keep it for a report, or remove it: rm {damaged}*")
+        yield Finding("note", about, text, hint)
+    if not os.path.exists(path):
+        if setup.pong is not None and setup.pong.units:
+            text = f"{path} is gone: what the coordinator holds goes with it when it ends"
+            hint = setup.advice("when the scripts are done: unitsync stop; unitsync reset --all")
+            yield Finding("problem", about, text, hint)
+        else:
+            yield Finding("ok", about, "none yet")
+        return
+    files = glob.glob(f"{glob.escape(path)}*")
+    size = sum(os.path.getsize(name) for name in files if os.path.exists(name))
+    if (owner := os.lstat(path).st_uid) != os.geteuid():
+        # SQLite opens files beside it for writing, and gives them to its owner: not with
+        # the rights of root where somebody else may have put links.
+        text = f"{size / 1e6:.1f} MB, for {endpoints.user_name(owner)} to look into"
+        yield Finding("ok", about, text)
+        return
+    # Without a log nobody has it open; to read it would leave one behind.
+    alone = "" if (log := os.path.exists(f"{path}-wal")) else "&immutable=1"
+    if log and setup.pong is None:
+        yield Finding("ok", about, f"{size / 1e6:.1f} MB, of a coordinator that was killed")
+        return
+    try:
+        db = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro{alone}", uri=True, timeout=5)
+        try:
+            if not db.execute("PRAGMA user_version").fetchone()[0]:
+                yield Finding("ok", about, "nothing was written into it yet")
+                return
+            count = db.execute("SELECT count(*) FROM epochs").fetchone()[0]
+            records = db.execute("SELECT coalesce(sum(count), 0) FROM turns").fetchone()[0]
+        finally:
+            db.close()
+    except sqlite3.Error as exc:
+        if setup.pong is None:  # then a change has been tried, and told what comes of it
+            text = f"{path} is damaged: {exc}; it is set aside by the next coordinator"
+            yield Finding("note", about, text)
+        else:
+            text = f"{path} cannot be read: {exc}"
+            hint = setup.advice("when the scripts are done: unitsync stop; unitsync reset --all")
+            yield Finding("problem", about, text, hint)
+        return
+    epochs = counted(count, "startup or reset" if count == 1 else "startups and reset")
+    text = f"{counted(records, 'record')}, {size / 1e6:.1f} MB, of {epochs}"
+    yield Finding("ok", about, text)
+
+
+def others(setup: Setup) -> Iterator[Finding]:
+    if setup.place is None:
+        return
+    for path in sorted(glob.glob("/tmp/unitsync-*/coordinator.sock")):
+        if path != setup.place.path:
+            owner = endpoints.user_name(os.lstat(os.path.dirname(path)).st_uid)
+            yield Finding("note", "others", f"{path}, of {owner}", "each user has one of their own")

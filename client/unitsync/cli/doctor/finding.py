@@ -1,0 +1,55 @@
+"""What a check of ``doctor`` finds, and what one check knows from those before it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, wire
+from unitsync.endpoint import Endpoint
+
+
+class Finding(NamedTuple):
+    """``level``: ok, note (good to know) or problem (something will not work)."""
+
+    level: str
+    about: str
+    text: str
+    hint: str = ""
+
+
+@dataclass
+class Setup:
+    """What is looked at, as far as the checks so far have come."""
+
+    address: str | None
+    """What ``--endpoint`` says."""
+    place: Endpoint | None = None
+    """None before its check, or if the address cannot be one."""
+    usable: bool = False
+    """Whether the folder may be looked into."""
+    pong: wire.Pong | None = None
+    """None if no coordinator answers."""
+
+    @property
+    def server(self) -> int:
+        """The uid that the coordinator runs as, or would."""
+        assert self.place is not None
+        for path in (self.place.path, self.place.folder):
+            try:
+                return os.lstat(path).st_uid
+            except OSError:
+                continue
+        return endpoints.serving_user(self.place)
+
+    def advice(self, what: str) -> str:
+        """*what* to do, for whoever may do it."""
+        if os.geteuid() in (0, self.server):
+            return what
+        return f"ask {endpoints.user_name(self.server)}: {what}"
+
+
+def problem(about: str, error: errors.UnitsyncError, hint: str = "") -> Finding:
+    return Finding("problem", about, error.message, hint or error.hint)

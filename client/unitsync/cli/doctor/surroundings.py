@@ -1,0 +1,74 @@
+"""Checks of ``doctor``: variables, Python, /proc and what this process may do."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import resource
+from collections.abc import Iterator
+from typing import Final
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, wire
+from unitsync._version import __version__
+from unitsync.cli import options
+from unitsync.cli.doctor.finding import Finding, Setup, problem
+from unitsync.surroundings import proc_is_ours
+
+FILES_LOW: Final = 1024
+"""A limit of open files up to here leaves room for a few hundred waiting scripts."""
+
+VARIABLES: Final = frozenset(
+    (
+        *("UNITSYNC_ENDPOINT", "UNITSYNC_AUTOSTART", "UNITSYNC_STARTUP", "UNITSYNC_TIMEOUT"),
+        *("UNITSYNC_ON_OWNER_EXIT", "UNITSYNC_ALLOW", "UNITSYNC_LOG_LEVEL", "UNITSYNC_UNIT"),
+        *("UNITSYNC_MAX_UNITS", "UNITSYNC_MAX_EDGES", "UNITSYNC_MAX_WAITING"),
+        *("UNITSYNC_MAX_WAITED_FOR", "UNITSYNC_MAX_STARTUPS", "UNITSYNC_MAX_CONNECTIONS"),
+        *("UNITSYNC_CODER_SHIM", "UNITSYNC_CODER_SHIM_DEPTH", "UNITSYNC_FAULT"),
+    )
+)
+"""All that mean something."""
+
+
+def version(setup: Setup) -> Iterator[Finding]:
+    yield Finding("ok", "version", f"unitsync {__version__}, protocol {wire.PROTOCOL}")
+
+
+def settings(setup: Setup) -> Iterator[Finding]:
+    """What verbs read; what the coordinator reads is tried where one would be started."""
+    for check in (options.timeout_s, options.on_owner_exit, endpoints.autostart_allowed):
+        try:
+            check(None)
+        except errors.UnitsyncError as wrong:
+            yield problem("settings", wrong)
+    for name in sorted(os.environ):
+        if name.startswith("UNITSYNC_") and name not in VARIABLES:
+            nearest = difflib.get_close_matches(name, sorted(VARIABLES), n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else ""
+            yield Finding("note", "settings", f"{name} means nothing to unitsync", hint)
+
+
+def python(setup: Setup) -> Iterator[Finding]:
+    """With a PYTHONHOME of another version no Python starts, and nobody can say so."""
+    if home := os.environ.get("PYTHONHOME", ""):
+        text = f"PYTHONHOME={home}: a Python of another version does not start with it"
+        hint = "unset PYTHONHOME in scripts that call unitsync"
+        yield Finding("note", "python", text, hint)
+
+
+def proc(setup: Setup) -> Iterator[Finding]:
+    if not proc_is_ours():
+        what = "is not there" if not os.path.exists("/proc/self") else "shows other processes"
+        text = f"/proc {what}: nobody can see when a script ends, so runs are not watched"
+        yield Finding("note", "processes", text, "mount -t proc proc /proc")
+
+
+def open_files(setup: Setup) -> Iterator[Finding]:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        yield Finding("ok", "open files", "any number")
+    elif hard <= FILES_LOW:
+        text = f"at most {hard}: room for about {hard * 2 // 3} waiting scripts at once"
+        yield Finding("note", "open files", text, "raise the hard limit: ulimit -Hn, LimitNOFILE=")
+    else:
+        yield Finding("ok", "open files", f"at most {hard:,}")

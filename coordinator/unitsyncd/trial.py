@@ -1,0 +1,130 @@
+"""Whether a coordinator could serve here and would make changes: found out without
+changing anything, for ``unitsync doctor``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Final
+
+from loguru import logger
+
+from unitsync import errors, wire
+from unitsync.endpoint import Endpoint, check_folder
+from unitsyncd.actors.supervisor import Supervisor
+from unitsyncd.adapters import room
+from unitsyncd.adapters.place import AlreadyServed, refuse_network, refuse_what_is_no_socket
+from unitsyncd.core.events import OwnerKey
+from unitsyncd.core.store import StoreError
+from unitsyncd.kept import look_at
+from unitsyncd.settings import Limits
+
+FILES: Final = ("coordinator.log", "spawn.lock", "journal.db", "journal.db-wal", "journal.db.mark")
+
+
+def try_to_serve(endpoint: Endpoint, startup: str, limits: Limits) -> None:
+    """Returns if a coordinator would serve at *endpoint* and make changes of *startup*.
+
+    Raises what it would refuse to start with, or a change with. AlreadyServed if there
+    is one. StoreError, OSError.
+    """
+    logger.remove()
+    folder = endpoint.folder
+    if check_folder(endpoint) is None:
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        _write_in(folder)
+        return
+    refuse_network(endpoint)
+    with _held(endpoint):
+        refuse_what_is_no_socket(endpoint)
+        for name in FILES:
+            _refuse_what_is_no_file_of_ours(os.path.join(folder, name))
+        _write_in(folder)
+        _ask_for_a_change(endpoint, startup, limits)
+
+
+def _write_in(folder: str) -> None:
+    try:
+        descriptor = room.nameless(folder)
+        try:
+            room.grow(descriptor, 0)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        what = f"nothing can be written in {folder}: {exc.strerror}"
+        raise errors.UnitsyncError(what, hint=room.hint(exc)) from None
+
+
+@contextlib.contextmanager
+def _held(endpoint: Endpoint) -> Iterator[None]:
+    """While it lasts, no coordinator comes up that would write what is being read."""
+    folder = os.open(endpoint.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise AlreadyServed(endpoint.address) from None
+    finally:
+        os.close(folder)
+
+
+def _refuse_what_is_no_file_of_ours(path: str) -> None:
+    if not os.path.lexists(path):
+        return
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        if os.path.isfile(path):
+            return
+        why = "it is no file"
+    except OSError as exc:
+        why = str(exc.strerror)
+    raise errors.UnitsyncError(
+        f"{path} cannot be written: {why}",
+        hint="remove what is in the way, or name another folder in UNITSYNC_ENDPOINT",
+    )
+
+
+class _Nobody:
+    """An OwnerWatch that watches nothing: nothing is going to last."""
+
+    unseen = frozenset[OwnerKey]()
+
+    def is_alive(self, owner: wire.Owner) -> bool:
+        return True
+
+    def can_be_seen(self, owner: wire.Owner) -> bool:
+        return True
+
+    def watch(self, owner: wire.Owner) -> None:
+        pass
+
+    def forget(self, key: OwnerKey) -> None:
+        pass
+
+
+def _ask_for_a_change(endpoint: Endpoint, startup: str, limits: Limits) -> None:
+    try:
+        machine, recovered, lost = look_at(endpoint.journal, limits)
+    except StoreError as exc:
+        raise errors.UnitsyncError(f"the journal cannot be used: {exc}", hint=exc.hint) from None
+    supervisor = Supervisor(
+        startup=startup or ("" if recovered is not None else machine),
+        new_epoch=lambda: secrets.token_hex(8),
+        owners=_Nobody(),
+        identity=SimpleNamespace(version="", pid=0, since=0.0),
+        limits=limits,
+        on_defect=lambda what, defect: None,
+        recovered=recovered,
+        lost=lost,
+    )
+    frame = wire.encode(wire.Ping(id="trial", startup=startup, trial=True))
+    ((_, told),) = supervisor.turn([(b"", frame)], time.monotonic(), time.time())
+    reply = wire.decode_reply(told)
+    if isinstance(reply, wire.Error):
+        raise errors.from_code(reply.code, reply.message, reply.hint, reply.details)
