@@ -304,7 +304,7 @@ def test_an_id_that_was_guessed_brings_no_rights() -> None:
                 permits=Permits(["nobody"]),
                 on_batch=answer,
                 epoch=lambda: "",
-                room=Room(100, 100, 100, 100),
+                room=Room(100, 10_000, 100, 100),
                 on_full=lambda full: True,
             )
             (folder / "s").chmod(0o666)

@@ -39,6 +39,8 @@ GC_THRESHOLDS: Final = (20_000, 1_000_000, 1_000_000)
 """Cycles are looked for among the youngest objects only, in a millisecond: units, edges and
 requests make none, an epoch that is over is taken apart, and a look at all that has been
 made lately would hold the loop for as long as that is much."""
+SWITCH_S: Final = 0.0005
+"""How long the thread that writes a snapshot may hold up the loop, in place of Python's 5 ms."""
 REST_S: Final = 0.005
 """Between the parts of a long work: time for those who ask."""
 LOOK_S: Final = 1.0
@@ -80,7 +82,7 @@ class Daemon:
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
         place.clear()
         self._router = Router(
-            place.endpoint.address,
+            f"ipc://{place.unnamed}",
             permits=permits,
             on_batch=self._turn,
             epoch=lambda: self._supervisor.epoch,
@@ -142,7 +144,6 @@ class Daemon:
         self._set_timer()
 
     def _full(self, full: bool) -> bool:
-        """In a thread of its own; see Gate."""
         logger.warning("no room for more clients" if full else "room for clients again")
         return self._place.hide(full)
 
@@ -299,6 +300,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         systemd.notify("READY=1")
 
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
     threading.excepthook = _log_defect_in_thread
 
     async def serve() -> None:

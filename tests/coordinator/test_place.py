@@ -265,7 +265,7 @@ def test_a_socket_that_goes_at_the_last_moment(daemons: Daemons) -> None:
     """Between the look at it and its end."""
     place = Place(resolve(daemons.endpoint))
     with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(place.endpoint.path)
+        bound.bind(place.unnamed)
         place.bound()
         assert place.is_ours()
         os.unlink(place.endpoint.path)

@@ -107,7 +107,7 @@ class Fake:
             permits=Permits(),
             on_batch=self._answer,
             epoch=lambda: "",
-            room=Room(100, 100, 100, 100),
+            room=Room(100, 10_000, 100, 100),
             on_full=lambda full: True,
         )
         self._reply = bytes(size)

@@ -1,32 +1,42 @@
 """How many clients are connected, and no more of them than there is room for.
 
-libzmq accepts whoever comes, in a thread of its own, and ends the process when there is
-no descriptor left for one (accept(2), EMFILE). So the gate is a thread too: one that need
-not wait until a turn of the event loop has ended. Descriptors are kept free for those
-that are accepted before it can do anything.
+libzmq is let accept one connection at a time (turnstile.py), and only while there are
+descriptors left. When there is no more room, the socket's name is taken away, so that
+newcomers can be told, and those who had come before that are hung up on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
-import sys
-import threading
+import socket
+import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import zmq
+from loguru import logger
 
-BACKLOG_MIN: Final = 16
+from unitsyncd.adapters.turnstile import Turnstile
+
 BACKLOG_MAX: Final = 1024
-"""Connections that the kernel holds until libzmq accepts them; those come in, whatever
-the gate does."""
-UNCOUNTED_MAX: Final = 1100
-"""So many libzmq accepts before it waits for the gate to take note of them. Descriptors
-are kept free for them, as far as that leaves half of all for clients."""
-SWITCH_S: Final = 0.0005
-"""How soon the gate gets its turn beside a busy event loop, in place of Python's 5 ms."""
+"""Connections that the kernel holds until they are accepted."""
+OWN_FILES: Final = 32
+"""Descriptors of the coordinator that are neither clients nor owners: two dozen, and a few
+now and then."""
+_ALWAYS_FREE: Final = 4
+"""Of those, whatever happens: nobody is let in with fewer left."""
+AGAIN_S: Final = 0.05
+"""How soon is looked again at what nothing tells of."""
+_PLUGGED_S: Final = 1.0
+"""How long libzmq's thread may take to watch a new socket."""
 _ENDLESS: Final = 1 << 20
+# As plain ints: pyzmq's are enum flags.
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
+_ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
+_DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 
 
 class Room(NamedTuple):
@@ -46,25 +56,21 @@ def room_for(wanted: int) -> Room:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard == resource.RLIM_INFINITY:
         hard = _ENDLESS
-    spare = max(hard // 3, min(UNCOUNTED_MAX + 250, hard // 2))
-    connections = max(1, min(wanted, hard - spare))
-    spare = hard - connections
-    reserve = max(spare // 2, min(UNCOUNTED_MAX, spare * 4 // 5))
-    pidfds = (spare - reserve) // 2
-    backlog = min(BACKLOG_MAX, max(BACKLOG_MIN, min(connections, reserve // 4)))
-    return Room(connections, files=hard - reserve, pidfds=pidfds, backlog=backlog)
+    left = max(2, hard - OWN_FILES)
+    pidfds = left // 4
+    connections = max(1, min(wanted, left - pidfds))
+    return Room(connections, hard - _ALWAYS_FREE, pidfds, min(BACKLOG_MAX, connections))
 
 
-class Gate(threading.Thread):
-    """Counts the connections of a socket. *on_full* is called, in this thread, with True
-    when there is no room for more of them, with False when there is again; it returns
-    whether it could do what is to be done then, and is called again if not."""
+class Gate:
+    """Counts the connections of a socket. *on_full* is called with True when there is no
+    room for more of them, with False when there is again; it returns whether it could do
+    what is to be done then, and is called again if not."""
 
     def __init__(
         self, socket: zmq.Socket[bytes], *, room: Room, on_full: Callable[[bool], bool]
     ) -> None:
-        """To be made before *socket* is bound, and started afterwards."""
-        super().__init__(name="gate", daemon=True)
+        """To be made before *socket* is bound."""
         self._room = room
         self._fewer = room.connections - max(1, min(50, room.connections // 10))
         self._on_full = on_full
@@ -73,42 +79,100 @@ class Gate(threading.Thread):
         """So many connections there were when there was no more room, 0 if there is."""
         self._watched = socket
         address = "inproc://gate"
-        events = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED
-        socket.monitor(address, events)
+        events = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED
+        socket.monitor(address, events | zmq.EVENT_DISCONNECTED)
         self._monitor = socket.context.socket(zmq.PAIR)
-        # libzmq accepts nobody while its events are not taken.
-        self._monitor.set(zmq.RCVHWM, 1)
+        self._monitor.set(zmq.RCVHWM, 0)
         self._monitor.connect(address)
+        self._turnstile: Turnstile | None = None
+        self._is_open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._again: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        sys.setswitchinterval(SWITCH_S)
-        super().start()
+    def bound(self) -> None:
+        """To be called when the socket is bound, before anybody can know its name."""
+        _, self._listening = self._next()
+        # Where two accept, neither may be left waiting for what the other has got.
+        os.set_blocking(self._listening, False)
+        deadline = time.monotonic() + _PLUGGED_S
+        while self._turnstile is None:
+            try:
+                self._turnstile = Turnstile(self._listening)
+            except OSError as problem:
+                if time.monotonic() > deadline:
+                    logger.warning("connections are only counted: {}", problem)
+                    return
+                time.sleep(0.001)
+        self._is_open = True
 
-    def run(self) -> None:
-        while (event := self._next()) != zmq.EVENT_MONITOR_STOPPED:
-            if event == zmq.EVENT_ACCEPTED:
-                self.connections += 1
-                if not self._full_at and self._is_full() and self._on_full(True):
-                    self._full_at = self.connections
-            else:
-                self.connections -= 1
-                enough = min(self._fewer, self._full_at - 1)
-                if self._full_at and self.connections <= enough and self._on_full(False):
-                    self._full_at = 0
-
-    def _is_full(self) -> bool:
-        # The events may lag behind. The lowest free descriptor does not: there are at
-        # least as many open.
-        lowest = os.dup(self._monitor.fileno())
-        os.close(lowest)
-        return lowest >= self._room.files or self.connections >= self._room.connections
-
-    def _next(self) -> int:
-        return int.from_bytes(self._monitor.recv_multipart()[0][:2], "little")
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.add_reader(self._monitor.fileno(), self._look)
+        self._look()
 
     def close(self) -> None:
-        """To be called before the socket is closed, by the thread that uses it."""
+        """To be called before the socket is closed."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._monitor.fileno())
+        if self._again is not None:
+            self._again.cancel()
         self._watched.monitor(None, 0)
-        if self.is_alive():
-            self.join()
         self._monitor.close(0)
+
+    def _look(self) -> None:
+        while int(self._monitor.getsockopt(_EVENTS)) & _POLLIN:
+            event, _ = self._next()
+            if event == _DISCONNECTED:
+                self.connections -= 1
+            else:
+                self.connections += event == _ACCEPTED
+                self._is_open = False
+        lowest = self._lowest_free()
+        if not self._full_at:
+            if (
+                self.connections >= self._room.connections or lowest >= self._room.files
+            ) and self._on_full(True):
+                self._full_at = max(1, self.connections)
+        elif (
+            self.connections <= min(self._fewer, self._full_at - 1)
+            and lowest < self._room.files
+            and self._on_full(False)
+        ):
+            self._full_at = 0
+        if self._turnstile is None:
+            return
+        if self._full_at:
+            self._hang_up()
+        elif not self._is_open and lowest < self._room.files:
+            self._turnstile.open()
+            self._is_open = True
+        if not self._is_open and self._again is None:
+            assert self._loop is not None
+            self._again = self._loop.call_later(AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._again = None
+        self._look()
+
+    def _lowest_free(self) -> int:
+        """The lowest free descriptor: at least as many are open."""
+        try:
+            lowest = os.dup(self._listening)
+        except OSError:
+            return self._room.files
+        os.close(lowest)
+        return lowest
+
+    def _hang_up(self) -> None:
+        """On those who came to the socket before its name was taken away."""
+        try:
+            with socket.socket(fileno=os.dup(self._listening)) as listening:
+                while True:
+                    listening.accept()[0].close()
+        except OSError:  # that was the last one, or there is no descriptor for it
+            pass
+
+    def _next(self) -> tuple[int, int]:
+        """The next event, and what it tells."""
+        told = self._monitor.recv_multipart()[0]
+        return int.from_bytes(told[:2], "little"), int.from_bytes(told[2:6], "little")

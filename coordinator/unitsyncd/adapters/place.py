@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import stat
-import threading
 from typing import Final
 
 from loguru import logger
@@ -33,8 +32,8 @@ class Place:
         self.endpoint = endpoint
         self._path = endpoint.path
         self._socket: tuple[int, int] | None = None
-        self._naming = threading.Lock()
-        """Held while the socket is renamed, which another thread does."""
+        self.unnamed = os.path.join(endpoint.folder, "~")
+        """Where the socket is before clients can know it; never longer than its path."""
         try:
             os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
             checked = check_folder(endpoint)
@@ -73,17 +72,18 @@ class Place:
         """Remove what an earlier coordinator left behind. Raises Unreachable for what
         cannot be its socket."""
         refuse_what_is_no_socket(self.endpoint)
-        for path in (self.endpoint.path, self.endpoint.full):
+        for path in (self.endpoint.path, self.endpoint.full, self.unnamed):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.endpoint.stopped)
 
     def bound(self) -> None:
-        """The socket is there now."""
-        os.chmod(self.endpoint.path, self._mode)
-        found = os.lstat(self.endpoint.path)
+        """The socket is there now, and clients may find it."""
+        os.chmod(self.unnamed, self._mode)
+        found = os.lstat(self.unnamed)
         self._socket = (found.st_dev, found.st_ino)
+        os.rename(self.unnamed, self.endpoint.path)
 
     def hide(self, hidden: bool) -> bool:
         """Take the socket's name away while the coordinator has no room for further
@@ -91,23 +91,21 @@ class Place:
         source, target = self.endpoint.path, self.endpoint.full
         if not hidden:
             source, target = target, source
-        with self._naming:
-            try:
-                os.rename(source, target)
-            except FileNotFoundError:
-                return True
-            except OSError as exc:
-                logger.error("the socket cannot be renamed: {}", exc)
-                return False
-            self._path = target
+        try:
+            os.rename(source, target)
+        except FileNotFoundError:
+            return True
+        except OSError as exc:
+            logger.error("the socket cannot be renamed: {}", exc)
+            return False
+        self._path = target
         return True
 
     def is_ours(self) -> bool:
         """Whether folder and socket are still those that were taken."""
         try:
             folder = os.lstat(self.endpoint.folder)
-            with self._naming:
-                sock = os.lstat(self._path)
+            sock = os.lstat(self._path)
         except OSError:
             return False
         return (folder.st_dev, folder.st_ino) == self._identity and (
@@ -118,11 +116,10 @@ class Place:
     def end(self) -> None:
         """Take the socket's name away, and leave a note that says so: those who wait do
         not start another coordinator then."""
-        with self._naming:
-            try:
-                os.unlink(self._path)
-            except OSError as exc:  # who connects there finds nobody
-                logger.warning("the socket stays: {}", exc)
+        try:
+            os.unlink(self._path)
+        except OSError as exc:  # who connects there finds nobody
+            logger.warning("the socket stays: {}", exc)
         with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
             pass
 

@@ -74,11 +74,11 @@ class Router:
         room: Room,
         on_full: Callable[[bool], bool],
     ) -> None:
-        """Bind to *address*; *permits* says who may talk: libzmq hangs up on everybody else
-        before it reads a byte. *on_batch* turns requests into the replies that are due;
-        *epoch* gives the present one, for what is refused here. *on_full* is told, in a
-        thread of its own, when there is no more room for connections, and when there is
-        again: see Gate."""
+        """Bind to *address*, which nobody is to know before this returns. *permits* says
+        who may talk: libzmq hangs up on everybody else before it reads a byte. *on_batch*
+        turns requests into the replies that are due; *epoch* gives the present one, for
+        what is refused here. *on_full* is told when there is no more room for connections,
+        and when there is again: see Gate."""
         self._on_batch = on_batch
         self._epoch = epoch
         self._always_look = permits.shared
@@ -108,6 +108,7 @@ class Router:
             self._socket.bind(address)
         except zmq.ZMQError as exc:
             raise OSError(exc.errno, exc.strerror, address) from None
+        self._gate.bound()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
 
@@ -123,7 +124,7 @@ class Router:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._drain)
-        self._gate.start()
+        self._gate.begin(loop)
         self._look_again()
 
     def close(self) -> None:
