@@ -32,7 +32,10 @@ IMPURE = frozenset(
 """What makes a result depend on more than what was put in, or reach outside."""
 
 DAEMON_MAY_USE = frozenset(
-    ("_version", "endpoint", "errors", "mounts", "names", "printing", "surroundings", "wire")
+    (
+        *("_version", "endpoint", "errors", "mounts", "names", "printing", "startup"),
+        *("surroundings", "wire"),
+    )
 )
 """Modules of unitsync that the coordinator shares with its clients."""
 

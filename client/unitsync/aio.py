@@ -27,7 +27,7 @@ class AsyncClient(ClientBase):
 
     def _prepare(self) -> None:
         self._exchange: Exchange | None = None
-        self._opening: dict[tuple[bool, bool], asyncio.Task[Exchange]] = {}
+        self._opening: dict[tuple[endpoints.Start, bool], asyncio.Task[Exchange]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._closings = 0
 
@@ -224,7 +224,7 @@ class AsyncClient(ClientBase):
             exchange = self._exchange = None
         return exchange
 
-    async def _open(self, start: bool, waits: bool) -> Exchange:
+    async def _open(self, start: endpoints.Start, waits: bool) -> Exchange:
         loop = asyncio.get_running_loop()
         exchange = self._usable(loop)
         if exchange is not None:
@@ -242,7 +242,9 @@ class AsyncClient(ClientBase):
                 raise _closed() from None
             raise
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, start: bool, waits: bool) -> Exchange:
+    async def _connect(
+        self, loop: asyncio.AbstractEventLoop, start: endpoints.Start, waits: bool
+    ) -> Exchange:
         await asyncio.to_thread(
             endpoints.ensure, self._place, start=start, autostart=self._autostart, waits=waits
         )

@@ -250,7 +250,7 @@ class Client(ClientBase):
                 if wakeup.fd in dict(poller.poll(int(left * 1000) + 1)):
                     wakeup.drain()
 
-    def _open(self, start: bool, *, waits: bool) -> Link:
+    def _open(self, start: endpoints.Start, *, waits: bool) -> Link:
         if self._link is not None and self._link.pid != os.getpid():
             self._link = None
         if self._link is None:

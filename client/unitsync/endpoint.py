@@ -7,6 +7,7 @@ completion or a hand-made client can use it cheaply.
 
 from __future__ import annotations
 
+import enum
 import errno
 import fcntl
 import os
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from unitsync import errors
+from unitsync.startup import has_kept_state
 from unitsync.surroundings import (
     PATH_BYTES_MAX,
     default_address,
@@ -227,16 +229,29 @@ def _is_held(place: Endpoint) -> bool:
     return False
 
 
+class Start(enum.Enum):
+    """When a verb starts a coordinator where there is none."""
+
+    NEVER = enum.auto()
+    IF_STATE_IS_KEPT = enum.auto()
+    """Who only looks. Without any state the answer is known: nothing is registered."""
+    ALWAYS = enum.auto()
+
+
 class Absent(errors.Unreachable):
     """Nobody serves there, and this verb starts nobody."""
 
 
-def ensure(place: Endpoint, *, start: bool, autostart: bool = True, waits: bool = False) -> None:
+class NothingKept(Absent):
+    """Nobody serves there, and this startup has kept no state."""
+
+
+def ensure(place: Endpoint, *, start: Start, autostart: bool = True, waits: bool = False) -> None:
     """Return once a coordinator that is ours listens at *place*. Where there is none,
     *start* says whether the verb asks for one to be started, *autostart* whether that
     is allowed. A verb that *waits* already does not start one that was stopped.
 
-    Raises Absent, Stopped, Unreachable or NotPermitted.
+    Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
     """
     if is_there(place):
         return
@@ -244,7 +259,12 @@ def ensure(place: Endpoint, *, start: bool, autostart: bool = True, waits: bool 
         raise errors.Stopped(
             f"the coordinator at {place.address} was stopped", hint="unitsync ping starts it again"
         )
-    if not start:
+    if start is Start.IF_STATE_IS_KEPT and not has_kept_state(place.journal):
+        raise NothingKept(
+            f"no coordinator runs at {place.address}, and this startup has kept nothing",
+            endpoint=place.address,
+        )
+    if start is Start.NEVER:
         raise Absent(
             f"no coordinator runs at {place.address}",
             hint="verbs that change something, wait and ping start one; so does unitsync serve",

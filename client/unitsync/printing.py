@@ -51,6 +51,17 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
+def unregistered(name: str) -> list[str]:
+    """The text of ``unitsync status`` for a unit that nobody has registered."""
+    return [
+        f"Unit:    {name}",
+        "Status:  not registered yet",
+        "Ready:   yes",
+        "",
+        "No prerequisites.",
+    ]
+
+
 def duration(seconds: float) -> str:
     """``4 s``, ``3 min``, ``2 h 5 min``, ``3 d``."""
     whole = max(0, int(seconds))

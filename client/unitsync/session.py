@@ -17,9 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from unitsync import errors, wire
-from unitsync.endpoint import Absent
+from unitsync.endpoint import Absent, NothingKept, Start
 from unitsync.names import check_name
-from unitsync.printing import one_line
+from unitsync.printing import one_line, unregistered
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue."""
@@ -149,6 +149,8 @@ class Conversation:
         """
         if isinstance(answer, LinkLost):
             return self._lost(now, overdue=answer.overdue)
+        if isinstance(answer, NothingKept) and not self._request.epoch:
+            return Done(of_nothing(self._request))
         if isinstance(answer, errors.Unavailable):
             return self._away(answer, now)
         return self._received(answer, now)
@@ -274,13 +276,33 @@ class Conversation:
         return True
 
 
-# A coordinator is started by whoever would change something, wait, or ask for one.
-_LOOKS_ONLY = (wire.StatusOf, wire.List, wire.Why, wire.Stop, wire.Withdraw)
+def starts_coordinator(request: wire.AnyRequest) -> Start:
+    """When *request* starts a coordinator where there is none."""
+    match request:
+        case wire.Stop() | wire.Withdraw():
+            return Start.NEVER
+        case wire.StatusOf() | wire.List() | wire.Why():
+            return Start.IF_STATE_IS_KEPT
+        case _:
+            return Start.ALWAYS
 
 
-def starts_coordinator(request: wire.AnyRequest) -> bool:
-    """Whether *request* starts a coordinator where there is none."""
-    return not isinstance(request, _LOOKS_ONLY)
+def of_nothing(request: wire.AnyRequest) -> wire.AnyReply:
+    """What a coordinator without any unit would answer to *request*, which only looks.
+    Raises InvalidName."""
+    if isinstance(request, wire.List):
+        return wire.ListReply(id=request.id, units=[], total=0)
+    assert isinstance(request, wire.StatusOf | wire.Why)
+    if not request.unit and isinstance(request, wire.Why):
+        return wire.WhyReply(id=request.id)
+    check_name(request.unit)
+    unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)
+    if isinstance(request, wire.Why):
+        return wire.WhyReply(id=request.id, tree=wire.WhyNode(unit))
+    lines = request.render is not wire.Render.NONE
+    return wire.StatusReply(
+        id=request.id, unit=unit, out=unregistered(request.unit) if lines else []
+    )
 
 
 def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:

@@ -10,13 +10,13 @@ from typing import Final, NamedTuple
 
 from loguru import logger
 
+from unitsync.startup import machine_startup
 from unitsyncd.actors.recovery import SnapshotRhythm, epochs_of, rebuild
 from unitsyncd.actors.supervisor import Recovered
 from unitsyncd.actors.world import World
 from unitsyncd.adapters.journal import Journal, set_aside
 from unitsyncd.adapters.mark import Mark, read_mark
 from unitsyncd.adapters.snapshots import Snapshots
-from unitsyncd.adapters.startup import machine_startup
 from unitsyncd.core.store import DamagedStore, EpochRecord, Snapshot
 from unitsyncd.settings import Limits
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, Cli
+from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, normalised
 
 
 def coordinator_of(cli: Cli) -> int:
@@ -35,12 +36,24 @@ def coordinators(cli: Cli) -> list[int]:
     return found
 
 
+def kill(pid: int) -> None:
+    """End the process *pid*, no child of ours, the hard way."""
+    handle = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([handle], [], [], PATIENCE_S)[0]
+    finally:
+        os.close(handle)
+
+
 @pytest.mark.timeout(180)  # 50 processes at once may take a busy machine that long
 @pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 def test_fifty_first_callers_get_one_coordinator(cli: Cli) -> None:
     with ThreadPoolExecutor(50) as pool:
         results = list(pool.map(lambda n: cli("want", f"unit-{n}", "base"), range(50)))
-    assert {(r.status, r.out, r.err) for r in results} == {(0, "", "")}
+    assert {(r.status, r.out) for r in results} == {(0, "")}
+    said = [line for result in results for line in result.told]
+    assert all(line.startswith("still starting the coordinator") for line in said)
     with cli.client() as client:
         names = {unit.name for unit in client.list()}
         pid = client.ping().pid
@@ -91,15 +104,101 @@ def test_it_outlives_the_group_that_started_it(cli: Cli) -> None:
     cli.ok("list")
 
 
-@pytest.mark.parametrize("verb", ["status a", "list", "why", "why a", "stop"])
-def test_who_only_looks_starts_none(cli: Cli, verb: str) -> None:
-    result = cli(*verb.split())
+def test_stop_starts_none(cli: Cli) -> None:
+    result = cli("stop")
     assert result[:2] == (69, "")
     assert result.told == [
         f"error: no coordinator runs at {cli.endpoint}",
         "hint: verbs that change something, wait and ping start one; so does unitsync serve",
     ]
     assert not (cli.folder / "c").exists()
+
+
+LOOKS = [
+    "status a",
+    "status a --output json",
+    "list",
+    "list --output json",
+    "why",
+    "why --output json",
+    "why a",
+    "why a --output json",
+]
+
+
+@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
+@pytest.mark.timeout(180)  # many processes on a machine that may be busy
+@pytest.mark.parametrize("shim", [{}, {"UNITSYNC_CODER_SHIM": "1"}], ids=["", "shim"])
+@pytest.mark.parametrize("autostart", [{}, {"UNITSYNC_AUTOSTART": "0"}], ids=["", "no autostart"])
+def test_looking_where_nothing_is_kept(
+    cli: Cli, shim: dict[str, str], autostart: dict[str, str]
+) -> None:
+    """The answer of a coordinator without any unit, and none is started for it."""
+    env = shim | autostart
+    without = {verb: cli(*verb.split(), env=env) for verb in LOOKS}
+    assert not (cli.folder / "c").exists()
+    assert {result.status for result in without.values()} == {0}
+    assert {result.err for result in without.values()} == {""}
+    assert json.loads(without["list --output json"].out) == []
+    assert json.loads(without["why --output json"].out) == []
+    assert "not registered" in without["status a"].out
+    assert "not registered" in without["why a"].out
+    wrong = cli("status", "a b", env=env)
+    cli.ok("ping")
+    for verb in LOOKS:
+        assert cli(*verb.split(), env=env) == without[verb], verb
+    assert cli("status", "a b", env=env) == wrong
+    assert wrong.status == 2
+
+
+@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
+def test_looking_where_state_is_kept_starts_one(cli: Cli) -> None:
+    cli.ok("want", "a", "b")
+    for number, verb in enumerate(("status a", "list --output json", "why")):
+        before = normalised(cli.ok(*verb.split()))
+        if number % 2:
+            cli.ok("stop")
+        else:
+            kill(coordinator_of(cli))
+        result = cli(*verb.split(), env={"UNITSYNC_AUTOSTART": "0"})
+        assert (result.status, result.out) == (69, "")
+        assert result.told[0].endswith(", and starting one is turned off")
+        result = cli(*verb.split())
+        assert (result.status, normalised(result.out)) == (0, before)
+        assert coordinators(cli) == [coordinator_of(cli)]
+
+
+def test_what_another_startup_has_kept_is_not_this_ones(cli: Cli) -> None:
+    """As after a reboot, if the folder was not emptied."""
+    cli.ok("want", "a", "b")
+    cli.ok("stop")
+    mark = cli.folder / "c" / "journal.db.mark"
+    number, _, epoch = mark.read_text().splitlines()
+    mark.write_text(f"{number}\nanother boot:1:1\n{epoch}\n")
+    assert cli("list") == (0, "no units yet\n", "")
+    assert coordinators(cli) == []
+    mark.unlink()  # only a coordinator can tell whose it is
+    assert "a " in cli.ok("list")
+    cli.ok("stop")
+    for file in (cli.folder / "c").glob("journal.db*"):
+        file.unlink()
+    assert cli("list") == (0, "no units yet\n", "")
+    assert coordinators(cli) == []
+
+
+def test_a_startup_not_seen_before_is_empty_for_who_looks(cli: Cli) -> None:
+    """As if everything had been reset, and it does not begin by that."""
+    cli.ok("want", "a", "b")
+    verbs = ("status a", "list", "why", "why a")
+    seen = {verb: normalised(cli.ok(*verb.split())) for verb in verbs}
+    before = cli.ok("ping", "--output", "json")
+    new = {"UNITSYNC_STARTUP": "new"}
+    looked = {verb: cli(*verb.split(), env=new) for verb in verbs}
+    assert cli.ok("ping", "--output", "json") == before
+    assert {verb: normalised(cli.ok(*verb.split())) for verb in verbs} == seen
+    cli.ok("reset", "--all")
+    for verb in verbs:
+        assert cli(*verb.split(), env=new) == looked[verb], verb
 
 
 @pytest.mark.parametrize("word", ["0", "no", "False", "off"])
@@ -187,14 +286,8 @@ def test_another_user_is_not_permitted(cli: Cli) -> None:
 
 def test_a_socket_that_nobody_serves_is_no_coordinator(cli: Cli) -> None:
     cli.ok("ping")
-    pid = coordinator_of(cli)
-    handle = os.pidfd_open(pid)
-    os.kill(pid, signal.SIGKILL)
-    import select
-
-    select.select([handle], [], [], PATIENCE_S)
-    os.close(handle)
-    assert cli("list").status == 69
+    kill(coordinator_of(cli))
+    assert cli("stop").status == 69
     assert cli.ok("ping") == "Success\n"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -33,6 +34,44 @@ class Noticed:
 
     def notice(self) -> wire.Waiting:
         return self._first.result(PATIENCE_S)
+
+
+class TestLooking:
+    """Where nobody serves."""
+
+    def test_where_nothing_is_kept(self, nobody_there: str, open_client: Any) -> None:
+        for options in ({}, {"autostart": False}, {"startup": "new"}):
+            client = open_client(**options)
+            assert client.list() == []
+            assert client.why().groups == []
+            status = client.status("ide")
+            assert status == wire.UnitInfo("ide", wire.Status.NOT_REGISTERED, True)
+            assert client.why("ide").tree == wire.WhyNode(status)
+            for look in (client.status, client.why):
+                with pytest.raises(errors.InvalidName):
+                    look("a b")
+        assert not Path(nobody_there.removeprefix("ipc://")).parent.exists()
+        client = open_client()
+        client.ping()
+        assert client.status("ide") == status
+
+    def test_where_state_is_kept(self, nobody_there: str, open_client: Any) -> None:
+        client = open_client()
+        client.want("ide", "clone")
+        client.stop()
+        with pytest.raises(errors.Unreachable, match="turned off"):
+            open_client(autostart=False).list()
+        assert [unit.name for unit in client.list()] == ["ide", "clone"]
+        client.stop()
+        assert client.status("ide").status is wire.Status.PENDING
+        client.stop()
+        assert [group.cause.name for group in client.why().groups] == ["clone"]
+
+    def test_a_page_of_what_is_gone_is_none(self, nobody_there: str, open_client: Any) -> None:
+        client = open_client()
+        request = client.requests.list(1000, epoch="epoch of the first page")
+        with pytest.raises(errors.Unreachable, match="has kept nothing"):
+            client.call(request)
 
 
 class TestVerbs:

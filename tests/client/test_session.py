@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from unitsync import errors, session, wire
+from unitsync.endpoint import Start
 from unitsync.requests import Requests
 from unitsync.session import Conversation, Done, LinkLost, Send
 
@@ -256,17 +257,20 @@ class TestRequests:
             session.encode(requests.want("a", names))
         assert caught.value.maximum == wire.MESSAGE_BYTES_MAX
 
-    @pytest.mark.parametrize(
-        "request_", [requests.status("a"), requests.list(), requests.why(), requests.stop()]
-    )
-    def test_who_only_looks_starts_no_coordinator(self, request_: wire.AnyRequest) -> None:
-        assert not session.starts_coordinator(request_)
+    def test_who_ends_it_starts_no_coordinator(self) -> None:
+        start = requests.start("a")
+        for request in (requests.stop(), requests.withdraw(start, "")):
+            assert session.starts_coordinator(request) is Start.NEVER
+
+    @pytest.mark.parametrize("request_", [requests.status("a"), requests.list(), requests.why()])
+    def test_who_only_looks_starts_one_for_what_is_kept(self, request_: wire.AnyRequest) -> None:
+        assert session.starts_coordinator(request_) is Start.IF_STATE_IS_KEPT
 
     @pytest.mark.parametrize(
         "request_", [requests.want("a", ["b"]), requests.wait("a"), requests.ping()]
     )
     def test_who_changes_or_waits_starts_one(self, request_: wire.AnyRequest) -> None:
-        assert session.starts_coordinator(request_)
+        assert session.starts_coordinator(request_) is Start.ALWAYS
 
 
 class TestExpect:

@@ -20,8 +20,8 @@ from faults.scripts import EXPRESS, FULL, Script, Scripts, fifo, release, script
 from journal.driving import Driver
 from unitsync import errors, wire
 from unitsync import owner as owners
+from unitsync.startup import machine_startup
 from unitsync.wire import OnOwnerExit, Owner, Status
-from unitsyncd.adapters.startup import machine_startup
 from unitsyncd.kept import open_kept
 from unitsyncd.settings import Limits
 

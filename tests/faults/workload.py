@@ -173,10 +173,10 @@ class Talk:
                 reply = None
                 break
             except (errors.Unreachable, errors.Stopped):
-                # Who only looks starts no coordinator, and five that end before they
+                # Who ends it starts no coordinator, and five that end before they
                 # answer are enough for anybody. The same request, so nothing is changed.
                 assert time.time() < called + TIMEOUT_S, request
-                if not session.starts_coordinator(request):
+                if session.starts_coordinator(request) is endpoint.Start.NEVER:
                     self._client.ping()
         op = an_op(request, called, reply, self._client._link is not before)
         return noted(self._listener, op)
@@ -202,7 +202,7 @@ class AsyncTalk:
                 break
             except (errors.Unreachable, errors.Stopped):
                 assert time.time() < called + TIMEOUT_S, request
-                if not session.starts_coordinator(request):
+                if session.starts_coordinator(request) is endpoint.Start.NEVER:
                     await self._client.ping()
         op = an_op(request, called, reply, self._client._exchange is not before)
         return noted(self._listener, op)
@@ -255,7 +255,7 @@ class PlainTalk:
 
     def _open(self) -> zmq.Socket[bytes]:
         if self._socket is None:
-            endpoint.ensure(self._place, start=True)
+            endpoint.ensure(self._place, start=endpoint.Start.ALWAYS)
             self._socket = self._context.socket(zmq.REQ)
             self._socket.linger = 0
             self._socket.connect(self._place.address)

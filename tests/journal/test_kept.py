@@ -20,13 +20,13 @@ from loguru import logger
 
 from journal.driving import Driver, state
 from unitsync import wire
+from unitsync.startup import machine_startup
 from unitsync.wire import Owner
 from unitsyncd import kept
 from unitsyncd.actors.recovery import SnapshotRhythm, cut
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.mark import read_mark
 from unitsyncd.adapters.snapshots import Snapshots
-from unitsyncd.adapters.startup import machine_startup
 from unitsyncd.core.store import StoreError
 from unitsyncd.kept import Kept, open_kept
 from unitsyncd.settings import Limits

@@ -285,6 +285,9 @@ class Supervisor:
                 hint="it was restarted or reset; start this script again",
             )
         if request.startup and request.startup != self._startups[-1]:
+            if isinstance(request, _LOOKS) and request.startup not in self._startups:
+                nothing = World(self._desk.world.epoch, request.startup, self._limits)
+                return self._desk_for(nothing).handle(request)
             self._other_startup(request)
         if isinstance(request, wire.Stop):
             self.stopping = True
@@ -438,3 +441,4 @@ _OF_A_STARTUP: Final = (
     wire.Reset,
 )
 """What an earlier startup may not ask, and what makes a new one begin."""
+_LOOKS: Final = (wire.StatusOf, wire.List, wire.Why)

@@ -14,8 +14,8 @@ from typing import Final
 
 from loguru import logger
 
+from unitsync.startup import machine_startup
 from unitsyncd.adapters import permits
-from unitsyncd.adapters.startup import machine_startup
 
 FILE_NAME: Final = "allowed"
 

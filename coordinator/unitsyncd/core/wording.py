@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import UnitsyncError
-from unitsync.printing import duration, safe
+from unitsync.printing import duration, safe, unregistered
 from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,
@@ -195,13 +195,16 @@ def note(text: str) -> str:
 
 def status(info: UnitInfo, now: float) -> list[str]:
     """The text of ``unitsync status UNIT``."""
+    if info.status is Status.NOT_REGISTERED:
+        lines = unregistered(info.name)
+        if info.nearest:
+            lines.insert(3, f"Similar: {info.nearest}")
+        return lines
     shown = standing(
         info.status, info.since, info.owner, info.reason, now, owner_gone=info.owner_gone
     )
     lines = [f"Unit:    {info.name}", f"Status:  {shown}"]
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
-    if info.nearest:
-        lines.append(f"Similar: {info.nearest}")
     if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: its process cannot be seen by the coordinator")
     if info.status is Status.FAILED and info.reason.endswith(UNSAID) and not _by_run(info.owner):
