@@ -33,13 +33,13 @@ IMPURE = frozenset(
 
 DAEMON_MAY_USE = frozenset(
     (
-        *("_version", "endpoint", "errors", "mounts", "names", "printing", "startup"),
-        *("surroundings", "wire"),
+        *("_version", "coder", "endpoint", "errors", "mounts", "names", "printing"),
+        *("startup", "surroundings", "wire"),
     )
 )
 """Modules of unitsync that the coordinator shares with its clients."""
 
-CORE_MAY_USE = ("errors", "names", "printing", "wire")
+CORE_MAY_USE = ("coder", "errors", "names", "printing", "wire")
 """Of printing, what turns one text into another."""
 
 # What a part of the coordinator may import of the coordinator. Adapters do not know the

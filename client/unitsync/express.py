@@ -152,7 +152,7 @@ def _plain(
             raise Leave
         request["unit"], request["reason"] = names[0], reason
     elif (verb == "status" and count == 1) and not flags:
-        if os.isatty(1):
+        if os.isatty(1) and not shim:
             raise Leave  # which keeps to its width
         request["unit"] = names[0]
     elif not (verb == "ping" and not count and not flags):
@@ -286,6 +286,7 @@ def _wait(
                 if noticed + PATIENCE_S - 1 <= now < deadline or not gone <= before:
                     noticed = now
                     _print_err(reply)
+                    _print_out(reply)
     except (KeyboardInterrupt, SystemExit) as exc:
         link.close()
         _withdraw(request)
@@ -371,16 +372,22 @@ def _finish(reply: "Message") -> int:
     if reply["result"] == "error" and not reply.get("err"):
         raise Leave
     _print_err(reply)
+    if why := _print_out(reply):
+        _print_err({"err": [f"error: cannot write to stdout: {why}"]})
+        return 1
+    return int(reply.get("exit", 0))
+
+
+def _print_out(reply: "Message") -> str:
+    """Why stdout takes no more; "" if it did, or if nobody reads it any more."""
     try:
         write_lines(sys.stdout, map(safe, reply.get("out", ())))
     except BrokenPipeError:
         silence(1)
     except OSError as exc:
         silence(1)
-        why = (exc.strerror or str(exc)).lower()
-        _print_err({"err": [f"error: cannot write to stdout: {why}"]})
-        return 1
-    return int(reply.get("exit", 0))
+        return (exc.strerror or str(exc)).lower()
+    return ""
 
 
 def _print_err(reply: "Message") -> None:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from unitsync import errors, wire
+from unitsync import coder, errors, wire
 from unitsync.endpoint import Absent, NothingKept, Start
 from unitsync.names import check_name
 from unitsync.printing import one_line, unregistered
@@ -227,11 +227,15 @@ class Conversation:
 
     def _waiting_for_return(self, problem: errors.UnitsyncError) -> wire.Waiting:
         notice = self._last or wire.Waiting(id=self.id)
-        silent = self._request.render is wire.Render.NONE
+        render = self._request.render
         lines = [f"unitsync: {problem}; waiting for its return"]
         if problem.hint:
             lines.append(f"hint: {problem.hint}")
-        return replace(notice, err=[] if silent else lines)
+        if render is wire.Render.NONE:
+            lines = []
+        if render is wire.Render.CODER and isinstance(self._request, wire.Start):
+            return replace(notice, out=lines, err=[])
+        return replace(notice, out=[], err=lines)
 
     def _timed_out(self, problem: errors.UnitsyncError) -> errors.TimedOut:
         unit = self._request.unit if isinstance(self._request, wire.Start) else ""
@@ -299,10 +303,12 @@ def of_nothing(request: wire.AnyRequest) -> wire.AnyReply:
     unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)
     if isinstance(request, wire.Why):
         return wire.WhyReply(id=request.id, tree=wire.WhyNode(unit))
-    lines = request.render is not wire.Render.NONE
-    return wire.StatusReply(
-        id=request.id, unit=unit, out=unregistered(request.unit) if lines else []
-    )
+    lines: list[str] = []
+    if request.render is wire.Render.TEXT:
+        lines = unregistered(request.unit)
+    elif request.render is wire.Render.CODER:
+        lines = coder.status(unit)
+    return wire.StatusReply(id=request.id, unit=unit, out=lines)
 
 
 def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:

@@ -63,7 +63,7 @@ class Render(enum.StrEnum):
     NONE = "none"
     TEXT = "text"
     CODER = "coder"
-    """As TEXT, and ``Success`` on stdout where the replaced command prints it."""
+    """As TEXT, and what Coder's command prints is printed as it does."""
 
 
 class Owner(msgspec.Struct, frozen=True, omit_defaults=True):

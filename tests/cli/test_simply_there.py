@@ -151,6 +151,7 @@ def test_looking_where_nothing_is_kept(
     assert wrong.status == 2
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
 def test_looking_where_state_is_kept_starts_one(cli: Cli) -> None:
     cli.ok("want", "a", "b")
@@ -186,6 +187,7 @@ def test_what_another_startup_has_kept_is_not_this_ones(cli: Cli) -> None:
     assert coordinators(cli) == []
 
 
+@pytest.mark.timeout(180)
 def test_a_startup_not_seen_before_is_empty_for_who_looks(cli: Cli) -> None:
     """As if everything had been reset, and it does not begin by that."""
     cli.ok("want", "a", "b")

@@ -17,9 +17,19 @@ from unitsync.printing import quoted
 
 TIMEOUT_DEFAULT_S: Final = 300.0
 
-_UNIT_S: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_UNIT_S: Final = {
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "\u00b5s": 1e-6,
+    "\u03bcs": 1e-6,
+    "ns": 1e-9,
+}
 _BARE = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[dhms])", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|\u00b5s|\u03bcs|ns|[dhms])", re.ASCII)
 
 
 _OUTPUTS: Final = ("table", "json")
@@ -29,7 +39,7 @@ def parse_duration(text: str, source: str) -> float | None:
     """Seconds in *text*; None for ``none``, which is no limit.
 
     A bare number is seconds. Otherwise numbers with units, largest first or not:
-    ``d h m s ms``. *source* is named in the UsageError that anything else raises.
+    ``d h m s ms us ns``. *source* is named in the UsageError that anything else raises.
     """
     given = text.strip().lower()
     if given == "none":
@@ -47,15 +57,17 @@ def parse_duration(text: str, source: str) -> float | None:
 
 def timeout_s(flag: str | None) -> float | None:
     """What ``--timeout`` says, else ``UNITSYNC_TIMEOUT``, else five minutes."""
-    if flag is not None:
-        seconds = parse_duration(flag, "--timeout")
-    elif text := os.environ.get("UNITSYNC_TIMEOUT"):
-        seconds = parse_duration(text, "UNITSYNC_TIMEOUT")
-    else:
-        return TIMEOUT_DEFAULT_S
-    if seconds == 0 and in_shim():
-        return None  # there, no time limit is written as 0
-    return seconds
+    text, source = flag, "--timeout"
+    if text is None:
+        text, source = os.environ.get("UNITSYNC_TIMEOUT", ""), "UNITSYNC_TIMEOUT"
+        if not text:
+            return TIMEOUT_DEFAULT_S
+    if not in_shim():
+        return parse_duration(text, source)
+    # As Go's time.ParseDuration, which knows signs; there, no time limit is written as 0 or less.
+    text = text.strip()
+    seconds = parse_duration(text[text[:1] in ("+", "-") :], source)
+    return None if text[:1] == "-" else seconds or None
 
 
 def on_owner_exit(flag: str | None) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 from msgspec.structs import replace
 
-from unitsync import wire
+from unitsync import coder, wire
 from unitsync.cli import options
 from unitsync.cli.complete import requirements, unit_names
-from unitsync.cli.talk import finish, open_client, perform, print_out
+from unitsync.cli.talk import finish, open_client, perform, print_err, print_out
 from unitsync.cli.verb import Verb
 from unitsync.errors import UsageError
 from unitsync.printing import quoted, safe
@@ -88,13 +88,19 @@ def status(
 ) -> int:
     """Show one unit: its prerequisites, its owner, its history."""
     as_json = options.wants_json(output)
+    shim = options.in_shim()
+    chosen = [name for name in _named(columns) if name in coder.STATUS_COLUMNS]
     reply = perform(endpoint or ctx.obj, lambda requests: requests.status(unit))
     if as_json and isinstance(reply, wire.StatusReply):
         from unitsync.cli import render
 
-        print_out([render.json_text(render.status_fields(reply.unit))])
+        fields = render.status_fields(reply.unit, shim=shim)
+        print_out([render.json_text(fields)])
         return 0
-    if sys.stdout is not None and sys.stdout.isatty():
+    if shim:
+        if chosen and isinstance(reply, wire.StatusReply):
+            reply = replace(reply, out=coder.status(reply.unit, chosen))
+    elif sys.stdout is not None and sys.stdout.isatty():
         reply = replace(reply, out=_folded(reply.out, shutil.get_terminal_size().columns))
     return finish(reply)
 
@@ -128,13 +134,19 @@ def list_(
 ) -> int:
     """Show all units: since when, what they wait for, whose they are."""
     as_json = options.wants_json(output)
-    chosen = _columns(columns)
+    shim = options.in_shim()
+    chosen = _columns(columns, coder.LIST_COLUMNS if shim else options.LIST_COLUMNS)
     with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:
         units = client.list()
+    if shim:
+        units = coder.registered(units)
+        print_err([coder.gone(unit.name) for unit in units if unit.owner_gone])
     if as_json:
         from unitsync.cli import render
 
-        print_out([render.json_text([render.unit_fields(unit) for unit in units])])
+        print_out([render.json_text([render.unit_fields(unit, shim=shim) for unit in units])])
+    elif shim:
+        print_out(map(safe, coder.listed(units, chosen)))
     elif units:
         from unitsync.cli import text
 
@@ -144,13 +156,19 @@ def list_(
     return 0
 
 
-def _columns(given: list[str] | None) -> list[str]:
-    """The columns of the table that ``--column`` names; an empty list for all."""
-    wanted = [name.strip().upper() for value in given or () for name in value.split(",")]
+def _named(columns: list[str] | None) -> list[str]:
+    """The columns that ``--column`` names."""
+    names = (name for value in columns or () for name in value.split(","))
+    return [name.strip().upper().replace("_", " ") for name in names]
+
+
+def _columns(given: list[str] | None, known: Sequence[str]) -> list[str]:
+    """Those of the *known* columns that are named; an empty list for all."""
+    wanted = _named(given)
     for name in wanted:
-        if name not in options.LIST_COLUMNS:
-            known = ", ".join(options.LIST_COLUMNS).lower()
-            raise UsageError(f"there is no column {quoted(name.lower())}", hint=f"one of: {known}")
+        if name not in known:
+            hint = f"one of: {', '.join(known).lower()}"
+            raise UsageError(f"there is no column {quoted(name.lower())}", hint=hint)
     return wanted
 
 

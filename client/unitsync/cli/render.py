@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 
-from unitsync.wire import Pong, Prerequisite, Status, UnitInfo, WhyGroup, WhyNode
+from unitsync import coder
+from unitsync.wire import Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode
 
 
 def json_text(value: object) -> str:
@@ -38,10 +39,9 @@ def _owner_fields(unit: UnitInfo | Prerequisite) -> dict[str, object] | None:
 
 def edge_fields(edge: Prerequisite) -> dict[str, object]:
     """An edge under the names of the replaced command, ours beside them."""
-    required = Status.STARTED if edge.requires == "start" else Status.COMPLETED
     return {
         "depends_on": edge.name,
-        "required_status": required.value,
+        "required_status": coder.required_status(edge.requires),
         "current_status": edge.status.value,
         "is_satisfied": edge.met,
         "requires": edge.requires.value,
@@ -53,9 +53,10 @@ def edge_fields(edge: Prerequisite) -> dict[str, object]:
     }
 
 
-def unit_fields(unit: UnitInfo) -> dict[str, object]:
-    """A unit under the names of the replaced command, ours beside them."""
-    return {
+def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
+    """A unit under the names of the replaced command, ours beside them; with *shim* also
+    with its values."""
+    fields: dict[str, object] = {
         "unit_name": unit.name,
         "status": unit.status.value,
         "is_ready": unit.is_ready,
@@ -70,9 +71,12 @@ def unit_fields(unit: UnitInfo) -> dict[str, object]:
         "given_up": unit.given_up or None,
         "nearest": unit.nearest or None,
     }
+    if shim:
+        return coder.without_null({**fields, "is_ready": coder.is_ready(unit)})
+    return fields
 
 
-def status_fields(unit: UnitInfo) -> dict[str, object]:
+def status_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
     """unit_fields and the unit's history, oldest first."""
     history = [
         {
@@ -86,7 +90,8 @@ def status_fields(unit: UnitInfo) -> dict[str, object]:
         }
         for entry in unit.history
     ]
-    return {**unit_fields(unit), "history": history}
+    fields = {**unit_fields(unit, shim=shim), "history": history}
+    return coder.without_null(fields) if shim else fields
 
 
 def tree_fields(node: WhyNode) -> dict[str, object]:

@@ -39,7 +39,7 @@ def open_client(
         autostart=autostart,
         startup=_startup(),
         owner=owner,
-        on_waiting=lambda reply: print_err(map(safe, reply.err)),
+        on_waiting=_notice,
         render=render,
     )
 
@@ -130,6 +130,15 @@ def print_err(lines: Iterable[str]) -> None:
         write_lines(sys.stderr, lines)
     except OSError:
         silence(2)
+
+
+def _notice(reply: wire.Waiting) -> None:
+    """Never raises: a wait goes on, whoever is told of it."""
+    print_err(map(safe, reply.err))
+    try:
+        print_out(map(safe, reply.out))
+    except errors.UnitsyncError:
+        pass
 
 
 def _startup() -> str | None:

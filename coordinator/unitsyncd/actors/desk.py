@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from unitsync import errors, wire
+from unitsync import coder, errors, wire
 from unitsync.wire import OnOwnerExit, Status
 from unitsyncd.actors import replies
 from unitsyncd.actors.parker import Parker
@@ -356,13 +356,13 @@ class Desk:
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
         self.world.check(request.unit)
         info = self.world.view.info(request.unit, full=True)
-        lines = request.render is not wire.Render.NONE
-        return wire.StatusReply(
-            id=request.id,
-            epoch=self.world.epoch,
-            unit=info,
-            out=wording.status(info, self._moment.at) if lines else [],
-        )
+        out: list[str] = []
+        err: list[str] = []
+        if request.render is wire.Render.TEXT:
+            out = wording.status(info, self._moment.at)
+        elif request.render is wire.Render.CODER:
+            out, err = coder.status(info), coder.besides(info)
+        return wire.StatusReply(id=request.id, epoch=self.world.epoch, unit=info, out=out, err=err)
 
     def _list(self, request: wire.List) -> wire.AnyReply:
         limit = max(1, min(request.limit, LIST_PAGE_MAX))

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Final
 
-from unitsync import errors, wire
+from unitsync import coder, errors, wire
 from unitsync.wire import Render, Requirement, Status
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
@@ -107,14 +107,23 @@ def _waiting_to_start(request: wire.Start, unit: Unit, world: World, now: float)
     edges, total = world.view.unmet(unit.name)
     if request.patience_s > 0:
         edges = world.view.with_similar(edges)
-    lines = request.render is not Render.NONE
+    out: list[str] = []
+    err: list[str] = []
+    if request.render is not _NO_LINES:
+        err = wording.waiting(unit.name, edges, total, now, request.waited_s)
+        if request.render is Render.CODER:
+            # Coder's agent logs what comes on stderr as errors.
+            out, err = err, []
+            if request.since_run < 0:
+                out.insert(0, coder.waiting(unit.name))
     return wire.Waiting(
         id=request.id,
         epoch=world.epoch,
         run=unit.run,
         waiting_for=edges,
         total=total,
-        err=wording.waiting(unit.name, edges, total, now, request.waited_s) if lines else [],
+        out=out,
+        err=err,
     )
 
 
@@ -157,7 +166,10 @@ def _not_granted(
     if answer is Answer.NOT_READY:
         text = f"{request.unit} is not ready, it waits for {missing}"
         return errors.NotReady(text, hint=hint, unit=request.unit, waiting_for=names)
-    text = f"{request.unit} {wording.timed_out(request)} waiting for {missing}"
+    if request.render is Render.CODER:
+        text = f"{coder.timed_out(request.unit)}: {missing}"
+    else:
+        text = f"{request.unit} {wording.timed_out(request)} waiting for {missing}"
     hint = wording.longer(request, hint)
     return errors.TimedOut(text, hint=hint, unit=request.unit, waiting_for=names)
 

@@ -1,0 +1,108 @@
+"""What Coder's ``exp sync`` prints, for scripts that reach unitsync through the shim.
+
+As Coder's documentation and golden files have it (2.30); tests/golden/coder/ holds the
+shim to it. Only lines that Coder has go to stdout with ``status`` and ``list``; what
+unitsync knows besides goes to stderr.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from unitsync.wire import Requirement, UnitInfo
+
+STATUS_COLUMNS = ("DEPENDS ON", "REQUIRED STATUS", "CURRENT STATUS", "SATISFIED")
+LIST_COLUMNS = ("UNIT", "STATUS", "READY")
+
+
+def status(unit: UnitInfo, columns: Sequence[str] = ()) -> list[str]:
+    """What ``status`` prints; of its table the named *columns*, or all."""
+    lines = [f"Unit: {unit.name}", f"Status: {unit.status}", f"Ready: {_bool(is_ready(unit))}"]
+    lines += ["", "Dependencies:"]
+    if not unit.prerequisites:
+        return [*lines, "No dependencies found"]
+    rows = [
+        (edge.name, required_status(edge.requires), edge.status.value, _bool(edge.met))
+        for edge in unit.prerequisites
+    ]
+    return lines + _table(STATUS_COLUMNS, rows, columns)
+
+
+def listed(units: Iterable[UnitInfo], columns: Sequence[str] = ()) -> list[str]:
+    """What ``list`` prints; of its table the named *columns*, or all."""
+    rows = [(unit.name, unit.status.value, _bool(is_ready(unit))) for unit in units]
+    return _table(LIST_COLUMNS, rows, columns) if rows else ["No units registered"]
+
+
+def registered(units: Iterable[UnitInfo]) -> list[UnitInfo]:
+    """Those that ``list`` is about, in its order."""
+    known = (unit for unit in units if unit.status != "not registered")
+    return sorted(known, key=lambda unit: unit.name)
+
+
+def is_ready(unit: UnitInfo) -> bool:
+    """Whether its prerequisites are met, which is what Coder means by it."""
+    return unit.is_ready or unit.status == "started"
+
+
+def required_status(requires: Requirement) -> str:
+    return "started" if requires == "start" else "completed"
+
+
+def waiting(unit: str) -> str:
+    return f"Waiting for dependencies of unit '{unit}' to be satisfied..."
+
+
+def timed_out(unit: str) -> str:
+    return f"timeout waiting for dependencies of unit '{unit}'"
+
+
+def gone(name: str) -> str:
+    """For stderr: Coder does not look whether a script is still there."""
+    return f"unitsync: the script that started {name} has ended and did not complete it"
+
+
+def besides(unit: UnitInfo) -> list[str]:
+    """What ``status`` has to say on stderr."""
+    lines = [gone(unit.name)] if unit.owner_gone else []
+    lines += [gone(edge.name) for edge in unit.prerequisites if edge.owner_gone]
+    if (more := unit.prerequisites_total - len(unit.prerequisites)) > 0:
+        lines.append(f"unitsync: {more:,} more dependencies are not shown")
+    if unit.nearest:
+        lines.append(f"hint: did you mean {unit.nearest}?")
+    return lines
+
+
+def without_null(fields: dict[str, object]) -> dict[str, object]:
+    """JSON *fields* as Go writes them: what is not there is an empty string, and so is the
+    status of what is not registered."""
+    return {key: _without_null(value, key) for key, value in fields.items()}
+
+
+def _without_null(value: object, key: str) -> object:
+    if isinstance(value, dict):
+        return without_null(value)
+    if isinstance(value, list):
+        return [_without_null(item, key) for item in value]
+    unregistered = value == "not registered" and key in ("status", "current_status")
+    return "" if value is None or unregistered else value
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _table(
+    names: Sequence[str], rows: Sequence[tuple[str, ...]], columns: Sequence[str]
+) -> list[str]:
+    """*rows* under the *names* of their columns, sorted; each cell is padded, the last one
+    too."""
+    shown = [number for number, name in enumerate(names) if not columns or name in columns]
+    cells = [[row[number] for number in shown] for row in (names, *sorted(rows))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
