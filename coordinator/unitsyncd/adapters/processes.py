@@ -18,11 +18,6 @@ _STAT_BYTES_MAX: Final = 4096
 """More than 52 numbers and a name have."""
 
 
-def start_of(pid: int) -> int:
-    """In clock ticks since boot. Raises OSError."""
-    return _process(pid).start
-
-
 def open_pidfd(pid: int) -> int | None:
     """None where none can be had: there is no such process, it is the id of a thread, no
     descriptors are left, the kernel is older than 5.3."""
