@@ -286,6 +286,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name in _KEPT or name.startswith(("UNITSYNC_", "LC_"))
     }
+    if sys.flags.ignore_environment:  # as the shim is run: what a script has set is not ours
+        kept.pop("PYTHONHOME", None)
+        kept.pop("PYTHONPATH", None)
     if path := kept.get("PYTHONPATH"):  # its own working directory is /
         kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
     return kept

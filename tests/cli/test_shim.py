@@ -92,7 +92,7 @@ PASSED_ON = [
 ]
 
 
-START = "from unitsync.express import main; main()"
+START = ["-I", "-S", "-c", shim.program()]
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_the_words_that_unitsync_gets(cli: Cli, parrot: Path, shell: str) -> Non
     begin = [shell, "sh", str(parrot)] if shell == "busybox" else [shell, str(parrot)]
     for given, expected in TAKEN:
         result = cli.exec(*begin, *given.split(), env=env)
-        words = ["1", "-P", "-c", START, *expected.split()]
+        words = ["1", *START, *expected.split()]
         assert result == (0, "".join(f"<{word}>" for word in words), ""), given
     for given in PASSED_ON:
         result = cli.exec(*begin, *given.split(), env=env)
@@ -129,7 +129,7 @@ def test_the_words_that_unitsync_gets(cli: Cli, parrot: Path, shell: str) -> Non
 def test_words_arrive_as_they_are(cli: Cli, parrot: Path) -> None:
     odd = ["a b", "", "*", "$HOME", "it's", "x\ny", "-", "é"]
     result = cli.exec(str(parrot), "exp", "sync", "fail", *odd)
-    assert result.out == "".join(f"<{w}>" for w in ["1", "-P", "-c", START, "fail", *odd])
+    assert result.out == "".join(f"<{w}>" for w in ["1", *START, "fail", *odd])
 
 
 # --- where the rest goes --------------------------------------------------------------

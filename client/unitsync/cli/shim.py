@@ -6,6 +6,7 @@ hands everything else to the next ``coder``.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import sys
@@ -23,7 +24,25 @@ def text() -> str:
     if not sys.executable:
         raise UsageError("shim: this Python does not know where its own program is")
     template = Path(__file__).with_name("shim.sh").read_text(encoding="utf-8")
-    return template.replace("@PYTHON@", shlex.quote(os.path.abspath(sys.executable)))
+    python = os.path.abspath(sys.executable)
+    for mark, value in (("@PYTHON@", python), ("@PROGRAM@", program())):
+        template = template.replace(mark, shlex.quote(value))
+    return template
+
+
+def program() -> str:
+    """What the shim lets Python run, which looks nowhere else than it is told here."""
+    return f"import sys; sys.path += {_folders()}; from unitsync.express import main; main()"
+
+
+def _folders() -> list[str]:
+    """Where this Python has unitsync and what it needs."""
+    found: dict[str, None] = {}
+    for name in ("unitsync", "unitsyncd", "msgspec", "zmq", "typer", "rich", "loguru"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            found[os.path.dirname(os.path.dirname(os.path.abspath(spec.origin)))] = None
+    return list(found)
 
 
 def is_shim(path: Path) -> bool:

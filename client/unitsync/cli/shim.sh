@@ -149,7 +149,8 @@ done
 
 export UNITSYNC_CODER_SHIM=1
 if [ -x "$unitsync_python" ]; then
-    exec "$unitsync_python" -P -c 'from unitsync.express import main; main()' "$@"
+    # -I -S: no variable of Python and no site package of a script gets in between.
+    exec "$unitsync_python" -I -S -c @PROGRAM@ "$@"
 fi
 if command -v unitsync > /dev/null 2>&1; then
     exec unitsync "$@"
