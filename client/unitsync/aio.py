@@ -63,6 +63,7 @@ class AsyncClient(ClientBase):
         timeout_s: float | None = 300.0,
         wait: bool = True,
         on_owner_exit: str = "fail",
+        on_skip: str = "exit",
     ) -> wire.Granted:
         """See ``Client.start``."""
         request = self.requests.start(
@@ -72,6 +73,7 @@ class AsyncClient(ClientBase):
             optional=optional,
             wait=wait,
             on_owner_exit=on_owner_exit,
+            on_skip=on_skip,
         )
         return session.expect(await self.call(request, timeout_s=timeout_s), wire.Granted)
 
@@ -137,6 +139,7 @@ class AsyncClient(ClientBase):
         optional: bool = False,
         timeout_s: float | None = 300.0,
         on_owner_exit: str = "fail",
+        on_skip: str = "exit",
     ) -> AsyncUnitBlock:
         """An ``async with`` block that is the run of a unit, see ``Client.unit``.
 
@@ -149,6 +152,7 @@ class AsyncClient(ClientBase):
             requires=requires,
             optional=optional,
             on_owner_exit=on_owner_exit,
+            on_skip=on_skip,
         )
         return AsyncUnitBlock(self, request, timeout_s)
 

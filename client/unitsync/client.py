@@ -78,10 +78,12 @@ class Client(ClientBase):
         timeout_s: float | None = 300.0,
         wait: bool = True,
         on_owner_exit: str = "fail",
+        on_skip: str = "exit",
     ) -> wire.Granted:
         """Wait until the prerequisites of *unit* are met and mark it started.
 
-        Raises Skipped, TimedOut after *timeout_s* seconds (None: never), NotReady with
+        Raises Skipped, unless *on_skip* is ``"wait"``: then it waits until what failed has
+        succeeded. Raises TimedOut after *timeout_s* seconds (None: never), NotReady with
         ``wait=False``, AlreadyStarted, EndedMeanwhile.
         """
         request = self.requests.start(
@@ -91,6 +93,7 @@ class Client(ClientBase):
             optional=optional,
             wait=wait,
             on_owner_exit=on_owner_exit,
+            on_skip=on_skip,
         )
         return session.expect(self.call(request, timeout_s=timeout_s), wire.Granted)
 
@@ -165,6 +168,7 @@ class Client(ClientBase):
         optional: bool = False,
         timeout_s: float | None = 300.0,
         on_owner_exit: str = "fail",
+        on_skip: str = "exit",
     ) -> UnitBlock:
         """A ``with`` block that is the run of a unit: started on entering, completed on
         leaving, failed on an exception, with its text as the reason.
@@ -178,6 +182,7 @@ class Client(ClientBase):
             requires=requires,
             optional=optional,
             on_owner_exit=on_owner_exit,
+            on_skip=on_skip,
         )
         return UnitBlock(self, request, timeout_s)
 

@@ -136,16 +136,18 @@ def _plain(
         request["startup"] = f"coder-{number}-{agent.pid}-{agent.start}"
     verb, count = words[0], len(names)
     timeout_s: float | None = None
-    if verb == "want" and count > 1 and not flags:
+    if verb == "want" and count and not flags:
         request["unit"], request["prerequisites"] = names[0], names[1:]
     elif verb == "start" and count == 1 and flags.keys() <= {"--after", "--timeout"}:
         request["unit"] = names[0]
         request["after"] = _after(flags)
         request["on_owner_exit"] = _on_owner_exit(environ, shim)
+        request["on_skip"] = _on_skip(environ)
         timeout_s = _timeout(flags, environ, shim)
     elif verb == "run" and count == 1 and command and flags.keys() <= {"--after", "--timeout"}:
         request["verb"], request["unit"], request["render"] = "start", names[0], "text"
         request["after"] = _after(flags)
+        request["on_skip"] = _on_skip(environ)
         timeout_s = _timeout(flags, environ, shim)
     elif verb == "wait" and count and flags.keys() <= {"--timeout"}:
         request["units"] = names
@@ -218,6 +220,13 @@ def _on_owner_exit(environ: "os._Environ[str]", shim: bool) -> str:
     return chosen
 
 
+def _on_skip(environ: "os._Environ[str]") -> str:
+    chosen = environ.get("UNITSYNC_ON_SKIP") or "exit"
+    if chosen not in ("exit", "wait"):
+        raise Leave
+    return chosen
+
+
 def _owner() -> "Message":
     script = surroundings.calling_script()
     if script is None:
@@ -260,7 +269,7 @@ def _wait(
     began = monotonic()
     deadline = began + timeout_s
     noticed = -float("inf")
-    gone: set[str] = set()
+    bad: set[str] = set()
     patience: float = 0
     for number in (_signal.SIGTERM, _signal.SIGHUP):
         if _signal.getsignal(number) == _signal.SIG_DFL:
@@ -290,9 +299,13 @@ def _wait(
             patience = 0
             if kind == "waiting":
                 patience = max(0, min(PATIENCE_S, deadline - now))
-                before = gone
-                gone = {edge["name"] for edge in reply["waiting_for"] if edge.get("owner_gone")}
-                if noticed + PATIENCE_S - 1 <= now < deadline or not gone <= before:
+                before = bad
+                bad = {
+                    edge["name"]
+                    for edge in reply["waiting_for"]
+                    if edge.get("owner_gone") or edge["status"] in ("failed", "skipped")
+                }
+                if noticed + PATIENCE_S - 1 <= now < deadline or not bad <= before:
                     noticed = now
                     _print_err(reply)
                     _print_out(reply)

@@ -62,6 +62,15 @@ def unregistered(name: str) -> list[str]:
     ]
 
 
+def gave_up(end: str, command: str) -> str:
+    """What became of the last start of a unit, which ended so (UnitInfo.given_up), and what
+    there is to be run again: *command*, "" if that is not known."""
+    if end == "refused":
+        return f"a start by {command or 'an unknown process'} was refused"
+    text = f"its start {'' if end == 'timed out' else 'was '}{end}; nobody waits to start it"
+    return f"{text}; run again: {command}" if command else text
+
+
 def duration(seconds: float) -> str:
     """``4 s``, ``3 min``, ``2 h 5 min``, ``3 d``."""
     whole = max(0, int(seconds))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import TypeVar
 
 from unitsync import errors, wire
 from unitsync.printing import one_line
 from unitsync.session import failure
+
+ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 
 
 class Requests:
@@ -88,6 +92,7 @@ class Requests:
         optional: bool = False,
         wait: bool = True,
         on_owner_exit: str = "fail",
+        on_skip: str = "exit",
     ) -> wire.Start:
         return wire.Start(
             id=new_id(),
@@ -99,7 +104,8 @@ class Requests:
             requires=requirement(requires),
             optional=optional,
             wait=wait,
-            on_owner_exit=_on_owner_exit(on_owner_exit),
+            on_owner_exit=_one_of(wire.OnOwnerExit, on_owner_exit, "what an owner's exit means"),
+            on_skip=_one_of(wire.OnSkip, on_skip, "what a skipped start does"),
         )
 
     def withdraw(self, start: wire.Start, reason: str) -> wire.Withdraw:
@@ -243,21 +249,16 @@ def new_id() -> str:
 
 
 def requirement(text: str) -> wire.Requirement:
-    try:
-        return wire.Requirement(text)
-    except ValueError:
-        raise errors.UsageError(
-            f"{text!r} is not a requirement", hint=f"one of {', '.join(wire.Requirement)}"
-        ) from None
+    return _one_of(wire.Requirement, text, "what is needed of a prerequisite")
 
 
-def _on_owner_exit(text: str) -> wire.OnOwnerExit:
+def _one_of(kind: type[ChoiceT], text: str, what: str) -> ChoiceT:
+    """Raises UsageError."""
     try:
-        return wire.OnOwnerExit(text)
+        return kind(text)
     except ValueError:
         raise errors.UsageError(
-            f"{text!r} does not say what an owner's exit means",
-            hint=f"one of {', '.join(wire.OnOwnerExit)}",
+            f"{text!r} does not say {what}", hint=f"one of {', '.join(kind)}"
         ) from None
 
 

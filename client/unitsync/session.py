@@ -94,9 +94,9 @@ class Conversation:
     __slots__ = (
         "_address",
         "_away_since",
+        "_bad",
         "_began",
         "_deadline",
-        "_gone",
         "_last",
         "_losses",
         "_noticed",
@@ -113,7 +113,7 @@ class Conversation:
         self._deadline = math.inf
         self._patient = False
         self._noticed = -math.inf
-        self._gone: set[str] = set()
+        self._bad: set[str] = set()
         self._last: wire.Waiting | None = None
         self._away_since = math.inf
         self._losses = 0
@@ -180,7 +180,7 @@ class Conversation:
                 step = self._ask(now)
                 if isinstance(reply, wire.Waiting):
                     self._last = reply
-                    if self._lost_an_owner(reply) or self._is_news(now):
+                    if self._is_bad_news(reply) or self._is_news(now):
                         self._noticed = now
                         return step._replace(notice=reply)
                 return step
@@ -265,12 +265,17 @@ class Conversation:
         self._request = replace(request, patience_s=patience_s, waited_s=waited_s, last=left == 0)
         return Send(encode(self._request), min(patience_s + REPLY_SLACK_S, left + OVERTIME_S))
 
-    def _lost_an_owner(self, reply: wire.Waiting) -> bool:
-        """Whether the script of something that is waited for has ended since the user was
-        last told; only for those of which people are to be told (``warn``)."""
-        gone = {edge.name for edge in reply.waiting_for if edge.owner_gone}
-        before, self._gone = self._gone, gone
-        return not gone <= before
+    def _is_bad_news(self, reply: wire.Waiting) -> bool:
+        """Whether something that is waited for has failed, or its script has ended, since the
+        user was last told. Otherwise a wait ends there: only with ``on_skip`` ``wait`` and
+        ``on_owner_exit`` ``warn`` it goes on."""
+        bad = {
+            edge.name
+            for edge in reply.waiting_for
+            if edge.owner_gone or edge.status in (wire.Status.FAILED, wire.Status.SKIPPED)
+        }
+        before, self._bad = self._bad, bad
+        return not bad <= before
 
     def _is_news(self, now: float) -> bool:
         """Whether to tell the user: at once, then every 30 s, not at the deadline."""

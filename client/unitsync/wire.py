@@ -57,6 +57,14 @@ class OnOwnerExit(enum.StrEnum):
     WARN = "warn"
 
 
+class OnSkip(enum.StrEnum):
+    """What a start does that is skipped."""
+
+    EXIT = "exit"
+    WAIT = "wait"
+    """It goes on waiting until what failed has succeeded."""
+
+
 class Render(enum.StrEnum):
     """Which ready-made lines (``out``, ``err``) a reply is to carry."""
 
@@ -155,6 +163,7 @@ class Start(Request, tag="start", frozen=True):
     last: bool = False
     wait: bool = True
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+    on_skip: OnSkip = OnSkip.EXIT
 
 
 class Withdraw(Request, tag="withdraw", frozen=True):
@@ -294,8 +303,14 @@ class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     prerequisites_total: int = 0
     waiting_clients: int = 0
     given_up: str = ""
+    """How the last start ended, if it came to nothing and nobody else waits to start the
+    unit: timed out, interrupted, skipped, refused."""
     history: list[HistoryEntry] = []
     nearest: str = ""
+    given_up_by: Owner | None = None
+    """Whose start that was."""
+    still_runs: bool = False
+    """The unit has ended, and the ``run`` that it was started by has not."""
 
 
 class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -286,6 +286,26 @@ def test_without_its_coordinator_the_commands_status_counts(cli: Cli) -> None:
         assert client.list() == []
 
 
+@pytest.mark.parametrize("said", ["fail", "complete"])
+def test_a_run_tells_that_its_unit_was_ended_before_its_command(cli: Cli, said: str) -> None:
+    fifo = cli.folder / "fifo"
+    os.mkfifo(fifo)
+    run = cli.spawn("run", "g", "--", "sh", "-c", f"echo there >&2; read -r _ <{fifo}")
+    assert run.next_line() == "there"
+    cli.ok(said, "g")
+    assert "(unitsync run g -- sh -c" in cli.ok("status", "g")
+    assert "is still there: its command goes on" in cli.ok("status", "g")
+    fifo.write_text("go on\n")
+    ended = run.end()
+    assert ended.status == 0
+    told = {
+        "fail": "g has already failed; nothing was changed",
+        "complete": "g had completed before its command ended: somebody said so",
+    }[said]
+    assert ended.told[1:] == [f"unitsync: {told}"]
+    assert "is still there" not in cli.ok("status", "g")
+
+
 def test_the_owner_is_run_itself(cli: Cli) -> None:
     process = started(cli.spawn("run", "u", "--", "sh", "-c", f"{READY} exec sleep 60"))
     info = json.loads(cli.ok("status", "u", "--output", "json"))

@@ -236,13 +236,13 @@ def test_why_knows_who_waits_to_start_a_unit_again(cli: Cli) -> None:
 def test_why_knows_that_nobody_waits_any_more(cli: Cli) -> None:
     assert cli("run", "late", "--after", "never", "--timeout", "0", "--", "true").status == 124
     cli.ok("want", "declared", "never")
-    told = "late: pending for N s: its start timed out; nobody waits to start it\n"
+    last = "its start timed out; nobody waits to start it; run again: unitsync run late -- true"
+    told = f"late: pending for N s: {last}\n"
     why = normalised(cli.ok("why"))
     assert why == f"{told}\nnever: not registered yet\n  waiting: declared\n"
     assert normalised(cli.ok("why", "late")) == f"{told}└─ never: not registered yet\n"
-    last = "  its start timed out; nobody waits to start it"
-    assert cli.ok("list").splitlines()[1].endswith(last)
-    assert "Waiting: nobody to start it; the last start timed out\n" in cli.ok("status", "late")
+    assert cli.ok("list").splitlines()[1].endswith(f"  {last}")
+    assert f"Start:   {last}\n" in cli.ok("status", "late")
     cli.ok("start", "late-0")
     process = cli.spawn("start", "late", "--after", "never")
     process.next_line()
@@ -251,6 +251,58 @@ def test_why_knows_that_nobody_waits_any_more(cli: Cli) -> None:
             pass
     assert normalised(cli.ok("why")) == "never: not registered yet\n  waiting: late, declared\n"
     assert "start had to wait, by pid " in cli.ok("status", "late")
+
+
+def test_why_names_who_was_skipped_for_what_has_succeeded_since(cli: Cli) -> None:
+    assert cli("run", "clone", "--", "false").status == 1
+    assert cli("run", "deps", "--after", "clone", "--", "true").status == 3
+    cli.ok("run", "clone", "--", "true")
+    last = "its start was skipped; nobody waits to start it; run again: unitsync run deps -- true"
+    assert normalised(cli.ok("why")) == f"deps: pending for N s: {last}\n"
+
+
+def test_why_names_a_start_that_was_refused(cli: Cli) -> None:
+    cli.ok("start", "ide")
+    with subprocess.Popen(["bash", "-c", "read -r _; :"], stdin=subprocess.PIPE) as other:
+        refused = cli("start", "ide", "--owner", str(other.pid))
+        assert (refused.status, refused.told[0].startswith("error: ide is already")) == (1, True)
+        assert "; a start by bash -c read -r _; : was refused" in cli.ok("why")
+        assert "start refused, by pid" in cli.ok("status", "ide")
+
+
+def test_want_without_prerequisites_registers(cli: Cli) -> None:
+    assert cli.ok("want", "ide") == ""
+    assert "Status:  pending" in cli.ok("status", "ide")
+    assert cli("unwant", "ide").told[0] == "error: PREREQUISITE is missing"
+
+
+def test_a_corrected_typo_is_gone(cli: Cli) -> None:
+    cli.ok("run", "git-clone", "--", "true")
+    script = "unitsync run ide --after {} --timeout 0 -- true"
+    assert cli.script(script.format("git-clnoe")).status == 124
+    assert cli.script(script.format("git-clone")).status == 0
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+@pytest.mark.parametrize("verb", ["start", "run"])
+def test_on_skip_wait_waits_until_what_failed_has_succeeded(cli: Cli, verb: str, how: str) -> None:
+    assert cli("run", "clone", "--", "false").status == 1
+    words = [verb, "ide", "--after", "clone", *(["--on-skip", "wait"] if how == "option" else [])]
+    env = {"UNITSYNC_ON_SKIP": "wait"} if how == "variable" else {}
+    waiting = cli.spawn(*words, *(["--", "echo", "done"] if verb == "run" else []), env=env)
+    assert "unitsync: ide waits for clone: failed" in waiting.next_line()
+    cli.ok("run", "clone", "--", "true")
+    ended = waiting.end()
+    assert (ended.status, ended.out) == (0, "done\n" if verb == "run" else "")
+
+
+@pytest.mark.parametrize("told", [["--on-skip", "cry"], []])
+def test_on_skip_is_exit_or_wait(cli: Cli, told: list[str]) -> None:
+    env = {} if told else {"UNITSYNC_ON_SKIP": "cry"}
+    refused = cli("start", "ide", *told, env=env)
+    name = told[0] if told else "UNITSYNC_ON_SKIP"
+    assert refused.status == 2
+    assert refused.told[0] == f"error: {name}: 'cry' is not one of exit, wait"
 
 
 def test_why_shows_what_has_failed_with_nobody_behind_it(cli: Cli) -> None:

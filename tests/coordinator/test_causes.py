@@ -220,8 +220,8 @@ def test_who_gave_up_is_not_named_while_another_waits(
     driven: Driven, ann: Script, bob: Script
 ) -> None:
     bob.waits_to_start("ide", "clone")
-    ann.must(wire.Waiting, ann.start("ide"))
-    ann.refused("timed_out", ann.start("ide", last=True))
+    ann.must(wire.Waiting, ann.start("ide", "clone"))
+    ann.refused("timed_out", ann.start("ide", "clone", last=True))
     assert told([ann.must(wire.WhyReply, wire.Why(id=""))]) == {("ide", "waiting", "clone")}
     info = ann.status("ide")
     assert (info.waiting_clients, info.given_up) == (1, "")

@@ -101,15 +101,15 @@ def test_a_script_whose_declaration_was_refused_is_not_believed(ann: Script, bob
 
 
 def test_nor_one_that_another_has_overtaken(ann: Script, bob: Script) -> None:
-    ann.runs("ide")
     bob.refused("invalid_name", bob.start("ide", "no good"))
+    ann.runs("ide")
     assert bob.must(wire.Ok, bob.complete("ide")).changed is False
     assert ann.status("ide").status is Status.STARTED
 
 
-def test_a_declaration_that_is_refused_takes_no_run_away(ann: Script) -> None:
+def test_who_runs_a_unit_and_starts_it_again_after_something_goes_on(ann: Script) -> None:
     ann.runs("ide")
-    ann.refused("cycle", ann.start("ide", "ide"))
+    ann.runs("ide", "ide")
     done = ann.must(wire.Ok, ann.complete("ide"))
     assert (done.status, done.note) == (Status.COMPLETED, "")
 

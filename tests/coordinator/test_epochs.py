@@ -260,7 +260,7 @@ def test_the_number_of_requests_that_are_held_back_is_bounded() -> None:
     one, two, three = (driven.script() for _ in range(3))
     one.waits_for("a")
     two.waits_to_start("b", "a")
-    for request in (three.wait("a", patience_s=30.0), three.start("b", patience_s=30.0)):
+    for request in (three.wait("a", patience_s=30.0), three.start("b", "a", patience_s=30.0)):
         error = three.refused("limit_reached", request)
         assert error.details == {"limit": "waiting", "maximum": 2}
     assert len(driven.supervisor._desk.world.bus.subscribers("a")) == 2

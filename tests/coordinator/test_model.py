@@ -58,6 +58,8 @@ class Machine(RuleBasedStateMachine):
         self.oracle = Oracle()
         self.scripts = [self.driven.script(f"script-{number}") for number in range(4)]
         self.starts: list[Client] = []
+        self.killed: list[Client] = []
+        """Of whose start a request is still held back."""
         self.waits: list[Client] = []
         self.granted: list[tuple[Script, wire.Start, str]] = []
         """Starts that were granted, to be sent once more."""
@@ -110,7 +112,7 @@ class Machine(RuleBasedStateMachine):
             case "waiting":
                 assert isinstance(reply, wire.Waiting), (reply, request)
                 told = [edge.name for edge in reply.waiting_for]
-                assert told == self.oracle.missing(request.unit)
+                assert told == self.oracle.missing(request.unit, request.id)
                 client.request = replace(
                     request,
                     patience_s=30.0,
@@ -153,14 +155,15 @@ class Machine(RuleBasedStateMachine):
         ready = None
         if not after and unit in self.oracle.units:
             self.oracle.notice(unit)
-            ready = self.oracle.is_ready(unit)
+            if not any(edge.of_start for _, edge in self.oracle.needs(unit)):
+                ready = self.oracle.is_ready(unit)
         request = replace(
             socket.start(unit, *after, wait=wait, on_owner_exit=policy),
             requires=Requirement(edge.requires),
             optional=edge.optional,
         )
         client = Client(socket, request, repr(owner.owner))
-        refused = self.oracle.want(unit, after, edge)
+        refused = self.oracle.want_for_start(unit, after, edge, request.id)
         if refused:
             socket.refused(refused, request)
             self.oracle.not_declared(unit, client.owner)
@@ -245,6 +248,7 @@ class Machine(RuleBasedStateMachine):
             unit = missing[which % len(missing)]
         if not self.oracle.is_running(unit):
             self.start(unit, which % 4, [], Edge("success", False), True, OnOwnerExit.FAIL)
+            self.settle()
         if self.oracle.units[unit].owner == repr(self.scripts[which % 4].owner):
             self.complete(unit, which % 4, exit_code, False)
 
@@ -300,7 +304,9 @@ class Machine(RuleBasedStateMachine):
                 self._give_up(held_back[which % len(held_back)])
             case 7 if self.starts:
                 # It never asks again; its request stays where it is.
-                self.starts.pop(which % len(self.starts))
+                client = self.starts.pop(which % len(self.starts))
+                if client.held_back:
+                    self.killed.append(client)
             case 8 if self.starts:
                 client = self.starts.pop(which % len(self.starts))
                 self._withdraw(client.socket, client.request, client.owner)
@@ -368,6 +374,7 @@ class Machine(RuleBasedStateMachine):
         dead, self.oracle = self.oracle.dead, Oracle()
         self.oracle.dead = dead
         self.starts, self.waits, self.granted, self.withdrawn = [], [], [], []
+        self.killed = []
 
     def _owner_ends(self, who: int, *, seen: bool) -> None:
         """A script is killed, and its clients with it."""
@@ -396,6 +403,12 @@ class Machine(RuleBasedStateMachine):
     def settle(self) -> None:
         for client in [client for client in self.starts if client.held_back]:
             self._settle_start(client)
+        for client in list(self.killed):
+            told = client.socket.told()
+            if told is not None:
+                self.killed.remove(client)
+            if isinstance(told, wire.Error):
+                self._was_refused(client, told)
         for client in list(self.waits):
             self._settle_wait(client)
 
@@ -406,13 +419,20 @@ class Machine(RuleBasedStateMachine):
         return told
 
     def _settle_start(self, client: Client) -> None:
-        request, told = client.request, self._told(client)
+        request, told = client.request, client.socket.told()
+        if isinstance(told, wire.Waiting):
+            # The owner of what it waits for is gone, or another start has come: it asks again.
+            self._ask_again(client, last=False)
+            return
         expected = self.oracle.answer_to_start(
             request.unit, request.id, client.owner, request.since_run, request.last, request.wait
         )
         match expected:
             case "waiting":
                 assert told is None
+            case "granted" if self.oracle.is_running(request.unit):
+                assert isinstance(told, wire.Granted), (told, request)
+                self.starts.remove(client)
             case "granted":
                 assert isinstance(told, wire.Ready), (told, request)
                 client.held_back = False
@@ -420,10 +440,13 @@ class Machine(RuleBasedStateMachine):
                 assert isinstance(told, wire.Error), (told, request)
                 assert told.code == code
                 self._check_error(request.unit, told)
-                refused = code in ("already_started", "ended_meanwhile")
-                unit = self.oracle.units[request.unit]
-                unit.not_granted[client.owner] = "no say" if refused else "not granted"
+                self._was_refused(client, told)
                 self.starts.remove(client)
+
+    def _was_refused(self, client: Client, told: wire.Error) -> None:
+        refused = told.code in ("already_started", "ended_meanwhile")
+        unit = self.oracle.units[client.request.unit]
+        unit.not_granted[client.owner] = "no say" if refused else "not granted"
 
     def _settle_wait(self, client: Client) -> None:
         request, told = client.request, self._told(client)

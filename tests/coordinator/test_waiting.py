@@ -111,7 +111,7 @@ def test_a_notice_says_how_long_the_wait_has_been(driven: Driven, bob: Script) -
 def test_nobody_is_held_back_for_longer_than_agreed(driven: Driven, bob: Script) -> None:
     request = bob.start("ide", "clone")
     bob.must(wire.Waiting, request)
-    assert bob.ask(bob.start("ide", patience_s=1e9)) is None
+    assert bob.ask(bob.start("ide", "clone", patience_s=1e9)) is None
     driven.pass_time(wire.WAITING_PATIENCE_S)
     assert isinstance(bob.told(), wire.Waiting)
 
@@ -257,11 +257,11 @@ def test_who_is_held_back_hears_that_another_was_first(
     ann: Script, bob: Script, cat: Script
 ) -> None:
     held = ann.waits_to_start("ide", "clone")
-    bob.waits_to_start("ide")
+    bob.waits_to_start("ide", "clone")
     cat.does("clone")
     ann.told(), bob.told()
     cat.must(wire.Ok, cat.reset("clone"))
-    bob.waits_to_start("ide")
+    bob.waits_to_start("ide", "clone")
     cat.does("clone")
     assert isinstance(ann.claims(held), wire.Granted)
     ready = bob.inbox.pop(0)
@@ -301,7 +301,7 @@ def test_so_is_who_was_patient_from_the_first(ann: Script, bob: Script) -> None:
     assert isinstance(error, wire.Error)
     assert error.code == "ended_meanwhile"
     # To begin a second run is for those who ask after the end of the first.
-    assert bob.ask(bob.start("ide", patience_s=30.0)) is None
+    assert bob.ask(bob.start("ide", "clone", patience_s=30.0)) is None
     ann.does("clone")
     ready = bob.told()
     assert isinstance(ready, wire.Ready)

@@ -21,6 +21,8 @@ TABLE = {
     Need.OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET),
     Need.OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET),
 }
+# Whose an edge is does not matter for it.
+TABLE |= {need_of(need.requirement, need.optional, of_start=True): TABLE[need] for need in TABLE}
 COLUMNS = (
     Condition.NOT_REGISTERED,
     Condition.PENDING,
@@ -41,17 +43,22 @@ def test_every_need_under_every_condition(need: Need, condition: Condition) -> N
 def test_the_table_is_complete() -> None:
     assert set(TABLE) == set(Need)
     assert set(COLUMNS) == set(Condition)
-    assert (len(VERDICTS), *map(len, VERDICTS)) == (6, 7, 7, 7, 7, 7, 7)
+    assert (len(VERDICTS), *map(len, VERDICTS)) == (12, *[7] * 12)
 
 
 @pytest.mark.parametrize("requirement", Requirement)
 @pytest.mark.parametrize("optional", [False, True])
-def test_a_need_is_a_requirement_and_whether_it_is_optional(
-    requirement: Requirement, optional: bool
+@pytest.mark.parametrize("of_start", [False, True])
+def test_a_need_is_a_requirement_and_whether_it_is_optional_and_whose(
+    requirement: Requirement, optional: bool, of_start: bool
 ) -> None:
-    need = need_of(requirement, optional)
+    need = need_of(requirement, optional, of_start=of_start)
     assert need.requirement is requirement
     assert need.optional is optional
+    assert need.of_start is of_start
+    assert [other for other in Need if need.needs_the_same(other)] == [
+        need_of(requirement, optional, of_start=whose) for whose in (False, True)
+    ]
 
 
 def test_the_status_that_a_condition_shows() -> None:

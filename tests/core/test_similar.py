@@ -49,6 +49,13 @@ def test_the_first_of_several_that_are_as_near() -> None:
     assert Similar(["unit-10", "unit-1", "unit-2"]).nearest("unit-3") == "unit-1"
 
 
+def test_who_asks_is_not_what_is_meant() -> None:
+    names = Similar(["git-clone", "git-clones"])
+    assert names.nearest("git-clone2") == "git-clone"
+    assert names.nearest("git-clone2", "git-clone") == "git-clones"
+    assert Similar(["git-clone"]).nearest("git-clnoe", "git-clone") == ""
+
+
 def in_common(one: str, other: str) -> int:
     """The textbook's table."""
     longest = dict.fromkeys(product(range(len(one) + 1), range(len(other) + 1)), 0)

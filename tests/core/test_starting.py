@@ -201,11 +201,6 @@ def test_a_declaration_that_is_refused_is_a_start_that_was_not_granted(unit: Uni
     unchanged(unit, DeclarationRefused(AT, None, "a cycle"), Append(nobodys))
 
 
-def test_a_declaration_that_is_refused_takes_no_run_away() -> None:
-    unchanged(STARTED, DeclarationRefused(AT, ANN, "a cycle"))
-    assert after(GONE, DeclarationRefused(AT, ANN, "a cycle")).denial(ANN) is Denial.NOT_DECLARED
-
-
 # --- the same request again -------------------------------------------------------
 
 

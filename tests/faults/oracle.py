@@ -89,7 +89,9 @@ class Model:
         unit = self.units[name]
         match fact:
             case Declared(prerequisite=prerequisite, need=need):
-                assert prerequisite not in self.edges[name], f"{name} → {prerequisite} twice"
+                known = self.edges[name].get(prerequisite)
+                stays = known is not None and known.of_start and known.needs_the_same(Need(need))
+                assert known is None or stays, f"{name} → {prerequisite} twice"
                 self.edges[name][prerequisite] = Need(need)
                 self._dependents[prerequisite].add(name)
             case Withdrawn(prerequisite=prerequisite):

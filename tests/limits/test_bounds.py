@@ -49,7 +49,7 @@ def test_one_client_may_not_have_all_that_is_held_back() -> None:
     greedy.waits_for("b")
     greedy.waits_for("c")
     before = snapshot(driven)
-    for request in (greedy.wait("d", patience_s=30.0), greedy.start("unit", patience_s=30.0)):
+    for request in (greedy.wait("d", patience_s=30.0), greedy.start("unit", "a", patience_s=30.0)):
         assert limit(greedy.ask(request)) == ("waiting_per_client", 3)  # type: ignore[arg-type]
     assert snapshot(driven) == before
     for name in ("a", "b", "c"):

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from unitsync import wire
-from unitsync.wire import OnOwnerExit, Owner, Requirement
+from unitsync.wire import OnOwnerExit, OnSkip, Owner, Requirement
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.settings import Limits
@@ -252,10 +252,10 @@ class Script:
     def status(self, unit: str) -> wire.UnitInfo:
         return self.must(wire.StatusReply, wire.StatusOf(id="", unit=unit)).unit
 
-    def waits_to_start(self, unit: str, *after: str) -> wire.Start:
+    def waits_to_start(self, unit: str, *after: str, on_skip: OnSkip = OnSkip.EXIT) -> wire.Start:
         """Ask for *unit*, be told to wait, and ask again with patience, as a client
         does; the request that is held back now."""
-        request = self.start(unit, *after)
+        request = replace(self.start(unit, *after), on_skip=on_skip)
         reply = self.must(wire.Waiting, request)
         return self.waits_on(request, reply)
 
@@ -285,7 +285,7 @@ def everything(driven: Driven) -> Iterator[object]:
     yield world.epoch
     yield world.graph.edges
     for name, actor in world.units.items():
-        yield name, actor.unit, dict(world.graph.prerequisites(name))
+        yield name, actor.unit, actor.starts, dict(world.graph.prerequisites(name))
         yield sorted(map(str, world.graph.dependents(name)))
         yield msgspec.to_builtins(world.view.info(name, full=True))
     unregistered = sorted(world.graph.unregistered)

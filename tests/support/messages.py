@@ -19,6 +19,7 @@ from unitsync.wire import (
     ListReply,
     Ok,
     OnOwnerExit,
+    OnSkip,
     Owner,
     Ping,
     Pong,
@@ -92,6 +93,8 @@ _UNIT: Final = UnitInfo(
     given_up="timed out",
     history=[HistoryEntry(_SINCE, "failed", 3, _OWNER, "exit status 2")],
     nearest="idea",
+    given_up_by=_OWNER,
+    still_runs=True,
 )
 _OTHER: Final = UnitInfo(name="deps", status=Status.NOT_REGISTERED, is_ready=True)
 _NODE: Final = WhyNode(
@@ -126,6 +129,7 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
         last=True,
         wait=False,
         on_owner_exit=OnOwnerExit.IGNORE,
+        on_skip=OnSkip.WAIT,
     ),
     "start-least": Start(id="1", unit="ide"),
     "withdraw": Withdraw(**_SENT, unit="ide", start_id="76543210", reason="interrupted"),

@@ -29,6 +29,11 @@ MEETS = {
 class Edge:
     requires: Requirement
     optional: bool
+    of_start: bool = False
+    """It belongs to the last start, and not to the unit."""
+
+    def contradicts(self, other: Edge) -> bool:
+        return (self.requires, self.optional) != (other.requires, other.optional)
 
 
 @dataclass
@@ -41,6 +46,9 @@ class Unit:
     on_owner_exit: str = "fail"
     granted_to: list[str] = field(default_factory=list)
     """Request ids of the starts of the runs so far, "" for a run without one."""
+    starts: dict[str, dict[str, Edge]] = field(default_factory=dict)
+    """Request ids of the starts since the last run began, each with its own edges; the last
+    one's are the unit's."""
     not_granted: dict[Owner, str] = field(default_factory=dict)
     """What became of each owner's last start, if it was not granted: "not granted", or
     "no say" if its complete is to change nothing."""
@@ -68,8 +76,14 @@ class Oracle:
             return "skipped"
         return unit.phase
 
-    def needs(self, name: str) -> list[tuple[str, Edge]]:
-        return list(self.edges.get(name, {}).items())
+    def needs(self, name: str, request_id: str = "") -> list[tuple[str, Edge]]:
+        """The edges of the unit, or those that count for one of its starts."""
+        edges = self.edges.get(name, {})
+        starts = self.units[name].starts if name in self.units else {}
+        if request_id in list(starts)[:-1]:
+            wanted = {other: edge for other, edge in edges.items() if not edge.of_start}
+            edges = {**wanted, **starts[request_id]}
+        return list(edges.items())
 
     def meets(self, name: str, requires: Requirement) -> bool:
         status = self.status(name)
@@ -88,8 +102,9 @@ class Oracle:
             return True
         return self.meets(name, edge.requires)
 
-    def missing(self, name: str) -> list[str]:
-        return [other for other, edge in self.needs(name) if not self.is_met(other, edge)]
+    def missing(self, name: str, request_id: str = "") -> list[str]:
+        needs = self.needs(name, request_id)
+        return [other for other, edge in needs if not self.is_met(other, edge)]
 
     def is_running(self, name: str) -> bool:
         unit = self.units.get(name)
@@ -118,19 +133,43 @@ class Oracle:
         self.register(name)
         before = dict(self.edges.get(name, {}))
         for prerequisite in prerequisites:
-            declared = self.edges.get(name, {}).get(prerequisite)
-            if declared is not None and declared != edge:
-                self.edges[name] = before
-                return "contradiction"
+            edges = self.edges.setdefault(name, {})
+            declared = edges.get(prerequisite)
+            if declared is not None and declared.contradicts(edge):
+                if not (declared.of_start and edge.of_start):
+                    self.edges[name] = before
+                    return "contradiction"
+                del edges[prerequisite]
+                declared = None
             if declared is None and self.waits_for(prerequisite, name):
                 self.edges[name] = before
                 return "cycle"
-            self.edges.setdefault(name, {})[prerequisite] = edge
+            if declared is None or not edge.of_start:
+                edges[prerequisite] = edge
         return ""
+
+    def want_for_start(
+        self, name: str, prerequisites: list[str], edge: Edge, request_id: str
+    ) -> str:
+        """The same for the edges that a start comes with, in place of the last one's."""
+        self.register(name)
+        self.notice(name)
+        if self.is_running(name):
+            return ""
+        refused = self.want(name, prerequisites, Edge(edge.requires, edge.optional, True))
+        if not refused:
+            edges = self.edges.get(name, {})
+            for other in [o for o, e in edges.items() if e.of_start and o not in prerequisites]:
+                del edges[other]
+            own = {other: edge for other, edge in edges.items() if edge.of_start}
+            self.units[name].starts[request_id] = own
+        return refused
 
     def unwant(self, name: str, prerequisites: list[str]) -> None:
         for prerequisite in prerequisites:
             self.edges.get(name, {}).pop(prerequisite, None)
+            for own in self.units[name].starts.values():
+                own.pop(prerequisite, None)
 
     # --- running ------------------------------------------------------------------
 
@@ -144,9 +183,9 @@ class Oracle:
             return "granted" if unit.owner == owner else "already_started"
         if unit.ended and since_run >= 0 and unit.run > since_run:
             return "ended_meanwhile"
-        if not self.missing(name):
+        if not self.missing(name, request_id):
             return "granted"
-        if any(self.blocks(*edge) for edge in self.needs(name)):
+        if any(self.blocks(*edge) for edge in self.needs(name, request_id)):
             return "skipped"
         if not wait:
             return "not_ready"
@@ -169,6 +208,8 @@ class Oracle:
         if answer == "granted":
             mine = self.is_running(name) and unit.owner == owner
             if not mine and request_id not in unit.granted_to[-2:]:
+                if request_id in list(unit.starts)[:-1]:
+                    self.take_its_turn(name, unit.starts[request_id])
                 self.begin(unit, request_id, owner, on_owner_exit)
         else:
             refused = answer in ("already_started", "ended_meanwhile")
@@ -180,6 +221,18 @@ class Oracle:
         if not (self.is_running(name) and self.units[name].owner == owner):
             self.units[name].not_granted[owner] = "not granted"
 
+    def take_its_turn(self, name: str, own: dict[str, Edge]) -> None:
+        """The start is granted, and its edges are the unit's; but for one that has come to
+        close a cycle meanwhile."""
+        edges = self.edges.setdefault(name, {})
+        closes = any(other not in edges and self.waits_for(other, name) for other in own)
+        for other in [o for o, e in edges.items() if e.of_start and (closes or o not in own)]:
+            del edges[other]
+        for other, edge in own.items() if not closes else ():
+            if other in edges and edges[other].of_start and edges[other].contradicts(edge):
+                del edges[other]
+            edges.setdefault(other, edge)
+
     def begin(self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str) -> None:
         if unit.owner is not None:
             unit.not_granted[unit.owner] = "no say"
@@ -187,6 +240,7 @@ class Oracle:
         unit.phase, unit.had_started, unit.run = "started", True, unit.run + 1
         unit.owner, unit.owner_gone, unit.on_owner_exit = owner, False, on_owner_exit
         unit.granted_to.append(request_id)
+        unit.starts.clear()
 
     def end(self, name: str, outcome: Outcome) -> None:
         unit = self.units[name]
@@ -195,6 +249,7 @@ class Oracle:
             unit.had_started = False
             unit.owner = None
             unit.granted_to.append("")
+            unit.starts.clear()
         unit.phase = outcome
 
     def complete(self, name: str, outcome: Outcome, by: Owner, even_so: bool) -> bool:
@@ -221,7 +276,9 @@ class Oracle:
     def reset(self, name: str) -> None:
         old = self.units[name]
         owners = {*old.not_granted, *([old.owner] if old.owner is not None else [])}
-        self.units[name] = Unit(run=old.run, not_granted=dict.fromkeys(owners, "no say"))
+        self.units[name] = Unit(
+            run=old.run, starts=old.starts, not_granted=dict.fromkeys(owners, "no say")
+        )
 
     def notice(self, name: str) -> None:
         """Look whether the owner of *name* is still there."""

@@ -20,6 +20,10 @@ def owner_exits() -> list[str]:
     return ["fail", "complete", "ignore", "warn"]
 
 
+def skips() -> list[str]:
+    return ["exit", "wait"]
+
+
 def outputs() -> list[str]:
     return ["table", "json"]
 

@@ -80,6 +80,15 @@ def on_owner_exit(flag: str | None) -> str:
     return "warn" if in_shim() else "fail"
 
 
+def on_skip(flag: str | None) -> str:
+    """What ``--on-skip`` says, else ``UNITSYNC_ON_SKIP``, else ``exit``."""
+    if flag is not None:
+        return choice(flag, tuple(wire.OnSkip), "--on-skip")
+    return choice(
+        os.environ.get("UNITSYNC_ON_SKIP") or "exit", tuple(wire.OnSkip), "UNITSYNC_ON_SKIP"
+    )
+
+
 def requires(flag: str | None, source: str = "--requires") -> str:
     return choice(flag or "success", tuple(wire.Requirement), source)
 
@@ -152,10 +161,19 @@ Units = Annotated[
     ),
 ]
 Prerequisites = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PREREQUISITE]...",
+        help="What it waits for.",
+        autocompletion=complete.unit_names,
+        show_default=False,
+    ),
+]
+Withdrawn = Annotated[
     list[str],
     typer.Argument(
         metavar="PREREQUISITE...",
-        help="What it waits for.",
+        help="What it no longer waits for.",
         autocompletion=complete.unit_names,
         show_default=False,
     ),
@@ -196,6 +214,17 @@ Timeout = Annotated[
         metavar="DURATION",
         help="Give up waiting after e.g. 90 (seconds), 500ms, 30s, 1h30m, 2d, "
         "none (UNITSYNC_TIMEOUT). Default: 5m.",
+        show_default=False,
+    ),
+]
+OnSkip = Annotated[
+    str | None,
+    typer.Option(
+        "--on-skip",
+        metavar="exit|wait",
+        help="When a prerequisite has failed: exit with 3, or wait until it succeeds "
+        "(UNITSYNC_ON_SKIP). Default: exit.",
+        autocompletion=complete.skips,
         show_default=False,
     ),
 ]

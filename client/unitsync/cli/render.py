@@ -6,7 +6,7 @@ import datetime
 import json
 
 from unitsync import coder
-from unitsync.wire import Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode
+from unitsync.wire import Owner, Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode
 
 
 def json_text(value: object) -> str:
@@ -35,6 +35,10 @@ def _owner_fields(unit: UnitInfo | Prerequisite) -> dict[str, object] | None:
         "watched": unit.owner.watched,
         "gone": unit.owner_gone,
     }
+
+
+def _process_fields(owner: Owner | None) -> dict[str, object] | None:
+    return None if owner is None else {"pid": owner.pid, "command": owner.command}
 
 
 def edge_fields(edge: Prerequisite) -> dict[str, object]:
@@ -69,6 +73,8 @@ def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
         "on_owner_exit": unit.on_owner_exit.value,
         "waiting_clients": unit.waiting_clients,
         "given_up": unit.given_up or None,
+        "given_up_by": _process_fields(unit.given_up_by),
+        "still_runs": unit.still_runs,
         "nearest": unit.nearest or None,
     }
     if shim:
@@ -83,9 +89,7 @@ def status_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
             "at": iso(entry.at),
             "what": entry.what,
             "run": entry.run,
-            "owner": None
-            if entry.owner is None
-            else {"pid": entry.owner.pid, "command": entry.owner.command},
+            "owner": _process_fields(entry.owner),
             "reason": entry.reason,
         }
         for entry in unit.history

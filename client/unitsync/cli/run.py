@@ -54,6 +54,7 @@ def run(
     requires: options.Requires = None,
     optional: options.Optional = False,
     timeout: options.Timeout = None,
+    on_skip: options.OnSkip = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Run a command as a unit.
@@ -75,6 +76,7 @@ def run(
             "there is no command to run", hint="unitsync run UNIT -- COMMAND [ARG]..."
         )
     timeout_s = options.timeout_s(timeout)
+    skip_choice = options.on_skip(on_skip)
     prerequisites = after_names(unit, after, requires, optional)
     endpoint = endpoint or ctx.obj
     ourselves = _ourselves(unit, words)
@@ -87,6 +89,7 @@ def run(
                 after=prerequisites,
                 requires=options.requires(requires),
                 optional=optional,
+                on_skip=skip_choice,
             )
             granted = converse(client, request, timeout_s=timeout_s)
             if not isinstance(granted, wire.Granted):

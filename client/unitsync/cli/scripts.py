@@ -35,7 +35,7 @@ Example:
 def want(
     ctx: typer.Context,
     unit: options.Unit,
-    prerequisites: options.Prerequisites,
+    prerequisites: options.Prerequisites = None,
     requires: options.Requires = None,
     optional: options.Optional = False,
     endpoint: options.Endpoint = None,
@@ -43,13 +43,14 @@ def want(
     """Declare what a unit waits for.
 
     Registers UNIT and adds all the prerequisites or, if one of them would close a
-    cycle or contradicts an earlier declaration, none.
+    cycle or contradicts an earlier declaration, none. Without prerequisites it only
+    registers UNIT.
     """
     return finish(
         perform(
             endpoint or ctx.obj,
             lambda requests: requests.want(
-                unit, prerequisites, requires=options.requires(requires), optional=optional
+                unit, prerequisites or (), requires=options.requires(requires), optional=optional
             ),
         )
     )
@@ -64,7 +65,7 @@ Example:
 def unwant(
     ctx: typer.Context,
     unit: options.Unit,
-    prerequisites: options.Prerequisites,
+    prerequisites: options.Withdrawn,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Take back what a unit waits for."""
@@ -100,17 +101,20 @@ def start(
             show_default=False,
         ),
     ] = None,
+    on_skip: options.OnSkip = None,
     owner: options.OwnerPid = None,
     endpoint: options.Endpoint = None,
 ) -> int:
     """Wait for the prerequisites, then mark a unit started.
 
     Registers UNIT, waits until its prerequisites are met, marks it started and exits
-    with 0. While it waits it says on stderr what for. Any other exit status means that
+    with 0. While it waits it says on stderr what for. What --after names counts for
+    this start alone; the next one names its own. Any other exit status means that
     the unit was not started: 3 if a prerequisite failed, 124 if the time is up.
     """
     timeout_s = options.timeout_s(timeout)
     exit_choice = options.on_owner_exit(on_owner_exit)
+    skip_choice = options.on_skip(on_skip)
     prerequisites = after_names(unit, after, requires, optional)
     return finish(
         perform(
@@ -122,6 +126,7 @@ def start(
                 optional=optional,
                 wait=not no_wait,
                 on_owner_exit=exit_choice,
+                on_skip=skip_choice,
             ),
             timeout_s=timeout_s,
             owner_pid=options.number(owner, "--owner"),

@@ -24,7 +24,7 @@ from rich.tree import Tree
 
 from unitsync.cli.options import DETAIL, LIST_COLUMNS, READY, SINCE, STATUS, UNIT
 from unitsync.cli.render import iso
-from unitsync.printing import counted, duration, safe
+from unitsync.printing import counted, duration, gave_up, safe
 from unitsync.wire import Owner, Requirement, Status, UnitInfo, WhyGroup, WhyNode
 
 _COLOURS: Final = {
@@ -152,8 +152,8 @@ def _status(unit: UnitInfo) -> Text:
 
 def _detail(unit: UnitInfo) -> str:
     """What a unit waits for, or whose it is, or why it ended so."""
-    if unit.given_up:
-        return f"its start {unit.given_up}; nobody waits to start it"
+    if unit.given_up and unit.status is Status.PENDING:
+        return _gave_up(unit)
     waited_for = _names([edge.name for edge in unit.prerequisites], unit.prerequisites_total)
     if waited_for and unit.waiting_clients and unit.status is not Status.PENDING:
         return f"{waited_for}, to start again"
@@ -179,8 +179,6 @@ def standing(unit: UnitInfo) -> Text:
                 text.append(f" (did you mean {safe(unit.nearest)}?)")
         case Status.PENDING:
             text.append(f" for {duration(time.time() - unit.since)}" if unit.since else "")
-            if unit.given_up:
-                text.append(f": its start {unit.given_up}; nobody waits to start it")
         case Status.STARTED:
             text.append(f" {since} by {who(unit.owner)}")
             if unit.owner_gone:
@@ -194,7 +192,14 @@ def standing(unit: UnitInfo) -> Text:
                 text.append(
                     f"; {counted(unit.waiting_clients, 'script')} waiting to start it again"
                 )
+    if unit.given_up:
+        text.append(f"{':' if unit.status is Status.PENDING else ';'} {_gave_up(unit)}")
     return text
+
+
+def _gave_up(unit: UnitInfo) -> str:
+    owner = unit.given_up_by
+    return gave_up(unit.given_up, safe(owner.command) if owner is not None else "")
 
 
 def _named(unit: UnitInfo, room: int) -> Text:

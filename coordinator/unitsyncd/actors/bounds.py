@@ -28,6 +28,18 @@ def bounded(request: wire.AnyRequest) -> wire.AnyRequest:
     return replace(request, owner=replace(owner, command=command))
 
 
+def check_count(names: int) -> None:
+    """Raises LimitReached for a request that names too many units."""
+    if names > wire.PREREQUISITES_PER_REQUEST_MAX:
+        raise LimitReached(
+            f"a request names at most {wire.PREREQUISITES_PER_REQUEST_MAX:,} units, "
+            f"this one {names:,}",
+            hint="spread them over several requests",
+            limit="prerequisites per request",
+            maximum=wire.PREREQUISITES_PER_REQUEST_MAX,
+        )
+
+
 def _check_length(name: str, text: str) -> None:
     if len(text.encode()) > wire.TEXT_BYTES_MAX:
         raise LimitReached(

@@ -45,6 +45,12 @@ class Bus:
     def condition(self, topic: str) -> Condition:
         return self._conditions.get(topic, _NOT_REGISTERED)
 
+    def verdict(self, edges: Mapping[str, Need]) -> Verdict:
+        """Of all *edges* together, looked at one by one."""
+        return max(
+            (VERDICTS[need][self.condition(topic)] for topic, need in edges.items()), default=_MET
+        )
+
     def load(
         self, actor: Actor, topic: str, condition: Condition, edges: Iterable[tuple[str, Need]]
     ) -> None:
@@ -96,6 +102,12 @@ class Bus:
         self._undo.push(self._restore, actor, topic, need)
         self._drop(actor, topic)
         return need
+
+    def put_need(self, actor: Actor, topic: str, need: Need) -> None:
+        """*actor* is subscribed with another need, which every condition meets as it met
+        the one before."""
+        self._undo.push(self._restore, actor, topic, self._subscribers[topic][actor])
+        self._restore(actor, topic, need)
 
     def held(self) -> tuple[dict[str, Any], ...]:
         """All that grows with the units, for who takes it apart."""

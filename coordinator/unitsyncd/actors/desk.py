@@ -6,7 +6,7 @@ UnitsyncError that refuses it. Handlers run inside a turn: see supervisor.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from unitsync import coder, errors, wire
 from unitsync.wire import OnOwnerExit, Status
 from unitsyncd.actors import replies
+from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.wait_actor import WaitActor
@@ -30,12 +31,13 @@ from unitsyncd.core.events import (
     StartAsked,
     StartWithdrawn,
 )
-from unitsyncd.core.requirement import Verdict, need_of
+from unitsyncd.core.requirement import Need, Verdict, need_of
 from unitsyncd.core.state import was_withdrawn
-from unitsyncd.core.unit import answer_to_start, was_granted
+from unitsyncd.core.unit import answer_to_start, verdict_for, was_granted
 
 LIST_PAGE_MAX: Final = 1000
 OWNERS_SEEN_MAX: Final = 10_000
+_OUTCOMES: Final = frozenset((Status.COMPLETED, Status.FAILED))
 
 
 class OwnerWatch(Protocol):
@@ -158,10 +160,13 @@ class Desk:
         try:
             if isinstance(request, wire.Start):
                 assert isinstance(actor, UnitActor)
-                ask = self._start_ask(request, request.owner)
+                ask = self._start_ask(request, request.owner, actor)
                 answer = answer_to_start(actor.unit, ask)
                 if answer is Answer.WAITING:
-                    return None
+                    blocked = verdict_for(actor.unit, ask) is Verdict.BLOCKED
+                    if not blocked or parked.knows_of_skip:
+                        parked.knows_of_skip = blocked
+                        return None
                 if answer is Answer.GRANTED:
                     answer = Answer.READY
                 else:
@@ -174,8 +179,8 @@ class Desk:
 
     def settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
         self.waiters.settle(parked, reply)
-        if isinstance(parked.actor, WaitActor):
-            self._end_wait(parked.actor)
+        if parked.listener is not None:
+            self._end_wait(parked.listener)
 
     # --- declaring ----------------------------------------------------------------
 
@@ -184,7 +189,7 @@ class Desk:
         facts = len(world.turn.facts)
         actor = world.register(request.unit, at)
         need = need_of(request.requires, request.optional)
-        self._check_count(len(request.prerequisites))
+        check_count(len(request.prerequisites))
         world.declare(actor, request.prerequisites, need, at)
         changed = len(world.turn.facts) > facts
         return replies.ok(request, world, changed=changed, status=actor.unit.condition.status)
@@ -193,7 +198,7 @@ class Desk:
         world, at, mark = self.world, self._moment.at, self.world.turn.mark()
         need = need_of(request.requires, request.optional)
         count = sum(1 + len(declaration.prerequisites) for declaration in request.units)
-        self._check_count(count)
+        check_count(count)
         try:
             for declaration in request.units:
                 actor = world.register(declaration.unit, at)
@@ -206,19 +211,23 @@ class Desk:
     def _unwant(self, request: wire.Unwant) -> wire.AnyReply:
         world = self.world
         actor = self._known(request.unit)
-        self._check_count(len(request.prerequisites))
+        check_count(len(request.prerequisites))
         count = world.withdraw(actor, request.prerequisites, self._moment.at)
+        count += actor.take_edges(request.prerequisites)
         note = "" if count else wording.did_not_wait(request)
         status = actor.unit.condition.status
         return replies.ok(request, world, changed=bool(count), note=note, status=status)
 
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
-        world, at = self.world, self._moment.at
+        world, at, mark = self.world, self._moment.at, self.world.turn.mark()
         actor = world.register(request.unit, at)
-        if request.after and not self._is_repeated(request, actor):
-            self._declare_for_start(request, actor)
         self._notice_lost_owner(actor)
-        ask = self._start_ask(request, self._seen_owner(request))
+        if not actor.unit.running and not self._is_repeated(request, actor):
+            self._declare_for_start(request, actor)
+        elif request.id in actor.starts.others:
+            need = need_of(request.requires, request.optional, of_start=True)
+            world.take_turn(actor, request.id, need, at)
+        ask = self._start_ask(request, self._seen_owner(request), actor)
         world.tell(actor, ask)
         answer = world.turn.answer
         assert answer is not None
@@ -226,17 +235,34 @@ class Desk:
             # A first request may be patient, too. Its edges, maybe many, are declared by now.
             run = request.since_run if request.since_run >= 0 else actor.unit.run
             held = replace(request, owner=ask.owner, after=[], since_run=run)
-            self.waiters.park(actor, self._moment.peer, held, self._moment.now)
+            try:
+                parked = self.waiters.park(actor, self._moment.peer, held, self._moment.now)
+            except errors.LimitReached:
+                world.turn.rollback(mark)
+                raise
+            parked.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
+            if own := actor.starts.others.get(request.id):
+                parked.listener = self._listen(WaitActor(list(own), False, world.turn, actor), own)
             return None
         return replies.start(request, answer, world, at)
 
+    def _listen(self, listener: WaitActor, edges: Mapping[str, Need]) -> WaitActor:
+        """Subscribe *listener* to *edges*."""
+        for name, need in edges.items():
+            self.world.bus.subscribe(listener, name, need, self._moment.at)
+        self.world.dispatcher.run()
+        return listener
+
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
         """Raises what refuses the declaration, and with it the start."""
-        at = self._moment.at
+        at, before = self._moment.at, self.world.edges_of_start(actor)
         try:
-            self._check_count(len(request.after))
-            need = need_of(request.requires, request.optional)
-            self.world.declare(actor, request.after, need, at)
+            check_count(len(request.after))
+            need = need_of(request.requires, request.optional, of_start=True)
+            self.world.declare_start(actor, request.after, need, at)
+            actor.another_start(request.id, before)
+            if before != self.world.edges_of_start(actor):
+                self._notice(actor)
         except errors.UnitsyncError as problem:
             reason = wording.cut(wording.printable(problem.message))
             self.world.tell(actor, DeclarationRefused(at, self._seen_owner(request), reason))
@@ -248,6 +274,7 @@ class Desk:
         unit = actor.unit
         return (
             request.since_run >= 0
+            or request.id in (actor.starts.last, *actor.starts.others)
             or was_granted(unit, request.id)
             or was_withdrawn(unit, request.id)
         )
@@ -259,7 +286,10 @@ class Desk:
             return replace(owner, watched=False)  # and status says so
         return owner
 
-    def _start_ask(self, request: wire.Start, owner: wire.Owner | None) -> StartAsked:
+    def _start_ask(
+        self, request: wire.Start, owner: wire.Owner | None, actor: UnitActor
+    ) -> StartAsked:
+        edges = self.world.own_edges(actor, request.id)
         return StartAsked(
             self._moment.at,
             request.id,
@@ -268,6 +298,8 @@ class Desk:
             request.last,
             request.wait,
             request.on_owner_exit,
+            request.on_skip,
+            None if edges is None else self.world.bus.verdict(edges),
         )
 
     def _notice_lost_owner(self, actor: UnitActor) -> None:
@@ -318,18 +350,16 @@ class Desk:
         units = list(dict.fromkeys(request.units))
         if not units:
             raise errors.UsageError("wait needs at least one unit")
-        self._check_count(len(units))
+        check_count(len(units))
         for name in units:
             world.check(name)
         actor = WaitActor(units, request.any, world.turn)
-        need = need_of(request.requires, False)
-        for name in units:
-            world.bus.subscribe(actor, name, need, self._moment.at)
-        world.dispatcher.run()
+        self._listen(actor, dict.fromkeys(units, need_of(request.requires, False)))
         if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
             try:
                 held = request if units == request.units else replace(request, units=units)
-                self.waiters.park(actor, self._moment.peer, held, self._moment.now)
+                parked = self.waiters.park(actor, self._moment.peer, held, self._moment.now)
+                parked.listener = actor
             except errors.LimitReached:
                 self._end_wait(actor)
                 raise
@@ -356,6 +386,10 @@ class Desk:
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
         self.world.check(request.unit)
         info = self.world.view.info(request.unit, full=True)
+        owner = info.owner
+        if owner is not None and info.status in _OUTCOMES and wording.by_run(owner):
+            alive = self._owners.can_be_seen(owner) and self._owners.is_alive(owner)
+            info = replace(info, still_runs=alive)
         out: list[str] = []
         err: list[str] = []
         if request.render is wire.Render.TEXT:
@@ -403,7 +437,7 @@ class Desk:
         UsageError, LimitReached, UnknownUnit, AlreadyStarted."""
         if request.all == bool(request.units):
             raise errors.UsageError("reset takes the names of units, or --all")
-        self._check_count(len(request.units))
+        check_count(len(request.units))
         if request.all:
             actors = list(self.world.units.values())
         else:
@@ -445,16 +479,6 @@ class Desk:
                 nearest=nearest,
             )
         return actor
-
-    def _check_count(self, names: int) -> None:
-        if names > wire.PREREQUISITES_PER_REQUEST_MAX:
-            raise errors.LimitReached(
-                f"a request names at most {wire.PREREQUISITES_PER_REQUEST_MAX:,} units, "
-                f"this one {names:,}",
-                hint="spread them over several requests",
-                limit="prerequisites per request",
-                maximum=wire.PREREQUISITES_PER_REQUEST_MAX,
-            )
 
 
 _HANDLERS: Final[dict[type[wire.Request], Callable[[Desk, Any], wire.AnyReply | None]]] = {

@@ -186,12 +186,17 @@ class _Replay:
         world, kind = self._world, type(fact)
         if kind is Declared:
             assert isinstance(fact, Declared)
-            if fact.prerequisite in world.graph.prerequisites(name):
-                raise ValueError(f"{name} waits for {fact.prerequisite} already")
             need, prerequisite = _NEEDS[fact.need], world.shared(fact.prerequisite)
-            world.graph.add(name, prerequisite, need, world.turn.undo)
-            self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
-            self._run()
+            known = world.graph.prerequisites(name).get(prerequisite)
+            if known is None:
+                world.graph.add(name, prerequisite, need, world.turn.undo)
+                self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
+                self._run()
+            elif known.of_start and not need.of_start and known.needs_the_same(need):
+                world.graph.put_need(name, prerequisite, need, world.turn.undo)
+                self._bus.put_need(self._units[name], prerequisite, need)
+            else:
+                raise ValueError(f"{name} waits for {prerequisite} already")
         elif kind is Withdrawn:
             assert isinstance(fact, Withdrawn)
             world.graph.remove(name, fact.prerequisite, world.turn.undo)

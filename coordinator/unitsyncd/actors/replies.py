@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from unitsync import coder, errors, wire
@@ -12,7 +12,7 @@ from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.causes import SHOWN_MAX
 from unitsyncd.core.events import Answer
-from unitsyncd.core.requirement import need_of
+from unitsyncd.core.requirement import Need, need_of
 from unitsyncd.core.state import Unit
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
@@ -83,7 +83,7 @@ def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire
                 outcome=unit.phase.value,
             )
         case Answer.SKIPPED:
-            raise skipped(unit.name, world)
+            raise skipped(unit.name, world, _own_edges(request, world))
         case Answer.WITHDRAWN:
             raise errors.Interrupted(f"this start of {unit.name} was taken back")
         case _:
@@ -104,9 +104,9 @@ def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.G
 
 
 def _waiting_to_start(request: wire.Start, unit: Unit, world: World, now: float) -> wire.Waiting:
-    edges, total = world.view.unmet(unit.name)
+    edges, total = world.view.unmet(unit.name, _own_edges(request, world))
     if request.patience_s > 0:
-        edges = world.view.with_similar(edges)
+        edges = world.view.with_similar(edges, unit.name)
     out: list[str] = []
     err: list[str] = []
     if request.render is not _NO_LINES:
@@ -141,8 +141,13 @@ def already_started(unit: Unit, now: float, hint: str) -> errors.AlreadyStarted:
     )
 
 
-def skipped(name: str, world: World) -> errors.Skipped:
-    path = world.view.causes.skip_path(name)
+def _own_edges(request: wire.Start, world: World) -> Mapping[str, Need] | None:
+    return world.own_edges(world.units[request.unit], request.id)
+
+
+def skipped(name: str, world: World, edges: Mapping[str, Need] | None = None) -> errors.Skipped:
+    """*edges*: what counts in place of those of the unit."""
+    path = world.view.causes.skip_path(name, edges)
     failure = world.view.failure(path[-1])
     through = f" ({' → '.join(path)})" if 2 < len(path) <= 20 else ""
     return errors.Skipped(
@@ -158,8 +163,8 @@ def skipped(name: str, world: World) -> errors.Skipped:
 def _not_granted(
     request: wire.Start, answer: Answer, world: World, now: float
 ) -> errors.NotGranted:
-    edges, total = world.view.unmet(request.unit)
-    edges = world.view.with_similar(edges)
+    edges, total = world.view.unmet(request.unit, _own_edges(request, world))
+    edges = world.view.with_similar(edges, request.unit)
     missing = wording.prerequisites_inline(edges, total, now)
     names = [edge.name for edge in edges]
     hint = f"unitsync why {request.unit}"
@@ -181,6 +186,13 @@ def outcome(
     request: wire.Complete | wire.Fail, answer: Answer, unit: Unit, world: World
 ) -> wire.Ok:
     changed, status = answer in _CHANGED, unit.condition.status
+    if (
+        answer is Answer.SAME_OUTCOME
+        and request.id != unit.end_id
+        and wording.by_run(request.owner)
+    ):
+        note = f"{unit.name} had {unit.phase.value} before its command ended: somebody said so"
+        return ok(request, world, changed=False, note=note, status=status)
     if answer in _WITHOUT_A_NOTE:
         return ok(request, world, changed=changed, status=status)
     note = hint = ""

@@ -10,10 +10,14 @@ from unitsyncd.core.requirement import Verdict
 
 
 class WaitActor(Parker):
-    __slots__ = ("_turn", "any", "blocked", "outstanding", "units")
+    __slots__ = ("_turn", "_wakes", "any", "blocked", "outstanding", "units")
 
-    def __init__(self, units: list[str], any_of: bool, turn: Turn) -> None:
+    def __init__(
+        self, units: list[str], any_of: bool, turn: Turn, wakes: Parker | None = None
+    ) -> None:
+        """*wakes*: for whom it counts, if not for itself."""
         super().__init__()
+        self._wakes = wakes
         self.units = units
         """Distinct names."""
         self.any = any_of
@@ -39,7 +43,7 @@ class WaitActor(Parker):
                 self.outstanding += change
             elif verdict is Verdict.BLOCKED:
                 self.blocked += change
-        self._turn.touched[self] = None
+        self._turn.touched[self._wakes or self] = None
 
     def _put_back(self, outstanding: int, blocked: int) -> None:
         self.outstanding = outstanding

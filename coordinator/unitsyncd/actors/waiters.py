@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from unitsync import wire
 from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
 from unitsyncd.settings import Limits, limit_reached
+
+if TYPE_CHECKING:
+    from unitsyncd.actors.wait_actor import WaitActor
 
 Outgoing: TypeAlias = tuple[bytes, wire.AnyReply]
 """(routing id of the peer, reply)"""
@@ -28,7 +31,7 @@ then there has to be room for the replies. See REPLIES_QUEUED_MAX of router.py."
 class Parked:
     """One held-back request of the client *peer*. ``done`` once it has been answered."""
 
-    __slots__ = ("actor", "deadline", "done", "peer", "request")
+    __slots__ = ("actor", "deadline", "done", "knows_of_skip", "listener", "peer", "request")
 
     def __init__(
         self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, deadline: float
@@ -39,6 +42,10 @@ class Parked:
         self.deadline = deadline
         """On the monotonic clock, in seconds."""
         self.done = False
+        self.listener: WaitActor | None = None
+        """Subscribed for this request alone, as long as it is held back."""
+        self.knows_of_skip = False
+        """Whether its client was told that the start is skipped, and waits all the same."""
 
 
 class Waiters:
@@ -64,7 +71,9 @@ class Waiters:
         """Requests that are held back."""
         return self._live
 
-    def park(self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, now: float) -> None:
+    def park(
+        self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, now: float
+    ) -> Parked:
         """Hold *request* back for its patience. Raises LimitReached."""
         self._check(peer, request)
         patience = min(request.patience_s, wire.WAITING_PATIENCE_S)
@@ -76,6 +85,7 @@ class Waiters:
         self._count(parked, 1)
         self._sequence += 1
         heapq.heappush(self._deadlines, (parked.deadline, self._sequence, parked))
+        return parked
 
     def settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
         """*parked* is answered with *reply*, or with nothing if it was taken back."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from unitsync.errors import ContradictionError, UnitsyncError
+from unitsync.errors import ContradictionError, CycleError, UnitsyncError
 from unitsync.names import check_name
 from unitsync.wire import Owner
 from unitsyncd.actors.actor import Dispatcher
@@ -26,7 +26,7 @@ from unitsyncd.core.events import (
     Withdrawn,
 )
 from unitsyncd.core.graph import Graph
-from unitsyncd.core.requirement import Need
+from unitsyncd.core.requirement import Need, Verdict
 from unitsyncd.core.view import View
 from unitsyncd.settings import Limits, limit_reached
 
@@ -124,14 +124,22 @@ class World:
         if declared is need:
             return
         if declared is not None:
-            text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
-            raise ContradictionError(
-                f"{unit} already waits for {prerequisite}, for its {text}",
-                hint=f"take that back first: unitsync unwant {unit} {prerequisite}",
-                unit=unit,
-                prerequisite=prerequisite,
-                declared=text,
-            )
+            if declared.needs_the_same(need):
+                if declared.of_start:  # from now on it stays
+                    self.graph.put_need(unit, prerequisite, need, self.turn.undo)
+                    self.bus.put_need(actor, prerequisite, need)
+                    self.turn.keep(unit, Declared(at, prerequisite, int(need)))
+                return
+            if not declared.of_start or not need.of_start:
+                text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
+                raise ContradictionError(
+                    f"{unit} already waits for {prerequisite}, for its {text}",
+                    hint=f"take that back first: unitsync unwant {unit} {prerequisite}",
+                    unit=unit,
+                    prerequisite=prerequisite,
+                    declared=text,
+                )
+            self._withdraw(actor, unit, prerequisite, at)
         self.check(prerequisite)
         if self.graph.edges >= self.limits.edges:
             most = self.limits.edges
@@ -140,6 +148,41 @@ class World:
         self.graph.add(unit, prerequisite, need, self.turn.undo)
         self.bus.subscribe(actor, prerequisite, need, at)
         self.turn.keep(unit, Declared(at, prerequisite, int(need)))
+
+    def declare_start(
+        self, actor: UnitActor, prerequisites: Sequence[str], need: Need, at: float
+    ) -> None:
+        """Let these edges take the place of those that the unit's last start came with.
+        Raises what ``declare`` raises, and then nothing was changed."""
+        self.declare(actor, prerequisites, need, at)
+        named = set(prerequisites)
+        over = [edge for edge in self.edges_of_start(actor) if edge not in named]
+        self.withdraw(actor, over, at)
+
+    def edges_of_start(self, actor: UnitActor) -> dict[str, Need]:
+        """Those that the unit's last start came with."""
+        edges = self.graph.prerequisites(actor.unit.name)
+        return {edge: need for edge, need in edges.items() if need.of_start}
+
+    def own_edges(self, actor: UnitActor, start_id: str) -> dict[str, Need] | None:
+        """All that count for that start, None if those are the unit's."""
+        own = actor.starts.others.get(start_id)
+        if own is None:
+            return None
+        edges = self.graph.prerequisites(actor.unit.name)
+        return {**{edge: need for edge, need in edges.items() if not need.of_start}, **own}
+
+    def take_turn(self, actor: UnitActor, start_id: str, need: Need, at: float) -> None:
+        """If all is met that counts for that start, which another one came after, let the
+        unit have its edges: no unit starts before the edges that it has are met."""
+        edges = self.own_edges(actor, start_id)
+        if edges is None or self.bus.verdict(edges) is not Verdict.MET:
+            return
+        try:
+            self.declare_start(actor, list(actor.starts.others[start_id]), need, at)
+        except CycleError:  # by an edge that has come since
+            self.declare_start(actor, [], need, at)
+        actor.put_starts(actor.starts.without(start_id))
 
     def shared(self, name: str) -> str:
         """*name* as the object that its unit has, if it is registered: one for all that
@@ -154,11 +197,14 @@ class World:
         if there:
             self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
         for prerequisite in there:
-            self.graph.remove(unit, prerequisite, self.turn.undo)
-            self.bus.unsubscribe(actor, prerequisite, at)
-            self.turn.keep(unit, Withdrawn(at, prerequisite))
+            self._withdraw(actor, unit, prerequisite, at)
         self.dispatcher.run()
         return len(there)
+
+    def _withdraw(self, actor: UnitActor, unit: str, prerequisite: str, at: float) -> None:
+        self.graph.remove(unit, prerequisite, self.turn.undo)
+        self.bus.unsubscribe(actor, prerequisite, at)
+        self.turn.keep(unit, Withdrawn(at, prerequisite))
 
     def commit(self) -> None:
         """Make the turn's changes final."""

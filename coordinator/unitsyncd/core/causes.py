@@ -161,10 +161,21 @@ class Causes:
                 roots.append(self._root(edge, Condition.PENDING, Verdict.OUTSTANDING))
         return roots, 0
 
-    def skip_path(self, name: str) -> list[str]:
+    def skip_path(self, name: str, own: Mapping[str, Need] | None = None) -> list[str]:
         """From a blocked unit down to the one whose failure is at the root of it; of a
-        long path only the first PATH_MAX units and the root."""
+        long path only the first PATH_MAX units and the root. *own*: its edges, if they are
+        not those in the graph."""
         path = [name]
+        if own is not None:
+            path.append(
+                next(
+                    edge
+                    for edge, need in own.items()
+                    if VERDICTS[need][self.condition(edge)] is Verdict.BLOCKED
+                )
+            )
+            if self.condition(path[-1]) is not Condition.SKIPPED:
+                return path
         while len(path) < PATH_MAX:
             blocked = self._deeper(path[-1], Verdict.BLOCKED)
             if blocked is None:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsync.wire import OnOwnerExit, OnSkip, Owner, Status
 from unitsyncd.core.requirement import Condition, Verdict
 
 OwnerKey: TypeAlias = tuple[int, int, int]
@@ -121,6 +121,9 @@ class StartAsked(msgspec.Struct, frozen=True, gc=False):
     last: bool = False
     wait: bool = True
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+    on_skip: OnSkip = OnSkip.EXIT
+    verdict: Verdict | None = None
+    """Of the edges that count for this start, None if those are the unit's."""
 
 
 class DeclarationRefused(msgspec.Struct, frozen=True, gc=False):

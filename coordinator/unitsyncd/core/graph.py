@@ -111,6 +111,16 @@ class Graph:
         undo.push(self._insert, dependent, prerequisite, need)
         self._remove(dependent, prerequisite)
 
+    def put_need(self, dependent: str, prerequisite: str, need: Need, undo: UndoLog) -> None:
+        """Let the edge, which is there, have another need."""
+        undo.push(
+            self._put_need, dependent, prerequisite, self._prerequisites[dependent][prerequisite]
+        )
+        self._put_need(dependent, prerequisite, need)
+
+    def _put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
+        self._prerequisites[dependent][prerequisite] = need
+
     def held(self) -> tuple[dict[str, Any], ...]:
         """All that grows with the units, for who takes it apart."""
         return self._prerequisites, self._dependents, self._levels, self.unregistered

@@ -41,7 +41,8 @@ _STATUS: Final = (
 
 
 class Need(enum.IntEnum):
-    """A requirement, and whether the edge is optional."""
+    """A requirement, whether the edge is optional, and whether it belongs to one start
+    (``--after``) or stays with the unit (``want``). The journal keeps these numbers."""
 
     SUCCESS = 0
     COMPLETION = 1
@@ -49,6 +50,12 @@ class Need(enum.IntEnum):
     OPTIONAL_SUCCESS = 3
     OPTIONAL_COMPLETION = 4
     OPTIONAL_START = 5
+    AFTER_SUCCESS = 6
+    AFTER_COMPLETION = 7
+    AFTER_START = 8
+    AFTER_OPTIONAL_SUCCESS = 9
+    AFTER_OPTIONAL_COMPLETION = 10
+    AFTER_OPTIONAL_START = 11
 
     @property
     def requirement(self) -> Requirement:
@@ -56,17 +63,24 @@ class Need(enum.IntEnum):
 
     @property
     def optional(self) -> bool:
-        return self >= Need.OPTIONAL_SUCCESS
+        return self % 6 >= Need.OPTIONAL_SUCCESS
+
+    @property
+    def of_start(self) -> bool:
+        """Whether the next start replaces the edge."""
+        return self >= Need.AFTER_SUCCESS
+
+    def needs_the_same(self, other: Need) -> bool:
+        """Whether the two differ at most in whose they are."""
+        return self % 6 == other % 6
 
 
 _REQUIREMENTS: Final = (Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START)
+_NEEDS: Final = {(need.requirement, need.optional, need.of_start): need for need in Need}
 
 
-_NEEDS: Final = {(need.requirement, need.optional): need for need in Need}
-
-
-def need_of(requirement: Requirement, optional: bool) -> Need:
-    return _NEEDS[requirement, optional]
+def need_of(requirement: Requirement, optional: bool, *, of_start: bool = False) -> Need:
+    return _NEEDS[requirement, optional, of_start]
 
 
 class Verdict(enum.IntEnum):

@@ -29,8 +29,8 @@ class Similar:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._left = COMPARED_MAX
-        self._remembered: dict[str, tuple[int, float, str]] = {}
-        """name → (how many it was compared with, likeness of the best, the best)"""
+        self._remembered: dict[tuple[str, str], tuple[int, float, str]] = {}
+        """(name, asker) → (how many it was compared with, likeness of the best, the best)"""
 
     def end_turn(self) -> None:
         self._left = COMPARED_MAX
@@ -39,13 +39,13 @@ class Similar:
         """To be called when a name has been removed."""
         self._remembered.clear()
 
-    def nearest(self, name: str) -> str:
-        """The name most similar to *name*, "" if none is similar; as far as they have
-        been compared by the end of this call."""
-        names, left = self._names, self._left
+    def nearest(self, name: str, asker: str = "") -> str:
+        """The name most similar to *name* that is not the *asker*'s own, "" if none is
+        similar; as far as they have been compared by the end of this call."""
+        names, left, key = self._names, self._left, (name, asker)
         if len(names) > UNITS_MAX:
             return ""
-        compared, best, found = self._remembered.get(name, (0, 0.0, ""))
+        compared, best, found = self._remembered.get(key, (0, 0.0, ""))
         if compared == len(names) or left <= 0:
             return found
         places, length = _places(name), len(name)
@@ -54,7 +54,7 @@ class Similar:
             compared += 1
             left -= len(other)
             both = length + len(other)
-            if 2 * min(length, len(other)) < ALIKE * both or other == name:
+            if 2 * min(length, len(other)) < ALIKE * both or other in key:
                 continue
             alike = 2 * _in_common(places, length, other) / both
             if alike >= ALIKE and alike > best:
@@ -62,7 +62,7 @@ class Similar:
         self._left = left
         if len(self._remembered) >= REMEMBERED_MAX:
             self._remembered.clear()
-        self._remembered[name] = compared, best, found
+        self._remembered[key] = compared, best, found
         return found
 
 

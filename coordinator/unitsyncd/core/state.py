@@ -28,7 +28,7 @@ from unitsyncd.core.events import (
     UnitFact,
     WasReset,
 )
-from unitsyncd.core.requirement import Condition
+from unitsyncd.core.requirement import Condition, Verdict
 
 DENIALS_MAX: Final = 256
 """Owners with a denial that a unit remembers; the oldest goes."""
@@ -40,6 +40,9 @@ _PENDING: Final = Status.PENDING
 _STARTED: Final = Status.STARTED
 _COMPLETED: Final = Status.COMPLETED
 _FAILED: Final = Status.FAILED
+_MET: Final = Verdict.MET
+_OUTSTANDING: Final = Verdict.OUTSTANDING
+_BLOCKED: Final = Verdict.BLOCKED
 
 
 class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -78,9 +81,16 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.phase is _STARTED and not self.owner_gone
 
     @property
+    def verdict(self) -> Verdict:
+        """Of all its edges together."""
+        if self.blocked:
+            return _BLOCKED
+        return _OUTSTANDING if self.outstanding else _MET
+
+    @property
     def is_ready(self) -> bool:
-        """Whether a start asked for now would be granted now."""
-        return not (self.running or self.blocked or self.outstanding)
+        """Whether a start asked for now, after the same as the last, would be granted now."""
+        return not self.running and self.verdict is _MET
 
     @property
     def condition(self) -> Condition:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsync.wire import OnOwnerExit, OnSkip, Owner, Status
 from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
@@ -47,6 +47,7 @@ _PENDING: Final = Status.PENDING
 _STARTED: Final = Status.STARTED
 _OUTSTANDING: Final = Verdict.OUTSTANDING
 _BLOCKED: Final = Verdict.BLOCKED
+_MET: Final = Verdict.MET
 _REPLIES: Final = {answer: Reply(answer) for answer in Answer}
 
 Step: TypeAlias = tuple[Unit, tuple[Effect, ...]]
@@ -87,8 +88,6 @@ def _on_start(unit: Unit, ask: StartAsked) -> Step:
 
 
 def _on_declaration_refused(unit: Unit, refused: DeclarationRefused) -> Step:
-    if unit.running and _is_owner(unit, refused.owner):
-        return unit, ()  # its run goes on
     facts = _denial_facts(unit, refused.at, refused.owner, Denial.NOT_DECLARED, refused.reason)
     return _after_facts(unit, facts, None, refused.at)
 
@@ -150,13 +149,19 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
         return Answer.ALREADY_YOURS if mine else Answer.STARTED_BY_OTHER
     if unit.ended and 0 <= ask.since_run < unit.run:
         return Answer.ENDED_MEANWHILE
-    if unit.blocked:
-        return Answer.SKIPPED
-    if not unit.outstanding:
+    verdict = verdict_for(unit, ask)
+    if verdict is _MET:
         return Answer.GRANTED
+    if verdict is _BLOCKED and ask.on_skip is OnSkip.EXIT:
+        return Answer.SKIPPED
     if not ask.wait:
         return Answer.NOT_READY
     return Answer.TIMED_OUT if ask.last else Answer.WAITING
+
+
+def verdict_for(unit: Unit, ask: StartAsked) -> Verdict:
+    """Of the edges that count for *ask*."""
+    return unit.verdict if ask.verdict is None else ask.verdict
 
 
 def concerns_waiters(before: Unit, after: Unit) -> bool:

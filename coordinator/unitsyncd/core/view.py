@@ -66,7 +66,15 @@ def _said_gone(unit: Unit) -> bool:
 
 _DENIED: Final = {Denial.WAITING: "had to wait"}
 """What became of a start, where the history says it otherwise."""
-_GIVEN_UP: Final = {f"start {end}": end for end in (Denial.TIMED_OUT, Denial.INTERRUPTED)}
+_REFUSED: Final = "refused"
+_GIVEN_UP: Final = {
+    **{
+        f"start {end.value}": end.value
+        for end in (Denial.TIMED_OUT, Denial.INTERRUPTED, Denial.SKIPPED)
+    },
+    **{f"start {end.value}": _REFUSED for end in (Denial.REFUSED, Denial.NOT_DECLARED)},
+}
+"""What is said of a start that came to nothing, by its entry in the history."""
 _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
     Started: lambda fact, run: HistoryEntry(fact.at, "started", run, fact.owner),
     Ended: lambda fact, run: HistoryEntry(fact.at, fact.outcome.value, run, fact.by, fact.reason),
@@ -139,10 +147,11 @@ class View:
         if full:
             edges = self._graph.prerequisites(name)
             some = edges.items() if len(edges) <= STATUS_MAX else self._some_edges(unit)
-            shown = self.with_similar([self.prerequisite(edge, need) for edge, need in some])
+            shown = self.with_similar([self.prerequisite(edge, need) for edge, need in some], name)
             total = len(edges)
         else:
             shown, total = self.unmet(name)
+        given_up, given_up_by = self._given_up(holder)
         return UnitInfo(
             name,
             unit.condition.status,
@@ -156,7 +165,8 @@ class View:
             prerequisites=shown,
             prerequisites_total=total,
             waiting_clients=len(holder.parked or ()),
-            given_up=self._given_up(holder),
+            given_up=given_up,
+            given_up_by=given_up_by,
             history=self.history(name) if full else [],
         )
 
@@ -167,14 +177,17 @@ class View:
             return replace(owner, watched=False)
         return owner
 
-    def _given_up(self, holder: HasUnit) -> str:
-        """How the last start of a pending unit ended if nobody waits to start it: ``timed
-        out`` or ``interrupted``. "" if nobody has given up."""
+    def _given_up(self, holder: HasUnit) -> tuple[str, Owner | None]:
+        """How the last start ended that came to nothing, and whose it was: of a pending unit
+        that nobody waits to start, or refused whatever the unit does. "" if none did."""
         unit = holder.unit
-        if unit.phase is not Status.PENDING or unit.blocked or holder.parked:
-            return ""
         history = self._history.get(unit.name)
-        return _GIVEN_UP.get(history[-1].what, "") if history else ""
+        if holder.parked or not history:
+            return "", None
+        end = _GIVEN_UP.get(history[-1].what, "")
+        if end != _REFUSED and (unit.phase is not Status.PENDING or unit.blocked):
+            return "", None
+        return end, history[-1].owner if end else None
 
     def prerequisite(self, name: str, need: Need) -> Prerequisite:
         """The edge to *name* as its dependent sees it."""
@@ -211,9 +224,15 @@ class View:
         more = f" and {unit.outstanding - 1:,} more" if unit.outstanding > 1 else ""
         return f"waits for {waits_for}{more}"
 
-    def unmet(self, name: str) -> tuple[list[Prerequisite], int]:
-        """The first SHOWN_MAX prerequisites that are not met, and how many there are.
-        Looks no further than to these."""
+    def unmet(
+        self, name: str, own: Mapping[str, Need] | None = None
+    ) -> tuple[list[Prerequisite], int]:
+        """The first SHOWN_MAX prerequisites that are not met, and how many there are; with
+        *own*, of these edges. Looks no further than to these."""
+        if own is not None:
+            found = [self.prerequisite(edge, need) for edge, need in own.items()]
+            found = [edge for edge in found if not edge.met]
+            return found[:SHOWN_MAX], len(found)
         holder = self._units.get(name)
         if holder is None:
             return [], 0
@@ -228,12 +247,12 @@ class View:
             unmet = self.causes.edges(unit.name, met=False)
         return islice(chain(unmet, self.causes.edges(unit.name, met=True)), STATUS_MAX)
 
-    def with_similar(self, edges: list[Prerequisite]) -> list[Prerequisite]:
-        """*edges*, with the most similar registered name for some of those that are not
+    def with_similar(self, edges: list[Prerequisite], asker: str = "") -> list[Prerequisite]:
+        """*edges* of *asker*, with the most similar registered name for some of those that are not
         registered. Misleading while everything is still being registered: for people who
         ask, and for waits that have become long."""
         missing = [edge for edge in edges if not edge.met and not edge.since][:SHOWN_MAX]
-        similar = {edge.name: self.nearest(edge.name) for edge in missing}
+        similar = {edge.name: self.similar.nearest(edge.name, asker) for edge in missing}
         return [
             replace(edge, nearest=similar[edge.name]) if similar.get(edge.name) else edge
             for edge in edges
@@ -260,7 +279,7 @@ class View:
     def _tree(self, name: str, need: Need | None, depth: int, budget: Iterator[int]) -> WhyNode:
         """With as many nodes below it as *budget* yields."""
         info = self.info(name)
-        info = replace(info, prerequisites=self.with_similar(info.prerequisites))
+        info = replace(info, prerequisites=self.with_similar(info.prerequisites, name))
         if depth == 0 and info.status is Status.NOT_REGISTERED:
             info = replace(info, nearest=self.nearest(name))
         asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
@@ -289,11 +308,14 @@ class View:
                 groups.setdefault((name, "owner gone"), [])
             if unit.phase is Status.FAILED:
                 groups.setdefault((name, "failed"), [])
+            given_up, _ = self._given_up(holder)
+            if given_up == _REFUSED:
+                groups.setdefault((name, "given up"), [])
             if unit.phase is not Status.PENDING and not holder.parked:
                 pass
             elif unit.blocked:
                 groups.setdefault((self.causes.skip_root(name), "skipped"), []).append(name)
-            elif self._given_up(holder):
+            elif given_up:
                 groups.setdefault((name, "given up"), [])
             elif unit.outstanding:
                 roots, edge = self.causes.waits_at(unit, edge, left)

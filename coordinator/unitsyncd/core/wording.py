@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import UnitsyncError
-from unitsync.printing import duration, safe, unregistered
+from unitsync.printing import duration, gave_up, safe, unregistered
 from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,
@@ -207,13 +207,16 @@ def status(info: UnitInfo, now: float) -> list[str]:
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
     if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: its process cannot be seen by the coordinator")
-    if info.status is Status.FAILED and info.reason.endswith(UNSAID) and not _by_run(info.owner):
+    if info.status is Status.FAILED and info.reason.endswith(UNSAID) and not by_run(info.owner):
         restart = f"unitsync start {shlex.quote(info.name)} --on-owner-exit complete"
         lines.append(f"Hint:    if that is how it is meant to end: {restart}")
     if info.waiting_clients:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
     elif info.given_up:
-        lines.append(f"Waiting: nobody to start it; the last start {info.given_up}")
+        command = info.given_up_by.command if info.given_up_by is not None else ""
+        lines.append(f"Start:   {gave_up(info.given_up, printable(command))}")
+    if info.still_runs and info.owner is not None:
+        lines.append(f"Owner:   {who(info.owner)} is still there: its command goes on")
     if info.prerequisites:
         lines += ["", "Prerequisites:"]
         edges = _some(info.prerequisites)
@@ -237,7 +240,7 @@ def _some(edges: Sequence[Prerequisite]) -> Sequence[Prerequisite]:
     return sorted(edges, key=lambda edge: edge.met)[:EDGES_SHOWN]
 
 
-def _by_run(owner: Owner | None) -> bool:
+def by_run(owner: Owner | None) -> bool:
     """Whether the owner is a ``run``, which says itself how it went unless it is killed."""
     return owner is not None and owner.command.startswith("unitsync run ")
 
