@@ -178,26 +178,31 @@ def shim_help(ctx: typer.Context) -> None:
 
 
 def shim_install(
+    ctx: typer.Context,
     folder: Annotated[
         str, typer.Argument(metavar="DIR", help="A folder on PATH.", show_default=False)
     ],
     force: Annotated[
         bool, typer.Option("--force", help="Replace another coder that is there.")
     ] = False,
-    endpoint: Annotated[str | None, typer.Option("--endpoint", hidden=True)] = None,
+    endpoint: options.Endpoint = None,
 ) -> int:
     """Write the shim, a small program `coder`, into DIR.
 
     It hands `coder exp sync ...` to unitsync; everything else goes on to the next
-    `coder` on PATH.
+    `coder` on PATH. With --endpoint, all who call it meet at that coordinator.
     """
+    from unitsync import endpoint as endpoints
     from unitsync.cli import shim
 
     if not folder:
         raise UsageError(
             "DIR is empty, as from an unset variable", hint="unitsync shim install DIR"
         )
-    path, advice = shim.install(Path(folder), force=force)
+    address = endpoint or ctx.obj or ""
+    if address:
+        endpoints.resolve(address)
+    path, advice = shim.install(Path(folder), force=force, endpoint=address)
     print_out([f"installed {path}"])
     print_err(advice)
     return 0

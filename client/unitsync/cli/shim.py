@@ -17,16 +17,19 @@ from typing import Final
 from unitsync.errors import NotPermitted, Refused, UnitsyncError, UsageError
 
 _MARK: Final = b"# unitsync shim for coder, version "
+_AGENTS_FOLDER: Final = "/tmp/coder-script-data/bin"
+_USUAL_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin")
 
 
-def text() -> str:
-    """The shim for the Python that runs this, by its absolute path."""
+def text(endpoint: str = "") -> str:
+    """The shim for the Python that runs this, by its absolute path, and for the
+    coordinator at *endpoint*; "" for the one that its caller has otherwise."""
     if not sys.executable:
         raise UsageError("shim: this Python does not know where its own program is")
     template = Path(__file__).with_name("shim.sh").read_text(encoding="utf-8")
-    python = os.path.abspath(sys.executable)
-    for mark, value in (("@PYTHON@", python), ("@PROGRAM@", program())):
-        template = template.replace(mark, shlex.quote(value))
+    values = {"PYTHON": os.path.abspath(sys.executable), "ENDPOINT": endpoint}
+    for name, value in (values | {"PROGRAM": program()}).items():
+        template = template.replace(f"@{name}@", shlex.quote(value))
     return template
 
 
@@ -54,9 +57,32 @@ def is_shim(path: Path) -> bool:
         return False
 
 
-def install(folder: Path, *, force: bool) -> tuple[Path, list[str]]:
+def settings_of(path: Path) -> dict[str, str]:
+    """What the shim *path* was made with: ``python``, and since version 2 ``endpoint``."""
+    found = {}
+    for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        name, assigned, value = line.removeprefix("unitsync_").partition("=")
+        if assigned and line.startswith("unitsync_"):
+            found[name] = "".join(shlex.split(value))
+    return found
+
+
+def programs() -> list[Path]:
+    """Each program called ``coder``, in the order in which a script comes upon them: where
+    Coder's agent puts a folder of its own before PATH, on PATH, and where a script of
+    another user, or under sudo, would look."""
+    agents = Path(os.environ.get("CODER_SCRIPT_BIN_DIR") or _AGENTS_FOLDER)
+    found: dict[str, Path] = {}
+    for folder in (agents, *_path(), *map(Path, _USUAL_PATH)):
+        program = Path(os.path.abspath(folder)) / "coder"
+        if program.is_file() and os.access(program, os.X_OK):
+            found.setdefault(os.path.realpath(program), program)
+    return list(found.values())
+
+
+def install(folder: Path, *, force: bool, endpoint: str = "") -> tuple[Path, list[str]]:
     """Write ``coder`` into *folder* (made if it is on PATH) and return its path and what
-    the user should know about it.
+    the user should know about it. *endpoint* as for text().
 
     Raises Refused if there is no such folder, or something else is there already and
     *force* is not given, and
@@ -65,7 +91,7 @@ def install(folder: Path, *, force: bool) -> tuple[Path, list[str]]:
     """
     folder = Path(os.path.abspath(folder))
     target = folder / "coder"
-    content = text()
+    content = text(endpoint)
     if not folder.exists() and str(folder) not in map(os.path.abspath, _path()):
         again = f"unitsync shim install {shlex.quote(str(folder))}"
         raise Refused(

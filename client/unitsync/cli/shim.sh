@@ -1,10 +1,11 @@
 #!/bin/sh
-# unitsync shim for coder, version 1
+# unitsync shim for coder, version 2
 #
 # "coder exp sync VERB ..." goes to unitsync; everything else to the next coder. Written
 # by "unitsync shim install"; changes here are lost when that is done again.
 
 unitsync_python=@PYTHON@
+unitsync_endpoint=@ENDPOINT@
 case ${UNITSYNC_CODER_SHIM_DEPTH-} in
     '' | *[!0-9]*) depth=0 ;;
     *) depth=$UNITSYNC_CODER_SHIM_DEPTH ;;
@@ -148,6 +149,9 @@ while [ "$left" -gt 0 ]; do
 done
 
 export UNITSYNC_CODER_SHIM=1
+if [ -n "$unitsync_endpoint" ]; then
+    export UNITSYNC_ENDPOINT="$unitsync_endpoint"
+fi
 if [ -x "$unitsync_python" ]; then
     # -I -S: no variable of Python and no site package of a script gets in between.
     exec "$unitsync_python" -I -S -c @PROGRAM@ "$@"
