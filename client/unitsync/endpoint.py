@@ -15,6 +15,7 @@ import socket
 import stat
 import struct
 from collections.abc import Mapping
+from time import sleep
 from typing import Final, NamedTuple
 
 from unitsync import errors
@@ -30,6 +31,8 @@ from unitsync.surroundings import (
 
 CONNECT_PATIENCE_S: Final = 5
 """How long a busy coordinator may take to accept a connection."""
+FULL_PATIENCE_S: Final = 3.0
+_LOOK_S: Final = 0.05
 JOURNAL_NAME: Final = "journal.db"
 LOG_NAME: Final = "coordinator.log"
 STOPPED_NAME: Final = "stopped"
@@ -165,7 +168,9 @@ def connect(place: Endpoint) -> socket.socket | None:
     raise _not_permitted(place)
 
 
-def _connect(place: Endpoint) -> socket.socket | None:
+def _connect(place: Endpoint, patience_s: float = FULL_PATIENCE_S) -> socket.socket | None:
+    """One that has no room is tried again for *patience_s*: what this process has closed
+    just now may have been the last that there was room for."""
     if check_folder(place) is None:
         return None
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -179,7 +184,10 @@ def _connect(place: Endpoint) -> socket.socket | None:
         _check_peer(place, link)
     except OSError as exc:
         link.close()
-        if exc.errno == errno.ENOENT and os.path.exists(place.full) and _is_held(place):
+        if exc.errno == errno.ENOENT and os.path.exists(place.full) and is_held(place):
+            if patience_s > 0:
+                sleep(_LOOK_S)
+                return _connect(place, patience_s - _LOOK_S)
             raise errors.Unreachable(
                 f"the coordinator at {place.address} has no room for more clients",
                 hint="raise its limit: UNITSYNC_MAX_CONNECTIONS, and ulimit -n",
@@ -213,11 +221,13 @@ def _is_greeted(link: socket.socket) -> bool:
         return False
 
 
-def _is_held(place: Endpoint) -> bool:
+def is_held(place: Endpoint) -> bool:
     """Whether a coordinator is there, and not only what it has left: it holds a lock on
     its folder for life. True where that cannot be told."""
     try:
         folder = os.open(place.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
     except OSError:
         return True
     try:
@@ -355,6 +365,16 @@ def _check_peer(place: Endpoint, link: socket.socket) -> None:
             hint="end that process, or name another folder in UNITSYNC_ENDPOINT",
             endpoint=place.address,
         )
+
+
+def unusable(place: Endpoint, problem: OSError) -> errors.Unreachable:
+    """What is said of a folder that cannot be made or used."""
+    return errors.Unreachable(
+        f"cannot use the folder {place.folder}: {problem.strerror}",
+        hint=f"{user_name(os.geteuid())} must be able to make and use it; or name another folder "
+        "in UNITSYNC_ENDPOINT",
+        endpoint=place.address,
+    )
 
 
 def _refused(place: Endpoint, why: str, hint: str) -> errors.Unreachable:

@@ -39,8 +39,6 @@ OVERTIME_S = 1
 _WITHDRAW_S = 1
 _REASON_MAX = 1000
 """Characters; a longer one is cut, which counts in bytes."""
-_DIGITS_MAX = 19
-"""A whole number of so many digits has no more than 64 bits."""
 _SO_PEERCRED = 17
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
@@ -154,7 +152,7 @@ def _plain(
         timeout_s = _timeout(flags, environ, shim)
     elif verb == "complete" and count == 1 and flags.keys() <= {"--exit-code"}:
         code = flags.get("--exit-code", ["0"])[-1]
-        if not code.isascii() or not code.isdigit() or len(code) > _DIGITS_MAX:
+        if not code.isascii() or not code.isdigit() or len(code) > 3 or int(code) > 255:
             raise Leave
         request["unit"], request["exit_code"], request["even_so"] = names[0], int(code), shim
     elif verb == "fail" and count == 1 and flags.keys() <= {"--reason"}:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from unitsync import errors, wire
 from unitsync.printing import one_line
 from unitsync.session import failure
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
+EXIT_CODE_MAX: Final = 255
 
 
 class Requests:
@@ -121,6 +122,9 @@ class Requests:
     def complete(
         self, unit: str, *, exit_code: int = 0, even_so: bool = False, epoch: str = ""
     ) -> wire.Complete:
+        if not 0 <= exit_code <= EXIT_CODE_MAX:
+            what = f"{exit_code} is no exit status; those are 0 to {EXIT_CODE_MAX}"
+            raise errors.UsageError(what)
         return wire.Complete(
             id=new_id(),
             epoch=epoch,

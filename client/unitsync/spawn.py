@@ -194,7 +194,7 @@ def _try_lock(place: Endpoint) -> int | None:
             hint=f"start it as {endpoints.user_name(os.fstat(folder).st_uid)}: unitsync serve",
         ) from None
     except OSError as exc:
-        raise _unusable(place, exc) from None
+        raise endpoints.unusable(place, exc) from None
     finally:
         os.close(folder)
     try:
@@ -223,7 +223,7 @@ def _open_folder(place: Endpoint) -> int:
         if made:
             os.fchmod(folder, 0o700)
     except OSError as exc:
-        raise _unusable(place, exc) from None
+        raise endpoints.unusable(place, exc) from None
     return folder
 
 
@@ -343,10 +343,4 @@ def _no_interpreter(place: Endpoint) -> errors.Unreachable:
         "no coordinator runs, and this Python does not know its own executable to start one",
         hint="start it: unitsync serve",
         endpoint=place.address,
-    )
-
-
-def _unusable(place: Endpoint, exc: OSError) -> errors.Unreachable:
-    return errors.Unreachable(
-        f"cannot use the folder {place.folder}: {exc.strerror}", endpoint=place.address
     )

@@ -263,7 +263,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="unitsyncd", description="The unitsync coordinator.")
     parser.add_argument("--endpoint", help="ipc://PATH to serve at")
     parser.add_argument("--ready-fd", type=int, help="descriptor to report readiness on")
-    parser.add_argument("--log-level", choices=LOG_LEVELS, help="default: info")
+    parser.add_argument("--log-level", type=str.lower, choices=LOG_LEVELS, help="default: info")
     parser.add_argument("--allow", action="append", default=[], metavar="USER|GROUP")
     parser.add_argument("--trial", action="store_true", help="try all that serving needs, and end")
     options = parser.parse_args(argv)
@@ -326,6 +326,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
 
 def _log_level(named: str) -> str:
     """Raises UsageError."""
+    named = named.lower()
     if named and named not in LOG_LEVELS:
         raise UsageError(f"UNITSYNC_LOG_LEVEL is {named!a}, not one of {', '.join(LOG_LEVELS)}")
     return named or "info"

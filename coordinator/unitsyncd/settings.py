@@ -16,6 +16,8 @@ import msgspec
 from unitsync.errors import LimitReached, UsageError
 
 DIGITS_MAX: Final = 18
+CONNECTIONS_MIN: Final = 2
+"""A client looks whether somebody is there before it connects for good."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -48,6 +50,10 @@ class Limits(msgspec.Struct, frozen=True):
                 )
             if not text.isascii() or not text.isdigit() or not int(text):
                 raise UsageError(f"{variable} is {text!r}, not a positive whole number")
+            if name == "connections" and int(text) < CONNECTIONS_MIN:
+                raise UsageError(
+                    f"{variable} is {text}: one verb alone may need {CONNECTIONS_MIN} for a moment"
+                )
             values[name] = int(text)
         return cls(**values)
 

@@ -143,8 +143,9 @@ ONE_RUNS = {
         f"UNITSYNC_MAX_EDGES=1; {RUNS}", "no more than 1 edges", "UNITSYNC_MAX_EDGES"
     ),
     "no-room-for-more-clients": Fault(
-        "UNITSYNC_MAX_CONNECTIONS=1; unitsync ping; unitsync wait x 2> $D.w & HOLDER=$!; "
-        "while [ ! -s $D.w ]; do sleep 0.05; done",
+        "UNITSYNC_MAX_CONNECTIONS=2; unitsync ping; unitsync wait x 2> $D.w & HOLDER=$!; "
+        'while [ ! -s $D.w ]; do sleep 0.05; done; unitsync wait x 2> $D.v & HOLDER="$HOLDER $!";'
+        "while [ ! -s $D.v ]; do sleep 0.05; done",
         "no room for more clients",
         "UNITSYNC_MAX_CONNECTIONS",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -19,4 +20,6 @@ def main() -> NoReturn:
         status = run_app(sys.argv[1:])
     except KeyboardInterrupt:  # while modules were still being loaded
         status = 130
+    if sys.flags.inspect:  # PYTHONINSPECT: it would stay for more to be typed
+        os._exit(status)
     sys.exit(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Annotated
 
 import typer
@@ -144,19 +145,12 @@ def stop(ctx: typer.Context, endpoint: options.Endpoint = None) -> int:
     from unitsync import endpoint as endpoints
 
     place = endpoints.resolve(endpoint or ctx.obj)
-    watch = endpoints.connect(place)
-    try:
-        reply = perform(place.address, lambda requests: requests.stop())
-        if watch is not None and isinstance(reply, wire.Ok):
-            watch.settimeout(_STOP_PATIENCE_S)
-            try:
-                while watch.recv(4096):  # until it hangs up
-                    pass
-            except OSError:
-                pass
-    finally:
-        if watch is not None:
-            watch.close()
+    reply = perform(place.address, lambda requests: requests.stop())
+    if isinstance(reply, wire.Ok):
+        # Not by a connection that breaks then: there may be room for one client only.
+        deadline = monotonic() + _STOP_PATIENCE_S
+        while endpoints.is_held(place) and monotonic() < deadline:
+            sleep(_STOP_LOOK_S)
     status = finish(reply)
     if isinstance(reply, wire.Ok) and not reply.out:
         print_out(["stopped"])
@@ -164,6 +158,7 @@ def stop(ctx: typer.Context, endpoint: options.Endpoint = None) -> int:
 
 
 _STOP_PATIENCE_S = 10.0
+_STOP_LOOK_S = 0.01
 
 _SHIM_EXAMPLE = """\b
 Example:
@@ -174,7 +169,7 @@ Example:
 def shim_help(ctx: typer.Context) -> None:
     """Let `coder exp sync` mean unitsync."""
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+        print_out(ctx.get_help().splitlines())
 
 
 def shim_install(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -10,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from unitsync import errors
-from unitsync.cli import admin, options, people, run, scripts
-from unitsync.cli.talk import report
+from unitsync.cli import admin, complete, options, people, run, scripts
+from unitsync.cli.nearest import nearest
+from unitsync.cli.talk import print_out, report
 from unitsync.cli.verb import Verbs
 from unitsync.printing import quoted
 
@@ -48,7 +48,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from unitsync._version import __version__
 
-        typer.echo(f"unitsync {__version__}")
+        print_out([f"unitsync {__version__}"])
         raise typer.Exit
 
 
@@ -65,7 +65,7 @@ def unitsync(
     moment it may."""
     ctx.obj = endpoint
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+        print_out(ctx.get_help().splitlines())
 
 
 scripts.register(app)
@@ -82,7 +82,8 @@ def run_app(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         command = typer.main.get_command(app)
-        status = command.main(args=list(arguments), prog_name="unitsync", standalone_mode=False)
+        with complete.as_bash_has_it():
+            status = command.main(args=list(arguments), prog_name="unitsync", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except errors.UnitsyncError as problem:
         return report(problem)
@@ -103,8 +104,8 @@ def _usage_error(problem: Any) -> errors.UsageError:
     if kind == "NoSuchOption":
         text = f"there is no flag {quoted(problem.option_name)}"
         flags = problem.possibilities or ()
-        if nearest := difflib.get_close_matches(problem.option_name, flags, n=1):
-            hint = f"did you mean {nearest[0]}?"
+        if meant := nearest(problem.option_name, flags):
+            hint = f"did you mean {meant}?"
         if problem.option_name == "--json" and "--output" in _flags(context):
             hint = "did you mean --output json?"
     else:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import signal
+import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -10,6 +15,40 @@ import typer
 
 _WAIT_S = 1.0
 _PLAIN = frozenset("_%+=:./-")
+
+
+@contextlib.contextmanager
+def as_bash_has_it() -> Iterator[None]:
+    """bash ends a word at ":" and at "=" (COMP_WORDBREAKS), hands over the parts, and puts
+    what it gets in the place of the last of them."""
+    if os.environ.get("_UNITSYNC_COMPLETE") != "complete_bash":
+        yield
+        return
+    given = os.environ.get("COMP_WORDS", "").split("\n")
+    at = int(os.environ.get("COMP_CWORD") or 0)
+    words: list[str] = []
+    begun = ""
+    """What of the last word is in its place already."""
+    joins = False
+    for word in given[: at + 1]:
+        breaks = bool(words) and word in (":", "=")
+        if breaks or joins:
+            begun = words[-1] + (word if breaks else "")
+            words[-1] += word
+        else:
+            begun = ""
+            words.append(word)
+        joins = breaks
+    os.environ["COMP_WORDS"] = "\n".join(words)
+    os.environ["COMP_CWORD"] = str(len(words) - 1)
+    whole, stdout = io.StringIO(), sys.stdout
+    sys.stdout = whole
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
+        for line in whole.getvalue().splitlines():
+            print(line.removeprefix(begun.partition("=")[2] or begun))
 
 
 def requirements() -> list[str]:

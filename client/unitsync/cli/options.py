@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -12,8 +11,10 @@ import typer
 
 from unitsync import wire
 from unitsync.cli import complete
+from unitsync.cli.nearest import nearest
 from unitsync.errors import UsageError
 from unitsync.printing import quoted
+from unitsync.requests import EXIT_CODE_MAX
 
 TIMEOUT_DEFAULT_S: Final = 300.0
 
@@ -101,10 +102,10 @@ def wants_json(flag: str | None) -> bool:
 def choice(text: str, known: Sequence[str], source: str) -> str:
     """*text* if it is one of *known*; else a UsageError that names *source*."""
     if text not in known:
-        nearest = difflib.get_close_matches(text, known, n=1)
+        meant = nearest(text, known)
         raise UsageError(
             f"{source}: {quoted(text)} is not one of {', '.join(known)}",
-            hint=f"did you mean {nearest[0]}?" if nearest else "",
+            hint=f"did you mean {meant}?" if meant else "",
         )
     return text
 
@@ -121,6 +122,16 @@ def number(text: str | None, source: str) -> int | None:
     if not -(2**63) <= number < 2**64:
         raise UsageError(f"{source}: {quoted(text)} has more than 64 bits")
     return number
+
+
+def exit_code(text: str) -> int:
+    """What ``--exit-code`` says. Raises UsageError."""
+    code = number(text, "--exit-code") or 0
+    if not 0 <= code <= EXIT_CODE_MAX:
+        raise UsageError(
+            f"--exit-code: {quoted(text)} is no exit status; those are 0 to {EXIT_CODE_MAX}"
+        )
+    return code
 
 
 def in_shim() -> bool:

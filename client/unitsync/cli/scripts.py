@@ -185,7 +185,7 @@ def complete(
     spoils the status of a script. A script whose own start was not granted is not
     believed: the unit counts as failed then.
     """
-    code = options.number(exit_code, "--exit-code") or 0
+    code = options.exit_code(exit_code)
     return finish(
         perform(
             endpoint or ctx.obj,

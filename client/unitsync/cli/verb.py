@@ -6,7 +6,6 @@ so that nothing here names click's types.
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Iterable
 from functools import partial
@@ -15,10 +14,28 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from unitsync import errors
+from unitsync.cli.nearest import nearest
+from unitsync.cli.talk import print_out
 from unitsync.printing import quoted
 
 
-class Verb(TyperCommand):
+class _Helped:
+    """Its help is printed as all that it prints is, to a reader that goes away too."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option: Any = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: Any, param: Any, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        print_out(ctx.get_help().splitlines())
+        ctx.exit()
+
+
+class Verb(_Helped, TyperCommand):
     """A command whose help is its usage, its text, its flags and its example."""
 
     behind = ""
@@ -44,7 +61,7 @@ class Verb(TyperCommand):
         _format_flags(self, ctx, formatter)
 
 
-class Verbs(TyperGroup):
+class Verbs(_Helped, TyperGroup):
     """A group whose help is in sections and whose unknown verbs get a suggestion."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -54,13 +71,13 @@ class Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
             named = [name for name, verb in self.commands.items() if not verb.hidden]
-            nearest = difflib.get_close_matches(args[0], named, n=1, cutoff=0.5)
+            meant = nearest(args[0], named, cutoff=0.5)
             if args[0] in ("help", "version") and ctx.parent is None:
-                nearest = [f"--{args[0]}"]
+                meant = f"--{args[0]}"
             raise errors.UsageError(
                 f"there is no verb {quoted(args[0])}",
-                hint=f"did you mean {ctx.command_path} {nearest[0]}?"
-                if nearest
+                hint=f"did you mean {ctx.command_path} {meant}?"
+                if meant
                 else f"{ctx.command_path} --help lists them",
             )
         return super().resolve_command(ctx, args)

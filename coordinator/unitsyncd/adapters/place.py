@@ -10,7 +10,7 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.endpoint import Endpoint, check_folder, user_name
+from unitsync.endpoint import Endpoint, check_folder, unusable
 from unitsync.errors import Unreachable
 from unitsync.mounts import NETWORK, file_system
 
@@ -41,7 +41,7 @@ class Place:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             self._folder = os.open(endpoint.folder, flags)
         except OSError as exc:
-            raise _unusable(endpoint, exc) from None
+            raise unusable(endpoint, exc) from None
         found = os.fstat(self._folder)
         if checked is None or (checked.st_dev, checked.st_ino) != (found.st_dev, found.st_ino):
             os.close(self._folder)
@@ -57,7 +57,7 @@ class Place:
             self._set_mode(0o700 | found.st_mode & OPEN_TO_OTHERS)
         except OSError as exc:
             os.close(self._folder)
-            raise _unusable(endpoint, exc) from None
+            raise unusable(endpoint, exc) from None
 
     def open_to_others(self, shared: bool) -> None:
         """Whether others than its user may come to the socket."""
@@ -126,15 +126,6 @@ class Place:
     def leave(self) -> None:
         """Let go of the folder."""
         os.close(self._folder)
-
-
-def _unusable(endpoint: Endpoint, problem: OSError) -> Unreachable:
-    return Unreachable(
-        f"{endpoint.folder}: {problem.strerror}",
-        hint=f"{user_name(os.geteuid())} must be able to make and use it; or name "
-        "another folder in UNITSYNC_ENDPOINT",
-        endpoint=endpoint.address,
-    )
 
 
 def refuse_what_is_no_socket(endpoint: Endpoint) -> None:

@@ -33,6 +33,10 @@ def running(setup: Setup) -> Iterator[Finding]:
             return
         with open_client(place.address, autostart=False, render=wire.Render.NONE) as client:
             setup.pong = pong = client.ping()
+            try:
+                expect(client.call(client.requests.ping(trial=True)), wire.Pong)
+            except errors.UnitsyncError as refused:
+                setup.refused = refused
     except errors.UnitsyncError as wrong:
         setup.usable = False
         yield problem(about, wrong)
@@ -53,9 +57,9 @@ def change(setup: Setup) -> Iterator[Finding]:
     if place is None or not setup.usable:
         return
     try:
+        if setup.refused is not None:
+            raise setup.refused
         if setup.pong is not None:
-            with open_client(place.address, autostart=False, render=wire.Render.NONE) as client:
-                expect(client.call(client.requests.ping(trial=True)), wire.Pong)
             how = "would be kept"
         elif not endpoints.autostart_allowed():
             raise errors.Unreachable(

@@ -32,6 +32,8 @@ class Setup:
     """Whether the folder may be looked into."""
     pong: wire.Pong | None = None
     """None if no coordinator answers."""
+    refused: errors.UnitsyncError | None = None
+    """What a change gets that it is asked for."""
 
     @property
     def server(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import resource
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from unitsync import errors, wire
 from unitsync._version import __version__
 from unitsync.cli import options
 from unitsync.cli.doctor.finding import Finding, Setup, problem
+from unitsync.cli.nearest import nearest
 from unitsync.surroundings import proc_is_ours
 
 FILES_LOW: Final = 1024
@@ -43,8 +43,8 @@ def settings(setup: Setup) -> Iterator[Finding]:
             yield problem("settings", wrong)
     for name in sorted(os.environ):
         if name.startswith("UNITSYNC_") and name not in VARIABLES:
-            nearest = difflib.get_close_matches(name, sorted(VARIABLES), n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else ""
+            meant = nearest(name, sorted(VARIABLES))
+            hint = f"did you mean {meant}?" if meant else ""
             yield Finding("note", "settings", f"{name} means nothing to unitsync", hint)
 
 

@@ -1,0 +1,201 @@
+"""Small things of odd environments and of people who mistype (17 of the list)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+from environment.oddities import ALONE, end_coordinators, needs_namespaces
+from unitsync import Client, errors
+
+both_ways = pytest.mark.parametrize(
+    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
+)
+
+
+@both_ways
+@pytest.mark.parametrize("code", ["-1", "256", "1000", "18446744073709551615"])
+def test_an_exit_code_that_is_none(cli: Cli, code: str) -> None:
+    cli.ok("start", "u")
+    result = cli("complete", "u", f"--exit-code={code}")
+    assert (result.status, result.told) == (
+        2,
+        [f"error: --exit-code: '{code}' is no exit status; those are 0 to 255"],
+    )
+    assert cli("complete", "u", "--exit-code", code).status == 2
+    with cli.client() as client:
+        assert client.status("u").status == "started"
+        with pytest.raises(errors.UsageError, match="0 to 255"):
+            client.complete("u", exit_code=int(code))
+    assert cli("complete", "u", "--exit-code", "255").status == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("wiat", "wait"),
+        ("stat", "status"),
+        ("st", ""),
+        ("strat", "start"),
+        ("statr", "start"),
+        ("comp", "complete"),
+        ("complte", "complete"),
+        ("satus", "status"),
+        ("lsit", "list"),
+        ("wnat", "want"),
+        ("doc", "doctor"),
+        ("rest", "reset"),
+        ("rnu", "run"),
+        ("unwnat", "unwant"),
+        ("help", "--help"),
+        ("xyzzy", ""),
+    ],
+)
+def test_a_verb_that_is_mistyped(cli: Cli, typed: str, meant: str) -> None:
+    result = cli(typed, "u")
+    hint = f"did you mean unitsync {meant}?" if meant else "unitsync --help lists them"
+    assert result.told == [f"error: there is no verb '{typed}'", f"hint: {hint}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("start u --afetr v", "--after"),
+        ("start u --time 5", "--timeout"),
+        ("start u --requires sucess --after v", "success"),
+        ("start u --requires comp --after v", "completion"),
+        ("list --output jsno", "json"),
+    ],
+)
+def test_a_flag_that_is_mistyped(cli: Cli, words: str, meant: str) -> None:
+    assert cli(*words.split()).told[1] == f"hint: did you mean {meant}?"
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "", "start --help", "run --help", "shim", "shim install --help", "--version"],
+)
+def test_help_that_nobody_reads(cli: Cli, words: str) -> None:
+    """``--help | true``, and a head that has seen enough."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = subprocess.run(
+            [*cli.command, *words.split()],
+            env=cli.env(),
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE_S,
+        )
+    finally:
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*cli.command, *words.split()],
+            env=cli.env(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE_S,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"error: cannot write to stdout: no space left on device\n"
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("list", 0), ("ping", 0), ("run u -- true", 0), ("run v -- false", 1), ("strat", 2)],
+)
+def test_a_python_that_is_to_stay(cli: Cli, words: str, status: int) -> None:
+    """PYTHONINSPECT=1, as left behind by who looked for something."""
+    cli.ok("want", "a", "b")
+    done = subprocess.run(
+        [*cli.command, *words.split()],
+        env=cli.env({"PYTHONINSPECT": "1"}),
+        input="raise SystemExit(99)\n",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    assert ">>>" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("level", ["INFO", "Debug", "warning", "ERROR"])
+def test_levels_in_capitals(cli: Cli, level: str) -> None:
+    assert cli("ping", env={"UNITSYNC_LOG_LEVEL": level})[:2] == (0, "Success\n")
+    cli.ok("stop")
+    serving = cli.spawn("serve", "--log-level", level)
+    while cli("list").status != 0:
+        assert serving.popen.poll() is None
+    cli.ok("stop")
+    assert serving.end().status == 0
+
+
+def test_room_for_a_single_client(cli: Cli) -> None:
+    """It has to do for any verb alone, stop and doctor too; one connection would not."""
+    refused = cli("ping", env={"UNITSYNC_MAX_CONNECTIONS": "1"})
+    assert refused.status == 69
+    assert "UNITSYNC_MAX_CONNECTIONS is 1: one verb alone may need 2" in refused.told[0]
+    env = {"UNITSYNC_MAX_CONNECTIONS": "2"}
+    for words in ("want a b", "ping -o json", "list", "status a", "why", "doctor", "reset --all"):
+        result = cli(*words.split(), env=env)
+        assert result.status == 0, (words, result)
+    assert cli("stop", env=env) == (0, "stopped\n", "")
+
+
+@needs_namespaces
+def test_ping_on_a_read_only_file_system_says_where_else(cli: Cli) -> None:
+    home = cli.folder / "c"
+    home.mkdir()
+    mount = f"mount -t tmpfs -o mode=700 tmpfs {home}; mount -o remount,ro {home};"
+    result = cli.exec(*ALONE, f'{mount} exec "$@"', "sh", *UNITSYNC, "ping")
+    assert result.status == 69
+    assert "Read-only file system" in result.told[0]
+    assert "name another folder in UNITSYNC_ENDPOINT" in result.told[1]
+    mount = f"mount -t tmpfs tmpfs {home}; mount -o remount,ro {home};"
+    env = {"UNITSYNC_ENDPOINT": f"ipc://{home}/below/s"}
+    result = cli.exec(*ALONE, f'{mount} exec "$@"', "sh", *UNITSYNC, "ping", env=env)
+    assert result.status == 69
+    assert "Read-only file system" in result.told[0]
+    assert "name another folder in UNITSYNC_ENDPOINT" in result.told[1]
+    end_coordinators(str(cli.folder))
+
+
+COMPLETE = """
+eval "$(_UNITSYNC_COMPLETE=source_bash unitsync)"
+declare -F | grep -o '_unitsync[a-z_]*' | head -n 1 > name
+COMP_WORDS=({words}) COMP_CWORD=$(({count} - 1))
+"$(cat name)" unitsync
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["status", "app", ":", "d"], ["db", "deps"]),
+        (["status", "app", ":"], ["db", "deps"]),
+        (["status", "app"], ["app:db", "app:deps"]),
+        (["status", "x"], ["x"]),
+        (["start", "u", "--after", "=", "app", ":", "d"], ["db", "deps"]),
+        (["start", "u", "--after", "=", "x"], ["x"]),
+        (["start", "u", "--after", "app", ":", "db,app", ":", "d"], ["deps"]),
+        (["stat"], ["status"]),
+    ],
+)
+def test_bash_completes_names_with_a_colon(cli: Cli, words: list[str], found: list[str]) -> None:
+    """bash ends words at a colon and at "=", and puts what it gets behind those."""
+    with Client(cli.endpoint) as client:
+        for name in ("app:deps", "app:db", "x"):
+            client.want(name, "y")
+    quoted = " ".join(f"'{word}'" for word in ["unitsync", *words])
+    result = cli.script(COMPLETE.format(words=quoted, count=len(words) + 1))
+    assert (result.status, result.err) == (0, ""), result
+    assert sorted(result.out.split()) == found
