@@ -126,8 +126,8 @@ class AsyncClient(ClientBase):
 
     async def stop(self) -> None:
         """See ``Client.stop``."""
-        session.expect(await self.call(self.requests.stop()), wire.Ok)
-        if self._exchange is not None:
+        reply = session.expect(await self.call(self.requests.stop()), wire.Ok)
+        if self._exchange is not None and reply.changed:
             await self._exchange.gone(monotonic() + session.STOP_PATIENCE_S)
 
     def unit(

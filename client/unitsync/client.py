@@ -152,8 +152,8 @@ class Client(ClientBase):
 
     def stop(self) -> None:
         """End the coordinator and return when it is gone."""
-        session.expect(self.call(self.requests.stop()), wire.Ok)
-        if self._link is not None:
+        reply = session.expect(self.call(self.requests.stop()), wire.Ok)
+        if self._link is not None and reply.changed:
             try:
                 self._receive(self._link, "gone", monotonic() + session.STOP_PATIENCE_S)
             except LinkLost:

@@ -28,6 +28,7 @@ from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
 from unitsyncd.adapters.router import Envelope, Router
+from unitsyncd.adapters.stops import Stops
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import StoreError
@@ -77,6 +78,7 @@ class Daemon:
             on_kept=self._kept.rhythm.appended,
             in_parts=self._in_parts,
             check=lambda peer, request: permits.check(request, self._router.peer(peer)),
+            first_stop=Stops(place.endpoint.folder).is_first,
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now

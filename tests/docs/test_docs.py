@@ -336,11 +336,19 @@ def test_the_dev_container_page_shows_the_file() -> None:
 # --- guarantees -------------------------------------------------------------------
 
 
-def test_each_guarantee_names_a_test_that_is_there() -> None:
+def test_each_guarantee_names_a_test() -> None:
     rows = pages.rows(pages.read("explanation/guarantees.md"))
     assert len(rows) > 10
     for row in rows:
-        for named in pages.code(row[2]):
-            path, _, name = named.partition("::")
-            text = (pages.ROOT / path).read_text(encoding="utf-8")
-            assert re.search(rf"^\s*(async )?def {name}\(", text, re.MULTILINE), named
+        assert pages.code(row[2])
+        assert all(named.startswith("tests/") for named in pages.code(row[2])), row[0]
+
+
+def test_tests_that_a_page_names_are_there() -> None:
+    for page in pages.pages():
+        text = page.read_text(encoding="utf-8")
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text):
+            file = pages.ROOT / path
+            assert file.exists(), f"{page}: {path}"
+            defined = rf"^\s*(async )?def {name}\("
+            assert not name or re.search(defined, file.read_text(), re.MULTILINE), name

@@ -67,12 +67,14 @@ class Supervisor:
         on_kept: Callable[[int, World, int], None] = lambda records, world, next_seq: None,
         in_parts: InParts = at_once,
         check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
+        first_stop: Callable[[str], bool] = lambda request_id: True,
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
         state of this startup is not there: then nothing is changed or waited for until
         everything is reset. *on_kept* is told of each append, between turns. *check* raises
-        NotPermitted if a peer may not ask what is reserved."""
+        NotPermitted if a peer may not ask what is reserved. *first_stop* says whether the
+        request with that id has not ended a coordinator before this one."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity
@@ -84,6 +86,7 @@ class Supervisor:
         self._on_kept = on_kept
         self._in_parts = in_parts
         self._check = check
+        self._first_stop = first_stop
         self._moment = Moment()
         self._moment.at = at
         self._outbox: list[Outgoing] = []
@@ -290,8 +293,9 @@ class Supervisor:
                 return self._desk_for(nothing).handle(request)
             self._other_startup(request)
         if isinstance(request, wire.Stop):
-            self.stopping = True
-            return replies.ok(request, self._desk.world)
+            first = self.stopping or self._first_stop(request.id)
+            self.stopping = first
+            return replies.ok(request, self._desk.world, changed=first)
         if isinstance(request, wire.Reset) and request.all:
             if request.id not in self._resets:
                 self._desk.check_reset(request)
