@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
@@ -107,17 +106,13 @@ def status(
 
 def _folded(lines: Iterable[str], width: int) -> list[str]:
     """*lines* of ``status``, none wider than *width*; what goes on is indented."""
-    folded: list[str] = []
-    for line in map(safe, lines):
-        indent = min(4 if line[:1] == " " else 9, width // 3) * " "
-        folded += textwrap.wrap(
-            line,
-            max(width, 2),
-            subsequent_indent=indent,
-            break_on_hyphens=False,
-            replace_whitespace=False,
-        ) or [""]
-    return folded
+    from unitsync.cli import text
+
+    return [
+        part
+        for line in map(safe, lines)
+        for part in text.folded(line, width, min(4 if line[:1] == " " else 9, width // 3))
+    ]
 
 
 _LIST_EXAMPLE = """\b

@@ -2,8 +2,8 @@
 
 Loads rich, so only these verbs import it. Text that comes from outside (names, command
 lines, reasons) is never markup, and what a terminal would act upon is shown escaped. At a
-terminal, output keeps to its width; elsewhere nothing is cut or wrapped and times are
-ISO 8601.
+terminal no line is wider than that: unit names stay whole, and what is shortened keeps its
+end. Elsewhere nothing is shortened and times are ISO 8601.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from unitsync.cli.options import DETAIL, LIST_COLUMNS, READY, SINCE, STATUS, UNIT
 from unitsync.cli.render import iso
@@ -44,7 +43,12 @@ _NAMES_MAX: Final = 10
 _SIDE_BY_SIDE: Final = 60
 """Columns from which on a finding stands beside what it is about."""
 _ROOM_MIN: Final = 20
-"""Columns for a unit in a tree, however deep it is."""
+"""Columns for a unit in a tree, however deep it is, where there are as many."""
+_DETAIL_MIN: Final = 20
+"""Columns of ``list`` that the last one keeps beside long names."""
+_GAP: Final = 2
+_FILLED: Final = 80
+"""Columns that a list of names fills where there is no terminal."""
 
 
 def stdout() -> Console:
@@ -96,26 +100,93 @@ def _names(names: Sequence[str], total: int) -> str:
     return text + (f" and {total - len(names):,} more" if total > len(names) else "")
 
 
+def _filled(names: Iterable[str]) -> Iterator[str]:
+    """Lines of *names* with commas, each name whole and each line not much too long."""
+    line = ""
+    for name in map(safe, names):
+        if line and cell_len(line) + cell_len(name) + 2 > _FILLED:
+            yield f"{line},"
+            line = name
+        else:
+            line = f"{line}, {name}" if line else name
+    if line:
+        yield line
+
+
+def folded(line: str, width: int, indent: int) -> list[str]:
+    """*line* of ``status`` in lines of *width* columns; what goes on is indented."""
+    width = max(width, 2)  # what the widest characters take
+    narrow = console(width)
+    first = Text(line).wrap(narrow, width)[0].plain
+    rest = line[len(first) :].lstrip()
+    if not rest:
+        return [first]
+    others = Text(rest).wrap(narrow, max(width - indent, 2))
+    return [first, *(" " * indent + other.plain for other in others)]
+
+
 # --- list -------------------------------------------------------------------------
 
 
 def list_table(
     units: Iterable[UnitInfo], console: Console, columns: Sequence[str] = ()
 ) -> list[str]:
-    """One line per unit under a heading, with *columns* out of LIST_COLUMNS, or with
-    those there is room for. Where a line would be wider than the terminal, names and the
-    last column lose their ends."""
+    """The units under a heading, with *columns* out of LIST_COLUMNS, or with those there
+    is room for. At a terminal, a long name goes on below itself, and what a unit waits for
+    or belongs to is shortened."""
     if not columns:
         columns = next(_COLUMNS_AT[least] for least in _COLUMNS_AT if console.width >= least)
+    units = list(units)
     if not console.is_terminal:  # rich takes 0.2 ms for a line
         rows = [[_list_cell(unit, column, console).plain for column in columns] for unit in units]
         return _plain([list(columns), *rows])
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    rows_at_terminal = [[_list_cell(unit, column, console) for column in columns] for unit in units]
+    widths = {
+        column: max(map(cell_len, (column, *(row[place].plain for row in rows_at_terminal))))
+        for place, column in enumerate(columns)
+    }
+    room = console.width - _GAP * (len(columns) - 1)
+    room -= sum(width for column, width in widths.items() if column not in {UNIT, DETAIL})
+    if UNIT in widths:
+        widths[UNIT] = max(4, min(widths[UNIT], room - min(widths.get(DETAIL, 0), _DETAIL_MIN)))
+    room_left = max(4, room - widths.get(UNIT, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for column in columns:
-        table.add_column(_cell(column), no_wrap=column not in {UNIT, DETAIL})
-    for unit in units:
-        table.add_row(*(_list_cell(unit, column, console) for column in columns))
+        most = {UNIT: widths.get(UNIT), DETAIL: room_left}.get(column)
+        whole = column not in {UNIT, DETAIL}
+        table.add_column(_cell(column), no_wrap=whole, overflow="fold", max_width=most)
+    for unit, row in zip(units, rows_at_terminal, strict=True):
+        for place, column in enumerate(columns):
+            if column == DETAIL and cell_len(row[place].plain) > room_left:
+                row[place] = _cell(_shortened(unit, room_left))
+            if column == UNIT:
+                row[place].no_wrap = False
+                row[place].overflow = "fold"
+        table.add_row(*row)
     return _lines(table, console)
+
+
+def _shortened(unit: UnitInfo, room: int) -> str:
+    """The detail of *unit* in *room* columns: as many whole names as fit, else how many
+    there are; or the beginning and the end of it, such as the end of a path."""
+    text = _detail(unit)
+    names = [edge.name for edge in unit.prerequisites]
+    if text == _names(names, unit.prerequisites_total):
+        for count in range(len(names) - 1, 0, -1):
+            fewer = _names(names[:count], unit.prerequisites_total)
+            if cell_len(fewer) <= room:
+                return fewer
+        if len(names) > 1:
+            return counted(unit.prerequisites_total, "unit")
+    head = text.find("(") + 1  # of a process, its number
+    if not 0 < head < room // 2:
+        head = room // 3
+    tail = ""
+    for char in reversed(text):
+        if cell_len(tail) + cell_len(char) > room - head - 1:
+            break
+        tail = char + tail
+    return set_cell_size(text, head) + "…" + tail
 
 
 def _plain(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -202,48 +273,58 @@ def _gave_up(unit: UnitInfo) -> str:
     return gave_up(unit.given_up, safe(owner.command) if owner is not None else "")
 
 
-def _named(unit: UnitInfo, room: int) -> Text:
-    """The unit's name, on a line of *room* columns, and how it stands."""
-    name = Text(safe(unit.name))
-    name.truncate(room - 1, overflow="ellipsis")
-    return Text.assemble(name, ": ", standing(unit))
-
-
-class _Tree(Tree):
-    ASCII_GUIDES = ("   ", "|  ", "+- ", "`- ")
-    TREE_GUIDES = [("   ", "│  ", "├─ ", "└─ ")]  # noqa: RUF012 (a list in rich, too)
-
-
-class _DeepTree(Tree):
-    ASCII_GUIDES = (" ", "|", "+", "`")
-    TREE_GUIDES = [(" ", "│", "├", "└")]  # noqa: RUF012
+def _named(unit: UnitInfo) -> Text:
+    """The unit's name and how it stands."""
+    return Text.assemble(safe(unit.name), ": ", standing(unit))
 
 
 def why_tree(root: WhyNode, console: Console) -> list[str]:
     """The unit, and below each unit what keeps it from starting."""
-    depth = _depth(root)
-    kind: type[Tree] = _Tree
-    if len(kind.ASCII_GUIDES[0]) * depth + _ROOM_MIN > console.width:
-        kind = _DeepTree
-    guide = len(kind.ASCII_GUIDES[0])
-    console.width = max(console.width, guide * depth + _ROOM_MIN)
-    label = _named(root.unit, console.width)
+    label = _named(root.unit)
     startable = {Status.NOT_REGISTERED, Status.PENDING}
     if root.unit.is_ready and root.unit.status in startable and not root.unit.nearest:
         label.append("; nothing keeps it from starting")
-    tree = kind(label)
+    room = min(_ROOM_MIN, max(1, console.width * 2 // 3))
+    wide = 3 * _depth(root) + room <= console.width
+    guides = _GUIDES[wide, console.options.ascii_only]
+    lines: list[Text] = []
 
-    def grow(branch: Tree, node: WhyNode, room: int) -> None:
-        for child in node.because:
-            label = _named(child.unit, room - guide)
-            if child.requires is not None and child.requires is not Requirement.SUCCESS:
-                label.append(f", needs its {child.requires.value}")
-            grow(branch.add(label), child, room - guide)
-        if node.more > 0:
-            branch.add(Text(f"and {node.more:,} more"))
+    def show(label: Text, first: str, others: str) -> None:
+        # Far down, the guides that are furthest away have no room.
+        most = max(0, console.width - room)
+        wrapped = label.wrap(console, console.width - min(most, cell_len(first)))
+        for number, line in enumerate(wrapped):
+            lines.append(Text((others if number else first)[-most:] if most else "") + line)
 
-    grow(tree, root, console.width)
-    return _lines(tree, console)
+    def grow(node: WhyNode, before: str) -> None:
+        below = [(_child(child), child) for child in node.because]
+        more = [(Text(f"and {node.more:,} more"), None)] if node.more > 0 else []
+        labels: list[tuple[Text, WhyNode | None]] = [*below, *more]
+        for number, (label, child) in enumerate(labels, 1):
+            fork, on = (guides[1], guides[0]) if number < len(labels) else (guides[2], guides[3])
+            show(label, before + fork, before + on)
+            if child is not None:
+                grow(child, before + on)
+
+    show(label, "", "")
+    grow(root, "")
+    return _lines(Group(*lines), console)
+
+
+_GUIDES: Final = {
+    # (wide, ascii): a line that passes by, one that has a branch, the last branch, nothing
+    (True, False): ("│  ", "├─ ", "└─ ", "   "),
+    (True, True): ("|  ", "+- ", "`- ", "   "),
+    (False, False): ("│", "├", "└", " "),
+    (False, True): ("|", "+", "`", " "),
+}
+
+
+def _child(node: WhyNode) -> Text:
+    label = _named(node.unit)
+    if node.requires is not None and node.requires is not Requirement.SUCCESS:
+        label.append(f", needs its {node.requires.value}")
+    return label
 
 
 def _depth(node: WhyNode) -> int:
@@ -259,16 +340,18 @@ def why_groups(groups: Iterable[WhyGroup], console: Console) -> list[str]:
     for name, parts in held.items():
         below = Table.grid(padding=(0, 1, 0, 0))
         below.add_column(no_wrap=True)
-        below.add_column()
+        below.add_column(overflow="fold")
         for group in parts:
             names = [unit for unit in group.units if unit != name]
             if names:
                 verb = "skipped" if group.kind == "skipped" else "waiting"
                 total = len(names)
                 if console.is_terminal:
-                    del names[_NAMES_MAX:]
-                below.add_row(Text(f"  {verb}:"), Text(_names(names, total), overflow="ellipsis"))
-        shown += [Text(), _named(parts[0].cause, console.width), below]
+                    listed = _names(names[:_NAMES_MAX], total)
+                else:
+                    listed = "\n".join(_filled(names))
+                below.add_row(Text(f"  {verb}:"), Text(listed))
+        shown += [Text(), _named(parts[0].cause), below]
     if not shown:
         return ["nothing waits, has failed, was skipped or lost its script"]
     return _lines(Group(*shown[1:]), console)
