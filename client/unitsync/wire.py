@@ -176,7 +176,7 @@ class Withdraw(Request, tag="withdraw", frozen=True):
 
 
 class Complete(Request, tag="complete", frozen=True):
-    """``even_so``: believe it although this owner's own start was not granted."""
+    """``even_so``: accept it even if this owner's start was refused."""
 
     unit: str
     exit_code: int = 0
