@@ -1,10 +1,11 @@
-"""Large graphs edge by edge: Debian's packages with their cycles, random layers, chains.
+"""Large graphs: Debian's packages with their cycles, random layers, chains, bands.
 
 The packages are those of apt's lists on this machine, each waiting for the first
 alternative of each of its dependencies; an edge that would close a cycle is refused and
 the rest goes on. One connection, 100 requests under way, the same frames to the bare
 echo in turn; a sample is the mean of one part of the edges, in the order of their
-declaration, so that the samples show whether a graph becomes slower as it grows.
+declaration, so that the samples show whether a graph becomes slower as it grows. Then
+all edges of a graph in random order by one request, to a new coordinator each time.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from bench.load import Pipeline, Refused
 from bench.scenarios import Bench
 from bench.scenarios.chain import want
 from bench.servers import coordinator, echo
-from unitsync import wire
+from unitsync import owner, wire
 
 CHAIN: Final = 100_000
 LAYERS: Final = 100
 WIDTH: Final = 500
 OF_LAYER_ABOVE: Final = 3
+TOGETHER: Final = 90_000
+"""Edges of one request, which names 200,000 units at the most."""
+BAND: Final = 3
+"""Units just before it that each waits for."""
+TIMES: Final = 5
 PARTS: Final = 10
 ECHO: Final = "bare echo"
 
@@ -48,6 +54,28 @@ def measure(bench: Bench) -> None:
         print(f"  {bench.record.note}", flush=True)
     for case, edges in graphs.items():
         _measure(bench, f"{case} ({len(edges):,} edges)", edges)
+    count = bench.count(TOGETHER)
+    for case, edges in {
+        "a chain": _band(count, 1),
+        f"a band of {BAND}": _band(count // BAND, BAND),
+        f"{LAYERS} random layers": _layers(bench.count(WIDTH))[:count],
+        "at random": _random(count // 4, count),
+    }.items():
+        random.Random(case).shuffle(edges)
+        _together(bench, f"{case}, in random order ({len(edges):,} edges)", edges)
+
+
+def _together(bench: Bench, case: str, edges: Edges) -> None:
+    units = [wire.Declaration(unit, [prerequisite]) for unit, prerequisite in edges]
+    frame = wire.encode(wire.Declare(id="all", owner=owner.this_process(), units=units))
+    took_s = []
+    for _ in range(TIMES):
+        with (
+            coordinator(bench.folder) as server,
+            Pipeline(server.address, checked=True) as line,
+        ):
+            took_s.append(line.ask([frame]))
+    bench.record.add(case, "time of one request", "s", took_s)
 
 
 def _measure(bench: Bench, case: str, edges: Edges) -> None:
@@ -91,6 +119,20 @@ def _layers(width: int) -> Edges:
     ]
     chance.shuffle(edges)
     return edges
+
+
+def _band(units: int, width: int) -> Edges:
+    return [
+        (f"b{number}", f"b{number - back}")
+        for number in range(units)
+        for back in range(1, min(width, number) + 1)
+    ]
+
+
+def _random(units: int, edges: int) -> Edges:
+    chance = random.Random(units)
+    pairs = (chance.sample(range(units), 2) for _ in range(edges))
+    return list(dict.fromkeys((f"r{max(pair)}", f"r{min(pair)}") for pair in pairs))
 
 
 def _packages() -> Edges:

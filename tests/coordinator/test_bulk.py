@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import secrets
 
 import pytest
+from msgspec.structs import replace
 
 from unitsync import wire
 from unitsyncd.actors.supervisor import Supervisor
@@ -95,6 +98,32 @@ def test_or_nothing(wrong: dict[str, list[str]], code: str) -> None:
     assert reply.code == code
     assert bench.listed() == before
     assert isinstance(bench.declare({"d": ["c"]}), wire.Ok)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_looked_at_together_or_one_by_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes no difference for what comes of it: who is skipped, and who waits."""
+    choose = random.Random(seed)
+    pairs = [(max(pair), min(pair)) for pair in itertools.combinations(range(40), 2)]
+    edges = [wire.Declaration(f"u{a}", [f"u{b}"]) for a, b in choose.sample(pairs, 200)]
+    benches = [Bench(), Bench(), Bench()]
+    for number, bench in enumerate(benches):
+        bench.declare({"u3": [], "u0": []})
+        bench.ask(wire.Fail(id="1", unit="u3"))
+        bench.ask(wire.Complete(id="2", unit="u0"))
+        if number == 0:
+            for edge in edges:
+                request = wire.Want(id="3", unit=edge.unit, prerequisites=edge.prerequisites)
+                assert isinstance(bench.ask(request), wire.Ok)
+            continue
+        least = 1 << 60 if number == 1 else -(1 << 60)
+        monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", least)
+        assert isinstance(bench.ask(wire.Declare(id="3", units=edges)), wire.Ok)
+    first, *others = [bench.ask(wire.List(id="list")) for bench in benches]
+    assert isinstance(first, wire.ListReply)
+    assert any(unit.status is wire.Status.SKIPPED for unit in first.units)
+    for other in others:
+        assert replace(other, epoch=first.epoch) == first
 
 
 def test_a_contradiction_takes_everything_back() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable
+from unittest import mock
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from unitsync.errors import CycleError
-from unitsyncd.core.graph import CYCLE_SHOWN_MAX, Graph
+from unitsyncd.core.graph import CYCLE_SHOWN_MAX, ONE_BY_ONE_MIN, Graph, Request
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.undo import UndoLog
 
@@ -236,6 +237,107 @@ def test_many_edges_at_random(seed: int) -> None:
     assert any(graph.level(name) > 1 for name in names) or len(names) < 25
 
 
+# --- many at once -----------------------------------------------------------------
+
+NEVER_ONE_BY_ONE = -(1 << 60)
+
+
+def add_together(graph: Graph, undo: UndoLog, edges: Iterable[Edge], need: Need) -> None:
+    """All of *edges* or none, as one request."""
+    mark = undo.mark()
+    request = Request(graph)
+    try:
+        for edge in edges:
+            graph.add(*edge, need, undo, request)
+        graph.check(request, undo)
+    except CycleError:
+        undo.rollback(mark)
+        raise
+
+
+def check_levels(graph: Graph, edges: Iterable[Edge]) -> None:
+    for dependent, prerequisite in edges:
+        assert graph.level(dependent) >= graph.level(prerequisite)
+
+
+def band(units: int, width: int) -> list[Edge]:
+    """Each waits for those just before it: the longest way through is through all."""
+    return [
+        (f"u{one}", f"u{one - back}")
+        for one in range(units)
+        for back in range(1, width + 1)
+        if one >= back
+    ]
+
+
+@pytest.mark.parametrize("graph", ["band", "chain", "layers", "random"])
+def test_a_request_takes_a_few_passes_in_whatever_order_its_edges_come(graph: str) -> None:
+    """Counted in edges that are looked at, since no clock can be relied on."""
+    choose = random.Random(graph)
+    edges = {
+        "band": lambda: band(10_000, 3),
+        "chain": lambda: band(30_000, 1),
+        "layers": lambda: [
+            (f"u{n}-{i}", f"u{n - 1}-{choose.randrange(100)}")
+            for n in range(1, 100)
+            for i in range(100)
+        ],
+        "random": lambda: [
+            (f"u{max(pair)}", f"u{min(pair)}")
+            for pair in ((choose.randrange(9000), choose.randrange(9000)) for _ in range(30_000))
+            if pair[0] != pair[1]
+        ],
+    }[graph]()
+    edges = list(dict.fromkeys(edges))
+    choose.shuffle(edges)
+    together = Graph()
+    before = together.looks
+    add_together(together, UndoLog(), edges, Need.SUCCESS)
+    assert together.looks - before < ONE_BY_ONE_MIN + 4 * len(edges)
+    check_levels(together, edges)
+    assert together.edges == len(edges)
+    # What comes afterwards, one by one, is looked at as ever.
+    for dependent, prerequisite in choose.sample(edges, 20):
+        new = (prerequisite, dependent)
+        check_cycle(cycle_of(together, *new), edges, new)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("one_by_one", [NEVER_ONE_BY_ONE, 0, 20])
+def test_a_cycle_among_many(seed: int, one_by_one: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found, begins with a unit of the request, and leaves nothing behind."""
+    monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", one_by_one)
+    choose = random.Random(seed)
+    names = [f"u{i}" for i in range(60)]
+    graph, undo = Graph(), UndoLog()
+    edges = [(f"u{max(pair)}", f"u{min(pair)}") for pair in itertools.combinations(range(60), 2)]
+    edges = choose.sample(edges, 300)
+    there, new = edges[:150], edges[150:]
+    add_together(graph, undo, there, Need.SUCCESS)
+    before, levels = contents(graph, names), [graph.level(name) for name in names]
+    dependent, prerequisite = choose.choice(new)
+    wrong = [*new, (prerequisite, dependent)]
+    choose.shuffle(wrong)
+    with pytest.raises(CycleError) as caught:
+        add_together(graph, undo, wrong, Need.SUCCESS)
+    cycle = caught.value.cycle
+    steps = list(itertools.pairwise(cycle))
+    assert cycle[0] == cycle[-1]
+    assert len(set(cycle)) == len(cycle) - 1
+    assert set(steps) <= {*there, *wrong}
+    assert cycle[0] in {one for one, _ in wrong}
+    assert contents(graph, names) == before
+    assert [graph.level(name) for name in names] == levels
+    add_together(graph, undo, new, Need.SUCCESS)
+    check_levels(graph, edges)
+
+
+def test_a_unit_that_waits_for_itself_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", NEVER_ONE_BY_ONE)
+    with pytest.raises(CycleError, match=r"^cycle: c → c$"):
+        add_together(Graph(), UndoLog(), [("a", "b"), ("c", "c")], Need.SUCCESS)
+
+
 # --- against the oracle -----------------------------------------------------------
 
 
@@ -279,6 +381,38 @@ class CyclesMachine(RuleBasedStateMachine):
         path = data.draw(pick)
         for edge in itertools.pairwise(path):
             self._add(edge, Need.SUCCESS)
+
+    @rule(
+        data=st.data(),
+        length=st.integers(1, 25),
+        acyclic=st.booleans(),
+        one_by_one=st.sampled_from((NEVER_ONE_BY_ONE, 0, 3)),
+        need=st.sampled_from(Need),
+    )
+    def add_many(
+        self, data: st.DataObject, length: int, acyclic: bool, one_by_one: int, need: Need
+    ) -> None:
+        """As one request, of which any part may be looked at together."""
+        edges = dict.fromkeys(self._pick(data) for _ in range(length))
+        if acyclic:
+            edges = {(max(edge), min(edge)): None for edge in edges if edge[0] != edge[1]}
+        new = [edge for edge in edges if edge not in self.edges]
+        wanted = self.edges | dict.fromkeys(new, need)
+        cyclic = any(reaches(wanted, edge[1], edge[0]) for edge in new)
+        before, mark = contents(self.graph, self.names), self.undo.mark()
+        levels = {name: self.graph.level(name) for name in self.names}
+        with mock.patch("unitsyncd.core.graph.ONE_BY_ONE_MIN", one_by_one):
+            if not cyclic:
+                add_together(self.graph, self.undo, new, need)
+                self.edges = wanted
+                return
+            with pytest.raises(CycleError) as caught:
+                add_together(self.graph, self.undo, new, need)
+        assert set(itertools.pairwise(caught.value.cycle)) <= wanted.keys()
+        assert caught.value.cycle[0] == caught.value.cycle[-1]
+        assert contents(self.graph, self.names) == before
+        assert {name: self.graph.level(name) for name in self.names} == levels
+        assert self.undo.mark() == mark
 
     @rule(data=st.data())
     def add_backwards_along_a_path(self, data: st.DataObject) -> None:
@@ -331,6 +465,7 @@ class CyclesMachine(RuleBasedStateMachine):
                 for prerequisite, need in self.graph.prerequisites(name).items()
             }
             assert found == self.edges
+            check_levels(self.graph, self.edges)
             waited_for = {prerequisite for _, prerequisite in self.edges}
             assert set(self.graph.unregistered) == waited_for - self.registered
 

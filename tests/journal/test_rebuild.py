@@ -6,9 +6,10 @@ from a snapshot and the records after it, and compared as a whole with the livin
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
+from unitsyncd.core.events import Declared, Registered
 from unitsyncd.core.state import Unit
-from unitsyncd.core.store import Snapshot
+from unitsyncd.core.store import DamagedStore, Snapshot
 from unitsyncd.settings import Limits
 
 UNITS = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -369,3 +371,53 @@ def test_a_level_that_is_raised_meanwhile_is_that_of_before(driver: Driver) -> N
         pass
     assert slow.snapshot == expected
     assert state(rebuilt(driver, slow.snapshot)) == state(driver.world)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_edges_that_are_looked_at_together_come_back(
+    driver: Driver, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the records alone, from a snapshot before them, and from one that is being taken
+    while they come, of which one request is refused."""
+    monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", -(1 << 60))
+    choose = random.Random(seed)
+    edges = [(f"u{max(pair)}", f"u{min(pair)}") for pair in combinations(range(30), 2)]
+    edges = choose.sample(edges, 120)
+
+    def declare(edges: list[tuple[str, str]]) -> wire.AnyReply:
+        units = [wire.Declaration(unit, [prerequisite]) for unit, prerequisite in edges]
+        return driver.ask(wire.Declare(id=driver.new_id(), units=units))
+
+    for edge in edges[:20]:
+        driver.want(*edge)
+    before = cut(driver.world, driver.store.next_seq)
+    slow = Cut(driver.world, driver.store.next_seq, part=3)
+    assert isinstance(declare(edges[20:70]), wire.Ok)
+    slow.go_on()
+    backwards = [(prerequisite, unit) for unit, prerequisite in edges[70:90]]
+    refused = declare([*edges[70:], *backwards])
+    assert isinstance(refused, wire.Error)
+    assert refused.code == "cycle"
+    slow.go_on()
+    assert isinstance(declare(edges[70:]), wire.Ok)
+    while not slow.go_on():
+        pass
+    check_sound(driver.world)
+    assert slow.snapshot == before
+    for snapshot in (None, before, slow.snapshot):
+        world = rebuilt(driver, snapshot)
+        check_sound(world)
+        assert state(world) == state(driver.world)
+
+
+def test_records_with_a_cycle_are_damaged(driver: Driver) -> None:
+    driver.want("a", "b")
+    driver.want("b", "c")
+    records = [("c", Registered(1.0)), ("c", Declared(1.0, "a", 0))]
+    driver.store.append(driver.store.next_seq, records)
+    with pytest.raises(DamagedStore, match="cycle: c → a → b → c"):
+        rebuilt(driver)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", -(1 << 60))
+        with pytest.raises(DamagedStore, match="cycle: "):
+            rebuilt(driver)

@@ -190,22 +190,17 @@ class Desk:
         actor = world.register(request.unit, at)
         need = need_of(request.requires, request.optional)
         check_count(len(request.prerequisites))
-        world.declare(actor, request.prerequisites, need, at)
+        world.declare([(actor, request.prerequisites)], need, at)
         changed = len(world.turn.facts) > facts
         return replies.ok(request, world, changed=changed, status=actor.unit.condition.status)
 
     def _declare(self, request: wire.Declare) -> wire.AnyReply:
-        world, at, mark = self.world, self._moment.at, self.world.turn.mark()
+        world, at = self.world, self._moment.at
         need = need_of(request.requires, request.optional)
         count = sum(1 + len(declaration.prerequisites) for declaration in request.units)
         check_count(count)
-        try:
-            for declaration in request.units:
-                actor = world.register(declaration.unit, at)
-                world.declare(actor, declaration.prerequisites, need, at)
-        except errors.UnitsyncError:
-            world.turn.rollback(mark)
-            raise
+        units = ((world.register(one.unit, at), one.prerequisites) for one in request.units)
+        world.declare(units, need, at)
         return replies.ok(request, world)
 
     def _unwant(self, request: wire.Unwant) -> wire.AnyReply:

@@ -7,10 +7,12 @@ from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
+from unitsync.errors import CycleError
 from unitsyncd.actors.parts import InParts, Work, at_once, emptied
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
+from unitsyncd.core.graph import Request
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
@@ -48,17 +50,21 @@ def rebuild(
         except Exception as exc:
             raise DamagedStore(f"the snapshot does not lead to a world: {exc!r}") from None
         seq = snapshot.seq
-    replay = _Replay(world).apply
+    replay = _Replay(world)
     for number, (name, fact) in store.read(seq):
         if number != seq:
             break
         try:
-            replay(name, fact)
+            replay.apply(name, fact)
         except Exception as exc:  # whatever a record that is none may lead to
             raise DamagedStore(f"record {number} does not follow: {exc!r}") from None
         seq = number + 1
     if seq != store.next_seq:
         raise DamagedStore(f"the records from {min(seq, store.next_seq)} on are missing")
+    try:
+        world.graph.check(replay.request, world.turn.undo)
+    except CycleError as exc:
+        raise DamagedStore(f"the records lead to a {exc.message:.200}") from None
     for name, actor in world.units.items():
         if actor.unit.running:
             world.update_run(name)
@@ -175,6 +181,7 @@ class _Replay:
     taken back: so each is applied at once, without what a turn does for a request."""
 
     def __init__(self, world: World) -> None:
+        self.request = Request(world.graph)
         self._world = world
         self._units = world.units
         self._bus = world.bus
@@ -189,7 +196,7 @@ class _Replay:
             need, prerequisite = _NEEDS[fact.need], world.shared(fact.prerequisite)
             known = world.graph.prerequisites(name).get(prerequisite)
             if known is None:
-                world.graph.add(name, prerequisite, need, world.turn.undo)
+                world.graph.add(name, prerequisite, need, world.turn.undo, self.request)
                 self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
                 self._run()
             elif known.of_start and not need.of_start and known.needs_the_same(need):

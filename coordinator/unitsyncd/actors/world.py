@@ -25,7 +25,7 @@ from unitsyncd.core.events import (
     WasReset,
     Withdrawn,
 )
-from unitsyncd.core.graph import Graph
+from unitsyncd.core.graph import Graph, Request
 from unitsyncd.core.requirement import Need, Verdict
 from unitsyncd.core.view import View
 from unitsyncd.settings import Limits, limit_reached
@@ -103,14 +103,17 @@ class World:
         self.graph.not_registered(name)
 
     def declare(
-        self, actor: UnitActor, prerequisites: Iterable[str], need: Need, at: float
+        self, declarations: Iterable[tuple[UnitActor, Iterable[str]]], need: Need, at: float
     ) -> None:
-        """Add every edge or none. Raises InvalidName, ContradictionError, CycleError,
-        LimitReached."""
-        unit, mark = actor.unit.name, self.turn.mark()
+        """Add every edge or none; what *declarations* themselves do is taken back as well.
+        Raises InvalidName, ContradictionError, CycleError, LimitReached."""
+        mark = self.turn.mark()
+        request = Request(self.graph)
         try:
-            for prerequisite in prerequisites:
-                self._declare(actor, unit, prerequisite, need, at)
+            for actor, prerequisites in declarations:
+                for prerequisite in prerequisites:
+                    self._declare(actor, prerequisite, need, at, request)
+            self.graph.check(request, self.turn.undo)
         except UnitsyncError:
             self.dispatcher.drop_mail()
             self.turn.rollback(mark)
@@ -118,8 +121,9 @@ class World:
         self.dispatcher.run()
 
     def _declare(
-        self, actor: UnitActor, unit: str, prerequisite: str, need: Need, at: float
+        self, actor: UnitActor, prerequisite: str, need: Need, at: float, request: Request
     ) -> None:
+        unit = actor.unit.name
         declared = self.graph.prerequisites(unit).get(prerequisite)
         if declared is need:
             return
@@ -145,7 +149,7 @@ class World:
             most = self.limits.edges
             raise limit_reached("edges", most, f"holds no more than {most:,} edges")
         prerequisite = self.shared(prerequisite)
-        self.graph.add(unit, prerequisite, need, self.turn.undo)
+        self.graph.add(unit, prerequisite, need, self.turn.undo, request)
         self.bus.subscribe(actor, prerequisite, need, at)
         self.turn.keep(unit, Declared(at, prerequisite, int(need)))
 
@@ -154,7 +158,7 @@ class World:
     ) -> None:
         """Let these edges take the place of those that the unit's last start came with.
         Raises what ``declare`` raises, and then nothing was changed."""
-        self.declare(actor, prerequisites, need, at)
+        self.declare([(actor, prerequisites)], need, at)
         named = set(prerequisites)
         over = [edge for edge in self.edges_of_start(actor) if edge not in named]
         self.withdraw(actor, over, at)

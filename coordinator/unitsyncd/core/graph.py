@@ -3,7 +3,8 @@
 The question is answered incrementally, after Bender, Fineman, Gilbert and Tarjan, "A
 New Approach to Incremental Cycle Detection and Related Problems" (ACM TALG 2016,
 section 2): every unit has a level that never falls along an edge, so that a new edge
-upwards needs no search, and one within a level only a bounded one.
+upwards needs no search, and one within a level only a bounded one. Many edges that come
+together are looked at together, once they would cost more than that one by one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,24 @@ SEARCH_PART: Final = 16
 keeps the bound of the paper, √edges for each edge over a whole build-up; 1 is the
 paper's. Smaller searches make more levels: where edges come in random order (layers,
 random graphs) 16 costs a quarter of 1, and chains in any order do not notice."""
+ONE_BY_ONE_MIN: Final = 10_000
+"""Edges that searches look at for one request, in some milliseconds, and as many again as
+there are, before its further edges are looked at together."""
 CYCLE_SHOWN_MAX: Final = 1000
 """Units of a cycle that are spelled out; of a longer one, so many of both ends."""
+
+
+class Request:
+    """What the edges of one request have cost: each is looked at as it comes, until that has
+    taken as long as to look at the whole graph, and the others together at the end. So a
+    request takes a few passes at the most, in whatever order its edges come."""
+
+    __slots__ = ("looks_max", "unchecked")
+
+    def __init__(self, graph: Graph) -> None:
+        self.looks_max = graph.looks + graph.edges + ONE_BY_ONE_MIN
+        self.unchecked: dict[str, None] = {}
+        """Dependents of edges that were not looked at yet."""
 
 
 class Graph:
@@ -38,6 +55,7 @@ class Graph:
         "_registered",
         "changes",
         "edges",
+        "looks",
         "setbacks",
         "unregistered",
     )
@@ -50,6 +68,8 @@ class Graph:
         self._levels: dict[str, int] = {}
         """Absent means 0."""
         self.edges = 0
+        self.looks = 0
+        """Counts the edges that searches have looked at."""
         self.changes = 0
         """Counts how often an edge has come or gone."""
         self.setbacks = 0
@@ -86,16 +106,27 @@ class Graph:
         if level:
             self._levels[dependent] = level
 
-    def add(self, dependent: str, prerequisite: str, need: Need, undo: UndoLog) -> None:
-        """Add an edge that is not there yet.
+    def add(
+        self,
+        dependent: str,
+        prerequisite: str,
+        need: Need,
+        undo: UndoLog,
+        request: Request | None = None,
+    ) -> None:
+        """Add an edge that is not there yet. With a *request* that is to be the same for all
+        of its edges, ``check`` has to follow before anything else is asked about cycles.
 
         Raises CycleError, with nothing changed, if *prerequisite* already waits for
-        *dependent*, directly or through others.
+        *dependent*, directly or through others, or leaves that to ``check``.
         """
         if dependent == prerequisite:
             raise _cycle_error([dependent, dependent])
         if self._dependents.get(dependent):
-            self._raise_levels(dependent, prerequisite, undo)
+            if request is None or self.looks <= request.looks_max:
+                self._raise_levels(dependent, prerequisite, undo)
+            else:
+                request.unchecked[dependent] = None
         else:
             # Nobody waits for the dependent, so that no cycle can be closed.
             level, old = self._levels.get(prerequisite, 0), self._levels.get(dependent, 0)
@@ -104,6 +135,36 @@ class Graph:
                 self._levels[dependent] = level
         undo.push(self._take_back, dependent, prerequisite)
         self._insert(dependent, prerequisite, need)
+
+    def check(self, request: Request, undo: UndoLog) -> None:
+        """Look at the edges of *request* that were not looked at yet, in time proportional to
+        what is behind them.
+
+        Raises CycleError if there is a cycle; then *undo* is to take all its edges back.
+        """
+        dependents = request.unchecked
+        if not dependents:
+            return
+        levels, changed = self._levels, list[tuple[str, int]]()
+        targets = [
+            (max((levels.get(one, 0) for one in self.prerequisites(name)), default=0), name)
+            for name in dependents
+        ]
+        for target, name in sorted(targets, reverse=True):  # so that each rises only once
+            if levels.get(name, 0) < target:
+                self._raise(name, target, changed)
+        undo.push(self._put_levels_back, changed)
+        # Levels do not fall along any edge now. So all of a cycle is within one.
+        left = self._in_no_order(name for name in dependents if any(self._in_its_level(name)))
+        if not left:
+            return
+        # Each of these has a prerequisite among them: going down ends on a cycle, and one of
+        # *dependents* is on it.
+        name, passed = next(iter(left)), set[str]()
+        while name not in passed or name not in dependents:
+            passed.add(name)
+            name = next(one for one in self._in_its_level(name) if one in left)
+        raise self._cycle(name, next(one for one in self._in_its_level(name) if one in left))
 
     def remove(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
         """Remove an edge that is there. Levels stay: they only have to be monotonic."""
@@ -176,26 +237,42 @@ class Graph:
         complete = self._search_back(dependent, prerequisite, floor, seen)
         if complete and floor == level:
             return
-        target = floor if complete else floor + 1
-        changed: list[tuple[str, int]] = [(dependent, level)]
-        levels[dependent] = target
-        queue = [dependent]
-        while queue:
-            for name in self._dependents.get(queue.pop(), ()):
-                if name in seen:
-                    self._put_levels_back(changed)
-                    raise self._cycle(dependent, prerequisite)
-                old = levels.get(name, 0)
-                if old < target:
-                    changed.append((name, old))
-                    levels[name] = target
-                    queue.append(name)
+        changed: list[tuple[str, int]] = []
+        if not self._raise(dependent, floor if complete else floor + 1, changed, seen):
+            self._put_levels_back(changed)
+            raise self._cycle(dependent, prerequisite)
         undo.push(self._put_levels_back, changed)
+
+    def _raise(
+        self,
+        name: str,
+        level: int,
+        changed: list[tuple[str, int]],
+        seen: Container[str] = frozenset(),
+    ) -> bool:
+        """Raise *name*, and what waits for it, to *level* at the least; *changed* gets the
+        levels that they had. False, with some of it done, on meeting one that was *seen*."""
+        levels, queue = self._levels, [name]
+        changed.append((name, levels.get(name, 0)))
+        levels[name] = level
+        while queue:
+            dependents = self._dependents.get(queue.pop(), ())
+            self.looks += len(dependents)
+            for further in dependents:
+                if further in seen:
+                    return False
+                old = levels.get(further, 0)
+                if old < level:
+                    changed.append((further, old))
+                    levels[further] = level
+                    queue.append(further)
+        return True
 
     def _search_back(self, dependent: str, prerequisite: str, level: int, seen: set[str]) -> bool:
         """Collect in *seen* what *prerequisite* waits for within its level; False if
         that was too much to look at. Raises CycleError on meeting *dependent*."""
         budget = isqrt(self.edges) // SEARCH_PART + 1
+        self.looks += budget
         queue = [prerequisite]
         while queue:
             for name in self._prerequisites.get(queue.pop(), ()):
@@ -208,6 +285,40 @@ class Graph:
                 if not budget:
                     return False
         return True
+
+    def _in_its_level(self, name: str) -> Iterator[str]:
+        """The prerequisites of *name* that are in the same level."""
+        levels = self._levels
+        level = levels.get(name, 0)
+        return (one for one in self.prerequisites(name) if levels.get(one, 0) == level)
+
+    def _in_no_order(self, names: Iterable[str]) -> dict[str, int]:
+        """Of *names* and what waits for them within their levels, those that are on a cycle
+        within these or behind one."""
+        levels = self._levels
+        waits_for = dict.fromkeys(names, 0)
+        """How many others of them, as far as they have not been put in order."""
+        queue = list(waits_for)
+        for name in queue:
+            level, dependents = levels.get(name, 0), self._dependents.get(name, ())
+            self.looks += len(dependents)
+            for further in dependents:
+                if levels.get(further, 0) == level:
+                    if further not in waits_for:
+                        waits_for[further] = 0
+                        queue.append(further)
+                    waits_for[further] += 1
+        free = [name for name, count in waits_for.items() if not count]
+        while free:
+            name = free.pop()
+            del waits_for[name]
+            level = levels.get(name, 0)
+            for further in self._dependents.get(name, ()):
+                if levels.get(further, 0) == level:
+                    waits_for[further] -= 1
+                    if not waits_for[further]:
+                        free.append(further)
+        return waits_for
 
     def _cycle(self, dependent: str, prerequisite: str) -> CycleError:
         """The error for the edge that would close the cycle, with a shortest one."""
