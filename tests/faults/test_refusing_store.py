@@ -366,6 +366,25 @@ def test_a_startup_that_could_not_begin_is_granted_nothing_of_the_one_before(
     )
 
 
+def test_edges_of_a_start_that_was_refused_are_in_the_order_that_they_had(
+    driver: Driver, store: Refusing
+) -> None:
+    """That of the journal: a coordinator that comes back would show another one."""
+    first = wire.Start(id="s", unit="ide", owner=ME, after=["a", "b"])
+    assert isinstance(driver.ask(first), wire.Waiting)
+    before = state(driver.world)
+    store.refuse("append")
+    again = replace(first, id="t", after=["a"], requires=wire.Requirement.START)
+    for _ in range(2):
+        assert code(driver.ask(again)) == "not_kept"
+        assert state(driver.world) == before == state(rebuilt(driver))
+    store.refuse()
+    mixed = replace(first, id="u", after=["a", "ide"], requires=wire.Requirement.START)
+    assert code(driver.ask(mixed)) == "cycle"
+    assert state(rebuilt(driver)) == state(driver.world)
+    assert state(driver.world)["edges"] == before["edges"]
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_lost_state_stays_lost_while_the_reset_is_refused(store: Refusing, again: bool) -> None:
     """Nothing may begin on a journal that knows of no epoch: it could not be told from
@@ -444,5 +463,7 @@ def test_a_coordinator_may_begin_while_there_is_no_room(store: Refusing) -> None
     assert store.epochs() == []
     store.refuse()
     assert code(driver.want("a", "b")) == ""
-    assert [epoch.epoch for epoch in store.epochs()] == [driver.world.epoch]
-    assert state(rebuilt(driver)) == state(driver.world)
+    for unit in ("c", "d"):  # it begins once
+        assert [epoch.epoch for epoch in store.epochs()] == [driver.world.epoch]
+        assert state(rebuilt(driver)) == state(driver.world)
+        assert code(driver.want(unit, "b")) == ""

@@ -111,6 +111,10 @@ class World:
         request = Request(self.graph)
         try:
             for actor, prerequisites in declarations:
+                unit = actor.unit.name
+                if need.of_start and (edges := self.graph.prerequisites(unit)):
+                    # One that gets another need goes to the end, and has to come back.
+                    self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
                 for prerequisite in prerequisites:
                     self._declare(actor, prerequisite, need, at, request)
             self.graph.check(request, self.turn.undo)
