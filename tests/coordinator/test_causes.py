@@ -216,6 +216,34 @@ def test_what_was_seen_in_a_turn_that_was_taken_back_is_not_remembered() -> None
     assert waits_for(driven.script(), "ide") == f"p1 and {MANY_EDGES - 2} more"
 
 
+@pytest.mark.parametrize("kind", ["added", "taken away"])
+def test_edges_that_are_taken_back_with_their_turn_are_not_passed_over(kind: str) -> None:
+    """Somebody looks in the turn that the store then refuses: what was met before the first
+    edge that was not is another number afterwards."""
+    driven = Driven(store=(store := Refusing(MemoryStore())))
+    ann, bob = driven.script("ann.sh"), driven.script("bob.sh")
+    met = [f"p{number}" for number in range(MANY_EDGES + 5)]
+    for name in met:
+        ann.does(name)
+    if kind == "added":
+        ann.must(wire.Ok, ann.want("ide", *met[:-1]))
+        change: wire.AnyRequest = ann.want("ide", met[-1], "never")
+    else:
+        ann.must(wire.Ok, ann.want("ide", "first", *met, "never"))
+        change = ann.unwant("ide", "first")
+    store.refuse("append")
+    driven.turn((ann, change), (bob, wire.StatusOf(id="", unit="ide")))
+    refused, shown = ann.told(), bob.told()
+    assert isinstance(refused, wire.Error)
+    assert isinstance(shown, wire.StatusReply)
+    store.refuse()
+    if kind == "added":
+        ann.must(wire.Ok, ann.want("ide", "other"))
+        assert waits_for(ann, "ide") == "other"
+    else:
+        assert waits_for(ann, "ide") == "first and 1 more"
+
+
 def test_who_gave_up_is_not_named_while_another_waits(
     driven: Driven, ann: Script, bob: Script
 ) -> None:

@@ -257,6 +257,41 @@ def test_an_owner_that_ends_and_breaks_something(driven: Driven, ann: Script, bo
     bob.runs("bad")
 
 
+def test_what_others_were_to_hear_of_a_turn_that_broke_is_not_delivered_later(
+    driven: Driven, ann: Script
+) -> None:
+    """bad is the first to hear; the others' mail is still on its way then."""
+    for unit in ("bad", "a", "b"):
+        ann.must(wire.Ok, ann.want(unit, "p"))
+    ann.runs("p")
+    with broken("bad", PrerequisiteMoved):
+        ann.refused("internal", ann.complete("p"))
+    ann.must(wire.Ok, ann.want("other", "q"))
+    ann.must(wire.Ok, ann.unwant("other", "q"))
+    assert defects(driven) == [Broken]
+    assert ann.status("a").status is Status.PENDING
+    ann.refused("not_ready", ann.start("a", wait=False))
+    ann.ends("p")
+    ann.runs("a")
+    ann.runs("b")
+
+
+def test_an_end_that_breaks_those_behind_it_has_not_been(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    """Neither for the unit whose owner has ended, nor in what is kept of it."""
+    ann.runs("clone")
+    ann.must(wire.Ok, ann.want("bad", "clone"))
+    bob.waits_for("clone")
+    before = snapshot(driven)
+    with broken("bad", PrerequisiteMoved):
+        driven.die(ann.owner)
+    assert defects(driven) == [Broken]
+    assert snapshot(driven) == before
+    assert bob.told() is None
+    driven.script("cat.sh").runs("clone")  # who comes next finds out again
+
+
 def test_the_story_of_a_defect_is_told(driven: Driven, ann: Script) -> None:
     ann.runs("bad")
     ann.ends("bad", 3)

@@ -261,6 +261,14 @@ def test_who_had_a_run_has_no_say_in_the_next_one_of_another(even_so: bool) -> N
         unchanged(third, report(by=owner, even_so=even_so), Reply(Answer.NO_SAY))
 
 
+@pytest.mark.parametrize("denial", SAID)
+def test_nor_by_what_became_of_its_own_next_start(denial: Denial) -> None:
+    """Its first run counts against it for more than that: with --even-so as well."""
+    second = after(denied(COMPLETED, (ANN, denial)), ask("s2", BOB))
+    assert second.denials == ((ANN.key, Denial.SUPERSEDED),)
+    unchanged(second, report(by=ANN, even_so=True), Reply(Answer.NO_SAY))
+
+
 def test_who_never_started_it_may_end_any_run() -> None:
     second = after(COMPLETED, ask("s2", BOB))
     for by in (CAT, None):

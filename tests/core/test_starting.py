@@ -246,10 +246,12 @@ def test_outcomes_without_an_id_are_never_taken_for_the_same() -> None:
 # --- withdrawing a start ----------------------------------------------------------
 
 
-def test_a_run_that_was_granted_meanwhile_fails() -> None:
+@pytest.mark.parametrize("unit", [STARTED, GONE])
+def test_a_run_that_was_granted_meanwhile_fails(unit: Unit) -> None:
+    """Also where the script is gone, and that was to be ignored: nobody began that run."""
     fact = Ended(AT, Status.FAILED, "", "interrupted", ANN)
-    assert step(STARTED, withdraw("s1", ANN)) == (
-        replace(STARTED, phase=Status.FAILED, since=AT, reason="interrupted", withdrawn_id="s1"),
+    assert step(unit, withdraw("s1", ANN)) == (
+        replace(unit, phase=Status.FAILED, since=AT, reason="interrupted", withdrawn_id="s1"),
         (
             Append(Denied(AT, None, Denial.INTERRUPTED, "interrupted", "s1")),
             Append(fact),

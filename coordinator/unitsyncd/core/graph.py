@@ -187,11 +187,11 @@ class Graph:
         return self._prerequisites, self._dependents, self._levels, self.unregistered
 
     def reorder(self, dependent: str, order: Iterable[str]) -> None:
-        """Let the prerequisites of *dependent* be in *order*, which names each once."""
+        """Let the prerequisites of *dependent* be in *order* again, which names each once:
+        those that have come back are the last."""
         edges = self._prerequisites.get(dependent)
         if edges:
             self._prerequisites[dependent] = {name: edges[name] for name in order}
-            self.changes += 1
             self.setbacks += 1
 
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:

@@ -221,7 +221,7 @@ def _owner_gone(unit: Unit, fact: OwnerGone) -> Unit:
 
 
 def _was_reset(unit: Unit, fact: WasReset) -> Unit:
-    old = tuple((key, Denial.SUPERSEDED) for key, _ in _without(unit.denials, unit.owner))
+    old = tuple((key, Denial.SUPERSEDED) for key, _ in unit.denials)
     if unit.owner is not None:
         old = _with(old, unit.owner.key, Denial.SUPERSEDED)
     return Unit(
