@@ -79,6 +79,15 @@ def test_a_script_that_was_skipped_is_not_believed(ann: Script, bob: Script) -> 
     assert bob.must(wire.Ok, bob.complete("ide")).status is Status.FAILED
 
 
+def test_nor_one_that_was_skipped_while_its_start_was_held_back(ann: Script, bob: Script) -> None:
+    bob.waits_to_start("ide", "clone")
+    ann.does("clone", 1)
+    assert isinstance(bob.told(), wire.Error)
+    done = bob.must(wire.Ok, bob.complete("ide"))
+    assert "never started, its start was skipped" in done.note
+    assert "start skipped" in [entry.what for entry in bob.status("ide").history]
+
+
 def test_a_script_that_was_refused_changes_nothing(ann: Script, bob: Script) -> None:
     ann.runs("ide")
     bob.refused("already_started", bob.start("ide"))
@@ -149,6 +158,18 @@ def test_reset_of_a_started_unit_needs_force(ann: Script, bob: Script) -> None:
     assert ann.status("ide").status is Status.PENDING
 
 
+def test_reset_of_a_unit_whose_owner_has_ended_needs_none(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    """Though nobody has noticed until now."""
+    ann.runs("ide")
+    driven.die(ann.owner, seen=False)
+    bob.must(wire.Ok, bob.reset("ide"))
+    assert [entry.what for entry in bob.status("ide").history] == [
+        *("started", "owner gone", "failed", "reset")
+    ]
+
+
 def test_reset_of_unknown_units_changes_nothing(ann: Script) -> None:
     ann.does("ide")
     before = snapshot(ann.driven)
@@ -203,6 +224,13 @@ def test_an_edge_may_be_repeated_but_not_contradicted(ann: Script) -> None:
         assert error.exit == 5
         assert error.details == {"unit": "a", "prerequisite": "b", "declared": "success"}
     assert ann.status("a").prerequisites_total == 2
+
+
+def test_unwant_of_the_same_twice_in_one_request(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("a", "b", "c"))
+    assert ann.must(wire.Ok, ann.unwant("a", "b", "b")).changed
+    assert names(ann.status("a").prerequisites) == ["c"]
+    assert driven.defects == []
 
 
 def test_unwant_of_what_is_not_there(ann: Script) -> None:

@@ -90,6 +90,10 @@ def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:
     desk.world.turn.rollback(mark)
     assert desk.waiters.all() == held
     driven.script().waits_for("b")
+    # What was answered in it counts again.
+    last = driven.script()
+    reply = last.ask(last.wait("c", patience_s=30.0))
+    assert limit(reply) == ("waiting", 2)  # type: ignore[arg-type]
 
 
 def test_prerequisites_are_not_kept_twice() -> None:
