@@ -57,11 +57,12 @@ class Daemon:
     def __init__(self, place: Place, permits: Permits, limits: Limits) -> None:
         """Within the event loop. Raises StoreError if there can be no journal."""
         self.pid = os.getpid()
-        self.since = time.time()
         self._place = place
         room = gate.room_for(limits.connections)
         self._owners = Owners(self._owner_gone, pidfds_max=room.pidfds)
         self._kept = open_kept(place.endpoint.journal, limits)
+        self._clock = self._kept.clock
+        self.since = self._clock.at()
         self._kept.rhythm.in_parts = self._in_parts
         self._unfinished: set[Work] = set()
         self._supervisor = Supervisor(
@@ -127,8 +128,13 @@ class Daemon:
         self._kept.close()
         self._place.leave()
 
+    def _now(self) -> tuple[float, float]:
+        """For what comes next: on the monotonic clock, and as facts have it."""
+        self._supervisor.ahead = self._clock.ahead()
+        return time.monotonic(), self._clock.at()
+
     def _turn(self, batch: Iterable[Envelope]) -> Sequence[Envelope]:
-        replies = self._supervisor.turn(batch, time.monotonic(), time.time())
+        replies = self._supervisor.turn(batch, *self._now())
         self._set_timer()
         if self._supervisor.stopping:
             self._end("unitsync stop")
@@ -136,7 +142,7 @@ class Daemon:
 
     def _owner_gone(self, key: OwnerKey) -> None:
         try:
-            replies = self._supervisor.owner_gone(key, time.monotonic(), time.time())
+            replies = self._supervisor.owner_gone(key, *self._now())
         except StoreError as problem:
             logger.error("that pid {} has ended could not be kept: {}", key[1], problem)
             asyncio.get_running_loop().call_later(LOOK_S, self._owner_gone, key)
@@ -168,7 +174,7 @@ class Daemon:
 
     def _expire(self) -> None:
         self._timer = None
-        self._router.send(self._supervisor.expire(time.monotonic(), time.time()))
+        self._router.send(self._supervisor.expire(*self._now()))
         self._set_timer()
 
     def _look(self) -> None:

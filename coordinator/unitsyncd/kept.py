@@ -14,6 +14,7 @@ from unitsync.startup import machine_startup
 from unitsyncd.actors.recovery import SnapshotRhythm, epochs_of, rebuild
 from unitsyncd.actors.supervisor import Recovered
 from unitsyncd.actors.world import World
+from unitsyncd.adapters.clock import Clock
 from unitsyncd.adapters.journal import Journal, set_aside
 from unitsyncd.adapters.mark import Mark, read_mark
 from unitsyncd.adapters.snapshots import Snapshots
@@ -30,6 +31,7 @@ class Kept(NamedTuple):
     rhythm: SnapshotRhythm
     machine: str
     recovered: Recovered | None
+    clock: Clock
     lost: str
     """Why the state of this startup is not there although it should be, or ""."""
 
@@ -71,7 +73,8 @@ def open_kept(path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_REC
     else:
         lost = ""
     rhythm = SnapshotRhythm(snapshots, snapshot_records, since)
-    return Kept(journal, snapshots, rhythm, machine, recovered, lost)
+    clock = Clock(f"{path}.clock", machine)
+    return Kept(journal, snapshots, rhythm, machine, recovered, clock, lost)
 
 
 def look_at(path: str, limits: Limits) -> tuple[str, Recovered | None, str]:

@@ -146,7 +146,8 @@ def test_an_orderly_end_leaves_one_file_of_it(home: Home) -> None:
     driver, found = home.begin()
     driver.want("a", "b")
     found.close()
-    assert {file.name for file in home.folder.iterdir()} == {"journal.db", "journal.db.mark"}
+    names = {file.name for file in home.folder.iterdir()}
+    assert names == {"journal.db", "journal.db.mark", "journal.db.clock"}
 
 
 @pytest.mark.parametrize("suffixes", [("",), ("", "-wal"), ("", "-wal", "-shm")])

@@ -68,7 +68,7 @@ class Identity(Protocol):
 
 
 class Moment:
-    """When, and for whom: ``now`` on the monotonic clock, ``at`` on the wall clock,
+    """When, and for whom: ``now`` on the monotonic clock, ``at`` as facts have it,
     both in seconds, and the ``peer`` whose request is being handled."""
 
     __slots__ = ("at", "now", "peer")

@@ -21,6 +21,7 @@ from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerWatch
 from unitsyncd.actors.parts import InParts, at_once
 from unitsyncd.actors.waiters import Outgoing, Waiters
+from unitsyncd.actors.walltime import by_wall_clock
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
@@ -48,7 +49,7 @@ class Recovered(NamedTuple):
 
 
 class Supervisor:
-    """Single-threaded. ``now`` is on the monotonic clock and ``at`` on the wall clock,
+    """Single-threaded. ``now`` is on the monotonic clock and ``at`` as facts have it,
     both in seconds and given by the caller."""
 
     def __init__(
@@ -114,6 +115,8 @@ class Supervisor:
             self._desk = self._desk_for(World(epoch.epoch, epoch.startup, limits))
         self.stopping = False
         """A client has asked the coordinator to end."""
+        self.ahead = 0.0
+        """Seconds to be added to the times in replies, so that they are by the wall clock."""
 
     def turn(
         self, batch: Iterable[tuple[bytes, bytes]], now: float, at: float
@@ -410,7 +413,11 @@ class Supervisor:
         self._outbox.clear()
 
     def _outgoing(self) -> list[tuple[bytes, bytes]]:
-        outgoing = [(peer, wire.encode(reply)) for peer, reply in self._final]
+        if self.ahead:
+            replies = [(peer, by_wall_clock(reply, self.ahead)) for peer, reply in self._final]
+        else:
+            replies = self._final
+        outgoing = [(peer, wire.encode(reply)) for peer, reply in replies]
         self._final.clear()
         return outgoing
 

@@ -42,7 +42,8 @@ class Denial(enum.StrEnum):
 
 
 class Fact(msgspec.Struct, frozen=True, tag_field="fact", array_like=True, gc=False):
-    """``at`` is Unix time in seconds. Stored as an array: new fields go last."""
+    """``at`` is Unix time in seconds, by a clock that is never set: a difference of two is
+    time that has passed. Stored as an array: new fields go last."""
 
     at: float
 
