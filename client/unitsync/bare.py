@@ -20,14 +20,16 @@ class Link:
 
     def __init__(self, socket: "Any") -> None:
         """*socket* is connected. Raises OSError."""
+        self._socket = socket
         # Both at once: a peer that uses NULL knows beforehand what will be said (RFC 23).
         socket.sendall(_GREETING + _READY)
-        self._socket = socket
         self._buffer = b""
         self._greeted = False
 
     def close(self) -> None:
         self._socket.close()
+
+    __del__ = close  # wherever it is dropped: who has Python warn of it would be told
 
     def ask(self, frame: bytes, reply_within_s: float) -> bytes:
         """The one frame that answers *frame*. Raises OSError, ValueError."""

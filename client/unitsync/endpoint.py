@@ -350,9 +350,9 @@ def _name_of(uid: int) -> str:
 
 def _credentials(link: socket.socket) -> tuple[int, int, int]:
     """pid, uid and gid of the other side."""
-    size = struct.calcsize("3i")
+    size = struct.calcsize("iII")
     packed = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    pid, uid, gid = struct.unpack("3i", packed)
+    pid, uid, gid = struct.unpack("iII", packed)
     return pid, uid, gid
 
 

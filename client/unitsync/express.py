@@ -439,12 +439,16 @@ def _connect() -> "Link":
         ):
             raise Leave
         link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        link.settimeout(REPLY_SLACK_S)
-        link.connect(path)
-        peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
-        if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
-            raise Leave
-        return Link(link)
+        try:
+            link.settimeout(REPLY_SLACK_S)
+            link.connect(path)
+            peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
+            if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
+                raise Leave
+            return Link(link)
+        except BaseException:
+            link.close()
+            raise
     except (OSError, ValueError):
         raise Leave from None
 

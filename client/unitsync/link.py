@@ -11,6 +11,8 @@ import itertools
 import os
 import signal
 import threading
+import warnings
+import weakref
 from typing import Final
 
 import zmq
@@ -29,6 +31,7 @@ _context: zmq.Context[zmq.Socket[bytes]] | None = None
 _context_pid = 0
 _making = threading.RLock()
 _numbers = itertools.count()
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
@@ -45,9 +48,16 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 def _forked() -> None:
-    """Another thread may have held it when this child was forked."""
-    global _making
+    """A child lets go of what is its parent's, which pyzmq would warn of as never closed.
+    Another thread may have held the lock when it was forked."""
+    global _making, _context
     _making = threading.RLock()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for link in list(_links):
+            link.forget()
+        _links.clear()
+        _context = None
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -66,7 +76,7 @@ def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
 class Link:
     """Raises OSError (ZMQError) if the process has no descriptors left."""
 
-    __slots__ = ("dealer", "monitor", "pid")
+    __slots__ = ("__weakref__", "dealer", "monitor", "pid")
 
     def __init__(self, place: Endpoint) -> None:
         context = _shared_context()
@@ -85,6 +95,7 @@ class Link:
             self.monitor.setsockopt(zmq.LINGER, 0)
             self.monitor.connect(events)
             self.dealer.connect(place.address)
+            _links.add(self)
         except BaseException:
             self.close()
             raise
@@ -111,6 +122,10 @@ class Link:
         before a disconnection are still there."""
         frames = _received(self.monitor)
         return int.from_bytes(frames[0][:2], "little") if frames else 0
+
+    def forget(self) -> None:
+        """In a forked child: the sockets are the parent's, and pyzmq leaves them alone."""
+        del self.dealer, self.monitor
 
     def close(self, *, lost: bool = False) -> None:
         """*lost*: what was not sent is not to be. It is repeated on another link, and

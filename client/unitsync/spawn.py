@@ -3,10 +3,12 @@ them. Imported only where there is none."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
 import signal
+import stat
 import sys
 from collections.abc import Mapping, Sequence
 from time import monotonic, sleep
@@ -187,7 +189,7 @@ def _try_lock(place: Endpoint) -> int | None:
     """The descriptor that holds the spawn lock, None while another process holds it."""
     folder = _open_folder(place)
     try:
-        lock = os.open(LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        lock = _open_lock(folder)
     except PermissionError:
         raise errors.NotPermitted(
             f"no permission to start a coordinator in {place.folder}",
@@ -208,20 +210,53 @@ def _try_lock(place: Endpoint) -> int | None:
     return lock
 
 
+def _open_lock(folder: int) -> int:
+    """Raises OSError. Reading is enough to hold it, and whatever the umask took away when
+    it was made is given back to its user."""
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        lock = os.open(LOCK_NAME, flags, 0o600, dir_fd=folder)
+    except PermissionError:
+        if os.stat(LOCK_NAME, dir_fd=folder, follow_symlinks=False).st_uid != os.geteuid():
+            raise
+        _give_back(LOCK_NAME, 0o600, dir_fd=folder)
+        lock = os.open(LOCK_NAME, flags, 0o600, dir_fd=folder)
+    return lock
+
+
+def _make_folders(path: str) -> None:
+    """*path* with mode 0700, and what is missing above it; usable by their user whatever
+    the umask is. Raises OSError, FileExistsError only for *path* itself."""
+    if not os.path.exists(above := os.path.dirname(path)):
+        with contextlib.suppress(FileExistsError):
+            _make_folders(above)
+        _give_back(above, 0o755, os.O_DIRECTORY)
+    os.mkdir(path, 0o700)
+    _give_back(path, 0o700, os.O_DIRECTORY)
+
+
+def _give_back(path: str, mode: int, flags: int = 0, dir_fd: int | None = None) -> None:
+    """Let what we have made just now have *mode*. By a descriptor that needs no permission:
+    in its place may be a link by now."""
+    flags |= os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    found = os.open(path, flags, dir_fd=dir_fd)
+    try:
+        state = os.fstat(found)
+        if state.st_uid == os.geteuid() and stat.S_IMODE(state.st_mode) != mode:
+            os.chmod(f"/proc/self/fd/{found}", mode)
+    finally:
+        os.close(found)
+
+
 def _open_folder(place: Endpoint) -> int:
     """A descriptor of the endpoint's folder, made 0700 where missing."""
-    made = False
     try:
         if endpoints.check_folder(place) is None:
-            os.makedirs(os.path.dirname(place.folder), exist_ok=True)
             try:
-                os.mkdir(place.folder, 0o700)
-                made = True
+                _make_folders(place.folder)
             except FileExistsError:
                 endpoints.check_folder(place)
         folder = os.open(place.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        if made:
-            os.fchmod(folder, 0o700)
     except OSError as exc:
         raise endpoints.unusable(place, exc) from None
     return folder

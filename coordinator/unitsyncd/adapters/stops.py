@@ -22,7 +22,7 @@ class Stops:
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, FILE_NAME)
         try:
-            with open(self._path, encoding="ascii") as file:
+            with open(self._path, encoding="utf-8") as file:
                 self._known = file.read().split()
         except (OSError, ValueError):
             self._known = []
@@ -39,7 +39,7 @@ class Stops:
         temporary = f"{self._path}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with open(os.open(temporary, flags, 0o600), "w", encoding="ascii") as file:
+            with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
                 file.writelines(f"{known}\n" for known in self._known)
             os.replace(temporary, self._path)
         except OSError as problem:
