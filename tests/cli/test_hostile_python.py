@@ -12,6 +12,7 @@ from cli.conftest import EXPRESS, UNITSYNC, Cli, Result
 from unitsync.cli import shim
 
 HARMLESS = {
+    "PYTHONWARNINGS": "error",
     "PYTHONSAFEPATH": "1",
     "PYTHONOPTIMIZE": "2",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -26,7 +27,6 @@ HARMLESS = {
 }
 """No Python refuses to start with these, and all that is imported is the same."""
 DEADLY = {
-    "PYTHONWARNINGS": "error",
     "PYTHONHOME": "/nonexistent",
     "PYTHONPLATLIBDIR": "nonexistent",
     "PYTHONHASHSEED": "no number",
