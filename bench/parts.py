@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -114,8 +115,12 @@ async def _until_killed(address: str) -> None:
     def turn(batch: Iterable[Envelope]) -> Sequence[Envelope]:
         return supervisor.turn(batch, time.monotonic(), time.time())
 
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address.removeprefix("ipc://"))
+        listening.listen(room.backlog)
+        descriptor = listening.detach()
     router = Router(
-        address,
+        descriptor,
         permits=Permits(),
         epoch=lambda: "bench",
         on_batch=turn,

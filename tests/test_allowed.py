@@ -3,26 +3,21 @@ takes part in everything but what is for its own user and root."""
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from support.daemon import Daemon, Daemons, Sockets, output_as, short_folder
-from support.poll import eventually
+from support.daemon import Daemon, Daemons, Sockets, output_as
 from support.users import BIN, CLI, EXPRESS, HUNG_UP, NOBODY, as_root, environment, run
-from support.zmtp import connected, message
 from unitsync import errors, wire
 from unitsyncd.adapters import allowed
-from unitsyncd.adapters.gate import Room
 from unitsyncd.adapters.permits import Permits
-from unitsyncd.adapters.router import Envelope, Router
 
 VERBS = ("ping", "want a c", "start a --timeout 0", "complete a", "fail a", "wait b")
 MORE_VERBS = ("status a", "list", "why", "unwant a b", "reset --all --force", "stop")
@@ -273,60 +268,6 @@ def test_a_coordinator_of_a_user_names_both_who_may(monkeypatch: pytest.MonkeyPa
         Permits(["bin"]).check(wire.Stop(id="s"), None)
 
 
-AGAIN = """
-from support.zmtp import connected, message
-link = connected(sys.argv[1], bytes.fromhex(sys.argv[2]))
-link.sendall(message(b"mine"))
-link.recv(1)
-"""
-
-
-@as_root
-def test_an_id_that_was_guessed_brings_no_rights() -> None:
-    """libzmq numbers its peers, and one may call itself by the number of another that is
-    gone: who it is, is asked again."""
-    with short_folder() as folder:
-        asked: list[tuple[bytes, int]] = []
-
-        async def serve() -> None:
-            handled = asyncio.Event()
-
-            def answer(batch: Iterable[Envelope]) -> Sequence[Envelope]:
-                for peer, _ in batch:
-                    found = router.peer(peer)
-                    assert found is not None
-                    asked.append((peer, found.uid))
-                    handled.set()
-                return []
-
-            router = Router(
-                f"ipc://{folder}/s",
-                permits=Permits(["nobody"]),
-                on_batch=answer,
-                epoch=lambda: "",
-                room=Room(100, 10_000, 100, 100),
-                on_full=lambda full: True,
-            )
-            (folder / "s").chmod(0o666)
-            router.begin(asyncio.get_running_loop())
-            with await asyncio.to_thread(connected, folder / "s") as link:
-                link.sendall(message(b"mine"))
-                await handled.wait()
-            handled.clear()
-            await asyncio.to_thread(eventually, lambda: router.connections == 0)
-            support = f"sys.path.insert(0, {os.path.dirname(__file__)!r})\nimport support.zmtp\n"
-            arguments = (str(folder / "s"), asked[0][0].hex())
-            theirs = asyncio.create_task(
-                asyncio.to_thread(output_as, NOBODY, AGAIN, *arguments, load=support)
-            )
-            await handled.wait()
-            router.close()
-            await theirs
-
-        asyncio.run(serve())
-        assert asked == [(asked[0][0], 0), (asked[0][0], NOBODY)]
-
-
 # --- what was allowed is kept -----------------------------------------------------
 
 
@@ -350,7 +291,7 @@ def test_one_that_a_verb_starts_again_allows_the_same(
 
 
 @pytest.fixture
-def own_verb(daemons: Daemons) -> Iterable[Callable[..., None]]:
+def own_verb(daemons: Daemons) -> Iterator[Callable[..., None]]:
     """Calls verbs of root's, which start a coordinator where there is none."""
 
     def call(*words: str, env: dict[str, str] | None = None) -> None:

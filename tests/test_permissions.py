@@ -24,7 +24,8 @@ FILES = (
     *("coordinator.log", "spawn.lock", "stopped", "coordinator.sock", "coordinator.sock.full"),
     *("journal.db", "journal.db-wal", "journal.db-shm", "journal.db-journal"),
     *("journal.db.mark", "journal.db.mark.new", "journal.db.snapshot", "journal.db.snapshot.new"),
-    *("journal.db.clock", "journal.db.clock.new", "allowed", "allowed.new", "~"),
+    *("journal.db.clock", "journal.db.clock.new"),
+    *("allowed", "allowed.new", "coordinator.sock.new"),
 )
 """All that is ever written into the folder."""
 

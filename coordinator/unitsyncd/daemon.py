@@ -20,10 +20,10 @@ from loguru import logger
 from unitsync import endpoint as endpoints
 from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
-from unitsync.errors import StateChanged, Stopped, UnitsyncError, UsageError
+from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, UsageError
 from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import allowed, figures, gate, systemd
+from unitsyncd.adapters import allowed, figures, gate, memory, systemd
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
@@ -33,7 +33,7 @@ from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import StoreError
 from unitsyncd.kept import open_kept
-from unitsyncd.settings import Limits
+from unitsyncd.settings import Limits, limit_reached
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
 GC_THRESHOLDS: Final = (20_000, 1_000_000, 1_000_000)
@@ -83,22 +83,24 @@ class Daemon:
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
-        place.clear()
         self._router = Router(
-            f"ipc://{place.unnamed}",
+            place.listen(room.backlog),
             permits=permits,
             on_batch=self._turn,
             epoch=lambda: self._supervisor.epoch,
             room=room,
             on_full=self._full,
         )
-        place.bound()
+        place.appear()
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[str] | None = None
+        self._memory_max = memory.bound(limits.memory)
+        self._too_large: LimitReached | None = None
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve; *on_ready* is called once requests are answered."""
+        """Serve; *on_ready* is called once requests are answered. Raises LimitReached if it
+        took too much memory: it has ended as if it had been killed, but in order."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.set_exception_handler(_log_defect_in_loop)
@@ -115,18 +117,23 @@ class Daemon:
             if timer is not None:
                 timer.cancel()
         farewell: UnitsyncError
-        if self._place.is_ours():
+        if self._too_large is not None:
+            self._place.end(for_good=False)
+        elif self._place.is_ours():
             self._place.end()
             hint = "what it holds is kept; the next verb starts it again"
             farewell = Stopped(f"the coordinator has ended ({why})", hint=hint)
         else:
             hint = "start this script again"
             farewell = StateChanged(f"the coordinator has ended ({why})", hint=hint)
-        self._router.send(self._supervisor.dismiss(farewell))
+        if self._too_large is None:
+            self._router.send(self._supervisor.dismiss(farewell))
         self._router.close()
         self._owners.close()
         self._kept.close()
         self._place.leave()
+        if self._too_large is not None:
+            raise self._too_large
 
     def _now(self) -> tuple[float, float]:
         """For what comes next: on the monotonic clock, and as facts have it."""
@@ -180,7 +187,22 @@ class Daemon:
     def _look(self) -> None:
         if not self._place.is_ours():
             self._end("its folder or socket was removed or replaced")
+        self._look_at_memory()
         self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _look_at_memory(self) -> None:
+        """What comes of messages that libzmq collects is bounded by nothing else. Whoever
+        waits goes on waiting, with the next coordinator."""
+        try:
+            resident = memory.resident_bytes()
+        except OSError:  # there is no file left to be opened
+            return
+        if resident > self._memory_max and self._too_large is None:
+            mib = self._memory_max >> 20
+            what = f"took {resident >> 20:,} MiB of memory, more than {mib:,}, and begins anew"
+            self._too_large = limit_reached("memory", mib, what)
+            logger.critical("{}; {}", self._too_large, figures.line(self._supervisor.figures()))
+            self._end("it took too much memory")
 
     def _log_figures(self) -> None:
         held = self._supervisor.figures()

@@ -33,6 +33,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Startups since the machine began, so that changes by an older one are refused."""
     connections: int = 50_000
     """Clients at the same time; fewer if the limit of open files leaves no room."""
+    memory: int = 4_096
+    """MiB that the coordinator may take before it ends and begins anew; see memory.py."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:

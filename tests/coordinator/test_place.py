@@ -264,12 +264,11 @@ def test_without_its_place_it_ends(daemons: Daemons, sockets: Sockets, how: str)
 def test_a_socket_that_goes_at_the_last_moment(daemons: Daemons) -> None:
     """Between the look at it and its end."""
     place = Place(resolve(daemons.endpoint))
-    with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(place.unnamed)
-        place.bound()
-        assert place.is_ours()
-        os.unlink(place.endpoint.path)
-        place.end()
+    os.close(place.listen(1))
+    place.appear()
+    assert place.is_ours()
+    os.unlink(place.endpoint.path)
+    place.end()
     place.leave()
     assert os.path.exists(place.endpoint.stopped)
 

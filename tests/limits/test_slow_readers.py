@@ -13,7 +13,7 @@ import pytest
 import zmq
 from zmq.utils import garbage
 
-from support.daemon import Daemon, Daemons, Dealer, Req, Sockets
+from support.daemon import Daemon, Daemons, Dealer, Req, Sockets, listening
 from unitsync import wire
 from unitsyncd.adapters import router, unread
 from unitsyncd.adapters.gate import Room
@@ -103,7 +103,7 @@ class Fake:
         self._handled = 0
         self._progress = asyncio.Event()
         self.router = Router(
-            f"ipc://{folder}/s",
+            listening(folder / "s"),
             permits=Permits(),
             on_batch=self._answer,
             epoch=lambda: "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -131,6 +132,14 @@ class Sockets:
         for opened in self._open:
             opened.socket.close()
         self._context.term()
+
+
+def listening(path: Path) -> int:
+    """A descriptor of a socket that listens there, for a Router."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(100)
+        return listening.detach()
 
 
 @contextmanager

@@ -8,23 +8,20 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Final
 
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+from unitsyncd.adapters.memory import resident_bytes
 
 
 def of_process() -> dict[str, int]:
     """Within the event loop. ``blocks`` are the pieces of memory that Python has given
     out: unlike ``resident_bytes`` it goes down with each object that goes."""
     _drop_spare_objects()
-    with open("/proc/self/statm") as statm:
-        pages = int(statm.read().split()[1])
     return {
         "tasks": len(asyncio.all_tasks()),
         "threads": threading.active_count(),
         "files": len(os.listdir("/proc/self/fd")) - 1,  # without the listing's own
         "blocks": sys.getallocatedblocks(),
-        "resident_bytes": pages * _PAGE_BYTES,
+        "resident_bytes": resident_bytes(),
     }
 
 

@@ -68,10 +68,16 @@ class Gate:
     what is to be done then, and is called again if not."""
 
     def __init__(
-        self, socket: zmq.Socket[bytes], *, room: Room, on_full: Callable[[bool], bool]
+        self,
+        socket: zmq.Socket[bytes],
+        listening: int,
+        *,
+        room: Room,
+        on_full: Callable[[bool], bool],
     ) -> None:
-        """To be made before *socket* is bound."""
+        """To be made before *socket* is bound to the descriptor *listening*."""
         self._room = room
+        self._listening = listening
         self._fewer = room.connections - max(1, min(50, room.connections // 10))
         self._on_full = on_full
         self.connections = 0
@@ -79,8 +85,8 @@ class Gate:
         """So many connections there were when there was no more room, 0 if there is."""
         self._watched = socket
         address = "inproc://gate"
-        events = zmq.EVENT_LISTENING | zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED
-        socket.monitor(address, events | zmq.EVENT_DISCONNECTED)
+        events = zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED | zmq.EVENT_DISCONNECTED
+        socket.monitor(address, events)
         self._monitor = socket.context.socket(zmq.PAIR)
         self._monitor.set(zmq.RCVHWM, 0)
         self._monitor.connect(address)
@@ -90,8 +96,7 @@ class Gate:
         self._again: asyncio.TimerHandle | None = None
 
     def bound(self) -> None:
-        """To be called when the socket is bound, before anybody can know its name."""
-        _, self._listening = self._next()
+        """To be called when the socket is bound, before anybody can find it."""
         # Where two accept, neither may be left waiting for what the other has got.
         os.set_blocking(self._listening, False)
         deadline = time.monotonic() + _PLUGGED_S
@@ -121,7 +126,7 @@ class Gate:
 
     def _look(self) -> None:
         while int(self._monitor.getsockopt(_EVENTS)) & _POLLIN:
-            event, _ = self._next()
+            event = int.from_bytes(self._monitor.recv_multipart()[0][:2], "little")
             if event == _DISCONNECTED:
                 self.connections -= 1
             else:
@@ -171,8 +176,3 @@ class Gate:
                     listening.accept()[0].close()
         except OSError:  # that was the last one, or there is no descriptor for it
             pass
-
-    def _next(self) -> tuple[int, int]:
-        """The next event, and what it tells."""
-        told = self._monitor.recv_multipart()[0]
-        return int.from_bytes(told[:2], "little"), int.from_bytes(told[2:6], "little")

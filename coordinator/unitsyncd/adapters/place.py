@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import stat
 from typing import Final
 
@@ -32,8 +33,7 @@ class Place:
         self.endpoint = endpoint
         self._path = endpoint.path
         self._socket: tuple[int, int] | None = None
-        self.unnamed = os.path.join(endpoint.folder, "~")
-        """Where the socket is before clients can know it; never longer than its path."""
+        self._hidden = f"{endpoint.path}.new"
         try:
             os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
             checked = check_folder(endpoint)
@@ -68,22 +68,28 @@ class Place:
         if os.fstat(self._folder).st_uid == os.geteuid():
             os.fchmod(self._folder, mode)
 
-    def clear(self) -> None:
-        """Remove what an earlier coordinator left behind. Raises Unreachable for what
-        cannot be its socket."""
+    def listen(self, backlog: int) -> int:
+        """The descriptor of a listening socket that nobody can find until ``appear``. Raises
+        Unreachable for what cannot be the socket of an earlier coordinator, OSError."""
         refuse_what_is_no_socket(self.endpoint)
-        for path in (self.endpoint.path, self.endpoint.full, self.unnamed):
+        for path in (self.endpoint.path, self.endpoint.full, self._hidden, self.endpoint.stopped):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.endpoint.stopped)
+        with socket.socket(socket.AF_UNIX) as listening:
+            before = os.umask(0o777 & ~self._mode)
+            try:
+                listening.bind(self.endpoint.path)
+            finally:
+                os.umask(before)
+            os.rename(self.endpoint.path, self._hidden)
+            found = os.lstat(self._hidden)
+            self._socket = (found.st_dev, found.st_ino)
+            listening.listen(backlog)
+            return listening.detach()
 
-    def bound(self) -> None:
-        """The socket is there now, and clients may find it."""
-        os.chmod(self.unnamed, self._mode)
-        found = os.lstat(self.unnamed)
-        self._socket = (found.st_dev, found.st_ino)
-        os.rename(self.unnamed, self.endpoint.path)
+    def appear(self) -> None:
+        """Let clients find the socket."""
+        os.rename(self._hidden, self.endpoint.path)
 
     def hide(self, hidden: bool) -> bool:
         """Take the socket's name away while the coordinator has no room for further
@@ -113,15 +119,16 @@ class Place:
             sock.st_ino,
         ) == self._socket
 
-    def end(self) -> None:
-        """Take the socket's name away, and leave a note that says so: those who wait do
-        not start another coordinator then."""
+    def end(self, *, for_good: bool = True) -> None:
+        """Take the socket's name away; *for_good*, and leave a note that says so: those
+        who wait do not start another coordinator then."""
         try:
             os.unlink(self._path)
         except OSError as exc:  # who connects there finds nobody
             logger.warning("the socket stays: {}", exc)
-        with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
-            pass
+        if for_good:
+            with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
+                pass
 
     def leave(self) -> None:
         """Let go of the folder."""

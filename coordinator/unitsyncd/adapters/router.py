@@ -66,7 +66,7 @@ FAREWELL_MS: Final = 1000
 class Router:
     def __init__(
         self,
-        address: str,
+        listening: int,
         *,
         permits: Permits,
         on_batch: Callable[[Iterable[Envelope]], Sequence[Envelope]],
@@ -74,11 +74,12 @@ class Router:
         room: Room,
         on_full: Callable[[bool], bool],
     ) -> None:
-        """Bind to *address*, which nobody is to know before this returns. *permits* says
-        who may talk: libzmq hangs up on everybody else before it reads a byte. *on_batch*
-        turns requests into the replies that are due; *epoch* gives the present one, for
-        what is refused here. *on_full* is told when there is no more room for connections,
-        and when there is again: see Gate."""
+        """*listening* is a descriptor of a unix socket that listens, which nobody can find
+        yet, and the router's from now on. *permits* says who may talk: libzmq hangs up on
+        everybody else before it reads a byte. *on_batch* turns requests into the replies
+        that are due; *epoch* gives the present one, for what is refused here. *on_full* is
+        told when there is no more room for connections, and when there is again: see
+        Gate."""
         self._on_batch = on_batch
         self._epoch = epoch
         self._always_look = permits.shared
@@ -92,7 +93,6 @@ class Router:
         self._socket.set(zmq.SNDHWM, REPLIES_QUEUED_MAX)
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.RCVHWM, UNHANDLED_MAX)
-        self._socket.set(zmq.BACKLOG, room.backlog)
         self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         for user in permits.users:
             self._socket.set(zmq.IPC_FILTER_UID, _signed(user))
@@ -103,11 +103,9 @@ class Router:
         self._unread = Unread()
         self._dropped = 0
         self._tell_dropped_at = 0.0
-        self._gate = Gate(self._socket, room=room, on_full=on_full)
-        try:
-            self._socket.bind(address)
-        except zmq.ZMQError as exc:
-            raise OSError(exc.errno, exc.strerror, address) from None
+        self._gate = Gate(self._socket, listening, room=room, on_full=on_full)
+        self._socket.set(zmq.USE_FD, listening)
+        self._socket.bind("ipc://unitsync")
         self._gate.bound()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
