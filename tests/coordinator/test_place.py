@@ -134,7 +134,7 @@ def test_a_file_system_that_is_read_only(daemons: Daemons, mode: str) -> None:
     first, *more = done.stderr.splitlines()
     assert (done.returncode, first) == (
         69,
-        f"error: {daemons.folder}/c: Read-only file system",
+        f"error: cannot use the folder {daemons.folder}/c: Read-only file system",
     ), done.stderr
     assert len(more) == 1
     assert more[0].startswith("hint: user root must be able to make and use it")
