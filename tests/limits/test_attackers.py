@@ -103,6 +103,23 @@ def test_an_id_of_ones_own_is_remembered_nowhere() -> None:
     asyncio.run(run())
 
 
+def test_nobody_knows_the_next_id() -> None:
+    """Who takes the one that libzmq is going to give ends the coordinator."""
+
+    def ask(path: Path) -> None:
+        with connected(path) as link:
+            link.sendall(message(b"?"))
+            link.recv(1)
+
+    async def run() -> bytes:
+        async with served() as here:
+            await asyncio.to_thread(ask, here.path)
+            [(name, _)] = here.asked
+            return name
+
+    assert len({asyncio.run(run()) for _ in range(3)}) == 3
+
+
 AGAIN = """
 from support.zmtp import connected, message
 link = connected(sys.argv[1], bytes.fromhex(sys.argv[2]))

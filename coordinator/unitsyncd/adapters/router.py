@@ -8,6 +8,8 @@ again after draining and after every send.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from time import monotonic
@@ -88,6 +90,8 @@ class Router:
         """The next parts belong to a message that has been refused."""
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 16)
+        # libzmq numbers its peers from rand(3) on, which nobody seeds: all would know the next.
+        ctypes.CDLL(None).srand(secrets.randbits(32))
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         self._socket.set(zmq.SNDHWM, REPLIES_QUEUED_MAX)
