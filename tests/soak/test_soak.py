@@ -32,8 +32,8 @@ from unitsyncd.core.view import HISTORY_MAX
 SECONDS: Final = float(os.environ.get("SOAK_S", "0"))
 ROUND_S: Final = 300.0
 """A longer soak is several, one after the other, each with a journal of its own."""
-THREADS: Final = 3
-"""Of a coordinator: its own, its gate, and pyzmq's."""
+THREADS: Final = 2
+"""Of a coordinator: its own, and pyzmq's."""
 BLOCKS_PER_REQUEST: Final = 0.1
 BYTES_PER_REQUEST: Final = 50
 """What is more than that for each request is a leak."""
