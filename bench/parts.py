@@ -19,8 +19,8 @@ from typing import Final
 from bench.load import check
 from bench.servers import Server, served
 from unitsync import wire
-from unitsyncd.actors.desk import OwnerWatch
 from unitsyncd.actors.parts import InParts, Work, at_once, has_more
+from unitsyncd.actors.ports import OwnerWatch
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import gate
 from unitsyncd.adapters.owners import Owners

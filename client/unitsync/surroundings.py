@@ -32,6 +32,8 @@ _BEFORE_COMMAND = frozenset(("exec", "command", "time", "-p", "--"))
 """Words of a shell that may stand before the name of a program."""
 
 _PROC_BYTES_MAX = 64 * 1024
+_PF_EXITING = 0x4
+_PENDING_SIGKILL = 1 << 8
 _ANCESTORS_MAX = 1000
 _COMMAND_BYTES_MAX = 4096
 
@@ -98,7 +100,18 @@ class Process:
     def has_ended(self) -> bool:
         """Whether it only waits to be reaped. Without its main thread, which is a zombie
         then, a process goes on for as long as it has others."""
-        return self._fields[0] in (b"Z", b"X") and int(self._fields[17]) < 2
+        return self._fields[0] in (b"Z", b"X") and self._is_alone
+
+    @property
+    def is_dying(self) -> bool:
+        """Whether it has ended, or was killed and is about to."""
+        exiting = int(self._fields[6]) & _PF_EXITING and self._is_alone
+        return bool(exiting or self.has_ended or int(self._fields[28]) & _PENDING_SIGKILL)
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether there is one thread at the most, ended or not."""
+        return int(self._fields[17]) < 2
 
     @property
     def program(self) -> str:

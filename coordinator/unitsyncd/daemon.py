@@ -24,6 +24,7 @@ from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, 
 from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import allowed, figures, gate, memory, systemd
+from unitsyncd.adapters.claimants import Claimants
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
@@ -80,6 +81,7 @@ class Daemon:
             in_parts=self._in_parts,
             check=lambda peer, request: permits.check(request, self._router.peer(peer)),
             first_stop=Stops(place.endpoint.folder).is_first,
+            claimants=Claimants(lambda peer: self._router.peer(peer)),
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now

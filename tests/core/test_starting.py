@@ -38,6 +38,7 @@ from unitsyncd.core.events import (
     Publish,
     Reply,
     ResetAsked,
+    StartAsked,
     Started,
 )
 from unitsyncd.core.requirement import Condition
@@ -241,6 +242,47 @@ def test_outcomes_without_an_id_are_never_taken_for_the_same() -> None:
     first = after(STARTED, report(request_id=""))
     second = after(first, ask("s2", BOB))
     assert answer(second, report(request_id="", by=BOB)) is Answer.ENDED
+
+
+# --- a claim by a process that is dead ----------------------------------------------
+
+
+def dead(request_id: str = "s9", owner: Owner | None = BOB, since_run: int = -1) -> StartAsked:
+    return replace(ask(request_id, owner, since_run=since_run), abandoned=True)
+
+
+@pytest.mark.parametrize("unit", [PENDING, WAITING, SKIPPED, COMPLETED, FAILED, GONE])
+@pytest.mark.parametrize("owner", [BOB, None])
+def test_the_dead_are_granted_nothing(unit: Unit, owner: Owner | None) -> None:
+    denials = denied(unit, (BOB, Denial.INTERRUPTED)).denials if owner is not None else ()
+    assert step(unit, dead(owner=owner)) == (
+        replace(unit, denials=denials),
+        (
+            Append(Denied(AT, owner, Denial.INTERRUPTED, "killed before it was granted")),
+            Reply(Answer.WITHDRAWN),
+        ),
+    )
+
+
+def test_a_start_that_was_waiting_and_is_dead_waits_no_more() -> None:
+    unit = after(denied(WAITING, (BOB, Denial.WAITING)), dead())
+    assert unit.denial(BOB) is Denial.INTERRUPTED
+    unchanged(unit, dead(), Reply(Answer.WITHDRAWN))
+
+
+def test_what_the_dead_were_granted_before_stays() -> None:
+    """Its last reply was lost; what becomes of the run is for the owner's end to say."""
+    unchanged(STARTED, dead("s1", ANN), Reply(Answer.GRANTED))
+    unchanged(COMPLETED, dead("s1", ANN), Reply(Answer.GRANTED))
+
+
+def test_another_start_of_whoever_runs_it_takes_nothing_from_the_run() -> None:
+    unchanged(STARTED, dead("s9", ANN), Reply(Answer.ALREADY_YOURS))
+
+
+def test_the_dead_are_refused_like_the_living_where_others_were_granted() -> None:
+    assert answer(STARTED, dead()) is Answer.STARTED_BY_OTHER
+    assert answer(COMPLETED, dead(since_run=0)) is Answer.ENDED_MEANWHILE
 
 
 # --- withdrawing a start ----------------------------------------------------------

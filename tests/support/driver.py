@@ -42,12 +42,31 @@ class FakeOwners:
         self.watched.discard(key)
 
 
+class FakeClaimants:
+    """Clients whose processes live until the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.dead: set[bytes] = set()
+        self.dying: set[bytes] = set()
+        """Killed, and not dead yet."""
+
+    def has_died(self, peer: bytes) -> bool:
+        return peer in self.dead
+
+    def is_dying(self, peer: bytes) -> bool:
+        return peer in self.dead | self.dying
+
+    def end_turn(self) -> None:
+        pass
+
+
 class Driven:
     """A coordinator; every reply that it gives goes to the script that it is for."""
 
     def __init__(self, *, limits: Limits = Limits(), startup: str = "boot", **more: Any) -> None:  # noqa: B008
         self.now, self.at = 1000.0, 5_000_000.0
         self.owners = FakeOwners()
+        self.claimants = FakeClaimants()
         self.defects: list[tuple[str, BaseException]] = []
         self.scripts: dict[bytes, Script] = {}
         self._pids = itertools.count(101)
@@ -57,6 +76,7 @@ class Driven:
             startup=startup,
             new_epoch=lambda: next(epochs),
             owners=self.owners,
+            claimants=self.claimants,
             identity=SimpleNamespace(version="0", pid=1, since=self.at),
             limits=limits,
             on_defect=lambda what, defect: self.defects.append((what, defect)),

@@ -6,8 +6,8 @@ UnitsyncError that refuses it. Handlers run inside a turn: see supervisor.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -16,6 +16,8 @@ from unitsync.wire import OnOwnerExit, Status
 from unitsyncd.actors import replies
 from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.parker import Parker
+from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
+from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.wait_actor import WaitActor
 from unitsyncd.actors.waiters import Parked, Waiters
@@ -40,44 +42,6 @@ OWNERS_SEEN_MAX: Final = 10_000
 _OUTCOMES: Final = frozenset((Status.COMPLETED, Status.FAILED))
 
 
-class OwnerWatch(Protocol):
-    """Knows about processes. Word of one that has ended goes to Supervisor.owner_gone."""
-
-    @property
-    def unseen(self) -> Collection[OwnerKey]:
-        """Owners that are to be watched and cannot be looked at now. The same object for
-        good."""
-
-    def is_alive(self, owner: wire.Owner) -> bool:
-        """False only if the process is certainly gone."""
-
-    def can_be_seen(self, owner: wire.Owner) -> bool:
-        """Whether its pid means the same process to us as to itself."""
-
-    def watch(self, owner: wire.Owner) -> None: ...
-
-    def forget(self, key: OwnerKey) -> None: ...
-
-
-class Identity(Protocol):
-    """What the coordinator says about itself in a Pong."""
-
-    version: str
-    pid: int
-    since: float
-
-
-class Moment:
-    """When, and for whom: ``now`` on the monotonic clock, ``at`` as facts have it,
-    both in seconds, and the ``peer`` whose request is being handled."""
-
-    __slots__ = ("at", "now", "peer")
-
-    def __init__(self) -> None:
-        self.now = self.at = 0.0
-        self.peer = b""
-
-
 class Desk:
     def __init__(
         self,
@@ -85,12 +49,14 @@ class Desk:
         waiters: Waiters,
         moment: Moment,
         owners: OwnerWatch,
+        claimants: Claimants,
         identity: Identity,
     ) -> None:
         self.world = world
         self.waiters = waiters
         self._moment = moment
         self._owners = owners
+        self._claimants = claimants
         self._identity = identity
         self._owners_seen: dict[OwnerKey, wire.Owner] = {}
         world.on_owner = self._owner_changed
@@ -168,6 +134,10 @@ class Desk:
                         parked.knows_of_skip = blocked
                         return None
                 if answer is Answer.GRANTED:
+                    if self._claimants.has_died(parked.peer):
+                        self.settle(parked, None)
+                        self.abandon(parked)
+                        return None
                     answer = Answer.READY
                 else:
                     world.tell(actor, ask)
@@ -176,6 +146,18 @@ class Desk:
             return self._wait_reply(request, actor)
         except errors.UnitsyncError as problem:
             return wording.error_reply(request.id, world.epoch, problem)
+
+    def is_abandoned(self, parked: Parked) -> bool:
+        """Whether it is a start whose client is dead: nobody else takes that back."""
+        return isinstance(parked.request, wire.Start) and self._claimants.has_died(parked.peer)
+
+    def abandon(self, parked: Parked) -> None:
+        """Take note that *parked*, which is settled, was a start whose client is dead."""
+        request, actor = parked.request, parked.actor
+        assert isinstance(request, wire.Start)
+        assert isinstance(actor, UnitActor)
+        ask = self._start_ask(request, request.owner, actor)
+        self.world.tell(actor, replace(ask, abandoned=True))
 
     def settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
         self.waiters.settle(parked, reply)
@@ -223,9 +205,17 @@ class Desk:
             need = need_of(request.requires, request.optional, of_start=True)
             world.take_turn(actor, request.id, need, at)
         ask = self._start_ask(request, self._seen_owner(request), actor)
+        granted = not actor.unit.running and verdict_for(actor.unit, ask) is Verdict.MET
+        if granted and self._claimant_is_dead(request):
+            ask = replace(ask, abandoned=True)
         world.tell(actor, ask)
         answer = world.turn.answer
         assert answer is not None
+        if answer is Answer.WITHDRAWN and ask.abandoned:
+            raise errors.Interrupted(
+                f"the process that made this connection is dead, so {request.unit} is not started",
+                hint="each process makes its own connections",
+            )
         if answer is Answer.WAITING and request.patience_s > 0:
             # A first request may be patient, too. Its edges, maybe many, are declared by now.
             run = request.since_run if request.since_run >= 0 else actor.unit.run
@@ -247,6 +237,12 @@ class Desk:
             self.world.bus.subscribe(listener, name, need, self._moment.at)
         self.world.dispatcher.run()
         return listener
+
+    def _claimant_is_dead(self, request: wire.Start) -> bool:
+        """What killed who waited may have done so a moment ago, on its word that all is
+        ready: then it is looked at more closely."""
+        claimants, peer = self._claimants, self._moment.peer
+        return claimants.has_died(peer) if request.since_run < 0 else claimants.is_dying(peer)
 
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
         """Raises what refuses the declaration, and with it the start."""

@@ -18,9 +18,11 @@ from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.bounds import bounded
-from unitsyncd.actors.desk import Desk, Identity, Moment, OwnerWatch
+from unitsyncd.actors.desk import Desk
 from unitsyncd.actors.parts import InParts, at_once
-from unitsyncd.actors.waiters import Outgoing, Waiters
+from unitsyncd.actors.ports import ALL_ALIVE, Claimants, Identity, OwnerWatch
+from unitsyncd.actors.turn import Moment
+from unitsyncd.actors.waiters import Outgoing, Parked, Waiters
 from unitsyncd.actors.walltime import by_wall_clock
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
@@ -69,6 +71,7 @@ class Supervisor:
         in_parts: InParts = at_once,
         check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
         first_stop: Callable[[str], bool] = lambda request_id: True,
+        claimants: Claimants = ALL_ALIVE,
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
@@ -80,6 +83,7 @@ class Supervisor:
         self._owners = owners
         self._identity = identity
         self._limits = limits
+        self._claimants = claimants
         self._on_defect = on_defect
         self._store = store
         self._machine = machine
@@ -175,15 +179,32 @@ class Supervisor:
         many, and the others when it is called again."""
         self._moment.now, self._moment.at = now, at
         desk = self._desk
+        abandoned = []
         for parked in islice(desk.waiters.due(now), EXPIRED_MAX):
             mark = desk.world.turn.mark()
             try:
-                desk.tell_to_wait(parked)
+                if desk.is_abandoned(parked):
+                    desk.settle(parked, None)
+                    abandoned.append(parked)
+                else:
+                    desk.tell_to_wait(parked)
             except Exception as defect:
                 self._undo(mark)
                 desk.settle(parked, self._sorry(parked.request, defect))
         self._finish()
+        if abandoned:
+            self._note_abandoned(abandoned)
         return self._outgoing()
+
+    def _note_abandoned(self, starts: Sequence[Parked]) -> None:
+        """If that cannot be kept, it is just not to be seen in the histories."""
+        try:
+            for parked in starts:
+                self._desk.abandon(parked)
+            self._finish()
+        except Exception as problem:
+            self._take_back()
+            self._on_defect("starts that were abandoned", problem)
 
     def owner_gone(self, key: OwnerKey, now: float, at: float) -> list[tuple[bytes, bytes]]:
         """A watched owner has ended; the replies that are due because of it. Raises
@@ -373,7 +394,7 @@ class Supervisor:
 
     def _desk_for(self, world: World) -> Desk:
         waiters = Waiters(world.turn, self._limits)
-        return Desk(world, waiters, self._moment, self._owners, self._identity)
+        return Desk(world, waiters, self._moment, self._owners, self._claimants, self._identity)
 
     def _begin(self, epoch: EpochRecord) -> None:
         if self._store is not None:
@@ -413,6 +434,7 @@ class Supervisor:
         self._outbox.clear()
 
     def _outgoing(self) -> list[tuple[bytes, bytes]]:
+        self._claimants.end_turn()
         if self.ahead:
             replies = [(peer, by_wall_clock(reply, self.ahead)) for peer, reply in self._final]
         else:

@@ -11,6 +11,17 @@ if TYPE_CHECKING:
     from unitsyncd.actors.parker import Parker
 
 
+class Moment:
+    """When, and for whom: ``now`` on the monotonic clock, ``at`` as facts have it,
+    both in seconds, and the ``peer`` whose request is being handled."""
+
+    __slots__ = ("at", "now", "peer")
+
+    def __init__(self) -> None:
+        self.now = self.at = 0.0
+        self.peer = b""
+
+
 class Turn:
     """Facts to be kept, how to take everything back, and whom to look at afterwards.
 

@@ -49,6 +49,28 @@ def has_ended(pid: int, start: int, pidfd: int | None) -> bool | None:
     return process.has_ended
 
 
+def has_died(pid: int) -> bool:
+    """True only if the process that has *pid* now, or had it last, has certainly ended."""
+    pidfd = open_pidfd(pid)
+    if pidfd is None:
+        try:
+            return _process(pid).has_ended
+        except (OSError, ValueError):
+            return not exists(pid)
+    try:
+        return _is_readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def is_dying(pid: int) -> bool:
+    """The same, and True as well if it was killed and is about to end."""
+    try:
+        return _process(pid).is_dying
+    except (OSError, ValueError):
+        return has_died(pid)
+
+
 def _process(pid: int) -> Process:
     # No more than this of /proc: to read its command line can block, on a lock that the
     # process holds.

@@ -125,6 +125,8 @@ class StartAsked(msgspec.Struct, frozen=True, gc=False):
     on_skip: OnSkip = OnSkip.EXIT
     verdict: Verdict | None = None
     """Of the edges that count for this start, None if those are the unit's."""
+    abandoned: bool = False
+    """The process that asked is dead."""
 
 
 class DeclarationRefused(msgspec.Struct, frozen=True, gc=False):

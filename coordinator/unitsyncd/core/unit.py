@@ -149,6 +149,8 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
         return Answer.ALREADY_YOURS if mine else Answer.STARTED_BY_OTHER
     if unit.ended and 0 <= ask.since_run < unit.run:
         return Answer.ENDED_MEANWHILE
+    if ask.abandoned:
+        return Answer.WITHDRAWN
     verdict = verdict_for(unit, ask)
     if verdict is _MET:
         return Answer.GRANTED
@@ -196,6 +198,8 @@ def _start_facts(unit: Unit, ask: StartAsked, answer: Answer) -> tuple[UnitFact,
         if was_granted(unit, ask.request_id):
             return ()
         return (Started(ask.at, ask.request_id, ask.owner, ask.on_owner_exit),)
+    if answer is Answer.WITHDRAWN and ask.abandoned:
+        return _denial_facts(unit, ask.at, ask.owner, Denial.INTERRUPTED, wording.KILLED)
     denial = _DENIAL_OF.get(answer)
     if denial is None:
         return ()

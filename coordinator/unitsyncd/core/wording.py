@@ -45,6 +45,9 @@ NAMES_SHOWN: Final = 40
 UNSAID: Final = "ended without `complete`"
 """How the reason ends of a unit whose owner has ended and did not say how it went."""
 
+KILLED: Final = "killed before it was granted"
+"""The reason of a start whose client is dead."""
+
 
 def printable(text: str) -> str:
     """*text* as safe() has it, but with spaces for line breaks and tabs."""
