@@ -7,9 +7,14 @@ reports on; the command gets it as ``--ready-fd 3``.
 """
 
 import os
+import resource
 import sys
 
 REPORT_FD = 3
+IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30}
+"""The number of ioprio_set(2), which has no wrapper in the C library."""
+KEPT = (resource.RLIMIT_STACK, resource.RLIMIT_CORE)
+"""Soft limits that are settings rather than bounds."""
 
 
 def main() -> None:
@@ -17,6 +22,7 @@ def main() -> None:
     os.dup2(1, REPORT_FD)
     os.dup2(0, 1)
     close_above(REPORT_FD)
+    take_as_others_have_it()
     try:
         os.setsid()
         if os.fork():
@@ -32,12 +38,46 @@ def main() -> None:
 def close_above(last: int) -> None:
     """Close every descriptor above *last*: what a shell script opened is inherited by
     all its children, and a lock held so would be held as long as the coordinator."""
-    for entry in os.listdir("/proc/self/fd"):
-        if int(entry) > last:
+    try:
+        opened = [int(entry) for entry in os.listdir("/proc/self/fd")]
+    except OSError:  # without /proc
+        os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
+        return
+    for descriptor in opened:
+        if descriptor > last:
             try:
-                os.close(int(entry))
+                os.close(descriptor)
             except OSError:
                 pass  # the one that listed the folder
+
+
+def take_as_others_have_it() -> None:
+    """The coordinator serves all, and is not to be held back by how its first caller was:
+    niced, with an I/O class for idle times, or under soft limits. As far as it may."""
+    for name in filter(lambda name: name.startswith("RLIMIT_"), dir(resource)):
+        kind = getattr(resource, name)
+        try:
+            _, hard = resource.getrlimit(kind)
+            if kind not in KEPT:
+                resource.setrlimit(kind, (hard, hard))
+        except (OSError, ValueError):
+            pass
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    except OSError:
+        pass  # only root may take less than it has
+    try:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    except OSError:
+        pass
+    number = IOPRIO_SET.get(os.uname().machine)
+    if number is not None:
+        try:
+            import ctypes
+
+            ctypes.CDLL(None).syscall(number, 1, 0, 0)  # this process; no class of its own
+        except (ImportError, OSError):
+            pass
 
 
 if __name__ == "__main__":

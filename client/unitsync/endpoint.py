@@ -11,6 +11,7 @@ import enum
 import errno
 import fcntl
 import os
+import resource
 import socket
 import stat
 import struct
@@ -31,6 +32,8 @@ from unitsync.surroundings import (
 
 CONNECT_PATIENCE_S: Final = 5
 """How long a busy coordinator may take to accept a connection."""
+FILES_MIN: Final = 32
+"""Open files that a coordinator needs, with some for clients."""
 FULL_PATIENCE_S: Final = 3.0
 _LOOK_S: Final = 0.05
 JOURNAL_NAME: Final = "journal.db"
@@ -364,6 +367,16 @@ def _check_peer(place: Endpoint, link: socket.socket) -> None:
             f"not by {user_name(place.user)}",
             hint="end that process, or name another folder in UNITSYNC_ENDPOINT",
             endpoint=place.address,
+        )
+
+
+def check_open_files() -> None:
+    """Raises Unreachable if a coordinator could not open what it needs for itself."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < FILES_MIN:
+        raise errors.Unreachable(
+            f"no more than {hard} files may be open, and a coordinator needs {FILES_MIN}",
+            hint="raise the limit: ulimit -n, LimitNOFILE=",
         )
 
 

@@ -381,6 +381,7 @@ def _record_end(request: "Message", epoch: str, reason: str) -> None:
 
         return warn_not_recorded(request["unit"], "interrupted")
     _see_all_packages()
+    surroundings.installed_first()
     from unitsync.cli.run import record_end
     from unitsync.wire import Owner
 

@@ -7,6 +7,7 @@ opened it.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -24,6 +25,8 @@ from unitsync.session import LinkLost
 _LINGER_MS: Final = 1000
 """How long what was sent last may take to leave when a link is closed."""
 _RETRY_MS: Final = 20
+_FILES: Final = 16
+"""Descriptors that libzmq takes for a context, its threads and a first link, and more."""
 _SOCKETS_MAX: Final = 32_768
 _POLLIN: Final = int(zmq.POLLIN)
 
@@ -40,11 +43,23 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
     global _context, _context_pid
     with _making:
         if _context is None or _context_pid != os.getpid():
+            _check_files()
             context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
             _begin_threads(context)
             _context, _context_pid = context, os.getpid()
         return _context
+
+
+def _check_files() -> None:
+    """Raises OSError if libzmq could not open what it needs: it would end the process."""
+    pipes: list[int] = []
+    try:
+        while len(pipes) < _FILES:
+            pipes += os.pipe()
+    finally:
+        for descriptor in pipes:
+            os.close(descriptor)
 
 
 def _forked() -> None:
@@ -74,11 +89,23 @@ def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
 
 
 class Link:
-    """Raises OSError (ZMQError) if the process has no descriptors left."""
+    """Raises Unreachable if the process has no descriptors left."""
 
     __slots__ = ("__weakref__", "dealer", "monitor", "pid")
 
     def __init__(self, place: Endpoint) -> None:
+        try:
+            self._open(place)
+        except (OSError, zmq.ZMQError) as exc:
+            if exc.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            raise errors.Unreachable(
+                "this process may open no more files, and cannot talk to the coordinator",
+                hint="raise the limit: ulimit -n, LimitNOFILE=",
+                endpoint=place.address,
+            ) from None
+
+    def _open(self, place: Endpoint) -> None:
         context = _shared_context()
         self.pid = os.getpid()
         self.dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)

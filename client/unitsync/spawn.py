@@ -4,6 +4,7 @@ them. Imported only where there is none."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -36,9 +37,12 @@ _KEPT: Final = frozenset(
     (
         *("PATH", "HOME", "LANG", "LANGUAGE", "TZ"),
         # what Python needs to find itself and the packages
-        *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
+        *("PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
     )
 )
+
+
+_PACKAGES: Final = ("unitsync", "unitsyncd", "loguru", "msgspec", "zmq")
 
 
 def start(place: Endpoint) -> None:
@@ -263,18 +267,31 @@ def _open_folder(place: Endpoint) -> int:
 
 
 def _spawn(place: Endpoint, waiting: _Patience, *options: str) -> str:
-    """Start a coordinator process; the line it reports, "" if it ended without one."""
+    """Start a coordinator process; the line it reports, "" if it ended without one.
+
+    Raises Unreachable.
+    """
     if not sys.executable:
         raise _no_interpreter(place)
-    read, write = os.pipe()
+    endpoints.check_open_files()
+    opened: list[int] = []
     try:
-        write = _above_stdio(write)
-        launched = _launch(place, write, options)
+        opened += os.pipe()
+        opened[1] = _above_stdio(opened[1])
+        opened.append(_null())
+        opened[2] = _above_stdio(opened[2])
+        launched = _launch(place, opened[1], opened[2], options)
+    except OSError as exc:
+        for descriptor in opened[:1]:
+            os.close(descriptor)
+        raise _cannot_launch(place, exc) from None
     except BaseException:
-        os.close(read)
+        os.close(opened[0])
         raise
     finally:
-        os.close(write)
+        for descriptor in opened[1:]:
+            os.close(descriptor)
+    read = opened[0]
     try:
         try:
             os.waitpid(launched, 0)  # ends at once: it leaves the coordinator behind
@@ -295,7 +312,28 @@ def _spawn(place: Endpoint, waiting: _Patience, *options: str) -> str:
         os.close(read)
 
 
-def _launch(place: Endpoint, report_fd: int, options: Sequence[str]) -> int:
+def _null() -> int:
+    """/dev/null, or where there is none something else that takes all and gives nothing."""
+    try:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return os.memfd_create("null")
+
+
+def _cannot_launch(place: Endpoint, exc: OSError) -> errors.Unreachable:
+    what = {
+        errno.EAGAIN: "there may be no more processes: raise ulimit -u (TasksMax=)",
+        errno.ENOMEM: "there is no memory left: ulimit -v, or the limit of the control group",
+        errno.EMFILE: "this process may open no more files: raise ulimit -n (LimitNOFILE=)",
+    }
+    return errors.Unreachable(
+        f"no coordinator could be started: {sys.executable}: {exc.strerror}",
+        hint=what.get(exc.errno or 0, "see whether this Python can be run: unitsync serve"),
+        endpoint=place.address,
+    )
+
+
+def _launch(place: Endpoint, report_fd: int, null: int, options: Sequence[str]) -> int:
     """The pid of the launcher, which reads _launch.py and ends at once."""
     return os.posix_spawn(
         sys.executable,
@@ -306,7 +344,7 @@ def _launch(place: Endpoint, report_fd: int, options: Sequence[str]) -> int:
         ],
         _environment(os.environ),
         file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
+            (os.POSIX_SPAWN_DUP2, null, 0),
             (os.POSIX_SPAWN_DUP2, report_fd, 1),
             (os.POSIX_SPAWN_DUP2, 0, 2),
         ],
@@ -323,10 +361,25 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
     if sys.flags.ignore_environment:  # as the shim is run: what a script has set is not ours
         kept.pop("PYTHONHOME", None)
-        kept.pop("PYTHONPATH", None)
-    if path := kept.get("PYTHONPATH"):  # its own working directory is /
-        kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
+    if path := os.pathsep.join(_folders_of_packages()):
+        kept["PYTHONPATH"] = path
     return kept
+
+
+def _folders_of_packages() -> list[str]:
+    """Where this process has found what a coordinator loads, wherever it was told to look
+    (PYTHONPATH, PYTHONUSERBASE, sys.path); less where any Python looks, so that nothing
+    else that is there comes before Python's own."""
+    import site
+    from importlib.util import find_spec
+
+    found: list[str] = []
+    for name in _PACKAGES:
+        spec = find_spec(name)
+        places = (spec.submodule_search_locations or ()) if spec is not None else ()
+        found += [os.path.dirname(os.path.abspath(place)) for place in places]
+    usual = {os.path.abspath(folder) for folder in site.getsitepackages()}
+    return list(dict.fromkeys(folder for folder in found if folder not in usual))
 
 
 def _above_stdio(fd: int) -> int:
@@ -348,9 +401,14 @@ def _failed(place: Endpoint, report: str) -> errors.Unreachable:
     hint = hint.removeprefix("hint:").strip()
     return errors.Unreachable(
         f"the coordinator did not start: {why}",
-        hint=hint or f"look into {place.log}, or see it fail: unitsync serve",
+        hint=hint or _where_to_look(place),
         endpoint=place.address,
     )
+
+
+def _where_to_look(place: Endpoint) -> str:
+    log = f"look into {place.log}, or " if os.path.exists(place.log) else ""
+    return f"{log}see it fail: unitsync serve; limits may be too low: ulimit -a"
 
 
 def _why_it_ends() -> str:
@@ -360,7 +418,7 @@ def _why_it_ends() -> str:
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", "import unitsyncd.daemon"],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             capture_output=True,
             env=_environment(os.environ),
             cwd="/",

@@ -7,6 +7,7 @@ costs more than all that is done here.
 """
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,26 @@ _PF_EXITING = 0x4
 _PENDING_SIGKILL = 1 << 8
 _ANCESTORS_MAX = 1000
 _COMMAND_BYTES_MAX = 4096
+
+
+# --- which modules ------------------------------------------------------------------
+
+
+def installed_first() -> None:
+    """Let what Python and this installation bring win over what PYTHONPATH and the folder
+    of the program have by the same names, such as a ``typing.py`` of somebody's."""
+    given = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    foreign = {os.path.abspath(entry) for entry in given.split(os.pathsep)} if given else set()
+    if not sys.flags.safe_path:
+        foreign.add(os.path.abspath(sys.path[0]))
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    library = os.path.dirname(os.__file__)
+    first = [entry for entry in sys.path if os.path.abspath(entry) not in foreign]
+    if ours in foreign:  # with its packages beside it: pip --target
+        after = [at for at, entry in enumerate(first, 1) if os.path.dirname(entry) == library]
+        first.insert(max(after, default=len(first)), ours)
+        foreign.discard(ours)
+    sys.path[:] = first + [entry for entry in sys.path if os.path.abspath(entry) in foreign]
 
 
 # --- whose coordinator --------------------------------------------------------------

@@ -309,6 +309,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     os.umask(0o077)
     level = options.log_level or _log_level(os.environ.get("UNITSYNC_LOG_LEVEL", ""))
     limits = Limits.from_environment()
+    endpoints.check_open_files()
     endpoint = _become_its_user(endpoints.resolve(options.endpoint))
     permits = Permits(options.allow)
     if options.trial:

@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
+import unitsyncd
 from cli.conftest import EXPRESS, UNITSYNC, Cli
 from environment.oddities import ALONE, end_coordinators, needs_namespaces
 from unitsync.cli import doctor
+
+assert unitsyncd.__file__ is not None
 
 
 class Fault(NamedTuple):
@@ -108,9 +111,8 @@ NOTHING_RUNS = {
         "earlier startup",
     ),
     "no-coordinator-installed": Fault(
-        "mkdir -p $D.p/unitsyncd; echo \"raise ImportError('gone')\" > $D.p/unitsyncd/__init__.py;"
-        "PYTHONPATH=$D.p",
-        "gone",
+        f"mount -t tmpfs tmpfs {os.path.dirname(unitsyncd.__file__)}",
+        "No module named",
     ),
     "as-many-units-as-may-be": Fault(
         f"UNITSYNC_MAX_UNITS=1; {STOPPED}", "no more than 1 units", "UNITSYNC_MAX_UNITS"

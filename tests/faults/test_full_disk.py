@@ -23,7 +23,7 @@ from faults.scripts import Scripts, fifo, scripts_at, until
 from unitsync import AsyncClient, Client, errors
 from unitsync.wire import Status, UnitInfo
 
-NO_FILES = "ulimit -S -f 0; exec unitsync start ide"
+NO_FILES = "ulimit -f 0; exec unitsync start ide"
 """The coordinator that it starts inherits the limit: its files hold nothing."""
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+
+from unitsync.surroundings import installed_first
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
@@ -12,6 +17,7 @@ def main() -> NoReturn:
 
     Whatever happens, the user sees lines of ``error:`` and ``hint:``, never a traceback.
     """
+    installed_first()
     try:
         try:
             from unitsync.cli.app import run_app

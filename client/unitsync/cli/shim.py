@@ -75,7 +75,7 @@ def programs() -> list[Path]:
     found: dict[str, Path] = {}
     for folder in (agents, *_path(), *map(Path, _USUAL_PATH)):
         program = Path(os.path.abspath(folder)) / "coder"
-        if program.is_file() and os.access(program, os.X_OK):
+        if os.path.isfile(program) and os.access(program, os.X_OK):
             found.setdefault(os.path.realpath(program), program)
     return list(found.values())
 
@@ -140,7 +140,7 @@ def _advice(folder: Path) -> list[str]:
         except OSError:
             continue
         other = place / "coder"
-        if other.is_file() and os.access(other, os.X_OK):
+        if os.path.isfile(other) and os.access(other, os.X_OK):
             if is_shim(other):
                 return [f"unitsync: {other} comes first on PATH and is a shim as well"]
             return [
