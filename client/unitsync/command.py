@@ -119,7 +119,7 @@ def _environment(unit: str) -> "dict[bytes, bytes]":
             end = entry.find(b"=", 1)  # nobody's shell makes one that begins with it
             if end > 0:
                 environment.setdefault(entry[:end], entry[end + 1 :])  # as getenv(3) has it
-    environment[b"UNITSYNC_UNIT"] = os.fsencode(unit)
+    environment[b"UNITSYNC_UNIT"] = unit.encode("utf-8", "surrogateescape")
     environment.pop(b"UNITSYNC_CODER_SHIM", None)  # it is about this process alone
     return environment
 

@@ -92,9 +92,9 @@ def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ
         )
     try:
         path.encode()
+        length = len(os.fsencode(path))
     except UnicodeEncodeError:
-        raise errors.UsageError(f"{address!a}: it is not UTF-8") from None
-    length = len(os.fsencode(path))
+        raise errors.UsageError(f"{address!a}: it is not UTF-8, or this locale is not") from None
     if length > PATH_BYTES_MAX:
         raise errors.UsageError(
             f"{address!r}: its path has {length} bytes; a unix socket's path has at most "

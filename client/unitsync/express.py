@@ -54,7 +54,7 @@ class Leave(Exception):
 def main() -> "NoReturn":
     """Run the verb in ``sys.argv`` and end the process with its exit status."""
     try:
-        status: int | None = _run(sys.argv[1:])
+        status: int | None = _run(surroundings.as_utf8(sys.argv[1:]))
     except Leave:
         status = None
     except SystemExit as exc:

@@ -39,6 +39,20 @@ _ANCESTORS_MAX = 1000
 _COMMAND_BYTES_MAX = 4096
 
 
+# --- the command line ---------------------------------------------------------------
+
+
+def as_utf8(words: "list[str]") -> "list[str]":
+    """*words* of the command line as the UTF-8 that names are in, whatever encoding the
+    locale made Python take them for (PYTHONUTF8=0 with LC_ALL=C). A command behind ``--``
+    stays as it is: it goes back to where it came from."""
+    if sys.getfilesystemencoding() == "utf-8":
+        return words
+    end = words.index("--") if "run" in words and "--" in words else len(words)
+    ours = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in words[:end]]
+    return ours + words[end:]
+
+
 # --- which modules ------------------------------------------------------------------
 
 

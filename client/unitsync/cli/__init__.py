@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from unitsync.surroundings import installed_first
+from unitsync.surroundings import as_utf8, installed_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def main() -> NoReturn:
             from unitsync.cli.app import run_app
         except ImportError as problem:
             sys.exit(f"error: unitsync is not installed completely: {problem}")
-        status = run_app(sys.argv[1:])
+        status = run_app(as_utf8(sys.argv[1:]))
     except KeyboardInterrupt:  # while modules were still being loaded
         status = 130
     if sys.flags.inspect:  # PYTHONINSPECT: it would stay for more to be typed

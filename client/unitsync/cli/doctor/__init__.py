@@ -19,6 +19,7 @@ CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
     surroundings.version,
     surroundings.settings,
     surroundings.python,
+    surroundings.command,
     surroundings.proc,
     files.endpoint,
     files.folder,

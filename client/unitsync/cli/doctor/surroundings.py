@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,10 +14,13 @@ from unitsync._version import __version__
 from unitsync.cli import options
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.cli.nearest import nearest
+from unitsync.printing import shell_word
 from unitsync.surroundings import proc_is_ours
 
 FILES_LOW: Final = 1024
 """A limit of open files up to here leaves room for a few hundred waiting scripts."""
+
+SHEBANG_BYTES_MAX: Final = 256
 
 VARIABLES: Final = frozenset(
     (
@@ -55,6 +59,26 @@ def python(setup: Setup) -> Iterator[Finding]:
         text = f"PYTHONHOME={home}: a Python of another version does not start with it"
         hint = "unset PYTHONHOME in scripts that call unitsync"
         yield Finding("note", "python", text, hint)
+
+
+def command(setup: Setup) -> Iterator[Finding]:
+    """The script that pip has written: execve(2) ends the path of its interpreter at a
+    space, and at 255 bytes."""
+    script = os.path.join(os.path.dirname(sys.executable or ""), "unitsync")
+    try:
+        with open(script, "rb") as file:
+            line = file.readline()
+    except OSError:
+        return
+    path = line[2:].strip()
+    if not line.startswith(b"#!/") or os.fsencode(sys.executable) != path:
+        return
+    if b" " in path or len(line) > SHEBANG_BYTES_MAX:
+        why = "has a space" if b" " in path else "is too long"
+        text = f"{script} cannot be run: the path of its Python {why}"
+        call = f"{shell_word(sys.executable)} -m unitsync"
+        hint = f"install it below another folder, or call it as {call}"
+        yield Finding("problem", "command", text, hint)
 
 
 def proc(setup: Setup) -> Iterator[Finding]:

@@ -1,0 +1,86 @@
+"""Whatever Python's own variables say, a verb does what it does; and a Python whose path
+has a space (6)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unitsync
+from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+
+VARIABLES: dict[str, dict[str, str | None]] = {
+    "path": {"PYTHONPATH": "/no/such:relative:"},
+    "safe-path": {"PYTHONSAFEPATH": "1"},
+    "warnings": {"PYTHONWARNINGS": "error"},
+    "optimize": {"PYTHONOPTIMIZE": "2"},
+    "no-bytecode": {"PYTHONDONTWRITEBYTECODE": "1"},
+    "ascii": {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": None},
+    "posix": {"PYTHONUTF8": "0", "LC_ALL": "POSIX"},
+    "no-locale": {"LC_ALL": None, "LANG": None},
+    "latin": {"PYTHONIOENCODING": "latin-1"},
+    "unbuffered": {"PYTHONUNBUFFERED": "1"},
+    "hashes": {"PYTHONHASHSEED": "0"},
+    "no-user": {"PYTHONNOUSERSITE": "1"},
+    "user-base": {"PYTHONUSERBASE": "/no/such"},
+    "malloc": {"PYTHONMALLOC": "debug"},
+    "faults": {"PYTHONFAULTHANDLER": "1"},
+    "cache": {"PYTHONPYCACHEPREFIX": "/no/such"},
+    "digits": {"PYTHONINTMAXSTRDIGITS": "640"},
+    "debug": {"PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"},
+    "breakpoint": {"PYTHONBREAKPOINT": "no.such"},
+    "startup": {"PYTHONSTARTUP": "/no/such"},
+    "all": {
+        "PYTHONPATH": "/no/such",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONWARNINGS": "error",
+        "PYTHONOPTIMIZE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "0",
+        "LC_ALL": "C",
+    },
+}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_verb_does_what_it_does(cli: Cli, name: str) -> None:
+    env = VARIABLES[name]
+    assert cli("want", "größe", "deps", env=env) == (0, "", "")
+    assert cli("run", "deps", "--", "printenv", "UNITSYNC_UNIT", env=env) == (0, "deps\n", "")
+    assert cli("run", "größe", "--", "printenv", "UNITSYNC_UNIT", env=env)[:1] == (0,)
+    status = cli("status", "deps", "-o", "json", env=env)
+    assert (status.status, status.err) == (0, "")
+    with cli.client() as client:
+        assert client.status("größe").status == "completed"
+        assert [unit.name for unit in client.list()] == ["größe", "deps"]
+
+
+def test_a_python_whose_path_has_a_space(cli: Cli) -> None:
+    """6: the script that pip writes there cannot be run; doctor says what can."""
+    home = cli.folder / "a venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    python = home / "bin" / "python"
+    site = next((home / "lib").glob("python*/site-packages"))
+    (site / "all.pth").write_text("\n".join(path for path in sys.path if Path(path).is_dir()))
+    script = home / "bin" / "unitsync"
+    source = Path(unitsync.__file__).parent.parent / "scripts" / "unitsync"
+    script.write_text(source.read_text().replace("#!python", f"#!{python}"))
+    script.chmod(0o755)
+    result = cli.exec(str(python), "-m", "unitsync", "doctor", "-o", "json")
+    found = {finding["about"]: finding for finding in json.loads(result.out)}
+    assert result.status == 1
+    assert found["command"]["level"] == "problem"
+    assert "has a space" in found["command"]["text"]
+    said = found["command"]["hint"].partition("call it as ")[2]
+    done = subprocess.run(
+        f"{said} ping", shell=True, env=cli.env(), capture_output=True, timeout=PATIENCE_S
+    )
+    assert (done.returncode, done.stdout) == (0, b"Success\n"), done
+    here = json.loads(cli("doctor", "-o", "json").out)
+    assert "command" not in {finding["about"] for finding in here}
