@@ -143,6 +143,9 @@ class Slow:
     def sendall(self, data: bytes) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def settimeout(self, seconds: float) -> None:
         self._timeout = seconds
 
