@@ -88,7 +88,10 @@ def _run(words: list[str]) -> int:
     request, timeout_s, command = _plain(words, os.environ)
     link = _connect()
     request["id"] = os.urandom(8).hex()
-    request["owner"] = _ourselves(request["unit"], command) if command else _owner()
+    if command:
+        request["owner"] = _ourselves(request["unit"], command)
+    else:
+        request["owner"] = surroundings.calling_owner(sys.argv)
     try:
         if timeout_s is None:
             return _finish(_ask(link, request, REPLY_SLACK_S))
@@ -225,28 +228,12 @@ def _on_skip(environ: "os._Environ[str]") -> str:
     return chosen
 
 
-def _owner() -> "Message":
-    script = surroundings.calling_script()
-    if script is None:
-        raise Leave
-    return _owner_of(script, script.command)
-
-
 def _ourselves(unit: str, words: list[str]) -> "Message":
     """This process: what a run waits for is the end of its command."""
     from unitsync.command import shown
 
     process = surroundings.read_process(os.getpid()) if surroundings.proc_is_ours() else None
-    if process is None:
-        raise Leave
-    return _owner_of(process, shown(unit, words))
-
-
-def _owner_of(process: surroundings.Process, command: str) -> "Message":
-    if process.pid < 2:
-        raise Leave
-    namespace = surroundings.pid_namespace()
-    return {"pid": process.pid, "start": process.start, "ns": namespace, "command": command}
+    return {**surroundings.owner_fields(process, os.getpid()), "command": shown(unit, words)}
 
 
 # --- the conversation ---------------------------------------------------------------

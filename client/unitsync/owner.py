@@ -8,15 +8,14 @@ How the calling script is found is in surroundings.py. A process that cannot be 
 from __future__ import annotations
 
 import os
+import sys
 
 from unitsync import errors, surroundings, wire
-from unitsync.surroundings import Process
 
 
 def calling_script() -> wire.Owner:
     """The script that called this verb."""
-    process = surroundings.calling_script()
-    return wire.Owner(pid=os.getppid(), watched=False) if process is None else _owner(process)
+    return wire.Owner(**surroundings.calling_owner(sys.argv))
 
 
 def this_process() -> wire.Owner:
@@ -29,7 +28,7 @@ def of_pid(pid: int) -> wire.Owner:
     process = surroundings.read_process(pid) if surroundings.proc_is_ours() else None
     if process.has_ended if process is not None else not surroundings.exists(pid):
         raise errors.UsageError(f"there is no process {pid} to be the owner")
-    return wire.Owner(pid=pid, watched=False) if process is None else _owner(process)
+    return wire.Owner(**surroundings.owner_fields(process, pid))
 
 
 def coder_startup() -> str | None:
@@ -39,13 +38,3 @@ def coder_startup() -> str | None:
     if agent is None:
         return None
     return f"coder-{surroundings.pid_namespace()}-{agent.pid}-{agent.start}"
-
-
-def _owner(process: Process) -> wire.Owner:
-    return wire.Owner(
-        pid=process.pid,
-        start=process.start,
-        ns=surroundings.pid_namespace(),
-        command=process.command,
-        watched=process.pid > 1,
-    )

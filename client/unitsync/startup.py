@@ -23,7 +23,7 @@ def machine_startup() -> str:
         return "unknown"
     try:
         with open("/proc/1/stat", "rb", buffering=0) as stat:
-            start = Process(1, stat.read(_BYTES_MAX), b"", "").start
+            start = Process(1, stat.read(_BYTES_MAX), b"").start
     except _NOT_SHOWN:
         start = 0
     return f"{boot}:{pid_namespace()}:{start}"

@@ -12,31 +12,23 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 PATH_BYTES_MAX = 107
 """sun_path of unix(7), less its final zero byte."""
-
-WRAPPERS = frozenset(
-    (
-        *("chroot", "chrt", "doas", "env", "flock", "gosu", "ionice", "linux32", "linux64"),
-        *("nice", "nohup", "nsenter", "numactl", "parallel", "pkexec", "prlimit", "runuser"),
-        *("setarch", "setpriv", "setsid", "stdbuf", "strace", "su", "su-exec", "sudo"),
-        *("taskset", "time", "timeout", "unshare", "xargs"),
-    )
-)
-"""Programs that run the command they are given and are not the script themselves."""
-
-SHELLS = frozenset(("ash", "bash", "busybox", "dash", "ksh", "mksh", "sh", "zsh"))
-
-_VERB_PROGRAMS = frozenset(("unitsync", "coder"))
-_BEFORE_COMMAND = frozenset(("exec", "command", "time", "-p", "--"))
-"""Words of a shell that may stand before the name of a program."""
 
 _PROC_BYTES_MAX = 64 * 1024
 _PF_EXITING = 0x4
 _PENDING_SIGKILL = 1 << 8
 _ANCESTORS_MAX = 1000
 _COMMAND_BYTES_MAX = 4096
+_TEXT_MAX = 2000
+"""Characters of a text for a shell that are looked at: a longer one is a script."""
+_PROGRAMS = ("unitsync", "coder")
+"""What a verb is called by; and whatever name it was called by in fact."""
+_FORKED = 0x40
+"""PF_FORKNOEXEC of the kernel, in the flags that ps(1) shows: forked, and has not called
+exec since."""
 
 
 # --- the command line ---------------------------------------------------------------
@@ -109,12 +101,11 @@ def peer_trusted(uid: int, user: int) -> bool:
 
 
 class Process:
-    """What /proc says of a process. ``executable`` is "" where it cannot be read, as of
-    another user's process."""
+    """What /proc says of a process."""
 
-    __slots__ = ("_fields", "args", "executable", "name", "parent", "pid", "start")
+    __slots__ = ("_fields", "args", "flags", "group", "image", "name", "parent", "pid", "start")
 
-    def __init__(self, pid: int, stat: bytes, args: bytes, executable: str) -> None:
+    def __init__(self, pid: int, stat: bytes, args: bytes) -> None:
         """*stat* is in the format of proc_pid_stat(5), *args* of proc_pid_cmdline(5).
         Raises ValueError."""
         # The name is in parentheses and may hold any byte, a parenthesis too.
@@ -126,10 +117,14 @@ class Process:
         """From the third on, as the man page counts."""
         self.pid = pid
         self.parent = int(fields[1])
+        self.group = int(fields[2])
+        self.flags = int(fields[6])
         self.start = int(fields[19])
         self.name = os.fsdecode(stat[left + 1 : right])
-        self.args = args.rstrip(b"\0").split(b"\0") if args else []
-        self.executable = executable
+        self.args = os.fsdecode(args.rstrip(b"\0")).split("\0") if args else []
+        self.image = (int(fields[25]), int(fields[45])) if len(fields) > 45 else (0, 0)
+        """Where its stack and its arguments begin: a fork has them from its parent, exec
+        chooses others. 0 where that cannot be read, as of another user's process."""
 
     @property
     def has_ended(self) -> bool:
@@ -140,7 +135,7 @@ class Process:
     @property
     def is_dying(self) -> bool:
         """Whether it has ended, or was killed and is about to."""
-        exiting = int(self._fields[6]) & _PF_EXITING and self._is_alone
+        exiting = self.flags & _PF_EXITING and self._is_alone
         return bool(exiting or self.has_ended or int(self._fields[28]) & _PENDING_SIGKILL)
 
     @property
@@ -149,75 +144,81 @@ class Process:
         return int(self._fields[17]) < 2
 
     @property
-    def program(self) -> str:
-        """What it was called as; a login shell has a dash before that."""
-        called = os.path.basename(os.fsdecode(self.args[0])) if self.args else self.name
-        return called.removeprefix("-")
-
-    @property
     def command(self) -> str:
         """The command line on one line, cut to what a message may hold."""
-        text = b" ".join(self.args).decode("utf-8", "replace") or f"[{self.name}]"
-        shown = "".join(char if char.isprintable() else " " for char in text[:_COMMAND_BYTES_MAX])
+        text = " ".join(self.args)[:_COMMAND_BYTES_MAX] or f"[{self.name}]"
+        text = os.fsencode(text).decode("utf-8", "replace")
+        shown = "".join(char if char.isprintable() else " " for char in text)
         line = " ".join(shown.split()).encode("utf-8", "replace")
         return line[:_COMMAND_BYTES_MAX].decode("utf-8", "ignore")
 
-    @property
-    def is_wrapper(self) -> bool:
-        program = self.program
-        if program in WRAPPERS:
-            return True
-        if len(self.args) < 3:
+    def passes_on(self, argv: "list[str]") -> bool:
+        """Whether it was made for the call of a verb with *argv*, and is over with it: its
+        arguments contain the call, as those of timeout, sudo and xargs do, or a text in
+        which nothing of substance follows the call."""
+        words = argv[1:]
+        if not words:
             return False
-        first = os.path.basename(self.args[1])
-        if program not in SHELLS:
-            # The one wrapper that is a script, and is not called what its process is.
-            return program == "perl" and first == b"parallel"
-        is_shim = first == b"coder" and self.args[2] == b"exp"
-        return is_shim or self._passes_on
-
-    @property
-    def _passes_on(self) -> bool:
-        """Whether it is a shell that was given one command, and that is a program with a
-        process of its own: ``sh -c 'unitsync start ide'``. Most replace themselves by it,
-        but dash stays, and is over as soon as it is.
-
-        With ``. file``, ``eval`` or a function the shell itself is the script. A program
-        that is not known here makes it one as well: its end is then noticed too early, and
-        not never.
-        """
-        flag, text = self.args[1], self.args[2]
-        if flag[:1] != b"-" or flag[:2] == b"--" or flag[-1:] != b"c":
+        called = os.path.basename(argv[0])
+        programs = _PROGRAMS if called[:1] == "-" else (*_PROGRAMS, called)  # python -c
+        for at, arg in enumerate(self.args):
+            if os.path.basename(arg) in programs and _agrees(self.args, at, words):
+                return True
+        texts = [arg for arg in self.args if " " in arg.strip() and words[0] in arg]
+        if any(arg[:1] == " " for arg in self.args):
+            # A block of execline: its words begin with a blank, "" ends it.
+            texts.append(" ".join(arg or ";" for arg in self.args))
+        if not texts:
             return False
-        for redirection in (b">&", b"<&", b"&>"):
-            text = text.replace(redirection, b"")
-        return not any(mark in text for mark in b";&|(`\n") and _names_a_program(text)
+        from unitsync.shelltext import is_over_after_call
 
-    def is_subshell_of(self, parent: "Process") -> bool:
-        """Whether it is *parent*, forked: a subshell, or one side of a pipe."""
-        return bool(
-            self.args == parent.args
-            and self.executable == parent.executable
-            and self.name == parent.name
-            and self.args
+        return any(
+            len(text) <= _TEXT_MAX and is_over_after_call(text, words[0], programs)
+            for text in texts
         )
 
+    @property
+    def is_coder_agent(self) -> bool:
+        """Whether it is called ``coder``, and its first argument that is no option is
+        ``agent``. The shim has that name too, but runs in a shell."""
+        first = next((arg for arg in self.args[1:] if arg[:1] != "-"), "")
+        return first == "agent" and "coder" in (self.name, os.path.basename(self.args[0]))
 
-def _names_a_program(text: bytes) -> bool:
-    """Whether the shell command *text* runs a verb, or a wrapper, shell or Python, each
-    of which is judged by itself where it is the parent of the verb."""
-    for word in os.fsdecode(text).split():
-        name, assigned, _ = word.partition("=")
-        if word in _BEFORE_COMMAND or (assigned and name.isidentifier()):
-            continue
-        program = os.path.basename(word.strip("'\""))
-        return (
-            program in _VERB_PROGRAMS
-            or program in WRAPPERS
-            or program in SHELLS
-            or program.startswith("python")
-        )
-    return False
+    @property
+    def is_forked(self) -> bool:
+        """Whether it runs the program that its parent ran at its birth; also where the
+        kernel tells neither that nor the image (gVisor)."""
+        return bool(self.flags & _FORKED or not (self.flags or self.image[0]))
+
+    def is_copy_of(self, parent: "Process") -> bool:
+        """Whether it is *parent*, forked: a subshell, or one side of a pipe. Not if that
+        has ended and *parent* has taken its children over."""
+        if self.image[0]:
+            same = self.image == parent.image
+        else:
+            same = bool(self.args) and (self.args, self.name) == (parent.args, parent.name)
+        # A parent that is another program by now (exec) keeps its process group.
+        return same or bool(self.flags & _FORKED and self.group == parent.group)
+
+
+def _agrees(args: "list[str]", at: int, words: "list[str]") -> bool:
+    """Whether the program ``args[at]`` is called with *words*, or with their first where
+    the rest is filled in or added, as by xargs and find."""
+    given = args[at + 1 :]
+    if words[0] not in given:
+        return False
+    if os.path.basename(args[at]) == "coder":
+        return True  # the shim has left out some of the others
+    given = given[given.index(words[0]) + 1 :]
+    return all(
+        word == other or not _is_plain(word) or any(arg.endswith(word) for arg in args[1:at])
+        for word, other in zip(given, words[1:], strict=False)
+    )
+
+
+def _is_plain(word: str) -> bool:
+    """Whether *word* is no placeholder such as ``{}``, ``:::`` or ``$1``."""
+    return word.translate({45: None, 46: None, 95: None}).isalnum()
 
 
 def read_process(pid: int) -> Process | None:
@@ -230,53 +231,79 @@ def read_process(pid: int) -> Process | None:
     except OSError:
         return None
     try:
-        executable = os.readlink(f"/proc/{pid}/exe")
-    except OSError:
-        executable = ""
-    try:
-        return Process(pid, stat, args, executable)
+        return Process(pid, stat, args)
     except ValueError:
         return None
 
 
-def calling_script() -> Process | None:
-    """The nearest ancestor of this process that is neither a wrapper nor a forked
-    subshell; None where it cannot be seen."""
+def calling_script(argv: "list[str]") -> Process | None:
+    """The nearest ancestor of this process, a verb with *argv*, that neither passes the
+    call on nor is a forked copy of its parent. None where it cannot be seen."""
     if not proc_is_ours():
         return None
     process = read_process(os.getppid())
     for _ in range(_ANCESTORS_MAX):
         if process is None:
             return None
-        above = read_process(process.parent)
-        if above is None or not (process.is_wrapper or process.is_subshell_of(above)):
+        if process.passes_on(argv):
+            process = read_process(process.parent)
+            continue
+        above = read_process(process.parent) if process.is_forked else None
+        if above is None or not process.is_copy_of(above):
             return process
         process = above
     return process
 
 
+def calling_owner(argv: "list[str]") -> "dict[str, Any]":
+    """The fields of wire.Owner for the script that called the verb with *argv*."""
+    return owner_fields(calling_script(argv), os.getppid())
+
+
+def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
+    """The fields of wire.Owner for *process*, or for *pid* if that cannot be seen."""
+    if process is None:
+        return {"pid": pid, "ns": pid_namespace(), "watched": False}
+    fields: dict[str, Any] = {
+        "pid": process.pid,
+        "start": process.start,
+        "ns": pid_namespace(),
+        "clock": time_namespace(),
+        "command": process.command,
+    }
+    if process.pid < 2:
+        fields["watched"] = False
+    return fields
+
+
 def coder_agent() -> Process | None:
-    """The nearest ancestor called ``coder``. Shells that run the shim, which has that
-    name too, do not count."""
+    """The nearest ancestor that is Coder's agent."""
     process = read_process(os.getpid()) if proc_is_ours() else None
     for _ in range(_ANCESTORS_MAX):
         if process is None:
             return None
         process = read_process(process.parent)
-        if (
-            process is not None
-            and process.name == "coder"
-            and os.path.basename(process.executable) not in SHELLS
-        ):
+        if process is not None and process.is_coder_agent:
             return process
     return None
 
 
 def pid_namespace() -> int:
     """The inode of our pid namespace, 0 where it cannot be read."""
+    return _namespace("pid")
+
+
+def time_namespace() -> int:
+    """The inode of our time namespace, 0 where there is none: in another one, the same
+    process has another start time."""
+    return _namespace("time")
+
+
+def _namespace(kind: str) -> int:
     try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
+        # Not by stat(2), which finds nothing under proot.
+        return int(os.readlink(f"/proc/self/ns/{kind}").strip(f"{kind}:[]"))
+    except (OSError, ValueError):
         return 0
 
 

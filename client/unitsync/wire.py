@@ -84,7 +84,9 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
     """Inode of its pid namespace; 0 where it could not be read."""
     command: str = ""
     watched: bool = True
-    """False where the pid means nothing to the coordinator."""
+    """False where the coordinator cannot tell when it ends."""
+    clock: int = 0
+    """Inode of its time namespace, where ``start`` was read; 0 where there is none."""
 
     @property
     def key(self) -> tuple[int, int, int]:

@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -267,16 +266,15 @@ def test_an_owner_that_ends_is_only_warned_of(cli: Cli, coder: Shim) -> None:
 
 
 def test_the_startup_is_the_agents(cli: Cli, coder: Shim) -> None:
-    """A process called coder that runs the script: when it is another one, all begins
-    anew."""
-    agent = (
-        "import ctypes, subprocess, sys\n"
-        "ctypes.CDLL(None).prctl(15, b'coder')  # PR_SET_NAME\n"
-        "sys.exit(subprocess.call(sys.argv[1:]))"
-    )
+    """When another ``coder agent`` runs the script, all begins anew."""
+    folder = cli.folder / "agent"
+    folder.mkdir()
+    (folder / "coder").symlink_to(shutil.which("bash") or "")
+    (folder / "agent").write_text('"$@"\nexit $?\n')  # what bash takes its argument for
 
     def boot(text: str) -> Result:
-        return cli.exec(sys.executable, "-c", agent, *cli.write_script(text), env=coder.env())
+        command = ("bash", "-c", 'cd "$0" && exec ./coder agent "$@"', str(folder))
+        return cli.exec(*command, *cli.write_script(text), env=coder.env())
 
     assert boot("coder exp sync start a; coder exp sync complete a").status == 0
     assert "a " in cli.ok("list")

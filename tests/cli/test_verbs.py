@@ -445,7 +445,7 @@ def test_who_has_no_say_is_told_where_to_look(cli: Cli) -> None:
 def test_a_script_that_ends_without_a_word(cli: Cli) -> None:
     """Its reason is short wherever it stands, and status says once what to do."""
     long = " ".join(["argument"] * 20)
-    assert cli.exec("bash", "-c", f"{' '.join(cli.command)} start u; : {long}").status == 0
+    assert cli.exec("bash", "-c", f"{' '.join(cli.command)} start u; sleep 0; : {long}").status == 0
     cli.ok("wait", "u", "--for", "completion")
     skipped = cli("start", "v", "--after", "u")
     assert skipped.status == 3

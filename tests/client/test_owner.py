@@ -3,129 +3,148 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from unitsync import errors, owner, surroundings, wire
 
-VERB = f"{sys.executable} -c 'from unitsync import owner, wire; import msgspec, sys; \
-sys.stdout.buffer.write(msgspec.json.encode(owner.calling_script()))'"
+PROGRAM = f"""#!{sys.executable}
+import sys
+import msgspec
+from unitsync import owner
+sys.stdout.buffer.write(msgspec.json.encode(owner.calling_script()))
+"""
 
 
-def script_owner(folder: Path, body: str, shell: str = "sh") -> tuple[wire.Owner, int]:
+def script_owner(folder: Path, body: str) -> tuple[wire.Owner, int]:
     """The owner that VERB found in a script with *body*, and the script's pid."""
-    import msgspec
-
+    program = folder / "unitsync"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
     script = folder / "startup.sh"
-    script.write_text(body.replace("VERB", VERB) + "\ntrue\n")
-    process = subprocess.Popen([shell, str(script)], stdout=subprocess.PIPE)
+    script.write_text(body.replace("VERB", f"{program} start ide") + "\ntrue\n")
+    process = subprocess.Popen(["sh", str(script)], stdout=subprocess.PIPE)
     out, _ = process.communicate(timeout=30)
     return msgspec.json.decode(out, type=wire.Owner), process.pid
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash"])
-@pytest.mark.parametrize(
-    "body",
-    [
-        "VERB",
-        "( VERB )",
-        "( ( VERB; true ); true )",
-        'echo "$(VERB)"',
-        "VERB | cat",
-        "f() { VERB; }; f",
-        "timeout 20 VERB",
-        "nice env A=1 timeout 20 VERB",
-        "( nice timeout 20 VERB; true )",
-        "VERB & wait",
-        "echo x | xargs -I{} VERB",
-        "setsid --wait VERB",
-    ],
-)
-def test_is_the_script(tmp_path: Path, shell: str, body: str) -> None:
-    found, pid = script_owner(tmp_path, body, shell)
+def test_is_the_script(tmp_path: Path) -> None:
+    """tests/callers has what may be between the two."""
+    found, pid = script_owner(tmp_path, "timeout 20 VERB")
     assert (found.pid, found.watched) == (pid, True)
-    assert found.command == f"{shell} {tmp_path}/startup.sh"
+    assert found.command == f"sh {tmp_path}/startup.sh"
     assert found.start > 0
     assert found.ns == os.stat("/proc/self/ns/pid").st_ino
+    assert found.clock == os.stat("/proc/self/ns/time").st_ino
 
 
-def test_is_the_inner_one_of_two_scripts(tmp_path: Path) -> None:
-    inner = tmp_path / "inner.sh"
-    inner.write_text(f"{VERB}\ntrue\n")
-    found, pid = script_owner(tmp_path, f"sh {inner}\ntrue")
-    assert found.pid != pid
-    assert found.command == f"sh {inner}"
+# --- what /proc says ----------------------------------------------------------------
+
+
+def process(
+    args: str = "bash", *, flags: int = 0x400000, image: int = 7, group: int = 50
+) -> surroundings.Process:
+    fields = ["S", "1", *["0"] * 48]
+    fields[2], fields[6], fields[25], fields[45] = map(str, (group, flags, image, image))
+    stat = f"7 (bash) {' '.join(fields)}".encode()
+    return surroundings.Process(7, stat, args.replace(" ", "\0").encode() + b"\0")
+
+
+FORKED = 0x400040
 
 
 @pytest.mark.parametrize(
-    ("text", "passes_on"),
+    ("child", "is_copy"),
     [
-        ("unitsync start ide", True),
-        ("exec unitsync start ide >log 2>&1 </dev/null", True),
-        ("unitsync start ide &>log", True),
-        ("/opt/bin/unitsync start ide", True),
-        ("A=b timeout 5 unitsync start ide", True),
-        ("time -p unitsync start ide", True),
-        ("coder exp sync start ide", True),
-        ("'/opt/bin/python3' -m unitsync start ide", True),
-        (". ./startup.sh", False),
-        ("source ./startup.sh", False),
-        ("time . ./startup.sh", False),
-        ('eval "$STARTUP"', False),
-        ("a_function", False),
-        ("A=b", False),
-        ("unitsync start ide; make", False),
-        ("unitsync start ide && make", False),
-        ("unitsync start ide | cat", False),
-        ("unitsync start ide &", False),
-        ("unitsync start ide\nmake", False),
-        ("(unitsync start ide)", False),
-        ("x=$(unitsync start ide)", False),
+        (process(flags=FORKED), True),
+        (process(), False),
+        (process(flags=0), False),  # without address randomisation
+        (process(flags=FORKED, image=8), True),  # its parent runs another program by now
+        (process(flags=FORKED, image=8, group=51), False),  # an orphan that was taken over
+        (process(flags=FORKED, image=0, group=51), True),  # of another user
+        (process("bash x.sh", flags=FORKED, image=0, group=51), False),
+        (process(image=0), False),
+        (process(flags=0, image=0), True),  # the kernel tells nothing: by its arguments
+        (process("bash x.sh", flags=0, image=0), False),
     ],
 )
-@pytest.mark.parametrize(("called", "flag"), [("/bin/sh", "-c"), ("sh", "-ec"), ("-sh", "-c")])
-def test_a_shell_that_was_given_one_command_is_not_the_script(
-    text: str, passes_on: bool, called: str, flag: str
-) -> None:
-    args = b"\0".join([called.encode(), flag.encode(), text.encode(), b""])
-    stat = b"7 (sh) S 1" + b" 0" * 20
-    assert surroundings.Process(7, stat, args, "/bin/dash").is_wrapper is passes_on
+def test_fork_or_exec(child: surroundings.Process, is_copy: bool) -> None:
+    parent = process(image=child.image[0] and 7)
+    assert (child.is_forked and child.is_copy_of(parent)) is is_copy
 
 
-@pytest.mark.parametrize("name", ["time", "parallel", "env"])
-@pytest.mark.parametrize("interpreter", ["/bin/sh", sys.executable])
-def test_a_script_called_like_a_wrapper_is_a_script(
-    tmp_path: Path, interpreter: str, name: str
-) -> None:
-    inner = tmp_path / name
-    in_python = f"import subprocess\nsubprocess.run({shlex.split(VERB)!r})"
-    text = VERB if interpreter == "/bin/sh" else in_python
-    inner.write_text(f"#!{interpreter}\n{text}\n")
-    inner.chmod(0o755)
-    found, _ = script_owner(tmp_path, f"{inner}\ntrue")
-    assert found.command == f"{interpreter} {inner}"
+@pytest.mark.parametrize(
+    ("args", "passes_on"),
+    [
+        ("timeout 5 unitsync start ide", True),
+        ("timeout 5 /opt/bin/unitsync start ide --after a", True),
+        ("xargs unitsync start", True),
+        ("xargs unitsync", False),
+        ("xargs -I X unitsync start X", True),
+        ("xargs -IX unitsync start X", True),
+        ("find -exec unitsync start {} ;", True),
+        ("perl parallel unitsync start {} --after a ::: b ide", True),
+        ("timeout 5 unitsync start other", False),
+        ("timeout 5 unitsync complete ide", False),
+        ("timeout 5 us start ide", True),
+        ("timeout 5 othersync start ide", False),
+        ("sh /usr/bin/unitsync start ide", True),
+        ("bash unitsync.sh start ide", False),
+        ("bash service start ide", False),
+        ("coder exp sync start --socket-path x ide", True),
+        ("coder agent", False),
+        ("", False),
+    ],
+)
+def test_arguments_that_contain_the_call(args: str, passes_on: bool) -> None:
+    argv = ["/usr/local/bin/us", "start", "ide", "--after", "a"]
+    assert process(args).passes_on(argv) is passes_on
 
 
-def test_a_wrapper_that_is_a_script(tmp_path: Path) -> None:
-    """GNU parallel is one, in Perl."""
-    if shutil.which("perl") is None:
-        pytest.skip("there is no perl")
-    program = tmp_path / "parallel"
-    program.write_text("#!/usr/bin/env -S perl\nsystem(@ARGV);\n")
-    program.chmod(0o755)
-    found, pid = script_owner(tmp_path, f"{program} {VERB}")
-    assert found.pid == pid
+def test_a_long_text_is_a_script() -> None:
+    """What there is to read has a bound."""
+    for blanks, passes_on in ((10, True), (5000, False)):
+        text = f"true;{' ' * blanks}unitsync start ide"
+        stat = b"7 (sh) S 1" + b" 0" * 50
+        shell = surroundings.Process(7, stat, f"sh\0-c\0{text}\0".encode())
+        assert shell.passes_on(["unitsync", "start", "ide"]) is passes_on
+
+
+def test_the_code_of_a_python_is_no_call() -> None:
+    """What sys.argv has for a verb that runs by ``python -c``, as behind the shim."""
+    assert not process("sh -c start").passes_on(["-c", "start", "ide"])
+
+
+@pytest.mark.parametrize(
+    ("args", "is_agent"),
+    [
+        ("coder agent", True),
+        ("./coder agent --no-reap", True),
+        ("/tmp/coder.x/coder -v --log=x agent", True),
+        ("coder dotfiles", False),
+        ("coder dotfiles agent", False),
+        ("coder", False),
+        ("/bin/sh /usr/local/bin/coder agent", False),
+        ("code agent", False),
+        ("", False),
+    ],
+)
+def test_coders_agent(args: str, is_agent: bool) -> None:
+    assert process(args).is_coder_agent is is_agent
+
+
+# --- namespaces -----------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs unshare")
 def test_the_init_of_a_namespace_cannot_be_watched(tmp_path: Path) -> None:
     script = tmp_path / "init.sh"
-    script.write_text(f"{VERB}\ntrue\n")
+    script.write_text(f"{tmp_path}/unitsync start ide\ntrue\n")
     probe = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False)
     if probe.returncode:
         pytest.skip("no new namespaces here")
@@ -139,7 +158,7 @@ def test_the_proc_of_another_namespace_is_not_asked(tmp_path: Path) -> None:
     if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode:
         pytest.skip("no new namespaces here")
     script = tmp_path / "inner.sh"
-    script.write_text(f"{VERB}\ntrue\n")
+    script.write_text(f"{tmp_path}/unitsync start ide\ntrue\n")
     found, _ = script_owner(tmp_path, f"unshare --pid --fork sh {script}")
     assert (found.pid, found.start, found.watched) == (1, 0, False)
 

@@ -85,9 +85,11 @@ class Scripts:
         self._count = 0
         self.folder.mkdir()
         self.folder.chmod(0o755)
-        program = self.folder / "unitsync"
-        program.write_text(f'#!/bin/sh\nexec {" ".join(command)} "$@"\n')
-        program.chmod(0o755)
+        self.install(command)
+
+    def install(self, command: list[str]) -> None:
+        """From now on ``unitsync`` is *command*."""
+        self.file(f'#!/bin/sh\nexec {" ".join(command)} "$@"\n', "unitsync")
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         kept = clean_environment()
@@ -100,6 +102,7 @@ class Scripts:
         """A script with *text*, and where it is."""
         self._count += 1
         path = self.folder / (name or f"script-{self._count}.sh")
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
         return str(path)
@@ -132,8 +135,8 @@ class Scripts:
         return self.spawn(*command, more=more).end()
 
     def close(self) -> None:
-        for script in self._started:
-            script.close()
+        while self._started:
+            self._started.pop().close()
 
 
 @contextmanager

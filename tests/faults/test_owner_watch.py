@@ -284,7 +284,9 @@ def test_a_pidfd_that_epoll_does_not_take_is_looked_at(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "change", [{"ns": 1}, {"start": 0}, {"watched": False}], ids=["elsewhere", "no start", "no"]
+    "change",
+    [{"ns": 1}, {"clock": 1}, {"start": 0}, {"watched": False}],
+    ids=["elsewhere", "another clock", "no start", "no"],
 )
 def test_who_cannot_be_seen_counts_as_alive(change: dict[str, Any]) -> None:
     async def test(watch: Watch) -> None:

@@ -5,7 +5,6 @@ real scripts, the real command, a real coordinator.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -182,85 +181,19 @@ def test_a_verb_that_is_killed_while_it_waits_is_granted_nothing(
         assert client.start("ide").run == 1
 
 
-# --- what it called the verb through ----------------------------------------------
-
-THROUGH = {
-    "directly": "{verb}",
-    "timeout": "timeout 60 {verb}",
-    "env": "env A=b {verb}",
-    "nice": "nice -n 1 {verb}",
-    "nohup": "nohup {verb}",
-    "stdbuf": "stdbuf -o0 {verb}",
-    "setsid": "setsid --wait {verb}",
-    "flock": "flock /tmp {verb}",
-    "xargs": "echo ide | xargs unitsync {word}",
-    "xargs -I": "echo ide | xargs -I X sh -c 'exec unitsync {word} X'",
-    "several": "timeout 60 env nice setsid --wait {verb}",
-    "a pipe": "{verb} | cat",
-    "the middle of a pipe": "echo | {verb} | cat",
-    "the end of a pipe": "echo | {verb}",
-    "a subshell": "( {verb} )",
-    "a subshell in a subshell": "( : ; ( : ; {verb} ; : ) ; : )",
-    "a substitution": "x=$({verb})",
-    "a function in the background": "f() {{ {verb} ; }}; f & wait $!",
-    "sh -c": "sh -c '{verb}'",
-    "bash -c": "bash -c '{verb}'",
-    "sh -c exec": "sh -c 'exec {verb}'",
-    "sh -c with a variable": "sh -c 'A=b {verb}'",
-    "bash -c time": "bash -c 'time {verb}'",
-    "sh -c with redirections": "sh -ec '{verb} >out2 2>&1'",
-    "sh -c sh -c": "sh -c \"sh -c '{verb}'\"",
-    "su": "su -s /bin/sh -c '{verb}'",
-    "runuser": "runuser -u root -- {verb}",
-    "setpriv": "setpriv --reuid=0 {verb}",
-    "sudo": 'sudo -E env PATH="$PATH" {verb}',
-}
-NEEDS_ROOT = ("su", "runuser", "setpriv", "sudo")
-
-
-@pytest.mark.parametrize("through", THROUGH)
-def test_the_script_is_the_owner(place: Place, scripts: Scripts, gate: str, through: str) -> None:
-    """Whatever stands between it and the verb; so its end is noticed, and what it says
-    later through the same is believed."""
-    program = THROUGH[through].split()[0]
-    if through in NEEDS_ROOT:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-        if os.geteuid() != 0:
-            pytest.skip(f"{program} would ask for a password")
-    verbs = [
-        THROUGH[through].format(verb=f"unitsync {word} ide", word=word)
-        for word in ("start", "complete")
-    ]
-    script = scripts.bash(f"{verbs[0]} > out 2> err\n: < {gate}\n{verbs[1]}\n: < {gate}\n")
-    owner = started(place).owner
-    assert owner is not None
-    assert (owner.pid, owner.watched) == (script.pid, True), owner
-    assert owner.command.startswith("bash ")
-    release(gate)
-    assert ended(place).status is Status.COMPLETED
-    release(gate)
-    script.end()
-
-
-def test_a_wrapper_that_stays_and_is_called_sudo(place: Place, scripts: Scripts, gate: str) -> None:
-    """sudo is not everywhere; what counts is that it stays as the verb's parent."""
-    program = shutil.copy(shutil.which("timeout") or "", scripts.folder / "sudo")
-    script = scripts.bash(f"{program} 60 unitsync start ide\n: < {gate}\n")
-    assert started(place).owner == owners.of_pid(script.pid)
-    script.kill()
-    check_failed(place, script)
+# --- whose script ------------------------------------------------------------------
+# tests/callers has what it may call the verb through.
 
 
 def test_a_shell_of_its_own_is_a_script_of_its_own(place: Place, scripts: Scripts) -> None:
     """It runs more than the verb and has its own words: so it is the script, and has
     ended. ``--owner`` is for those who mean the other."""
-    script = scripts.bash("sh -c 'unitsync start ide; :'\nsleep 100\n")
+    script = scripts.bash("sh -c 'unitsync start ide; sleep 0'\nsleep 100\n")
     unit = ended(place)
     assert unit.status is Status.FAILED
     assert "(sh -c " in unit.reason
     assert f"pid {script.pid} " not in unit.reason
-    script = scripts.bash('sh -c "unitsync start ide --owner $$; :"\nsleep 100\n')
+    script = scripts.bash('sh -c "unitsync start ide --owner $$; sleep 0"\nsleep 100\n')
     assert started(place).owner == owners.of_pid(script.pid)
     script.kill()
     check_failed(place, script)

@@ -75,7 +75,7 @@ def test_killed_and_about_to_end(
 ) -> None:
     """The fields of proc_pid_stat(5), of which no process holds still."""
     stat = f"7 (a) b) {state} 1 1 1 0 -1 {flags}{' 0' * 10} {threads} 0 99{' 0' * 8} {pending} 0"
-    assert Process(7, stat.encode(), b"", "").is_dying is dying
+    assert Process(7, stat.encode(), b"").is_dying is dying
 
 
 @pytest.mark.parametrize("look", [Claimants.has_died, Claimants.is_dying])

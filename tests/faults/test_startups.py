@@ -5,8 +5,8 @@ begins with nothing, and what scripts of the first still say changes nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -20,12 +20,6 @@ from unitsync.wire import Status
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.events import Ended, Started
 
-AGENT = (
-    "import ctypes, subprocess, sys\n"
-    "ctypes.CDLL(None).prctl(15, b'coder')  # PR_SET_NAME\n"
-    "sys.exit(subprocess.call(sys.argv[1:]))\n"
-)
-
 
 @pytest.fixture
 def scripts(place: Place) -> Iterator[Scripts]:
@@ -34,9 +28,16 @@ def scripts(place: Place) -> Iterator[Scripts]:
         yield scripts
 
 
-def agent(scripts: Scripts, text: str) -> Script:
-    """A process that is called ``coder`` and runs a script, as Coder's agent does."""
-    return scripts.spawn(sys.executable, "-c", AGENT, "bash", scripts.file(text))
+def agent(scripts: Scripts, text: str, *words: str) -> Script:
+    """A process that is called ``coder``, with *words* or ``agent`` as its arguments, and runs
+    a script, as Coder's agent does. It is bash, for which they are options and a file."""
+    program = scripts.folder / "agent" / "coder"
+    if not program.exists():
+        scripts.file('bash "$SCRIPT"\nexit $?\n', "agent/agent")
+        program.symlink_to(shutil.which("bash") or "")
+    more = {"SCRIPT": scripts.file(text), "AGENT": str(program.parent)}
+    command = 'cd "$AGENT" && exec ./coder "$@"'
+    return scripts.spawn("bash", "-c", command, "_", *(words or ["agent"]), more=more)
 
 
 def status(place: Place, unit: str) -> Status:
@@ -100,6 +101,24 @@ def test_an_agent_that_restarts(place: Place, scripts: Scripts) -> None:
     assert entries[1][2] == ["clone"]
     assert entries[0][0] != entries[1][0]
     assert all(startup.startswith("coder-") for startup, *_ in entries)
+
+
+def test_another_coder_command_is_no_agent(place: Place, scripts: Scripts) -> None:
+    """It began a startup of its own, and forgot everything."""
+    script = agent(
+        scripts,
+        """
+        coder exp sync start clone
+        echo 'coder exp sync start dotfiles && coder exp sync complete dotfiles' > dotfiles
+        ./coder dotfiles
+        coder exp sync complete clone
+        """,
+        *("--norc", "agent"),
+    )
+    script.end()
+    assert status(place, "clone") is Status.COMPLETED
+    place.stop()
+    assert [names for _, names, _ in facts(place)] == [["clone", "dotfiles"]]
 
 
 def status_or_none(place: Place, unit: str) -> Status | None:

@@ -132,6 +132,11 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
         on_skip=OnSkip.WAIT,
     ),
     "start-least": Start(id="1", unit="ide"),
+    "start-elsewhere": Start(
+        id="1",
+        unit="ide",
+        owner=Owner(4711, 123456, 4026531836, "bash clone.sh", clock=4026531834),
+    ),
     "withdraw": Withdraw(**_SENT, unit="ide", start_id="76543210", reason="interrupted"),
     "complete": Complete(**_SENT, unit="ide", exit_code=128, even_so=True),
     "complete-least": Complete(id="1", unit="ide"),

@@ -9,7 +9,7 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.surroundings import pid_namespace
+from unitsync.surroundings import pid_namespace, time_namespace
 from unitsync.wire import Owner
 from unitsyncd.adapters.processes import has_ended, open_pidfd
 from unitsyncd.core.events import OwnerKey
@@ -31,6 +31,7 @@ class Owners:
         self._on_gone = on_gone
         self._pidfds_left = pidfds_max
         self._namespace = pid_namespace()
+        self._clock = time_namespace()
         self._watched: dict[OwnerKey, int | None] = {}
         """Owner to pidfd, or to None if it is looked at by polling."""
         self._polled: set[OwnerKey] = set()
@@ -57,8 +58,9 @@ class Owners:
             _close(pidfd)
 
     def can_be_seen(self, owner: Owner) -> bool:
-        """Whether its pid means the same process to us as to itself."""
-        return owner.watched and owner.start > 0 and owner.ns == self._namespace
+        """Whether its pid and start mean the same process to us as to itself."""
+        ours = owner.watched and owner.start > 0 and owner.ns == self._namespace
+        return ours and owner.clock in (0, self._clock)
 
     def watch(self, owner: Owner) -> None:
         if owner.key not in self._watched and self.can_be_seen(owner):

@@ -76,7 +76,7 @@ def _process(pid: int) -> Process:
     # process holds.
     descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return Process(pid, os.read(descriptor, _STAT_BYTES_MAX), b"", "")
+        return Process(pid, os.read(descriptor, _STAT_BYTES_MAX), b"")
     finally:
         os.close(descriptor)
 

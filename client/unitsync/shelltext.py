@@ -1,0 +1,279 @@
+"""Whether a shell that was given a text is over with the call in it.
+
+``sh -c 'cd /srv && unitsync start ide || exit 1'`` was made for the one call: nothing of
+substance comes after it. ``sh -c 'unitsync start ide; make'`` goes on and is the script.
+
+Reads as much of a shell's grammar as that takes, of whatever shell, and the texts that Perl
+or Python are given in the same way. Where it cannot tell, what follows counts as work: the
+end of the script is then noticed too early, and not never. Imports nothing, and is loaded
+only by a verb that has such a caller.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import TypeAlias
+
+    Words: TypeAlias = list[tuple[str, str]]
+    Commands: TypeAlias = list[tuple[str, Words]]
+
+_WORD, _QUOTED, _CALLED, _OPERATOR = "word", "quoted", "called", "operator"
+"""``_CALLED``: a parenthesis follows at once, as in ``print(1)`` and ``f() { ... }``."""
+
+_BLANK = " \t\r,[]"
+"""Between words. What is more than blanks stands in the lists of other languages."""
+_OPERATORS = ";&|\n()`"
+_SPECIAL = frozenset(_BLANK + _OPERATORS + "<>'\"\\#")
+
+_OPENING = frozenset(("if", "while", "until", "for", "case", "select", "begin", "{"))
+_CLOSING = frozenset(("fi", "done", "esac", "end", "endif", "}"))
+_BETWEEN = frozenset(("then", "do", "else", "elif", "and", "or", "time", "!", "not"))
+_KEYWORDS = _OPENING | _CLOSING | _BETWEEN
+_INVERTING = frozenset(("until", "!", "not"))
+
+_NO_WORK = frozenset(
+    (
+        *(":", "true", "false", "exit", "return", "break", "continue", "die"),
+        *("echo", "printf", "print", "test", "cd", "set", "unset", "export", "umask"),
+    )
+)
+"""What a shell does itself and at once."""
+
+
+def is_over_after_call(text: str, verb: str, programs: "Collection[str]") -> bool:
+    """Whether one of *programs* is called with *verb* in *text*, and no work follows.
+
+    What starts a unit decides for all calls in the text, so that its ``complete`` is said
+    by whom its ``start`` was.
+    """
+    for wanted in ("start", verb):
+        goes_on = _goes_on(text, wanted, programs)
+        if goes_on is not None:
+            return not goes_on
+    return False
+
+
+def program(word: str) -> str:
+    """The name of the program in ``/usr/bin/NAME``, ``alias=!NAME``."""
+    for mark in "/=!":
+        word = word.rpartition(mark)[2]
+    return word
+
+
+def _goes_on(text: str, verb: str, programs: "Collection[str]") -> bool | None:
+    """Whether there is work after the first call with *verb*; None without such a call."""
+    commands = _commands(text)
+    function = ""
+    for number, (operator, words) in enumerate(commands):
+        lead, rest = _split(words)
+        if operator == ")" and number > 1 and commands[number - 1] == ("(", []):
+            before = commands[number - 2][1]
+            function = before[-1][1] if before else ""
+        elif rest and rest[0][1] == "function":
+            function = rest[1][1] if len(rest) > 1 else ""
+        elif not _CLOSING.isdisjoint(lead):
+            function = ""
+        for at, (kind, word) in enumerate(words):
+            inner: bool | None = None
+            if program(word) in programs or word[:1] == "$":
+                inner = False if any(value == verb for _, value in words[at + 1 :]) else None
+            if inner is None and kind == _QUOTED and " " in word:
+                inner = _goes_on(word, verb, programs)
+            if inner is not None:
+                return inner or _is_work_after(commands, number, function, programs)
+    return None
+
+
+def _is_work_after(
+    commands: "Commands", number: int, function: str, programs: "Collection[str]"
+) -> bool:
+    """Whether there is work after the call in the command *number*, which is in the body of
+    *function*, if that is not ""."""
+    inverted = not _INVERTING.isdisjoint(_split(commands[number][1])[0])
+    depth = 0
+    same_command = same_list = True
+    number += 1
+    while number < len(commands):
+        operator, words = commands[number]
+        lead, rest = _split(words)
+        if same_command and operator == "|":  # runs beside it
+            number = _past(commands, number)
+            continue
+        if same_list and operator == ("&&" if inverted else "||"):  # only where it failed
+            number = _past(commands, number)
+            continue
+        if operator in (";", "&&", "||", "|"):
+            same_command = False
+            same_list = same_list and operator != ";"
+        if operator == "(" and not same_command:
+            depth += 1
+        elif operator == ")" and depth:
+            depth -= 1
+        elif operator == ")":  # around the call
+            same_command = same_list = True
+        if not depth and lead and lead[0] in (("then", "do") if inverted else ("else", "elif")):
+            number = _past(commands, number, branch=True)
+            continue
+        for word in lead:
+            if word in _OPENING:
+                depth += 1
+            elif word in _CLOSING and depth:
+                depth -= 1
+            elif word in _CLOSING:
+                same_command, same_list, inverted = True, True, False
+        if "or" in lead:
+            number = _past(commands, number)
+            continue
+        if _is_work(rest, same_command, function, programs):
+            return True
+        is_idle_call = rest[-1:] and rest[-1][0] == _CALLED and rest[-1][1][-1:].isalnum()
+        number = _past(commands, number) if is_idle_call else number + 1
+    return False
+
+
+def _is_work(
+    words: "Words", same_command: bool, function: str, programs: "Collection[str]"
+) -> bool:
+    """*words* are a command, or what is left of the call's own."""
+    if same_command:
+        for kind, word in words:
+            if word == "or":
+                break
+            if kind == _CALLED and word[-1:].isalnum() and not _is_idle(word):
+                return True
+        return False
+    while words and words[0][1].partition("=")[0].isidentifier() and "=" in words[0][1]:
+        words = words[1:]
+    if not words:
+        return False
+    first = words[0][1]
+    if (_WORD, "<") in words:
+        return True  # may have to wait for what it reads
+    return not (_is_idle(first) or first == function or program(first) in programs)
+
+
+def _is_idle(word: str) -> bool:
+    """Whether *word* does no work where it stands for a command; a number, an option or the
+    like stands in a condition."""
+    if word[:1] == "$":
+        return word == "$?"
+    if word[:1] == "-" or word.isdigit():
+        return True
+    if any(map(str.isalnum, word)):
+        return word.strip("{}").rpartition(".")[2] in _NO_WORK
+    return word != "."
+
+
+def _past(commands: "Commands", number: int, *, branch: bool = False) -> int:
+    """Where it goes on after the command *number*, compound or not; with *branch*, after
+    that branch of an ``if`` or a loop."""
+    depth = 0
+    begun = number
+    while number < len(commands):
+        operator, words = commands[number]
+        lead, _ = _split(words)
+        if number > begun:
+            if operator == "(":
+                depth += 1
+            elif operator == ")":
+                if not depth:
+                    break
+                depth -= 1
+            elif not depth and not branch:
+                break
+            if branch and not depth and lead and lead[0] in ("else", "elif"):
+                break
+        for word in lead:
+            if word in _OPENING:
+                depth += 1
+            elif word in _CLOSING:
+                if not depth and number > begun:
+                    return number
+                depth = max(0, depth - 1)
+        number += 1
+    return number
+
+
+def _split(words: "Words") -> "tuple[list[str], Words]":
+    """The keywords that a command begins with, and the rest."""
+    count = 0
+    while count < len(words) and words[count][0] == _WORD and words[count][1] in _KEYWORDS:
+        count += 1
+    return [word for _, word in words[:count]], words[count:]
+
+
+def _commands(text: str) -> "Commands":
+    """The commands in *text*, each with the operator that it follows."""
+    commands: Commands = [("", [])]
+    for kind, value in _tokens(text):
+        if kind == _OPERATOR:
+            commands.append((value, []))
+        else:
+            commands[-1][1].append((kind, value))
+    return commands
+
+
+def _tokens(text: str) -> "Words":
+    """Words without their quotes, and operators. Comments and the targets of redirections
+    are left out; ``<`` is a word."""
+    found: Words = []
+    kind, word = "", ""
+    is_target = False
+    at = 0
+    text += "\n"
+    while at < len(text):
+        begun = at
+        while text[at] not in _SPECIAL:
+            at += 1
+        if at > begun:
+            kind, word = kind or _WORD, word + text[begun:at]
+        char, after = text[at], text[at + 1 : at + 2]
+        at += 1
+        if char == "\\":
+            if after != "\n":
+                kind, word = kind or _WORD, word + after
+            at += 1
+            continue
+        if char in "'\"":
+            end = _closing_quote(text, at, char)
+            if end < len(text):  # else it is an apostrophe
+                kind, word = _QUOTED, word + text[at:end]
+                at = end + 1
+            continue
+        if char == "#":
+            if kind:
+                word += char
+            else:
+                at = text.index("\n", at)
+            continue
+        is_arrow = char == ">" and word[-1:] in ("=", "-") and kind == _WORD
+        is_redirection = char in "<>" and not is_arrow
+        if kind and not is_target and not (is_redirection and word.isdigit()):
+            found.append((_CALLED if char == "(" and kind == _WORD else kind, word))
+        is_target = is_target and not kind and char in _BLANK
+        kind, word = "", ""
+        if is_redirection:
+            begun = at
+            while text[at] in "<>&|":
+                at += 1
+            if text[at] == "(":
+                found.append((_OPERATOR, "|"))
+            else:
+                is_target = True
+                if char == "<" and at == begun:
+                    found.append((_WORD, "<"))
+        elif char in _OPERATORS and (char, after) != ("&", ">"):
+            if char in "&|;" and after == char:
+                at += 1
+                char += after if char != ";" else ""
+            elif char == "|" and after == "&":
+                at += 1
+            found.append((_OPERATOR, ";" if char in "&\n" else char))
+    return found
+
+
+def _closing_quote(text: str, at: int, quote: str) -> int:
+    """Where the string that begins at *at* ends; beyond *text* if it does not."""
+    while at < len(text) and text[at] != quote:
+        at += 2 if quote == '"' and text[at] == "\\" else 1
+    return at

@@ -1,0 +1,33 @@
+"""A coordinator for all tests of a file, and scripts that call the real command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from callers.calling import Caller
+from faults.places import a_place
+from faults.scripts import EXPRESS, FULL, fifo, scripts_at
+
+
+@pytest.fixture(scope="module")
+def shared_caller() -> Iterator[Caller]:
+    with pytest.MonkeyPatch.context() as patch, a_place() as place:
+        patch.setenv("UNITSYNC_ENDPOINT", place.address)
+        place.start()
+        with scripts_at(place, EXPRESS) as scripts:
+            yield Caller(place, scripts, fifo(place, "gate"))
+
+
+@pytest.fixture
+def caller(shared_caller: Caller) -> Iterator[Caller]:
+    yield shared_caller
+    shared_caller.forget()
+
+
+@pytest.fixture(params=[FULL, EXPRESS], ids=["full", "express"])
+def either_caller(request: pytest.FixtureRequest, caller: Caller) -> Caller:
+    """Calls the verb by the full command line, and by the express path."""
+    caller.scripts.install(request.param)
+    return caller
