@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsync.wire import Requirement, Status
@@ -26,6 +28,30 @@ def test_a_process_is_shown_as_it_was_when_it_spoke(driven: Driven) -> None:
     assert (script.status("clone").owner, script.status("ide").owner) == (before, after)
     script.ends("ide")
     assert script.status("ide").history[-1].owner == after
+
+
+def test_a_start_says_that_its_owner_is_not_watched(driven: Driven) -> None:
+    elsewhere = wire.Owner(pid=7, ns=8, command="bash x.sh", watched=False)
+    outside = wire.Owner(pid=0, ns=8, watched=False)
+    for name, owner, who in (
+        ("a", elsewhere, "pid 7 (bash x.sh)"),
+        ("b", outside, "an unknown process"),
+    ):
+        script = driven.script(owner=owner)
+        note = f"{name} is not watched: the coordinator cannot tell when {who} ends"
+        granted = script.must(wire.Granted, replace(script.start(name), render=wire.Render.TEXT))
+        assert (granted.note, granted.err) == (note, [f"unitsync: {note}"])
+    script = driven.script()
+    assert script.owner is not None
+    driven.owners.unseen.add(script.owner.key)  # as one that /proc hides
+    granted = script.must(wire.Granted, script.start("c"))
+    assert granted.note.startswith("c is not watched: ")
+    again = replace(script.start("c"), render=wire.Render.TEXT)
+    err = script.must(wire.Granted, again).err
+    assert [line.partition(" is ")[2].split(":")[0] for line in err] == [
+        "already started by you",
+        "not watched",
+    ]
 
 
 # --- complete and fail ------------------------------------------------------------

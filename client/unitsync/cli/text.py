@@ -89,7 +89,7 @@ def ago(at: float) -> str:
 
 def who(owner: Owner | None) -> str:
     """``pid 321 (bash clone.sh)``."""
-    if owner is None:
+    if owner is None or owner.pid < 1:  # outside of its container
         return "an unknown process"
     return f"pid {owner.pid} ({safe(owner.command)})" if owner.command else f"pid {owner.pid}"
 

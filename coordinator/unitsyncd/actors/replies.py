@@ -93,13 +93,17 @@ def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire
 def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.Granted:
     lines = request.render is not Render.NONE
     earlier = unit.start_id != request.id == unit.previous_start_id != ""
+    notes = [note] if note else []
+    owner = world.view.owner(unit)
+    if owner is not None and not owner.watched:
+        notes.append(wording.not_watched(unit.name, owner))
     return wire.Granted(
         id=request.id,
         epoch=world.epoch,
         run=unit.run - earlier,
-        note=note,
+        note="; ".join(notes),
         out=_success(request) if lines else [],
-        err=[wording.note(note)] if lines and note else [],
+        err=[wording.note(text) for text in notes] if lines else [],
     )
 
 

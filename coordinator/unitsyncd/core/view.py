@@ -159,7 +159,7 @@ class View:
             since=unit.since,
             run=unit.run,
             reason=self._reason(unit),
-            owner=self._owner(unit),
+            owner=self.owner(unit),
             owner_gone=_said_gone(unit),
             on_owner_exit=unit.on_owner_exit,
             prerequisites=shown,
@@ -170,8 +170,8 @@ class View:
             history=self.history(name) if full else [],
         )
 
-    def _owner(self, unit: Unit) -> Owner | None:
-        """The owner, as one that is not watched while it cannot be looked at."""
+    def owner(self, unit: Unit) -> Owner | None:
+        """The owner of *unit*, as one that is not watched while it cannot be looked at."""
         owner = unit.owner
         if self.unseen and owner is not None and unit.running and owner.key in self.unseen:
             return replace(owner, watched=False)

@@ -67,7 +67,7 @@ def shortened(text: str, most: int) -> str:
 
 def who(owner: Owner | None) -> str:
     """``pid 321 (bash clone.sh)``."""
-    if owner is None:
+    if owner is None or owner.pid < 1:  # outside of its container
         return "an unknown process"
     command = shortened(printable(owner.command), COMMAND_SHOWN)
     return f"pid {owner.pid}" + (f" ({command})" if command else "")
@@ -196,6 +196,10 @@ def note(text: str) -> str:
     return f"unitsync: {printable(text)}"
 
 
+def not_watched(unit: str, owner: Owner) -> str:
+    return f"{unit} is not watched: the coordinator cannot tell when {who(owner)} ends"
+
+
 def status(info: UnitInfo, now: float) -> list[str]:
     """The text of ``unitsync status UNIT``."""
     if info.status is Status.NOT_REGISTERED:
@@ -209,7 +213,7 @@ def status(info: UnitInfo, now: float) -> list[str]:
     lines = [f"Unit:    {info.name}", f"Status:  {shown}"]
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
     if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
-        lines.append("Owner:   not watched: its process cannot be seen by the coordinator")
+        lines.append("Owner:   not watched: the coordinator cannot tell when it ends")
     if info.status is Status.FAILED and info.reason.endswith(UNSAID) and not by_run(info.owner):
         restart = f"unitsync start {shlex.quote(info.name)} --on-owner-exit complete"
         lines.append(f"Hint:    if that is how it is meant to end: {restart}")
