@@ -96,4 +96,5 @@ def test_neither_client_nor_its_forks_do(cli: Cli, how: str) -> None:
         timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
-    assert done.stderr == ""
+    told = [line for line in done.stderr.splitlines() if "use of fork()" not in line]
+    assert told == []  # that it forks with threads of libzmq is Python's to say, from 3.12 on
