@@ -1,5 +1,5 @@
 // A client of unitsync in plain Node, without any package: what `unitsync run` does, written from
-// docs/reference/wire-protocol.md alone.
+// docs/reference/wire-protocol.md.
 //
 //     node run.mjs UNIT PREREQUISITE[,PREREQUISITE...] COMMAND [ARGUMENT...]
 

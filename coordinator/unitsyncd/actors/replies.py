@@ -116,7 +116,7 @@ def _waiting_to_start(request: wire.Start, unit: Unit, world: World, now: float)
     if request.render is not _NO_LINES:
         err = wording.waiting(unit.name, edges, total, now, request.waited_s)
         if request.render is Render.CODER:
-            # Coder's agent logs what comes on stderr as errors.
+            # Coder says on stdout that it waits.
             out, err = err, []
             if request.since_run < 0:
                 out.insert(0, coder.waiting(unit.name))
