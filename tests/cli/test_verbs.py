@@ -463,13 +463,15 @@ def test_a_script_that_ends_without_a_word(cli: Cli) -> None:
         assert "--on-owner-exit" not in told
 
 
-def test_a_run_that_is_killed_gets_no_advice_about_start(cli: Cli) -> None:
+def test_a_run_that_is_killed_is_not_blamed_for_a_missing_complete(cli: Cli) -> None:
     process = cli.spawn("run", "u", "--", "sh", "-c", "echo ready >&2; sleep 60")
     assert process.next_line() == "ready"
     process.send(signal.SIGKILL)
     cli.ok("wait", "u", "--for", "completion")
     text = cli.ok("status", "u")
-    assert "(unitsync run u -- sh -c 'echo ready >&2; sleep …), ended without `complete`" in text
+    ended = "was killed or could not record its end"
+    assert f"(unitsync run u -- sh -c 'echo ready >&2; sleep …) {ended}" in text
+    assert "`complete`" not in text
     assert "Hint:" not in text
 
 

@@ -233,6 +233,12 @@ def test_a_script_without_a_known_command() -> None:
     assert unit.reason.startswith("its script, pid 7, ended without `complete`")
 
 
+def test_a_run_is_not_blamed_for_a_missing_complete() -> None:
+    owner = Owner(pid=7, command="unitsync run u -- make")
+    unit = after(replace(STARTED, owner=owner), OwnerLost(AT, owner.key))
+    assert unit.reason == "pid 7 (unitsync run u -- make) was killed or could not record its end"
+
+
 @pytest.mark.parametrize("unit", [UNKNOWN, PENDING, GONE, COMPLETED, FAILED])
 def test_an_owner_matters_only_while_its_unit_is_started(unit: Unit) -> None:
     unchanged(unit, LOST)

@@ -271,8 +271,7 @@ def _owner_lost_facts(unit: Unit, lost: OwnerLost) -> tuple[UnitFact, ...]:
     gone = OwnerGone(lost.at)
     match unit.on_owner_exit:
         case OnOwnerExit.FAIL:
-            reason = f"its script, {wording.who(owner)}, {wording.UNSAID}"
-            return (gone, Ended(lost.at, Status.FAILED, "", reason))
+            return (gone, Ended(lost.at, Status.FAILED, "", wording.lost(owner)))
         case OnOwnerExit.COMPLETE:
             return (
                 gone,

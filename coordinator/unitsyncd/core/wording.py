@@ -43,7 +43,7 @@ NAMES_SHOWN: Final = 40
 
 
 UNSAID: Final = "ended without `complete`"
-"""How the reason ends of a unit whose owner has ended and did not say how it went."""
+"""How the reason ends of a unit whose script has ended and did not say how it went."""
 
 KILLED: Final = "killed before it was granted"
 """The reason of a start whose client is dead."""
@@ -71,6 +71,14 @@ def who(owner: Owner | None) -> str:
         return "an unknown process"
     command = shortened(printable(owner.command), COMMAND_SHOWN)
     return f"pid {owner.pid}" + (f" ({command})" if command else "")
+
+
+def lost(owner: Owner) -> str:
+    """Why a unit failed whose *owner* has ended and did not say how it went. A ``run`` has
+    no ``complete`` to forget."""
+    if by_run(owner):
+        return f"{who(owner)} was killed or could not record its end"
+    return f"its script, {who(owner)}, {UNSAID}"
 
 
 def standing(
@@ -214,7 +222,7 @@ def status(info: UnitInfo, now: float) -> list[str]:
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
     if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: the coordinator cannot tell when it ends")
-    if info.status is Status.FAILED and info.reason.endswith(UNSAID) and not by_run(info.owner):
+    if info.status is Status.FAILED and info.reason.endswith(UNSAID):
         restart = f"unitsync start {shlex.quote(info.name)} --on-owner-exit complete"
         lines.append(f"Hint:    if that is how it is meant to end: {restart}")
     if info.waiting_clients:
