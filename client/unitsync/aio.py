@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Iterable, Mapping
 from time import monotonic
 from types import TracebackType
@@ -173,7 +174,7 @@ class AsyncClient(ClientBase):
 
     async def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
         talk = session.Conversation(request, self._place.address)
-        step: session.Step = talk.begin(monotonic(), timeout_s)
+        step = talk.begin(monotonic(), timeout_s)
         start = session.starts_coordinator(request)
         closings = self._closings
         while not isinstance(step, session.Done):
@@ -187,7 +188,7 @@ class AsyncClient(ClientBase):
                 continue
             answer: session.Answer
             try:
-                exchange = await self._open(start, talk.waits)
+                exchange = await self._open(start, talk.waits, step.reach_by)
                 if self._closings != closings:
                     raise _closed()
                 answer = await exchange.ask(talk.id, step)
@@ -228,29 +229,37 @@ class AsyncClient(ClientBase):
             exchange = self._exchange = None
         return exchange
 
-    async def _open(self, start: endpoints.Start, waits: bool) -> Exchange:
+    async def _open(self, start: endpoints.Start, waits: bool, by: float) -> Exchange:
         loop = asyncio.get_running_loop()
         exchange = self._usable(loop)
         if exchange is not None:
             return exchange
         opening = self._opening.get((start, waits))
         if opening is None or opening.done() or opening.get_loop() is not loop:
-            opening = loop.create_task(self._connect(loop, start, waits))
+            opening = loop.create_task(self._connect(loop, start, waits, by))
             opening.add_done_callback(_retrieve)
             self._opening[start, waits] = opening
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if opening.cancelled() and task is not None and not task.cancelling():
-                raise _closed() from None
-            raise
+        left = None if by == math.inf else max(0.0, by - monotonic())
+        done, _ = await asyncio.wait((opening,), timeout=left)
+        if not done:
+            raise endpoints.NotYet(
+                f"no coordinator came up at {self._place.address} in time",
+                endpoint=self._place.address,
+            )
+        if opening.cancelled():
+            raise _closed()
+        return opening.result()
 
     async def _connect(
-        self, loop: asyncio.AbstractEventLoop, start: endpoints.Start, waits: bool
+        self, loop: asyncio.AbstractEventLoop, start: endpoints.Start, waits: bool, by: float
     ) -> Exchange:
         await asyncio.to_thread(
-            endpoints.ensure, self._place, start=start, autostart=self._autostart, waits=waits
+            endpoints.ensure,
+            self._place,
+            start=start,
+            autostart=self._autostart,
+            waits=waits,
+            by=by,
         )
         exchange = self._usable(loop)
         if exchange is None:

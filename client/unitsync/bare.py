@@ -1,8 +1,13 @@
-"""What the express path has instead of zmq and msgspec: ZMTP 3.0 by hand over a connected
+"""What the express path has instead of zmq and msgspec: ZMTP 3.0 by hand over a unix
 socket (rfc.zeromq.org/spec/23, NULL mechanism), and as much of msgpack as it needs.
 
-Imports nothing.
+Imports nothing but what the interpreter has loaded anyway, and ``_socket``.
 """
+
+import os
+import sys
+
+from unitsync import surroundings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +17,64 @@ _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + byt
 _GLANCE_S = 5
 """How long one system call may wait for the reply. A signal that comes after Python last
 looked for one and before the call has begun is noticed only when that ends."""
+_CONNECT_PATIENCE_S = 5
+"""endpoint.CONNECT_PATIENCE_S"""
+_LONG_BYTES = 8 if sys.maxsize > 1 << 32 else 4
+_SO_PEERCRED = 17
+_SO_SNDTIMEO = 21
 _READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
+
+
+def reach(by: float = 0) -> "Link":
+    """A connection to our coordinator. While another process starts one, that is waited
+    for until *by*. Raises OSError, also for a folder or a peer that must not be trusted,
+    and where it is for us to start one; ValueError."""
+    user = surroundings.invoking_user(os.environ)
+    address = os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
+    path = address.removeprefix("ipc://")
+    if path == address or path[:1] != "/" or len(os.fsencode(path)) > surroundings.PATH_BYTES_MAX:
+        raise ValueError(address)
+    link = _reach(path, user)
+    starts = os.environ.get("UNITSYNC_AUTOSTART") != "0" and user == os.geteuid()
+    if link is None and by and starts:
+        from unitsync.spawn_lock import await_another
+
+        link = await_another(os.path.dirname(path), user, lambda: _reach(path, user), by)
+    if link is None:
+        raise ConnectionRefusedError
+    return link
+
+
+def _reach(path: str, user: int) -> "Link | None":
+    """None if nobody listens at *path*."""
+    import _socket
+
+    try:
+        folder = os.lstat(os.path.dirname(path))
+        if (
+            folder.st_mode >> 12 != 4  # S_ISDIR, and no link
+            or not surroundings.folder_owner_trusted(folder.st_uid, user)
+            or not surroundings.folder_mode_trusted(folder.st_mode)
+        ):
+            raise PermissionError
+        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # With a timeout of Python's, connect() fails at once where the backlog is full.
+        patience = _CONNECT_PATIENCE_S.to_bytes(_LONG_BYTES, sys.byteorder) + bytes(_LONG_BYTES)
+        link.setsockopt(_socket.SOL_SOCKET, _SO_SNDTIMEO, patience)
+        link.connect(path)
+        peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
+        if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
+            raise PermissionError
+        link.settimeout(_CONNECT_PATIENCE_S)
+        return Link(link)
+    except BaseException as exc:
+        link.close()
+        if isinstance(exc, FileNotFoundError | ConnectionRefusedError):
+            return None
+        raise
 
 
 class Link:

@@ -188,19 +188,22 @@ class Client(ClientBase):
 
     # --- the conversation -------------------------------------------------------------
 
-    def call(self, request: wire.AnyRequest, *, timeout_s: float | None = None) -> wire.AnyReply:
+    def call(
+        self, request: wire.AnyRequest, *, timeout_s: float | None = None, overdue: bool = False
+    ) -> wire.AnyReply:
         """The final reply to *request*, an Error among them as a value.
 
-        *timeout_s* bounds the waiting of Start and Wait. Raises what the client itself
-        finds: UsageError, Unreachable, NotPermitted, ProtocolError. A Start that is
-        interrupted or gets no answer is withdrawn before that is raised.
+        *timeout_s* bounds Start and Wait. *overdue*: it was sent before, and has got no
+        reply in time. Raises what the client itself finds: UsageError, Unreachable,
+        TimedOut, NotPermitted, ProtocolError. A Start that is interrupted or gets no
+        answer is withdrawn before that is raised.
         """
         if not self._lock.acquire(blocking=False):
             raise errors.UsageError(
                 "this Client is in use by another thread", hint="give each thread its own Client"
             )
         try:
-            return self._converse(request, timeout_s)
+            return self._converse(request, timeout_s, overdue)
         except BaseException as exc:
             if isinstance(request, wire.Start) and session.may_be_granted_later(exc):
                 self._withdraw(request, exc)
@@ -208,9 +211,11 @@ class Client(ClientBase):
         finally:
             self._lock.release()
 
-    def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
+    def _converse(
+        self, request: wire.AnyRequest, timeout_s: float | None, overdue: bool
+    ) -> wire.AnyReply:
         talk = session.Conversation(request, self._place.address)
-        step: session.Step = talk.begin(monotonic(), timeout_s)
+        step = talk.begin(monotonic(), timeout_s, overdue=overdue)
         start = session.starts_coordinator(request)
         while not isinstance(step, session.Done):
             if step.notice is not None and self._on_waiting is not None:
@@ -222,9 +227,9 @@ class Client(ClientBase):
                 continue
             answer: session.Answer
             try:
-                link = self._open(start, waits=talk.waits)
+                link = self._open(start, waits=talk.waits, by=step.reach_by)
                 link.send(step.frame)
-                answer = self._receive(link, talk.id, monotonic() + step.reply_within_s)
+                answer = self._receive(link, talk.id, step.reply_by(monotonic()))
             except LinkLost as lost:
                 if not lost.overdue:
                     self._drop(lost=True)
@@ -255,11 +260,12 @@ class Client(ClientBase):
                 if wakeup.fd in dict(poller.poll(int(left * 1000) + 1)):
                     wakeup.drain()
 
-    def _open(self, start: endpoints.Start, *, waits: bool) -> Link:
+    def _open(self, start: endpoints.Start, *, waits: bool, by: float) -> Link:
         if self._link is not None and self._link.pid != os.getpid():
             self._link = None
         if self._link is None:
-            endpoints.ensure(self._place, start=start, autostart=self._autostart, waits=waits)
+            autostart = self._autostart
+            endpoints.ensure(self._place, start=start, autostart=autostart, waits=waits, by=by)
             self._link = Link(self._place)
         return self._link
 

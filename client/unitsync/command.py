@@ -95,7 +95,7 @@ def let_signals_go(inherited: "set[int]") -> None:
     while _signal.sigtimedwait(_watched(), 0):
         pass
     for number in _DEADLY:
-        if _signal.getsignal(number) == _signal.SIG_DFL:
+        if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _signal.default_int_handler)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, inherited)
 

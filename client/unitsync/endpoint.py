@@ -10,16 +10,17 @@ from __future__ import annotations
 import enum
 import errno
 import fcntl
+import math
 import os
 import resource
 import socket
 import stat
 import struct
 from collections.abc import Mapping
-from time import sleep
+from time import monotonic, sleep
 from typing import Final, NamedTuple
 
-from unitsync import errors
+from unitsync import errors, spawn_lock
 from unitsync.startup import has_kept_state
 from unitsync.surroundings import (
     PATH_BYTES_MAX,
@@ -157,30 +158,33 @@ def serving_user(place: Endpoint) -> int:
     return place.user if found is None else found.st_uid
 
 
-def connect(place: Endpoint) -> socket.socket | None:
+def connect(place: Endpoint, by: float = math.inf) -> socket.socket | None:
     """A blocking connection to the coordinator at *place*, its peer checked; None if
-    nobody listens there.
+    nobody listens there. It is tried at least once, and not for longer than until *by*,
+    on the monotonic clock.
 
-    Raises Unreachable for a folder or a peer that is not ours, NotPermitted.
+    Raises Unreachable for a folder or a peer that is not ours, NotPermitted; Absent where
+    there is no room for more clients, NotYet where none is accepted for now.
     """
     for _ in range(2):  # one that has died meanwhile is not there the second time
-        link = _connect(place)
+        link = _connect(place, by)
         if link is None or _is_greeted(link):
             return link
         link.close()
     raise _not_permitted(place)
 
 
-def _connect(place: Endpoint, patience_s: float = FULL_PATIENCE_S) -> socket.socket | None:
-    """One that has no room is tried again for *patience_s*: what this process has closed
-    just now may have been the last that there was room for."""
+def _connect(place: Endpoint, by: float, room_by: float = math.inf) -> socket.socket | None:
+    """One that has no room is tried again for a while: what this process has closed just
+    now may have been the last that there was room for."""
     if check_folder(place) is None:
         return None
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         # Bounds connect() where the backlog is full; a Python timeout would make the
         # socket non-blocking and then connect() fails at once.
-        patience = struct.pack("@ll", CONNECT_PATIENCE_S, 0)
+        patience_us = int(1e6 * max(0.001, min(CONNECT_PATIENCE_S, by - monotonic())))
+        patience = struct.pack("@ll", *divmod(patience_us, 10**6))
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         link.connect(place.path)
@@ -188,10 +192,11 @@ def _connect(place: Endpoint, patience_s: float = FULL_PATIENCE_S) -> socket.soc
     except OSError as exc:
         link.close()
         if exc.errno == errno.ENOENT and os.path.exists(place.full) and is_held(place):
-            if patience_s > 0:
+            room_by = min(room_by, by, monotonic() + FULL_PATIENCE_S)
+            if monotonic() < room_by:
                 sleep(_LOOK_S)
-                return _connect(place, patience_s - _LOOK_S)
-            raise errors.Unreachable(
+                return _connect(place, by, room_by)
+            raise Absent(
                 f"the coordinator at {place.address} has no room for more clients",
                 hint="raise its limit: UNITSYNC_MAX_CONNECTIONS, and ulimit -n",
                 endpoint=place.address,
@@ -200,9 +205,10 @@ def _connect(place: Endpoint, patience_s: float = FULL_PATIENCE_S) -> socket.soc
             return None
         if exc.errno in (errno.EACCES, errno.EPERM):
             raise _not_permitted(place) from None
-        raise errors.Unreachable(
+        full = exc.errno == errno.EAGAIN
+        raise (NotYet if full else Absent)(
             f"cannot reach the coordinator at {place.address}: "
-            f"{'it accepts no connections' if exc.errno == errno.EAGAIN else exc.strerror}",
+            f"{'it accepts no connections' if full else exc.strerror}",
             endpoint=place.address,
         ) from None
     except BaseException:
@@ -252,23 +258,39 @@ class Start(enum.Enum):
 
 
 class Absent(errors.Unreachable):
-    """Nobody serves there, and this verb starts nobody."""
+    """Nobody serves there for now, and the message says why. See session.Conversation for
+    what ends then and what goes on."""
 
 
 class NothingKept(Absent):
     """Nobody serves there, and this startup has kept no state."""
 
 
-def ensure(place: Endpoint, *, start: Start, autostart: bool = True, waits: bool = False) -> None:
-    """Return once a coordinator that is ours listens at *place*. Where there is none,
-    *start* says whether the verb asks for one to be started, *autostart* whether that
-    is allowed. A verb that *waits* already does not start one that was stopped.
+class NotYet(Absent):
+    """Nobody serves there, and nothing speaks against asking once more: it is still being
+    started, or was killed."""
+
+
+def ensure(
+    place: Endpoint,
+    *,
+    start: Start,
+    autostart: bool = True,
+    waits: bool = False,
+    by: float = math.inf,
+) -> None:
+    """Return once a coordinator that is ours listens at *place*, or raise at *by*, on the
+    monotonic clock. Where there is none, *start* says whether the verb asks for one to be
+    started, *autostart* whether that is allowed. A verb that *waits* already does not
+    start one that was stopped.
 
     Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
     """
-    if is_there(place):
+    if is_there(place, by):
+        spawn_lock.let_go()
         return
     if waits and os.path.exists(place.stopped):
+        spawn_lock.let_go()
         raise errors.Stopped(
             f"the coordinator at {place.address} was stopped", hint="unitsync ping starts it again"
         )
@@ -291,7 +313,7 @@ def ensure(place: Endpoint, *, start: Start, autostart: bool = True, waits: bool
         )
     from unitsync import spawn  # costs imports that a running coordinator spares
 
-    spawn.start(place)
+    spawn.start(place, by)
 
 
 def autostart_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
@@ -315,9 +337,9 @@ _OFF: Final = ("0", "no", "false", "off")
 _ON: Final = ("1", "yes", "true", "on")
 
 
-def is_there(place: Endpoint) -> bool:
+def is_there(place: Endpoint, by: float = math.inf) -> bool:
     """Raises what connect() raises."""
-    link = connect(place)
+    link = connect(place, by)
     if link is None:
         return False
     link.close()
@@ -371,18 +393,18 @@ def _check_peer(place: Endpoint, link: socket.socket) -> None:
 
 
 def check_open_files() -> None:
-    """Raises Unreachable if a coordinator could not open what it needs for itself."""
+    """Raises Absent if a coordinator could not open what it needs for itself."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < FILES_MIN:
-        raise errors.Unreachable(
+        raise Absent(
             f"no more than {hard} files may be open, and a coordinator needs {FILES_MIN}",
             hint="raise the limit: ulimit -n, LimitNOFILE=",
         )
 
 
-def unusable(place: Endpoint, problem: OSError) -> errors.Unreachable:
+def unusable(place: Endpoint, problem: OSError) -> Absent:
     """What is said of a folder that cannot be made or used."""
-    return errors.Unreachable(
+    return Absent(
         f"cannot use the folder {place.folder}: {problem.strerror}",
         hint=f"{user_name(os.geteuid())} must be able to make and use it; or name another folder "
         "in UNITSYNC_ENDPOINT",

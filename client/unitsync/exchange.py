@@ -44,7 +44,7 @@ class Exchange:
     async def ask(self, id: str, step: session.Send) -> wire.AnyReply:
         """The reply to the request *id*. Raises LinkLost."""
         self.send(step.frame)
-        return await self._reply(id, monotonic() + step.reply_within_s)
+        return await self._reply(id, step.reply_by(monotonic()))
 
     async def gone(self, by: float) -> None:
         """Return when the coordinator has hung up, at the latest at *by*."""
@@ -125,7 +125,7 @@ class Exchange:
         try:
             there = await asyncio.to_thread(endpoints.is_there, self._place)
         except errors.UnitsyncError as exc:
-            self.close(partial(errors.from_code, exc.code, exc.message, exc.hint, exc.details))
+            self.close(partial(type(exc), exc.message, hint=exc.hint, **exc.details))
         else:
             if not there:
                 self.close(LinkLost)

@@ -5,10 +5,10 @@ verb in its plain form talks to the coordinator without any of them (bare.py). E
 status and text come ready-made in the reply, so that both paths print the same bytes;
 tests/cli runs its cases through both.
 
-Whatever is not plain is left to the full command line: other options, help, no
-coordinator yet, a folder or peer that is not ours, an answer that is not understood,
-a link that breaks. It then goes on with the same request id (``resumed``), so that
-nothing happens twice.
+Whatever is not plain is left to the full command line: other options, help, a
+coordinator that is for us to start, a folder or peer that is not ours, an answer that is
+not understood, a link that breaks. It then goes on with the same request id
+(``resumed``), so that nothing happens twice, and within the same time limit.
 
 Imports nothing but what the interpreter has loaded anyway, and ``_socket``.
 """
@@ -18,7 +18,7 @@ import sys
 from time import monotonic
 
 from unitsync import surroundings
-from unitsync.bare import Link, pack, unpack
+from unitsync.bare import Link, pack, reach, unpack
 from unitsync.printing import safe, silence, write_lines
 
 TYPE_CHECKING = False
@@ -34,17 +34,21 @@ REPLY_SLACK_S = 5
 """session.REPLY_SLACK_S"""
 TIMEOUT_S = 300.0
 """options.TIMEOUT_DEFAULT_S"""
-OVERTIME_S = 1
-"""session.OVERTIME_S"""
+OVERTIME_S = 0.3
+"""After the deadline of a wait the full command line asks once more: it has the rest of
+session.OVERTIME_S for that, and takes a while to load."""
+REQUEST_PATIENCE_S = 60
+"""session.REQUEST_PATIENCE_S"""
 _WITHDRAW_S = 1
 _REASON_MAX = 1000
 """Characters; a longer one is cut, which counts in bytes."""
-_SO_PEERCRED = 17
+LOST_LINKS_MAX = 2
+"""So many links in a row are mended here."""
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
 resumed: "Message | None" = None
-"""What the full command line is to go on with: id, epoch, since_run and when it ``began``
-on the monotonic clock. None if nothing was sent."""
+"""What the full command line is to go on with: id, epoch, since_run, when it ``began`` on
+the monotonic clock, whether its reply is ``overdue``. None before there was a request."""
 
 
 class Leave(Exception):
@@ -62,9 +66,12 @@ def main() -> "NoReturn":
     except KeyboardInterrupt:
         status = _interrupted()
     if status is None:
-        _see_all_packages()
-        from unitsync.cli import main as full
-
+        try:
+            _see_all_packages()
+            from unitsync.cli import main as full
+        except ImportError as problem:  # it was there when this process began
+            _print_err({"err": [f"error: unitsync is not installed completely: {problem}"]})
+            os._exit(1)
         full()
     # Nothing is left to be cleaned up, and the interpreter takes its time for it.
     os._exit(status)
@@ -86,8 +93,10 @@ def _interrupted() -> int:
 def _run(words: list[str]) -> int:
     """Raises Leave; SystemExit if a signal has ended it."""
     request, timeout_s, command = _plain(words, os.environ)
-    link = _connect()
-    request["id"] = os.urandom(8).hex()
+    began = _begin(request)
+    # status starts none, so that there is no other's start to be waited for either.
+    by = began + (REQUEST_PATIENCE_S if timeout_s is None else timeout_s)
+    link = _connect(0 if request["verb"] == "status" else by)
     if command:
         request["owner"] = _ourselves(request["unit"], command)
     else:
@@ -96,17 +105,26 @@ def _run(words: list[str]) -> int:
         if timeout_s is None:
             return _finish(_ask(link, request, REPLY_SLACK_S))
         if not command:
-            return _finish(_wait(link, request, timeout_s))
+            return _finish(_wait(link, request, began, by))
         from unitsync.command import hold_signals
 
         masks: list[set[int]] = []
-        reply = _wait(link, request, timeout_s, lambda: masks.append(hold_signals()))
+        reply = _wait(link, request, began, by, lambda: masks.append(hold_signals()))
         if not masks:
             return _finish(reply)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Leave from None
     link.close()
     return _carry_out(request, reply, command, masks[0])
+
+
+def _begin(request: "Message") -> float:
+    """Name *request*; when it began."""
+    global resumed
+    began = monotonic()
+    request["id"] = os.urandom(8).hex()
+    resumed = {"request": request, "began": began, "overdue": False}
+    return began
 
 
 # --- the command line ---------------------------------------------------------------
@@ -242,7 +260,8 @@ def _ourselves(unit: str, words: list[str]) -> "Message":
 def _wait(
     link: "Link",
     request: "Message",
-    timeout_s: float,
+    began: float,
+    deadline: float,
     on_granted: "Callable[[], None]" = lambda: None,
 ) -> "Message":
     """Ask until there is a final answer, as session.Conversation does. A signal that
@@ -250,12 +269,10 @@ def _wait(
     which is called with a grant, has returned."""
     import _signal  # type: ignore[import-not-found]
 
-    global resumed
-    began = monotonic()
-    deadline = began + timeout_s
     noticed = -float("inf")
     bad: set[str] = set()
     patience: float = 0
+    lost = 0
     for number in (_signal.SIGTERM, _signal.SIGHUP):
         if _signal.getsignal(number) == _signal.SIG_DFL:
             _signal.signal(number, _end)
@@ -267,12 +284,20 @@ def _wait(
                 patience = 0
             request["patience_s"] = patience
             request["waited_s"] = now - began
-            resumed = {**request, "began": began}
             left = max(0, deadline - now)
-            reply = _ask(link, request, min(patience + REPLY_SLACK_S, left + OVERTIME_S))
+            try:
+                reply = _ask(link, request, min(patience + REPLY_SLACK_S, left + OVERTIME_S))
+                lost = 0
+            except ConnectionError:
+                lost += 1
+                if lost > LOST_LINKS_MAX or "epoch" not in request:
+                    raise Leave from None
+                link.close()
+                link = _connect(deadline)
+                continue
             kind = reply["result"]
             if kind not in ("waiting", "ready"):
-                if reply.get("code") == "stopped":
+                if reply.get("code") in ("stopped", "not_kept"):
                     raise Leave
                 if kind == "granted":
                     on_granted()
@@ -345,10 +370,12 @@ def _carry_out(
 def _record_end(request: "Message", epoch: str, reason: str) -> None:
     """As cli.run.record_end does, which it is left to where the coordinator does not
     simply take note of it."""
+    from unitsync.command import warn_not_recorded
+
+    unit = request["unit"]
     report: Message = {
         "verb": "fail" if reason else "complete",
-        "id": os.urandom(8).hex(),
-        "unit": request["unit"],
+        "unit": unit,
         "epoch": epoch,
         "owner": request["owner"],
         "render": "text",
@@ -358,22 +385,23 @@ def _record_end(request: "Message", epoch: str, reason: str) -> None:
     if "startup" in request:
         report["startup"] = request["startup"]
     try:
-        reply = _ask(_connect(), report, REPLY_SLACK_S)
-        if reply["result"] == "ok":
-            return _print_err(reply)
-    except (Leave, OSError, ValueError, KeyError):
-        pass
+        began = _begin(report)
+        try:
+            reply = _ask(_connect(began + REQUEST_PATIENCE_S), report, REPLY_SLACK_S)
+            if reply["result"] == "ok":
+                return _print_err(reply)
+        except (Leave, OSError, ValueError, KeyError):
+            pass
+        _see_all_packages()
+        surroundings.installed_first()
+        from unitsync.cli.run import record_end
+        from unitsync.wire import Owner
+
+        record_end(None, unit, epoch, Owner(**request["owner"]), reason)
     except KeyboardInterrupt:
-        from unitsync.command import warn_not_recorded
-
-        return warn_not_recorded(request["unit"], "interrupted")
-    _see_all_packages()
-    surroundings.installed_first()
-    from unitsync.cli.run import record_end
-    from unitsync.wire import Owner
-
-    owner = Owner(**request["owner"])
-    return record_end(None, request["unit"], epoch, owner, reason, report["id"])
+        warn_not_recorded(unit, "interrupted")
+    except ImportError as problem:
+        warn_not_recorded(unit, f"unitsync is not installed completely any more: {problem}")
 
 
 def _finish(reply: "Message") -> int:
@@ -409,44 +437,22 @@ def _print_err(reply: "Message") -> None:
 # --- ZMTP ---------------------------------------------------------------------------
 
 
-def _connect() -> "Link":
-    """A connection to a coordinator that may be trusted. Raises Leave."""
-    import _socket
-
-    user = surroundings.invoking_user(os.environ)
-    address = os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
-    path = address.removeprefix("ipc://")
-    if path == address or path[:1] != "/" or len(os.fsencode(path)) > surroundings.PATH_BYTES_MAX:
-        raise Leave
+def _connect(by: float = 0) -> "Link":
+    """As bare.reach(); raises Leave."""
     try:
-        folder = os.lstat(os.path.dirname(path))
-        if (
-            folder.st_mode >> 12 != 4  # S_ISDIR, and no link
-            or not surroundings.folder_owner_trusted(folder.st_uid, user)
-            or not surroundings.folder_mode_trusted(folder.st_mode)
-        ):
-            raise Leave
-        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        try:
-            link.settimeout(REPLY_SLACK_S)
-            link.connect(path)
-            peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
-            if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
-                raise Leave
-            return Link(link)
-        except BaseException:
-            link.close()
-            raise
-    except (OSError, ValueError):
+        return reach(by)
+    except (OSError, ValueError, ImportError):
         raise Leave from None
 
 
 def _ask(link: "Link", request: "Message", reply_within_s: float) -> "Message":
     """The reply to *request*. Raises OSError, ValueError, KeyError."""
-    global resumed
-    if resumed is None:
-        resumed = {**request, "began": monotonic()}
-    reply = understood(link.ask(pack(request), reply_within_s))
+    try:
+        reply = understood(link.ask(pack(request), reply_within_s))
+    except TimeoutError:
+        if resumed is not None:
+            resumed["overdue"] = True
+        raise
     if reply["id"] != request["id"]:
         raise ValueError("another one's reply")
     return reply

@@ -17,26 +17,28 @@ import msgspec
 from msgspec.structs import replace
 
 from unitsync import coder, errors, wire
-from unitsync.endpoint import Absent, NothingKept, Start
+from unitsync.endpoint import Absent, NothingKept, NotYet, Start
 from unitsync.names import check_name
 from unitsync.printing import one_line, unregistered
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue."""
 OVERTIME_S: Final = 1.0
-"""The same after the deadline of a wait: then it has timed out, answered or not."""
-LOST_LINKS_MAX: Final = 5
-"""So many links lost in a row, without a reply between them, end a conversation. Not
-a wait: while it was held back there was nothing to reply."""
+"""How long after its deadline a conversation may take to end, answered or not."""
+REQUEST_PATIENCE_S: Final = 60.0
+"""The deadline of a request that does not wait: for so long it is repeated, through lost
+links and restarts. The end of a run also outlasts a coordinator that cannot keep it."""
 OVERDUE_MAX: Final = 2
-"""So many overdue replies in a row end a conversation. The link is kept: a coordinator
-that goes on reads what it was sent in the order in which it was sent."""
-RETURN_PATIENCE_S: Final = 30.0
-"""How long a wait outlasts a coordinator that went away unasked and that this client may
-not start. The return of one that was stopped is waited for until the deadline."""
+"""So many overdue replies in a row end a request that does not wait. The link is kept: a
+coordinator that goes on reads what it was sent in the order in which it was sent."""
+LOST_LINKS_MAX: Final = 5
+"""From so many lost links in a row on it keeps still for a moment after each, lest it be
+the cause of them."""
 LOOK_EVERY_S: Final = 0.1
 AGAIN_S: Final = 1.0
-"""How long a wait keeps still after so many lost links, lest it be the cause of them."""
+"""How long it keeps still while there is no coordinator: at first, and in the long run."""
+NOTICE_AFTER_S: Final = 2.0
+"""A request that does not wait says from then on what keeps it."""
 WITHDRAW_PATIENCE_S: Final = 1.0
 """How long an interrupted client waits to hear that its withdrawal arrived."""
 LEAVE_PATIENCE_S: Final = 0.1
@@ -58,13 +60,18 @@ class LinkLost(Exception):
 
 
 class Send(NamedTuple):
-    """Send ``frame``; its reply is overdue ``reply_within_s`` after that: to reach a
-    coordinator, or to start one, has taken its time before. If there is a ``notice``,
-    tell the user of it first."""
+    """Send ``frame``, over a link that is there at ``reach_by``, a coordinator started for
+    it included. Its reply is overdue ``reply_within_s`` after it was sent, but at
+    ``over_by`` at the latest. If there is a ``notice``, tell the user of it first."""
 
     frame: bytes
     reply_within_s: float
+    reach_by: float
+    over_by: float
     notice: wire.Waiting | None = None
+
+    def reply_by(self, sent: float) -> float:
+        return min(sent + self.reply_within_s, self.over_by)
 
 
 class Pause(NamedTuple):
@@ -85,10 +92,11 @@ Answer: TypeAlias = wire.AnyReply | LinkLost | Absent | errors.Stopped
 
 
 class Conversation:
-    """One request, repeated with the same id until its final reply.
+    """One request, repeated with the same id until its final reply or its deadline.
 
-    ``timeout_s`` bounds the waiting of Start and Wait, None means for ever; other
-    requests are answered at once and take no notice of it.
+    ``timeout_s`` bounds Start and Wait, None means for ever; other requests have
+    REQUEST_PATIENCE_S and take no notice of it. Which errors end it before that is
+    decided in ``_away``, and nowhere else.
     """
 
     __slots__ = (
@@ -102,6 +110,8 @@ class Conversation:
         "_noticed",
         "_overdue",
         "_patient",
+        "_pauses",
+        "_reason",
         "_request",
         "_stale",
     )
@@ -116,8 +126,12 @@ class Conversation:
         self._bad: set[str] = set()
         self._last: wire.Waiting | None = None
         self._away_since = math.inf
+        self._reason: errors.UnitsyncError | None = None
+        """The last that was said of why it is away."""
         self._losses = 0
         self._overdue = 0
+        self._pauses = 0
+        """Losses and pauses since the last reply, overdue replies since the last loss."""
         self._stale = 0
         """Replies that may still come to what was asked before it was asked once more."""
 
@@ -131,21 +145,24 @@ class Conversation:
         epoch in which it began, also with a coordinator that comes back."""
         return bool(self._request.epoch) and isinstance(self._request, wire.Start | wire.Wait)
 
-    def begin(self, now: float, timeout_s: float | None = None) -> Send:
-        """The first frame. Raises UsageError for a request that cannot be sent."""
+    def begin(self, now: float, timeout_s: float | None = None, *, overdue: bool = False) -> Step:
+        """The first step. *overdue*: it was sent before, and has got no reply in time.
+        Raises UsageError for a request that cannot be sent, TimedOut."""
         limit_s = check_timeout(timeout_s)
+        self._began = now
         if isinstance(self._request, wire.Start | wire.Wait):
-            self._deadline = now + limit_s
-            self._began = now - self._request.waited_s
-        return self._ask(now)
+            self._began -= self._request.waited_s
+        else:
+            limit_s = REQUEST_PATIENCE_S
+        self._deadline = self._began + limit_s
+        return self._lost(now, overdue=True) if overdue else self._ask(now)
 
     def next(self, answer: Answer, now: float) -> Step:
         """What follows from the coordinator's reply, from its link being lost or from
         its not being there.
 
-        Raises ProtocolError for a reply that is none to this request, Unreachable when
-        too many links were lost in a row, *answer* itself if there is nothing to wait
-        for, TimedOut if the deadline passes while the coordinator is away or hangs.
+        Raises ProtocolError for a reply that is none to this request, what *answer* says
+        if that is not outlasted, at the deadline TimedOut or what has kept it so long.
         """
         if isinstance(answer, LinkLost):
             return self._lost(now, overdue=answer.overdue)
@@ -160,10 +177,12 @@ class Conversation:
         return self._ask(now)
 
     def _received(self, reply: wire.AnyReply, now: float) -> Step:
-        self._losses = self._overdue = 0
-        if self.waits and isinstance(reply, wire.Error) and reply.code == errors.Stopped.code:
-            return self._away(errors.Stopped(reply.message, hint=reply.hint), now)
+        self._losses = 0
+        if self._outlasts and isinstance(reply, wire.Error) and reply.code in _PASSES:
+            return self._away(_PASSES[reply.code](reply.message, hint=reply.hint), now)
+        self._pauses = 0
         self._away_since = math.inf
+        self._reason = None
         match reply:
             case wire.Waiting() | wire.Ready():
                 request = self._request
@@ -190,54 +209,79 @@ class Conversation:
     def _lost(self, now: float, *, overdue: bool) -> Step:
         if isinstance(self._request, wire.Stop) and not overdue:
             return Done(wire.Ok(id=self._request.id))  # gone is what was asked for
-        self._losses += 1
-        self._overdue += overdue
-        self._stale += overdue
-        again = self._losses >= LOST_LINKS_MAX
-        left = self._deadline - now
-        if again and self.waits and left > 0 and not overdue:
-            return Pause(min(AGAIN_S, left))
-        if overdue and left <= 0:
-            raise self._timed_out(self._unanswered(overdue))
-        if again or self._overdue >= OVERDUE_MAX:
-            raise self._unanswered(overdue)
-        return self._ask(now)
-
-    def _unanswered(self, overdue: bool) -> errors.Unreachable:
         what = "does not answer" if overdue else "ends before it answers"
-        return errors.Unreachable(
+        problem = NotYet(
             f"the coordinator at {self._address} {what}",
             hint="its log is coordinator.log beside the socket",
             endpoint=self._address,
         )
+        if not overdue:
+            self._losses += 1
+            self._overdue = 0  # that was another coordinator
+            return self._ask(now) if self._losses < LOST_LINKS_MAX else self._away(problem, now)
+        self._overdue += 1
+        self._stale += 1
+        over = now >= self._deadline and getattr(self._request, "last", True)
+        lasts = self._outlasts or self._is_a_wait
+        if over or (self._overdue >= OVERDUE_MAX and not lasts):
+            raise self._expired(problem)
+        return self._ask(now)._replace(notice=self._notice_of(problem, now, REPLY_SLACK_S))
 
-    def _away(self, problem: Absent | errors.Stopped, now: float) -> Step:
-        if not self.waits:
-            raise problem
-        if self._away_since == math.inf:
-            self._away_since = now
-            self._noticed = -math.inf
-        if isinstance(problem, Absent) and now - self._away_since >= RETURN_PATIENCE_S:
-            raise problem
+    def _away(self, problem: errors.UnitsyncError, now: float) -> Step:
+        if not isinstance(problem, NotYet):
+            if not self._outlasts:
+                raise _as_told(problem)
+            self._reason = problem
         left = self._deadline - now
         if left <= 0:
-            raise self._timed_out(problem)
-        notice = self._waiting_for_return(problem) if self._is_news(now) else None
-        return Pause(min(LOOK_EVERY_S, left), notice)
+            raise self._expired(problem)
+        delay_s = min(AGAIN_S, LOOK_EVERY_S * 2**self._pauses, left)
+        self._pauses = min(self._pauses + 1, 10)
+        return Pause(delay_s, self._notice_of(problem, now))
 
-    def _waiting_for_return(self, problem: errors.UnitsyncError) -> wire.Waiting:
-        notice = self._last or wire.Waiting(id=self.id)
-        render = self._request.render
-        lines = [f"unitsync: {problem}; waiting for its return"]
-        if problem.hint:
+    @property
+    def _is_a_wait(self) -> bool:
+        return isinstance(self._request, wire.Start | wire.Wait)
+
+    @property
+    def _outlasts(self) -> bool:
+        """Whether it goes on until its deadline whatever keeps the coordinator from it: a
+        wait that it was told of, and the end of a run that it granted."""
+        ends_a_run = isinstance(self._request, wire.Complete | wire.Fail)
+        return bool(self._request.epoch) and (self._is_a_wait or ends_a_run)
+
+    def _notice_of(
+        self, problem: errors.UnitsyncError, now: float, for_s: float = 0.0
+    ) -> wire.Waiting | None:
+        """What to tell the user of a *problem* that has lasted *for_s* at least."""
+        if self._away_since == math.inf:
+            self._away_since = now - for_s
+            self._noticed = -math.inf
+        request, render = self._request, self._request.render
+        silent = render is wire.Render.NONE
+        if not self._is_a_wait and (silent or now - self._away_since < NOTICE_AFTER_S):
+            return None
+        if not self._is_news(now):
+            return None
+        again = not self._is_a_wait or isinstance(problem, NotYet | errors.NotKept)
+        what = f"{problem}; {'trying again' if again else 'waiting for its return'}"
+        if isinstance(request, wire.Complete | wire.Fail) and self._outlasts:
+            what = f"the end of {request.unit} is not recorded yet: {what}"
+        lines = [f"unitsync: {what}"]
+        if problem.hint and self._is_a_wait:
             lines.append(f"hint: {problem.hint}")
-        if render is wire.Render.NONE:
+        if silent:
             lines = []
-        if render is wire.Render.CODER and isinstance(self._request, wire.Start):
+        notice = self._last or wire.Waiting(id=self.id)
+        if render is wire.Render.CODER and isinstance(request, wire.Start):
             return replace(notice, out=lines, err=[])
         return replace(notice, out=[], err=lines)
 
-    def _timed_out(self, problem: errors.UnitsyncError) -> errors.TimedOut:
+    def _expired(self, problem: errors.UnitsyncError) -> errors.UnitsyncError:
+        """What a deadline leads to that *problem* has outlasted."""
+        problem = self._reason or problem
+        if not self._is_a_wait:
+            return _as_told(problem)
         unit = self._request.unit if isinstance(self._request, wire.Start) else ""
         missing = self._last.waiting_for if self._last is not None else []
         return errors.TimedOut(
@@ -256,14 +300,17 @@ class Conversation:
         self._request = request
 
     def _ask(self, now: float) -> Send:
-        request = self._request
-        if not isinstance(request, wire.Start | wire.Wait):
-            return Send(encode(request), REPLY_SLACK_S)
+        request, patience_s = self._request, 0.0
         left = max(0.0, self._deadline - now)
-        patience_s = min(wire.WAITING_PATIENCE_S, left) if self._patient else 0.0
-        waited_s = now - self._began
-        self._request = replace(request, patience_s=patience_s, waited_s=waited_s, last=left == 0)
-        return Send(encode(self._request), min(patience_s + REPLY_SLACK_S, left + OVERTIME_S))
+        if isinstance(request, wire.Start | wire.Wait):
+            if self._patient:
+                patience_s = min(wire.WAITING_PATIENCE_S, left)
+            self._request = request = replace(
+                request, patience_s=patience_s, waited_s=now - self._began, last=left == 0
+            )
+        over_by = self._deadline + OVERTIME_S
+        reach_by = min(max(self._deadline, now + OVERTIME_S), over_by)
+        return Send(encode(request), patience_s + REPLY_SLACK_S, reach_by, over_by)
 
     def _is_bad_news(self, reply: wire.Waiting) -> bool:
         """Whether something that is waited for has failed, or its script has ended, since the
@@ -283,6 +330,15 @@ class Conversation:
             return False
         self._noticed = now
         return True
+
+
+def _as_told(problem: errors.UnitsyncError) -> errors.UnitsyncError:
+    """*problem* as the class that users know it by."""
+    return errors.from_code(problem.code, problem.message, problem.hint, problem.details)
+
+
+_PASSES: Final = {kind.code: kind for kind in (errors.Stopped, errors.NotKept)}
+"""Answers that say what keeps the coordinator from it for now."""
 
 
 def starts_coordinator(request: wire.AnyRequest) -> Start:

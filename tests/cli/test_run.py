@@ -182,6 +182,35 @@ def test_a_signal_that_the_command_dies_of(cli: Cli) -> None:
     assert reason_of(cli, "u") == ("failed", "killed by SIGTERM")
 
 
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_a_command_that_has_stopped_hears_what_is_to_end_it(cli: Cli, name: str) -> None:
+    process = started(cli.spawn("run", "u", "--", "sh", "-c", f"{READY} kill -STOP $$"))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    child = int(children.split()[-1])  # the first is the guardian
+    deadline = time.monotonic() + PATIENCE_S
+    while _state(child) != "T":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send(getattr(signal, f"SIG{name}"))
+    assert process.end().status == 128 + getattr(signal, f"SIG{name}")
+
+
+def test_interrupted_at_its_grant_it_says_so(cli: Cli) -> None:
+    """By itself: nobody may be able to see that its process is gone."""
+    code = (
+        "import sys\n"
+        "from unitsync import command\n"
+        "from unitsync.cli import main\n"
+        "def interrupted():\n"
+        "    raise KeyboardInterrupt\n"
+        "command.hold_signals = interrupted\n"
+        "main()\n"
+    )
+    result = cli.exec(sys.executable, "-P", "-c", code, "run", "u", "--", "true")
+    assert result.status == 130
+    assert reason_of(cli, "u") == ("failed", "interrupted: KeyboardInterrupt")
+
+
 def test_a_signal_from_the_command_to_its_group_is_not_sent_back(cli: Cli) -> None:
     code = "trap 'echo got TERM' TERM; kill -TERM 0; kill -USR1 $PPID; sleep 0.2; echo end"
     process = cli.spawn("run", "u", "--", "bash", "-c", code)
@@ -272,10 +301,13 @@ def test_without_its_coordinator_the_commands_status_counts(cli: Cli) -> None:
         assert client.status("u").reason == "exit status 6"
 
     off = {"UNITSYNC_AUTOSTART": "0"}
-    result = cli("run", "u", "--", "sh", "-c", stop, env=off)
+    process = cli.spawn("run", "u", "--", "sh", "-c", stop, env=off)
+    line = process.next_line()  # somebody else may start it again
+    assert line.startswith("unitsync: the end of u is not recorded yet: no coordinator runs at")
+    process.send(signal.SIGTERM)
+    result = process.end()
     assert result.status == 6
-    (line,) = result.told
-    assert line.startswith("warning: the end of u could not be recorded: no coordinator runs at")
+    assert result.told[-1] == "warning: the end of u could not be recorded: interrupted"
 
     forget = f"{' '.join(cli.command)} reset --all --force > /dev/null; exit 7"
     result = cli("run", "u", "--", "sh", "-c", forget)

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import zmq
 
 from support.daemon import short_folder
-from unitsync import bare, express, wire
+from unitsync import Client, bare, express, wire
 from unitsync.cli import talk
 
 PATIENCE_MS = 20_000
@@ -96,11 +97,17 @@ def deaf() -> Iterator[Deaf]:
         deaf.close()
 
 
+MAIN = "from unitsync.express import main; main()"
+
+
 @contextmanager
-def verb(address: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+def verb(
+    address: str, *words: str, before: str = "", more: Mapping[str, str] = {}
+) -> Iterator[subprocess.Popen[str]]:
+    """*before*: what the process does first. *more*: of its environment."""
     with subprocess.Popen(
-        [sys.executable, "-P", "-c", "from unitsync.express import main; main()", *words],
-        env={**os.environ, "UNITSYNC_ENDPOINT": address},
+        [sys.executable, "-P", "-c", f"{before}\n{MAIN}", *words],
+        env={**os.environ, "UNITSYNC_ENDPOINT": address, **more},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -111,12 +118,14 @@ def verb(address: str, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_start_that_is_interrupted_before_its_answer_is_taken_back(deaf: Deaf) -> None:
-    with verb(deaf.address, "start", "a") as process:
+    """In its own startup: in another one that would register the unit."""
+    with verb(deaf.address, "start", "a", more={"UNITSYNC_STARTUP": "one"}) as process:
         _, start = deaf.hears()
         process.send_signal(signal.SIGINT)
         peer, withdrawal = deaf.hears()
         assert isinstance(withdrawal, wire.Withdraw)
         assert (withdrawal.unit, withdrawal.start_id) == ("a", start.id)
+        assert (start.startup, withdrawal.startup) == ("one", "one")
         deaf.says(peer, wire.Ok(id=withdrawal.id, epoch="e"))
         assert process.communicate()[1] == "error: interrupted\n"
     assert process.returncode == 130
@@ -129,6 +138,44 @@ def test_interrupted_it_says_so_in_one_line(deaf: Deaf, words: tuple[str, ...]) 
         process.send_signal(signal.SIGINT)
         assert process.communicate()[1] == "error: interrupted\n"
     assert process.returncode == 130
+
+
+AT_THE_GRANT = """
+import os, signal
+from unitsync import command
+hold_signals = command.hold_signals
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGTERM)
+    return hold_signals()
+
+command.hold_signals = interrupted
+"""
+
+
+def test_a_run_that_is_interrupted_at_its_grant_takes_it_back(coordinator: str) -> None:
+    """Not later: nobody may be able to see that its process is gone."""
+    with verb(coordinator, "run", "a", "--", "true", before=AT_THE_GRANT) as process:
+        assert process.wait(PATIENCE_MS / 1000) == 128 + signal.SIGTERM
+    with Client(coordinator) as client:
+        assert client.status("a").reason == "interrupted"
+
+
+def test_the_end_of_a_run_is_repeated_with_its_id(deaf: Deaf) -> None:
+    """Under another one it would come from a script whose run is over, if a reset or another
+    run came in between."""
+    with verb(deaf.address, "run", "a", "--", "true") as process:
+        peer, start = deaf.hears()
+        deaf.says(peer, wire.Granted(id=start.id, epoch="e", run=1))
+        peer, end = deaf.hears()
+        deaf.says(peer, wire.Ok(id="of another", epoch="e"))  # which is left to the full path
+        peer, again = deaf.hears()
+        assert isinstance(end, wire.Complete)
+        assert isinstance(again, wire.Complete)
+        assert (again.id, again.unit, again.epoch) == (end.id, end.unit, end.epoch)
+        deaf.says(peer, wire.Ok(id=again.id, epoch="e"))
+        assert process.communicate()[1] == ""
+    assert process.returncode == 0
 
 
 class Slow:
@@ -169,13 +216,27 @@ def test_no_system_call_lasts_long_enough_for_a_signal_to_seem_unheard() -> None
     assert socket.waits == [5, 5, 3]
 
 
-def test_what_the_express_path_has_waited_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = {"id": "x", "epoch": "e", "since_run": 2, "began": time.monotonic() - 4}
+class Called:
+    """Takes the place of a client, and notes what it is called with."""
+
+    def call(self, request: wire.AnyRequest, **options: object) -> wire.AnyReply:
+        self.request, self.options = request, options
+        return wire.Ok(id=request.id)
+
+
+@pytest.mark.parametrize("overdue", [False, True])
+def test_what_the_express_path_has_done_counts(
+    monkeypatch: pytest.MonkeyPatch, overdue: bool
+) -> None:
+    sent = {"id": "x", "epoch": "e", "since_run": 2}
+    begun = {"request": sent, "began": time.monotonic() - 4, "overdue": overdue}
     monkeypatch.setattr(express, "resumed", begun)
-    request, timeout_s = talk._resumed(wire.Start(id="y", unit="a"), 10.0)
-    assert isinstance(request, wire.Start)
-    assert request.waited_s >= 4
-    begun_as = wire.Start(id="x", unit="a", epoch="e", since_run=2, waited_s=request.waited_s)
-    assert request == begun_as
-    assert timeout_s is not None
-    assert timeout_s <= 6
+    client: Any = Called()
+    talk.converse(client, wire.Start(id="y", unit="a"), timeout_s=10.0)
+    assert client.request.waited_s >= 4  # of the ten, which count from then
+    assert client.request == wire.Start(
+        id="x", unit="a", epoch="e", since_run=2, waited_s=client.request.waited_s
+    )
+    assert client.options == {"timeout_s": 10.0, "overdue": overdue}
+    talk.converse(client, wire.Start(id="y", unit="a"))
+    assert client.request.id == "y", "it is carried on once"

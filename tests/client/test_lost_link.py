@@ -72,17 +72,13 @@ def test_a_wait_carries_on_with_one_that_comes_back(
     assert started.result(PATIENCE_S).run == 1
 
 
-def test_a_wait_ends_when_it_does_not_come_back(
-    mortal: Any,
-    waiting_start: Callable[..., Future[Any]],
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_wait_that_nobody_brings_back_lasts_until_its_time_limit(
+    mortal: Any, waiting_start: Callable[..., Future[Any]]
 ) -> None:
-    monkeypatch.setattr(session, "RETURN_PATIENCE_S", 0.3)
-    started = waiting_start()
+    started = waiting_start(timeout_s=2)
     mortal.kill()
-    with pytest.raises(errors.Unreachable, match="turned off") as caught:
-        started.result(AT_ONCE_S)
-    assert caught.value.endpoint == mortal.address
+    with pytest.raises(errors.TimedOut, match="ide timed out: no coordinator"):
+        started.result(PATIENCE_S)
 
 
 def test_a_wait_is_not_granted_by_an_empty_coordinator(
@@ -101,9 +97,7 @@ def test_a_wait_outlasts_a_stop_without_undoing_it(
     mortal: Any,
     waiting_start: Callable[..., Future[Any]],
     notices: list[wire.Waiting],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "RETURN_PATIENCE_S", 0)
     started = waiting_start(autostart=True)
     with Client() as other:
         other.stop()
@@ -199,7 +193,10 @@ def test_a_block_says_that_its_run_was_forgotten(mortal: Any, open_client: Any) 
         work()
 
 
-def test_an_exception_is_not_replaced_by_a_lost_coordinator(mortal: Any, open_client: Any) -> None:
+def test_an_exception_is_not_replaced_by_a_lost_coordinator(
+    mortal: Any, open_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 0.2)
     client = open_client()
 
     def work() -> None:
@@ -255,8 +252,8 @@ def test_a_start_that_was_given_up_is_not_granted_later(
     mortal.signal(signal.SIGSTOP)
     with monkeypatch.context() as patch:
         patch.setattr(session, "REPLY_SLACK_S", 0.2)
-        with pytest.raises(errors.Unreachable, match="does not answer"):
-            client.start("ide")
+        with pytest.raises(errors.TimedOut, match="does not answer"):
+            client.start("ide", timeout_s=0.5)
     mortal.signal(signal.SIGCONT)
     with Client() as other:
         _until(lambda: other.status("ide").history)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from unitsync import errors, session, wire
 from unitsync.endpoint import Start
 from unitsync.requests import Requests
-from unitsync.session import Conversation, Done, LinkLost, Send
+from unitsync.session import Conversation, Done, LinkLost, Pause, Send
 
 ADDRESS = "ipc:///tmp/x/coordinator.sock"
 requests = Requests(wire.Owner(pid=7), startup="boot")
@@ -41,6 +41,7 @@ class TestWaiting:
         assert (request.patience_s, request.since_run, request.epoch) == (0, -1, "")
         assert (request.unit, request.after, request.startup) == ("ide", ["clone"], "boot")
         assert not request.last
+        assert isinstance(step, Send)
         assert step.reply_within_s == session.REPLY_SLACK_S
 
     def test_waiting_repeats_the_same_request_with_patience(self) -> None:
@@ -156,14 +157,14 @@ class TestLostLink:
         talk.next(waiting(talk), 100.0)
         for number in range(1, 20):
             step = talk.next(LinkLost(), 101.0)
-            if isinstance(step, session.Pause):
+            if isinstance(step, Pause):
                 assert number >= session.LOST_LINKS_MAX
-                assert step == session.Pause(session.AGAIN_S)
+                assert session.LOOK_EVERY_S <= step.delay_s <= session.AGAIN_S
                 step = talk.resume(101.0)
             assert sent(step).epoch == "e1"
-        assert isinstance(talk.next(LinkLost(), 159.5), session.Pause)
+        assert isinstance(talk.next(LinkLost(), 159.5), Pause)
         assert sent(talk.resume(160.0)).last
-        with pytest.raises(errors.Unreachable, match="ends before it answers"):
+        with pytest.raises(errors.TimedOut, match="ends before it answers"):
             talk.next(LinkLost(), 160.0)
 
     def test_resumes_a_wait_with_what_is_left_of_it(self) -> None:
@@ -173,12 +174,15 @@ class TestLostLink:
         assert (request.patience_s, request.epoch, request.since_run) == (15.0, "e1", 3)
         assert sent(talk.next(LinkLost(), 121.0)).last
 
-    def test_gives_up_when_it_goes_on(self) -> None:
+    def test_goes_on_until_the_deadline(self) -> None:
         talk = begun(requests.ping())
-        for _ in range(session.LOST_LINKS_MAX - 1):
-            talk.next(LinkLost(), 100.0)
+        for number in range(50):
+            step = talk.next(LinkLost(), 100.0 + number)
+            if isinstance(step, Pause):
+                step = talk.resume(100.0 + number)
+            assert sent(step).id == talk.id
         with pytest.raises(errors.Unreachable) as caught:
-            talk.next(LinkLost(), 100.0)
+            talk.next(LinkLost(), 100.0 + session.REQUEST_PATIENCE_S)
         assert caught.value.endpoint == ADDRESS
 
     def test_gives_up_sooner_on_one_that_does_not_answer(self) -> None:
@@ -191,16 +195,27 @@ class TestLostLink:
     def test_a_wait_beside_one_that_does_not_answer_times_out(
         self, request_: wire.AnyRequest
     ) -> None:
+        """A second after its deadline, and says on the way that it is not answered."""
         talk = Conversation(request_, ADDRESS)
-        asked = [talk.begin(100.0, 7.0), talk.next(LinkLost(overdue=True), 105.0)]
-        assert [step.reply_within_s for step in asked if isinstance(step, Send)] == [5.0, 3.0]
+        first, second = talk.begin(100.0, 7.0), talk.next(LinkLost(overdue=True), 105.0)
+        assert isinstance(first, Send)
+        assert isinstance(second, Send)
+        assert [first.reply_by(100.0), second.reply_by(105.0)] == [105.0, 108.0]
+        assert (first.notice, second.notice is None) == (None, False)
+        last = talk.next(LinkLost(overdue=True), 108.0)
+        assert sent(last).last
+        assert isinstance(last, Send)
+        assert last.reply_by(108.0) == 108.0
         with pytest.raises(errors.TimedOut, match="does not answer") as caught:
             talk.next(LinkLost(overdue=True), 108.0)
         assert "coordinator.log" in caught.value.hint
 
     def test_a_time_limit_of_what_does_not_wait_means_nothing(self) -> None:
         talk = Conversation(requests.ping(), ADDRESS)
-        assert talk.begin(100.0, 0.0).reply_within_s == session.REPLY_SLACK_S
+        step = talk.begin(100.0, 0.0)
+        assert isinstance(step, Send)
+        assert step.reply_within_s == session.REPLY_SLACK_S
+        assert step.reach_by == 100.0 + session.REQUEST_PATIENCE_S
         assert isinstance(talk.next(LinkLost(overdue=True), 105.0), Send)
 
     def test_a_reply_begins_the_count_anew(self) -> None:
@@ -228,7 +243,7 @@ class TestRequests:
         [
             (lambda: requests.want("a", [1]), "must be a str, not int"),
             (lambda: requests.want(None, []), "must be a str, not NoneType"),
-            (lambda: requests.want("a", ["b"], requires="done"), "'done' is not a requirement"),
+            (lambda: requests.want("a", ["b"], requires="done"), "'done' does not say what"),
             (lambda: requests.start("a", on_owner_exit="die"), "'die'"),
             (lambda: requests.wait([]), "no unit"),
             (lambda: requests.reset(), "name units or say that all"),

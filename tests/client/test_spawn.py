@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import unitsyncd
-from unitsync import Client, endpoint, errors, spawn
+from unitsync import Client, endpoint, errors, spawn_lock
 
 PATIENCE_S = 30.0
 PING = "from unitsync import Client; print(Client().ping().pid)"
@@ -154,7 +154,7 @@ def test_others_wait_while_one_starts_it_and_take_over_when_that_one_dies(
 ) -> None:
     place = endpoint.resolve()
     folder(nobody_there).mkdir(mode=0o700)
-    with open(folder(nobody_there) / spawn.LOCK_NAME, "w") as lock:
+    with open(folder(nobody_there) / spawn_lock.NAME, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen([sys.executable, "-c", PING], stdout=subprocess.PIPE)
         deadline = time.monotonic() + 0.7
@@ -170,9 +170,9 @@ def test_others_wait_while_one_starts_it_and_take_over_when_that_one_dies(
 def test_says_so_when_it_takes_long(
     nobody_there: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(spawn, "_SIGN_OF_LIFE_S", (0.1,))
+    monkeypatch.setattr(spawn_lock, "SIGN_OF_LIFE_S", (0.1,))
     folder(nobody_there).mkdir(mode=0o700)
-    with open(folder(nobody_there) / spawn.LOCK_NAME, "w") as lock:
+    with open(folder(nobody_there) / spawn_lock.NAME, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         release = threading.Timer(0.5, fcntl.flock, (lock, fcntl.LOCK_UN))
         release.start()
@@ -191,13 +191,11 @@ def test_a_socket_that_was_left_behind_is_no_coordinator(nobody_there: str) -> N
     assert int(again.stdout) != killed
 
 
-def test_another_socket_name_in_the_same_folder_is_refused(
-    nobody_there: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spawn, "HANDOVER_PATIENCE_S", 0.1)
+def test_another_socket_name_in_the_same_folder_is_refused(nobody_there: str) -> None:
     ping()
-    with pytest.raises(errors.Unreachable, match="another coordinator holds the folder"):
+    with pytest.raises(errors.Unreachable, match="holds the folder") as caught:
         Client(nobody_there.replace("coordinator.sock", "second.sock")).ping()
+    assert f"serves {nobody_there}" in caught.value.message
 
 
 def test_turned_off(nobody_there: str, monkeypatch: pytest.MonkeyPatch) -> None:

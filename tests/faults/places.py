@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,19 @@ class Place:
                 if b"unitsyncd" in arguments and self.address.encode() in arguments:
                     found.append(int(entry.name))
         return found
+
+    def kill_starting(self, times: int) -> None:
+        """Kill the next *times* coordinators that are started here, as soon as there is
+        anything of them."""
+        killed: set[int] = set()
+        while len(killed) < times:
+            deadline = time.monotonic() + 2 * PATIENCE_S
+            while not (found := {*self.serving()} - killed):
+                assert time.monotonic() < deadline, "nobody starts one"
+                time.sleep(0.01)
+            for pid in found:
+                end(pid, signal.SIGKILL, self.children)
+            killed |= found
 
     def stop(self) -> None:
         """``unitsync stop``; returns when the process is gone."""

@@ -9,7 +9,7 @@ import typer
 from unitsync import command, errors, wire
 from unitsync.cli import options
 from unitsync.cli.scripts import PANEL, after_names
-from unitsync.cli.talk import converse, finish, open_client, print_err
+from unitsync.cli.talk import carry_on, converse, finish, open_client, print_err
 from unitsync.cli.verb import Verb
 from unitsync.printing import safe
 
@@ -117,18 +117,15 @@ def _ourselves(unit: str, words: list[str]) -> wire.Owner:
     return replace(owner.this_process(), command=command.shown(unit, words))
 
 
-def record_end(
-    endpoint: str | None, unit: str, epoch: str, owner: wire.Owner, reason: str, id: str = ""
-) -> None:
+def record_end(endpoint: str | None, unit: str, epoch: str, owner: wire.Owner, reason: str) -> None:
     """Say how the run that was granted under *epoch* ended: well, or failed for *reason*.
-    *id* is that of the request, if one was sent already. Never raises.
+    Never raises.
 
     The command's status is what counts: if the coordinator cannot be told, or does not
-    know the run any more, that is a warning. One that was killed or stopped meanwhile is
-    started again: it still knows the run, and would take it for failed otherwise.
+    know the run any more, that is a warning. One that is not there is started again, also
+    if it was stopped: it still knows the run, and would take it for failed otherwise. What
+    else is outlasted, and for how long, is said in session.py.
     """
-    from msgspec.structs import replace
-
     try:
         with open_client(endpoint, owner=owner, render=wire.Render.TEXT) as client:
             requests = client.requests
@@ -137,9 +134,11 @@ def record_end(
                 request = requests.fail(unit, reason, epoch=epoch)
             else:
                 request = requests.complete(unit, epoch=epoch)
-            reply = client.call(replace(request, id=id or request.id))
+            reply = carry_on(client, request)
     except errors.UnitsyncError as problem:
         why = problem.message
+    except ImportError as problem:
+        why = f"unitsync is not installed completely any more: {problem}"
     except KeyboardInterrupt:
         why = "interrupted"
     else:

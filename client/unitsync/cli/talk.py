@@ -65,27 +65,26 @@ def converse(
 ) -> wire.AnyReply:
     """``client.call``, and a signal that ends this process withdraws a waiting start
     first, as Ctrl-C does."""
-    request, timeout_s = _resumed(request, timeout_s)
     with _EndingSignals():
-        return client.call(request, timeout_s=timeout_s)
+        return carry_on(client, request, timeout_s=timeout_s)
 
 
-def _resumed(
-    request: wire.AnyRequest, timeout_s: float | None
-) -> tuple[wire.AnyRequest, float | None]:
-    """*request* as the express path began it in this process, if it did, and what is
-    left of its time limit."""
-    if express.resumed is None:
-        return request, timeout_s
+def carry_on(
+    client: Client, request: wire.AnyRequest, *, timeout_s: float | None = None
+) -> wire.AnyReply:
+    """``client.call`` with *request* as the express path began it in this process, if it
+    did: its id, what it was told, and the time that it has taken so far."""
     begun, express.resumed = express.resumed, None
-    known = {"id": begun["id"], "epoch": begun.get("epoch", "")}
+    if begun is None:
+        return client.call(request, timeout_s=timeout_s)
+    sent = begun["request"]
+    known = {"id": sent["id"], "epoch": sent.get("epoch", request.epoch)}
     if isinstance(request, wire.Start):
-        known["since_run"] = begun.get("since_run", -1)
-    if timeout_s is not None:
-        timeout_s = max(0.0, timeout_s - (monotonic() - begun["began"]))
+        known["since_run"] = sent.get("since_run", -1)
     if isinstance(request, wire.Start | wire.Wait):
         known["waited_s"] = monotonic() - begun["began"]
-    return replace(request, **known), timeout_s
+    request = replace(request, **known)
+    return client.call(request, timeout_s=timeout_s, overdue=begun["overdue"])
 
 
 def finish(reply: wire.AnyReply) -> int:

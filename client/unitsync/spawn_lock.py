@@ -1,0 +1,167 @@
+"""The lock under which one process starts a coordinator, however many race, and the
+patience of the others.
+
+The express path waits here as well: who finds the lock taken needs nothing but to look
+now and then, and only who has it loads what it takes to start a coordinator. Imports
+nothing but what the interpreter has loaded anyway, and ``fcntl``.
+"""
+
+import fcntl
+import os
+import sys
+from time import monotonic, sleep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    LinkT = TypeVar("LinkT")
+
+NAME = "spawn.lock"
+START_PATIENCE_S = 60.0
+"""How long an attempt to start one may take, and the wait for others that do: a machine
+that is starting reads Python and libzmq from a cold disk while everything else does the
+same."""
+SIGN_OF_LIFE_S = (2.0, 10.0, 30.0)
+STILL_STARTING = "still starting the coordinator"
+_LOOK_EVERY_S = (0.02, 0.25)
+"""At first, and in the long run: hundreds that look leave time to the one that starts it."""
+
+_kept: "int | None" = None
+"""The lock, from when the express path took it until spawn.start() goes on with it."""
+
+
+class Patience:
+    """Counts the time spent on starting; says so on stderr when it becomes long."""
+
+    def __init__(self, by: float) -> None:
+        self._since = monotonic()
+        self._by = min(by, self._since + START_PATIENCE_S)
+        self._signs = list(SIGN_OF_LIFE_S)
+
+    @property
+    def spent(self) -> float:
+        return monotonic() - self._since
+
+    def look(self) -> float:
+        """The seconds left, 0 or less when there are none."""
+        spent = self.spent
+        if self._signs and spent >= self._signs[0]:
+            del self._signs[0]
+            if sys.stderr is not None:
+                print(f"{STILL_STARTING} ({spent:.0f} s)", file=sys.stderr, flush=True)
+        return self._by - monotonic()
+
+    def next_look(self) -> float:
+        """Seconds until there is something to say or no time left."""
+        left = self._by - monotonic()
+        return max(0.0, min(left, self._signs[0] - self.spent) if self._signs else left)
+
+    def rest(self) -> None:
+        first, most = _LOOK_EVERY_S
+        sleep(max(0.0, min(most, max(first, self.spent / 10), self._by - monotonic())))
+
+
+def open_folder(path: str) -> int:
+    """A descriptor of the folder at *path*, made 0700 where it is missing. Raises OSError."""
+    try:
+        _make_folders(path)
+    except FileExistsError:
+        pass
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def _make_folders(path: str) -> None:
+    """*path* with mode 0700, and what is missing above it; usable by their user whatever
+    the umask is. Raises OSError, FileExistsError only for *path* itself."""
+    if not os.path.exists(above := os.path.dirname(path)):
+        try:
+            _make_folders(above)
+        except FileExistsError:
+            pass
+        _give_back(above, 0o755, os.O_DIRECTORY)
+    os.mkdir(path, 0o700)
+    _give_back(path, 0o700, os.O_DIRECTORY)
+
+
+def _give_back(path: str, mode: int, flags: int = 0, dir_fd: "int | None" = None) -> None:
+    """Let what we have made just now have *mode*. By a descriptor that needs no permission:
+    in its place may be a link by now."""
+    flags |= os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    found = os.open(path, flags, dir_fd=dir_fd)
+    try:
+        state = os.fstat(found)
+        if state.st_uid == os.geteuid() and state.st_mode & 0o7777 != mode:
+            os.chmod(f"/proc/self/fd/{found}", mode)
+    finally:
+        os.close(found)
+
+
+def _open(folder: int) -> int:
+    """Raises OSError. Reading is enough to hold it, and whatever the umask took away when
+    it was made is given back to its user."""
+    flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        lock = os.open(NAME, flags, 0o600, dir_fd=folder)
+    except PermissionError:
+        if os.stat(NAME, dir_fd=folder, follow_symlinks=False).st_uid != os.geteuid():
+            raise
+        _give_back(NAME, 0o600, dir_fd=folder)
+        lock = os.open(NAME, flags, 0o600, dir_fd=folder)
+    return lock
+
+
+def take(folder: int) -> "int | None":
+    """The descriptor that holds the lock of *folder*, a descriptor as well; None while
+    another process holds it. Raises OSError."""
+    global _kept
+    if _kept is not None:
+        lock, _kept = _kept, None
+        return lock
+    lock = _open(folder)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as exc:
+        os.close(lock)
+        if isinstance(exc, BlockingIOError):
+            return None
+        raise
+    return lock
+
+
+def let_go() -> None:
+    """Somebody serves by now: what the express path took is of no use."""
+    global _kept
+    if _kept is not None:
+        os.close(_kept)
+        _kept = None
+
+
+def await_another(
+    path: str, user: int, connect: "Callable[[], LinkT | None]", by: float
+) -> "LinkT | None":
+    """What *connect* returns when another process has started a coordinator for the folder
+    at *path*; None if it is for us to do so, then under the lock, or if there is no time
+    left at *by*. Raises OSError."""
+    global _kept
+    patience = Patience(by)
+    folder = open_folder(path)
+    try:
+        if os.fstat(folder).st_uid != user:
+            return None
+        while True:
+            lock = take(folder)
+            try:
+                link = connect()
+                if link is None and lock is not None:
+                    _kept, lock = lock, None
+                    return None
+            finally:
+                if lock is not None:
+                    os.close(lock)
+            if link is not None or patience.look() <= 0:
+                return link
+            patience.rest()
+    finally:
+        os.close(folder)
