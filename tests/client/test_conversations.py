@@ -1,0 +1,231 @@
+"""Whole conversations at random against a small model: whatever comes in whatever order,
+a request goes on until its deadline or ends for a reason that ends it, and says so."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
+
+from unitsync import errors, session, wire
+from unitsync.endpoint import Absent, NotYet
+from unitsync.requests import Requests
+from unitsync.session import Conversation, Done, LinkLost, Pause, Send
+
+ADDRESS = "ipc:///tmp/x/coordinator.sock"
+BEGAN = 100.0
+requests = Requests(wire.Owner(pid=7), render=wire.Render.TEXT)
+BUILD = {
+    "start": lambda: requests.start("ide"),
+    "wait": lambda: requests.wait(["ide"]),
+    "end of a run": lambda: requests.complete("ide", epoch="e0"),
+    "complete": lambda: requests.complete("ide"),
+    "status": lambda: requests.status("ide"),
+}
+WAITS = ("start", "wait")
+CODES = {"stopped": errors.Stopped, "not_kept": errors.NotKept}
+
+
+FIRST: Any = {
+    "kind": st.sampled_from(list(BUILD)),
+    "timeout_s": st.sampled_from([0.0, 3.0, 40.0, 400.0, None]),
+    "waited_s": st.sampled_from([0.0, 2.0]),
+    "overdue": st.booleans(),
+}
+"""What a conversation begins with; *overdue*: the express path began it."""
+
+
+class Machine(RuleBasedStateMachine):
+    over = True
+
+    @initialize(**FIRST)
+    def first(self, **first: Any) -> None:
+        self.begin(**first)
+
+    @precondition(lambda self: self.over)
+    @rule(**FIRST)
+    def another(self, **first: Any) -> None:
+        self.begin(**first)
+
+    def begin(self, kind: str, timeout_s: float | None, waited_s: float, overdue: bool) -> None:
+        request: Any = BUILD[kind]()
+        self.is_a_wait = kind in WAITS
+        self.now = BEGAN
+        self.began = self.now
+        if self.is_a_wait:
+            request = replace(request, waited_s=waited_s)
+            self.began -= waited_s
+            self.deadline = self.began + (math.inf if timeout_s is None else timeout_s)
+        else:
+            self.deadline = self.now + session.REQUEST_PATIENCE_S
+        self.id = request.id
+        self.outlasts = kind == "end of a run"
+        self.epoch, self.run = request.epoch, -1
+        self.losses = self.overdue = self.stale = 0
+        self.away: float | None = None
+        self.noticed: float | None = None
+        self.reason: Exception | None = None
+        self.asked_last = False
+        self.patient = False
+        self.over = False
+        self.talk = Conversation(request, ADDRESS)
+        if overdue:
+            self.check(lambda: self.talk.begin(self.now, timeout_s, overdue=True), *self.late())
+        else:
+            self.check(lambda: self.talk.begin(self.now, timeout_s), "ask", None)
+
+    # --- what comes -----------------------------------------------------------------
+
+    @precondition(lambda self: not self.over)
+    @rule(seconds=st.sampled_from([0.5, 2.0, 5.0, 29.0, 35.0]))
+    def time_passes(self, seconds: float) -> None:
+        """The answer takes so long, as far as that is waited for."""
+        self.now = min(self.now + seconds, self.step.reply_by(self.now))
+
+    @precondition(lambda self: not self.over and self.is_a_wait)
+    @rule(ready=st.booleans(), epoch=st.sampled_from(["e1", "e2"]), run=st.integers(0, 3))
+    def is_to_wait(self, ready: bool, epoch: str, run: int) -> None:
+        if self.asked_last and not self.stale:
+            return  # no coordinator says so
+        kind = wire.Ready if ready else wire.Waiting
+        reply = kind(id=self.id, epoch=epoch, run=run)
+        self.replied()
+        notice = None
+        if self.asked_last:
+            self.stale -= 1
+        else:
+            self.epoch = self.epoch or epoch
+            self.run = run if self.run < 0 else self.run
+            self.outlasts = True
+            self.patient = not ready
+            notice = None if ready or not self.is_news() else "waits"
+        self.check(lambda: self.talk.next(reply, self.now), "ask", notice)
+
+    @precondition(lambda self: not self.over)
+    @rule(code=st.sampled_from(["", "skipped", *CODES]))
+    def is_answered(self, code: str) -> None:
+        reply: Any = wire.Ok(id=self.id)
+        if code:
+            reply = wire.Error(id=self.id, code=code, message=code)
+        self.losses = 0
+        expected: Any = ("done", None)
+        if code in CODES and self.outlasts:
+            expected = self.kept_from_it(CODES[code](code))
+        else:
+            self.replied()
+        self.check(lambda: self.talk.next(reply, self.now), *expected)
+
+    @precondition(lambda self: not self.over)
+    @rule()
+    def the_link_is_lost(self) -> None:
+        self.losses += 1
+        self.overdue = 0
+        expected: Any = ("ask", None)
+        if self.losses >= session.LOST_LINKS_MAX:
+            expected = self.kept_from_it(NotYet("ends before it answers"))
+        self.check(lambda: self.talk.next(LinkLost(), self.now), *expected)
+
+    @precondition(lambda self: not self.over)
+    @rule()
+    def the_reply_is_overdue(self) -> None:
+        self.now = max(self.now, self.step.reply_by(self.now))
+        self.check(lambda: self.talk.next(LinkLost(overdue=True), self.now), *self.late())
+
+    @precondition(lambda self: not self.over)
+    @rule(kind=st.sampled_from([Absent, NotYet, errors.Stopped]))
+    def nobody_is_there(self, kind: type[errors.UnitsyncError]) -> None:
+        away = kind(f"{kind.__name__}: nobody is there")
+        self.check(lambda: self.talk.next(away, self.now), *self.kept_from_it(away))
+
+    # --- what is to follow ----------------------------------------------------------
+
+    def replied(self) -> None:
+        self.losses = 0
+        self.away = self.reason = None
+
+    def is_news(self) -> bool:
+        return (self.noticed is None or self.now - self.noticed >= 29) and self.now < self.deadline
+
+    def notice_of(self, since: float, text: str) -> str | None:
+        if self.away is None:
+            self.away, self.noticed = since, None
+        patience_s = 0 if self.is_a_wait else session.NOTICE_AFTER_S
+        return text if self.now - self.away >= patience_s and self.is_news() else None
+
+    def late(self) -> tuple[str, Any]:
+        self.overdue += 1
+        self.stale += 1
+        text = "does not answer"
+        if self.now >= self.deadline and (self.asked_last or not self.is_a_wait):
+            return "expires", self.reason or text
+        if not (self.is_a_wait or self.outlasts) and self.overdue >= session.OVERDUE_MAX:
+            return "expires", text
+        return "ask", self.notice_of(self.now - session.REPLY_SLACK_S, text)
+
+    def kept_from_it(self, problem: Exception) -> tuple[str, Any]:
+        if not isinstance(problem, NotYet):
+            if not self.outlasts:
+                return "raises", problem
+            self.reason = problem
+        if self.now >= self.deadline:
+            return "expires", self.reason or str(problem)
+        return "pause", self.notice_of(self.now, str(problem))
+
+    def check(self, act: Any, what: str, more: Any) -> None:
+        """That *act* does *what*, and says or raises *more*."""
+        step: Any = None
+        raised: Any = None
+        try:
+            step = act()
+        except errors.UnitsyncError as problem:
+            raised = problem
+        if what == "raises":
+            self.over = True
+            known = errors.Stopped if isinstance(more, errors.Stopped) else errors.Unreachable
+            assert (type(raised), str(raised)) == (known, str(more))
+            return
+        if what == "expires":
+            self.over = True
+            assert isinstance(raised, errors.TimedOut) is self.is_a_wait
+            assert str(more) in str(raised)
+            return
+        assert raised is None
+        if what == "done":
+            self.over = True
+            assert isinstance(step, Done)
+            return
+        assert isinstance(step, Pause if what == "pause" else Send), (what, step)
+        if more is None:
+            assert step.notice is None
+        else:
+            self.noticed = self.now
+            assert step.notice is not None
+            assert more == "waits" or more in step.notice.err[0]
+        if isinstance(step, Pause):
+            assert 0 < step.delay_s <= min(session.AGAIN_S, self.deadline - self.now)
+            self.now += step.delay_s
+            step = self.talk.resume(self.now)
+        self.step = step
+        self.check_request(wire.decode_request(step.frame))
+
+    def check_request(self, request: Any) -> None:
+        assert (request.id, request.epoch) == (self.id, self.epoch)
+        assert self.step.over_by == self.deadline + session.OVERTIME_S
+        assert self.step.reach_by <= self.step.over_by
+        assert self.step.reach_by >= min(self.deadline, self.now)
+        if self.is_a_wait:
+            left = max(0.0, self.deadline - self.now)
+            assert request.last is (left == 0)
+            assert request.patience_s == (min(30.0, left) if self.patient else 0)
+            assert request.waited_s == self.now - self.began
+            self.asked_last = request.last
+        if isinstance(request, wire.Start):
+            assert request.since_run == self.run
+
+
+Machine.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestConversations = Machine.TestCase
