@@ -122,8 +122,8 @@ class Requests:
     def complete(
         self, unit: str, *, exit_code: int = 0, even_so: bool = False, epoch: str = ""
     ) -> wire.Complete:
-        if not 0 <= exit_code <= EXIT_CODE_MAX:
-            what = f"{exit_code} is no exit status; those are 0 to {EXIT_CODE_MAX}"
+        if not isinstance(exit_code, int) or not 0 <= exit_code <= EXIT_CODE_MAX:
+            what = f"{exit_code!r} is no exit status; those are 0 to {EXIT_CODE_MAX}"
             raise errors.UsageError(what)
         return wire.Complete(
             id=new_id(),

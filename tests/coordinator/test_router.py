@@ -52,11 +52,13 @@ def guarded(req: Req) -> Any:
         assert isinstance(reply, wire.StatusReply)
         refused = "start refused for its declaration"
         history = [entry for entry in reply.unit.history if entry.what != refused]
-        return replace(reply.unit, history=history)
+        return replace(reply.unit, history=history, given_up="", given_up_by=None)
 
-    def all_there_is() -> list[bytes | wire.UnitInfo]:
-        asks: list[wire.AnyRequest] = [wire.List(id=""), wire.Ping(id="")]
-        return [*(req(wire.encode(ask)) for ask in asks), status("ide"), status("git-clone")]
+    def all_there_is() -> list[object]:
+        listed = req.ask(wire.List(id=""))
+        assert isinstance(listed, wire.ListReply)
+        units = [replace(unit, given_up="", given_up_by=None) for unit in listed.units]
+        return [units, req(wire.encode(wire.Ping(id=""))), status("ide"), status("git-clone")]
 
     before = all_there_is()
     yield req
