@@ -145,8 +145,8 @@ ONE_RUNS = {
         f"UNITSYNC_MAX_EDGES=1; {RUNS}", "no more than 1 edges", "UNITSYNC_MAX_EDGES"
     ),
     "no-room-for-more-clients": Fault(
-        "UNITSYNC_MAX_CONNECTIONS=2; unitsync ping; unitsync wait x 2> $D.w & HOLDER=$!; "
-        'while [ ! -s $D.w ]; do sleep 0.05; done; unitsync wait x 2> $D.v & HOLDER="$HOLDER $!";'
+        "UNITSYNC_MAX_CONNECTIONS=2; unitsync ping; $UNITSYNC wait x 2> $D.w & HOLDER=$!; "
+        'while [ ! -s $D.w ]; do sleep 0.05; done; $UNITSYNC wait x 2> $D.v & HOLDER="$HOLDER $!";'
         "while [ ! -s $D.v ]; do sleep 0.05; done",
         "no room for more clients",
         "UNITSYNC_MAX_CONNECTIONS",
@@ -187,6 +187,7 @@ def tell(cli: Cli, make: str) -> Told:
     limit of file sizes is one for us as well."""
     script = f"""
         unitsync() {{ {shlex.join(EXPRESS)} "$@"; }}
+        UNITSYNC={shlex.join(EXPRESS)}
         set -a
         H={cli.folder}/home; D=$H/c; UNITSYNC_ENDPOINT=ipc://$D/coordinator.sock
         {{ :; {make}
