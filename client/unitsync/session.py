@@ -308,8 +308,9 @@ class Conversation:
             self._request = request = replace(
                 request, patience_s=patience_s, waited_s=now - self._began, last=left == 0
             )
+        # A time limit of 0 leaves a second to start a coordinator.
+        reach_by = max(self._deadline, self._began + OVERTIME_S)
         over_by = self._deadline + OVERTIME_S
-        reach_by = min(max(self._deadline, now + OVERTIME_S), over_by)
         return Send(encode(request), patience_s + REPLY_SLACK_S, reach_by, over_by)
 
     def _is_bad_news(self, reply: wire.Waiting) -> bool:

@@ -89,8 +89,10 @@ def _rest(place: Endpoint, patience: Patience) -> None:
 def _look(place: Endpoint, patience: Patience) -> None:
     """Raises NotYet when there is no time left."""
     if patience.look() <= 0:
+        spent = patience.spent  # what the express path has spent before is not in it
+        within = f"within {spent:.0f} s" if spent >= 1 else "in time"
         raise NotYet(
-            f"no coordinator came up at {place.address} within {patience.spent:.0f} s",
+            f"no coordinator came up at {place.address} {within}",
             hint=f"look into {place.log}",
             endpoint=place.address,
         )

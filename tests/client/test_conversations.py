@@ -216,7 +216,7 @@ class Machine(RuleBasedStateMachine):
         assert (request.id, request.epoch) == (self.id, self.epoch)
         assert self.step.over_by == self.deadline + session.OVERTIME_S
         assert self.step.reach_by <= self.step.over_by
-        assert self.step.reach_by >= min(self.deadline, self.now)
+        assert self.step.reach_by == max(self.deadline, self.began + session.OVERTIME_S)
         if self.is_a_wait:
             left = max(0.0, self.deadline - self.now)
             assert request.last is (left == 0)
