@@ -47,7 +47,6 @@ ping --endpoint tcp://localhost:1
 ping --endpoint ipc://relative
 ping extra
 want
-want a
 want -x b
 want a b --requires sucess
 want a b --requires

@@ -273,7 +273,7 @@ def test_any_options_of_the_coordinator(words: list[str]) -> None:
         (["--allow", "٣"], "there is no user or group"),
         (["--allow", ""], "there is no user or group"),
         (["--allow", "-1"], "there is no user or group"),
-        (["--log-level", "INFO"], "--log-level"),
+        (["--log-level", "LOUD"], "--log-level"),
         (["--ready-fd", "x"], "--ready-fd"),
     ],
 )
