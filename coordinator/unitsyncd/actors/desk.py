@@ -246,13 +246,13 @@ class Desk:
 
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
         """Raises what refuses the declaration, and with it the start."""
-        at, before = self._moment.at, self.world.edges_of_start(actor)
+        at, facts = self._moment.at, len(self.world.turn.facts)
         try:
             check_count(len(request.after))
             need = need_of(request.requires, request.optional, of_start=True)
-            self.world.declare_start(actor, request.after, need, at)
+            before = self.world.declare_start(actor, request.after, need, at)
             actor.another_start(request.id, before)
-            if before != self.world.edges_of_start(actor):
+            if len(self.world.turn.facts) > facts:
                 self._notice(actor)
         except errors.UnitsyncError as problem:
             reason = wording.cut(wording.printable(problem.message))

@@ -159,18 +159,15 @@ class World:
 
     def declare_start(
         self, actor: UnitActor, prerequisites: Sequence[str], need: Need, at: float
-    ) -> None:
-        """Let these edges take the place of those that the unit's last start came with.
-        Raises what ``declare`` raises, and then nothing was changed."""
+    ) -> dict[str, Need]:
+        """Let these edges take the place of those that the unit's last start came with, and
+        return those. Raises what ``declare`` raises, and then nothing was changed."""
+        edges = self.graph.prerequisites(actor.unit.name)
+        before = {edge: known for edge, known in edges.items() if known.of_start}
         self.declare([(actor, prerequisites)], need, at)
         named = set(prerequisites)
-        over = [edge for edge in self.edges_of_start(actor) if edge not in named]
-        self.withdraw(actor, over, at)
-
-    def edges_of_start(self, actor: UnitActor) -> dict[str, Need]:
-        """Those that the unit's last start came with."""
-        edges = self.graph.prerequisites(actor.unit.name)
-        return {edge: need for edge, need in edges.items() if need.of_start}
+        self.withdraw(actor, [edge for edge in before if edge not in named], at)
+        return before
 
     def own_edges(self, actor: UnitActor, start_id: str) -> dict[str, Need] | None:
         """All that count for that start, None if those are the unit's."""
