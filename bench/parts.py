@@ -20,13 +20,12 @@ from bench.load import check
 from bench.servers import Server, served
 from unitsync import wire
 from unitsyncd.actors.parts import InParts, Work, at_once, has_more
-from unitsyncd.actors.ports import OwnerWatch
+from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import gate
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.router import Envelope, Router
-from unitsyncd.core.events import OwnerKey
 from unitsyncd.daemon import GC_THRESHOLDS
 from unitsyncd.kept import Kept, open_kept
 from unitsyncd.settings import Limits
@@ -41,7 +40,7 @@ class Unconnected:
     def __init__(self, kept: Kept | None) -> None:
         self._steps: deque[Callable[[], object]] = deque()
         """What is to be done between later turns."""
-        self._supervisor = _supervisor(_Living(), kept, self._in_parts)
+        self._supervisor = _supervisor(NobodyWatched(), kept, self._in_parts)
         if kept is not None:
             kept.rhythm.in_parts = self._in_parts
 
@@ -160,21 +159,3 @@ class _Identity:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-
-
-class _Living:
-    """All are alive, nobody is watched."""
-
-    unseen = ()
-
-    def is_alive(self, owner: wire.Owner) -> bool:
-        return True
-
-    def can_be_seen(self, owner: wire.Owner) -> bool:
-        return True
-
-    def watch(self, owner: wire.Owner) -> None:
-        pass
-
-    def forget(self, key: OwnerKey) -> None:
-        pass

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemons, Sockets, output_as
-from support.users import BIN, CLI, EXPRESS, NOBODY, SERVE, environment, run
+from support.users import BIN, CLI, EXPRESS, NOBODY, environment, run, serving_as
 from unitsync import wire
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -123,16 +123,7 @@ def test_the_user_and_root_may(daemons: Daemons) -> None:
     """A coordinator of nobody's: nobody, and root on behalf of nobody."""
     folder = given_to(NOBODY, daemons.folder / "c")
     endpoint = daemons.endpoint
-    served = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(NOBODY), "--endpoint", endpoint],
-        env=environment(endpoint),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert served.stderr is not None
-        while "serving" not in served.stderr.readline():
-            assert served.poll() is None
+    with serving_as(NOBODY, endpoint):
         ask = (sys.executable, "-c", CLI)
         assert run(*ask, str(NOBODY), "want", "a", "b", endpoint=endpoint)[0] == 0
         assert unitsync("want", "a", "c", endpoint=endpoint, env={"SUDO_UID": str(NOBODY)})[0] == 0
@@ -146,9 +137,6 @@ def test_the_user_and_root_may(daemons: Daemons) -> None:
             assert status == 69
             assert "it belongs to user nobody, not to user root" in err
         assert {path.lstat().st_uid for path in folder.iterdir()} == {NOBODY}
-    finally:
-        served.kill()
-        served.communicate()
 
 
 # --- being there first ------------------------------------------------------------

@@ -16,10 +16,10 @@ from loguru import logger
 
 from unitsync import errors, wire
 from unitsync.endpoint import Endpoint, check_folder
+from unitsyncd.actors.ports import NobodyWatched
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import room
 from unitsyncd.adapters.place import AlreadyServed, refuse_network, refuse_what_is_no_socket
-from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import StoreError
 from unitsyncd.kept import look_at
 from unitsyncd.settings import Limits
@@ -90,24 +90,6 @@ def _refuse_what_is_no_file_of_ours(path: str) -> None:
     )
 
 
-class _Nobody:
-    """An OwnerWatch that watches nothing: nothing is going to last."""
-
-    unseen = frozenset[OwnerKey]()
-
-    def is_alive(self, owner: wire.Owner) -> bool:
-        return True
-
-    def can_be_seen(self, owner: wire.Owner) -> bool:
-        return True
-
-    def watch(self, owner: wire.Owner) -> None:
-        pass
-
-    def forget(self, key: OwnerKey) -> None:
-        pass
-
-
 def _ask_for_a_change(endpoint: Endpoint, startup: str, limits: Limits) -> None:
     try:
         machine, recovered, lost = look_at(endpoint.journal, limits)
@@ -116,7 +98,7 @@ def _ask_for_a_change(endpoint: Endpoint, startup: str, limits: Limits) -> None:
     supervisor = Supervisor(
         startup=startup or ("" if recovered is not None else machine),
         new_epoch=lambda: secrets.token_hex(8),
-        owners=_Nobody(),
+        owners=NobodyWatched(),
         identity=SimpleNamespace(version="", pid=0, since=0.0),
         limits=limits,
         on_defect=lambda what, defect: None,

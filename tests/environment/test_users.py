@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import PATIENCE_S, Daemons
-from support.users import _LOADED, CLI, EXPRESS, SERVE, environment, run
+from support.users import _LOADED, CLI, EXPRESS, run, serving_as
 from test_permissions import given_to, unitsync
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -25,16 +25,7 @@ def test_a_user_with_a_great_number(daemons: Daemons, user: int) -> None:
     """14: one that is read with a sign is another user."""
     given_to(user, daemons.folder / "c")
     endpoint = daemons.endpoint
-    served = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(user), "--endpoint", endpoint],
-        env=environment(endpoint),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert served.stderr is not None
-        while "serving" not in served.stderr.readline():
-            assert served.poll() is None
+    with serving_as(user, endpoint) as served:
         for program in (CLI, EXPRESS):
             ask = (sys.executable, "-c", program, str(user))
             assert run(*ask, "want", "a", "b", endpoint=endpoint) == (0, "")
@@ -43,9 +34,6 @@ def test_a_user_with_a_great_number(daemons: Daemons, user: int) -> None:
         assert run(*ask, "stop", endpoint=endpoint) == (0, "")
         served.communicate(timeout=PATIENCE_S)
         assert served.returncode == 0
-    finally:
-        served.kill()
-        served.communicate()
 
 
 LOCK = (

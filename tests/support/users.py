@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -54,3 +56,22 @@ def run(*command: str, endpoint: str, env: Mapping[str, str] | None = None) -> t
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stderr
+
+
+@contextlib.contextmanager
+def serving_as(user: int, endpoint: str) -> Iterator[subprocess.Popen[str]]:
+    """A coordinator of *user*, which serves at *endpoint* meanwhile."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(user), "--endpoint", endpoint],
+        env=environment(endpoint),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as served:
+        try:
+            assert served.stderr is not None
+            while "serving" not in served.stderr.readline():
+                assert served.poll() is None
+            yield served
+        finally:
+            served.kill()
+            served.communicate()

@@ -28,6 +28,24 @@ class OwnerWatch(Protocol):
     def forget(self, key: OwnerKey) -> None: ...
 
 
+class NobodyWatched:
+    """An OwnerWatch to whom all are alive, where nothing is to last."""
+
+    unseen = frozenset[OwnerKey]()
+
+    def is_alive(self, owner: wire.Owner) -> bool:
+        return True
+
+    def can_be_seen(self, owner: wire.Owner) -> bool:
+        return True
+
+    def watch(self, owner: wire.Owner) -> None:
+        pass
+
+    def forget(self, key: OwnerKey) -> None:
+        pass
+
+
 class Claimants(Protocol):
     """Knows about the processes of clients, by the routing ids of their connections."""
 
