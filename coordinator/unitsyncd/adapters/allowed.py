@@ -16,6 +16,7 @@ from loguru import logger
 
 from unitsync.startup import machine_startup
 from unitsyncd.adapters import permits
+from unitsyncd.adapters.lines import replace_lines
 
 FILE_NAME: Final = "allowed"
 
@@ -24,15 +25,11 @@ def keep(folder: str, names: Sequence[str]) -> None:
     """Let *names* take the place of those that were allowed until now. If that fails it
     is logged: they are let in all the same, until the coordinator ends."""
     path = os.path.join(folder, FILE_NAME)
-    temporary = f"{path}.new"
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         if names:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
-                file.writelines(f"{line}\n" for line in (machine_startup(), *names))
-            os.replace(temporary, path)
+            replace_lines(path, (machine_startup(), *names))
     except OSError as problem:
         logger.error("who is allowed cannot be kept: {}", problem)
 

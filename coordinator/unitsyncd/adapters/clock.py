@@ -9,10 +9,11 @@ in the same time. Without that file, as after a version that had none, it begins
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable
 from typing import Final
+
+from unitsyncd.adapters.lines import replace_lines
 
 NOTICED_S: Final = 1.0
 """By so much the wall clock has to be set before that counts: it is steered all the time."""
@@ -41,7 +42,8 @@ class Clock:
         kept = _read(path, machine)
         self._offset = wall() - boot() if kept is None else kept
         if kept is None:
-            _write(path, f"{machine}\n{self._offset!r}\n")
+            with contextlib.suppress(OSError):
+                replace_lines(path, (machine, repr(self._offset)))
 
     def at(self) -> float:
         """Now. The difference of two of these is time that has passed."""
@@ -62,11 +64,3 @@ def _read(path: str, machine: str) -> float | None:
         return float(offset) if kept_for == machine else None
     except (OSError, ValueError):
         return None
-
-
-def _write(path: str, text: str) -> None:
-    temporary = f"{path}.new"
-    with contextlib.suppress(OSError):
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)

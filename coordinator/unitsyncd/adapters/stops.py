@@ -13,6 +13,8 @@ from typing import Final
 
 from loguru import logger
 
+from unitsyncd.adapters.lines import replace_lines
+
 FILE_NAME: Final = "stops"
 STOPS_MAX: Final = 100
 """Of so many ids it is known that they have ended a coordinator."""
@@ -36,12 +38,8 @@ class Stops:
         if digest in self._known:
             return False
         self._known = [*self._known[1 - STOPS_MAX :], digest]
-        temporary = f"{self._path}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
-                file.writelines(f"{known}\n" for known in self._known)
-            os.replace(temporary, self._path)
+            replace_lines(self._path, self._known)
         except OSError as problem:
             logger.error("a stop cannot be kept: {}", problem)
         return True
