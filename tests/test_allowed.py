@@ -362,3 +362,35 @@ def test_what_was_kept_is_never_in_the_way(tmp_path: Path) -> None:
 def test_a_kept_number_beyond_all_users(daemons: Daemons) -> None:
     daemons.ready("--allow", "9" * 30).kill()
     daemons.ready()
+
+
+@as_root
+@pytest.mark.parametrize("program", [CLI, EXPRESS], ids=["full", "express"])
+def test_who_was_let_in_waits_for_its_return(
+    daemons: Daemons, sockets: Sockets, program: str
+) -> None:
+    """It is not for them to start it, and their waits go on all the same."""
+    daemon = daemons.ready("--allow", "nobody")
+    waiting = [sys.executable, "-c", program, str(NOBODY), "start", "a", "--after", "b"]
+    with subprocess.Popen(
+        waiting, env=environment(daemon.endpoint), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            assert "a waits for b" in process.stderr.readline()
+            daemon.kill()
+            assert process.stderr.readline() == (
+                f"unitsync: no coordinator runs at {daemon.endpoint}, and it is not for us to "
+                "start it; waiting for its return\n"
+            )
+            assert process.stderr.readline() == "hint: start it as user root: unitsync serve\n"
+            daemon = daemons.ready("--allow", "nobody")
+            req = sockets.req(daemon.endpoint)
+            for request in (
+                wire.Want(id="w", unit="b", prerequisites=[]),
+                wire.Complete(id="c", unit="b"),
+            ):
+                assert req.ask(request).exit == 0
+            assert process.wait(30) == 0
+        finally:
+            process.kill()

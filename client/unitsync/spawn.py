@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Final
 
 from unitsync import endpoint as endpoints
-from unitsync import errors, spawn_lock
+from unitsync import spawn_lock
 from unitsync.endpoint import Absent, Endpoint, NotYet
 from unitsync.spawn_lock import STILL_STARTING, Patience
 
@@ -171,19 +171,20 @@ def _start_as(user: int, place: Endpoint, patience: Patience) -> None:
 
 def _try_lock(place: Endpoint) -> int | None:
     """The descriptor that holds the spawn lock, None while another process holds it."""
+    found = endpoints.check_folder(place)
+    if found is not None and os.geteuid() not in (0, found.st_uid):
+        raise Absent(
+            f"no coordinator runs at {place.address}, and it is not for us to start it",
+            hint=f"start it as {endpoints.user_name(found.st_uid)}: unitsync serve",
+            endpoint=place.address,
+        )
     try:
-        endpoints.check_folder(place)
         folder = spawn_lock.open_folder(place.folder)
     except OSError as exc:
         raise endpoints.unusable(place, exc) from None
     try:
         endpoints.check_folder(place)
         return spawn_lock.take(folder)
-    except PermissionError:
-        raise errors.NotPermitted(
-            f"no permission to start a coordinator in {place.folder}",
-            hint=f"start it as {endpoints.user_name(os.fstat(folder).st_uid)}: unitsync serve",
-        ) from None
     except OSError as exc:
         raise endpoints.unusable(place, exc) from None
     finally:
