@@ -1,0 +1,59 @@
+"""5: the package is uninstalled while its verbs are at work."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import unitsync
+from cli.conftest import Cli
+
+FULL = [sys.executable, "-P", "-m", "unitsync"]
+EXPRESS = [sys.executable, "-P", "-c", "from unitsync.express import main; main()"]
+
+
+@pytest.mark.parametrize("command", [FULL, EXPRESS], ids=["full", "express"])
+@pytest.mark.parametrize("stopped", [False, True], ids=["served", "stopped"])
+def test_a_run_ends_with_the_status_of_its_command(
+    cli: Cli, command: list[str], stopped: bool
+) -> None:
+    """Also where a coordinator had to be started to be told: that takes the package."""
+    installed = cli.folder / "installed"
+    shutil.copytree(Path(unitsync.__path__[0]), installed / "unitsync")
+    cli.ok("ping")
+    go = cli.folder / "go"
+    script = f"echo here >&2; while ! [ -e {go} ]; do sleep 0.05; done; exit 7"
+    process = cli.spawn(
+        command=[*command, "run", "u", "--", "sh", "-c", script],
+        env={"PYTHONPATH": str(installed)},
+    )
+    assert process.next_line() == "here"
+    if stopped:
+        cli.ok("stop")
+    shutil.rmtree(installed)
+    go.touch()
+    ended = process.end()
+    assert (ended.status, ended.out) == (7, "")
+    if stopped:
+        (told,) = ended.told[1:]
+        assert told.startswith("warning: the end of u could not be recorded: unitsync is not ins")
+        return
+    assert ended.told[1:] == []
+    assert "s ago: exit status 7\n" in cli.ok("status", "u")
+
+
+@pytest.mark.parametrize("command", [FULL, EXPRESS], ids=["full", "express"])
+def test_a_wait_is_granted_all_the_same(cli: Cli, command: list[str]) -> None:
+    installed = cli.folder / "installed"
+    shutil.copytree(Path(unitsync.__path__[0]), installed / "unitsync")
+    process = cli.spawn(
+        command=[*command, "run", "u", "--after", "a", "--", "echo", "granted"],
+        env={"PYTHONPATH": str(installed)},
+    )
+    process.next_line()
+    shutil.rmtree(installed)
+    cli.ok("run", "a", "--", "true")
+    assert process.end()[:2] == (0, "granted\n")
