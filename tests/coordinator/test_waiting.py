@@ -3,6 +3,8 @@ test moves."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from msgspec.structs import replace
 
@@ -157,6 +159,18 @@ def test_a_failure_skips_those_who_wait(ann: Script, bob: Script, cat: Script) -
         assert error.details["reason"] == "clone failed: exit status 128"
         assert error.message.startswith(f"{unit} is skipped: clone failed: exit status 128")
         assert script.status(unit).status is Status.SKIPPED
+
+
+def test_of_a_long_way_to_the_cause_both_ends_are_told(ann: Script, bob: Script) -> None:
+    chain = [f"u{number}" for number in range(40)]
+    for name, prerequisite in pairwise(chain):
+        ann.must(wire.Ok, ann.want(name, prerequisite))
+    bob.waits_to_start("u0")
+    ann.does("u39", 1)
+    error = bob.told()
+    assert isinstance(error, wire.Error)
+    assert error.details["path"] == [*chain[:20], "u39"]
+    assert error.message == "u0 is skipped: u39 failed: exit status 1"
 
 
 def test_skipped_is_not_final_when_the_failed_one_begins_anew(

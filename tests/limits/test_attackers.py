@@ -46,6 +46,19 @@ def test_an_id_of_ones_own_is_refused(daemons: Daemons, sockets: Sockets, name: 
     assert reply.unit.status is wire.Status.NOT_REGISTERED
 
 
+def test_a_message_beyond_128_mib_ends_its_connection(daemons: Daemons, sockets: Sockets) -> None:
+    """Without an answer, and before it has been sent; one below is answered."""
+    daemon = daemons.ready()
+    beyond = 128 * 2**20 + 1
+    with connected(daemon.path) as link:
+        link.sendall(EMPTY_PART + b"\x02" + beyond.to_bytes(8, "big"))
+        assert link.recv(1) == b""
+    with connected(daemon.path) as link:
+        link.sendall(message(bytes(16 * 2**20 + 1)))
+        assert b"limit_reached" in link.recv(4096)
+    assert isinstance(sockets.req(daemon.endpoint).ask(wire.Ping(id="p")), wire.Pong)
+
+
 class Served:
     """A router of this process, and what it has been asked."""
 
