@@ -132,7 +132,7 @@ def test_levels_in_capitals(cli: Cli, level: str) -> None:
     assert cli("ping", env={"UNITSYNC_LOG_LEVEL": level})[:2] == (0, "Success\n")
     cli.ok("stop")
     serving = cli.spawn("serve", "--log-level", level)
-    while cli("list").status != 0:
+    while cli("ping", env={"UNITSYNC_AUTOSTART": "0"}).status != 0:
         assert serving.popen.poll() is None
     cli.ok("stop")
     assert serving.end().status == 0
