@@ -161,7 +161,14 @@ async function converse(request, limitSeconds) {
 }
 
 const [unit, after, command, ...words] = process.argv.slice(2);
-const granted = await converse({ verb: "start", id: newId(), unit, after: after.split(","), owner }, 300);
+const start = { verb: "start", id: newId(), unit, after: after.split(","), owner };
+const takeBack = async () => {
+  await converse({ verb: "withdraw", id: newId(), unit, start_id: start.id, reason: "interrupted", owner }, 1);
+  process.exit(130);
+};
+process.once("SIGINT", takeBack);
+const granted = await converse(start, 300);
+process.off("SIGINT", takeBack);
 if (granted.result !== "granted") {
   console.error(`error: ${granted.message}`);
   process.exit(granted.exit);

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -100,3 +101,18 @@ def test_its_end_is_seen_and_an_error_is_told(place: Place) -> None:
     info = until(place, "db", lambda info: info.status is Status.FAILED)
     assert "ended without" in info.reason
     place.stop()
+
+
+@pytest.mark.timeout(180)
+def test_interrupted_it_takes_its_start_back(place: Place) -> None:
+    with place.client() as client:
+        client.ping()
+    script = run("deps", "git-clone", "true")
+    try:
+        until(place, "deps", lambda info: info.waiting_clients == 1)
+        script.send_signal(signal.SIGINT)
+        assert script.wait(PATIENCE_S) == 130
+    finally:
+        script.kill()
+        script.communicate()
+    assert until(place, "deps", lambda info: not info.waiting_clients).given_up == "interrupted"

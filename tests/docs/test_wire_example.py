@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import zmq
 
 import docpages as pages
+from faults.places import a_place
 from unitsync import wire
 
 
@@ -72,42 +77,41 @@ def test_the_same_bytes_through_a_plain_req_socket(coordinator: str) -> None:
     assert reply.code == "not_ready"
 
 
-def test_the_conversation_on_the_page(coordinator: str, tmp_path: pytest.TempPathFactory) -> None:
-    """Run as it stands, but for the address and the name of the MessagePack library."""
-    import threading
-
-    import msgspec
-
-    from unitsync import Client
-
+def test_the_conversation_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run as it stands, but for the address, the name of the MessagePack library, and how
+    long it waits for an answer; while the coordinator is killed, and stopped."""
     text = pages.read("reference/wire-protocol.md").partition("## A whole conversation")[2]
     program = text.partition("```python\n")[2].partition("```")[0]
-    address = 'f"ipc:///tmp/unitsync-{os.getuid()}/coordinator.sock"'
-    assert address in program
-    program = program.replace(address, repr(coordinator))
-    program = program.replace("import msgpack  # any MessagePack library\n", "")
-    program = program.replace("zmq.Context.instance()", "context")
-
-    class msgpack:
-        packb = staticmethod(msgspec.msgpack.encode)
-        unpackb = staticmethod(msgspec.msgpack.decode)
-
-    heard: list[tuple[object, ...]] = []
-    waiting = threading.Event()
-
-    def hear(*words: object) -> None:
-        heard.append(words)
-        waiting.set()
-
-    with zmq.Context() as context, Client() as sync:
-        names = {"msgpack": msgpack, "context": context, "print": hear}
-        script = threading.Thread(target=exec, args=(program, names))
-        script.start()
-        assert waiting.wait(20)
-        sync.start("git-clone")
-        sync.complete("git-clone")
-        script.join(20)
-        assert not script.is_alive()
-        names["sock"].close(0)  # type: ignore[attr-defined]
-        assert heard[0] == ("waiting for", ["git-clone"])
-        assert sync.status("deps").status == "completed"
+    (tmp_path / "msgpack.py").write_text(
+        "import msgspec\npackb = msgspec.msgpack.encode\nunpackb = msgspec.msgpack.decode\n"
+    )
+    with a_place() as place:
+        monkeypatch.setenv("UNITSYNC_ENDPOINT", place.address)
+        for as_it_is, here in (
+            ('f"/tmp/unitsync-{os.getuid()}"', repr(str(place.home))),
+            ("OVERDUE_S = 5", "OVERDUE_S = 1"),
+            ('request["patience_s"] = 30 ', 'request["patience_s"] = 1 '),
+        ):
+            assert as_it_is in program
+            program = program.replace(as_it_is, here)
+        bin = Path(sys.executable).parent
+        script = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": str(tmp_path), "PATH": f"{bin}:{os.environ['PATH']}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert script.stdout is not None
+            assert script.stdout.readline() == "waiting for ['git-clone']\n"
+            place.kill()
+            assert script.stdout.readline() == "waiting for ['git-clone']\n"
+            with place.client() as client:
+                client.stop()
+                client.start("git-clone")
+                client.complete("git-clone")
+                assert script.wait(30) == 0
+                assert client.status("deps").status == "completed"
+        finally:
+            script.kill()
+            script.communicate()
