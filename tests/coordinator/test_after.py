@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from support.driver import Driven
 from unitsync import wire
-from unitsync.wire import OnSkip, Requirement
+from unitsync.wire import OnOwnerExit, OnSkip, Requirement
 
 
 def prerequisites(driven: Driven, unit: str) -> dict[str, bool]:
@@ -173,6 +173,57 @@ class TestTwoThatWaitToStartOneUnit:
         assert third.must(wire.Ok, third.unwant("ide", "a")).changed
         assert isinstance(first.told(), wire.Ready)
         assert second.told() is None
+
+    def test_any_number_of_starts_has_its_own(self, driven: Driven) -> None:
+        first = driven.script("first")
+        one = first.waits_to_start("ide", "never")
+        for number in range(40):
+            driven.script(f"{number}").waits_to_start("ide", f"p{number}")
+        assert isinstance(first.told(), wire.Waiting)
+        complete(driven, "p39")
+        assert isinstance(first.must(wire.Waiting, replace(one, patience_s=0.0)), wire.Waiting)
+
+    def test_one_that_is_not_granted_gives_its_edges_to_nobody(self, driven: Driven) -> None:
+        """Neither one that was taken back before it claimed, nor one that died."""
+        complete(driven, "a")
+        first, second = driven.script("first"), driven.script("second")
+        one = first.waits_to_start("ide", "a", "b")
+        two = second.waits_to_start("ide", "never")
+        first.told()
+        first.must(wire.Ok, first.withdraw(one))
+        complete(driven, "b")
+        first.refused("interrupted", replace(one, since_run=0, patience_s=0.0))
+        second.must(wire.Waiting, replace(two, patience_s=0.0))
+
+    def test_what_is_wanted_otherwise_meanwhile_is_waited_for_as_well(self, driven: Driven) -> None:
+        first, second, third = driven.script("1"), driven.script("2"), driven.script("3")
+        one = first.waits_to_start("ide", "a")
+        second.waits_to_start("ide", "b")
+        first.told()
+        wanted = replace(third.want("ide", "a"), requires=Requirement.START)
+        third.must(wire.Ok, wanted)
+        complete(driven, "a")
+        first.must(wire.Granted, replace(one, patience_s=0.0))
+        assert prerequisites(driven, "ide") == {"a": True}
+
+    def test_each_is_told_that_a_script_is_gone(self, driven: Driven) -> None:
+        first, second, other = driven.script("1"), driven.script("2"), driven.script("3")
+        request = replace(other.start("p"), on_owner_exit=OnOwnerExit.WARN)
+        other.must(wire.Granted, request)
+        one = first.waits_to_start("ide", "p", "a")
+        second.waits_to_start("ide", "p", "b")
+        first.told()
+        assert first.ask(one) is None
+        driven.die(other.owner)
+        for script in (first, second):
+            told = script.told()
+            assert isinstance(told, wire.Waiting)
+            assert [edge.owner_gone for edge in told.waiting_for] == [True, False]
+
+
+def test_a_start_without_an_id_waits_for_what_it_names(driven: Driven) -> None:
+    script = driven.script()
+    script.must(wire.Waiting, replace(script.start("ide", "a"), id=""))
 
 
 class TestOnSkipWait:

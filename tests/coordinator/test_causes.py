@@ -14,7 +14,7 @@ from support.refusing import Refusing
 from unitsync import session, wire
 from unitsync.wire import Requirement, Status
 from unitsyncd.actors.world import World
-from unitsyncd.core.causes import MANY_EDGES
+from unitsyncd.core.graph import MANY_EDGES
 from unitsyncd.core.requirement import VERDICTS, Condition, Verdict
 from unitsyncd.core.store import StoreError
 

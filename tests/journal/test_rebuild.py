@@ -241,6 +241,19 @@ def test_a_lower_limit_lets_in_what_is_there(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("with_snapshot", [False, True])
+def test_a_start_that_waits_has_its_own_edges_still(driver: Driver, with_snapshot: bool) -> None:
+    """It names them when it asks again; the journal has those of the start that came last."""
+    for start_id, after in (("first", "a"), ("last", "b")):
+        driver.start("u", id=start_id, after=[after])
+    driver.want("b")
+    driver.complete("b")
+    driver.crash(cut(driver.world, driver.store.next_seq) if with_snapshot else None)
+    again = {"after": ["a"], "since_run": 0}
+    assert isinstance(driver.start("u", id="first", **again), wire.Waiting)
+    assert isinstance(driver.start("u", id="last", after=["b"], since_run=0), wire.Granted)
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
 def test_starts_that_were_taken_back_stay_so(driver: Driver, with_snapshot: bool) -> None:
     ids = ["granted", "second", "third"]
     driver.start("a", ME, id=ids[0])

@@ -305,7 +305,7 @@ def everything(driven: Driven) -> Iterator[object]:
     yield world.epoch
     yield world.graph.edges
     for name, actor in world.units.items():
-        yield name, actor.unit, actor.starts, dict(world.graph.prerequisites(name))
+        yield name, actor.unit, actor.forgone, dict(world.graph.prerequisites(name))
         yield sorted(map(str, world.graph.dependents(name)))
         yield msgspec.to_builtins(world.view.info(name, full=True))
     unregistered = sorted(world.graph.unregistered)

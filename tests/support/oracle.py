@@ -47,8 +47,7 @@ class Unit:
     granted_to: list[str] = field(default_factory=list)
     """Request ids of the starts of the runs so far, "" for a run without one."""
     starts: dict[str, dict[str, Edge]] = field(default_factory=dict)
-    """Request ids of the starts since the last run began, each with its own edges; the last
-    one's are the unit's."""
+    """Request ids of the starts since the last run began, each with its own edges."""
     not_granted: dict[Owner, str] = field(default_factory=dict)
     """What became of each owner's last start, if it was not granted: "not granted", or
     "no say" if its complete is to change nothing."""
@@ -78,12 +77,12 @@ class Oracle:
 
     def needs(self, name: str, request_id: str = "") -> list[tuple[str, Edge]]:
         """The edges of the unit, or those that count for one of its starts."""
-        edges = self.edges.get(name, {})
+        edges = list(self.edges.get(name, {}).items())
         starts = self.units[name].starts if name in self.units else {}
-        if request_id in list(starts)[:-1]:
-            wanted = {other: edge for other, edge in edges.items() if not edge.of_start}
-            edges = {**wanted, **starts[request_id]}
-        return list(edges.items())
+        if request_id in starts:
+            wanted = [(other, edge) for other, edge in edges if not edge.of_start]
+            edges = [*wanted, *starts[request_id].items()]
+        return edges
 
     def meets(self, name: str, requires: Requirement) -> bool:
         status = self.status(name)
@@ -208,8 +207,8 @@ class Oracle:
         if answer == "granted":
             mine = self.is_running(name) and unit.owner == owner
             if not mine and request_id not in unit.granted_to[-2:]:
-                if request_id in list(unit.starts)[:-1]:
-                    self.take_its_turn(name, unit.starts[request_id])
+                if request_id in unit.starts:
+                    self.give_edges(name, unit.starts[request_id])
                 self.begin(unit, request_id, owner, on_owner_exit)
         else:
             refused = answer in ("already_started", "ended_meanwhile")
@@ -221,16 +220,19 @@ class Oracle:
         if not (self.is_running(name) and self.units[name].owner == owner):
             self.units[name].not_granted[owner] = "not granted"
 
-    def take_its_turn(self, name: str, own: dict[str, Edge]) -> None:
-        """The start is granted, and its edges are the unit's; but for one that has come to
-        close a cycle meanwhile."""
+    def give_edges(self, name: str, own: dict[str, Edge]) -> None:
+        """The start is granted, and its edges are the unit's, unless that has come to close a
+        cycle or to contradict what is wanted meanwhile."""
         edges = self.edges.setdefault(name, {})
-        closes = any(other not in edges and self.waits_for(other, name) for other in own)
-        for other in [o for o, e in edges.items() if e.of_start and (closes or o not in own)]:
+        for other, edge in own.items():
+            known = edges.get(other)
+            closes = known is None and self.waits_for(other, name)
+            if closes or (known is not None and not known.of_start and known.contradicts(edge)):
+                own = {}
+                break
+        for other in [o for o, e in edges.items() if e.of_start]:
             del edges[other]
-        for other, edge in own.items() if not closes else ():
-            if other in edges and edges[other].of_start and edges[other].contradicts(edge):
-                del edges[other]
+        for other, edge in own.items():
             edges.setdefault(other, edge)
 
     def begin(self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str) -> None:

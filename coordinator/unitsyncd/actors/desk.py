@@ -6,7 +6,7 @@ UnitsyncError that refuses it. Handlers run inside a turn: see supervisor.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -39,6 +39,8 @@ from unitsyncd.core.unit import answer_to_start, verdict_for, was_granted
 
 LIST_PAGE_MAX: Final = 1000
 OWNERS_SEEN_MAX: Final = 10_000
+FORGONE_MAX: Final = 1000
+"""Edges taken back that a unit remembers until its next run; further ones are not."""
 _OUTCOMES: Final = frozenset((Status.COMPLETED, Status.FAILED))
 
 
@@ -88,10 +90,11 @@ class Desk:
         self.settle(parked, self._still_waiting(replace(request, waited_s=waited_s)))
 
     def _still_waiting(self, request: wire.Start | wire.Wait) -> wire.AnyReply:
-        at = self._moment.at
-        if isinstance(request, wire.Start):
-            return replies.start(request, Answer.WAITING, self.world, at)
-        return replies.wait_waiting(request, self.world, at)
+        world, at = self.world, self._moment.at
+        if isinstance(request, wire.Wait):
+            return replies.wait_waiting(request, world, at)
+        own = self._own_edges(request, world.units[request.unit])
+        return replies.start(request, Answer.WAITING, world, at, own)
 
     def owner_gone(self, name: str, key: OwnerKey) -> None:
         """The process that runs *name* has ended: so has its run, as it asked for."""
@@ -101,7 +104,7 @@ class Desk:
             return
         for waiting in self.world.bus.subscribers(name):
             if isinstance(waiting, Parker):
-                self._notice(waiting)
+                self._notice(waiting.wakes if isinstance(waiting, WaitActor) else waiting)
 
     def _notice(self, actor: Parker) -> None:
         """Let those who wait for *actor* say anew what they wait for."""
@@ -126,7 +129,8 @@ class Desk:
         try:
             if isinstance(request, wire.Start):
                 assert isinstance(actor, UnitActor)
-                ask = self._start_ask(request, request.owner, actor)
+                own = self._own_edges(request, actor)
+                ask = self._start_ask(request, request.owner, actor, own)
                 answer = answer_to_start(actor.unit, ask)
                 if answer is Answer.WAITING:
                     blocked = verdict_for(actor.unit, ask) is Verdict.BLOCKED
@@ -141,7 +145,7 @@ class Desk:
                     answer = Answer.READY
                 else:
                     world.tell(actor, ask)
-                return replies.start(request, answer, world, self._moment.at)
+                return replies.start(request, answer, world, self._moment.at, own)
             assert isinstance(actor, WaitActor)
             return self._wait_reply(request, actor)
         except errors.UnitsyncError as problem:
@@ -156,7 +160,7 @@ class Desk:
         request, actor = parked.request, parked.actor
         assert isinstance(request, wire.Start)
         assert isinstance(actor, UnitActor)
-        ask = self._start_ask(request, request.owner, actor)
+        ask = self._start_ask(request, request.owner, actor, None)
         self.world.tell(actor, replace(ask, abandoned=True))
 
     def settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
@@ -167,12 +171,16 @@ class Desk:
     # --- declaring ----------------------------------------------------------------
 
     def _want(self, request: wire.Want) -> wire.AnyReply:
-        world, at = self.world, self._moment.at
+        world, at, mark = self.world, self._moment.at, self.world.turn.mark()
         facts = len(world.turn.facts)
         actor = world.register(request.unit, at)
         need = need_of(request.requires, request.optional)
         check_count(len(request.prerequisites))
-        world.declare([(actor, request.prerequisites)], need, at)
+        try:
+            world.declare([(actor, request.prerequisites)], need, at)
+        except errors.InvalidName:  # wrong usage registers nothing
+            world.turn.rollback(mark)
+            raise
         changed = len(world.turn.facts) > facts
         return replies.ok(request, world, changed=changed, status=actor.unit.condition.status)
 
@@ -189,11 +197,27 @@ class Desk:
         world = self.world
         actor = self._known(request.unit)
         check_count(len(request.prerequisites))
-        count = world.withdraw(actor, request.prerequisites, self._moment.at)
-        count += actor.take_edges(request.prerequisites)
+        count = self._forgo(actor, request.prerequisites)
+        count += world.withdraw(actor, request.prerequisites, self._moment.at)
         note = "" if count else wording.did_not_wait(request)
         status = actor.unit.condition.status
         return replies.ok(request, world, changed=bool(count), note=note, status=status)
+
+    def _forgo(self, actor: UnitActor, prerequisites: Iterable[str]) -> int:
+        """Take these edges back of the starts that wait; how many of those that are held
+        back now have, and the unit has not."""
+        if actor.unit.running:
+            return 0
+        gone = set(prerequisites)
+        if len(actor.forgone) + len(gone) <= FORGONE_MAX:
+            actor.put_forgone(actor.forgone | gone)
+        theirs: set[str] = set()
+        for parked in actor.parked or ():
+            if parked.listener is not None:
+                theirs.update(gone.intersection(parked.listener.units))
+        if theirs:
+            self.world.turn.touched[actor] = None
+        return len(theirs.difference(self.world.graph.prerequisites(actor.unit.name)))
 
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
         world, at, mark = self.world, self._moment.at, self.world.turn.mark()
@@ -201,35 +225,45 @@ class Desk:
         self._notice_lost_owner(actor)
         if not actor.unit.running and not self._is_repeated(request, actor):
             self._declare_for_start(request, actor)
-        elif request.id in actor.starts.others:
-            need = need_of(request.requires, request.optional, of_start=True)
-            world.take_turn(actor, request.id, need, at)
-        ask = self._start_ask(request, self._seen_owner(request), actor)
+        own = self._own_edges(request, actor)
+        ask = self._start_ask(request, self._seen_owner(request), actor, own)
         granted = not actor.unit.running and verdict_for(actor.unit, ask) is Verdict.MET
         if granted and self._claimant_is_dead(request):
             ask = replace(ask, abandoned=True)
+        runs = actor.unit.run
         world.tell(actor, ask)
         answer = world.turn.answer
         assert answer is not None
+        if own is not None and actor.unit.run != runs:
+            self._give_edges(actor, own)
         if answer is Answer.WITHDRAWN and ask.abandoned:
             raise errors.Interrupted(
                 f"the process that made this connection is dead, so {request.unit} is not started",
                 hint="each process makes its own connections",
             )
         if answer is Answer.WAITING and request.patience_s > 0:
-            # A first request may be patient, too. Its edges, maybe many, are declared by now.
+            # A first request may be patient, too.
             run = request.since_run if request.since_run >= 0 else actor.unit.run
-            held = replace(request, owner=ask.owner, after=[], since_run=run)
+            held = replace(request, owner=ask.owner, since_run=run)
             try:
                 parked = self.waiters.park(actor, self._moment.peer, held, self._moment.now)
             except errors.LimitReached:
                 world.turn.rollback(mark)
                 raise
             parked.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
-            if own := actor.starts.others.get(request.id):
+            if own is not None:
                 parked.listener = self._listen(WaitActor(list(own), False, world.turn, actor), own)
             return None
-        return replies.start(request, answer, world, at)
+        return replies.start(request, answer, world, at, own)
+
+    def _give_edges(self, actor: UnitActor, own: Mapping[str, Need]) -> None:
+        """The run that has begun has these edges of its *own*, though another start came
+        last: the unit has them from now on, or none where it cannot have them any more."""
+        need = next(iter(own.values()), Need.AFTER_SUCCESS)
+        try:
+            self.world.declare_start(actor, own, need, self._moment.at)
+        except errors.UnitsyncError:
+            self.world.declare_start(actor, (), need, self._moment.at)
 
     def _listen(self, listener: WaitActor, edges: Mapping[str, Need]) -> WaitActor:
         """Subscribe *listener* to *edges*."""
@@ -250,8 +284,8 @@ class Desk:
         try:
             check_count(len(request.after))
             need = need_of(request.requires, request.optional, of_start=True)
-            before = self.world.declare_start(actor, request.after, need, at)
-            actor.another_start(request.id, before)
+            self.world.declare_start(actor, request.after, need, at)
+            actor.put_forgone(actor.forgone.difference(request.after))
             if len(self.world.turn.facts) > facts:
                 self._notice(actor)
         except errors.UnitsyncError as problem:
@@ -261,11 +295,10 @@ class Desk:
 
     def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
         """Whether *request* has declared its edges before, or is not to: others may have
-        taken them back meanwhile, or declared them otherwise."""
+        declared them otherwise meanwhile."""
         unit = actor.unit
         return (
             request.since_run >= 0
-            or request.id in (actor.starts.last, *actor.starts.others)
             or was_granted(unit, request.id)
             or was_withdrawn(unit, request.id)
         )
@@ -277,10 +310,18 @@ class Desk:
             return replace(owner, watched=False)  # and status says so
         return owner
 
+    def _own_edges(self, request: wire.Start, actor: UnitActor) -> dict[str, Need] | None:
+        """What counts for this start in place of the edges that the unit has from the last
+        one; None if nothing does."""
+        return None if actor.unit.running else self.world.edges_of(actor, request)
+
     def _start_ask(
-        self, request: wire.Start, owner: wire.Owner | None, actor: UnitActor
+        self,
+        request: wire.Start,
+        owner: wire.Owner | None,
+        actor: UnitActor,
+        own: Mapping[str, Need] | None,
     ) -> StartAsked:
-        edges = self.world.own_edges(actor, request.id)
         return StartAsked(
             self._moment.at,
             request.id,
@@ -290,7 +331,7 @@ class Desk:
             request.wait,
             request.on_owner_exit,
             request.on_skip,
-            None if edges is None else self.world.bus.verdict(edges),
+            None if own is None else self.world.verdict(actor, own),
         )
 
     def _notice_lost_owner(self, actor: UnitActor) -> None:

@@ -60,8 +60,15 @@ def _success(request: wire.Request) -> list[str]:
 # --- start ------------------------------------------------------------------------
 
 
-def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire.AnyReply:
-    """Raises the error that *answer* stands for, if it is one."""
+def start(
+    request: wire.Start,
+    answer: Answer,
+    world: World,
+    now: float,
+    own: Mapping[str, Need] | None,
+) -> wire.AnyReply:
+    """*own*: what counts in place of the edges that the unit's last start came with. Raises
+    the error that *answer* stands for, if it is one."""
     unit = world.units[request.unit].unit
     match answer:
         case Answer.GRANTED:
@@ -71,7 +78,7 @@ def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire
         case Answer.READY:
             return wire.Ready(id=request.id, epoch=world.epoch, run=unit.run)
         case Answer.WAITING:
-            return _waiting_to_start(request, unit, world, now)
+            return _waiting_to_start(request, unit, world, now, own)
         case Answer.STARTED_BY_OTHER:
             raise already_started(unit, now, f"unitsync status {unit.name}")
         case Answer.ENDED_MEANWHILE:
@@ -83,11 +90,11 @@ def start(request: wire.Start, answer: Answer, world: World, now: float) -> wire
                 outcome=unit.phase.value,
             )
         case Answer.SKIPPED:
-            raise skipped(unit.name, world, _own_edges(request, world))
+            raise skipped(unit.name, world, own)
         case Answer.WITHDRAWN:
             raise errors.Interrupted(f"this start of {unit.name} was taken back")
         case _:
-            raise _not_granted(request, answer, world, now)
+            raise _not_granted(request, answer, world, now, own)
 
 
 def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.Granted:
@@ -107,8 +114,10 @@ def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.G
     )
 
 
-def _waiting_to_start(request: wire.Start, unit: Unit, world: World, now: float) -> wire.Waiting:
-    edges, total = world.view.unmet(unit.name, _own_edges(request, world))
+def _waiting_to_start(
+    request: wire.Start, unit: Unit, world: World, now: float, own: Mapping[str, Need] | None
+) -> wire.Waiting:
+    edges, total = world.view.unmet(unit.name, own)
     if request.patience_s > 0:
         edges = world.view.with_similar(edges, unit.name)
     out: list[str] = []
@@ -145,13 +154,8 @@ def already_started(unit: Unit, now: float, hint: str) -> errors.AlreadyStarted:
     )
 
 
-def _own_edges(request: wire.Start, world: World) -> Mapping[str, Need] | None:
-    return world.own_edges(world.units[request.unit], request.id)
-
-
-def skipped(name: str, world: World, edges: Mapping[str, Need] | None = None) -> errors.Skipped:
-    """*edges*: what counts in place of those of the unit."""
-    path = world.view.causes.skip_path(name, edges)
+def skipped(name: str, world: World, own: Mapping[str, Need] | None = None) -> errors.Skipped:
+    path = world.view.causes.skip_path(name, own)
     failure = world.view.failure(path[-1])
     through = f" ({' → '.join(path)})" if 2 < len(path) <= 20 else ""
     return errors.Skipped(
@@ -165,9 +169,9 @@ def skipped(name: str, world: World, edges: Mapping[str, Need] | None = None) ->
 
 
 def _not_granted(
-    request: wire.Start, answer: Answer, world: World, now: float
+    request: wire.Start, answer: Answer, world: World, now: float, own: Mapping[str, Need] | None
 ) -> errors.NotGranted:
-    edges, total = world.view.unmet(request.unit, _own_edges(request, world))
+    edges, total = world.view.unmet(request.unit, own)
     edges = world.view.with_similar(edges, request.unit)
     missing = wording.prerequisites_inline(edges, total, now)
     names = [edge.name for edge in edges]

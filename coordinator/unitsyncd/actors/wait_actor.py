@@ -15,7 +15,7 @@ class WaitActor(Parker):
     def __init__(
         self, units: list[str], any_of: bool, turn: Turn, wakes: Parker | None = None
     ) -> None:
-        """*wakes*: for whom it counts, if not for itself."""
+        """*wakes*: for whom it listens, if not for itself."""
         super().__init__()
         self._wakes = wakes
         self.units = units
@@ -24,6 +24,11 @@ class WaitActor(Parker):
         self.outstanding = 0
         self.blocked = 0
         self._turn = turn
+
+    @property
+    def wakes(self) -> Parker:
+        """Whose requests are to be looked at when something moves."""
+        return self._wakes or self  # no reference to itself: nothing is to be left in cycles
 
     @property
     def verdict(self) -> Verdict:
@@ -43,7 +48,7 @@ class WaitActor(Parker):
                 self.outstanding += change
             elif verdict is Verdict.BLOCKED:
                 self.blocked += change
-        self._turn.touched[self._wakes or self] = None
+        self._turn.touched[self.wakes] = None
 
     def _put_back(self, outstanding: int, blocked: int) -> None:
         self.outstanding = outstanding

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from unitsync.errors import ContradictionError, CycleError, UnitsyncError
+from unitsync.errors import ContradictionError, UnitsyncError
 from unitsync.names import check_name
-from unitsync.wire import Owner
+from unitsync.wire import Owner, Start
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.parts import Work, emptied
@@ -26,7 +26,7 @@ from unitsyncd.core.events import (
     Withdrawn,
 )
 from unitsyncd.core.graph import Graph, Request
-from unitsyncd.core.requirement import Need, Verdict
+from unitsyncd.core.requirement import Need, Verdict, need_of
 from unitsyncd.core.view import View
 from unitsyncd.settings import Limits, limit_reached
 
@@ -158,36 +158,37 @@ class World:
         self.turn.keep(unit, Declared(at, prerequisite, int(need)))
 
     def declare_start(
-        self, actor: UnitActor, prerequisites: Sequence[str], need: Need, at: float
-    ) -> dict[str, Need]:
-        """Let these edges take the place of those that the unit's last start came with, and
-        return those. Raises what ``declare`` raises, and then nothing was changed."""
-        edges = self.graph.prerequisites(actor.unit.name)
-        before = {edge: known for edge, known in edges.items() if known.of_start}
+        self, actor: UnitActor, prerequisites: Collection[str], need: Need, at: float
+    ) -> None:
+        """Let these edges take the place of those that the unit's last start came with.
+        Raises what ``declare`` raises, and then nothing was changed."""
+        before = self.graph.of_start(actor.unit.name)
         self.declare([(actor, prerequisites)], need, at)
         named = set(prerequisites)
         self.withdraw(actor, [edge for edge in before if edge not in named], at)
-        return before
 
-    def own_edges(self, actor: UnitActor, start_id: str) -> dict[str, Need] | None:
-        """All that count for that start, None if those are the unit's."""
-        own = actor.starts.others.get(start_id)
-        if own is None:
+    def edges_of(self, actor: UnitActor, start: Start) -> dict[str, Need] | None:
+        """What counts for *start* from its ``--after``, besides what the unit wants; None if
+        that is what the unit has, which it has from the start that came last."""
+        name = actor.unit.name
+        edges = self.graph.prerequisites(name)
+        if not start.after and not edges:
             return None
-        edges = self.graph.prerequisites(actor.unit.name)
-        return {**{edge: need for edge, need in edges.items() if not need.of_start}, **own}
+        need = need_of(start.requires, start.optional, of_start=True)
+        own = {}
+        for prerequisite in start.after:
+            wanted = edges.get(prerequisite)
+            if wanted is not None and not wanted.of_start and wanted.needs_the_same(need):
+                continue
+            if prerequisite not in actor.forgone:
+                own[prerequisite] = need
+        return None if own == self.graph.of_start(name) else own
 
-    def take_turn(self, actor: UnitActor, start_id: str, need: Need, at: float) -> None:
-        """If all is met that counts for that start, which another one came after, let the
-        unit have its edges: no unit starts before the edges that it has are met."""
-        edges = self.own_edges(actor, start_id)
-        if edges is None or self.bus.verdict(edges) is not Verdict.MET:
-            return
-        try:
-            self.declare_start(actor, list(actor.starts.others[start_id]), need, at)
-        except CycleError:  # by an edge that has come since
-            self.declare_start(actor, [], need, at)
-        actor.put_starts(actor.starts.without(start_id))
+    def verdict(self, actor: UnitActor, own: Mapping[str, Need]) -> Verdict:
+        """What a start is held back by whose own edges are not those of the unit."""
+        outstanding, blocked = self.view.causes.wanted(actor.unit)
+        wanted = Verdict.OUTSTANDING if outstanding else Verdict.MET
+        return max(Verdict.BLOCKED if blocked else wanted, self.bus.verdict(own))
 
     def shared(self, name: str) -> str:
         """*name* as the object that its unit has, if it is registered: one for all that

@@ -8,10 +8,10 @@ condition or an edge changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
-from unitsyncd.core.graph import Graph
+from unitsyncd.core.graph import MANY_EDGES, Graph
 from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
 from unitsyncd.core.state import Unit
 
@@ -22,8 +22,6 @@ PASSED_MAX: Final = 100_000
 DOWN_MAX: Final = 5000
 """Units that one request goes down in search of root causes: some milliseconds."""
 PATH_MAX: Final = 20
-MANY_EDGES: Final = 50
-"""From so many on it pays to remember what was found among them."""
 REMEMBERED_MAX: Final = 5000
 """Units of which that is remembered."""
 
@@ -101,6 +99,16 @@ class Causes:
     def condition(self, name: str) -> Condition:
         return self._conditions.get(name, _NOT_REGISTERED)
 
+    def wanted(self, unit: Unit) -> tuple[int, int]:
+        """How many edges of *unit* are outstanding and how many blocked, but for those that
+        its last start came with."""
+        outstanding, blocked = unit.outstanding, unit.blocked
+        for edge, need in self._graph.of_start(unit.name).items():
+            verdict = VERDICTS[need][self.condition(edge)]
+            outstanding -= verdict is Verdict.OUTSTANDING
+            blocked -= verdict is Verdict.BLOCKED
+        return outstanding, blocked
+
     def edges(self, name: str, *, met: bool) -> Iterator[tuple[str, Need]]:
         """Those that are, or are not."""
         edges, condition = self._graph.prerequisites(name), self._conditions.get
@@ -163,15 +171,18 @@ class Causes:
 
     def skip_path(self, name: str, own: Mapping[str, Need] | None = None) -> list[str]:
         """From a blocked unit down to the one whose failure is at the root of it; of a
-        long path only the first PATH_MAX units and the root. *own*: its edges, if they are
-        not those in the graph."""
+        long path only the first PATH_MAX units and the root. *own*: what counts in place of
+        the edges that its last start came with."""
         path = [name]
         if own is not None:
+            wanted = self._graph.prerequisites(name).items()
+            self._passed += len(wanted)
             path.append(
                 next(
                     edge
-                    for edge, need in own.items()
+                    for edge, need in chain(own.items(), wanted)
                     if VERDICTS[need][self.condition(edge)] is Verdict.BLOCKED
+                    and (edge in own or not need.of_start)
                 )
             )
             if self.condition(path[-1]) is not Condition.SKIPPED:

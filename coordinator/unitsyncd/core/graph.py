@@ -28,6 +28,8 @@ random graphs) 16 costs a quarter of 1, and chains in any order do not notice.""
 ONE_BY_ONE_MIN: Final = 10_000
 """Edges that searches look at for one request, in some milliseconds, and as many again as
 there are, before its further edges are looked at together."""
+MANY_EDGES: Final = 50
+"""From so many edges of a unit on it pays to remember what was found among them."""
 CYCLE_SHOWN_MAX: Final = 1000
 """Units of a cycle that are spelled out; of a longer one, so many of both ends."""
 
@@ -51,6 +53,7 @@ class Graph:
     __slots__ = (
         "_dependents",
         "_levels",
+        "_of_start",
         "_prerequisites",
         "_registered",
         "changes",
@@ -67,11 +70,14 @@ class Graph:
         self._dependents: dict[str, dict[str, None]] = {}
         self._levels: dict[str, int] = {}
         """Absent means 0."""
+        self._of_start: dict[str, tuple[int, dict[str, Need]]] = {}
+        """Of units with many edges, those of the last start, and the change after which
+        they were found."""
         self.edges = 0
         self.looks = 0
         """Counts the edges that searches have looked at."""
         self.changes = 0
-        """Counts how often an edge has come or gone."""
+        """Counts how often an edge has come or gone, or become another one."""
         self.setbacks = 0
         """Counts how often edges have come into another order or were taken back."""
         self.unregistered: dict[str, None] = {}
@@ -80,6 +86,17 @@ class Graph:
 
     def prerequisites(self, dependent: str) -> Mapping[str, Need]:
         return self._prerequisites.get(dependent, _NO_EDGES)
+
+    def of_start(self, dependent: str) -> Mapping[str, Need]:
+        """Those of its edges that its last start came with."""
+        edges = self.prerequisites(dependent)
+        if len(edges) < MANY_EDGES:
+            return {name: need for name, need in edges.items() if need.of_start}
+        known = self._of_start.get(dependent)
+        if known is None or known[0] != self.changes:
+            own = {name: need for name, need in edges.items() if need.of_start}
+            known = self._of_start[dependent] = (self.changes, own)
+        return known[1]
 
     def dependents(self, prerequisite: str) -> Iterator[str]:
         return iter(self._dependents.get(prerequisite, ()))
@@ -181,10 +198,12 @@ class Graph:
 
     def _put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites[dependent][prerequisite] = need
+        self.changes += 1
 
     def held(self) -> tuple[dict[str, Any], ...]:
         """All that grows with the units, for who takes it apart."""
-        return self._prerequisites, self._dependents, self._levels, self.unregistered
+        of_start = self._of_start
+        return self._prerequisites, self._dependents, self._levels, self.unregistered, of_start
 
     def reorder(self, dependent: str, order: Iterable[str]) -> None:
         """Let the prerequisites of *dependent* be in *order* again, which names each once:

@@ -228,17 +228,18 @@ class View:
         self, name: str, own: Mapping[str, Need] | None = None
     ) -> tuple[list[Prerequisite], int]:
         """The first SHOWN_MAX prerequisites that are not met, and how many there are; with
-        *own*, of these edges. Looks no further than to these."""
-        if own is not None:
-            found = [self.prerequisite(edge, need) for edge, need in own.items()]
-            found = [edge for edge in found if not edge.met]
-            return found[:SHOWN_MAX], len(found)
+        *own* in place of those that the unit's last start came with."""
         holder = self._units.get(name)
         if holder is None:
             return [], 0
-        total = holder.unit.outstanding + holder.unit.blocked
-        edges = self.causes.first_unmet(holder.unit)
-        return [self.prerequisite(edge, need) for edge, need in edges], total
+        unit, edges = holder.unit, self.causes.first_unmet(holder.unit)
+        if own is None:
+            shown = [self.prerequisite(edge, need) for edge, need in edges]
+            return shown, unit.outstanding + unit.blocked
+        theirs = [self.prerequisite(edge, need) for edge, need in own.items()]
+        theirs = [edge for edge in theirs if not edge.met]
+        shown = [self.prerequisite(edge, need) for edge, need in edges if not need.of_start]
+        return (shown + theirs)[:SHOWN_MAX], sum(self.causes.wanted(unit)) + len(theirs)
 
     def _some_edges(self, unit: Unit) -> Iterator[tuple[str, Need]]:
         """STATUS_MAX of the edges, those that are not met before the others."""
