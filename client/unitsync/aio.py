@@ -128,8 +128,9 @@ class AsyncClient(ClientBase):
     async def stop(self) -> None:
         """See ``Client.stop``."""
         reply = session.expect(await self.call(self.requests.stop()), wire.Ok)
-        if self._exchange is not None and reply.changed:
-            await self._exchange.gone(monotonic() + session.STOP_PATIENCE_S)
+        exchange, by = self._exchange, monotonic() + session.STOP_PATIENCE_S
+        if exchange is not None and reply.changed and not await exchange.gone(by):
+            raise session.not_ended(self._place.address)
 
     def unit(
         self,

@@ -34,21 +34,23 @@ def reach(by: float = 0) -> "Link":
     path = address.removeprefix("ipc://")
     if path == address or path[:1] != "/" or len(os.fsencode(path)) > surroundings.PATH_BYTES_MAX:
         raise ValueError(address)
-    link = _reach(path, user)
+    link = _reach(path, user, by)
     starts = os.environ.get("UNITSYNC_AUTOSTART") != "0" and user == os.geteuid()
     if link is None and by and starts:
         from unitsync.spawn_lock import await_another
 
-        link = await_another(os.path.dirname(path), user, lambda: _reach(path, user), by)
+        link = await_another(os.path.dirname(path), user, lambda: _reach(path, user, by), by)
     if link is None:
         raise ConnectionRefusedError
     return link
 
 
-def _reach(path: str, user: int) -> "Link | None":
-    """None if nobody listens at *path*."""
+def _reach(path: str, user: int, by: float) -> "Link | None":
+    """None if nobody listens at *path*. Takes until *by* at the longest, if that is not 0."""
     import _socket
+    from time import monotonic
 
+    patience_s = min(_CONNECT_PATIENCE_S, max(0.001, by - monotonic() if by else 60))
     try:
         folder = os.lstat(os.path.dirname(path))
         if (
@@ -62,13 +64,14 @@ def _reach(path: str, user: int) -> "Link | None":
         return None
     try:
         # With a timeout of Python's, connect() fails at once where the backlog is full.
-        patience = _CONNECT_PATIENCE_S.to_bytes(_LONG_BYTES, sys.byteorder) + bytes(_LONG_BYTES)
-        link.setsockopt(_socket.SOL_SOCKET, _SO_SNDTIMEO, patience)
+        timeval = divmod(int(patience_s * 1_000_000), 1_000_000)
+        packed = b"".join(part.to_bytes(_LONG_BYTES, sys.byteorder) for part in timeval)
+        link.setsockopt(_socket.SOL_SOCKET, _SO_SNDTIMEO, packed)
         link.connect(path)
         peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
         if not surroundings.peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
             raise PermissionError
-        link.settimeout(_CONNECT_PATIENCE_S)
+        link.settimeout(patience_s)
         return Link(link)
     except BaseException as exc:
         link.close()

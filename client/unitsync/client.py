@@ -151,13 +151,16 @@ class Client(ClientBase):
         session.expect(self.call(request), wire.Ok)
 
     def stop(self) -> None:
-        """End the coordinator and return when it is gone."""
+        """End the coordinator and return when it is gone. Raises Unreachable if that takes
+        more than ten seconds."""
         reply = session.expect(self.call(self.requests.stop()), wire.Ok)
         if self._link is not None and reply.changed:
             try:
                 self._receive(self._link, "gone", monotonic() + session.STOP_PATIENCE_S)
-            except LinkLost:
+            except LinkLost as lost:
                 self._drop()
+                if lost.overdue:
+                    raise session.not_ended(self._place.address) from None
 
     def unit(
         self,

@@ -46,12 +46,13 @@ class Exchange:
         self.send(step.frame)
         return await self._reply(id, step.reply_by(monotonic()))
 
-    async def gone(self, by: float) -> None:
-        """Return when the coordinator has hung up, at the latest at *by*."""
+    async def gone(self, by: float) -> bool:
+        """Whether the coordinator hangs up, until *by* at the latest."""
         try:
             await self._reply("gone", by)
-        except LinkLost:
-            pass
+        except LinkLost as lost:
+            return not lost.overdue
+        return True
 
     async def _reply(self, id: str, by: float) -> wire.AnyReply:
         if self._closed:

@@ -409,10 +409,13 @@ def _finish(reply: "Message") -> int:
     if reply["result"] == "error" and not reply.get("err"):
         raise Leave
     _print_err(reply)
+    status = int(reply.get("exit", 0))
     if why := _print_out(reply):
-        _print_err({"err": [f"error: cannot write to stdout: {why}"]})
-        return 1
-    return int(reply.get("exit", 0))
+        done = reply["result"] == "granted" or (reply["result"] == "ok" and not reply.get("units"))
+        kind = "warning" if done else "error"
+        _print_err({"err": [f"{kind}: cannot write to stdout: {why}"]})
+        return status if done else 1
+    return status
 
 
 def _print_out(reply: "Message") -> str:

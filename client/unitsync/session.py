@@ -16,10 +16,10 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from unitsync import coder, errors, wire
+from unitsync import errors, nothing, wire
 from unitsync.endpoint import Absent, NothingKept, NotYet, Start
 from unitsync.names import check_name
-from unitsync.printing import one_line, unregistered
+from unitsync.printing import one_line
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue."""
@@ -167,7 +167,7 @@ class Conversation:
         if isinstance(answer, LinkLost):
             return self._lost(now, overdue=answer.overdue)
         if isinstance(answer, NothingKept) and not self._request.epoch:
-            return Done(of_nothing(self._request))
+            return Done(nothing.reply(self._request))
         if isinstance(answer, errors.Unavailable):
             return self._away(answer, now)
         return self._received(answer, now)
@@ -353,26 +353,6 @@ def starts_coordinator(request: wire.AnyRequest) -> Start:
             return Start.ALWAYS
 
 
-def of_nothing(request: wire.AnyRequest) -> wire.AnyReply:
-    """What a coordinator without any unit would answer to *request*, which only looks.
-    Raises InvalidName."""
-    if isinstance(request, wire.List):
-        return wire.ListReply(id=request.id, units=[], total=0)
-    assert isinstance(request, wire.StatusOf | wire.Why)
-    if not request.unit and isinstance(request, wire.Why):
-        return wire.WhyReply(id=request.id)
-    check_name(request.unit)
-    unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)
-    if isinstance(request, wire.Why):
-        return wire.WhyReply(id=request.id, tree=wire.WhyNode(unit))
-    lines: list[str] = []
-    if request.render is wire.Render.TEXT:
-        lines = unregistered(request.unit)
-    elif request.render is wire.Render.CODER:
-        lines = coder.status(unit)
-    return wire.StatusReply(id=request.id, unit=unit, out=lines)
-
-
 def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
     """*reply* as a *kind*. Raises the error that it describes, or ProtocolError."""
     if isinstance(reply, kind):
@@ -442,6 +422,15 @@ def withdrawal_reason(exc: BaseException) -> str:
     if isinstance(exc, KeyboardInterrupt | SystemExit):
         return "interrupted"
     return "cancelled"
+
+
+def not_ended(address: str) -> errors.Unreachable:
+    """What is said of a coordinator that was asked to stop and goes on."""
+    return errors.Unreachable(
+        f"the coordinator at {address} has not ended within {STOP_PATIENCE_S:.0f} s",
+        hint="its log is coordinator.log beside the socket",
+        endpoint=address,
+    )
 
 
 def untold(unit: str, problem: errors.UnitsyncError) -> str:

@@ -139,9 +139,11 @@ def _is_work(
         for kind, word in words:
             if word == "or":
                 break
-            if kind == _CALLED and word[-1:].isalnum() and not _is_idle(word):
+            if kind == _CALLED and word[-1:].isalnum() and not _is_idle(kind, word):
                 return True
         return False
+    if any(kind == _QUOTED and ("$(" in word or "`" in word) for kind, word in words):
+        return True  # a command of its own, or it looks like one
     while words and words[0][1].partition("=")[0].isidentifier() and "=" in words[0][1]:
         words = words[1:]
     if not words:
@@ -149,10 +151,10 @@ def _is_work(
     first = words[0][1]
     if (_WORD, "<") in words:
         return True  # may have to wait for what it reads
-    return not (_is_idle(first) or first == function or program(first) in programs)
+    return not (_is_idle(*words[0]) or first == function or program(first) in programs)
 
 
-def _is_idle(word: str) -> bool:
+def _is_idle(kind: str, word: str) -> bool:
     """Whether *word* does no work where it stands for a command; a number, an option or the
     like stands in a condition."""
     if word[:1] == "$":
@@ -160,7 +162,10 @@ def _is_idle(word: str) -> bool:
     if word[:1] == "-" or word.isdigit():
         return True
     if any(map(str.isalnum, word)):
-        return word.strip("{}").rpartition(".")[2] in _NO_WORK
+        name = word.strip("{}")
+        if kind == _CALLED and "/" not in name:  # as in sys.exit(1)
+            name = name.rpartition(".")[2]
+        return name in _NO_WORK
     return word != "."
 
 

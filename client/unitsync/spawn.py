@@ -18,6 +18,7 @@ from unitsync import endpoint as endpoints
 from unitsync import spawn_lock
 from unitsync.endpoint import Absent, Endpoint, NotYet
 from unitsync.spawn_lock import STILL_STARTING, Patience
+from unitsync.surroundings import PATH_BYTES_MAX
 
 _LAUNCHER: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_launch.py")
 
@@ -107,7 +108,8 @@ def _await_handover(place: Endpoint, patience: Patience) -> None:
         _rest(place, patience)
     for name in os.listdir(place.folder):
         other = os.path.join(place.folder, name)
-        if other != place.path and endpoints.is_there(place._replace(path=other)):
+        fits = len(os.fsencode(other)) <= PATH_BYTES_MAX
+        if other != place.path and fits and endpoints.is_there(place._replace(path=other)):
             raise Absent(
                 f"another coordinator holds the folder {place.folder}: it serves ipc://{other}",
                 hint="one folder has one coordinator; name another one in UNITSYNC_ENDPOINT",

@@ -13,7 +13,10 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from client.test_express import Deaf, deaf
 from unitsync import AsyncClient, Client, errors, session, wire
+
+__all__ = ["deaf"]
 
 InBackground: TypeAlias = Callable[..., "Future[Any]"]
 PATIENCE_S = 20.0
@@ -315,3 +318,18 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def test_one_that_does_not_end_is_told_of(
+    deaf: Deaf,
+    open_client: Callable[..., Any],
+    in_background: InBackground,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "STOP_PATIENCE_S", 0.5)
+    client = open_client(endpoint=deaf.address, autostart=False)
+    stopped = in_background(client.stop)
+    peer, request = deaf.hears()
+    deaf.says(peer, wire.Ok(id=request.id))
+    with pytest.raises(errors.Unreachable, match="has not ended within"):
+        stopped.result(PATIENCE_S)

@@ -71,6 +71,11 @@ OVER = [
 ]
 
 GOES_ON = [
+    'unitsync start ide; echo "$(make)"',
+    'unitsync start ide; x="`make`"',
+    "unitsync start ide; ./pkg.test",
+    "unitsync start ide; run.test -v",
+    "unitsync start ide; sys.exit",
     "unitsync start ide; make",
     "unitsync start ide\nmake\n",
     "unitsync start ide && make",

@@ -198,6 +198,21 @@ def test_another_socket_name_in_the_same_folder_is_refused(nobody_there: str) ->
     assert f"serves {nobody_there}" in caught.value.message
 
 
+def test_a_handover_in_a_folder_with_long_names(nobody_there: str) -> None:
+    """A name that no socket can have is none."""
+    home = folder(nobody_there)
+    home.mkdir(mode=0o700)
+    (home / ("long" * 30)).touch()
+    (home / "plain").touch()
+    held = os.open(home, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    release = threading.Timer(3.0, os.close, (held,))
+    release.start()
+    with Client() as client:
+        assert client.ping().pid
+    release.join()
+
+
 def test_turned_off(nobody_there: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
     with pytest.raises(errors.Unreachable, match="turned off") as caught:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -199,6 +201,24 @@ def test_one_folder_has_one_coordinator(daemons: Daemons, sockets: Sockets) -> N
     third = daemons(endpoint=f"ipc://{first.path.parent}/another.sock")
     assert third.report == ["running"]
     assert isinstance(sockets.req(first.endpoint).ask(wire.Ping(id="")), wire.Pong)
+
+
+@pytest.mark.parametrize("how", [fcntl.LOCK_SH, fcntl.LOCK_EX])
+def test_who_only_looks_at_the_folder_is_waited_for(daemons: Daemons, how: int) -> None:
+    """``doctor``, and one that is about to end."""
+    place = daemons.folder / "c"
+    place.mkdir(mode=0o700)
+    looking = os.open(place, os.O_RDONLY)
+    fcntl.flock(looking, how)
+    release = threading.Timer(0.3, os.close, (looking,))
+    release.start()
+    daemons.ready()
+    release.join()
+
+
+def test_no_user_has_a_number_beyond_all_users(daemons: Daemons) -> None:
+    daemon = daemons("--allow", "99999999999")
+    assert "there is no user or group '99999999999'" in daemon.report[0]
 
 
 # --- its end ----------------------------------------------------------------------

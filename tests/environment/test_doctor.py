@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
+import docpages as pages
 import unitsyncd
 from cli.conftest import EXPRESS, UNITSYNC, Cli
 from environment.oddities import ALONE, end_coordinators, needs_namespaces
 from unitsync.cli import doctor
+from unitsync.cli.doctor.surroundings import VARIABLES
 
 assert unitsyncd.__file__ is not None
 
@@ -274,3 +276,19 @@ def test_who_is_allowed_gets_advice_for_who_is_allowed(cli: Cli) -> None:
     hints = [finding["hint"] for finding in json.loads(result.out) if finding["hint"]]
     assert not any(hint.startswith(("unitsync stop", "rm ", "keep it")) for hint in hints)
     assert any(hint.startswith("ask user root: keep it for a report") for hint in hints)
+
+
+def test_every_variable_of_the_docs_is_known() -> None:
+    page = pages.read("reference/environment.md")
+    named = {name for name in re.findall(r"\bUNITSYNC_[A-Z_]+", page) if not name.endswith("_")}
+    assert named <= VARIABLES
+
+
+@pytest.mark.parametrize("name", ["ON_SKIP", "ON_OWNER_EXIT", "TIMEOUT", "AUTOSTART"])
+def test_a_variable_with_another_value_is_a_problem(cli: Cli, name: str) -> None:
+    result = cli("doctor", "-o", "json", env={f"UNITSYNC_{name}": "bad"})
+    assert result.status == 1
+    assert any(
+        found["level"] == "problem" and f"UNITSYNC_{name}" in found["text"]
+        for found in json.loads(result.out)
+    )

@@ -107,6 +107,25 @@ def test_help_that_nobody_reads(cli: Cli, words: str) -> None:
 
 
 @both_ways
+@pytest.mark.parametrize("words", ["start a", "complete a", "complete a --exit-code 3", "list"])
+def test_what_was_done_is_done_though_stdout_is_full(cli: Cli, words: str) -> None:
+    """The shim's verbs say on stdout that they have done it."""
+    cli.ok("want", "a")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*cli.command, *words.split()],
+            env=cli.env({"UNITSYNC_CODER_SHIM": "1"}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE_S,
+        )
+    kind = b"error" if words == "list" else b"warning"
+    assert done.returncode == (words == "list")
+    told = done.stderr.splitlines()[-1]
+    assert told == kind + b": cannot write to stdout: no space left on device"
+
+
+@both_ways
 @pytest.mark.parametrize(
     ("words", "status"),
     [("list", 0), ("ping", 0), ("run u -- true", 0), ("run v -- false", 1), ("strat", 2)],

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from unitsync import wire
+from unitsync import session, wire
 from unitsync.cli import doctor, options
 from unitsync.cli.complete import unit_names
 from unitsync.cli.talk import finish, perform, print_err, print_out
@@ -148,8 +148,10 @@ def stop(ctx: typer.Context, endpoint: options.Endpoint = None) -> int:
     reply = perform(place.address, lambda requests: requests.stop())
     if isinstance(reply, wire.Ok):
         # Not by a connection that breaks then: there may be room for one client only.
-        deadline = monotonic() + _STOP_PATIENCE_S
-        while endpoints.is_held(place) and monotonic() < deadline:
+        deadline = monotonic() + session.STOP_PATIENCE_S
+        while reply.changed and endpoints.is_held(place):
+            if monotonic() >= deadline:
+                raise session.not_ended(place.address)
             sleep(_STOP_LOOK_S)
     status = finish(reply)
     if isinstance(reply, wire.Ok) and not reply.out:
@@ -157,7 +159,6 @@ def stop(ctx: typer.Context, endpoint: options.Endpoint = None) -> int:
     return status
 
 
-_STOP_PATIENCE_S = 10.0
 _STOP_LOOK_S = 0.01
 
 _SHIM_EXAMPLE = """\b

@@ -88,15 +88,20 @@ def carry_on(
 
 
 def finish(reply: wire.AnyReply) -> int:
-    """Print what *reply* brings and return its exit status.
+    """Print what *reply* brings and return its exit status. Raises what print_out raises.
 
-    The status stays what it is if nobody reads stdout any more: a start that was
+    The status of what was done stays what it is, whatever stdout takes: a start that was
     granted is granted.
     """
     if isinstance(reply, wire.Error) and not reply.err:
         return report(errors.from_code(reply.code, reply.message, reply.hint, reply.details))
     print_err(map(safe, reply.err))
-    print_out(map(safe, reply.out))
+    try:
+        print_out(map(safe, reply.out))
+    except errors.UnitsyncError as problem:
+        if not isinstance(reply, wire.Granted | wire.Ok) or getattr(reply, "units", None):
+            raise
+        print_err([f"warning: {problem}"])
     return reply.exit
 
 

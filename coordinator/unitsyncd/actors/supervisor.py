@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from unitsync import errors, wire
+from unitsync import errors, nothing, wire
 from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
@@ -313,8 +313,7 @@ class Supervisor:
             )
         if request.startup and request.startup != self._startups[-1]:
             if isinstance(request, _LOOKS) and request.startup not in self._startups:
-                nothing = World(self._desk.world.epoch, request.startup, self._limits)
-                return self._desk_for(nothing).handle(request)
+                return nothing.reply(request, self._desk.world.epoch)
             self._other_startup(request)
         if isinstance(request, wire.Stop):
             first = self.stopping or self._first_stop(request.id)

@@ -42,7 +42,7 @@ class Permits:
                     f"there is no user or group {name!a} to be allowed",
                     hint="--allow and UNITSYNC_ALLOW take users, by name or number, and groups",
                 )
-            self.users |= {user for user in users if user <= _ID_MAX}
+            self.users |= users
             self.groups |= groups
 
     @property
@@ -68,7 +68,8 @@ def exist(name: str) -> bool:
 def _named(name: str) -> tuple[set[int], set[int]]:
     """The users and groups that are called *name*."""
     if name.isascii() and name.isdigit():
-        return {int(name)}, set()
+        number = int(name)
+        return ({number} if number <= _ID_MAX else set()), set()
     users, groups = set(), set()
     try:
         users.add(pwd.getpwnam(name).pw_uid)

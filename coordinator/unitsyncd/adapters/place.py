@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from typing import Final
 
 from loguru import logger
@@ -16,6 +17,7 @@ from unitsync.errors import Unreachable
 from unitsync.mounts import NETWORK, file_system
 
 OPEN_TO_OTHERS: Final = 0o711
+LOCK_PATIENCE_S: Final = 1.0
 """With ``--allow``: others may pass through to the socket, not look around."""
 
 
@@ -46,9 +48,7 @@ class Place:
         if checked is None or (checked.st_dev, checked.st_ino) != (found.st_dev, found.st_ino):
             os.close(self._folder)
             raise Unreachable(f"{endpoint.folder} was replaced", endpoint=endpoint.address)
-        try:
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._lock():
             os.close(self._folder)
             raise AlreadyServed(endpoint.address) from None
         self._identity = (found.st_dev, found.st_ino)
@@ -58,6 +58,20 @@ class Place:
         except OSError as exc:
             os.close(self._folder)
             raise unusable(endpoint, exc) from None
+
+    def _lock(self) -> bool:
+        """Whether the folder is ours now. Others hold it for a moment when they look, or
+        when they are about to end."""
+        patience = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= patience:
+                    return False
+                time.sleep(0.02)
+            else:
+                return True
 
     def open_to_others(self, shared: bool) -> None:
         """Whether others than its user may come to the socket."""

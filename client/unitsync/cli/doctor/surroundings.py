@@ -25,10 +25,10 @@ SHEBANG_BYTES_MAX: Final = 256
 VARIABLES: Final = frozenset(
     (
         *("UNITSYNC_ENDPOINT", "UNITSYNC_AUTOSTART", "UNITSYNC_STARTUP", "UNITSYNC_TIMEOUT"),
-        *("UNITSYNC_ON_OWNER_EXIT", "UNITSYNC_ALLOW", "UNITSYNC_LOG_LEVEL", "UNITSYNC_UNIT"),
+        *("UNITSYNC_ON_OWNER_EXIT", "UNITSYNC_ON_SKIP", "UNITSYNC_ALLOW", "UNITSYNC_LOG_LEVEL"),
         *("UNITSYNC_MAX_UNITS", "UNITSYNC_MAX_EDGES", "UNITSYNC_MAX_WAITING"),
         *("UNITSYNC_MAX_WAITED_FOR", "UNITSYNC_MAX_STARTUPS", "UNITSYNC_MAX_CONNECTIONS"),
-        "UNITSYNC_MAX_MEMORY",
+        *("UNITSYNC_MAX_MEMORY", "UNITSYNC_UNIT"),
         *("UNITSYNC_CODER_SHIM", "UNITSYNC_CODER_SHIM_DEPTH", "UNITSYNC_FAULT"),
     )
 )
@@ -41,7 +41,11 @@ def version(setup: Setup) -> Iterator[Finding]:
 
 def settings(setup: Setup) -> Iterator[Finding]:
     """What verbs read; what the coordinator reads is tried where one would be started."""
-    for check in (options.timeout_s, options.on_owner_exit, endpoints.autostart_allowed):
+    checks = (
+        *(options.timeout_s, options.on_owner_exit, options.on_skip),
+        endpoints.autostart_allowed,
+    )
+    for check in checks:
         try:
             check(None)
         except errors.UnitsyncError as wrong:

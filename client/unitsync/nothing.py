@@ -1,0 +1,27 @@
+"""What a coordinator without any unit answers to a request that only looks: said by the
+clients where none runs and nothing is kept, and by one for a startup that it has not seen."""
+
+from __future__ import annotations
+
+from unitsync import coder, wire
+from unitsync.names import check_name
+from unitsync.printing import unregistered
+
+
+def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
+    """Raises InvalidName."""
+    if isinstance(request, wire.List):
+        return wire.ListReply(id=request.id, epoch=epoch, units=[], total=0)
+    assert isinstance(request, wire.StatusOf | wire.Why)
+    if not request.unit and isinstance(request, wire.Why):
+        return wire.WhyReply(id=request.id, epoch=epoch)
+    check_name(request.unit)
+    unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)
+    if isinstance(request, wire.Why):
+        return wire.WhyReply(id=request.id, epoch=epoch, tree=wire.WhyNode(unit))
+    lines: list[str] = []
+    if request.render is wire.Render.TEXT:
+        lines = unregistered(request.unit)
+    elif request.render is wire.Render.CODER:
+        lines = coder.status(unit)
+    return wire.StatusReply(id=request.id, epoch=epoch, unit=unit, out=lines)
