@@ -125,13 +125,13 @@ class Machine(RuleBasedStateMachine):
             case _:
                 assert isinstance(reply, wire.Error), (reply, request)
                 assert reply.code == expected
-                self._check_error(request.unit, reply)
+                self._check_error(request, reply)
 
-    def _check_error(self, unit: str, reply: wire.Error) -> None:
-        if reply.code == "skipped" and self.oracle.status(unit) == "skipped":
+    def _check_error(self, request: wire.Start, reply: wire.Error) -> None:
+        if reply.code == "skipped":
             path = reply.details["path"]
-            assert path[0] == unit
-            self.oracle.check_path(path)
+            assert path[0] == request.unit
+            self.oracle.check_path(path, request.id)
 
     @rule(
         unit=name,
@@ -271,7 +271,7 @@ class Machine(RuleBasedStateMachine):
             case "skipped":
                 assert isinstance(reply, wire.Error)
                 assert (reply.code, reply.exit) == ("skipped", 3)
-                self.oracle.check_path(reply.details["path"])
+                self.oracle.check_path(reply.details["path"], "")
             case _:
                 assert isinstance(reply, wire.Waiting)
                 missing = [u for u in units if not self.oracle.meets(u, requires.value)]
@@ -439,7 +439,7 @@ class Machine(RuleBasedStateMachine):
             case code:
                 assert isinstance(told, wire.Error), (told, request)
                 assert told.code == code
-                self._check_error(request.unit, told)
+                self._check_error(request, told)
                 self._was_refused(client, told)
                 self.starts.remove(client)
 

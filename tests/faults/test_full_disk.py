@@ -36,8 +36,10 @@ class Full:
         self._pid = place.pid()
 
     def begin(self, room: int = 0) -> None:
-        size = os.path.getsize(self._place.journal + "-wal")
-        self._limit(size + room)
+        """Not one page of a journal can be written, or with *room* none can grow by more than
+        that. Its log can."""
+        sizes = (os.path.getsize(self._place.journal + suffix) for suffix in ("", "-wal"))
+        self._limit(max(sizes) + room if room else 3000)
 
     def end(self) -> None:
         self._limit(resource.RLIM_INFINITY)
@@ -111,13 +113,14 @@ def test_killed_while_it_is_full_it_comes_back_with_what_was_acknowledged(
     place: Place, client: Client
 ) -> None:
     kept = []
-    with full(place, room=100_000):
+    with full(place, room=100_000) as disk:
         try:
             for number in range(1000):
                 client.want(f"v{number}", *[f"p{other}" for other in range(60)])
                 kept.append(f"v{number}")
         except errors.NotKept:
             pass
+        disk.begin()
         with pytest.raises(errors.NotKept):
             client.start(f"v{number}")
         before = client.list()

@@ -226,7 +226,7 @@ def test_a_newer_format_is_set_aside_as_it_is(home: Home, log: list[str]) -> Non
 
 
 def test_the_damaged_journal_is_kept_with_its_write_ahead_log(home: Home) -> None:
-    home.work()
+    home.work(turns=5)
     data = bytearray(home.file("-wal").read_bytes())
     data[len(data) // 2 :] = b"x" * len(data[len(data) // 2 :])
     home.file("-wal").write_bytes(data)

@@ -48,6 +48,8 @@ class Unit:
     """Request ids of the starts of the runs so far, "" for a run without one."""
     starts: dict[str, dict[str, Edge]] = field(default_factory=dict)
     """Request ids of the starts since the last run began, each with its own edges."""
+    forgone: set[str] = field(default_factory=set)
+    """What was taken back since then, of whatever start, and not named by a start again."""
     not_granted: dict[Owner, str] = field(default_factory=dict)
     """What became of each owner's last start, if it was not granted: "not granted", or
     "no say" if its complete is to change nothing."""
@@ -78,10 +80,11 @@ class Oracle:
     def needs(self, name: str, request_id: str = "") -> list[tuple[str, Edge]]:
         """The edges of the unit, or those that count for one of its starts."""
         edges = list(self.edges.get(name, {}).items())
-        starts = self.units[name].starts if name in self.units else {}
-        if request_id in starts:
-            wanted = [(other, edge) for other, edge in edges if not edge.of_start]
-            edges = [*wanted, *starts[request_id].items()]
+        unit = self.units.get(name)
+        if unit is not None and request_id in unit.starts:
+            own = unit.starts[request_id].items()
+            edges = [(other, edge) for other, edge in edges if not edge.of_start]
+            edges += [(other, edge) for other, edge in own if other not in unit.forgone]
         return edges
 
     def meets(self, name: str, requires: Requirement) -> bool:
@@ -112,10 +115,11 @@ class Oracle:
     def is_ready(self, name: str) -> bool:
         return not self.is_running(name) and not self.missing(name)
 
-    def check_path(self, path: list[str]) -> None:
-        """*path* explains why its first unit is skipped."""
+    def check_path(self, path: list[str], request_id: str) -> None:
+        """*path* explains why that start of its first unit is skipped."""
         for name, cause in itertools.pairwise(path):
-            assert self.blocks(cause, self.edges[name][cause])
+            needs = self.needs(name, request_id if name == path[0] else "")
+            assert any(other == cause and self.blocks(cause, edge) for other, edge in needs)
         assert self.status(path[-1]) in ("completed", "failed")
         assert all(self.status(name) == "skipped" for name in path[1:-1])
 
@@ -162,13 +166,14 @@ class Oracle:
                 del edges[other]
             own = {other: edge for other, edge in edges.items() if edge.of_start}
             self.units[name].starts[request_id] = own
+            self.units[name].forgone.difference_update(prerequisites)
         return refused
 
     def unwant(self, name: str, prerequisites: list[str]) -> None:
         for prerequisite in prerequisites:
             self.edges.get(name, {}).pop(prerequisite, None)
-            for own in self.units[name].starts.values():
-                own.pop(prerequisite, None)
+        if not self.is_running(name):
+            self.units[name].forgone.update(prerequisites)
 
     # --- running ------------------------------------------------------------------
 
@@ -208,7 +213,8 @@ class Oracle:
             mine = self.is_running(name) and unit.owner == owner
             if not mine and request_id not in unit.granted_to[-2:]:
                 if request_id in unit.starts:
-                    self.give_edges(name, unit.starts[request_id])
+                    own = unit.starts[request_id].items()
+                    self.give_edges(name, {o: e for o, e in own if o not in unit.forgone})
                 self.begin(unit, request_id, owner, on_owner_exit)
         else:
             refused = answer in ("already_started", "ended_meanwhile")
@@ -243,6 +249,7 @@ class Oracle:
         unit.owner, unit.owner_gone, unit.on_owner_exit = owner, False, on_owner_exit
         unit.granted_to.append(request_id)
         unit.starts.clear()
+        unit.forgone.clear()
 
     def end(self, name: str, outcome: Outcome) -> None:
         unit = self.units[name]
@@ -252,6 +259,7 @@ class Oracle:
             unit.owner = None
             unit.granted_to.append("")
             unit.starts.clear()
+            unit.forgone.clear()
         unit.phase = outcome
 
     def complete(self, name: str, outcome: Outcome, by: Owner, even_so: bool) -> bool:
@@ -279,7 +287,10 @@ class Oracle:
         old = self.units[name]
         owners = {*old.not_granted, *([old.owner] if old.owner is not None else [])}
         self.units[name] = Unit(
-            run=old.run, starts=old.starts, not_granted=dict.fromkeys(owners, "no say")
+            run=old.run,
+            starts=old.starts,
+            forgone=old.forgone,
+            not_granted=dict.fromkeys(owners, "no say"),
         )
 
     def notice(self, name: str) -> None:

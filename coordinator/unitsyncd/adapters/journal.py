@@ -44,6 +44,9 @@ OLD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of records of earlier epochs; the oldest epochs go first."""
 OPENING_BUSY_S: Final = 1.0
 """How long another process may hold the file while it is opened."""
+LOG_PAGES: Final = 64
+"""From so many pages on SQLite's write-ahead log is put into the file, and goes on from its
+beginning: a quarter of a megabyte, where a small disk would be filled by the usual 1,000."""
 BUSY_MS: Final = 50
 """How long another process may hold it afterwards, when nobody is answered meanwhile. One
 that has held it for longer is not waited for until something could be written again."""
@@ -291,6 +294,7 @@ class Journal:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = OFF")
         db.execute("PRAGMA secure_delete = OFF")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         if not self._format():
             db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
 
