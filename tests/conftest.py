@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from hypothesis import HealthCheck, settings
 
@@ -33,6 +34,10 @@ for _number in (signal.SIGINT, signal.SIGQUIT):
             _number,
             signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL,
         )
+
+# Thousands of processes import the same modules: each would compile them again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _FUZZ = int(os.environ.get("FUZZ", "0"))
 settings.register_profile(

@@ -30,7 +30,7 @@ class Leaks:
     def __init__(self) -> None:
         self._files = _files()
         self._threads = set(threading.enumerate())
-        self._processes = _processes()
+        self._processes = _pids()
         self._tasks: list[str] = []
 
     def note_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -63,7 +63,9 @@ class Leaks:
 
     def _running_processes(self) -> list[str]:
         found = []
-        for pid in _processes() - self._processes:
+        for pid in _pids() - self._processes:
+            if not _is_ours(pid):
+                continue
             try:
                 command = (
                     Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
@@ -91,19 +93,18 @@ def _files() -> dict[int, str]:
     return found
 
 
-def _processes() -> set[int]:
-    """All that carry the mark, ourselves not counted."""
+def _pids() -> set[int]:
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether it carries the mark; not ourselves."""
     mine = f"{MARK}={os.environ[MARK]}".encode()
-    found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                environment = Path("/proc", name, "environ").read_bytes()
-            except OSError:
-                continue  # not ours to read, or gone by now
-            if mine in environment.split(b"\0"):
-                found.add(int(name))
-    return found - {os.getpid()}
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False  # not ours to read, or gone by now
+    return pid != os.getpid() and mine in environment.split(b"\0")
 
 
 def begin_session() -> None:
