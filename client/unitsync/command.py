@@ -42,10 +42,11 @@ class Ended:
         self.told = told
 
 
-def shown(unit: str, words: "Iterable[str]") -> str:
-    """What a run of *words* is called where its owner is named: what its user called it,
-    because the command line of this process begins with two long paths."""
-    return one_line(" ".join(["unitsync run", *map(shell_word, [unit, "--", *words])]))
+def shown(call: "Iterable[str]") -> str:
+    """What a ``run`` with the words *call* is called where its owner is named: what its
+    user called it, all options included, so that it can be run again. The command line of
+    this process begins with two long paths."""
+    return one_line(" ".join(["unitsync run", *map(shell_word, call)]))
 
 
 def hold_signals() -> "set[int]":

@@ -98,7 +98,7 @@ def _run(words: list[str]) -> int:
     by = began + (REQUEST_PATIENCE_S if timeout_s is None else timeout_s)
     link = _connect(0 if request["verb"] == "status" else by)
     if command:
-        request["owner"] = _ourselves(request["unit"], command)
+        request["owner"] = _ourselves(words[1:])
     else:
         request["owner"] = surroundings.calling_owner(sys.argv)
     try:
@@ -246,12 +246,13 @@ def _on_skip(environ: "os._Environ[str]") -> str:
     return chosen
 
 
-def _ourselves(unit: str, words: list[str]) -> "Message":
-    """This process: what a run waits for is the end of its command."""
+def _ourselves(call: list[str]) -> "Message":
+    """This process, a ``run`` with the words *call*: what that waits for is the end of its
+    command."""
     from unitsync.command import shown
 
     process = surroundings.read_process(os.getpid()) if surroundings.proc_is_ours() else None
-    return {**surroundings.owner_fields(process, os.getpid()), "command": shown(unit, words)}
+    return {**surroundings.owner_fields(process, os.getpid()), "command": shown(call)}
 
 
 # --- the conversation ---------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from typing import Any
@@ -236,7 +237,8 @@ def test_why_knows_who_waits_to_start_a_unit_again(cli: Cli) -> None:
 def test_why_knows_that_nobody_waits_any_more(cli: Cli) -> None:
     assert cli("run", "late", "--after", "never", "--timeout", "0", "--", "true").status == 124
     cli.ok("want", "declared", "never")
-    last = "its start timed out; nobody waits to start it; run again: unitsync run late -- true"
+    again = "unitsync run late --after never --timeout 0 -- true"
+    last = f"its start timed out; nobody waits to start it; run again: {again}"
     told = f"late: pending for N s: {last}\n"
     why = normalised(cli.ok("why"))
     assert why == f"{told}\nnever: not registered yet\n  waiting: declared\n"
@@ -257,8 +259,30 @@ def test_why_names_who_was_skipped_for_what_has_succeeded_since(cli: Cli) -> Non
     assert cli("run", "clone", "--", "false").status == 1
     assert cli("run", "deps", "--after", "clone", "--", "true").status == 3
     cli.ok("run", "clone", "--", "true")
-    last = "its start was skipped; nobody waits to start it; run again: unitsync run deps -- true"
+    again = "unitsync run deps --after clone -- true"
+    last = f"its start was skipped; nobody waits to start it; run again: {again}"
     assert normalised(cli.ok("why")) == f"deps: pending for N s: {last}\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "again"),
+    [
+        ("run u --after a,b --timeout=0 -- sh -c 'exit 0'", ""),
+        ("run --timeout 0 u --after a --after b --requires start -- true --timeout 9", ""),
+        ("run --endpoint {0} u --after a --timeout 0s -- make -C 'x y'", ""),
+        (
+            "--endpoint {0} run u --after a --timeout 0 -- true",
+            "run --endpoint {0} u --after a --timeout 0 -- true",
+        ),
+    ],
+)
+def test_what_is_to_be_run_again_is_the_whole_call(cli: Cli, call: str, again: str) -> None:
+    """Without its options it would run out of order."""
+    cli.ok("ping")
+    call, again = call.format(cli.endpoint), (again or call).format(cli.endpoint)
+    assert cli(*shlex.split(call)).status == 124
+    for verb in ("why", "list", "status u"):
+        assert f"run again: unitsync {again}\n" in cli.ok(*verb.split()), verb
 
 
 def test_why_names_a_start_that_was_refused(cli: Cli) -> None:

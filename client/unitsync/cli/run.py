@@ -13,6 +13,7 @@ from unitsync.cli.talk import carry_on, converse, finish, open_client, print_err
 from unitsync.cli.verb import Verb
 from unitsync.printing import safe
 
+_CALL_KEY: Final = "unitsync.call"
 _COMMAND_KEY: Final = "unitsync.command"
 
 
@@ -34,6 +35,8 @@ class RunVerb(Verb):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         words: list[str] = []
+        before = ["--endpoint", ctx.obj] if ctx.obj else []  # it stood before the verb
+        ctx.meta[_CALL_KEY] = [*before, *args]
         if "--" in args:
             split = args.index("--")
             args, words = args[:split], args[split + 1 :]
@@ -79,7 +82,7 @@ def run(
     skip_choice = options.on_skip(on_skip)
     prerequisites = after_names(unit, after, requires, optional)
     endpoint = endpoint or ctx.obj
-    ourselves = _ourselves(unit, words)
+    ourselves = _ourselves(ctx.meta[_CALL_KEY])
     granted: wire.AnyReply | None = None
     try:
         # What is on stdout is the command's alone, through the shim too.
@@ -108,13 +111,14 @@ def run(
     return ended.status
 
 
-def _ourselves(unit: str, words: list[str]) -> wire.Owner:
-    """This process: what the run waits for is the command's end."""
+def _ourselves(call: list[str]) -> wire.Owner:
+    """This process, a ``run`` with the words *call*: what that waits for is the end of its
+    command."""
     from msgspec.structs import replace
 
     from unitsync import owner
 
-    return replace(owner.this_process(), command=command.shown(unit, words))
+    return replace(owner.this_process(), command=command.shown(call))
 
 
 def record_end(endpoint: str | None, unit: str, epoch: str, owner: wire.Owner, reason: str) -> None:
