@@ -62,12 +62,14 @@ def unregistered(name: str) -> list[str]:
     ]
 
 
-def gave_up(end: str, command: str) -> str:
-    """What became of the last start of a unit, which ended so (UnitInfo.given_up), and what
-    there is to be run again: *command*, "" if that is not known."""
+def gave_up(end: str, command: str, missing: str = "") -> str:
+    """What became of the last start of a unit, which ended so (UnitInfo.given_up), what was
+    *missing* then, and what there is to be run again: *command*; "" for what is not known."""
     if end == "refused":
         return f"a start by {command or 'an unknown process'} was refused"
-    text = f"its start {'' if end == 'timed out' else 'was '}{end}; nobody waits to start it"
+    text = f"its start {'' if end == 'timed out' else 'was '}{end}"
+    text += f" waiting for {missing}" if missing else ""
+    text += "; nobody waits to start it"
     return f"{text}; run again: {command}" if command else text
 
 

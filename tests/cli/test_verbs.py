@@ -238,12 +238,14 @@ def test_why_knows_that_nobody_waits_any_more(cli: Cli) -> None:
     assert cli("run", "late", "--after", "never", "--timeout", "0", "--", "true").status == 124
     cli.ok("want", "declared", "never")
     again = "unitsync run late --after never --timeout 0 -- true"
-    last = f"its start timed out; nobody waits to start it; run again: {again}"
+    end = "its start timed out"
+    last = f"{end} waiting for never; nobody waits to start it; run again: {again}"
     told = f"late: pending for N s: {last}\n"
     why = normalised(cli.ok("why"))
     assert why == f"{told}\nnever: not registered yet\n  waiting: declared\n"
     assert normalised(cli.ok("why", "late")) == f"{told}└─ never: not registered yet\n"
     assert cli.ok("list").splitlines()[1].endswith(f"  {last}")
+    last = f"{end}; nobody waits to start it; run again: {again}"
     assert f"Start:   {last}\n" in cli.ok("status", "late")
     cli.ok("start", "late-0")
     process = cli.spawn("start", "late", "--after", "never")
@@ -253,6 +255,24 @@ def test_why_knows_that_nobody_waits_any_more(cli: Cli) -> None:
             pass
     assert normalised(cli.ok("why")) == "never: not registered yet\n  waiting: late, declared\n"
     assert "start had to wait, by pid " in cli.ok("status", "late")
+
+
+def test_after_a_timeout_what_was_missing_is_still_told(cli: Cli) -> None:
+    cli.ok("run", "deps", "--", "true")
+    assert cli("run", "lint", "--after", "depz,x", "--timeout", "0", "--", "true").status == 124
+    last = "its start timed out waiting for depz (did you mean deps?), x; nobody waits"
+    for verb in ("why", "list", "why lint"):
+        assert f"{last} to start it; run again: " in cli.ok(*verb.split()), verb
+
+
+def test_why_says_the_nearest_name_of_each_cause(cli: Cli) -> None:
+    cli.ok("run", "deps", "--", "true")
+    cli.ok("want", "lint", "depz")
+    cli.ok("want", "lint2", "lint3")  # which is not to be told that it means itself
+    assert cli.ok("why") == (
+        "depz: not registered yet (did you mean deps?)\n  waiting: lint\n\n"
+        "lint3: not registered yet (did you mean lint?)\n  waiting: lint2\n"
+    )
 
 
 def test_why_names_who_was_skipped_for_what_has_succeeded_since(cli: Cli) -> None:

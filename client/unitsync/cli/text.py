@@ -38,6 +38,8 @@ _LEVEL_COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "red"}
 _ENDLESS: Final = 1_000_000_000
 _COLUMNS_AT: Final = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, STATUS)}
 """What ``list`` shows from which width on: with more, nothing could be told apart."""
+_GIVEN_UP_WAITING: Final = ("timed out", "interrupted")
+"""Ends of a start that still waited then (UnitInfo.given_up)."""
 _NAMES_MAX: Final = 10
 """Names in a group at a terminal, as in a level of a tree."""
 _SIDE_BY_SIDE: Final = 60
@@ -270,7 +272,14 @@ def standing(unit: UnitInfo) -> Text:
 
 def _gave_up(unit: UnitInfo) -> str:
     owner = unit.given_up_by
-    return gave_up(unit.given_up, safe(owner.command) if owner is not None else "")
+    missing = ""
+    if unit.given_up in _GIVEN_UP_WAITING:
+        names = [
+            edge.name + (f" (did you mean {edge.nearest}?)" if edge.nearest else "")
+            for edge in unit.prerequisites
+        ]
+        missing = _names(names, unit.prerequisites_total)
+    return gave_up(unit.given_up, safe(owner.command) if owner is not None else "", missing)
 
 
 def _named(unit: UnitInfo) -> Text:

@@ -144,6 +144,7 @@ class View:
             nearest = self.nearest(name) if full else ""
             return UnitInfo(name, Status.NOT_REGISTERED, True, nearest=nearest)
         unit = holder.unit
+        given_up, given_up_by = self._given_up(holder)
         if full:
             edges = self._graph.prerequisites(name)
             some = edges.items() if len(edges) <= STATUS_MAX else self._some_edges(unit)
@@ -151,7 +152,8 @@ class View:
             total = len(edges)
         else:
             shown, total = self.unmet(name)
-        given_up, given_up_by = self._given_up(holder)
+            if given_up:  # nobody is told any more while it waits
+                shown = self.with_similar(shown, name)
         return UnitInfo(
             name,
             unit.condition.status,
@@ -327,11 +329,19 @@ class View:
                     break
             number, edge, left = number + 1, 0, left - 1
         found = [
-            WhyGroup(self.info(cause), kind, units)  # type: ignore[arg-type]
+            WhyGroup(self._cause(cause, units), kind, units)  # type: ignore[arg-type]
             for (cause, kind), units in groups.items()
         ]
         more = number < len(self._names)
         return found, edge << _EDGE_SHIFT | number if more else -1
+
+    def _cause(self, name: str, units: Sequence[str]) -> UnitInfo:
+        """*name*, which holds up the *units*, and the name that may have been meant."""
+        info = self.info(name)
+        if info.status is not Status.NOT_REGISTERED:
+            return info
+        nearest = self.similar.nearest(name, units[0] if len(units) == 1 else "")
+        return replace(info, nearest="" if nearest in units else nearest)
 
     def _need(self, dependent: str, prerequisite: str) -> Need:
         return self._graph.prerequisites(dependent)[prerequisite]
