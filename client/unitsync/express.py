@@ -103,7 +103,10 @@ def _run(words: list[str]) -> int:
         request["owner"] = surroundings.calling_owner(sys.argv)
     try:
         if timeout_s is None:
-            return _finish(_ask(link, request, REPLY_SLACK_S))
+            reply = _ask(link, request, REPLY_SLACK_S)
+            if reply.get("code") == "not_kept":
+                raise Leave  # which tries again, if that may pass
+            return _finish(reply)
         if not command:
             return _finish(_wait(link, request, began, by))
         from unitsync.command import hold_signals

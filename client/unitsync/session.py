@@ -178,8 +178,10 @@ class Conversation:
 
     def _received(self, reply: wire.AnyReply, now: float) -> Step:
         self._losses = 0
-        if self._outlasts and isinstance(reply, wire.Error) and reply.code in _PASSES:
-            return self._away(_PASSES[reply.code](reply.message, hint=reply.hint), now)
+        if isinstance(reply, wire.Error) and reply.code in _PASSES:
+            problem = _PASSES[reply.code](reply.message, hint=reply.hint)
+            if self._outlasts(problem):
+                return self._away(problem, now)
         self._pauses = 0
         self._away_since = math.inf
         self._reason = None
@@ -222,14 +224,14 @@ class Conversation:
         self._overdue += 1
         self._stale += 1
         over = now >= self._deadline and getattr(self._request, "last", True)
-        lasts = self._outlasts or self._is_a_wait
+        lasts = self._outlasts(problem) or self._is_a_wait
         if over or (self._overdue >= OVERDUE_MAX and not lasts):
             raise self._expired(problem)
         return self._ask(now)._replace(notice=self._notice_of(problem, now, REPLY_SLACK_S))
 
     def _away(self, problem: errors.UnitsyncError, now: float) -> Step:
         if not isinstance(problem, NotYet):
-            if not self._outlasts:
+            if not self._outlasts(problem):
                 raise _as_told(problem)
             self._reason = problem
         left = self._deadline - now
@@ -244,11 +246,17 @@ class Conversation:
         return isinstance(self._request, wire.Start | wire.Wait)
 
     @property
-    def _outlasts(self) -> bool:
-        """Whether it goes on until its deadline whatever keeps the coordinator from it: a
-        wait that it was told of, and the end of a run that it granted."""
-        ends_a_run = isinstance(self._request, wire.Complete | wire.Fail)
-        return bool(self._request.epoch) and (self._is_a_wait or ends_a_run)
+    def _ends_a_run(self) -> bool:
+        return isinstance(self._request, wire.Complete | wire.Fail)
+
+    def _outlasts(self, problem: errors.UnitsyncError) -> bool:
+        """Whether it goes on until its deadline though that keeps the coordinator from it. A
+        wait that it was told of and the end of a run that it granted outlast anything; a
+        script's last word, what keeps it from being written: else the script would be said
+        to have ended without it."""
+        if self._ends_a_run and isinstance(problem, errors.NotKept):
+            return True
+        return bool(self._request.epoch) and (self._is_a_wait or self._ends_a_run)
 
     def _notice_of(
         self, problem: errors.UnitsyncError, now: float, for_s: float = 0.0
@@ -265,7 +273,7 @@ class Conversation:
             return None
         again = not self._is_a_wait or isinstance(problem, NotYet | errors.NotKept)
         what = f"{problem}; {'trying again' if again else 'waiting for its return'}"
-        if isinstance(request, wire.Complete | wire.Fail) and self._outlasts:
+        if isinstance(request, wire.Complete | wire.Fail) and self._outlasts(problem):
             what = f"the end of {request.unit} is not recorded yet: {what}"
         lines = [f"unitsync: {what}"]
         if problem.hint and self._is_a_wait:

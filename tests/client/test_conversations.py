@@ -64,6 +64,7 @@ class Machine(RuleBasedStateMachine):
             self.deadline = self.now + session.REQUEST_PATIENCE_S
         self.id = request.id
         self.outlasts = kind == "end of a run"
+        self.outlasts_not_kept = kind == "complete"
         self.epoch, self.run = request.epoch, -1
         self.losses = self.overdue = self.stale = 0
         self.away: float | None = None
@@ -113,7 +114,7 @@ class Machine(RuleBasedStateMachine):
             reply = wire.Error(id=self.id, code=code, message=code)
         self.losses = 0
         expected: Any = ("done", None)
-        if code in CODES and self.outlasts:
+        if code in CODES and (self.outlasts or (code == "not_kept" and self.outlasts_not_kept)):
             expected = self.kept_from_it(CODES[code](code))
         else:
             self.replied()
@@ -163,12 +164,13 @@ class Machine(RuleBasedStateMachine):
         if self.now >= self.deadline and (self.asked_last or not self.is_a_wait):
             return "expires", self.reason or text
         if not (self.is_a_wait or self.outlasts) and self.overdue >= session.OVERDUE_MAX:
-            return "expires", text
+            return "expires", self.reason or text
         return "ask", self.notice_of(self.now - session.REPLY_SLACK_S, text)
 
     def kept_from_it(self, problem: Exception) -> tuple[str, Any]:
         if not isinstance(problem, NotYet):
-            if not self.outlasts:
+            not_kept = isinstance(problem, errors.NotKept) and self.outlasts_not_kept
+            if not self.outlasts and not not_kept:
                 return "raises", problem
             self.reason = problem
         if self.now >= self.deadline:

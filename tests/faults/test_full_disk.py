@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from faults.places import Place, clean_environment
-from faults.scripts import Scripts, fifo, scripts_at, until
-from unitsync import AsyncClient, Client, errors
+from faults.scripts import Scripts, fifo, release, scripts_at, until
+from unitsync import AsyncClient, Client, errors, session
 from unitsync.wire import Status, UnitInfo
 
 NO_FILES = "ulimit -f 0; exec unitsync start ide"
@@ -76,7 +76,10 @@ def scripts(place: Place, client: Client) -> Iterator[Scripts]:
         yield scripts
 
 
-def test_what_is_not_kept_is_not_acknowledged(place: Place, client: Client) -> None:
+def test_what_is_not_kept_is_not_acknowledged(
+    place: Place, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 0.5)  # for the end of a run
     client.start("u-started")
     before = by_name(client)
     with full(place):
@@ -230,6 +233,23 @@ def test_an_owner_that_ends_meanwhile_is_recorded_afterwards(
     assert "ended without `complete`" in info.reason
 
 
+@pytest.mark.parametrize("word", ["complete", "fail"])
+def test_the_last_word_of_a_script_is_kept_when_there_is_room_again(
+    place: Place, client: Client, scripts: Scripts, word: str
+) -> None:
+    """Said in a trap, as the docs show it: the script does not end before that."""
+    gate = fifo(place, "gate")
+    script = scripts.bash(f"trap 'unitsync {word} clone' EXIT\nunitsync start clone\n: < {gate}\n")
+    until(lambda: client.status("clone").status is Status.STARTED)
+    with full(place):
+        release(gate)
+        script.says("nothing was changed: the journal cannot be written")
+    assert script.end().status == 0
+    info = client.status("clone")
+    assert info.status is (Status.COMPLETED if word == "complete" else Status.FAILED)
+    assert info.reason == ""
+
+
 def test_a_coordinator_that_cannot_make_its_journal_says_so(place: Place) -> None:
     """And the next verb tries again."""
     with scripts_at(place) as scripts:
@@ -282,6 +302,7 @@ def fill(path: Path) -> None:
 
 def inside() -> None:
     """What the test above is about."""
+    session.REQUEST_PATIENCE_S = 0.5  # type: ignore[misc]  # for the end of a run
     place = Place()
     try:
         place.home.mkdir()
