@@ -287,7 +287,7 @@ def _wait(
             if request["last"]:
                 patience = 0
             request["patience_s"] = patience
-            request["waited_s"] = now - began
+            request["waited_s"] = min(now, deadline) - began
             left = max(0, deadline - now)
             try:
                 reply = _ask(link, request, min(patience + REPLY_SLACK_S, left + OVERTIME_S))

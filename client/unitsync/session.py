@@ -313,8 +313,9 @@ class Conversation:
         if isinstance(request, wire.Start | wire.Wait):
             if self._patient:
                 patience_s = min(wire.WAITING_PATIENCE_S, left)
+            waited_s = min(now, self._deadline) - self._began  # what it was to wait is told
             self._request = request = replace(
-                request, patience_s=patience_s, waited_s=now - self._began, last=left == 0
+                request, patience_s=patience_s, waited_s=waited_s, last=left == 0
             )
         # A time limit of 0 leaves a second to start a coordinator.
         reach_by = max(self._deadline, self._began + OVERTIME_S)

@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from unitsync.cli import render, text
-from unitsync.printing import duration, safe
+from unitsync.printing import duration, safe, span
 from unitsync.wire import (
     HistoryEntry,
     Owner,
@@ -315,3 +315,27 @@ def test_text_for_people() -> None:
     assert safe("a\tb\ud800") == r"a\tb\ud800"
     shown = [duration(seconds) for seconds in (-1, 59.9, 60, 3600, 7500, 172_799, 172_800)]
     assert shown == ["0 s", "59 s", "1 min", "1 h", "2 h 5 min", "47 h 59 min", "2 d"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.005, "5 ms"),
+        (0.25, "250 ms"),
+        (0.1 + 0.2, "300 ms"),
+        (0.504, "500 ms"),
+        (1.0, "1 s"),
+        (1.5, "1.5 s"),
+        (9.99, "9.9 s"),
+        (10.9, "10 s"),
+        (59.9999999999, "1 min"),
+        (60, "1 min"),
+        (90.2, "1 min 30 s"),
+        (100, "1 min 40 s"),
+        (599, "9 min 59 s"),
+        (630, "10 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_how_long_a_wait_took_is_told_as_it_was_asked_for(seconds: float, told: str) -> None:
+    assert span(seconds) == told

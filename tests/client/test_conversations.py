@@ -223,7 +223,7 @@ class Machine(RuleBasedStateMachine):
             left = max(0.0, self.deadline - self.now)
             assert request.last is (left == 0)
             assert request.patience_s == (min(30.0, left) if self.patient else 0)
-            assert request.waited_s == self.now - self.began
+            assert request.waited_s == min(self.now, self.deadline) - self.began
             self.asked_last = request.last
         if isinstance(request, wire.Start):
             assert request.since_run == self.run

@@ -93,7 +93,7 @@ def test_who_was_answered_leaves_no_deadline(driven: Driven, ann: Script, bob: S
 def test_a_notice_says_how_long_the_wait_has_been(driven: Driven, bob: Script) -> None:
     start = replace(bob.start("ide", "clone"), render=wire.Render.TEXT)
     wait = replace(bob.wait("clone", patience_s=30.0), render=wire.Render.TEXT, waited_s=90.0)
-    for request, told in ((start, "ide waits for"), (wait, "waiting 1 min by now, for")):
+    for request, told in ((start, "ide waits for"), (wait, "waiting 1 min 30 s by now, for")):
         reply = bob.must(wire.Waiting, replace(request, id=driven.new_id(), patience_s=0.0))
         assert reply.err == [f"unitsync: {told} clone: not registered yet"]
     assert bob.ask(replace(wait, waited_s=90.0)) is None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import UnitsyncError
-from unitsync.printing import duration, gave_up, safe, unregistered
+from unitsync.printing import duration, gave_up, safe, span, unregistered
 from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,
@@ -34,6 +34,8 @@ COMMAND_SHOWN: Final = 48
 
 WAITED_SAID_S: Final = 10.0
 """From then on a notice says how long the wait has been."""
+SHORT_S: Final = 0.001
+"""A wait that ended before was none."""
 WAITED_MAX_S: Final = 1e9
 """What a client may have sent as infinity is shown as."""
 EDGES_SHOWN: Final = 100
@@ -139,7 +141,7 @@ def waiting(
 ) -> list[str]:
     """The sign of life of a verb that has waited *waited_s*; *subject* "" for ``wait``."""
     if waited_s >= WAITED_SAID_S:
-        waited = duration(min(waited_s, WAITED_MAX_S))
+        waited = span(min(waited_s, WAITED_MAX_S))
         begin = f"{subject} has waited {waited} for" if subject else f"waiting {waited} by now, for"
     else:
         begin = f"{subject} waits for" if subject else "waiting for"
@@ -156,7 +158,7 @@ def waiting(
 
 def timed_out(request: Start | Wait) -> str:
     waited_s = min(request.waited_s, WAITED_MAX_S)
-    return f"timed out after {duration(waited_s)}" if waited_s >= 1 else "timed out"
+    return f"timed out after {span(waited_s)}" if waited_s >= SHORT_S else "timed out"
 
 
 def longer(request: Start | Wait, hint: str) -> str:
