@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from support import daemon as _daemon
@@ -25,6 +26,11 @@ soaked = _survived.soaked
 pytest_terminal_summary = _survived.pytest_terminal_summary
 
 leaks.begin_session()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "own_coordinator: see the fixture cli")
+
 
 # A shell without job control has its background jobs ignore Ctrl-C, and that is
 # inherited: the tests, and what they start, are to heed it wherever they run.

@@ -279,7 +279,8 @@ def ended_soon(daemons: Daemons, words: str) -> str:
             if "serving" in line:
                 process.terminate()
     assert "Traceback" not in said
-    unitsync("stop", endpoint=daemons.endpoint, env=SUDO)
+    if words != "serve":
+        unitsync("stop", endpoint=daemons.endpoint, env=SUDO)
     return said
 
 

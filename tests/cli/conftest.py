@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import termios
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -85,6 +87,20 @@ class Cli:
 
     def __call__(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> Result:
         return self.exec(*self.command, *arguments, env=env)
+
+    def here(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> Result:
+        """What the full command line does with *arguments*, in the process of the tests: for
+        what it says of words that it refuses, and for help."""
+        from unitsync.cli import app
+
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "oe")
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in os.environ.keys() - (given := self.env(env)).keys():
+                patch.delenv(name)
+            for name, value in given.items():
+                patch.setenv(name, value)
+            status = app.run_app(arguments)
+        return Result(status, *(text.buffer.getvalue().decode() for text in (out, err)))  # type: ignore[attr-defined]
 
     def exec(self, *command: str, env: Mapping[str, str | None] | None = None) -> Result:
         done = subprocess.run(
@@ -177,13 +193,29 @@ class Cli:
         """A client that starts no coordinator."""
         return Client(self.endpoint, autostart=False)
 
-    def close(self) -> None:
+    def end_processes(self) -> None:
         for process in self.processes:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             process.popen.communicate()
+        self.processes.clear()
+
+    def forget(self) -> None:
+        """Leave the coordinator, without a unit, and nothing else."""
+        self.end_processes()
+        with self.client() as client:
+            client.reset(all=True, force=True)
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                if path.name != "c":
+                    shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def close(self) -> None:
+        self.end_processes()
         pid = 0
         try:
             with self.client() as client:
@@ -212,13 +244,34 @@ def _await_end(pid: int) -> None:
         os.close(handle)
 
 
-@pytest.fixture
-def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
-    """As ``python -m unitsync``, or as the command that a test's parameter says."""
-    folder = Path(tempfile.mkdtemp(prefix="us-", dir="/tmp"))
-    commands = Cli(folder, getattr(request, "param", None))
+@pytest.fixture(scope="module")
+def shared_cli() -> Iterator[Cli]:
+    """With a coordinator that runs."""
+    commands = Cli(Path(tempfile.mkdtemp(prefix="us-", dir="/tmp")))
+    assert commands.exec(*EXPRESS, "ping").status == 0
     yield commands
     commands.close()
+
+
+@pytest.fixture
+def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
+    """As ``python -m unitsync``, or as the command that a test's parameter says.
+
+    A test that uses shared_cli as well has a coordinator already, which it shares with the
+    others of its file: it finds it without a unit, and must leave it running. Any other,
+    and what is marked ``own_coordinator``, finds none and has what it starts to itself.
+    """
+    command = getattr(request, "param", None) or UNITSYNC
+    own = request.node.get_closest_marker("own_coordinator")
+    if "shared_cli" in request.fixturenames and not own:
+        shared = request.getfixturevalue("shared_cli")
+        shared.command = command
+        yield shared
+        shared.forget()
+    else:
+        commands = Cli(Path(tempfile.mkdtemp(prefix="us-", dir="/tmp")), command)
+        yield commands
+        commands.close()
 
 
 def normalised(text: str) -> str:

@@ -19,9 +19,10 @@ from unitsync import wire
 
 READY = "echo ready >&2; "
 
-pytestmark = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
+pytestmark = [
+    pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True),
+    pytest.mark.usefixtures("shared_cli"),
+]
 
 
 def reason_of(cli: Cli, unit: str) -> tuple[str, str]:
@@ -293,6 +294,7 @@ def test_interrupted_while_it_waits(cli: Cli) -> None:
     assert reason_of(cli, "b") == ("pending", "waits for a")
 
 
+@pytest.mark.own_coordinator
 def test_without_its_coordinator_the_commands_status_counts(cli: Cli) -> None:
     stop = f"{' '.join(cli.command)} stop > /dev/null; exit 6"
     result = cli("run", "u", "--", "sh", "-c", stop)

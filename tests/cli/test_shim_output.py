@@ -20,6 +20,8 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "coder"
 BOTH = pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
 SHIM = {"UNITSYNC_CODER_SHIM": "1"}
 
+pytestmark = pytest.mark.usefixtures("shared_cli")
+
 
 def golden(name: str) -> str:
     return (GOLDEN / name).read_text()
@@ -50,6 +52,7 @@ def check_json(name: str, text: str) -> None:
 
 
 @BOTH
+@pytest.mark.own_coordinator
 def test_the_commands_of_a_startup(cli: Cli) -> None:
     assert shim(cli, "list") == golden("list-nothing.txt")
     assert json.loads(shim(cli, "list --output json")) == []
@@ -164,7 +167,7 @@ def test_what_go_does_not_read(text: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @BOTH
-@pytest.mark.parametrize("text", ["1h2m3.5s", "250ms", "1.5h", "+1m", "0", "-1s", "10m", "30s"])
-def test_go_durations_are_read(cli: Cli, text: str) -> None:
-    result = cli("start", "ide", "--timeout", text, env=SHIM)
-    assert result == (0, golden("success.txt"), "")
+def test_go_durations_are_read(cli: Cli) -> None:
+    for n, text in enumerate(("1h2m3.5s", "250ms", "1.5h", "+1m", "0", "-1s", "10m", "30s")):
+        result = cli("start", f"ide-{n}", "--timeout", text, env=SHIM)
+        assert result == (0, golden("success.txt"), ""), text

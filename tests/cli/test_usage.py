@@ -7,11 +7,10 @@ import re
 import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cli.conftest import UNITSYNC, Cli, check_golden, shown
+from cli.conftest import EXPRESS, UNITSYNC, Cli, check_golden, shown
 
 VERBS = [
     "want",
@@ -91,8 +90,7 @@ shim install ''
 
 
 def test_wrong_usage_is_told_in_two_lines_and_starts_nothing(cli: Cli) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda line: cli(*shlex.split(line)), WRONG))
+    results = [cli.here(*shlex.split(line)) for line in WRONG]
     for line, result in zip(WRONG, results, strict=True):
         assert (result.status, result.out) == (2, ""), line
         assert re.fullmatch(r"error: .+\n(hint: .+\n)?", result.err), line
@@ -109,8 +107,7 @@ def test_a_byte_that_is_no_text_is_shown_as_it_is(cli: Cli) -> None:
 
 def test_help(cli: Cli) -> None:
     calls = ["", *VERBS, "shim install"]
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda verb: cli(*verb.split(), "--help"), calls))
+    results = [cli.here(*verb.split(), "--help") for verb in calls]
     for verb, result in zip(calls, results, strict=True):
         assert (result.status, result.err) == (0, ""), verb
         lines = result.out.rstrip("\n").splitlines()
@@ -125,7 +122,7 @@ def test_help(cli: Cli) -> None:
 
 def test_help_keeps_to_a_narrow_terminal(cli: Cli) -> None:
     for verb in ("", "start", "list", "shim install"):
-        lines = cli(*verb.split(), "--help", env={"COLUMNS": "40"}).out.splitlines()
+        lines = cli.here(*verb.split(), "--help", env={"COLUMNS": "40"}).out.splitlines()
         options = lines.index("Options:")
         assert max(map(len, lines[:options])) <= 40
         meant = [line for line in lines[options:] if line.startswith("     ")]
@@ -136,7 +133,7 @@ def test_help_keeps_to_a_narrow_terminal(cli: Cli) -> None:
 def test_help_has_short_forms_and_is_what_no_verb_gives(cli: Cli) -> None:
     overview = cli("--help")
     assert cli() == cli("-h") == overview
-    assert cli("want", "-h") == cli("want", "--help")
+    assert cli.here("want", "-h") == cli.here("want", "--help")
     assert cli("--version").out == f"unitsync {_version()}\n"
 
 
@@ -166,6 +163,32 @@ def test_shells_complete_choices(cli: Cli, words: list[str], expected: list[str]
     assert (result.status, result.err) == (0, "")
     assert result.out.split() == expected
     assert not (cli.folder / "c").exists()
+
+
+@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
+def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
+    """The installed command leaves that to the full command line."""
+    cli.ok("want", "ide", "git-clone", "git'x", "go")
+    for words, expected in (
+        (["status", "gi"], ["git-clone"]),
+        (["want", "ide", "g"], ["git-clone", "go"]),
+        (["start", "x", "--after", "git"], ["git-clone"]),
+        (["start", "x", "--after", "ide,g"], ["ide,git-clone", "ide,go"]),
+        (["run", "x", "--after", "ide,go,g"], ["ide,go,git-clone"]),
+        (["wait", "ide", "git-clone", ""], ["go"]),
+        (["--endpoint", cli.endpoint, "reset", "ide", "go", "g"], ["git-clone"]),
+    ):
+        line = ["unitsync", *words]
+        env = {
+            "_UNITSYNC_COMPLETE": "complete_bash",
+            "COMP_WORDS": "\n".join(line),
+            "COMP_CWORD": str(len(line) - 1),
+        }
+        result = cli(env=env)
+        assert (result.status, result.err) == (0, "")
+        assert result.out.split() == expected, words
+        env = {"_UNITSYNC_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(line)}
+        assert all(name in cli(env=env).out for name in expected)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

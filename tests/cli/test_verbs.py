@@ -14,9 +14,10 @@ import pytest
 
 from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, Result, check_golden, normalised, shown
 
-pytestmark = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
+pytestmark = [
+    pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True),
+    pytest.mark.usefixtures("shared_cli"),
+]
 
 
 def transcript(cli: Cli, calls: str) -> str:
@@ -38,6 +39,7 @@ def transcript(cli: Cli, calls: str) -> str:
     return "\n".join(map(shown, lines, results))
 
 
+@pytest.mark.own_coordinator
 def test_from_nothing_to_done(cli: Cli) -> None:
     calls = """
         list
@@ -268,6 +270,7 @@ def test_an_empty_after_is_not_passed_over_in_silence(cli: Cli) -> None:
     cli.ok("start", "b", "--after", "", "--after", "b-0,", "--optional")
 
 
+@pytest.mark.own_coordinator
 def test_autostart_is_on_or_off_and_nothing_else(cli: Cli) -> None:
     result = cli("ping", env={"UNITSYNC_AUTOSTART": "Yes"})
     assert result == (0, "Success\n", "")
@@ -419,9 +422,6 @@ def test_a_run_that_is_killed_is_not_blamed_for_a_missing_complete(cli: Cli) -> 
 
 def test_a_reader_that_goes_away_is_no_trouble(cli: Cli) -> None:
     with cli.client() as client:
-        pass
-    cli.ok("ping")
-    with cli.client() as client:
         for n in range(2000):
             client.want(f"unit-{n}", f"unit-{n + 1}")
     command = " ".join(cli.command)
@@ -490,30 +490,6 @@ def test_status_keeps_to_the_terminal_too(cli: Cli) -> None:
         assert max(map(len, lines)) <= width
     assert lines[2].startswith(" " * 9)
     assert len(cli.ok("status", "ide").splitlines()) == 7  # elsewhere nothing is folded
-
-
-def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
-    cli.ok("want", "ide", "git-clone", "git'x", "go")
-    for words, expected in (
-        (["status", "gi"], ["git-clone"]),
-        (["want", "ide", "g"], ["git-clone", "go"]),
-        (["start", "x", "--after", "git"], ["git-clone"]),
-        (["start", "x", "--after", "ide,g"], ["ide,git-clone", "ide,go"]),
-        (["run", "x", "--after", "ide,go,g"], ["ide,go,git-clone"]),
-        (["wait", "ide", "git-clone", ""], ["go"]),
-        (["--endpoint", cli.endpoint, "reset", "ide", "go", "g"], ["git-clone"]),
-    ):
-        line = ["unitsync", *words]
-        env = {
-            "_UNITSYNC_COMPLETE": "complete_bash",
-            "COMP_WORDS": "\n".join(line),
-            "COMP_CWORD": str(len(line) - 1),
-        }
-        result = cli(env=env)
-        assert (result.status, result.err) == (0, "")
-        assert result.out.split() == expected, words
-        env = {"_UNITSYNC_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(line)}
-        assert all(name in cli(env=env).out for name in expected)
 
 
 def test_normalising_leaves_nothing_that_changes(cli: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 
@@ -19,6 +20,7 @@ PAGE = pages.DOCS / "troubleshooting.md"
 # --- messages in tables: their words are in the sources ------------------------------
 
 
+@functools.cache
 def templates() -> str:
     """All texts in the sources; a zero byte stands for what is filled in."""
     found: list[str] = []

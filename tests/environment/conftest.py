@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cli.conftest import cli
+from cli.conftest import cli, shared_cli
 
-__all__ = ["cli"]
+__all__ = ["cli", "shared_cli"]

@@ -14,26 +14,30 @@ import unitsync
 from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
 
 VARIABLES: dict[str, dict[str, str | None]] = {
-    "path": {"PYTHONPATH": "/no/such:relative:"},
-    "safe-path": {"PYTHONSAFEPATH": "1"},
     "warnings": {"PYTHONWARNINGS": "error"},
     "optimize": {"PYTHONOPTIMIZE": "2"},
-    "no-bytecode": {"PYTHONDONTWRITEBYTECODE": "1"},
     "ascii": {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": None},
     "posix": {"PYTHONUTF8": "0", "LC_ALL": "POSIX"},
     "no-locale": {"LC_ALL": None, "LANG": None},
     "latin": {"PYTHONIOENCODING": "latin-1"},
-    "unbuffered": {"PYTHONUNBUFFERED": "1"},
-    "hashes": {"PYTHONHASHSEED": "0"},
-    "no-user": {"PYTHONNOUSERSITE": "1"},
-    "user-base": {"PYTHONUSERBASE": "/no/such"},
     "malloc": {"PYTHONMALLOC": "debug"},
-    "faults": {"PYTHONFAULTHANDLER": "1"},
-    "cache": {"PYTHONPYCACHEPREFIX": "/no/such"},
-    "digits": {"PYTHONINTMAXSTRDIGITS": "640"},
     "debug": {"PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"},
-    "breakpoint": {"PYTHONBREAKPOINT": "no.such"},
-    "startup": {"PYTHONSTARTUP": "/no/such"},
+    "places": {
+        "PYTHONPATH": "/no/such:relative:",
+        "PYTHONUSERBASE": "/no/such",
+        "PYTHONPYCACHEPREFIX": "/no/such",
+        "PYTHONSTARTUP": "/no/such",
+        "PYTHONBREAKPOINT": "no.such",
+        "PYTHONFAULTHANDLER": "1",
+    },
+    "habits": {
+        "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONINTMAXSTRDIGITS": "640",
+    },
     "all": {
         "PYTHONPATH": "/no/such",
         "PYTHONSAFEPATH": "1",
@@ -44,6 +48,7 @@ VARIABLES: dict[str, dict[str, str | None]] = {
         "LC_ALL": "C",
     },
 }
+"""Those that are set together have nothing to do with each other."""
 
 
 @pytest.mark.timeout(120)

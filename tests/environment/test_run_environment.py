@@ -13,9 +13,10 @@ from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
 from environment.oddities import WITHOUT_PROC, needs_namespaces
 from support.leaks import MARK
 
-pytestmark = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
+pytestmark = [
+    pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True),
+    pytest.mark.usefixtures("shared_cli"),
+]
 
 LOCALES = {
     "none": {},

@@ -55,7 +55,7 @@ def test_an_exit_code_that_is_none(cli: Cli, code: str) -> None:
     ],
 )
 def test_a_verb_that_is_mistyped(cli: Cli, typed: str, meant: str) -> None:
-    result = cli(typed, "u")
+    result = cli.here(typed, "u")
     hint = f"did you mean unitsync {meant}?" if meant else "unitsync --help lists them"
     assert result.told == [f"error: there is no verb '{typed}'", f"hint: {hint}"]
 
@@ -71,7 +71,7 @@ def test_a_verb_that_is_mistyped(cli: Cli, typed: str, meant: str) -> None:
     ],
 )
 def test_a_flag_that_is_mistyped(cli: Cli, words: str, meant: str) -> None:
-    assert cli(*words.split()).told[1] == f"hint: did you mean {meant}?"
+    assert cli.here(*words.split()).told[1] == f"hint: did you mean {meant}?"
 
 
 @both_ways

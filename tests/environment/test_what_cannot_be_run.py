@@ -14,9 +14,10 @@ import pytest
 from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
 from environment.oddities import ALONE, needs_namespaces
 
-pytestmark = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
+pytestmark = [
+    pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True),
+    pytest.mark.usefixtures("shared_cli"),
+]
 
 MACHINE = os.uname().machine
 
