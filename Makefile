@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 FUZZED := tests/fuzz tests/coordinator/test_model.py tests/journal/test_rebuild.py
+NO_ROOM := { echo 'hint: it needs the module venv (Debian: apt install python3-venv), the network, and room:'; \
+    echo "200 MB here and 100 MB in $${TMPDIR:-/tmp}; name another folder in TMPDIR if that is full"; } >&2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # An activated environment or a PYTHONPATH of the caller must not stand in for .venv.
@@ -22,9 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 	    { echo 'error: unitsync needs Python 3.11 or newer, and $(PYTHON) is older'; \
 	      echo 'hint: make PYTHON=/path/to/python3.12 …'; exit 1; } >&2
 	@echo 'setting up $(VENV) with the development tools (once, from the network)'
-	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install -c constraints.txt hatchling editables
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PYTHON) -m venv $(VENV) || { $(NO_ROOM); exit 1; }
+	@$(PIP) install -c constraints.txt hatchling editables || { $(NO_ROOM); exit 1; }
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]' || { $(NO_ROOM); exit 1; }
 	@touch $@
 
 test: $(STAMP) ## all tests (ARGS='-k name' goes on to pytest)

@@ -6,8 +6,8 @@
 # comes after the start: a script that was not let through has nothing to complete.
 set -euo pipefail
 
-unitsync want web-server build-site
-unitsync start web-server --timeout 2m
+unitsync want web-server build-site || exit
+unitsync start web-server --timeout 2m || exit
 finish() {
     status=$?
     stopwatch web-server
