@@ -271,6 +271,12 @@ class NotYet(Absent):
     started, or was killed."""
 
 
+_HINT_ABSENT: Final = (
+    "verbs that change something, wait, ping and serve start one; "
+    "status, list and why where this startup has kept state"
+)
+
+
 def ensure(
     place: Endpoint,
     *,
@@ -302,7 +308,7 @@ def ensure(
     if start is Start.NEVER:
         raise Absent(
             f"no coordinator runs at {place.address}",
-            hint="verbs that change something, wait and ping start one; so does unitsync serve",
+            hint=_HINT_ABSENT,
             endpoint=place.address,
         )
     if not autostart:

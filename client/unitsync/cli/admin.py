@@ -111,7 +111,7 @@ def serve(
         typer.Option(
             "--log-level",
             metavar="LEVEL",
-            help="debug, info, warning or error (UNITSYNC_LOG_LEVEL).",
+            help="trace, debug, info, warning or error (UNITSYNC_LOG_LEVEL).",
             show_default=False,
         ),
     ] = None,
