@@ -31,7 +31,7 @@ def declared() -> dict[str, set[str]]:
     for script in (EXAMPLE / "scripts").iterdir():
         text = script.read_text()
         found = re.findall(
-            r"--after ([\w,-]+)|^unitsync want \S+ (.+)$|after=(\[.*?\])", text, re.MULTILINE
+            r"--after ([\w,-]+)|^unitsync want \S+ ([\w -]+)|after=(\[.*?\])", text, re.MULTILINE
         )
         needs[script.stem] = {
             name for each in found for name in re.findall(r"[\w-]+", " ".join(each))
