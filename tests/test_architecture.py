@@ -33,13 +33,13 @@ IMPURE = frozenset(
 
 DAEMON_MAY_USE = frozenset(
     (
-        *("_version", "coder", "endpoint", "errors", "mounts", "names", "printing"),
-        *("startup", "surroundings", "wire"),
+        *("_version", "coder", "endpoint", "errors", "mounts", "names", "nothing"),
+        *("printing", "startup", "surroundings", "wire"),
     )
 )
 """Modules of unitsync that the coordinator shares with its clients."""
 
-CORE_MAY_USE = ("coder", "errors", "names", "printing", "wire")
+CORE_MAY_USE = ("coder", "errors", "names", "nothing", "printing", "wire")
 """Of printing, what turns one text into another."""
 
 # What a part of the coordinator may import of the coordinator. Adapters do not know the
@@ -150,9 +150,13 @@ def test_a_conversation_is_without_io() -> None:
 def test_the_messages_lean_on_nothing() -> None:
     ours = {
         name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
-        for name in ("wire", "errors")
+        for name in ("wire", "errors", "may")
     }
-    assert ours == {"wire": {"unitsync.errors"}, "errors": set()}
+    assert ours == {
+        "wire": {"unitsync.errors", "unitsync.may"},
+        "errors": set(),
+        "may": set(),
+    }
 
 
 def test_layers_of_the_coordinator() -> None:

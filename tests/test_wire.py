@@ -20,6 +20,7 @@ import pytest
 
 from support.messages import REPLIES, REQUESTS
 from unitsync import errors, wire
+from unitsync.may import Autostart
 
 GOLDEN = Path(__file__).parent / "golden" / "wire"
 MESSAGES: dict[str, Any] = {
@@ -54,6 +55,30 @@ def test_the_bytes_of_each_message(name: str) -> None:
     assert wire.encode(message).hex() == frame.hex()
     assert decode(name, frame) == message
     assert msgspec.msgpack.decode(frame) == plain
+
+
+MAY = {
+    # acts, only looks, waits, starts a coordinator
+    wire.Want: (True, False, False, Autostart.ALWAYS),
+    wire.Declare: (True, False, False, Autostart.ALWAYS),
+    wire.Unwant: (True, False, False, Autostart.ALWAYS),
+    wire.Start: (True, False, True, Autostart.ALWAYS),
+    wire.Withdraw: (True, False, False, Autostart.NEVER),
+    wire.Complete: (True, False, False, Autostart.ALWAYS),
+    wire.Fail: (True, False, False, Autostart.ALWAYS),
+    wire.Wait: (True, False, True, Autostart.ALWAYS),
+    wire.StatusOf: (False, True, False, Autostart.IF_STATE_IS_KEPT),
+    wire.List: (False, True, False, Autostart.IF_STATE_IS_KEPT),
+    wire.Why: (False, True, False, Autostart.IF_STATE_IS_KEPT),
+    wire.Ping: (False, False, False, Autostart.ALWAYS),
+    wire.Reset: (True, False, False, Autostart.ALWAYS),
+    wire.Stop: (False, False, False, Autostart.NEVER),
+}
+
+
+@pytest.mark.parametrize("kind", get_args(wire.AnyRequest))
+def test_each_request_says_what_it_may_do(kind: type[wire.Request]) -> None:
+    assert tuple(kind.may) == MAY[kind]
 
 
 @pytest.mark.parametrize("name", MESSAGES)

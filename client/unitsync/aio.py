@@ -13,6 +13,7 @@ from unitsync import endpoint as endpoints
 from unitsync import errors, session, wire
 from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
 from unitsync.exchange import Exchange
+from unitsync.may import Autostart
 from unitsync.session import LinkLost
 
 _CLOSE_PATIENCE_S: Final = 2.0
@@ -28,7 +29,7 @@ class AsyncClient(ClientBase):
 
     def _prepare(self) -> None:
         self._exchange: Exchange | None = None
-        self._opening: dict[tuple[endpoints.Start, bool], asyncio.Task[Exchange]] = {}
+        self._opening: dict[tuple[Autostart, bool], asyncio.Task[Exchange]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._closings = 0
 
@@ -176,7 +177,7 @@ class AsyncClient(ClientBase):
     async def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
         talk = session.Conversation(request, self._place.address)
         step = talk.begin(monotonic(), timeout_s)
-        start = session.starts_coordinator(request)
+        when = request.may.autostart
         closings = self._closings
         while not isinstance(step, session.Done):
             if step.notice is not None and self._on_waiting is not None:
@@ -189,7 +190,7 @@ class AsyncClient(ClientBase):
                 continue
             answer: session.Answer
             try:
-                exchange = await self._open(start, talk.waits, step.reach_by)
+                exchange = await self._open(when, talk.waits, step.reach_by)
                 if self._closings != closings:
                     raise _closed()
                 answer = await exchange.ask(talk.id, step)
@@ -230,16 +231,16 @@ class AsyncClient(ClientBase):
             exchange = self._exchange = None
         return exchange
 
-    async def _open(self, start: endpoints.Start, waits: bool, by: float) -> Exchange:
+    async def _open(self, when: Autostart, waits: bool, by: float) -> Exchange:
         loop = asyncio.get_running_loop()
         exchange = self._usable(loop)
         if exchange is not None:
             return exchange
-        opening = self._opening.get((start, waits))
+        opening = self._opening.get((when, waits))
         if opening is None or opening.done() or opening.get_loop() is not loop:
-            opening = loop.create_task(self._connect(loop, start, waits, by))
+            opening = loop.create_task(self._connect(loop, when, waits, by))
             opening.add_done_callback(_retrieve)
-            self._opening[start, waits] = opening
+            self._opening[when, waits] = opening
         left = None if by == math.inf else max(0.0, by - monotonic())
         done, _ = await asyncio.wait((opening,), timeout=left)
         if not done:
@@ -252,12 +253,12 @@ class AsyncClient(ClientBase):
         return opening.result()
 
     async def _connect(
-        self, loop: asyncio.AbstractEventLoop, start: endpoints.Start, waits: bool, by: float
+        self, loop: asyncio.AbstractEventLoop, when: Autostart, waits: bool, by: float
     ) -> Exchange:
         await asyncio.to_thread(
             endpoints.ensure,
             self._place,
-            start=start,
+            when=when,
             autostart=self._autostart,
             waits=waits,
             by=by,

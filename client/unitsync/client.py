@@ -14,6 +14,7 @@ from unitsync import endpoint as endpoints
 from unitsync import errors, session, wire
 from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
 from unitsync.link import Link
+from unitsync.may import Autostart
 from unitsync.session import LinkLost
 from unitsync.wakeup import Wakeup
 
@@ -219,7 +220,7 @@ class Client(ClientBase):
     ) -> wire.AnyReply:
         talk = session.Conversation(request, self._place.address)
         step = talk.begin(monotonic(), timeout_s, overdue=overdue)
-        start = session.starts_coordinator(request)
+        when = request.may.autostart
         while not isinstance(step, session.Done):
             if step.notice is not None and self._on_waiting is not None:
                 self._on_waiting(step.notice)
@@ -230,7 +231,7 @@ class Client(ClientBase):
                 continue
             answer: session.Answer
             try:
-                link = self._open(start, waits=talk.waits, by=step.reach_by)
+                link = self._open(when, waits=talk.waits, by=step.reach_by)
                 link.send(step.frame)
                 answer = self._receive(link, talk.id, step.reply_by(monotonic()))
             except LinkLost as lost:
@@ -263,12 +264,12 @@ class Client(ClientBase):
                 if wakeup.fd in dict(poller.poll(int(left * 1000) + 1)):
                     wakeup.drain()
 
-    def _open(self, start: endpoints.Start, *, waits: bool, by: float) -> Link:
+    def _open(self, when: Autostart, *, waits: bool, by: float) -> Link:
         if self._link is not None and self._link.pid != os.getpid():
             self._link = None
         if self._link is None:
             autostart = self._autostart
-            endpoints.ensure(self._place, start=start, autostart=autostart, waits=waits, by=by)
+            endpoints.ensure(self._place, when=when, autostart=autostart, waits=waits, by=by)
             self._link = Link(self._place)
         return self._link
 

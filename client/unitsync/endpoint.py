@@ -7,7 +7,6 @@ completion or a hand-made client can use it cheaply.
 
 from __future__ import annotations
 
-import enum
 import errno
 import fcntl
 import math
@@ -21,6 +20,7 @@ from time import monotonic, sleep
 from typing import Final, NamedTuple
 
 from unitsync import errors, spawn_lock
+from unitsync.may import Autostart
 from unitsync.startup import has_kept_state
 from unitsync.surroundings import (
     PATH_BYTES_MAX,
@@ -248,15 +248,6 @@ def is_held(place: Endpoint) -> bool:
     return False
 
 
-class Start(enum.Enum):
-    """When a verb starts a coordinator where there is none."""
-
-    NEVER = enum.auto()
-    IF_STATE_IS_KEPT = enum.auto()
-    """Who only looks. Without any state the answer is known: nothing is registered."""
-    ALWAYS = enum.auto()
-
-
 class Absent(errors.Unreachable):
     """Nobody serves there for now, and the message says why. See session.Conversation for
     what ends then and what goes on."""
@@ -280,13 +271,13 @@ _HINT_ABSENT: Final = (
 def ensure(
     place: Endpoint,
     *,
-    start: Start,
+    when: Autostart,
     autostart: bool = True,
     waits: bool = False,
     by: float = math.inf,
 ) -> None:
     """Return once a coordinator that is ours listens at *place*, or raise at *by*, on the
-    monotonic clock. Where there is none, *start* says whether the verb asks for one to be
+    monotonic clock. Where there is none, *when* says whether the verb asks for one to be
     started, *autostart* whether that is allowed. A verb that *waits* already does not
     start one that was stopped.
 
@@ -300,12 +291,12 @@ def ensure(
         raise errors.Stopped(
             f"the coordinator at {place.address} was stopped", hint="unitsync ping starts it again"
         )
-    if start is Start.IF_STATE_IS_KEPT and not has_kept_state(place.journal):
+    if when is Autostart.IF_STATE_IS_KEPT and not has_kept_state(place.journal):
         raise NothingKept(
             f"no coordinator runs at {place.address}, and this startup has kept nothing",
             endpoint=place.address,
         )
-    if start is Start.NEVER:
+    if when is Autostart.NEVER:
         raise Absent(
             f"no coordinator runs at {place.address}",
             hint=_HINT_ABSENT,

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from unitsync import errors, nothing, wire
-from unitsync.endpoint import Absent, NothingKept, NotYet, Start
+from unitsync.endpoint import Absent, NothingKept, NotYet
 from unitsync.names import check_name
 from unitsync.printing import one_line
 
@@ -143,7 +143,7 @@ class Conversation:
     def waits(self) -> bool:
         """Whether the coordinator was told of this wait: it then goes on under the
         epoch in which it began, also with a coordinator that comes back."""
-        return bool(self._request.epoch) and isinstance(self._request, wire.Start | wire.Wait)
+        return bool(self._request.epoch) and self._request.may.waits
 
     def begin(self, now: float, timeout_s: float | None = None, *, overdue: bool = False) -> Step:
         """The first step. *overdue*: it was sent before, and has got no reply in time.
@@ -243,7 +243,7 @@ class Conversation:
 
     @property
     def _is_a_wait(self) -> bool:
-        return isinstance(self._request, wire.Start | wire.Wait)
+        return self._request.may.waits
 
     @property
     def _ends_a_run(self) -> bool:
@@ -349,17 +349,6 @@ def _as_told(problem: errors.UnitsyncError) -> errors.UnitsyncError:
 
 _PASSES: Final = {kind.code: kind for kind in (errors.Stopped, errors.NotKept)}
 """Answers that say what keeps the coordinator from it for now."""
-
-
-def starts_coordinator(request: wire.AnyRequest) -> Start:
-    """When *request* starts a coordinator where there is none."""
-    match request:
-        case wire.Stop() | wire.Withdraw():
-            return Start.NEVER
-        case wire.StatusOf() | wire.List() | wire.Why():
-            return Start.IF_STATE_IS_KEPT
-        case _:
-            return Start.ALWAYS
 
 
 def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
 from unitsync.errors import ProtocolError
+from unitsync.may import ACT, LOOK, WAIT, Autostart, May
 
 PROTOCOL: Final = 1
 
@@ -107,6 +108,9 @@ class Request(
     ``startup`` is the startup that the caller knows itself to be in, "" for the newest.
     """
 
+    may: ClassVar[May]
+    """What it may do."""
+
     id: str
     v: int = 1
     """Protocol version; left out, it is 1."""
@@ -121,6 +125,7 @@ class Request(
 
 
 class Want(Request, tag="want", frozen=True):
+    may = ACT
     unit: str
     prerequisites: list[str]
     requires: Requirement = Requirement.SUCCESS
@@ -135,12 +140,14 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
 class Declare(Request, tag="declare", frozen=True):
     """Many Wants at once: everything is done, or nothing at all."""
 
+    may = ACT
     units: list[Declaration]
     requires: Requirement = Requirement.SUCCESS
     optional: bool = False
 
 
 class Unwant(Request, tag="unwant", frozen=True):
+    may = ACT
     unit: str
     prerequisites: list[str]
 
@@ -155,6 +162,7 @@ class Start(Request, tag="start", frozen=True):
     answer is ``not_ready`` instead of ``timed_out``. ``waited_s``: since it was first asked.
     """
 
+    may = WAIT
     unit: str
     after: list[str] = []
     requires: Requirement = Requirement.SUCCESS
@@ -172,6 +180,7 @@ class Withdraw(Request, tag="withdraw", frozen=True):
     """Takes the start request ``start_id`` back; a run that it was granted meanwhile
     fails with ``reason``."""
 
+    may = May(acts=True, autostart=Autostart.NEVER)
     unit: str
     start_id: str
     reason: str = "cancelled"
@@ -180,12 +189,14 @@ class Withdraw(Request, tag="withdraw", frozen=True):
 class Complete(Request, tag="complete", frozen=True):
     """``even_so``: accept it even if this owner's start was refused."""
 
+    may = ACT
     unit: str
     exit_code: int = 0
     even_so: bool = False
 
 
 class Fail(Request, tag="fail", frozen=True):
+    may = ACT
     unit: str
     reason: str = ""
 
@@ -193,6 +204,7 @@ class Fail(Request, tag="fail", frozen=True):
 class Wait(Request, tag="wait", frozen=True):
     """Answered like Start, but nothing is registered or granted: Ok when met."""
 
+    may = WAIT
     units: list[str]
     requires: Requirement = Requirement.SUCCESS
     any: bool = False
@@ -203,12 +215,14 @@ class Wait(Request, tag="wait", frozen=True):
 
 
 class StatusOf(Request, tag="status", frozen=True):
+    may = LOOK
     unit: str
 
 
 class List(Request, tag="list", frozen=True):
     """A page of at most ``limit`` units in the order of their first mention."""
 
+    may = LOOK
     offset: int = 0
     limit: int = 1000
 
@@ -217,6 +231,7 @@ class Why(Request, tag="why", frozen=True):
     """``unit`` "" asks about everything that does not go on: a
     page of units from ``offset`` on."""
 
+    may = LOOK
     unit: str = ""
     offset: int = 0
 
@@ -225,10 +240,12 @@ class Ping(Request, tag="ping", frozen=True):
     """``trial``: find out whether a change would be made now, without making one. If not,
     the answer is the error that it would get."""
 
+    may = May()
     trial: bool = False
 
 
 class Reset(Request, tag="reset", frozen=True):
+    may = ACT
     units: list[str] = []
     all: bool = False
     force: bool = False
@@ -238,6 +255,8 @@ class Reset(Request, tag="reset", frozen=True):
 
 
 class Stop(Request, tag="stop", frozen=True):
+    may = May(autostart=Autostart.NEVER)
+
     def reserved(self) -> str:
         return "stop"
 

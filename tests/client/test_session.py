@@ -10,7 +10,6 @@ import pytest
 from msgspec.structs import replace
 
 from unitsync import errors, session, wire
-from unitsync.endpoint import Start
 from unitsync.requests import Requests
 from unitsync.session import Conversation, Done, LinkLost, Pause, Send
 
@@ -271,21 +270,6 @@ class TestRequests:
         with pytest.raises(errors.LimitReached) as caught:
             session.encode(requests.want("a", names))
         assert caught.value.maximum == wire.MESSAGE_BYTES_MAX
-
-    def test_who_ends_it_starts_no_coordinator(self) -> None:
-        start = requests.start("a")
-        for request in (requests.stop(), requests.withdraw(start, "")):
-            assert session.starts_coordinator(request) is Start.NEVER
-
-    @pytest.mark.parametrize("request_", [requests.status("a"), requests.list(), requests.why()])
-    def test_who_only_looks_starts_one_for_what_is_kept(self, request_: wire.AnyRequest) -> None:
-        assert session.starts_coordinator(request_) is Start.IF_STATE_IS_KEPT
-
-    @pytest.mark.parametrize(
-        "request_", [requests.want("a", ["b"]), requests.wait("a"), requests.ping()]
-    )
-    def test_who_changes_or_waits_starts_one(self, request_: wire.AnyRequest) -> None:
-        assert session.starts_coordinator(request_) is Start.ALWAYS
 
 
 class TestExpect:

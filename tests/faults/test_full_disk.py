@@ -258,7 +258,7 @@ def test_a_coordinator_that_cannot_make_its_journal_says_so(place: Place) -> Non
         assert "journal" in refused.err
         assert "cannot be used" in refused.err
         assert "raise ulimit -f" in refused.err
-        assert place.serving() == []
+        until(lambda: place.serving() == [])
         assert scripts.run("unitsync", "start", "ide").status == 0
 
 

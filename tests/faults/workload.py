@@ -22,7 +22,8 @@ from msgspec.structs import replace
 
 from faults.oracle import Op
 from faults.places import Place
-from unitsync import AsyncClient, Client, endpoint, errors, session, wire
+from unitsync import AsyncClient, Client, endpoint, errors, wire
+from unitsync.may import Autostart
 from unitsync.requests import Requests
 from unitsync.wire import Owner, Requirement
 
@@ -176,7 +177,7 @@ class Talk:
                 # Who ends it starts no coordinator, and five that end before they
                 # answer are enough for anybody. The same request, so nothing is changed.
                 assert time.time() < called + TIMEOUT_S, request
-                if session.starts_coordinator(request) is endpoint.Start.NEVER:
+                if request.may.autostart is Autostart.NEVER:
                     self._client.ping()
         op = an_op(request, called, reply, self._client._link is not before)
         return noted(self._listener, op)
@@ -202,7 +203,7 @@ class AsyncTalk:
                 break
             except (errors.Unreachable, errors.Stopped):
                 assert time.time() < called + TIMEOUT_S, request
-                if session.starts_coordinator(request) is endpoint.Start.NEVER:
+                if request.may.autostart is Autostart.NEVER:
                     await self._client.ping()
         op = an_op(request, called, reply, self._client._exchange is not before)
         return noted(self._listener, op)
@@ -255,7 +256,7 @@ class PlainTalk:
 
     def _open(self) -> zmq.Socket[bytes]:
         if self._socket is None:
-            endpoint.ensure(self._place, start=endpoint.Start.ALWAYS)
+            endpoint.ensure(self._place, when=Autostart.ALWAYS)
             self._socket = self._context.socket(zmq.REQ)
             self._socket.linger = 0
             self._socket.connect(self._place.address)

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from unitsync import coder, errors, wire
+from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Status
-from unitsyncd.actors import replies
+from unitsyncd.actors import looking, replies
 from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
@@ -37,11 +37,9 @@ from unitsyncd.core.requirement import Need, Verdict, need_of
 from unitsyncd.core.state import was_withdrawn
 from unitsyncd.core.unit import answer_to_start, verdict_for, was_granted
 
-LIST_PAGE_MAX: Final = 1000
 OWNERS_SEEN_MAX: Final = 10_000
 FORGONE_MAX: Final = 1000
 """Edges taken back that a unit remembers until its next run; further ones are not."""
-_OUTCOMES: Final = frozenset((Status.COMPLETED, Status.FAILED))
 
 
 class Desk:
@@ -416,48 +414,16 @@ class Desk:
             self.world.bus.leave(actor, name)
 
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
-        self.world.check(request.unit)
-        info = self.world.view.info(request.unit, full=True)
-        owner = info.owner
-        if owner is not None and info.status in _OUTCOMES and wording.by_run(owner):
-            alive = self._owners.can_be_seen(owner) and self._owners.is_alive(owner)
-            info = replace(info, still_runs=alive)
-        out: list[str] = []
-        err: list[str] = []
-        if request.render is wire.Render.TEXT:
-            out = wording.status(info, self._moment.at)
-        elif request.render is wire.Render.CODER:
-            out, err = coder.status(info), coder.besides(info)
-        return wire.StatusReply(id=request.id, epoch=self.world.epoch, unit=info, out=out, err=err)
+        return looking.status(request, self.world, self._owners, self._moment.at)
 
     def _list(self, request: wire.List) -> wire.AnyReply:
-        limit = max(1, min(request.limit, LIST_PAGE_MAX))
-        rows, total, following = self.world.view.page(max(0, request.offset), limit)
-        epoch = self.world.epoch
-        return wire.ListReply(id=request.id, epoch=epoch, units=rows, total=total, next=following)
+        return looking.page(request, self.world)
 
     def _why(self, request: wire.Why) -> wire.AnyReply:
-        view, epoch = self.world.view, self.world.epoch
-        if request.unit:
-            self.world.check(request.unit)
-            return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
-        groups, following = view.why_groups(max(0, request.offset))
-        return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following)
+        return looking.why(request, self.world)
 
     def _ping(self, request: wire.Ping) -> wire.AnyReply:
-        world = self.world
-        return wire.Pong(
-            id=request.id,
-            epoch=world.epoch,
-            out=["Success"] if request.render is not wire.Render.NONE else [],
-            version=self._identity.version,
-            protocol=wire.PROTOCOL,
-            pid=self._identity.pid,
-            startup=world.startup,
-            units=len(world.units),
-            edges=world.graph.edges,
-            since=self._identity.since,
-        )
+        return looking.pong(request, self.world, self._identity)
 
     def _reset(self, request: wire.Reset) -> wire.AnyReply:
         for actor in self.check_reset(request):

@@ -301,7 +301,7 @@ class Supervisor:
         request = bounded(request)
         if request.reserved():
             self._check(self._moment.peer, request)
-        if self._lost and _changes(request) and not _resets_all(request):
+        if self._lost and _acts(request) and not _resets_all(request):
             raise errors.StateLost(
                 f"the state of this startup is lost: {self._lost}",
                 hint="to begin anew with nothing: unitsync reset --all",
@@ -312,7 +312,7 @@ class Supervisor:
                 hint="it was restarted or reset; start this script again",
             )
         if request.startup and request.startup != self._startups[-1]:
-            if isinstance(request, _LOOKS) and request.startup not in self._startups:
+            if request.may.looks and request.startup not in self._startups:
                 return nothing.reply(request, self._desk.world.epoch)
             self._other_startup(request)
         if isinstance(request, wire.Stop):
@@ -343,7 +343,7 @@ class Supervisor:
             raise _not_kept(problem) from None
 
     def _other_startup(self, request: wire.AnyRequest) -> None:
-        if not _changes(request):
+        if not _acts(request):
             return
         if request.startup in self._startups:
             raise errors.StaleStartup(
@@ -446,9 +446,9 @@ class Supervisor:
         return wording.error_reply(request_id, self._desk.world.epoch, problem)
 
 
-def _changes(request: wire.AnyRequest) -> bool:
-    """Whether it is for the present startup alone: a change, or the trial of one."""
-    return isinstance(request, _OF_A_STARTUP) or (isinstance(request, wire.Ping) and request.trial)
+def _acts(request: wire.AnyRequest) -> bool:
+    """Whether it acts, or is the trial of one that does."""
+    return request.may.acts or (isinstance(request, wire.Ping) and request.trial)
 
 
 def _not_kept(problem: StoreError) -> errors.NotKept:
@@ -459,18 +459,3 @@ def _not_kept(problem: StoreError) -> errors.NotKept:
 
 def _resets_all(request: wire.AnyRequest) -> bool:
     return isinstance(request, wire.Reset) and request.all
-
-
-_OF_A_STARTUP: Final = (
-    wire.Want,
-    wire.Declare,
-    wire.Unwant,
-    wire.Start,
-    wire.Withdraw,
-    wire.Complete,
-    wire.Fail,
-    wire.Wait,
-    wire.Reset,
-)
-"""What an earlier startup may not ask, and what makes a new one begin."""
-_LOOKS: Final = (wire.StatusOf, wire.List, wire.Why)
