@@ -194,7 +194,8 @@ def _plain(
 
 
 def _after(flags: dict[str, list[str]]) -> list[str]:
-    names = [name for text in flags.get("--after", ()) for name in text.split(",") if name]
+    names = [name.strip() for text in flags.get("--after", ()) for name in text.split(",")]
+    names = [name for name in names if name]
     if flags.get("--after") and not names:
         raise Leave  # which is said
     return names

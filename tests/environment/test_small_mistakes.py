@@ -74,6 +74,46 @@ def test_a_flag_that_is_mistyped(cli: Cli, words: str, meant: str) -> None:
     assert cli.here(*words.split()).told[1] == f"hint: did you mean {meant}?"
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("run q --after a b -- true", "several prerequisites: --after a,b or --after a --after b"),
+        ("start q --after a b", "several prerequisites: --after a,b or --after a --after b"),
+        ("run q b -- true", "to wait for b: unitsync run q --after b -- COMMAND [ARG]..."),
+        ("run q --after a b", "put -- before the command: unitsync run UNIT -- COMMAND [ARG]..."),
+        ("start a b c", "to wait for b, c: unitsync start a --after b,c"),
+        ("fail a no space", "unitsync fail a --reason 'no space'"),
+        ("start a --for start", "did you mean --requires?"),
+        ("wait a --requires start", "did you mean --for?"),
+        ("start a --wait 5m", "start waits by itself; --timeout DURATION says how long at most"),
+        ("run a --wait -- x", "run waits by itself; --timeout DURATION says how long at most"),
+        ("run a --no-wait -- x", "--timeout 0 gives up at once"),
+        ("run a --deps b -- x", "did you mean --after?"),
+        ("start a --depends-on b", "did you mean --after?"),
+        ("start a --needs=b", "did you mean --after?"),
+        ("want a --needs b", "name them behind the unit: unitsync want UNIT PREREQUISITE..."),
+        ("want a --after b", "name them behind the unit: unitsync want UNIT PREREQUISITE..."),
+        ("complete a --status 3", "did you mean --exit-code?"),
+        ("fail a --exit-code 3", "unitsync complete UNIT --exit-code N"),
+        ("fail a --message x", "did you mean --reason?"),
+        ("list --json", "did you mean --output json?"),
+    ],
+)
+def test_what_was_meant_is_said(cli: Cli, words: str, hint: str) -> None:
+    result = cli(*words.split())
+    assert (result.status, result.told[1]) == (2, f"hint: {hint}")
+
+
+@both_ways
+def test_blanks_beside_commas(cli: Cli) -> None:
+    cli.ok("start", "u", "--after", " a , b,", "--after", "c ,", "--optional")
+    with cli.client() as client:
+        assert [edge.name for edge in client.status("u").prerequisites] == ["a", "b", "c"]
+    assert cli("run", "v", "--after", "a, b", "--timeout", "0", "--", "true").status == 124
+    with cli.client() as client:
+        assert [edge.name for edge in client.status("v").prerequisites] == ["a", "b"]
+
+
 @both_ways
 @pytest.mark.parametrize(
     "words",

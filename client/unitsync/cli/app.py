@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from unitsync import errors
-from unitsync.cli import admin, complete, options, people, run, scripts
+from unitsync.cli import admin, complete, options, people, run, scripts, slips
 from unitsync.cli.nearest import nearest
 from unitsync.cli.talk import print_out, report
 from unitsync.cli.verb import Verbs
@@ -106,12 +106,17 @@ def _usage_error(problem: Any) -> errors.UsageError:
         flags = problem.possibilities or ()
         if meant := nearest(problem.option_name, flags):
             hint = f"did you mean {meant}?"
-        if problem.option_name == "--json" and "--output" in _flags(context):
-            hint = "did you mean --output json?"
+        if context is not None:
+            verb = context.command.name
+            hint = slips.meant_by(problem.option_name, verb, _flags(context)) or hint
     else:
         text = problem.format_message()
         if "unexpected extra argument" in text:
-            text = "unexpected: " + text.rpartition("(")[2].rstrip(")")
+            names = text.rpartition("(")[2].rstrip(")").split()
+            text = f"unexpected: {' '.join(names)}"
+            if context is not None and (unit := context.params.get("unit")):
+                after = bool(context.params.get("after"))
+                hint = slips.extra(context.command.name, unit, names, after=after) or hint
     text = " ".join(text.split()).rstrip(".")
     return errors.UsageError(text[:1].lower() + text[1:], hint=hint)
 

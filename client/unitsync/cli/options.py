@@ -140,8 +140,10 @@ def in_shim() -> bool:
 
 
 def split_names(given: list[str] | None) -> list[str]:
-    """The names in values of a repeatable flag that also takes commas."""
-    return [name for value in given or () for name in value.split(",") if name]
+    """The names in values of a repeatable flag that also takes commas, and blanks beside
+    them."""
+    names = (name.strip() for value in given or () for name in value.split(","))
+    return [name for name in names if name]
 
 
 Endpoint = Annotated[

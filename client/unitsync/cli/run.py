@@ -7,7 +7,7 @@ from typing import Any, Final
 import typer
 
 from unitsync import command, errors, wire
-from unitsync.cli import options
+from unitsync.cli import options, slips
 from unitsync.cli.scripts import PANEL, after_names
 from unitsync.cli.talk import carry_on, converse, finish, open_client, print_err
 from unitsync.cli.verb import Verb
@@ -70,10 +70,10 @@ def run(
     """
     words: list[str] = ctx.meta[_COMMAND_KEY]
     if ctx.args:
-        raise errors.UsageError(
-            f"unexpected: {' '.join(ctx.args)}",
-            hint="put -- before the command: unitsync run UNIT -- COMMAND [ARG]...",
-        )
+        hint = "put -- before the command: unitsync run UNIT -- COMMAND [ARG]..."
+        if words:
+            hint = slips.extra("run", unit, ctx.args, after=after is not None)
+        raise errors.UsageError(f"unexpected: {' '.join(ctx.args)}", hint=hint)
     if not words:
         raise errors.UsageError(
             "there is no command to run", hint="unitsync run UNIT -- COMMAND [ARG]..."

@@ -1,0 +1,64 @@
+"""What people write who know other tools, or the other verbs, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from unitsync.printing import shell_word
+
+_PREREQUISITES: Final = (
+    *("--dep", "--deps", "--dependency", "--dependencies", "--depend", "--depends"),
+    *("--depends-on", "--need", "--needs", "--prerequisite", "--prerequisites"),
+    *("--wait-for", "--want", "--wants"),
+)
+_MEANT: Final[Mapping[str, Collection[str]]] = {
+    "--after": _PREREQUISITES,
+    "--requires": ("--for", "--until", "--condition"),
+    "--for": ("--requires", "--until", "--condition"),
+    "--timeout": ("--max-wait", "--time-limit", "--deadline"),
+    "--output json": ("--json",),
+    "--exit-code": ("--code", "--status", "--exit-status", "--rc"),
+    "--reason": ("--message", "--msg", "--because"),
+}
+"""The flag that was meant, if the verb has it."""
+_NAMED_BEHIND: Final = "name them behind the unit: unitsync {} UNIT PREREQUISITE..."
+_INSTEAD: Final[Mapping[str, Mapping[str, str]]] = {
+    "start": {"--wait": "start waits by itself; --timeout DURATION says how long at most"},
+    "run": {
+        "--wait": "run waits by itself; --timeout DURATION says how long at most",
+        "--no-wait": "--timeout 0 gives up at once",
+        "--owner": "a run belongs to itself",
+        "--on-owner-exit": "a run always fails if it is killed",
+    },
+    "want": dict.fromkeys(("--after", *_PREREQUISITES), _NAMED_BEHIND.format("want")),
+    "unwant": dict.fromkeys(("--after", *_PREREQUISITES), _NAMED_BEHIND.format("unwant")),
+    "wait": {"--after": "name what to wait for without a flag: unitsync wait UNIT..."},
+    "complete": {"--reason": "unitsync fail UNIT --reason TEXT"},
+    "fail": {"--exit-code": "unitsync complete UNIT --exit-code N"},
+}
+"""What to do where the verb has no such flag."""
+
+
+def meant_by(flag: str, verb: str, flags: Collection[str]) -> str:
+    """The hint for *flag*, which *verb* with its *flags* does not know; "" for none."""
+    if instead := _INSTEAD.get(verb, {}).get(flag):
+        return instead
+    for meant, slips in _MEANT.items():
+        if flag in slips and meant.partition(" ")[0] in flags:
+            return f"did you mean {meant}?"
+    return ""
+
+
+def extra(verb: str, unit: str, names: Sequence[str], *, after: bool) -> str:
+    """The hint for *names* that *verb* has no use for behind *unit*, of which some were
+    named with --after if *after*; "" for none."""
+    if verb == "fail":
+        return f"unitsync fail {shell_word(unit)} --reason {shell_word(' '.join(names))}"
+    if verb not in ("start", "run"):
+        return ""
+    if after:
+        return "several prerequisites: --after a,b or --after a --after b"
+    behind = " -- COMMAND [ARG]..." if verb == "run" else ""
+    call = f"unitsync {verb} {shell_word(unit)} --after {shell_word(','.join(names))}{behind}"
+    return f"to wait for {', '.join(names)}: {call}"
