@@ -7,6 +7,8 @@ unitsync knows besides goes to stderr.
 
 from __future__ import annotations
 
+from unitsync import printing
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,8 +103,10 @@ def _table(
     too."""
     shown = [number for number, name in enumerate(names) if not columns or name in columns]
     cells = [[row[number] for number in shown] for row in (names, *sorted(rows))]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(printing.columns, column)) for column in zip(*cells, strict=True)]
     return [
-        "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=True))
+        "".join(
+            f"{printing.padded(cell, width)}  " for cell, width in zip(row, widths, strict=True)
+        )
         for row in cells
     ]

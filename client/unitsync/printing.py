@@ -46,6 +46,27 @@ def shell_word(text: str) -> str:
     return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal *text* takes: ``クローン`` takes eight."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0
+        if unicodedata.category(char) in ("Mn", "Me", "Cf")
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
+        for char in text
+    )
+
+
+def padded(text: str, width: int) -> str:
+    """*text*, and as many spaces as make *width* columns of it."""
+    return text + " " * (width - columns(text))
+
+
 def counted(number: int, what: str) -> str:
     """``1 unit``, ``2 units``."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from cli.conftest import EXPRESS, UNITSYNC, Cli
+from unitsync import coder
 from unitsync.cli import options
 from unitsync.errors import UsageError
+from unitsync.wire import Status, UnitInfo
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "coder"
 BOTH = pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
@@ -171,3 +173,11 @@ def test_go_durations_are_read(cli: Cli) -> None:
     for n, text in enumerate(("1h2m3.5s", "250ms", "1.5h", "+1m", "0", "-1s", "10m", "30s")):
         result = cli("start", f"ide-{n}", "--timeout", text, env=SHIM)
         assert result == (0, golden("success.txt"), ""), text
+
+
+def test_wide_names_stand_in_line() -> None:
+    units = [UnitInfo(name, Status.NOT_REGISTERED, True) for name in ("git-clone", "クローン")]
+    assert coder.listed(units)[1:] == [
+        "git-clone  not registered  true   ",
+        "クローン   not registered  true   ",
+    ]

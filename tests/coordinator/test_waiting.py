@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsync.wire import Owner, Requirement, Status
+from unitsyncd.core import wording
 from unitsyncd.core.events import OutcomeReported, StartAsked, StartWithdrawn
 
 
@@ -108,6 +109,22 @@ def test_a_notice_says_how_long_the_wait_has_been(driven: Driven, bob: Script) -
     ]
     for endless in (float("inf"), float("nan")):
         bob.refused("timed_out", replace(start, last=True, patience_s=0.0, waited_s=endless))
+
+
+def test_names_that_are_wide_stand_in_line(bob: Script) -> None:
+    start = replace(bob.start("ide", "クローン", "git-clone", "é"), render=wire.Render.TEXT)
+    assert bob.must(wire.Waiting, start).err == [
+        "unitsync: ide waits for 3 units:",
+        "  クローン   not registered yet",
+        "  git-clone  not registered yet",
+        "  é          not registered yet",
+    ]
+    info = bob.status("ide")
+    assert wording.status(info, info.since)[-6:-3] == [
+        "  クローン   not met  not registered yet",
+        "  git-clone  not met  not registered yet",
+        "  é          not met  not registered yet",
+    ]
 
 
 def test_nobody_is_held_back_for_longer_than_agreed(driven: Driven, bob: Script) -> None:

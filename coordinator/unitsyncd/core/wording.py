@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import UnitsyncError
-from unitsync.printing import duration, gave_up, safe, span, unregistered
+from unitsync.printing import columns, duration, gave_up, padded, safe, span, unregistered
 from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,
@@ -41,7 +41,7 @@ WAITED_MAX_S: Final = 1e9
 EDGES_SHOWN: Final = 100
 """Prerequisites that have a line in the text about one unit."""
 NAMES_SHOWN: Final = 40
-"""Characters of names that stand in a column."""
+"""Columns of names that stand below each other."""
 
 
 UNSAID: Final = "ended without `complete`"
@@ -133,7 +133,7 @@ def prerequisites_inline(edges: Sequence[Prerequisite], total: int, now: float) 
 
 def _name_column(edges: Sequence[Prerequisite]) -> int:
     """The width of the names; a very long one does not push all others' text aside."""
-    return min(NAMES_SHOWN, max((len(edge.name) for edge in edges), default=0))
+    return min(NAMES_SHOWN, max((columns(edge.name) for edge in edges), default=0))
 
 
 def waiting(
@@ -150,7 +150,7 @@ def waiting(
         return [f"{begin} {edges[0].name}: {prerequisite(edges[0], now)}"]
     width = _name_column(edges)
     lines = [f"{begin} {total:,} units:"]
-    lines += [f"  {edge.name:<{width}}  {prerequisite(edge, now)}" for edge in edges]
+    lines += [f"  {padded(edge.name, width)}  {prerequisite(edge, now)}" for edge in edges]
     if total > len(edges):
         lines.append(f"  and {total - len(edges):,} more")
     return lines
@@ -240,7 +240,7 @@ def status(info: UnitInfo, now: float) -> list[str]:
         width = _name_column(edges)
         for edge in edges:
             met = "met" if edge.met else "not met"
-            lines.append(f"  {edge.name:<{width}}  {met:<7}  {prerequisite(edge, now)}")
+            lines.append(f"  {padded(edge.name, width)}  {met:<7}  {prerequisite(edge, now)}")
         if (more := info.prerequisites_total - len(edges)) > 0:
             lines.append(f"  and {more:,} more")
     else:
