@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from unitsync.cli import render, text
@@ -111,6 +112,31 @@ def test_a_narrow_table_has_fewer_columns(width: int, headings: str) -> None:
     assert lines[1].startswith("service-number-0 ")
     asked = text.list_table(units, text.console(width), ["UNIT", "READY"])
     assert asked[0].split() == ["UNIT", "READY"]
+
+
+@pytest.mark.parametrize("width", [60, 66, 79, 80, 90, 120, 200])
+def test_what_tells_details_apart_is_not_cut(width: int) -> None:
+    """How a start ended, and the number of a process, beside names of any length."""
+    calls = Owner(7, command="unitsync run lint --after deps -- " + "make all " * 20)
+    details = [
+        (replace(unit("lint", Status.PENDING, "deps"), given_up=end, given_up_by=calls), told)
+        for end, told in (
+            ("timed out", "its start timed out"),
+            ("interrupted", "its start was interrupted"),
+            ("skipped", "its start was skipped"),
+        )
+    ]
+    owner = Owner(4194304, command="bash " + "x" * 200, watched=False)
+    started = replace(unit("a"), status=Status.STARTED, owner=owner)
+    details.append((started, "not watched: pid 4194304"))
+    details.append((replace(started, owner_gone=True), "gone: pid 4194304"))
+    for name in ("a", "long-name-" * 9, "名前" * 30):
+        for info, told in details:
+            lines = text.list_table([replace(info, name=name)], text.console(width))
+            assert f"  {told}" in lines[1], lines
+            assert widest(lines) <= width
+    together = text.list_table([info for info, _ in details], text.console(width))
+    assert [told for info, told in details if told not in "\n".join(together)] == []
 
 
 def test_what_fits_is_not_cut() -> None:

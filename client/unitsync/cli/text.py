@@ -2,13 +2,14 @@
 
 Loads rich, so only these verbs import it. Text that comes from outside (names, command
 lines, reasons) is never markup, and what a terminal would act upon is shown escaped. At a
-terminal no line is wider than that: unit names stay whole, and what is shortened keeps its
-end. Elsewhere nothing is shortened and times are ISO 8601.
+terminal no line is wider than that: unit names stay whole, and what is shortened keeps what
+tells it from others. Elsewhere nothing is shortened and times are ISO 8601.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -48,6 +49,10 @@ _ROOM_MIN: Final = 20
 """Columns for a unit in a tree, however deep it is, where there are as many."""
 _DETAIL_MIN: Final = 20
 """Columns of ``list`` that the last one keeps beside long names."""
+_ITS_START: Final = "its start "
+_TOLD_APART: Final = re.compile(
+    rf"(?:gone: |not watched: )?pid \d+|{_ITS_START}(?:was )?(?:timed out|interrupted|skipped)"
+)
 _GAP: Final = 2
 _FILLED: Final = 80
 """Columns that a list of names fills where there is no terminal."""
@@ -150,7 +155,11 @@ def list_table(
     room = console.width - _GAP * (len(columns) - 1)
     room -= sum(width for column, width in widths.items() if column not in {UNIT, DETAIL})
     if UNIT in widths:
-        widths[UNIT] = max(4, min(widths[UNIT], room - min(widths.get(DETAIL, 0), _DETAIL_MIN)))
+        least = 0
+        if DETAIL in widths:
+            details = [row[columns.index(DETAIL)].plain for row in rows_at_terminal]
+            least = min(widths[DETAIL], max([_DETAIL_MIN, *(_head(text) + 1 for text in details)]))
+        widths[UNIT] = max(4, min(widths[UNIT], room - least))
     room_left = max(4, room - widths.get(UNIT, 0))
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for column in columns:
@@ -170,7 +179,8 @@ def list_table(
 
 def _shortened(unit: UnitInfo, room: int) -> str:
     """The detail of *unit* in *room* columns: as many whole names as fit, else how many
-    there are; or the beginning and the end of it, such as the end of a path."""
+    there are; or what tells it from others, and the end of a command line; or its beginning
+    and its end."""
     text = _detail(unit)
     names = [edge.name for edge in unit.prerequisites]
     if text == _names(names, unit.prerequisites_total):
@@ -180,15 +190,23 @@ def _shortened(unit: UnitInfo, room: int) -> str:
                 return fewer
         if len(names) > 1:
             return counted(unit.prerequisites_total, "unit")
-    head = text.find("(") + 1  # of a process, its number
-    if not 0 < head < room // 2:
-        head = room // 3
+    head = _head(text)
+    if head and (text.startswith(_ITS_START) or head + len(" (…)") > room):
+        return set_cell_size(text, room - 1).rstrip() + "…"
+    head = head + len(" (") if head else room // 3
     tail = ""
     for char in reversed(text):
         if cell_len(tail) + cell_len(char) > room - head - 1:
             break
         tail = char + tail
     return set_cell_size(text, head) + "…" + tail
+
+
+def _head(text: str) -> int:
+    """The columns of a detail up to the end of what tells one from another: of a process its
+    number, of a start how it ended. 0 for other details."""
+    found = _TOLD_APART.match(text)
+    return found.end() if found else 0
 
 
 def _plain(rows: Sequence[Sequence[str]]) -> list[str]:
