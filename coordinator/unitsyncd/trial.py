@@ -58,7 +58,7 @@ def _write_in(folder: str) -> None:
             os.close(descriptor)
     except OSError as exc:
         what = f"nothing can be written in {folder}: {exc.strerror}"
-        raise errors.UnitsyncError(what, hint=room.hint(exc)) from None
+        raise errors.UnitsyncError(what, hint=room.hint(exc, folder)) from None
 
 
 @contextlib.contextmanager

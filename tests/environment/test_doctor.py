@@ -41,7 +41,7 @@ NOTHING_RUNS = {
     "nothing": Fault("", ""),
     "stopped": Fault(STOPPED, ""),
     "killed": Fault(f"{RUNS}; {PID}; kill -9 $PID", ""),
-    "full-from-the-start": Fault(FULL, "No space left", "free some space"),
+    "full-from-the-start": Fault(FULL, "No space left", "free some space in /.*/c, and try"),
     "full-later": Fault(
         f"{SMALL}; unitsync stop; cat /dev/zero > $D/x", "No space left", "free some space"
     ),
@@ -123,7 +123,9 @@ NOTHING_RUNS = {
 
 ONE_RUNS = {
     "it-runs": Fault(RUNS, ""),
-    "full": Fault(f"{SMALL}; cat /dev/zero > $D/x", "No space left", "free some space"),
+    "full": Fault(
+        f"{SMALL}; cat /dev/zero > $D/x", "No space left", "free some space in /.*/c, and try"
+    ),
     "its-files-may-not-grow": Fault(
         f"{RUNS}; {PID}; prlimit --pid $PID --fsize=1", "File too large", "ulimit -f"
     ),
@@ -215,6 +217,7 @@ def test_whatever_stops_a_change_is_found(made: Cli, name: str) -> None:
     if fault.text:
         assert re.search(f"{fault.text}.* / .*{fault.hint}", "\n".join(told.problems)), told
         assert re.search(fault.text, told.change_err), told.change_err
+        assert "nothing was changed" not in str(told.problems), "doctor changes nothing anyway"
 
 
 @needs_namespaces

@@ -31,12 +31,12 @@ from unitsyncd.adapters import room
 from unitsyncd.adapters.mark import Mark, MarkFile
 from unitsyncd.adapters.tidying import tidy
 from unitsyncd.core.store import (
-    HINT_FULL,
     DamagedStore,
     EpochRecord,
     Record,
     StoreBusy,
     StoreError,
+    hint_full,
 )
 
 FORMAT: Final = 1
@@ -73,10 +73,6 @@ _TROUBLE: Final = frozenset(
     )
 )
 """What goes wrong around the file; everything else is wrong in it."""
-_HINT_FILES: Final = (
-    "its files, beside the coordinator's socket, must be its user's to write; or name another "
-    "folder in UNITSYNC_ENDPOINT"
-)
 _DAMAGE: Final = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
 
 
@@ -102,7 +98,7 @@ class Journal:
         self._tidying: Iterator[None] | None = None
         """A part at each step, a step a turn; None when nothing is left to do."""
         try:
-            with _judged():
+            with _judged(self.path):
                 self._db = sqlite3.connect(
                     _to_read(path) if read_only else path,
                     isolation_level=None,
@@ -112,7 +108,7 @@ class Journal:
         except StoreError as exc:
             raise self._explained(exc) from None
         try:
-            with _judged():
+            with _judged(self.path):
                 if not read_only:
                     self._prepare()
                 self._check_format()
@@ -131,7 +127,7 @@ class Journal:
             raise
 
     def epochs(self) -> list[EpochRecord]:
-        with _judged():
+        with _judged(self.path):
             return list(self._epochs())
 
     def _epochs(self) -> Iterator[EpochRecord]:
@@ -190,7 +186,7 @@ class Journal:
         damaged file is left as it is, for the next process to see to."""
         assert self._tidying is not None
         try:
-            with _judged():
+            with _judged(self.path):
                 for _ in self._tidying:
                     return
             self._tidying = None
@@ -210,7 +206,7 @@ class Journal:
         except sqlite3.Error as exc:
             raise self._refused(exc) from None
         if (problem := self._cannot_grow()) is not None:
-            raise StoreError(str(problem.strerror), room.hint(problem))
+            raise StoreError(str(problem.strerror), room.hint(problem, os.path.dirname(self.path)))
 
     def _cannot_grow(self) -> OSError | None:
         """Why its files cannot grow, None if they can or it cannot be told."""
@@ -231,10 +227,12 @@ class Journal:
         """SQLite knows whether a disk is full, and calls the rest "disk I/O error"."""
         if isinstance(problem, StoreBusy) or (cause := self._cannot_grow()) is None:
             return problem
-        return StoreError(f"{problem}: {cause.strerror}", room.hint(cause))
+        return StoreError(
+            f"{problem}: {cause.strerror}", room.hint(cause, os.path.dirname(self.path))
+        )
 
     def _refused(self, exc: sqlite3.Error) -> StoreError:
-        problem = _trouble(exc)
+        problem = _trouble(exc, self.path)
         if isinstance(problem, StoreBusy) and not self._busy:
             self._wait_for_others(False)
         return self._explained(problem)
@@ -244,7 +242,7 @@ class Journal:
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS if wait else 0}").fetchall()
 
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
-        with _judged():
+        with _judged(self.path):
             yield from self._read(from_seq)
 
     def _read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
@@ -321,7 +319,7 @@ class Journal:
 
 
 @contextlib.contextmanager
-def _judged() -> Iterator[None]:
+def _judged(path: str) -> Iterator[None]:
     """Turns what goes wrong into DamagedStore where the file is at fault, else into
     StoreError."""
     try:
@@ -329,7 +327,7 @@ def _judged() -> Iterator[None]:
     except sqlite3.Error as exc:
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
         if code & 0xFF in _TROUBLE and code not in _DAMAGE:
-            raise _trouble(exc) from None
+            raise _trouble(exc, path) from None
         raise DamagedStore(str(exc)) from None
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as exc:
         raise DamagedStore(str(exc)) from None
@@ -342,11 +340,20 @@ def _to_read(path: str) -> str:
     return f"{Path(path).as_uri()}?mode=ro{alone}"
 
 
-def _trouble(problem: sqlite3.Error) -> StoreError:
+def _trouble(problem: sqlite3.Error, path: str) -> StoreError:
     code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(str(problem))
-    return StoreError(str(problem), HINT_FULL if code == sqlite3.SQLITE_FULL else _HINT_FILES)
+    folder = os.path.dirname(path)
+    full = code == sqlite3.SQLITE_FULL
+    return StoreError(str(problem), hint_full(folder) if full else _hint_files(folder))
+
+
+def _hint_files(folder: str) -> str:
+    return (
+        f"the coordinator's files in {folder} must be its user's to write; or name another "
+        "folder in UNITSYNC_ENDPOINT"
+    )
 
 
 def _size(path: str) -> int:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from typing import Final
 
-from unitsyncd.core.store import HINT_FULL
+from unitsyncd.core.store import hint_full
 
 TRIED_BYTES: Final = 16 * 1024
 """As much as a small change takes in the journal."""
@@ -40,6 +40,6 @@ def grow(descriptor: int, size: int) -> None:
         left -= os.pwrite(descriptor, bytes(left), size + TRIED_BYTES - left)
 
 
-def hint(problem: OSError) -> str:
-    """What to do about *problem*."""
-    return _HINTS.get(problem.errno or 0, HINT_FULL)
+def hint(problem: OSError, folder: str) -> str:
+    """What to do about *problem* in *folder*."""
+    return _HINTS.get(problem.errno or 0) or hint_full(folder)

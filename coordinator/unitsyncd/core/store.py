@@ -33,7 +33,12 @@ class EpochRecord(msgspec.Struct, frozen=True):
     """Number of its first record; what is given to ``begin`` does not count."""
 
 
-HINT_FULL: Final = "free some space where the coordinator's socket is, and try again"
+def hint_full(folder: str) -> str:
+    """What to do where nothing more can be written in *folder*."""
+    return f"free some space in {folder}, and try again"
+
+
+HINT_FULL: Final = hint_full("the folder of the coordinator's socket")
 HINT_BUSY: Final = "another process has locked it; try again when that has finished"
 
 

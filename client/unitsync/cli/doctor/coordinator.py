@@ -73,7 +73,8 @@ def change(setup: Setup) -> Iterator[Finding]:
             how = "a coordinator can be started"
     except errors.UnitsyncError as wrong:
         hint = setup.advice(wrong.hint) if isinstance(wrong, errors.StateLost) else wrong.hint
-        yield problem(about, wrong, hint)
+        text = wrong.message.removeprefix("nothing was changed: ")
+        yield Finding("problem", about, text, hint)
     else:
         yield Finding("ok", about, how)
 
