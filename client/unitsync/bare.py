@@ -25,12 +25,12 @@ _SO_SNDTIMEO = 21
 _READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 
 
-def reach(by: float = 0) -> "Link":
-    """A connection to our coordinator. While another process starts one, that is waited
-    for until *by*. Raises OSError, also for a folder or a peer that must not be trusted,
-    and where it is for us to start one; ValueError."""
+def reach(address: str = "", by: float = 0) -> "Link":
+    """A connection to our coordinator, at *address* if it was named. While another process
+    starts one, that is waited for until *by*. Raises OSError, also for a folder or a peer
+    that must not be trusted, and where it is for us to start one; ValueError."""
     user = surroundings.invoking_user(os.environ)
-    address = os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
+    address = address or os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
     path = address.removeprefix("ipc://")
     if path == address or path[:1] != "/" or len(os.fsencode(path)) > surroundings.PATH_BYTES_MAX:
         raise ValueError(address)

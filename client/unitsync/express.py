@@ -19,6 +19,7 @@ from time import monotonic
 
 from unitsync import surroundings
 from unitsync.bare import Link, pack, reach, unpack
+from unitsync.commandline import Call, Leave
 from unitsync.printing import safe, silence, write_lines
 
 TYPE_CHECKING = False
@@ -32,27 +33,18 @@ PATIENCE_S = 30
 """wire.WAITING_PATIENCE_S"""
 REPLY_SLACK_S = 5
 """session.REPLY_SLACK_S"""
-TIMEOUT_S = 300.0
-"""options.TIMEOUT_DEFAULT_S"""
 OVERTIME_S = 0.3
 """After the deadline of a wait the full command line asks once more: it has the rest of
 session.OVERTIME_S for that, and takes a while to load."""
 REQUEST_PATIENCE_S = 60
 """session.REQUEST_PATIENCE_S"""
 _WITHDRAW_S = 1
-_REASON_MAX = 1000
-"""Characters; a longer one is cut, which counts in bytes."""
 LOST_LINKS_MAX = 2
 """So many links in a row are mended here."""
-_UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
 resumed: "Message | None" = None
 """What the full command line is to go on with: id, epoch, since_run, when it ``began`` on
 the monotonic clock, whether its reply is ``overdue``. None before there was a request."""
-
-
-class Leave(Exception):
-    """This is not for the express path."""
 
 
 def main() -> "NoReturn":
@@ -92,33 +84,34 @@ def _interrupted() -> int:
 
 def _run(words: list[str]) -> int:
     """Raises Leave; SystemExit if a signal has ended it."""
-    request, timeout_s, command = _plain(words, os.environ)
+    call = Call(words, os.environ)
+    request, timeout_s, address = call.request, call.timeout_s, call.address
     began = _begin(request)
     # status starts none, so that there is no other's start to be waited for either.
     by = began + (REQUEST_PATIENCE_S if timeout_s is None else timeout_s)
-    link = _connect(0 if request["verb"] == "status" else by)
-    if command:
-        request["owner"] = _ourselves(words[1:])
-    else:
-        request["owner"] = surroundings.calling_owner(sys.argv)
+    link = _connect(address, 0 if request["verb"] == "status" else by)
+    request["owner"] = _owner(call, words)
     try:
         if timeout_s is None:
             reply = _ask(link, request, REPLY_SLACK_S)
             if reply.get("code") == "not_kept":
                 raise Leave  # which tries again, if that may pass
             return _finish(reply)
-        if not command:
-            return _finish(_wait(link, request, began, by))
+        if not call.command:
+            reply = _wait(link, call, began, by)
+            if "any" in request and reply["result"] == "ok":
+                reply["out"] = reply["units"]
+            return _finish(reply)
         from unitsync.command import hold_signals
 
         masks: list[set[int]] = []
-        reply = _wait(link, request, began, by, lambda: masks.append(hold_signals()))
+        reply = _wait(link, call, began, by, lambda: masks.append(hold_signals()))
         if not masks:
             return _finish(reply)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise Leave from None
     link.close()
-    return _carry_out(request, reply, command, masks[0])
+    return _carry_out(call, reply, masks[0])
 
 
 def _begin(request: "Message") -> float:
@@ -130,133 +123,21 @@ def _begin(request: "Message") -> float:
     return began
 
 
-# --- the command line ---------------------------------------------------------------
+def _owner(call: Call, words: list[str]) -> "Message":
+    """For whom it is said: the calling script, or the process that was named; for a ``run``
+    this process, as what that waits for is the end of its command."""
+    if call.owner_pid is None and not call.command:
+        return surroundings.calling_owner(sys.argv)
+    pid = os.getpid() if call.owner_pid is None else call.owner_pid
+    process = surroundings.read_process(pid) if surroundings.proc_is_ours() else None
+    if process.has_ended if process is not None else not surroundings.exists(pid):
+        raise Leave  # which says so
+    fields = surroundings.owner_fields(process, pid)
+    if call.command:
+        from unitsync.command import shown
 
-
-def _plain(
-    words: list[str], environ: "os._Environ[str]"
-) -> "tuple[Message, float | None, list[str]]":
-    """The request that *words* ask for; for a verb that waits, its time limit in
-    seconds; for ``run``, the command. Raises Leave for all that is not plain."""
-    if not words:
-        raise Leave
-    command: list[str] = []
-    if words[0] == "run":
-        if "--" not in words:
-            raise Leave
-        split = words.index("--")
-        words, command = words[:split], words[split + 1 :]
-    if environ.get("UNITSYNC_AUTOSTART", "") not in ("", "0", "1"):
-        raise Leave
-    shim = environ.get("UNITSYNC_CODER_SHIM") == "1"
-    names, flags = _split(words[1:])
-    request: Message = {"verb": words[0], "render": "coder" if shim else "text"}
-    if startup := environ.get("UNITSYNC_STARTUP"):
-        request["startup"] = startup
-    elif shim and (agent := surroundings.coder_agent()) is not None:
-        number = surroundings.pid_namespace()
-        request["startup"] = f"coder-{number}-{agent.pid}-{agent.start}"
-    verb, count = words[0], len(names)
-    timeout_s: float | None = None
-    if verb == "want" and count and not flags:
-        request["unit"], request["prerequisites"] = names[0], names[1:]
-    elif verb == "start" and count == 1 and flags.keys() <= {"--after", "--timeout"}:
-        request["unit"] = names[0]
-        request["after"] = _after(flags)
-        request["on_owner_exit"] = _on_owner_exit(environ, shim)
-        request["on_skip"] = _on_skip(environ)
-        timeout_s = _timeout(flags, environ, shim)
-    elif verb == "run" and count == 1 and command and flags.keys() <= {"--after", "--timeout"}:
-        request["verb"], request["unit"], request["render"] = "start", names[0], "text"
-        request["after"] = _after(flags)
-        request["on_skip"] = _on_skip(environ)
-        timeout_s = _timeout(flags, environ, shim)
-    elif verb == "wait" and count and flags.keys() <= {"--timeout"}:
-        request["units"] = names
-        timeout_s = _timeout(flags, environ, shim)
-    elif verb == "complete" and count == 1 and flags.keys() <= {"--exit-code"}:
-        code = flags.get("--exit-code", ["0"])[-1]
-        if not code.isascii() or not code.isdigit() or len(code) > 3 or int(code) > 255:
-            raise Leave
-        request["unit"], request["exit_code"], request["even_so"] = names[0], int(code), shim
-    elif verb == "fail" and count == 1 and flags.keys() <= {"--reason"}:
-        reason = " ".join(flags.get("--reason", [""])[-1].split())
-        if len(reason) > _REASON_MAX:
-            raise Leave
-        request["unit"], request["reason"] = names[0], reason
-    elif (verb == "status" and count == 1) and not flags:
-        if os.isatty(1) and not shim:
-            raise Leave  # which keeps to its width
-        request["unit"] = names[0]
-    elif not (verb == "ping" and not count and not flags):
-        raise Leave
-    return request, timeout_s, command
-
-
-def _after(flags: dict[str, list[str]]) -> list[str]:
-    names = [name.strip() for text in flags.get("--after", ()) for name in text.split(",")]
-    names = [name for name in names if name]
-    if flags.get("--after") and not names:
-        raise Leave  # which is said
-    return names
-
-
-def _split(words: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Names, and flags with their values. Raises Leave for a flag without one."""
-    names: list[str] = []
-    flags: dict[str, list[str]] = {}
-    rest = iter(words)
-    for word in rest:
-        if word[:1] != "-":
-            names.append(word)
-            continue
-        flag, given, value = word.partition("=")
-        if not given:
-            value = next(rest, "-")
-            if value[:1] == "-":
-                raise Leave
-        flags.setdefault(flag, []).append(value)
-    return names, flags
-
-
-def _timeout(flags: dict[str, list[str]], environ: "os._Environ[str]", shim: bool) -> float:
-    if "--timeout" in flags:
-        text = flags["--timeout"][-1]
-    else:
-        text = environ.get("UNITSYNC_TIMEOUT", "")
-        if not text:
-            return TIMEOUT_S
-    if text == "none":
-        return float("inf")
-    unit = _UNIT_S.get(text[-1:], 0)
-    digits = text[:-1] if unit else text
-    if not digits.isascii() or not digits.isdigit():
-        raise Leave
-    seconds = float(digits) * (unit or 1)
-    return float("inf") if shim and not seconds else seconds
-
-
-def _on_owner_exit(environ: "os._Environ[str]", shim: bool) -> str:
-    chosen = environ.get("UNITSYNC_ON_OWNER_EXIT") or ("warn" if shim else "fail")
-    if chosen not in ("fail", "complete", "ignore", "warn"):
-        raise Leave
-    return chosen
-
-
-def _on_skip(environ: "os._Environ[str]") -> str:
-    chosen = environ.get("UNITSYNC_ON_SKIP") or "exit"
-    if chosen not in ("exit", "wait"):
-        raise Leave
-    return chosen
-
-
-def _ourselves(call: list[str]) -> "Message":
-    """This process, a ``run`` with the words *call*: what that waits for is the end of its
-    command."""
-    from unitsync.command import shown
-
-    process = surroundings.read_process(os.getpid()) if surroundings.proc_is_ours() else None
-    return {**surroundings.owner_fields(process, os.getpid()), "command": shown(call)}
+        fields["command"] = shown(words[words.index("run") + 1 :])
+    return fields
 
 
 # --- the conversation ---------------------------------------------------------------
@@ -264,7 +145,7 @@ def _ourselves(call: list[str]) -> "Message":
 
 def _wait(
     link: "Link",
-    request: "Message",
+    call: Call,
     began: float,
     deadline: float,
     on_granted: "Callable[[], None]" = lambda: None,
@@ -274,6 +155,7 @@ def _wait(
     which is called with a grant, has returned."""
     import _signal  # type: ignore[import-not-found]
 
+    request = call.request
     noticed = -float("inf")
     bad: set[str] = set()
     patience: float = 0
@@ -298,7 +180,7 @@ def _wait(
                 if lost > LOST_LINKS_MAX or "epoch" not in request:
                     raise Leave from None
                 link.close()
-                link = _connect(deadline)
+                link = _connect(call.address, deadline)
                 continue
             kind = reply["result"]
             if kind not in ("waiting", "ready"):
@@ -326,7 +208,7 @@ def _wait(
                     _print_out(reply)
     except (KeyboardInterrupt, SystemExit) as exc:
         link.close()
-        _withdraw(request)
+        _withdraw(call)
         if isinstance(exc, SystemExit):
             raise
         raise SystemExit(_interrupted()) from None
@@ -336,10 +218,11 @@ def _end(number: int, frame: object) -> "NoReturn":
     raise SystemExit(128 + number)
 
 
-def _withdraw(request: "Message") -> None:
+def _withdraw(call: Call) -> None:
     """Take a start back: nothing may be granted to somebody who is gone. By another
     connection, since nobody knows how much went through the one that was interrupted;
     the coordinator heeds it even if it comes before the start."""
+    request = call.request
     if request["verb"] != "start":
         return
     back = {
@@ -353,31 +236,29 @@ def _withdraw(request: "Message") -> None:
     if "startup" in request:
         back["startup"] = request["startup"]
     try:
-        _ask(_connect(), back, _WITHDRAW_S)
+        _ask(_connect(call.address), back, _WITHDRAW_S)
     except (Leave, OSError, ValueError, KeyError):
         pass  # it is gone as well, or forgets the start by itself
 
 
-def _carry_out(
-    request: "Message", granted: "Message", words: list[str], inherited: "set[int]"
-) -> int:
+def _carry_out(call: Call, granted: "Message", inherited: "set[int]") -> int:
     """What is left to be done of ``run``, once it was *granted*; its exit status."""
     from unitsync import command
 
     _finish(granted)
-    ended = command.carry_out(words, request["unit"], inherited)
+    ended = command.carry_out(call.command, call.request["unit"], inherited)
     command.let_signals_go(inherited)
-    _record_end(request, granted["epoch"], ended.reason)
+    _record_end(call, granted["epoch"], ended.reason)
     _print_err({"err": ended.told})
     return ended.status
 
 
-def _record_end(request: "Message", epoch: str, reason: str) -> None:
+def _record_end(call: Call, epoch: str, reason: str) -> None:
     """As cli.run.record_end does, which it is left to where the coordinator does not
     simply take note of it."""
     from unitsync.command import warn_not_recorded
 
-    unit = request["unit"]
+    request, unit = call.request, call.request["unit"]
     report: Message = {
         "verb": "fail" if reason else "complete",
         "unit": unit,
@@ -392,7 +273,7 @@ def _record_end(request: "Message", epoch: str, reason: str) -> None:
     try:
         began = _begin(report)
         try:
-            reply = _ask(_connect(began + REQUEST_PATIENCE_S), report, REPLY_SLACK_S)
+            reply = _ask(_connect(call.address, began + REQUEST_PATIENCE_S), report, REPLY_SLACK_S)
             if reply["result"] == "ok":
                 return _print_err(reply)
         except (Leave, OSError, ValueError, KeyError):
@@ -402,7 +283,7 @@ def _record_end(request: "Message", epoch: str, reason: str) -> None:
         from unitsync.cli.run import record_end
         from unitsync.wire import Owner
 
-        record_end(None, unit, epoch, Owner(**request["owner"]), reason)
+        record_end(call.address or None, unit, epoch, Owner(**request["owner"]), reason)
     except KeyboardInterrupt:
         warn_not_recorded(unit, "interrupted")
     except ImportError as problem:
@@ -445,10 +326,10 @@ def _print_err(reply: "Message") -> None:
 # --- ZMTP ---------------------------------------------------------------------------
 
 
-def _connect(by: float = 0) -> "Link":
+def _connect(address: str, by: float = 0) -> "Link":
     """As bare.reach(); raises Leave."""
     try:
-        return reach(by)
+        return reach(address, by)
     except (OSError, ValueError, ImportError):
         raise Leave from None
 

@@ -29,12 +29,3 @@ def of_pid(pid: int) -> wire.Owner:
     if process.has_ended if process is not None else not surroundings.exists(pid):
         raise errors.UsageError(f"there is no process {pid} to be the owner")
     return wire.Owner(**surroundings.owner_fields(process, pid))
-
-
-def coder_startup() -> str | None:
-    """The startup that a script of Coder's agent belongs to: pid and start time of the
-    agent, so that one that restarted begins anew. None where there is none."""
-    agent = surroundings.coder_agent()
-    if agent is None:
-        return None
-    return f"coder-{surroundings.pid_namespace()}-{agent.pid}-{agent.start}"

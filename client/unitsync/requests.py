@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from unitsync import errors, wire
+from unitsync.commandline import EXIT_CODE_MAX
 from unitsync.printing import one_line
 from unitsync.session import failure
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
-EXIT_CODE_MAX: Final = 255
 
 
 class Requests:

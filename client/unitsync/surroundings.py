@@ -288,6 +288,13 @@ def coder_agent() -> Process | None:
     return None
 
 
+def coder_startup() -> str:
+    """The startup that a script of Coder's agent belongs to: pid and start time of the
+    agent, so that one that restarted begins anew. "" where there is none."""
+    agent = coder_agent()
+    return f"coder-{pid_namespace()}-{agent.pid}-{agent.start}" if agent is not None else ""
+
+
 def pid_namespace() -> int:
     """The inode of our pid namespace, 0 where it cannot be read."""
     return _namespace("pid")

@@ -19,6 +19,7 @@ from fuzz.messages import replies
 from unitsync import bare, errors, express, wire
 from unitsync.cli import app
 from unitsync.client import Client
+from unitsync.commandline import Call, Leave
 
 # --- msgpack ----------------------------------------------------------------------
 
@@ -143,10 +144,29 @@ def test_what_is_no_reply(frame: bytes) -> None:
 
 # --- the command line -------------------------------------------------------------
 
-VERBS = ("want", "start", "run", "wait", "complete", "fail", "status", "ping")
+VERBS = (
+    *("want", "unwant", "start", "run", "wait", "complete", "fail", "status", "ping", "reset"),
+)
 FLAGS = ("--after", "--timeout", "--exit-code", "--reason", "--requires", "--for", "--any", "-x")
 NUMBERS = ("0", "7", "007", "256", "-1", "+1", "1_000", "٣", " 1", "1.5", "9" * 19, "9" * 20)
-DURATIONS = ("5", "5s", "5m", "1h30m", "500ms", "none", "NONE", "", "5 m", "05s", "9" * 400)
+DURATIONS = (
+    "5",
+    "5s",
+    "5m",
+    "1h30m",
+    "500ms",
+    "1.5s",
+    ".5",
+    ".",
+    "1.2.3",
+    "1m2",
+    "none",
+    "NONE",
+    "",
+    "5 m",
+    "05s",
+    "9" * 400,
+)
 WORDS = ("a", "b", "a,b", ",", "", "ä", "two words", "-", "--", "\udc80", "stop", "9" * 5000)
 words = st.one_of(
     st.sampled_from(WORDS + NUMBERS + DURATIONS),
@@ -156,22 +176,41 @@ words = st.one_of(
 )
 
 
+REQUIREMENTS = ("success", "completion", "start", "Start", "-")
+SKIPS = ("exit", "wait", "cry")
+SWITCH = ("",)
+TAKES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+    "want": [("--requires", REQUIREMENTS), ("--optional", SWITCH)],
+    "start": [
+        *(("--after", WORDS[:5]), ("--requires", REQUIREMENTS), ("--optional", SWITCH)),
+        *(("--timeout", DURATIONS), ("--no-wait", SWITCH), ("--on-skip", SKIPS)),
+        ("--on-owner-exit", ("fail", "warn", "ignore", "complete", "Fail")),
+        ("--owner", ("1", "x", "-1")),
+    ],
+    "run": [
+        *(("--after", WORDS[:5]), ("--requires", REQUIREMENTS), ("--optional", SWITCH)),
+        *(("--timeout", DURATIONS), ("--on-skip", SKIPS), ("--no-wait", SWITCH)),
+    ],
+    "wait": [("--timeout", DURATIONS), ("--for", REQUIREMENTS), ("--any", SWITCH)],
+    "complete": [("--exit-code", NUMBERS), ("--even-so", SWITCH), ("--owner", ("1",))],
+    "fail": [("--reason", WORDS), ("--owner", ("1",))],
+    "status": [("--output", ("table", "json", "xml"))],
+    "ping": [("--output", ("table", "json", "xml"))],
+    "reset": [("--all", SWITCH), ("--force", SWITCH)],
+}
+
+
 @st.composite
 def calls(draw: st.DrawFn) -> list[str]:
     """A verb with its names and flags in any order, mostly such as it takes."""
     verb = draw(st.sampled_from(VERBS))
     rest = draw(st.lists(st.sampled_from(WORDS[:3]), max_size=3))
-    takes: dict[str, list[tuple[str, tuple[str, ...]]]] = {
-        "start": [("--after", WORDS[:5]), ("--timeout", DURATIONS)],
-        "run": [("--after", WORDS[:5]), ("--timeout", DURATIONS)],
-        "wait": [("--timeout", DURATIONS)],
-        "complete": [("--exit-code", NUMBERS)],
-        "fail": [("--reason", WORDS)],
-    }
-    for flag, values in takes.get(verb, []):
+    takes = [*TAKES.get(verb, ()), ("--endpoint", ("ipc:///nonexistent/other",))]
+    for flag, values in draw(st.lists(st.sampled_from(takes), max_size=5)):
         for value in draw(st.lists(st.sampled_from(values), max_size=2)):
             at = draw(st.integers(0, len(rest)))
-            rest[at:at] = draw(st.sampled_from([[flag, value], [f"{flag}={value}"]]))
+            ways = [[flag, value], [f"{flag}={value}"]] if value else [[flag], [flag]]
+            rest[at:at] = draw(st.sampled_from(ways))
     rest += draw(st.one_of(st.just([]), st.lists(words, max_size=2)))
     if verb == "run":
         rest += draw(st.sampled_from([["--", "true"], ["--", "sh", "--", "-c"], ["--"], []]))
@@ -183,6 +222,7 @@ environments = st.fixed_dictionaries(
     optional={
         "UNITSYNC_TIMEOUT": st.sampled_from(DURATIONS),
         "UNITSYNC_ON_OWNER_EXIT": st.sampled_from(["", "fail", "warn", "ignore", "Warn"]),
+        "UNITSYNC_ON_SKIP": st.sampled_from(["", "exit", "wait", "Wait"]),
         "UNITSYNC_STARTUP": st.sampled_from(["", "mine"]),
         "UNITSYNC_CODER_SHIM": st.sampled_from(["1", "0", ""]),
     },
@@ -202,7 +242,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[wire.AnyRequest, float 
 
     monkeypatch.setattr(Client, "call", call)
     monkeypatch.setenv("UNITSYNC_ENDPOINT", "ipc:///nonexistent/s")
-    for name in ("TIMEOUT", "ON_OWNER_EXIT", "STARTUP", "CODER_SHIM"):
+    for name in ("TIMEOUT", "ON_OWNER_EXIT", "ON_SKIP", "STARTUP", "CODER_SHIM"):
         monkeypatch.delenv(f"UNITSYNC_{name}", raising=False)
     return found
 
@@ -233,9 +273,10 @@ def test_it_asks_for_what_the_full_command_line_asks_for(
             for name, value in environ.items():
                 patch.setenv(name, value)
             try:
-                request, timeout_s, _ = express._plain(words, os.environ)
+                call = Call(words, os.environ)
+                request, timeout_s = call.request, call.timeout_s
                 frame = bare.pack({**request, "id": "x"})
-            except (express.Leave, ValueError):
+            except (Leave, ValueError):
                 return
             plain += 1
             status, err = fully(words)
@@ -248,6 +289,9 @@ def test_it_asks_for_what_the_full_command_line_asks_for(
         assert asked, (status, err)
         theirs, limit = asked[0]
         assert replace(theirs, id="x", owner=None) == mine
+        if call.owner_pid is not None:
+            assert theirs.owner is not None
+            assert theirs.owner.pid == call.owner_pid
         if isinstance(mine, wire.Start | wire.Wait):
             assert (math.inf if limit is None else limit) == timeout_s
         else:
@@ -261,7 +305,6 @@ def test_it_asks_for_what_the_full_command_line_asks_for(
 @settings(max_examples=300 * ROUNDS)
 def test_whatever_is_called_it_does_or_leaves(words: list[str], environ: dict[str, str]) -> None:
     try:
-        request, *_ = express._plain(words, environ)  # type: ignore[arg-type]
-        bare.pack(request)
-    except (express.Leave, ValueError):
+        bare.pack(Call(words, environ).request)
+    except (Leave, ValueError):
         pass

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
-import re
 from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
 
-from unitsync import wire
+from unitsync import commandline, wire
 from unitsync.cli import complete
 from unitsync.cli.nearest import nearest
+from unitsync.commandline import EXIT_CODE_MAX
 from unitsync.errors import UsageError
 from unitsync.printing import quoted
-from unitsync.requests import EXIT_CODE_MAX
-
-TIMEOUT_DEFAULT_S: Final = 300.0
-
-_UNIT_S: Final = {
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "\u00b5s": 1e-6,
-    "\u03bcs": 1e-6,
-    "ns": 1e-9,
-}
-_BARE = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|\u00b5s|\u03bcs|ns|[dhms])", re.ASCII)
-
 
 _OUTPUTS: Final = ("table", "json")
 
@@ -42,18 +25,14 @@ def parse_duration(text: str, source: str) -> float | None:
     A bare number is seconds. Otherwise numbers with units, largest first or not:
     ``d h m s ms us ns``. *source* is named in the UsageError that anything else raises.
     """
-    given = text.strip().lower()
-    if given == "none":
-        return None
-    if _BARE.fullmatch(given):
-        return float(given)
-    parts = _PART.findall(given)
-    if parts and "".join(number + unit for number, unit in parts) == given:
-        return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
-    raise UsageError(
-        f"{source}: {quoted(text)} is not a duration",
-        hint="for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait for ever",
-    )
+    try:
+        seconds = commandline.duration_s(text)
+    except ValueError:
+        raise UsageError(
+            f"{source}: {quoted(text)} is not a duration",
+            hint="for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait for ever",
+        ) from None
+    return None if math.isinf(seconds) else seconds
 
 
 def timeout_s(flag: str | None) -> float | None:
@@ -62,7 +41,7 @@ def timeout_s(flag: str | None) -> float | None:
     if text is None:
         text, source = os.environ.get("UNITSYNC_TIMEOUT", ""), "UNITSYNC_TIMEOUT"
         if not text:
-            return TIMEOUT_DEFAULT_S
+            return commandline.TIMEOUT_DEFAULT_S
     if not in_shim():
         return parse_duration(text, source)
     # As Go's time.ParseDuration, which knows signs; there, no time limit is written as 0 or less.
@@ -137,13 +116,6 @@ def exit_code(text: str) -> int:
 def in_shim() -> bool:
     """Whether this process was reached through the ``coder`` shim."""
     return os.environ.get("UNITSYNC_CODER_SHIM") == "1"
-
-
-def split_names(given: list[str] | None) -> list[str]:
-    """The names in values of a repeatable flag that also takes commas, and blanks beside
-    them."""
-    names = (name.strip() for value in given or () for name in value.split(","))
-    return [name for name in names if name]
 
 
 Endpoint = Annotated[

@@ -10,6 +10,7 @@ from unitsync.cli import options
 from unitsync.cli.complete import owner_exits
 from unitsync.cli.talk import finish, perform, print_err
 from unitsync.cli.verb import Verb
+from unitsync.commandline import split_names
 from unitsync.errors import UsageError
 from unitsync.printing import safe
 
@@ -147,7 +148,7 @@ def after_names(
                     hint="name prerequisites with --after, or declare them: unitsync want --help",
                 )
         return []
-    names = options.split_names(after)
+    names = split_names(after)
     if not names:
         print_err([f"unitsync: --after is empty: {safe(unit)} waits for nothing more"])
     return names

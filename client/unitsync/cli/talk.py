@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from msgspec.structs import replace
 
-from unitsync import errors, express, wire
+from unitsync import errors, express, surroundings, wire
 from unitsync.cli.options import in_shim
 from unitsync.printing import safe, silence, write_lines
 
@@ -148,9 +148,7 @@ def _notice(reply: wire.Waiting) -> None:
 def _startup() -> str | None:
     """The startup that this verb belongs to, None for what the environment says."""
     if in_shim() and not os.environ.get("UNITSYNC_STARTUP"):
-        from unitsync import owner
-
-        return owner.coder_startup()
+        return surroundings.coder_startup() or None
     return None
 
 
