@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from unitsync import Client, errors, wire
+from unitsync.testing import throwaway_coordinator
 
 InBackground: TypeAlias = Callable[..., "Future[Any]"]
 PATIENCE_S = 20.0
@@ -34,6 +35,24 @@ class Noticed:
 
     def notice(self) -> wire.Waiting:
         return self._first.result(PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def shared_coordinator() -> Iterator[str]:
+    with throwaway_coordinator() as address:
+        yield address
+
+
+@pytest.fixture
+def coordinator(shared_coordinator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """As unitsync.testing has it, but all tests of this file find the same one, each
+    without a unit."""
+    monkeypatch.setenv("UNITSYNC_ENDPOINT", shared_coordinator)
+    monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
+    monkeypatch.delenv("UNITSYNC_STARTUP", raising=False)
+    yield shared_coordinator
+    with Client(startup="") as client:
+        client.reset(all=True, force=True)
 
 
 class TestLooking:
@@ -204,14 +223,13 @@ class TestVerbs:
         assert pong.protocol == wire.PROTOCOL
         assert pong.pid != os.getpid()
 
-    def test_startup_of_an_earlier_boot_is_refused(
-        self, coordinator: str, open_client: Any
-    ) -> None:
-        earlier, later = open_client(startup="boot-1"), open_client(startup="boot-2")
-        earlier.want("ide", "clone")
-        later.want("ide", "clone")
-        with pytest.raises(errors.StaleStartup):
+    def test_startup_of_an_earlier_boot_is_refused(self, open_client: Any) -> None:
+        with throwaway_coordinator() as address:
+            earlier, later = (open_client(endpoint=address, startup=name) for name in ("1", "2"))
             earlier.want("ide", "clone")
+            later.want("ide", "clone")
+            with pytest.raises(errors.StaleStartup):
+                earlier.want("ide", "clone")
 
     def test_call_returns_errors_and_ready_made_lines(
         self, coordinator: str, open_client: Any

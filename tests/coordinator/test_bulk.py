@@ -136,7 +136,8 @@ def test_a_contradiction_takes_everything_back() -> None:
     assert bench.listed() == before
 
 
-def test_counts_units_and_prerequisites_together() -> None:
+def test_counts_units_and_prerequisites_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PREREQUISITES_PER_REQUEST_MAX", 2000)
     bench = Bench()
     half = wire.PREREQUISITES_PER_REQUEST_MAX // 2
     units = {f"u{n}": [f"p{n}"] for n in range(half)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import fields
 
+from cli.conftest import EXPRESS, UNITSYNC
 from support.daemon import PATIENCE_S, Daemons
 from support.messages import REPLIES
 from unitsync import wire
@@ -143,9 +143,9 @@ class Machine:
     def now(self) -> float:
         return time.time() + self.ahead
 
-    def says(self, *words: str) -> str:
+    def says(self, *words: str, command: list[str] = UNITSYNC) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "unitsync", *words],
+            [*command, *words],
             env={**os.environ, **self.env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -168,7 +168,7 @@ def test_the_clock_is_set_while_scripts_run(daemons: Daemons, jump_s: float) -> 
         ["want", "behind", "broken"],
         ["start", "clone", "--owner", str(os.getpid())],
     ):
-        machine.says(*words)
+        machine.says(*words, command=EXPRESS)
     for restart in (False, True):
         if restart:
             daemon.kill()
@@ -176,18 +176,18 @@ def test_the_clock_is_set_while_scripts_run(daemons: Daemons, jump_s: float) -> 
         else:
             machine.set(jump_s)
         said = [
-            machine.says(*words)
-            for words in (
-                ["status", "clone"],
-                ["status", "ide"],
-                ["status", "broken"],
-                ["list"],
-                ["why"],
-                ["why", "ide"],
-                ["start", "ide", "--no-wait"],
-                ["start", "ide", "--timeout", "0"],
-                ["wait", "clone", "--timeout", "0"],
-                ["start", "clone", "--owner", str(os.getppid())],
+            machine.says(*words, command=command)
+            for command, words in (
+                (UNITSYNC, ["status", "clone"]),
+                (EXPRESS, ["status", "ide"]),
+                (EXPRESS, ["status", "broken"]),
+                (UNITSYNC, ["list"]),
+                (UNITSYNC, ["why"]),
+                (UNITSYNC, ["why", "ide"]),
+                (UNITSYNC, ["start", "ide", "--no-wait"]),
+                (EXPRESS, ["start", "ide", "--timeout", "0"]),
+                (EXPRESS, ["wait", "clone", "--timeout", "0"]),
+                (UNITSYNC, ["start", "clone", "--owner", str(os.getppid())]),
             )
         ]
         ages = [age for text in said for age in re.findall(r"(-?\d+) (s|min|h|d)\b", text)]

@@ -235,7 +235,13 @@ def test_nothing_is_left_behind(made: Cli) -> None:
         home = made.folder / "home" / "c"
         listing = "find $H -printf '%P %y %M %u %s %l\\n' | sort"
         make = f"{FAULTS[name].make}\n {listing} > {made.folder}/before"
-        tell(made, f"{make}; unitsync doctor; {listing} > {made.folder}/after")
+        script = f"""
+            unitsync() {{ {shlex.join(EXPRESS)} "$@"; }}
+            set -a
+            H={made.folder}/home; D=$H/c; UNITSYNC_ENDPOINT=ipc://$D/coordinator.sock
+            {make}; unitsync doctor; {listing} > {made.folder}/after
+        """
+        made.exec(*ALONE, script)
         before, after = ((made.folder / when).read_text() for when in ("before", "after"))
         assert after == before != "", name
         end_coordinators(str(made.folder))

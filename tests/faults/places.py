@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -98,10 +98,11 @@ class Place:
                     found.append(int(entry.name))
         return found
 
-    def kill_starting(self, times: int) -> None:
+    def kill_starting(self, times: int, ready: Callable[[], object] = lambda: None) -> None:
         """Kill the next *times* coordinators that are started here, as soon as there is
-        anything of them."""
+        anything of them; *ready* is called when that begins."""
         killed: set[int] = set()
+        ready()
         while len(killed) < times:
             deadline = time.monotonic() + 2 * PATIENCE_S
             while not (found := {*self.serving()} - killed):

@@ -11,7 +11,7 @@ from faults.scripts import EXPRESS, FULL, Scripts, fifo, release, scripts_at, un
 from unitsync.wire import OnOwnerExit, Status, UnitInfo
 
 
-@pytest.fixture(params=[FULL, EXPRESS], ids=["full", "express"])
+@pytest.fixture
 def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
     place.start()
     with scripts_at(place, request.param) as scripts:
@@ -23,8 +23,13 @@ def info(place: Place, unit: str) -> UnitInfo:
         return client.status(unit)
 
 
+@pytest.mark.parametrize(
+    ("scripts", "policy"),
+    [(EXPRESS, OnOwnerExit.IGNORE), (EXPRESS, OnOwnerExit.WARN), (FULL, OnOwnerExit.WARN)],
+    ids=["express-ignore", "express-warn", "full-warn"],
+    indirect=["scripts"],
+)
 @pytest.mark.parametrize("word", ["complete ide", "complete ide --exit-code 1", "fail ide"])
-@pytest.mark.parametrize("policy", [OnOwnerExit.IGNORE, OnOwnerExit.WARN])
 def test_whose_start_timed_out_does_not_end_the_run_of_a_script_that_is_gone(
     place: Place, scripts: Scripts, policy: OnOwnerExit, word: str
 ) -> None:

@@ -64,7 +64,16 @@ CHANGING = (
 )
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+ON_BOTH_PATHS = pytest.mark.parametrize(
+    ("scripts", "damage"),
+    [("full", remove), *(("express", damage) for damage in DAMAGES)],
+    indirect=["scripts"],
+)
+"""What is refused does not depend on the damage; the express path leaves many of the verbs
+to the full command line as well."""
+
+
+@ON_BOTH_PATHS
 def test_lost_state_is_not_made_up_for(
     place: Place, scripts: Scripts, damage: Callable[[Place], None]
 ) -> None:
@@ -97,7 +106,7 @@ def test_lost_state_is_not_made_up_for(
         assert client.status("a").run == 1, "and this is kept as ever"
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@ON_BOTH_PATHS
 def test_who_waits_is_never_let_through(
     place: Place, scripts: Scripts, damage: Callable[[Place], None]
 ) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -166,13 +167,18 @@ def test_a_block_of_the_clients_outlasts_them_too(
     open_client: OpenClient,  # noqa: F811
     in_background: Callable[..., Any],  # noqa: F811
 ) -> None:
+    killed, being_killed = threading.Event(), threading.Event()
+
     def work() -> None:
         with open_client().unit("ide"):
             place.kill()
+            killed.set()
+            assert being_killed.wait(PATIENCE_S)
 
+    place.start()
     done = in_background(work)
-    until(lambda: not place.serving() and (place.home / spawn_lock.NAME).exists())
-    place.kill_starting(KILLS)
+    assert killed.wait(PATIENCE_S)
+    place.kill_starting(KILLS, being_killed.set)
     done.result(PATIENCE_S)
     assert status(place, "ide") is Status.COMPLETED
 
@@ -182,7 +188,7 @@ def test_a_block_that_cannot_be_recorded_says_so_at_last(
     open_client: OpenClient,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 5.0)
+    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 3.0)
     place.start()
 
     def work() -> None:
@@ -216,7 +222,7 @@ def test_a_wait_that_was_told_of_goes_on_until_one_can_start(
 
 def test_its_time_limit_names_the_reason(place: Place, scripts: Scripts) -> None:
     place.start()
-    script = waiting(scripts, "start", "--timeout", "6")
+    script = waiting(scripts, "start", "--timeout", "4")
     place.kill()
     with in_the_way(place):
         ended = script.end()
@@ -243,7 +249,7 @@ def test_it_holds_for_a_wait_that_has_lost_its_coordinator(
     place: Place, scripts: Scripts, verb: str
 ) -> None:
     place.start()
-    script = waiting(scripts, verb, "--timeout", "3")
+    script = waiting(scripts, verb, "--timeout", "2")
     with nobody_can_start_one(place):
         place.kill()
         ended = script.end()
