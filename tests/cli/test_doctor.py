@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
+import glob
+import os
+from pathlib import Path
+
+import pytest
+
 from cli.conftest import Cli
+from unitsync.cli.doctor import files
+from unitsync.cli.doctor.finding import Setup
+
+
+@pytest.mark.parametrize("named", ["UNITSYNC_ENDPOINT", "--endpoint", ""])
+@pytest.mark.parametrize("mine", [True, False])
+def test_why_there_is_another_coordinator(
+    named: str, mine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, elsewhere = "ipc:///tmp/elsewhere/coordinator.sock", str(tmp_path / "coordinator.sock")
+    monkeypatch.delenv("UNITSYNC_ENDPOINT", raising=False)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    if named == "UNITSYNC_ENDPOINT":
+        monkeypatch.setenv(named, address)
+    if not mine:
+        monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
+    monkeypatch.setattr(glob, "glob", lambda pattern: [elsewhere])
+    setup = Setup(address if named == "--endpoint" else None)
+    assert [finding.about for finding in files.endpoint(setup)] == ["endpoint"]
+    (other,) = files.others(setup)
+    assert other.text.startswith(f"{elsewhere}, of user ")
+    if named and mine:
+        assert other.hint.startswith(f"{named} leads elsewhere")
+    else:
+        assert other.hint == "each user has one of their own"
 
 
 def test_it_changes_nothing(cli: Cli) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unitsync import endpoint as endpoints
-from unitsync import errors, mounts
+from unitsync import errors, mounts, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.printing import counted
 
@@ -122,5 +122,15 @@ def others(setup: Setup) -> Iterator[Finding]:
         return
     for path in sorted(glob.glob("/tmp/unitsync-*/coordinator.sock")):
         if path != setup.place.path:
-            owner = endpoints.user_name(os.lstat(os.path.dirname(path)).st_uid)
-            yield Finding("note", "others", f"{path}, of {owner}", "each user has one of their own")
+            uid = os.lstat(os.path.dirname(path)).st_uid
+            text = f"{path}, of {endpoints.user_name(uid)}"
+            yield Finding("note", "others", text, _why_another(setup, uid))
+
+
+def _why_another(setup: Setup, uid: int) -> str:
+    """Why the coordinator of the user *uid*, below /tmp, is not the one of *setup*."""
+    named = "--endpoint" if setup.address else "UNITSYNC_ENDPOINT"
+    is_named = setup.address or os.environ.get("UNITSYNC_ENDPOINT")
+    if not is_named or uid != surroundings.invoking_user(os.environ):
+        return "each user has one of their own"
+    return f"{named} leads elsewhere; a script that is called without it goes there"
