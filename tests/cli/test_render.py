@@ -249,6 +249,25 @@ def test_why_groups_by_cause() -> None:
     ]
 
 
+def test_names_that_hold_up_the_same_stand_together() -> None:
+    """A script that waits for eleven names that nobody has registered."""
+    missing = [UnitInfo(f"m{n}", Status.NOT_REGISTERED, True) for n in range(11)]
+    missing[1] = replace(missing[1], nearest="m")
+    other = UnitInfo("x", Status.NOT_REGISTERED, True)
+    groups = [
+        *(WhyGroup(cause, "waiting", ["w"]) for cause in missing),
+        WhyGroup(other, "waiting", ["w", "v"]),
+    ]
+    names = ", ".join(["m0", "m1 (did you mean m?)", *(f"m{n}" for n in range(2, 11))])
+    rest = ["  waiting: w", "", "x: not registered yet", "  waiting: w, v"]
+    elsewhere = text.why_groups(groups, text.console())
+    assert elsewhere == [f"not registered yet: {names}", *rest]
+    assert text.why_groups(groups, text.console(100)) == [
+        f"not registered yet: {names.removesuffix(', m10')} and 1 more",
+        *rest,
+    ]
+
+
 def chain(depth: int, name: str = "unit-number-{}") -> WhyNode:
     node = WhyNode(unit(name.format(depth), Status.FAILED, reason="no space left on device"))
     for level in range(depth - 1, -1, -1):

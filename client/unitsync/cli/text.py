@@ -25,7 +25,7 @@ from rich.text import Text
 from unitsync.cli.options import DETAIL, LIST_COLUMNS, READY, SINCE, STATUS, UNIT
 from unitsync.cli.render import iso
 from unitsync.printing import counted, duration, gave_up, safe
-from unitsync.wire import Owner, Requirement, Status, UnitInfo, WhyGroup, WhyNode
+from unitsync.wire import Owner, Prerequisite, Requirement, Status, UnitInfo, WhyGroup, WhyNode
 
 _COLOURS: Final = {
     Status.COMPLETED: "green",
@@ -292,12 +292,14 @@ def _gave_up(unit: UnitInfo) -> str:
     owner = unit.given_up_by
     missing = ""
     if unit.given_up in _GIVEN_UP_WAITING:
-        names = [
-            edge.name + (f" (did you mean {edge.nearest}?)" if edge.nearest else "")
-            for edge in unit.prerequisites
-        ]
-        missing = _names(names, unit.prerequisites_total)
+        names = map(_suggested, unit.prerequisites)
+        missing = _names(list(names), unit.prerequisites_total)
     return gave_up(unit.given_up, safe(owner.command) if owner is not None else "", missing)
+
+
+def _suggested(unit: UnitInfo | Prerequisite) -> str:
+    """Its name, and the one that may have been meant."""
+    return unit.name + (f" (did you mean {unit.nearest}?)" if unit.nearest else "")
 
 
 def _named(unit: UnitInfo) -> Text:
@@ -360,11 +362,16 @@ def _depth(node: WhyNode) -> int:
 
 def why_groups(groups: Iterable[WhyGroup], console: Console) -> list[str]:
     """For each root cause, the units that it holds up."""
-    held: dict[str, list[WhyGroup]] = {}
+    held: dict[object, list[WhyGroup]] = {}
     for group in groups:
-        held.setdefault(group.cause.name, []).append(group)
+        held.setdefault(_block(group), []).append(group)
     shown: list[RenderableType] = []
-    for name, parts in held.items():
+    for parts in held.values():
+        cause = parts[0].cause
+        name, title = cause.name, _named(cause)
+        if cause.status is Status.NOT_REGISTERED and len(parts) > 1:
+            title = _unregistered([part.cause for part in parts], console)
+            parts = parts[:1]
         below = Table.grid(padding=(0, 1, 0, 0))
         below.add_column(no_wrap=True)
         below.add_column(overflow="fold")
@@ -378,10 +385,28 @@ def why_groups(groups: Iterable[WhyGroup], console: Console) -> list[str]:
                 else:
                     listed = "\n".join(_filled(names))
                 below.add_row(Text(f"  {verb}:"), Text(listed))
-        shown += [Text(), _named(parts[0].cause), below]
+        shown += [Text(), title, below]
     if not shown:
         return ["nothing waits, has failed, was skipped or lost its script"]
     return _lines(Group(*shown[1:]), console)
+
+
+def _block(group: WhyGroup) -> object:
+    """What is the same of groups that stand in one block: their cause; of those that are not
+    registered, what they hold up."""
+    if group.cause.status is not Status.NOT_REGISTERED:
+        return group.cause.name
+    return group.kind, tuple(group.units)
+
+
+def _unregistered(units: Sequence[UnitInfo], console: Console) -> Text:
+    """``not registered yet: a, b (did you mean c?) and 3 more``."""
+    names = list(map(_suggested, units))
+    if console.is_terminal:
+        listed = _names(names[:_NAMES_MAX], len(names))
+    else:
+        listed = "\n  ".join(_filled(names))
+    return _status(units[0]).append(f" yet: {listed}")
 
 
 # --- doctor -----------------------------------------------------------------------

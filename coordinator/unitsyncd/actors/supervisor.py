@@ -348,7 +348,8 @@ class Supervisor:
         if request.startup in self._startups:
             raise errors.StaleStartup(
                 f"this process belongs to an earlier startup ({request.startup})",
-                hint="a newer startup has begun; nothing of the earlier one counts any more",
+                hint="UNITSYNC_STARTUP says which one it belongs to: without it, it takes part in "
+                "the newest; under a name that is new, another one begins",
             )
         if len(self._startups) >= (most := self._limits.startups):
             raise errors.LimitReached(
