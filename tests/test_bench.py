@@ -112,7 +112,18 @@ def test_help_lists_every_scenario_with_what_it_measures() -> None:
 
     assert helped.returncode == 0, helped.stderr
     for name in (
-        *("bulk", "chain", "cli", "graph", "journal", "memory", "racing", "recovery", "scripts"),
+        *(
+            "bulk",
+            "chain",
+            "cli",
+            "forms",
+            "graph",
+            "journal",
+            "memory",
+            "racing",
+            "recovery",
+            "scripts",
+        ),
         *("throughput", "waiters", "ways", "wakeup"),
     ):
         assert f"  {name} " in helped.stdout

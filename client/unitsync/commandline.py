@@ -40,7 +40,7 @@ _UNIT_S = {
 }
 _DIGITS = frozenset("0123456789.")
 
-_SWITCHES = {
+SWITCHES = {
     "--optional": ("optional", True),
     "--no-wait": ("wait", False),
     "--even-so": ("even_so", True),
@@ -50,7 +50,7 @@ _SWITCHES = {
 }
 """Flags without a value: the field of the request, and what it is set to."""
 
-_VERBS = {
+VERBS = {
     # verb: (names at least, names at most, flags)
     "want": (1, _MANY, ("--requires", "--optional")),
     "unwant": (2, _MANY, ()),
@@ -95,7 +95,7 @@ class Call:
             words, self.command = words[:split], words[split + 1 :]
             if not self.command:
                 raise Leave
-        fewest, most, known = _VERBS[verb]
+        fewest, most, known = VERBS[verb]
         names, flags = _split(words, (*known, "--endpoint"))
         if not fewest <= len(names) <= most:
             raise Leave
@@ -123,8 +123,8 @@ class Call:
     ) -> None:
         """Let *flags* and what stands for them in *environ* be in the request."""
         request = self.request
-        for flag in flags.keys() & _SWITCHES.keys():
-            field, value = _SWITCHES[flag]
+        for flag in flags.keys() & SWITCHES.keys():
+            field, value = SWITCHES[flag]
             request[field] = value
         for flag in ("--requires", "--for"):
             if flag in flags:
@@ -174,7 +174,7 @@ def _at_the_verb(words: "list[str]") -> "tuple[list[str], str, list[str]]":
         if value[:1] == "-":
             raise Leave
         before.append(value)
-    if at >= len(words) or words[at] not in _VERBS:
+    if at >= len(words) or words[at] not in VERBS:
         raise Leave
     return before, words[at], words[at + 1 :]
 
@@ -193,9 +193,9 @@ def _split(
         flag, given, value = word.partition("=")
         if flag == "-o":
             flag = "--output"
-        if flag not in known or (given and (flag in _SWITCHES or word[:2] != "--")):
+        if flag not in known or (given and (flag in SWITCHES or word[:2] != "--")):
             raise Leave
-        if not given and flag not in _SWITCHES:
+        if not given and flag not in SWITCHES:
             value = next(rest, "-")
             if value[:1] == "-":
                 raise Leave

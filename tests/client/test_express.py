@@ -42,16 +42,30 @@ sys.exit(status or f"imported: {heavy}" if heavy else status)
         ("ping",),
         ("status", "a"),
         ("run", "a", "--timeout", "10", "--", "true"),
+        ("want", "a", "b", "--requires", "completion", "--optional"),
+        ("unwant", "a", "b"),
+        ("start", "a", "--after", "b", "--optional", "--no-wait", "--on-skip=wait"),
+        ("start", "a", "--timeout", "1m30.5s", "--on-owner-exit", "warn", "--owner", "1"),
+        ("run", "a", "--after", "b, c", "--requires=start", "--optional", "--", "true"),
+        ("wait", "b", "a", "--any", "--for", "completion"),
+        ("complete", "a", "--even-so", "--exit-code", "3", "--owner", "1"),
+        ("fail", "a", "--reason", "it is\nso", "--owner=1"),
+        ("reset", "a", "--force"),
+        ("reset", "--all", "--force"),
+        ("status", "a", "-o", "table"),
     ],
-    ids=lambda words: words[0],
+    ids=" ".join,
 )
 def test_a_plain_verb_never_leaves_the_express_path(
     coordinator: str, words: tuple[str, ...]
 ) -> None:
     environ = {**os.environ, "UNITSYNC_ENDPOINT": coordinator}
-    if words[0] == "complete":
-        subprocess.run([sys.executable, "-P", "-c", PROGRAM, "start", "a"], env=environ, check=True)
-    for _ in range(CALLS):
+    if words[0] in ("complete", "fail", "unwant", "reset", "wait"):
+        with Client(coordinator) as client:
+            client.start("a")
+            client.complete("a")
+            client.want("a", "b")
+    for _ in range(CALLS if len(words) < 3 else 1):
         done = subprocess.run(
             [sys.executable, "-P", "-c", PROGRAM, *words],
             env=environ,

@@ -1,0 +1,106 @@
+"""Every form of a script's verb beside ``python -c pass``: with each flag alone, and with all.
+
+The forms come from the table that the command itself reads (commandline.VERBS), and so none
+is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from bench.scenarios import Bench
+from bench.scenarios.cli import BARE, command, timed
+from bench.servers import coordinator
+from unitsync import Client
+from unitsync.commandline import SWITCHES, VERBS
+
+ROUNDS: Final = 12
+WARM_UP: Final = 1
+VALUES: Final = {
+    "--after": "done",
+    "--requires": "completion",
+    "--for": "completion",
+    "--timeout": "1m30s",
+    "--on-owner-exit": "ignore",
+    "--on-skip": "wait",
+    "--owner": str(os.getpid()),
+    "--exit-code": "3",
+    "--reason": "no space left",
+    "--output": "table",
+}
+NAMES: Final = {"want": ["UNIT", "b"], "unwant": ["a", "b"], "wait": ["done"], "ping": []}
+"""Of units; other verbs take one."""
+ALONE: Final = {"--requires": ["--after", "done"], "--optional": ["--after", "done"]}
+"""What these need beside them, where a verb takes it."""
+
+
+def forms() -> Iterator[list[str]]:
+    """Each call without its command; ``UNIT`` stands for a new unit."""
+    for verb, (_, _, flags) in VERBS.items():
+        names = NAMES.get(verb, ["UNIT"])
+        words = [_with_value(flag) for flag in flags]
+        yield [verb, *names]
+        for flag, own in zip(flags, words, strict=True):
+            beside = ALONE.get(flag, []) if "--after" in flags else []
+            yield [verb, *([] if flag == "--all" else names), *beside, *own]
+        together = [own for own in words if own != ["--all"]]
+        if len(together) > 1:
+            yield [verb, *names, *(word for own in together for word in own)]
+    yield ["list"]
+    for verb in ("list", "why", "status UNIT", "ping"):
+        yield [*verb.split(), "--output", "json"]
+
+
+def _with_value(flag: str) -> list[str]:
+    return [flag] if flag in SWITCHES else [flag, VALUES[flag]]
+
+
+def _label(form: list[str]) -> str:
+    """The verb and its flags, without their values."""
+    flags = [word for word in form if word[:2] == "--"]
+    json = ["json"] if form[-1] == "json" else []
+    many = len(flags) > 2 and len(flags) >= len(VERBS[form[0]][2])
+    return " ".join([form[0], *(["all flags"] if many else flags), *json])
+
+
+def measure(bench: Bench) -> None:
+    rounds = bench.count(ROUNDS)
+    unitsync = command()
+    with coordinator(bench.folder) as server:
+        environment = {**os.environ, "UNITSYNC_ENDPOINT": server.address}
+        bare = [sys.executable, "-c", "pass"]
+        client = Client(server.address)
+        taken: dict[str, tuple[list[float], list[float]]] = {}
+        number = 0
+        for turn in range(-WARM_UP, rounds):
+            for form in forms():
+                number += 1
+                unit = f"u{number}"
+                _prepare(client, form[0], unit)
+                call = [word.replace("UNIT", unit) for word in form]
+                if form[0] == "run":
+                    call += ["--", "true"]
+                own, _ = timed([*unitsync, *call], environment)
+                base, _ = timed(bare, environment)
+                if turn >= 0:
+                    samples = taken.setdefault(_label(form), ([], []))
+                    samples[0].append(own)
+                    samples[1].append(base)
+        client.close()
+    for case, (ours, bares) in taken.items():
+        bench.record.add(case, "wall", "s", ours, base=BARE)
+        bench.record.add(case, "wall", "s", bares, subject=BARE)
+
+
+def _prepare(client: Client, verb: str, unit: str) -> None:
+    """Let there be what the form is about; as few units as can be, as list shows them all."""
+    client.reset(all=True, force=True)
+    client.want("a", "b")
+    client.want("done")
+    client.complete("done")
+    client.want(unit)
+    if verb in ("complete", "fail"):
+        client.start(unit)
