@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(STAMP) ## all tests (ARGS='-k name' goes on to pytest)
-	$(BIN)/python -m pytest -n logical --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 soak: $(STAMP) ## 200 clients at random for two minutes, with crashes (SOAK_S=3600 for an hour)
 	SOAK_S=$${SOAK_S:-120} $(BIN)/python -m pytest tests/soak $(ARGS)

@@ -119,6 +119,17 @@ class Place:
             client.stop()
         await_end(pid, self.children)
 
+    def forget(self) -> None:
+        """Leave the coordinator, without a unit, and no file of a test."""
+        with self.client(autostart=False) as client:
+            client.reset(all=True, force=True)
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                if path != self.home:
+                    shutil.rmtree(path)
+            else:
+                path.unlink()
+
     def close(self) -> None:
         for pid in self.serving():
             end(pid, signal.SIGKILL, self.children)

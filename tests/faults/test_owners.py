@@ -27,7 +27,8 @@ from unitsyncd.settings import Limits
 
 @pytest.fixture
 def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
-    place.start()
+    if "shared_place" not in request.fixturenames:
+        place.start()
     with scripts_at(place, getattr(request, "param", EXPRESS)) as scripts:
         yield scripts
 
@@ -36,6 +37,7 @@ both_ways = pytest.mark.parametrize(
     "scripts", [FULL, EXPRESS], ids=["full", "express"], indirect=True
 )
 """The two have one rule for whose a run is, and each its own way to come to it."""
+shared = pytest.mark.usefixtures("shared_place")
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ def check_failed(place: Place, script: Script) -> None:
 
 @both_ways
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGSEGV"])
+@shared
 def test_killed(place: Place, scripts: Scripts, gate: str, name: str) -> None:
     script = scripts.bash(f"unitsync start ide\n: < {gate}\nunitsync complete ide\n")
     assert started(place).owner == owners.of_pid(script.pid)
@@ -94,6 +97,7 @@ def test_killed(place: Place, scripts: Scripts, gate: str, name: str) -> None:
     ],
     ids=" ".join,
 )
+@shared
 def test_a_shell_that_is_the_script_however_it_was_called(
     place: Place, scripts: Scripts, command: tuple[str, ...]
 ) -> None:
@@ -106,11 +110,13 @@ def test_a_shell_that_is_the_script_however_it_was_called(
 
 
 @pytest.mark.parametrize("end", ["exit 0", "exit 3", "set -e; false", "true"])
+@shared
 def test_ending_without_a_word(place: Place, scripts: Scripts, end: str) -> None:
     script = scripts.bash(f"unitsync start ide\n{end}\n")
     check_failed(place, script)
 
 
+@shared
 def test_killed_by_timeout(place: Place, scripts: Scripts) -> None:
     """The script is a child of the wrapper here, not the other way round."""
     file = scripts.file("unitsync start ide\nsleep 100\n")
@@ -121,6 +127,7 @@ def test_killed_by_timeout(place: Place, scripts: Scripts) -> None:
     assert f"pid {script.pid}" not in unit.reason
 
 
+@shared
 def test_another_program_in_its_place_is_still_it(place: Place, scripts: Scripts) -> None:
     script = scripts.bash("unitsync start ide\nexec sleep 100\n")
     started(place)
@@ -130,6 +137,7 @@ def test_another_program_in_its_place_is_still_it(place: Place, scripts: Scripts
     check_failed(place, script)
 
 
+@shared
 def test_a_trap_that_says_it_counts_before_the_end(place: Place, scripts: Scripts) -> None:
     script = scripts.bash(
         "trap 'unitsync complete ide --exit-code $?' EXIT\nunitsync start ide\nexit 4\n"
@@ -138,6 +146,7 @@ def test_a_trap_that_says_it_counts_before_the_end(place: Place, scripts: Script
     assert (info(place).status, info(place).reason) == (Status.FAILED, "exit status 4")
 
 
+@shared
 def test_all_of_its_units_end_with_it(place: Place, scripts: Scripts, gate: str) -> None:
     script = scripts.bash(f"for u in a b c; do unitsync start $u; done\n: < {gate}\n")
     started(place, "c")
@@ -145,6 +154,7 @@ def test_all_of_its_units_end_with_it(place: Place, scripts: Scripts, gate: str)
     assert {ended(place, unit).status for unit in "abc"} == {Status.FAILED}
 
 
+@shared
 def test_dependents_are_skipped_and_told_why(place: Place, scripts: Scripts, gate: str) -> None:
     script = scripts.bash(f"unitsync start ide\n: < {gate}\n")
     started(place)
@@ -156,6 +166,7 @@ def test_dependents_are_skipped_and_told_why(place: Place, scripts: Scripts, gat
     assert f"its script, pid {script.pid}" in result.err
 
 
+@shared
 def test_a_script_that_is_killed_while_its_start_waits(place: Place, scripts: Scripts) -> None:
     """The verb itself lives on, and what it is granted nobody would ever complete."""
     script = scripts.bash("unitsync start ide --after clone\nunitsync complete ide\n")
@@ -167,6 +178,7 @@ def test_a_script_that_is_killed_while_its_start_waits(place: Place, scripts: Sc
     check_failed(place, script)
 
 
+@shared
 def test_a_verb_that_is_killed_while_it_waits_is_granted_nothing(
     place: Place, scripts: Scripts
 ) -> None:
@@ -185,6 +197,7 @@ def test_a_verb_that_is_killed_while_it_waits_is_granted_nothing(
 # tests/callers has what it may call the verb through.
 
 
+@shared
 def test_a_shell_of_its_own_is_a_script_of_its_own(place: Place, scripts: Scripts) -> None:
     """It runs more than the verb and has its own words: so it is the script, and has
     ended. ``--owner`` is for those who mean the other."""
@@ -199,6 +212,7 @@ def test_a_shell_of_its_own_is_a_script_of_its_own(place: Place, scripts: Script
     check_failed(place, script)
 
 
+@shared
 def test_owner_names_another_process(place: Place, scripts: Scripts) -> None:
     other = scripts.spawn("sleep", "100")
     script = scripts.bash(f"unitsync start ide --owner {other.pid}\n")
@@ -209,6 +223,7 @@ def test_owner_names_another_process(place: Place, scripts: Scripts) -> None:
     assert f"pid {other.pid} (sleep 100)" in ended(place).reason
 
 
+@shared
 def test_owner_must_be_there(place: Place, scripts: Scripts) -> None:
     gone = scripts.spawn("true")
     gone.end()
@@ -229,6 +244,7 @@ NAMESPACES = {
 
 @both_ways
 @pytest.mark.parametrize("where", NAMESPACES)
+@shared
 def test_in_a_pid_namespace_of_its_own(
     place: Place, scripts: Scripts, gate: str, where: str
 ) -> None:
@@ -248,6 +264,7 @@ def test_in_a_pid_namespace_of_its_own(
     script.end()
 
 
+@shared
 def test_another_pid_namespace_does_not_mix_up_pids(place: Place, scripts: Scripts) -> None:
     """A pid that is somebody else's here must neither keep the run nor end it."""
     me = owners.this_process()
@@ -264,6 +281,7 @@ def test_another_pid_namespace_does_not_mix_up_pids(place: Place, scripts: Scrip
 # --- who has that pid -------------------------------------------------------------
 
 
+@shared
 def test_a_pid_that_was_used_again(place: Place, scripts: Scripts) -> None:
     """pid and start time name a process; the pid alone would keep the run for ever."""
     me = owners.this_process()
@@ -308,6 +326,7 @@ def check_policy(place: Place, policy: OnOwnerExit) -> None:
 
 @pytest.mark.parametrize("how", ["an option", "the environment"])
 @pytest.mark.parametrize("policy", OnOwnerExit)
+@shared
 def test_each_policy(
     place: Place, scripts: Scripts, gate: str, policy: OnOwnerExit, how: str
 ) -> None:
@@ -333,6 +352,7 @@ def test_each_policy(
 
 
 @pytest.mark.parametrize("policy", [OnOwnerExit.IGNORE, OnOwnerExit.WARN])
+@shared
 def test_a_unit_whose_script_is_gone_may_be_started_anew(
     place: Place, scripts: Scripts, policy: OnOwnerExit
 ) -> None:
