@@ -136,7 +136,7 @@ def test_killed_while_it_is_full_it_comes_back_with_what_was_acknowledged(
 
 def test_one_request_that_is_too_much_takes_no_other_along(place: Place, client: Client) -> None:
     """All in one turn, as far as that can be had: sent at once."""
-    too_many = [f"{number:0100}" for number in range(10_000)]
+    too_many = [f"{number:0250}" for number in range(3_000)]
 
     async def ask() -> list[object]:
         async with AsyncClient(place.address) as many:

@@ -136,7 +136,7 @@ def test_any_words(there: Daemon) -> None:
     statuses: set[int] = set()
 
     @given(calls(), environments)
-    @settings(max_examples=200 * ROUNDS)
+    @settings(max_examples=100 * ROUNDS)
     def call(words: list[str], environ: dict[str, str]) -> None:
         if ends_the_coordinator(words):
             return
