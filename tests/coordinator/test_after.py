@@ -100,6 +100,19 @@ def test_dependents_of_a_start_that_was_skipped_are_skipped_until_the_next(drive
     ide.waits_to_start("ide", "deps")
 
 
+def test_a_start_that_comes_once_more_after_its_run_declares_nothing(driven: Driven) -> None:
+    """The edges are those of the start that came meanwhile."""
+    complete(driven, "a")
+    first, second = driven.script("first"), driven.script("second")
+    request = first.start("ide", "a")
+    first.must(wire.Granted, request)
+    first.ends("ide")
+    second.waits_to_start("ide", "b")
+    first.must(wire.Granted, request)
+    assert second.told() is None
+    assert prerequisites(driven, "ide") == {"b": False}
+
+
 class TestTwoThatWaitToStartOneUnit:
     def test_the_first_is_granted_by_its_own(self, driven: Driven) -> None:
         first, second = driven.script("first"), driven.script("second")
@@ -107,7 +120,7 @@ class TestTwoThatWaitToStartOneUnit:
         second.waits_to_start("ide", "b")
         told = first.told()  # its edges are not the unit's any more
         assert isinstance(told, wire.Waiting)
-        assert [edge.name for edge in told.waiting_for] == ["a"]
+        assert ([edge.name for edge in told.waiting_for], told.total) == (["a"], 1)
         assert first.ask(one) is None
         complete(driven, "a")
         assert isinstance(first.told(), wire.Ready)
@@ -163,6 +176,40 @@ class TestTwoThatWaitToStartOneUnit:
         complete(driven, "c")
         assert isinstance(first.told(), wire.Ready)
 
+    def test_both_are_skipped_by_what_is_wanted_too(self, driven: Driven) -> None:
+        """And each is told of what counts for it, not of what another start named."""
+        fail(driven, "b")
+        first, second, third = driven.script("1"), driven.script("2"), driven.script("3")
+        one = first.waits_to_start("ide", "a")
+        second.refused("skipped", second.start("ide", "b"))
+        third.must(wire.Ok, third.want("ide", "c"))
+        first.told()
+        assert first.ask(one) is None
+        fail(driven, "c")
+        told = first.told()
+        assert isinstance(told, wire.Error)
+        assert (told.code, told.details["path"]) == ("skipped", ["ide", "c"])
+
+    def test_the_root_cause_is_what_failed_whatever_that_had_wanted(self, driven: Driven) -> None:
+        first, second, third = driven.script("1"), driven.script("2"), driven.script("3")
+        one = first.waits_to_start("ide", "a")
+        second.waits_to_start("ide", "b")
+        first.told()
+        fail(driven, "a")
+        third.must(wire.Ok, third.want("a", "d"))
+        fail(driven, "d")
+        told = first.refused("skipped", replace(one, patience_s=0.0))
+        assert told.details["path"] == ["ide", "a"]
+
+    def test_what_has_come_meanwhile_is_not_waited_for(self, driven: Driven) -> None:
+        first, second = driven.script("first"), driven.script("second")
+        one = first.waits_to_start("ide", "a", "b")
+        second.waits_to_start("ide", "c")
+        first.told()
+        complete(driven, "a")
+        told = first.must(wire.Waiting, replace(one, patience_s=0.0))
+        assert ([edge.name for edge in told.waiting_for], told.total) == (["b"], 1)
+
     def test_what_is_taken_back_is_taken_from_both(self, driven: Driven) -> None:
         first, second = driven.script("first"), driven.script("second")
         one = first.waits_to_start("ide", "a")
@@ -173,6 +220,36 @@ class TestTwoThatWaitToStartOneUnit:
         assert third.must(wire.Ok, third.unwant("ide", "a")).changed
         assert isinstance(first.told(), wire.Ready)
         assert second.told() is None
+
+    def test_one_that_names_nothing_waits_for_what_is_wanted_alone(self, driven: Driven) -> None:
+        first, second = driven.script("first"), driven.script("second")
+        first.must(wire.Ok, first.want("ide", "c"))
+        one = first.waits_to_start("ide")
+        second.waits_to_start("ide", "b")
+        first.told()
+        assert first.ask(one) is None
+        complete(driven, "c")
+        assert isinstance(first.told(), wire.Ready)
+
+    def test_one_that_names_nothing_and_is_dead_leaves_the_first_waiting(
+        self, driven: Driven
+    ) -> None:
+        first, second = driven.script("first"), driven.script("second")
+        one = first.waits_to_start("ide", "a")
+        driven.claimants.dead.add(second.peer)
+        second.refused("interrupted", second.start("ide"))
+        first.told()
+        first.must(wire.Waiting, replace(one, patience_s=0.0))
+
+    def test_what_was_taken_back_and_is_named_anew_counts_again(self, driven: Driven) -> None:
+        first, second, third = driven.script("1"), driven.script("2"), driven.script("3")
+        first.waits_to_start("ide", "a")
+        third.must(wire.Ok, third.unwant("ide", "a"))
+        assert isinstance(first.told(), wire.Ready)
+        one = second.waits_to_start("ide", "a")
+        third.waits_to_start("ide", "b")
+        second.told()
+        second.must(wire.Waiting, replace(one, patience_s=0.0))
 
     def test_any_number_of_starts_has_its_own(self, driven: Driven) -> None:
         first = driven.script("first")
@@ -202,7 +279,20 @@ class TestTwoThatWaitToStartOneUnit:
         first.told()
         wanted = replace(third.want("ide", "a"), requires=Requirement.START)
         third.must(wire.Ok, wanted)
-        complete(driven, "a")
+        third.runs("a")
+        first.must(wire.Waiting, replace(one, patience_s=0.0))
+        third.ends("a")
+        first.must(wire.Granted, replace(one, patience_s=0.0))
+        assert prerequisites(driven, "ide") == {"a": True}
+
+    def test_the_run_has_the_edges_that_it_was_granted_by(self, driven: Driven) -> None:
+        """What they need is as the start said it."""
+        first, second = driven.script("first"), driven.script("second")
+        request = replace(first.start("ide", "a"), requires=Requirement.COMPLETION)
+        one = first.waits_on(request, first.must(wire.Waiting, request))
+        second.waits_to_start("ide", "b")
+        first.told()
+        fail(driven, "a")
         first.must(wire.Granted, replace(one, patience_s=0.0))
         assert prerequisites(driven, "ide") == {"a": True}
 

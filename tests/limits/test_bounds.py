@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from support.daemon import Daemons, Sockets
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
-from unitsyncd.actors import actor, waiters
+from unitsyncd.actors import actor, desk, waiters
 from unitsyncd.adapters import router
 from unitsyncd.settings import Limits
 
@@ -76,6 +77,22 @@ def test_what_one_client_waits_for_may_all_be_answered_at_once(
     assert limit(reply) == ("waiting_per_client", 2)  # type: ignore[arg-type]
     assert isinstance(reply, wire.Error)
     assert reply.hint == "spread them over several clients"
+
+
+def test_so_many_edges_that_were_taken_back_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(desk, "FORGONE_MAX", 2)
+    driven = Driven()
+    first, second, third = driven.script(), driven.script(), driven.script()
+    one = first.waits_to_start("ide", "a", "b", "c")
+    second.waits_to_start("ide", "d")
+    first.told()
+    claim = replace(one, patience_s=0.0)
+    for names, left in ((["a", "x"], ["b", "c"]), (["b"], ["b", "c"])):
+        third.must(wire.Ok, third.unwant("ide", *names))
+        told = first.must(wire.Waiting, claim)
+        assert [edge.name for edge in told.waiting_for] == left
 
 
 def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:

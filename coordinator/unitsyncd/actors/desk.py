@@ -195,17 +195,17 @@ class Desk:
         world = self.world
         actor = self._known(request.unit)
         check_count(len(request.prerequisites))
-        count = self._forgo(actor, request.prerequisites)
-        count += world.withdraw(actor, request.prerequisites, self._moment.at)
-        note = "" if count else wording.did_not_wait(request)
+        changed = self._forgo(actor, request.prerequisites)
+        changed |= world.withdraw(actor, request.prerequisites, self._moment.at) > 0
+        note = "" if changed else wording.did_not_wait(request)
         status = actor.unit.condition.status
-        return replies.ok(request, world, changed=bool(count), note=note, status=status)
+        return replies.ok(request, world, changed=changed, note=note, status=status)
 
-    def _forgo(self, actor: UnitActor, prerequisites: Iterable[str]) -> int:
-        """Take these edges back of the starts that wait; how many of those that are held
-        back now have, and the unit has not."""
+    def _forgo(self, actor: UnitActor, prerequisites: Iterable[str]) -> bool:
+        """Take these edges back of the starts that wait; whether one that is held back now
+        has any of them."""
         if actor.unit.running:
-            return 0
+            return False
         gone = set(prerequisites)
         if len(actor.forgone) + len(gone) <= FORGONE_MAX:
             actor.put_forgone(actor.forgone | gone)
@@ -215,7 +215,7 @@ class Desk:
                 theirs.update(gone.intersection(parked.listener.units))
         if theirs:
             self.world.turn.touched[actor] = None
-        return len(theirs.difference(self.world.graph.prerequisites(actor.unit.name)))
+        return bool(theirs)
 
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
         world, at, mark = self.world, self._moment.at, self.world.turn.mark()
