@@ -50,7 +50,11 @@ def test_one_client_may_not_have_all_that_is_held_back() -> None:
     greedy.waits_for("b")
     greedy.waits_for("c")
     before = snapshot(driven)
-    for request in (greedy.wait("d", patience_s=30.0), greedy.start("unit", "a", patience_s=30.0)):
+    for request in (
+        greedy.wait("d", patience_s=30.0),
+        greedy.start("unit", "a", patience_s=30.0),
+        greedy.start("new", "z", patience_s=30.0),
+    ):
         assert limit(greedy.ask(request)) == ("waiting_per_client", 3)  # type: ignore[arg-type]
     assert snapshot(driven) == before
     for name in ("a", "b", "c"):
@@ -111,19 +115,6 @@ def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:
     last = driven.script()
     reply = last.ask(last.wait("c", patience_s=30.0))
     assert limit(reply) == ("waiting", 2)  # type: ignore[arg-type]
-
-
-def test_prerequisites_are_not_kept_twice() -> None:
-    """A start that is held back has declared them."""
-    driven = Driven()
-    script = driven.script()
-    script.waits_to_start("unit", "a", "b")
-    (parked,) = driven.supervisor._desk.waiters.all()
-    assert isinstance(parked.request, wire.Start)
-    assert parked.request.after == []
-    driven.script().does("a")
-    driven.script().does("b")
-    assert isinstance(script.told(), wire.Ready)
 
 
 def test_the_startups_of_a_boot_are_bounded() -> None:
