@@ -136,7 +136,8 @@ def _owner(call: Call, words: list[str]) -> "Message":
     if call.command:
         from unitsync.command import shown
 
-        fields["command"] = shown(words[words.index("run") + 1 :])
+        at = words.index("run")  # an --endpoint may stand before it
+        fields["command"] = shown([*words[:at], *words[at + 1 :]])
     return fields
 
 
