@@ -40,6 +40,9 @@ for _number in (signal.SIGINT, signal.SIGQUIT):
             _number,
             signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL,
         )
+# Under nohup they would all ignore a hangup; what is handled here is not, behind exec(3).
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 # Thousands of processes import the same modules: each would compile them again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -12,6 +12,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -483,5 +484,5 @@ class Machine(RuleBasedStateMachine):
             assert info.prerequisites_total == len(self.oracle.edges.get(unit, {}))
 
 
-TestModel = Machine.TestCase
+TestModel = pytest.mark.timeout(300)(Machine.TestCase)
 TestModel.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=40)

@@ -470,4 +470,4 @@ class CyclesMachine(RuleBasedStateMachine):
             assert set(self.graph.unregistered) == waited_for - self.registered
 
 
-TestAgainstTheOracle = CyclesMachine.TestCase
+TestAgainstTheOracle = pytest.mark.timeout(300)(CyclesMachine.TestCase)

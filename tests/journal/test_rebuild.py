@@ -200,7 +200,7 @@ def named(request: Any, id: str, **more: Any) -> wire.AnyRequest:
     return complete
 
 
-TestWorlds = Worlds.TestCase
+TestWorlds = pytest.mark.timeout(300)(Worlds.TestCase)
 TestWorlds.settings = settings(
     max_examples=settings.get_profile("unitsync").max_examples, stateful_step_count=40
 )
