@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from unitsync import errors, session, wire
+from unitsync.endpoint import Absent, NotYet
 from unitsync.requests import Requests
 from unitsync.session import Conversation, Done, LinkLost, Pause, Send
 
@@ -120,6 +121,9 @@ class TestWaiting:
             if step.notice is not None:
                 noticed.append(now)
         assert noticed == [100.0, 101.0, 131.0]
+        step = talk.next(waiting(talk), 132.0)
+        assert isinstance(step, Send)
+        assert step.notice is None  # good news waits its turn
 
     def test_wait_is_a_long_poll_too(self) -> None:
         talk = begun(requests.wait(["a", "b"], any=True), 10.0)
@@ -223,10 +227,55 @@ class TestLostLink:
             talk.next(LinkLost(), 100.0)
             talk.next(waiting(talk), 100.0)
 
+    def test_the_next_coordinator_has_as_much_time_to_answer(self) -> None:
+        talk = begun(requests.ping())
+        talk.next(LinkLost(overdue=True), 105.0)
+        talk.next(LinkLost(), 106.0)
+        assert isinstance(talk.next(LinkLost(overdue=True), 111.0), Send)
+
     def test_is_what_stop_asked_for(self) -> None:
         step = begun(requests.stop()).next(LinkLost(), 100.0)
         assert isinstance(step, Done)
         assert isinstance(step.reply, wire.Ok)
+        assert isinstance(begun(requests.stop()).next(LinkLost(overdue=True), 105.0), Send)
+
+
+class TestNobodyThere:
+    @pytest.mark.parametrize(
+        "request_", [requests.complete("ide", epoch="e1"), requests.fail("ide", "", epoch="e1")]
+    )
+    def test_the_end_of_a_run_outlasts_it(self, request_: wire.AnyRequest) -> None:
+        talk = begun(request_)
+        assert isinstance(talk.next(Absent("no"), 100.0), Pause)
+        assert sent(talk.resume(101.0)).id == talk.id
+        with pytest.raises(errors.Unreachable, match="no"):  # which says more than the last
+            talk.next(NotYet("killed"), 100.0 + session.REQUEST_PATIENCE_S)
+
+    @pytest.mark.parametrize(
+        "request_", [requests.start("ide"), requests.wait("ide"), requests.complete("ide")]
+    )
+    def test_what_nobody_was_told_of_yet_ends_at_once(self, request_: wire.AnyRequest) -> None:
+        with pytest.raises(errors.Unreachable, match="no"):
+            begun(request_).next(Absent("no"), 100.0)
+
+    def test_what_ends_a_run_outlasts_that_it_cannot_be_kept(self) -> None:
+        full = wire.Error(id="1", code="not_kept", message="the disk is full")
+        assert isinstance(begun(requests.complete("ide")).next(full, 100.0), Pause)
+        assert begun(requests.want("ide", [])).next(full, 100.0) == Done(full)
+
+    def test_it_is_told_at_once_and_looked_for_less_and_less_often(self) -> None:
+        talk = begun(requests.start("ide"))
+        talk.next(waiting(talk), 100.0)
+        steps = [talk.next(NotYet("killed"), 101.0) for _ in range(5)]
+        pauses = [step for step in steps if isinstance(step, Pause)]
+        assert [step.delay_s for step in pauses] == [0.1, 0.2, 0.4, 0.8, 1.0]
+        assert [step.notice is not None for step in pauses] == [True] + 4 * [False]
+
+    def test_it_does_not_keep_still_beyond_the_deadline(self) -> None:
+        talk = begun(requests.start("ide"), 10.0)
+        step = talk.next(NotYet("killed"), 109.95)
+        assert isinstance(step, Pause)
+        assert step.delay_s == pytest.approx(0.05)
 
 
 class TestRequests:
