@@ -296,7 +296,7 @@ import os
 from unitsync import express
 from unitsync.bare import pack
 
-link = express._connect()
+link = express._connect(os.environ["UNITSYNC_ENDPOINT"])
 ask = lambda **request: express.understood(link.ask(pack({"id": "x", **request}), 20))
 ask(verb="ping")
 read, write = os.pipe()
