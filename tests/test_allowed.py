@@ -360,7 +360,10 @@ def test_what_was_kept_is_never_in_the_way(tmp_path: Path) -> None:
 
 
 def test_a_kept_number_beyond_all_users(daemons: Daemons) -> None:
-    daemons.ready("--allow", "9" * 30).kill()
+    daemon = daemons.ready("--allow", "nobody")
+    daemon.kill()
+    file = daemon.path.parent / allowed.FILE_NAME
+    file.write_text(file.read_text().replace("nobody", "9" * 30))
     daemons.ready()
 
 

@@ -175,8 +175,8 @@ def pack(value: object) -> bytes:
 
 
 def unpack(data: bytes, at: int) -> "tuple[Any, int]":
-    """The value that begins at *at*, and where it ends. Numbers that are not whole are
-    passed over (None). Raises ValueError, IndexError, RecursionError, TypeError."""
+    """The value that begins at *at*, and where it ends. Raises ValueError, IndexError,
+    RecursionError, TypeError."""
     kind = data[at]
     at += 1
     if kind < 0x80:
@@ -191,8 +191,12 @@ def unpack(data: bytes, at: int) -> "tuple[Any, int]":
         return kind - 256, at
     if kind in (0xC0, 0xC2, 0xC3):
         return (None, None, False, True)[kind - 0xC0], at
-    if kind in (0xCA, 0xCB):
-        return None, at + (4 if kind == 0xCA else 8)
+    if kind == 0xCB:
+        import _struct
+
+        if at + 8 > len(data):
+            raise ValueError("cut off")
+        return _struct.unpack_from(">d", data, at)[0], at + 8
     if 0xCC <= kind <= 0xD3:
         width = 1 << (kind & 3)
         return int.from_bytes(data[at : at + width], "big", signed=kind >= 0xD0), at + width

@@ -66,6 +66,8 @@ VERBS = {
     "complete": (1, 1, ("--exit-code", "--even-so", "--owner")),
     "fail": (1, 1, ("--reason", "--owner")),
     "status": (1, 1, ("--output",)),
+    "list": (0, 0, ("--output",)),
+    "why": (0, 1, ("--output",)),
     "ping": (0, 0, ("--output",)),
     "reset": (0, _MANY, ("--all", "--force")),
 }
@@ -78,9 +80,10 @@ class Leave(Exception):
 class Call:
     """What a command line asks for: the ``request`` without its id and owner; for a verb that
     waits its time limit in seconds, None for the others; for ``run`` the ``command``; the
-    address and the pid of the owner that were named, "" and None where none was."""
+    address and the pid of the owner that were named, "" and None where none was; whether the
+    answer is to be printed ``as_json``."""
 
-    __slots__ = ("address", "command", "owner_pid", "request", "timeout_s")
+    __slots__ = ("address", "as_json", "command", "owner_pid", "request", "timeout_s")
 
     def __init__(self, words: "list[str]", environ: "Mapping[str, str]") -> None:
         """Raises Leave."""
@@ -100,6 +103,8 @@ class Call:
         if not fewest <= len(names) <= most:
             raise Leave
         self.address = (flags.pop("--endpoint", None) or before or [""])[-1]
+        if environ.get("UNITSYNC_AUTOSTART", "") not in ("", "0", "1"):
+            raise Leave
         shim = environ.get("UNITSYNC_CODER_SHIM") == "1"
         self.request: Message = {"verb": verb, "render": "coder" if shim else "text"}
         if startup := _startup(environ, shim):
@@ -153,10 +158,15 @@ class Call:
             raise Leave
         if "--owner" in flags:
             self.owner_pid = _whole(flags["--owner"][-1])
-        if "--output" in flags and flags["--output"][-1] != "table":
+        self.as_json = flags.get("--output", ["table"])[-1] == "json"
+        if not self.as_json and "--output" in flags and flags["--output"][-1] != "table":
             raise Leave
-        if verb == "status" and not shim and os.isatty(1):
-            raise Leave  # which keeps to its width
+        if self.as_json:
+            if shim:
+                raise Leave
+            request["render"] = "none"
+        elif verb in ("list", "why") or (verb == "status" and not shim and os.isatty(1)):
+            raise Leave  # which keeps to the terminal's width
 
 
 def _at_the_verb(words: "list[str]") -> "tuple[list[str], str, list[str]]":

@@ -89,13 +89,15 @@ def _run(words: list[str]) -> int:
     began = _begin(request)
     # status starts none, so that there is no other's start to be waited for either.
     by = began + (REQUEST_PATIENCE_S if timeout_s is None else timeout_s)
-    link = _connect(address, 0 if request["verb"] == "status" else by)
+    link = _connect(address, 0 if request["verb"] in ("status", "list", "why") else by)
     request["owner"] = _owner(call, words)
     try:
         if timeout_s is None:
             reply = _ask(link, request, REPLY_SLACK_S)
             if reply.get("code") == "not_kept":
                 raise Leave  # which tries again, if that may pass
+            if call.as_json and reply["result"] != "error":
+                reply["out"] = _json_lines(reply)
             return _finish(reply)
         if not call.command:
             reply = _wait(link, call, began, by)
@@ -108,10 +110,32 @@ def _run(words: list[str]) -> int:
         reply = _wait(link, call, began, by, lambda: masks.append(hold_signals()))
         if not masks:
             return _finish(reply)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise Leave from None
     link.close()
     return _carry_out(call, reply, masks[0])
+
+
+def _json_lines(reply: "Message") -> list[str]:
+    """What *reply* has, for programs. Raises Leave for one of several pages."""
+    from unitsync import render
+
+    plain: Any = render.Plain(reply)
+    if reply.get("next", -1) != -1:
+        raise Leave
+    value: object
+    match reply["result"]:
+        case "status":
+            value = render.status_fields(plain.unit)
+        case "list":
+            value = [render.unit_fields(unit) for unit in plain.units]
+        case "why" if plain.tree is not None:
+            value = render.tree_fields(plain.tree)
+        case "why":
+            value = [render.group_fields(group) for group in render.told_once(plain.groups)]
+        case _:
+            value = render.pong_fields(plain)
+    return render.json_text(value).split("\n")
 
 
 def _begin(request: "Message") -> float:

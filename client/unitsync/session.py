@@ -20,6 +20,7 @@ from unitsync import errors, nothing, wire
 from unitsync.endpoint import Absent, NothingKept, NotYet
 from unitsync.names import check_name
 from unitsync.printing import one_line
+from unitsync.render import told_once
 
 REPLY_SLACK_S: Final = 5.0
 """How long after a request's patience its reply is overdue."""
@@ -363,8 +364,7 @@ def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
 
 
 def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
-    """One reply out of all *pages*, each cause once; one that failed and for which others
-    were skipped is told of with those."""
+    """One reply out of all *pages*, each cause once."""
     groups: dict[tuple[str, str], wire.WhyGroup] = {}
     units: dict[tuple[str, str], dict[str, None]] = {}
     for page in pages:
@@ -372,12 +372,8 @@ def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
             key = (group.cause.name, group.kind)
             groups.setdefault(key, group)
             units.setdefault(key, {}).update(dict.fromkeys(group.units))
-    told = [
-        replace(group, units=list(units[cause, kind]))
-        for (cause, kind), group in groups.items()
-        if kind != "failed" or (cause, "skipped") not in groups
-    ]
-    return replace(pages[0], groups=told, next=-1)
+    all_units = [replace(group, units=list(units[key])) for key, group in groups.items()]
+    return replace(pages[0], groups=told_once(all_units), next=-1)
 
 
 def failure(exc: BaseException | None) -> str | None:

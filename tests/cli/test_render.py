@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 
-from unitsync.cli import render, text
+from unitsync import render
+from unitsync.cli import text
 from unitsync.printing import duration, safe, span
 from unitsync.wire import (
     HistoryEntry,

@@ -28,7 +28,8 @@ import sys
 from unitsync import express
 
 status = express._run(sys.argv[1:])
-heavy = {"zmq", "msgspec", "typer", "rich", "argparse", "socket", "re", "enum"} & set(sys.modules)
+dear = {"zmq", "msgspec", "typer", "rich", "argparse", "socket", "re", "enum", "json", "datetime"}
+heavy = dear & set(sys.modules)
 sys.exit(status or f"imported: {heavy}" if heavy else status)
 """
 
@@ -53,6 +54,11 @@ sys.exit(status or f"imported: {heavy}" if heavy else status)
         ("reset", "a", "--force"),
         ("reset", "--all", "--force"),
         ("status", "a", "-o", "table"),
+        ("status", "a", "-o", "json"),
+        ("list", "--output", "json"),
+        ("why", "--output=json"),
+        ("why", "a", "--output=json"),
+        ("ping", "--output=json"),
     ],
     ids=" ".join,
 )

@@ -16,9 +16,9 @@ import typer.main
 from msgspec.structs import fields
 
 import docpages as pages
-from unitsync import errors, names, wire
+from unitsync import errors, names, render, wire
 from unitsync.aio import AsyncClient
-from unitsync.cli import doctor, render
+from unitsync.cli import doctor
 from unitsync.cli.app import app
 from unitsync.client import Client
 from unitsync.errors import UnitsyncError

@@ -291,7 +291,3 @@ def test_a_descriptor_that_is_none(daemons: Daemons) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: a coordinator already serves")
-
-
-def test_a_number_beyond_all_users(daemons: Daemons) -> None:
-    daemons.ready("--allow", "9" * 30)

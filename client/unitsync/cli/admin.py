@@ -52,7 +52,7 @@ def ping(
     as_json = options.wants_json(output)
     reply = perform(endpoint or ctx.obj, lambda requests: requests.ping())
     if as_json and isinstance(reply, wire.Pong):
-        from unitsync.cli import render
+        from unitsync import render
 
         print_out([render.json_text(render.pong_fields(reply))])
         return 0

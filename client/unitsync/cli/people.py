@@ -91,7 +91,7 @@ def status(
     chosen = [name for name in _named(columns) if name in coder.STATUS_COLUMNS]
     reply = perform(endpoint or ctx.obj, lambda requests: requests.status(unit))
     if as_json and isinstance(reply, wire.StatusReply):
-        from unitsync.cli import render
+        from unitsync import render
 
         fields = render.status_fields(reply.unit, shim=shim)
         print_out([render.json_text(fields)])
@@ -137,7 +137,7 @@ def list_(
         units = coder.registered(units)
         print_err([coder.gone(unit.name) for unit in units if unit.owner_gone])
     if as_json:
-        from unitsync.cli import render
+        from unitsync import render
 
         print_out([render.json_text([render.unit_fields(unit, shim=shim) for unit in units])])
     elif shim:
@@ -192,7 +192,7 @@ def why(
     Without a name: everything that waits, has failed, was skipped or lost its script,
     grouped by what it is due to.
     """
-    from unitsync.cli import render
+    from unitsync import render
 
     as_json = options.wants_json(output)
     with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:

@@ -23,8 +23,8 @@ from rich.table import Table
 from rich.text import Text
 
 from unitsync.cli.options import DETAIL, LIST_COLUMNS, READY, SINCE, STATUS, UNIT
-from unitsync.cli.render import iso
 from unitsync.printing import counted, duration, gave_up, safe
+from unitsync.render import iso
 from unitsync.wire import Owner, Prerequisite, Requirement, Status, UnitInfo, WhyGroup, WhyNode
 
 _COLOURS: Final = {

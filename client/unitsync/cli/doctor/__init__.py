@@ -59,7 +59,7 @@ def doctor(
     """
     findings = list(examine(endpoint or ctx.obj))
     if options.wants_json(output):
-        from unitsync.cli import render
+        from unitsync import render
 
         print_out([render.json_text([finding._asdict() for finding in findings])])
     else:

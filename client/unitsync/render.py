@@ -1,0 +1,211 @@
+"""What programs read: JSON, made from reply fields.
+
+For the express path and the full command line alike. Takes what wire.py has for a unit, or the
+same as a map, in a Plain. Imports nothing but what the interpreter has loaded anyway, and
+``_json``.
+"""
+
+from __future__ import annotations
+
+import time
+
+from unitsync import coder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from unitsync.wire import Owner, Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode
+
+_DEFAULTS = {
+    **dict.fromkeys(("reason", "nearest", "given_up", "command", "epoch"), ""),
+    **dict.fromkeys(("run", "prerequisites_total", "waiting_clients", "more"), 0),
+    **dict.fromkeys(("owner", "given_up_by", "requires", "tree"), None),
+    **dict.fromkeys(("owner_gone", "still_runs", "optional"), False),
+    **dict.fromkeys(("prerequisites", "history", "because", "units", "groups"), ()),
+    "since": 0.0,
+    "on_owner_exit": "fail",
+    "watched": True,
+}
+
+
+class Plain:
+    """A map of a reply with its fields as attributes, and their defaults where they are left
+    out, as wire.py has them."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._fields.get(name, _DEFAULTS.get(name))
+        if isinstance(value, dict):
+            return Plain(value)
+        if isinstance(value, list):
+            return [Plain(item) if isinstance(item, dict) else item for item in value]
+        return value
+
+
+def json_text(value: object) -> str:
+    """*value* as indented JSON with every character printable."""
+    return "".join(_json(value, "\n"))
+
+
+def _json(value: object, line: str) -> Iterator[str]:
+    """Of what stands in lines that begin with *line*."""
+    from _json import encode_basestring
+
+    if isinstance(value, str):
+        text = encode_basestring(value)
+        yield text if text.isprintable() else "".join(map(_printable, text))
+    elif isinstance(value, dict):
+        yield "{"
+        further = f"{line}  "
+        for number, (key, item) in enumerate(value.items()):
+            yield f"{',' if number else ''}{further}"
+            yield from _json(key, further)
+            yield ": "
+            yield from _json(item, further)
+        yield f"{line}}}" if value else "}"
+    elif isinstance(value, list | tuple):
+        yield "["
+        further = f"{line}  "
+        for number, item in enumerate(value):
+            yield f"{',' if number else ''}{further}"
+            yield from _json(item, further)
+        yield f"{line}]" if value else "]"
+    elif value is None or isinstance(value, bool):
+        yield {None: "null", True: "true", False: "false"}[value]
+    else:
+        yield str(value)
+
+
+def _printable(char: str) -> str:
+    from _json import encode_basestring_ascii
+
+    return char if char.isprintable() else encode_basestring_ascii(char)[1:-1]
+
+
+def iso(at: float, precision: str = "milliseconds") -> str | None:
+    """A Unix time in ISO 8601 with the local offset; None for 0."""
+    if not at:
+        return None
+    seconds, micros = divmod(round(at * 1_000_000), 1_000_000)
+    local = time.localtime(seconds)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", local)
+    if precision == "milliseconds":
+        text += f".{micros // 1000:03}"
+    hours, left = divmod(abs(local.tm_gmtoff), 3600)
+    return f"{text}{'-' if local.tm_gmtoff < 0 else '+'}{hours:02}:{left // 60:02}"
+
+
+def _owner_fields(unit: UnitInfo | Prerequisite) -> dict[str, object] | None:
+    if unit.owner is None:
+        return None
+    return {
+        "pid": unit.owner.pid,
+        "command": unit.owner.command,
+        "watched": unit.owner.watched,
+        "gone": unit.owner_gone,
+    }
+
+
+def _process_fields(owner: Owner | None) -> dict[str, object] | None:
+    return None if owner is None else {"pid": owner.pid, "command": owner.command}
+
+
+def edge_fields(edge: Prerequisite) -> dict[str, object]:
+    """An edge under the names of the replaced command, ours beside them."""
+    return {
+        "depends_on": edge.name,
+        "required_status": coder.required_status(edge.requires),
+        "current_status": str(edge.status),
+        "is_satisfied": edge.met,
+        "requires": str(edge.requires),
+        "optional": edge.optional,
+        "since": iso(edge.since),
+        "owner": _owner_fields(edge),
+        "reason": edge.reason,
+        "nearest": edge.nearest or None,
+    }
+
+
+def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
+    """A unit under the names of the replaced command, ours beside them; with *shim* also
+    with its values."""
+    fields: dict[str, object] = {
+        "unit_name": unit.name,
+        "status": str(unit.status),
+        "is_ready": unit.is_ready,
+        "dependencies": [edge_fields(edge) for edge in unit.prerequisites],
+        "dependencies_total": max(unit.prerequisites_total, len(unit.prerequisites)),
+        "since": iso(unit.since),
+        "run": unit.run,
+        "reason": unit.reason,
+        "owner": _owner_fields(unit),
+        "on_owner_exit": str(unit.on_owner_exit),
+        "waiting_clients": unit.waiting_clients,
+        "given_up": unit.given_up or None,
+        "given_up_by": _process_fields(unit.given_up_by),
+        "still_runs": unit.still_runs,
+        "nearest": unit.nearest or None,
+    }
+    if shim:
+        return coder.without_null({**fields, "is_ready": coder.is_ready(unit)})
+    return fields
+
+
+def status_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
+    """unit_fields and the unit's history, oldest first."""
+    history = [
+        {
+            "at": iso(entry.at),
+            "what": entry.what,
+            "run": entry.run,
+            "owner": _process_fields(entry.owner),
+            "reason": entry.reason,
+        }
+        for entry in unit.history
+    ]
+    fields = {**unit_fields(unit, shim=shim), "history": history}
+    return coder.without_null(fields) if shim else fields
+
+
+def tree_fields(node: WhyNode) -> dict[str, object]:
+    return {
+        **unit_fields(node.unit),
+        "requires": None if node.requires is None else str(node.requires),
+        "because": [tree_fields(child) for child in node.because],
+        "because_more": node.more,
+    }
+
+
+def told_once(groups: list[Any]) -> list[Any]:
+    """*groups*, but for a cause that failed and for which others were skipped: it is told of
+    with those."""
+    skipped = {group.cause.name for group in groups if group.kind == "skipped"}
+    return [one for one in groups if one.kind != "failed" or one.cause.name not in skipped]
+
+
+def group_fields(group: WhyGroup) -> dict[str, object]:
+    return {
+        "kind": group.kind,
+        "cause": unit_fields(group.cause),
+        "units": list(group.units),
+        "units_total": len(group.units),
+    }
+
+
+def pong_fields(pong: Pong) -> dict[str, object]:
+    return {
+        "version": pong.version,
+        "protocol": pong.protocol,
+        "pid": pong.pid,
+        "since": iso(pong.since),
+        "startup": pong.startup,
+        "epoch": pong.epoch,
+        "units": pong.units,
+        "edges": pong.edges,
+    }
