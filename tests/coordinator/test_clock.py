@@ -72,6 +72,8 @@ def test_steering_the_clock_does_not_count(clocks: Clocks) -> None:
     ahead = clock.ahead()
     clocks.wall += NOTICED_S / 2
     assert clock.ahead() == ahead
+    clocks.wall -= JUMP_S + NOTICED_S  # set back, almost
+    assert clock.ahead() == 0.0
 
 
 @pytest.mark.parametrize("kept", ["", "nonsense", "a\nb\nc\n", f"{MACHINE}\nno number\n"])

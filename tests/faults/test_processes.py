@@ -89,3 +89,13 @@ def test_a_client_is_looked_at_once_a_turn(look: Callable[[Claimants, bytes], bo
         for peer, dead in {b"peer": True, b"elsewhere": False, b"unknown": False}.items():
             for _ in range(2):
                 assert look(claimants, peer) is dead
+
+
+def test_one_that_was_alive_a_moment_ago_is_looked_at_more_closely_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have been killed on the word that all is ready."""
+    monkeypatch.setattr("unitsyncd.adapters.claimants.is_dying", lambda pid: True)
+    claimants = Claimants({b"peer": Peer(0, 0, os.getpid())}.get)
+    assert not claimants.has_died(b"peer")
+    assert claimants.is_dying(b"peer")

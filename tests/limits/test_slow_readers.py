@@ -181,3 +181,38 @@ def test_what_all_clients_leave_unread_is_bounded(tmp_path: Path, bounds: tuple[
         assert bounds[1] // MIB <= arrived <= bounds[1] // MIB + 5 * 8
 
     flooded(tmp_path, 5, check)
+
+
+class Tracker:
+    """Of a reply that the client has read, or not yet."""
+
+    done = False
+
+
+def test_what_was_read_no_longer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all that is unread either, by whomever it was read."""
+    monkeypatch.setattr(unread, "ALL_BYTES_MAX", 10)
+    for readers in ((b"one", b"one"), (b"one", b"other")):
+        held, trackers = unread.Unread(), (Tracker(), Tracker())
+        for peer, tracker in zip(readers, trackers, strict=True):
+            held.sent(peer, 4, tracker)  # type: ignore[arg-type]
+        assert not held.has_room(readers[1], 6)
+        trackers[0].done = True
+        assert held.has_room(readers[1], 6)
+
+
+def test_who_has_read_all_gets_one_whatever_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "ALL_BYTES_MAX", 10)
+    held = unread.Unread()
+    held.sent(b"slow", 8, Tracker())  # type: ignore[arg-type]
+    assert held.has_room(b"quick", 8)
+    assert not held.has_room(b"slow", 8)
+
+
+def test_who_is_gone_is_forgotten_now_and_then() -> None:
+    held = unread.Unread()
+    tracker = Tracker()
+    tracker.done = True
+    for number in range(unread._SWEEP_EVERY):
+        held.sent(b"%d" % number, 1, tracker)  # type: ignore[arg-type]
+    assert not held._held
