@@ -48,6 +48,17 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "journal.db")
 
 
+def test_the_numbers_go_on_where_all_records_are_forgotten(path: str) -> None:
+    with closing(Journal(path, old_bytes_max=0)) as journal:
+        journal.begin(epoch("old"))
+        journal.append(0, records(0, 3))
+        journal.begin(epoch("new"))
+        for _ in journal._tidying or ():
+            pass
+    with closing(Journal(path)) as journal:
+        assert (list(journal.read(0)), journal.next_seq) == ([], 3)
+
+
 def test_the_file_shrinks_a_little_at_a_time(path: str) -> None:
     """After an epoch that was long: no turn is held up by it, and a coordinator that came
     back goes on with it."""
