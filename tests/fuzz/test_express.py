@@ -175,6 +175,8 @@ VERBS = (
 FLAGS = ("--after", "--timeout", "--exit-code", "--reason", "--requires", "--for", "--any", "-x")
 NUMBERS = ("0", "7", "007", "256", "-1", "+1", "1_000", "٣", " 1", "1.5", "9" * 19, "9" * 20)
 DURATIONS = (
+    "0",
+    "0s",
     "5",
     "5s",
     "5m",

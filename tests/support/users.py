@@ -28,7 +28,7 @@ with socket.socket(socket.AF_UNIX) as link:
 
 _LOADED = """
 import os, sys
-import unitsync.cli.app, unitsync.cli.render, unitsync.client, unitsync.owner, unitsync.spawn
+import unitsync.cli.app, unitsync.render, unitsync.client, unitsync.owner, unitsync.spawn
 import unitsync.express, asyncio, encodings.idna, sqlite3, unitsyncd.daemon, loguru
 user = int(sys.argv.pop(1))
 os.setgroups([]); os.setgid(user); os.setuid(user)  # who may not even read this installation
