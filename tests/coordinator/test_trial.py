@@ -3,11 +3,14 @@ nothing is changed by it."""
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from journal.memory_store import MemoryStore
 from support.driver import Driven, snapshot
 from unitsync import wire
+from unitsyncd.adapters import room
 from unitsyncd.settings import Limits
 
 
@@ -53,6 +56,20 @@ def test_a_store_without_room() -> None:
     assert (reply.code, reply.hint[:15]) == ("not_kept", "free some space")
     store.room = 1 << 60
     assert isinstance(tried(driven), wire.Pong)
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EACCES, "must be able to write there"),
+        (errno.EPERM, "must be able to write there"),
+        (errno.EROFS, "read-only"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.ENOSPC, "free some space in /srv"),
+    ],
+)
+def test_what_to_do_where_nothing_can_be_written(number: int, hint: str) -> None:
+    assert hint in room.hint(OSError(number, ""), "/srv")
 
 
 def test_a_state_that_is_lost() -> None:

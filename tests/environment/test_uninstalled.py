@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -43,6 +45,25 @@ def test_a_run_ends_with_the_status_of_its_command(
         return
     assert ended.told[1:] == []
     assert "s ago: exit status 7\n" in cli.ok("status", "u")
+
+
+@pytest.mark.parametrize("command", [FULL, EXPRESS], ids=["full", "express"])
+def test_a_start_that_would_have_to_start_a_coordinator_says_so(
+    cli: Cli, command: list[str]
+) -> None:
+    installed = cli.folder / "installed"
+    shutil.copytree(Path(unitsync.__path__[0]), installed / "unitsync")
+    cli.ok("ping")
+    process = cli.spawn(
+        command=[*command, "start", "u", "--after", "a"], env={"PYTHONPATH": str(installed)}
+    )
+    process.next_line()
+    shutil.rmtree(installed)
+    with cli.client() as client:
+        os.kill(client.ping().pid, signal.SIGKILL)
+    ended = process.end()
+    assert ended.status == 1
+    assert any(line.startswith("error: unitsync is not installed com") for line in ended.told)
 
 
 @pytest.mark.parametrize("command", [FULL, EXPRESS], ids=["full", "express"])

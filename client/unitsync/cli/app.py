@@ -132,6 +132,11 @@ def _surprise(problem: Exception) -> errors.UnitsyncError:
         where = f"{problem.filename}: " if problem.filename else ""
         return errors.UnitsyncError(f"{where}{problem.strerror or problem}")
     text = " ".join(str(problem).split())
+    if isinstance(problem, ImportError):  # it was there when this process began
+        return errors.UnitsyncError(
+            f"unitsync is not installed completely any more: {text}",
+            hint="install it again, and call this verb again",
+        )
     return errors.InternalError(
         f"this is a defect of unitsync: {type(problem).__name__}: {text}",
         hint="please report it with what you called",

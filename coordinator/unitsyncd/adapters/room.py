@@ -13,7 +13,13 @@ from unitsyncd.core.store import hint_full
 TRIED_BYTES: Final = 16 * 1024
 """As much as a small change takes in the journal."""
 
+_NOT_OURS: Final = (
+    "the user that the coordinator runs as must be able to write there; or name another folder "
+    "in UNITSYNC_ENDPOINT"
+)
 _HINTS: Final = {
+    errno.EACCES: _NOT_OURS,
+    errno.EPERM: _NOT_OURS,
     errno.EFBIG: "files may not grow further: raise ulimit -f (LimitFSIZE=) where the "
     "coordinator is started",
     errno.EROFS: "its file system is read-only; name another folder in UNITSYNC_ENDPOINT",
