@@ -18,7 +18,7 @@ class Autostart(enum.Enum):
 class May(NamedTuple):
     acts: bool = False
     """It changes something or waits: an earlier startup may not, one that was not seen before
-    begins with it, and nothing of it is done where the state is lost."""
+    begins with it."""
     looks: bool = False
     """It only looks: under a startup that was not seen before it sees nothing."""
     waits: bool = False

@@ -110,21 +110,15 @@ def duration(seconds: float) -> str:
 def span(seconds: float) -> str:
     """How long a wait took, from half a second to ten minutes to the second at least:
     ``250 ms``, ``1.5 s``, ``40 s``, ``1 min 30 s``; beyond that as duration() has it."""
-    whole = round(seconds, 6)  # what a clock has lost
+    whole = round(seconds, 3)
     if whole < 1:
-        return f"{_leading(whole * 1000):.0f} ms"
+        return f"{whole * 1000:.0f} ms"
     if whole < 10:
-        return f"{_leading(whole):g} s"
+        return f"{round(whole, 2):g} s"
     minutes, rest = divmod(int(whole), 60)
     if 0 < minutes < 10 and rest:
         return f"{minutes} min {rest} s"
     return duration(whole)
-
-
-def _leading(number: float) -> float:
-    """The first two digits of a *number* from 0 to 999: a wait ends some milliseconds late."""
-    digit = 10.0 if number >= 100 else 1.0 if number >= 10 else 0.1
-    return round(int(number / digit + 1e-6) * digit, 1)
 
 
 def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:

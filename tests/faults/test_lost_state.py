@@ -64,6 +64,9 @@ CHANGING = (
 )
 
 
+LOOKING = ("status a", "list", "why", "why a", "list --output json", "status a --output json")
+"""Nothing is there to be seen, and to say so would look like a startup that has just begun."""
+
 ON_BOTH_PATHS = pytest.mark.parametrize(
     ("scripts", "damage"),
     [("full", remove), *(("express", damage) for damage in DAMAGES)],
@@ -84,15 +87,13 @@ def test_lost_state_is_not_made_up_for(
     place.kill()
     damage(place)
     for _ in range(2):  # and the one that comes after it knows as well
-        for verb in CHANGING:
+        for verb in (*CHANGING, *LOOKING):
             refused = scripts.run("unitsync", *verb.split())
             assert refused.status == 69, (verb, refused)
             assert refused.err.startswith("error: the state of this startup is lost: its journal")
             assert "\nhint: to begin anew with nothing: unitsync reset --all" in refused.err
         assert not (place.folder / "ran").exists()
-        for verb in ("status a", "list", "why", "ping"):
-            assert scripts.run("unitsync", *verb.split()).status == 0, verb
-        assert "not registered" in scripts.run("unitsync", "status", "a").out
+        assert scripts.run("unitsync", "ping").status == 0
         place.kill()
     assert " | CRITICAL | " in place.log()
     assert (place.home / "journal.db.damaged").exists() is (damage is not remove)

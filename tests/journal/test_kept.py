@@ -117,8 +117,9 @@ def check_lost(home: Home, log: list[str], aside: bool) -> None:
         assert isinstance(refused := driver.ask(waiting), wire.Error)
         assert refused.code == "state_lost"
         assert isinstance(driver.ask(wire.Ping(id="10")), wire.Pong)
-        assert isinstance(driver.ask(wire.List(id="11")), wire.ListReply)
-        assert isinstance(driver.ask(wire.StatusOf(id="12", unit="a")), wire.StatusReply)
+        for look in (wire.List(id="11"), wire.StatusOf(id="12", unit="a"), wire.Why(id="14")):
+            assert isinstance(refused := driver.ask(look), wire.Error)
+            assert refused.code == "state_lost"
         if number:
             assert isinstance(driver.ask(wire.Reset(id="13", all=True)), wire.Ok)
             driver.want("new", "prerequisite")

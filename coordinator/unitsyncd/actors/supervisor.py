@@ -301,7 +301,8 @@ class Supervisor:
         request = bounded(request)
         if request.reserved():
             self._check(self._moment.peer, request)
-        if self._lost and _acts(request) and not _resets_all(request):
+        needs_state = _acts(request) or request.may.looks
+        if self._lost and needs_state and not _resets_all(request):
             raise errors.StateLost(
                 f"the state of this startup is lost: {self._lost}",
                 hint="to begin anew with nothing: unitsync reset --all",
