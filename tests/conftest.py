@@ -59,10 +59,3 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("unitsync")
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: tests wait for processes for a good part of
-    their time."""
-    cores = len(os.sched_getaffinity(0))
-    return cores + (cores + 1) // 2
