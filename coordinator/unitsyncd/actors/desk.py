@@ -279,6 +279,8 @@ class Desk:
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
         """Raises what refuses the declaration, and with it the start."""
         at, facts = self._moment.at, len(self.world.turn.facts)
+        if not request.after and not self.world.graph.prerequisites(request.unit):
+            return  # there is nothing to be added or replaced
         try:
             check_count(len(request.after))
             need = need_of(request.requires, request.optional, of_start=True)

@@ -301,8 +301,7 @@ class Supervisor:
         request = bounded(request)
         if request.reserved():
             self._check(self._moment.peer, request)
-        needs_state = _acts(request) or request.may.looks
-        if self._lost and needs_state and not _resets_all(request):
+        if self._lost and _needs_state(request):
             raise errors.StateLost(
                 f"the state of this startup is lost: {self._lost}",
                 hint="to begin anew with nothing: unitsync reset --all",
@@ -459,5 +458,7 @@ def _not_kept(problem: StoreError) -> errors.NotKept:
     )
 
 
-def _resets_all(request: wire.AnyRequest) -> bool:
-    return isinstance(request, wire.Reset) and request.all
+def _needs_state(request: wire.AnyRequest) -> bool:
+    """Whether it cannot be answered where the state is lost: only to begin anew can."""
+    resets_all = isinstance(request, wire.Reset) and request.all
+    return (_acts(request) or request.may.looks) and not resets_all
