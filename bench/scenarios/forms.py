@@ -31,7 +31,13 @@ VALUES: Final = {
     "--reason": "no space left",
     "--output": "table",
 }
-NAMES: Final = {"want": ["UNIT", "b"], "unwant": ["a", "b"], "wait": ["done"], "ping": []}
+NAMES: Final = {
+    "want": ["UNIT", "b"],
+    "unwant": ["a", "b"],
+    "wait": ["done"],
+    "ping": [],
+    "list": [],
+}
 """Of units; other verbs take one."""
 ALONE: Final = {"--requires": ["--after", "done"], "--optional": ["--after", "done"]}
 """What these need beside them, where a verb takes it."""
@@ -49,7 +55,6 @@ def forms() -> Iterator[list[str]]:
         together = [own for own in words if own != ["--all"]]
         if len(together) > 1:
             yield [verb, *names, *(word for own in together for word in own)]
-    yield ["list"]
     for verb in ("list", "why", "status UNIT", "ping"):
         yield [*verb.split(), "--output", "json"]
 
