@@ -50,18 +50,13 @@ SWITCHES = {
 }
 """Flags without a value: the field of the request, and what it is set to."""
 
+_STARTING = ("--after", "--requires", "--optional", "--timeout", "--on-skip")
 VERBS = {
     # verb: (names at least, names at most, flags)
     "want": (1, _MANY, ("--requires", "--optional")),
     "unwant": (2, _MANY, ()),
-    "start": (
-        *(1, 1),
-        (
-            *("--after", "--requires", "--optional", "--timeout", "--no-wait"),
-            *("--on-owner-exit", "--on-skip", "--owner"),
-        ),
-    ),
-    "run": (1, 1, ("--after", "--requires", "--optional", "--timeout", "--on-skip")),
+    "start": (1, 1, (*_STARTING, "--no-wait", "--on-owner-exit", "--owner")),
+    "run": (1, 1, _STARTING),
     "wait": (1, _MANY, ("--for", "--any", "--timeout")),
     "complete": (1, 1, ("--exit-code", "--even-so", "--owner")),
     "fail": (1, 1, ("--reason", "--owner")),

@@ -1,11 +1,11 @@
 """The cheap path of the verbs that scripts call.
 
 Starting Python takes 7 ms; loading zmq, msgspec and typer takes ten times that. Here a
-verb in its plain form talks to the coordinator without any of them (bare.py). Exit
-status and text come ready-made in the reply, so that both paths print the same bytes;
+verb that commandline.py can read talks to the coordinator without any of them (bare.py).
+Exit status and text come ready-made in the reply, so that both paths print the same bytes;
 tests/cli runs its cases through both.
 
-Whatever is not plain is left to the full command line: other options, help, a
+Everything else is left to the full command line: tables, help, wrong usage, a
 coordinator that is for us to start, a folder or peer that is not ours, an answer that is
 not understood, a link that breaks. It then goes on with the same request id
 (``resumed``), so that nothing happens twice, and within the same time limit.
@@ -87,7 +87,7 @@ def _run(words: list[str]) -> int:
     call = Call(words, os.environ)
     request, timeout_s, address = call.request, call.timeout_s, call.address
     began = _begin(request)
-    # status starts none, so that there is no other's start to be waited for either.
+    # Who only looks starts none, so that there is no other's start to be waited for either.
     by = began + (REQUEST_PATIENCE_S if timeout_s is None else timeout_s)
     link = _connect(address, 0 if request["verb"] in ("status", "list", "why") else by)
     request["owner"] = _owner(call, words)
@@ -129,10 +129,8 @@ def _json_lines(reply: "Message") -> list[str]:
             value = render.status_fields(plain.unit)
         case "list":
             value = [render.unit_fields(unit) for unit in plain.units]
-        case "why" if plain.tree is not None:
-            value = render.tree_fields(plain.tree)
         case "why":
-            value = [render.group_fields(group) for group in render.told_once(plain.groups)]
+            value = render.why_fields(plain)
         case _:
             value = render.pong_fields(plain)
     return render.json_text(value).split("\n")
@@ -152,11 +150,9 @@ def _owner(call: Call, words: list[str]) -> "Message":
     this process, as what that waits for is the end of its command."""
     if call.owner_pid is None and not call.command:
         return surroundings.calling_owner(sys.argv)
-    pid = os.getpid() if call.owner_pid is None else call.owner_pid
-    process = surroundings.read_process(pid) if surroundings.proc_is_ours() else None
-    if process.has_ended if process is not None else not surroundings.exists(pid):
+    fields = surroundings.owner_of(os.getpid() if call.owner_pid is None else call.owner_pid)
+    if fields is None:
         raise Leave  # which says so
-    fields = surroundings.owner_fields(process, pid)
     if call.command:
         from unitsync.command import shown
 

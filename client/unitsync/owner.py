@@ -25,7 +25,7 @@ def this_process() -> wire.Owner:
 def of_pid(pid: int) -> wire.Owner:
     """The owner with that *pid*. Raises UsageError if there is no such process, or it
     only waits to be reaped."""
-    process = surroundings.read_process(pid) if surroundings.proc_is_ours() else None
-    if process.has_ended if process is not None else not surroundings.exists(pid):
+    fields = surroundings.owner_of(pid)
+    if fields is None:
         raise errors.UsageError(f"there is no process {pid} to be the owner")
-    return wire.Owner(**surroundings.owner_fields(process, pid))
+    return wire.Owner(**fields)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from unitsync.wire import Owner, Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode
+    from unitsync.wire import Owner, Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode, WhyReply
 
 _DEFAULTS = {
     **dict.fromkeys(("reason", "nearest", "given_up", "command", "epoch"), ""),
@@ -196,6 +196,13 @@ def group_fields(group: WhyGroup) -> dict[str, object]:
         "units": list(group.units),
         "units_total": len(group.units),
     }
+
+
+def why_fields(reply: WhyReply) -> object:
+    """Of the tree of one unit, or of all groups."""
+    if reply.tree is not None:
+        return tree_fields(reply.tree)
+    return [group_fields(group) for group in told_once(reply.groups)]
 
 
 def pong_fields(pong: Pong) -> dict[str, object]:

@@ -276,6 +276,15 @@ def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
     return fields
 
 
+def owner_of(pid: int) -> "dict[str, Any] | None":
+    """The fields of wire.Owner for the process *pid*; None if there is none, or it only waits
+    to be reaped."""
+    process = read_process(pid) if proc_is_ours() else None
+    if process.has_ended if process is not None else not exists(pid):
+        return None
+    return owner_fields(process, pid)
+
+
 def coder_agent() -> Process | None:
     """The nearest ancestor that is Coder's agent."""
     process = read_process(os.getpid()) if proc_is_ours() else None

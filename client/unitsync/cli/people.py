@@ -198,12 +198,7 @@ def why(
     with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:
         reply = client.why(unit)
     if as_json:
-        fields: object
-        if reply.tree is not None:
-            fields = render.tree_fields(reply.tree)
-        else:
-            fields = [render.group_fields(group) for group in reply.groups]
-        print_out([render.json_text(fields)])
+        print_out([render.json_text(render.why_fields(reply))])
         return 0
     from unitsync.cli import text
 

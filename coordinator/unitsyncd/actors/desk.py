@@ -209,13 +209,11 @@ class Desk:
         gone = set(prerequisites)
         if len(actor.forgone) + len(gone) <= FORGONE_MAX:
             actor.put_forgone(actor.forgone | gone)
-        theirs: set[str] = set()
-        for parked in actor.parked or ():
-            if parked.listener is not None:
-                theirs.update(gone.intersection(parked.listener.units))
+        listeners = (parked.listener for parked in actor.parked or ())
+        theirs = any(one is not None and not gone.isdisjoint(one.units) for one in listeners)
         if theirs:
             self.world.turn.touched[actor] = None
-        return bool(theirs)
+        return theirs
 
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
         world, at, mark = self.world, self._moment.at, self.world.turn.mark()
