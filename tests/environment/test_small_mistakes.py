@@ -117,6 +117,17 @@ def test_blanks_beside_commas(cli: Cli) -> None:
         assert [edge.name for edge in client.status("v").prerequisites] == ["a", "b"]
 
 
+def said_into(stdout: int, cli: Cli, words: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """A verb that prints there; its stderr is kept."""
+    return subprocess.run(
+        [*cli.command, *words.split()],
+        env=cli.env(env),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE_S,
+    )
+
+
 @pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 @pytest.mark.parametrize(
     "words",
@@ -128,24 +139,12 @@ def test_help_that_nobody_reads(cli: Cli, words: str) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
     try:
-        done = subprocess.run(
-            [*cli.command, *words.split()],
-            env=cli.env(),
-            stdout=theirs,
-            stderr=subprocess.PIPE,
-            timeout=PATIENCE_S,
-        )
+        done = said_into(theirs, cli, words)
     finally:
         os.close(theirs)
     assert (done.returncode, done.stderr) == (0, b"")
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [*cli.command, *words.split()],
-            env=cli.env(),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            timeout=PATIENCE_S,
-        )
+        done = said_into(full.fileno(), cli, words)
     assert done.returncode == 1
     assert done.stderr == b"error: cannot write to stdout: no space left on device\n"
 
@@ -157,13 +156,7 @@ def test_what_was_done_is_done_though_stdout_is_full(cli: Cli, words: str) -> No
     """The shim's verbs say on stdout that they have done it."""
     cli.ok("want", "a")
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [*cli.command, *words.split()],
-            env=cli.env({"UNITSYNC_CODER_SHIM": "1"}),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            timeout=PATIENCE_S,
-        )
+        done = said_into(full.fileno(), cli, words, UNITSYNC_CODER_SHIM="1")
     kind = b"error" if words == "list" else b"warning"
     assert done.returncode == (words == "list")
     told = done.stderr.splitlines()[-1]
