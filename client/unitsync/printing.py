@@ -2,6 +2,7 @@
 line and the coordinator alike."""
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,12 +122,41 @@ def span(seconds: float) -> str:
     return duration(whole)
 
 
+def reaching(hint: str) -> str:
+    """*hint*, whose calls of ``unitsync`` lead to the coordinator that ``--endpoint`` names
+    in the command line of this process, if it does: without it they would reach another."""
+    address = ""
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word == "--":
+            break
+        if word[:10] == "--endpoint" and word[10:11] in ("", "="):
+            address = word[11:] or next(words, "")
+    if not address or "unitsync " not in hint:
+        return hint
+    given = f"unitsync --endpoint {shell_word(address)} "
+    text, *calls = hint.split("unitsync ")
+    quotes = 0
+    for call in calls:
+        # What is in quotes is a word of the call before, and help is the same everywhere.
+        # The endpoint of a shim is another matter.
+        verb = call[:1].islower() and call[:5] != "shim " and "--help" not in call
+        apart = not text or text[-1] in " :|&("
+        text += (given if verb and apart and not quotes % 2 else "unitsync ") + call
+        quotes += call.count("'")
+    return text
+
+
 def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
-    """Write and flush *lines*, in whatever encoding the locale gives. A stream that the
-    caller closed (None) takes them all. Raises OSError."""
+    """Write and flush *lines*, in whatever encoding the locale gives; hints as reaching() has
+    them. A stream that the caller closed (None) takes them all. Raises OSError."""
     if stream is None:
         return
-    text = "".join(f"{line}\n" for line in lines)
+    text = ""
+    for line in lines:
+        if line[:5] in ("hint:", "Hint:"):
+            line = safe(reaching(line))
+        text += f"{line}\n"
     if text:
         if not text.isascii():
             stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]

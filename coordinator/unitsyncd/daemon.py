@@ -21,6 +21,7 @@ from unitsync import endpoint as endpoints
 from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
 from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, UsageError
+from unitsync.printing import reaching
 from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import allowed, figures, gate, memory, systemd
@@ -273,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AlreadyServed as exc:
         ready.say("running")
         print(f"error: a coordinator already serves {exc}", file=sys.stderr)
-        print("hint: unitsync ping; unitsync stop ends it", file=sys.stderr)
+        print(f"hint: {reaching('unitsync ping; unitsync stop ends it')}", file=sys.stderr)
         return 1
     except (UnitsyncError, OSError) as exc:
         problem = exc if isinstance(exc, UnitsyncError) else _of_a_file(exc)

@@ -80,7 +80,7 @@ def start(
         case Answer.WAITING:
             return _waiting_to_start(request, unit, world, now, own)
         case Answer.STARTED_BY_OTHER:
-            raise already_started(unit, now, f"unitsync status {unit.name}")
+            raise already_started(unit, now, f"unitsync status {shlex.quote(unit.name)}")
         case Answer.ENDED_MEANWHILE:
             raise errors.EndedMeanwhile(
                 f"while this start waited, somebody else ran {unit.name}: "
@@ -160,7 +160,7 @@ def skipped(name: str, world: World, own: Mapping[str, Need] | None = None) -> e
     through = f" ({' → '.join(path)})" if 2 < len(path) <= 20 else ""
     return errors.Skipped(
         f"{name} is skipped: {failure}{through}" if len(path) > 1 else failure,
-        hint=f"unitsync why {name}",
+        hint=f"unitsync why {shlex.quote(name)}",
         unit=name,
         cause=path[-1],
         reason=failure,
@@ -175,7 +175,7 @@ def _not_granted(
     edges = world.view.with_similar(edges, request.unit)
     missing = wording.prerequisites_inline(edges, total, now)
     names = [edge.name for edge in edges]
-    hint = f"unitsync why {request.unit}"
+    hint = f"unitsync why {shlex.quote(request.unit)}"
     if answer is Answer.NOT_READY:
         text = f"{request.unit} is not ready, it waits for {missing}"
         return errors.NotReady(text, hint=hint, unit=request.unit, waiting_for=names)
@@ -249,7 +249,7 @@ def wait_given_up(request: wire.Wait, world: World, now: float) -> errors.NotGra
     edges, total = _unmet(request, world)
     text = wording.prerequisites_inline(edges, total, now)
     names = [edge.name for edge in edges]
-    hint = f"unitsync why {names[0]}" if names else ""
+    hint = f"unitsync why {shlex.quote(names[0])}" if names else ""
     if not request.wait:
         return errors.NotReady(f"not there yet: {text}", hint=hint, unit="", waiting_for=names)
     text = f"{wording.timed_out(request)} waiting for {text}"
@@ -269,7 +269,7 @@ def wait_blocked(request: wire.Wait, world: World) -> errors.Skipped:
         reason = world.view.failure(name)
         if request.requires is Requirement.START:
             reason += ", without having started"
-        hint = f"unitsync status {name}"
+        hint = f"unitsync status {shlex.quote(name)}"
         return errors.Skipped(reason, hint=hint, unit=name, cause=name, reason=reason, path=[name])
     raise AssertionError(f"none of {request.units} is blocked")
 

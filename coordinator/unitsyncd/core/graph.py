@@ -9,6 +9,7 @@ together are looked at together, once they would cost more than that one by one.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Container, Iterable, Iterator, Mapping
 from math import isqrt
 from types import MappingProxyType
@@ -364,7 +365,7 @@ def _cycle_error(cycle: list[str]) -> CycleError:
     return CycleError(
         f"cycle: {' → '.join(shown)}",
         hint="each of these would wait for the next; take one edge back: "
-        f"unitsync unwant {cycle[-2]} {cycle[-1]}"
+        f"unitsync unwant {shlex.join(cycle[-2:])}"
         if len(cycle) > 2
         else "a unit cannot wait for itself",
         cycle=cycle,

@@ -12,6 +12,7 @@ from unitsync.cli.doctor import coder, coordinator, files, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup
 from unitsync.cli.talk import print_out
 from unitsync.cli.verb import Verb
+from unitsync.printing import reaching
 
 __all__ = ["CHECKS", "Finding", "Setup", "examine", "register"]
 
@@ -73,4 +74,5 @@ def examine(address: str | None) -> Iterator[Finding]:
     """All findings, in an order in which each helps to understand the next."""
     setup = Setup(address)
     for check in CHECKS:
-        yield from check(setup)
+        for found in check(setup):
+            yield found._replace(hint=reaching(found.hint))
