@@ -16,7 +16,7 @@ import typer.main
 from msgspec.structs import fields
 
 import docpages as pages
-from unitsync import errors, names, render, wire
+from unitsync import errors, render, wire
 from unitsync.aio import AsyncClient
 from unitsync.cli import doctor
 from unitsync.cli.app import app
@@ -141,7 +141,7 @@ def test_environment_page_is_complete() -> None:
     assert described == variables_in_code()
 
 
-# --- errors and limits ------------------------------------------------------------
+# --- errors ------------------------------------------------------------
 
 
 def kinds(cls: type[UnitsyncError] = UnitsyncError) -> Iterator[type[UnitsyncError]]:
@@ -176,19 +176,6 @@ def test_every_exit_status_is_on_the_page() -> None:
     table = pages.rows(text.partition("## Error codes")[0])
     shown = {int(row[0]) for row in table if row[0].isdigit()}
     assert shown >= {cls.exit_status for cls in kinds()}
-
-
-def test_limits_are_on_the_page() -> None:
-    text = pages.read("reference/limits.md")
-    for field in fields(Limits):
-        assert f"`UNITSYNC_MAX_{field.name.upper()}`" in text
-        assert f"{field.default:,}" in text
-    for bound in (
-        names.NAME_BYTES_MAX,
-        wire.PREREQUISITES_PER_REQUEST_MAX,
-        wire.TEXT_BYTES_MAX,
-    ):
-        assert f"{bound:,}" in text
 
 
 # --- messages ---------------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""The fixed bounds on the page of limits are those of the program; and the two that nobody
+meets by chance hold as the page has them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+
+import docpages as pages
+from support.driver import Driven, Script
+from unitsync import names, session, spawn_lock, surroundings, wire
+from unitsyncd.actors import actor, desk, looking, supervisor
+from unitsyncd.adapters import gate, journal, router, stops, tidying
+from unitsyncd.core import causes, graph, similar, state, view, wording
+
+MIB = 2**20
+UNBOUNDED = "journal: what belongs to now"
+
+FIXED: dict[str, tuple[float, ...]] = {
+    "unit name": (names.NAME_BYTES_MAX,),
+    "units named in one request": (wire.PREREQUISITES_PER_REQUEST_MAX,),
+    "one message": (wire.MESSAGE_BYTES_MAX // MIB,),
+    "parts of one message": (router.PARTS_PER_TURN,),
+    "time from connecting to the end of the ZeroMQ handshake": (router.HANDSHAKE_MS / 1000,),
+    "command line of an owner, text of a reason": (wire.TEXT_BYTES_MAX,),
+    "`id` of a request, name of a startup": (wire.TEXT_BYTES_MAX,),
+    "text of `sh -c`": (surroundings._TEXT_MAX,),
+    "history of a unit": (view.HISTORY_MAX,),
+    "refused starters remembered per unit": (state.DENIALS_MAX,),
+    "starts that were taken back which a unit remembers": (state.WITHDRAWN_MAX,),
+    "requests to reset everything": (supervisor.RESETS_MAX,),
+    "requests to stop": (stops.STOPS_MAX,),
+    "edges taken back": (desk.FORGONE_MAX,),
+    "prerequisites named in a notice": (causes.SHOWN_MAX,),
+    "prerequisites in the answer to `status`": (view.STATUS_MAX,),
+    "lines for them in its text": (wording.EDGES_SHOWN,),
+    "units of a cycle that the error spells out": (graph.CYCLE_SHOWN_MAX,),
+    "nodes of a `why` tree": (view.TREE_NODES_MAX,),
+    "depth of a `why` tree": (view.TREE_DEPTH_MAX,),
+    "units, from a skipped one to the cause": (causes.PATH_MAX,),
+    "depth of one root-cause search": (causes.DOWN_MAX,),
+    "units on a page of `list`": (looking.LIST_PAGE_MAX,),
+    "time that a waiting request is held back": (wire.WAITING_PATIENCE_S,),
+    "open files of the coordinator": (gate.OWN_FILES,),
+    "time that a request has that does not wait": (session.REQUEST_PATIENCE_S,),
+    "time that such a request waits": (session.REPLY_SLACK_S * session.OVERDUE_MAX,),
+    "time that `run` and a block of the clients try": (session.REQUEST_PATIENCE_S,),
+    "time that one attempt to start a coordinator may take": (spawn_lock.START_PATIENCE_S,),
+    "time beyond `--timeout`": (session.OVERTIME_S,),
+    "path of the socket": (surroundings.PATH_BYTES_MAX,),
+    "units among which a similar name is looked for": (similar.UNITS_MAX,),
+    "names compared for that": (similar.COMPARED_MAX,),
+    "replies that a client does not read": (router.REPLIES_QUEUED_MAX, 256, 1),
+    "notifications queued for one unit": (actor.MAILBOX_MAX,),
+    "log file": (5,),
+    "journal: what belongs to earlier startups": (journal.OLD_BYTES_MAX / MIB, tidying.EPOCHS_MAX),
+}
+"""How the row begins, and the numbers in it."""
+
+
+def rows() -> list[list[str]]:
+    return pages.rows(pages.read("reference/limits.md").partition("Fixed:")[2].split("\n## ")[0])
+
+
+def test_each_fixed_limit_is_the_programs() -> None:
+    found = rows()
+    for what, numbers in FIXED.items():
+        (row,) = [row for row in found if row[0].startswith(what)]
+        found.remove(row)
+        shown = re.findall(r"\d[\d,]*", " ".join(row[1:]))
+        assert {f"{int(number):,}" for number in numbers} <= {each.strip(",") for each in shown}, (
+            row
+        )
+    assert [row[0] for row in found] == [UNBOUNDED]
+
+
+@pytest.fixture
+def chain(script: Script) -> list[str]:
+    """Units each of which waits for the next, more of them than ``why`` goes down."""
+    names = [f"u{number}" for number in range(100)]
+    for unit, prerequisite in itertools.pairwise(names):
+        script.must(wire.Ok, script.want(unit, prerequisite))
+    return names
+
+
+@pytest.fixture
+def script() -> Script:
+    return Driven().script()
+
+
+def test_the_depth_of_why_is_that_of_the_page(script: Script, chain: list[str]) -> None:
+    """60 below the unit that is asked about, and what is left out is counted."""
+    node = script.must(wire.WhyReply, wire.Why(id="", unit=chain[0])).tree
+    nodes = []
+    while node is not None:
+        nodes.append(node)
+        node = next(iter(node.because), None)
+    assert [node.unit.name for node in nodes] == chain[: view.TREE_DEPTH_MAX + 1]
+    assert [node.more for node in nodes] == [0] * view.TREE_DEPTH_MAX + [1]
+
+
+@pytest.mark.parametrize("units", [causes.PATH_MAX, causes.PATH_MAX + 1, 100])
+def test_the_path_of_a_skip_is_that_of_the_page(
+    script: Script, chain: list[str], units: int
+) -> None:
+    """So many units are spelt out; of more, the error has the first ones and the cause."""
+    path = chain[-units:]
+    script.runs(path[-1])
+    script.ends(path[-1], 1)
+    skipped = script.refused("skipped", script.start(path[0]))
+    assert skipped.details["path"] == [*path[:-1][: causes.PATH_MAX], path[-1]]
+    spelt_out = " → ".join(path) in skipped.message
+    assert spelt_out is (units <= causes.PATH_MAX), skipped.message
+    assert path[-1] in skipped.message
