@@ -6,13 +6,17 @@ import ast
 import functools
 import os
 import re
+from typing import Any
 
 import pytest
+import typer.main
 
 import docpages as pages
-from cli.conftest import Cli, cli
+from cli.conftest import EXPRESS, Cli, cli, shared_cli
+from unitsync.cli.app import app
+from unitsync.cli.doctor.surroundings import VARIABLES
 
-__all__ = ["cli"]
+__all__ = ["cli", "shared_cli"]
 
 PAGE = pages.DOCS / "troubleshooting.md"
 
@@ -38,18 +42,22 @@ def templates() -> str:
     return "\n".join(found).replace("`", "")
 
 
-QUOTED = sorted(
-    {
-        quote
-        for row in pages.rows(pages.read("troubleshooting.md"))
-        for quote in pages.code(row[0])
-        if not quote.startswith(("unitsync", "coder"))
-    }
-)
+def quoted() -> set[str]:
+    """In the first column of tables, and in running text what is no command."""
+    text = pages._FENCE.sub("", pages.read("troubleshooting.md"))
+    running = "\n".join(line for line in text.splitlines() if not line.startswith("|"))
+    found = {quote for row in pages.rows(text) for quote in pages.code(row[0])}
+    found |= {quote for quote in pages.code(running) if re.search(r"\w: \w|(\w+ ){3}", quote)}
+    return {quote for quote in found if not quote.startswith(("unitsync", "coder", "trap"))}
+
+
+QUOTED = sorted(quoted())
 
 
 def test_messages_are_quoted() -> None:
-    assert len(QUOTED) > 12
+    assert len(QUOTED) > 18
+    assert {"this process belongs to an earlier startup", "no coordinator runs at …"} < {*QUOTED}
+    assert {"error: a defect in the coordinator", "error: this is a defect of unitsync"} < {*QUOTED}
 
 
 @pytest.mark.parametrize("quote", QUOTED)
@@ -59,6 +67,35 @@ def test_a_quoted_message_is_in_the_sources(quote: str) -> None:
     for part in re.split(r"…|: |\bN\b", quote):
         words = part.strip(" ,:")
         assert words in text, words
+
+
+# --- commands in running text, named without "unitsync" -------------------------------
+
+
+def named_without_unitsync() -> set[str]:
+    """Verbs and flags, as in "`reset --all` is for root alone", and variables."""
+    text = pages._FENCE.sub("", pages.read("troubleshooting.md"))
+    return {span for span in pages.code(text) if re.match(r"[a-z]+$|[a-z]+ --|--|UNITSYNC_", span)}
+
+
+NO_COMMANDS = {"pid", "coder", "pending", "sudo"}
+
+
+@pytest.mark.parametrize("span", sorted(named_without_unitsync() - NO_COMMANDS))
+def test_a_command_that_is_named_is_one(span: str) -> None:
+    words = span.split()
+    if span.startswith("UNITSYNC_"):
+        name, _, value = span.partition("=")
+        assert name in VARIABLES
+        assert (name, value) in (("UNITSYNC_AUTOSTART", "0"), (name, ""))
+        return
+    commands: Any = typer.main.get_command(app)
+    verbs = commands.commands.values()
+    if not words[0].startswith("-"):
+        verbs = [commands.commands[words.pop(0)]]
+    for flag in (word for word in words if word.startswith("-")):
+        assert any(flag in param.opts for verb in verbs for param in verb.params), span
+    assert len(words) < 3
 
 
 # --- messages in blocks: they are produced --------------------------------------------
@@ -95,6 +132,8 @@ def normalised(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
+@pytest.mark.usefixtures("shared_cli")
+@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 @pytest.mark.parametrize("title", SCENES)
 def test_a_quoted_block_is_what_is_said(cli: Cli, title: str) -> None:
     section = pages.sections(PAGE.read_text(encoding="utf-8"), 2)[title]
