@@ -22,6 +22,7 @@ from unitsync.cli import doctor
 from unitsync.cli.app import app
 from unitsync.client import Client
 from unitsync.errors import UnitsyncError
+from unitsyncd.daemon import LOG_LEVELS
 from unitsyncd.settings import Limits
 
 SOURCES = [
@@ -139,6 +140,16 @@ def test_environment_page_is_complete() -> None:
     table = pages.rows(pages.read("reference/environment.md"))
     described = {name for row in table for name in pages.code(row[0])}
     assert described == variables_in_code()
+
+
+def test_levels_of_the_log_are_on_both_pages() -> None:
+    """trace too."""
+    for page, name in (
+        ("reference/cli.md", "--log-level LEVEL"),
+        ("reference/environment.md", "UNITSYNC_LOG_LEVEL"),
+    ):
+        (row,) = [row for row in pages.rows(pages.read(page)) if pages.code(row[0]) == [name]]
+        assert tuple(pages.code(row[-1])[: len(LOG_LEVELS)]) == LOG_LEVELS, page
 
 
 # --- errors ------------------------------------------------------------
@@ -297,6 +308,19 @@ def test_signatures_are_on_the_page(name: str) -> None:
     assert plain_signature(getattr(AsyncClient, name)) == plain_signature(getattr(Client, name))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_returns_is_on_the_page(name: str) -> None:
+    """Also where that is nothing, as of want and unwant."""
+    sections = pages.sections(pages.read("reference/python-api.md"), 3)
+    (said,) = [text for title, text in sections.items() if title.startswith(f"{name}(")]
+    returned = inspect.signature(getattr(Client, name)).return_annotation
+    if name in ("unit", "close"):
+        return  # a block, and what has nothing to say
+    word = {"None": "nothing", "Names": "the names", "Units": "a list of `UnitInfo`"}
+    expected = word.get(returned, f"`{returned.removeprefix('wire.')}`")
+    assert re.search(rf"\b[Rr]eturns\s+{expected}", said), said
+
+
 def test_python_in_the_docs_compiles() -> None:
     found = 0
     for path in pages.pages():
@@ -318,6 +342,44 @@ def test_the_dev_container_page_shows_the_file() -> None:
     file = pages.ROOT / "examples/devcontainer/devcontainer.json"
     page = pages.DOCS / "how-to/dev-container.md"
     assert file.read_text(encoding="utf-8") in [block.text for block in pages.blocks(page)]
+
+
+# --- sentences --------------------------------------------------------------------
+
+READ_TWICE = """
+A mistyped name … is waited for as well
+A unit whose prerequisites meet them does not wait
+if the grant had crossed that
+another user serves there
+is not asked
+Who may rename one of them
+Who is in it is asked
+A want adds none of its edges then
+scripts whose refused start a unit remembers
+units that one request goes down
+changes that one unit is told of at once
+believe it although
+would grant what it finds
+without which it is wrong usage
+also if this one ran it before
+completion do without
+or not the state that this wait began with
+because the verb has dealt with it
+Codes whose line says so
+So with the others.
+What counts is the group's entry
+one below your home … is none
+When it does not come to that
+or by those who made it grow
+"""
+
+
+def test_sentences_that_one_reads_twice_have_not_come_back() -> None:
+    """Found by readers, who were then told the same in plain words; in help texts too."""
+    for path in [*pages.pages(), *SOURCES]:
+        text = re.sub(r"\s+", " ", path.read_text(encoding="utf-8").replace("`", ""))
+        for sentence in READ_TWICE.strip().splitlines():
+            assert not re.search(sentence.replace("…", "[^.]*"), text), (path, sentence)
 
 
 # --- guarantees -------------------------------------------------------------------
