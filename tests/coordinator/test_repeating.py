@@ -25,14 +25,27 @@ def test_a_repeated_start_gets_the_same_run(driven: Driven, ann: Script, bob: Sc
 
 
 def test_what_a_later_repetition_does(driven: Driven, ann: Script, bob: Script) -> None:
-    """As the table in docs/reference/wire-protocol.md has it, a case for each line."""
+    """As the table in docs/reference/wire-protocol.md has it, a case for each line but
+    that of `stop`, which is repeated to another coordinator (tests/faults/test_repeated.py)."""
     want, unwant = ann.want("ide", "clone"), ann.unwant("ide", "clone")
     assert ann.must(wire.Ok, want).changed is True
     assert ann.must(wire.Ok, want).changed is False
     bob.must(wire.Ok, bob.unwant("ide", "clone"))
-    assert ann.must(wire.Ok, want).changed is True
+    assert ann.must(wire.Ok, want).changed is True  # what bob took back is there again
     assert ann.must(wire.Ok, unwant).changed is True
     assert ann.must(wire.Ok, unwant).changed is False
+    bob.must(wire.Ok, bob.want("ide", "clone"))
+    assert ann.must(wire.Ok, unwant).changed is True  # and what bob wants is gone
+    assert bob.status("ide").prerequisites == []
+
+    declare = wire.Declare(id="declare", units=[wire.Declaration("ide", ["clone"])])
+    for _ in range(2):
+        ann.must(wire.Ok, declare)
+        assert [edge.name for edge in bob.status("ide").prerequisites] == ["clone"]
+    bob.must(wire.Ok, bob.unwant("ide", "clone"))
+    ann.must(wire.Ok, declare)
+    assert [edge.name for edge in bob.status("ide").prerequisites] == ["clone"]
+    bob.must(wire.Ok, bob.unwant("ide", "clone"))
 
     start = ann.start("ide")
     ann.must(wire.Granted, start)
@@ -44,6 +57,22 @@ def test_what_a_later_repetition_does(driven: Driven, ann: Script, bob: Script) 
     assert ann.refused("already_started", start)
     nobody = replace(complete, owner=None)
     assert ann.must(wire.Ok, nobody).status is Status.COMPLETED
+    bob.runs("ide")
+    fail = replace(bob.fail("ide"), owner=None)
+    for runs in (0, 1):
+        assert ann.must(wire.Ok, fail).changed is (runs == 0)
+        bob.runs("ide")
+    bob.ends("ide")
+    bob.runs("ide")
+    assert ann.must(wire.Ok, fail).changed is True
+
+    taken_back = ann.start("ide")
+    bob.must(wire.Ok, bob.withdraw(taken_back))
+    ann.refused("interrupted", taken_back)
+    refused = ann.start("late", "clone", last=True)
+    ann.refused("timed_out", refused)
+    bob.does("clone")
+    ann.must(wire.Granted, refused)
 
     older, newer = ann.reset("ide"), ann.reset("ide")
     ann.must(wire.Ok, older)

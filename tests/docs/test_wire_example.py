@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import zmq
 
 import docpages as pages
 from faults.places import a_place
-from unitsync import wire
+from unitsync import Client, wire
 
 
 def lines(heading: str, side: str) -> list[str]:
@@ -60,6 +61,33 @@ def test_bytes_by_hand(coordinator: str) -> None:
     assert isinstance(error, wire.Error)
     assert (error.code, error.exit) == ("not_ready", 75)
     assert error.details == {"unit": "deps", "waiting_for": ["git-clone"]}
+
+
+def test_a_handshake_may_come_before_the_other_greeting(coordinator: str) -> None:
+    """As the page says; so a client need not wait for two answers before it asks."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(coordinator.removeprefix("ipc://"))
+        sock.sendall(from_hex("Greeting", "C") + from_hex("Handshake", "C"))
+        expected = from_hex("Greeting", "S") + from_hex("Handshake", "S")
+        assert read(sock, len(expected)) == expected
+        sock.sendall(from_hex("Request", "C"))
+        assert read(sock, 2) == b"\x01\x00"
+
+
+def test_a_request_before_the_greeting_is_hung_up_on(coordinator: str) -> None:
+    """Of the coordinator: libzmq has not made the connection before that. It is not carried out."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(coordinator.removeprefix("ipc://"))
+        sock.sendall(b"".join(from_hex(each, "C") for each in ("Greeting", "Handshake", "Request")))
+        told = b""
+        with suppress(ConnectionResetError):
+            while more := sock.recv(4096):
+                told += more
+    assert (from_hex("Greeting", "S") + from_hex("Handshake", "S")).startswith(told)
+    with Client() as client:
+        assert client.status("deps").status == "not registered"
 
 
 def test_the_same_bytes_through_a_plain_req_socket(coordinator: str) -> None:
