@@ -487,3 +487,28 @@ def test_a_wait_leaves_no_subscription(driven: Driven, ann: Script, bob: Script)
     driven.pass_time(31)
     assert isinstance(bob.told(), wire.Waiting)
     assert bus.subscribers("ide") == bus.subscribers("clone") == []
+
+
+def test_ready_is_what_the_page_on_list_says_it_is(ann: Script, bob: Script) -> None:
+    """Of a unit that has ended it depends on its prerequisites; docs/reference/cli.md."""
+    ready = {
+        "ended": True,
+        "ended, and waits for another now": False,
+        "started": False,
+        "skipped": False,
+        "pending": False,
+        "pending with nothing in its way": True,
+        "nobody-registered": True,
+    }
+    units = {name: name.replace(" ", "-").replace(",", "") for name in ready}
+    for name in ("ended", "ended, and waits for another now"):
+        bob.does(units[name])
+    bob.must(wire.Ok, bob.want(units["ended, and waits for another now"], "nobody-registered"))
+    bob.runs(units["started"])
+    bob.does("broken", 1)
+    bob.must(wire.Ok, bob.want(units["skipped"], "broken"))
+    bob.must(wire.Ok, bob.want(units["pending"], "nobody-registered"))
+    bob.must(wire.Ok, bob.want(units["pending with nothing in its way"]))
+    shown = {unit.name: unit.is_ready for unit in ann.must(wire.ListReply, wire.List(id="")).units}
+    assert {name: shown[unit] for name, unit in units.items()} == ready
+    assert shown["broken"] is True  # it has ended as well
