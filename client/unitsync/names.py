@@ -56,10 +56,15 @@ def check_name(name: str) -> None:
         rule = f"it holds {' '.join(reserved)}"
     else:
         return
+    hint = (
+        "1 to 255 bytes of printable UTF-8, no white space, not beginning with '-', "
+        "none of * ? [ ] , @"
+    )
+    if "," in name and name.isprintable():
+        hint = f"names are separated by spaces: {' '.join(name.split(','))}".strip()
     shown = quoted(name if len(name) <= 40 else name[:37] + "...")
     raise InvalidName(
         f"{shown} is not a unit name: {rule}",
-        hint="1 to 255 bytes of printable UTF-8, no white space, not beginning with '-', "
-        "none of * ? [ ] , @",
+        hint=hint,
         name=name if name.isprintable() else ascii(name),
     )

@@ -265,8 +265,14 @@ def test_unwant_of_what_is_not_there(ann: Script) -> None:
     ann.must(wire.Ok, ann.want("a", "b"))
     done = ann.must(wire.Ok, ann.unwant("a", "c"))
     assert (done.changed, done.note) == (False, "a did not wait for c")
-    done = ann.must(wire.Ok, ann.unwant("a", "b", "c"))
-    assert (done.changed, done.note) == (True, "")
+    done = ann.must(wire.Ok, ann.unwant("a", "b", "c", "d", "c"))
+    assert (done.changed, done.note) == (True, "a did not wait for c, d")
+
+
+def test_unwant_of_names_that_are_none(ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("a", "b", "c"))
+    ann.refused("invalid_name", ann.unwant("a", "b", "b,c"))
+    assert names(ann.status("a").prerequisites) == ["b", "c"]
 
 
 # --- history ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
@@ -258,3 +259,25 @@ def test_bash_completes_names_with_a_colon(cli: Cli, words: list[str], found: li
     result = cli.script(COMPLETE.format(words=quoted, count=len(words) + 1))
     assert (result.status, result.err) == (0, ""), result
     assert sorted(result.out.split()) == found
+
+
+@both_ways
+@shared
+@pytest.mark.parametrize("line", ["want l x,y", "unwant u x,y", "wait x,y", "reset x,y"])
+def test_names_with_commas_between_them(cli: Cli, line: str) -> None:
+    cli.ok("want", "u", "x", "y")
+    result = cli(*line.split())
+    told = [
+        "error: 'x,y' is not a unit name: it holds ,",
+        "hint: names are separated by spaces: x y",
+    ]
+    assert (result.status, result.told) == (2, told)
+    assert len(json.loads(cli.ok("status", "u", "--output", "json"))["dependencies"]) == 2
+
+
+@both_ways
+@shared
+def test_unwant_says_what_it_did_not_find(cli: Cli) -> None:
+    cli.ok("want", "u", "x", "y")
+    result = cli("unwant", "u", "x", "z")
+    assert (result.status, result.told) == (0, ["unitsync: u did not wait for z"])

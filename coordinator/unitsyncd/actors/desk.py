@@ -195,9 +195,10 @@ class Desk:
         world = self.world
         actor = self._known(request.unit)
         check_count(len(request.prerequisites))
+        missing = world.not_waited_for(actor, request.prerequisites)
         changed = self._forgo(actor, request.prerequisites)
         changed |= world.withdraw(actor, request.prerequisites, self._moment.at) > 0
-        note = "" if changed else wording.did_not_wait(request)
+        note = wording.did_not_wait(request.unit, missing) if missing else ""
         status = actor.unit.condition.status
         return replies.ok(request, world, changed=changed, note=note, status=status)
 

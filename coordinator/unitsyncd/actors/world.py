@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
@@ -142,7 +143,8 @@ class World:
                 text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
                 raise ContradictionError(
                     f"{unit} already waits for {prerequisite}, for its {text}",
-                    hint=f"take that back first: unitsync unwant {unit} {prerequisite}",
+                    hint="take that back first: unitsync unwant "
+                    + shlex.join((unit, prerequisite)),
                     unit=unit,
                     prerequisite=prerequisite,
                     declared=text,
@@ -195,6 +197,20 @@ class World:
         wait for it, which takes its memory once and is found in half the time."""
         actor = self.units.get(name)
         return name if actor is None else actor.unit.name
+
+    def not_waited_for(self, actor: UnitActor, names: Iterable[str]) -> list[str]:
+        """Those of *names* that neither the unit nor a start of it that is held back waits
+        for. Raises InvalidName for what cannot be one."""
+        edges = self.graph.prerequisites(actor.unit.name)
+        missing = [name for name in dict.fromkeys(names) if name not in edges]
+        for name in missing:
+            self.check(name)
+        if missing and not actor.unit.running:
+            for parked in actor.parked or ():
+                if parked.listener is not None:
+                    theirs = set(parked.listener.units)
+                    missing = [name for name in missing if name not in theirs]
+        return missing
 
     def withdraw(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
         """Take those edges back that are there; how many there were."""

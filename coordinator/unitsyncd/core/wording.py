@@ -24,7 +24,6 @@ from unitsync.wire import (
     Start,
     Status,
     UnitInfo,
-    Unwant,
     Wait,
 )
 
@@ -168,10 +167,9 @@ def longer(request: Start | Wait, hint: str) -> str:
     return f"{hint}; --timeout 1h waits longer" if hint else "--timeout 1h waits longer"
 
 
-def did_not_wait(request: Unwant) -> str:
-    names = list(dict.fromkeys(request.prerequisites))
+def did_not_wait(unit: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - EDGES_SHOWN:,} more" if len(names) > EDGES_SHOWN else ""
-    return f"{request.unit} did not wait for {', '.join(names[:EDGES_SHOWN])}{more}"
+    return f"{unit} did not wait for {', '.join(names[:EDGES_SHOWN])}{more}"
 
 
 def reset_by_force(request: Reset) -> str:
