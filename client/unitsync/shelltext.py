@@ -80,6 +80,7 @@ def _goes_on(text: str, verb: str, programs: "Collection[str]") -> bool | None:
             if inner is None and kind == _QUOTED and " " in word:
                 inner = _goes_on(word, verb, programs)
             if inner is not None:
+                inner = inner or _is_work(words[at + 1 :], True, function, programs)
                 return inner or _is_work_after(commands, number, function, programs)
     return None
 
