@@ -27,14 +27,15 @@ class MailboxFull(Exception):
 
 
 class Actor:
-    """Subclasses handle one message at a time in ``receive``."""
+    """Subclasses handle one message at a time in ``receive``. What that returns is for who
+    calls it; nobody hears of it where the message came by mail."""
 
     __slots__ = ("mailbox",)
 
     def __init__(self) -> None:
         self.mailbox: list[Any] | None = None
 
-    def receive(self, message: Any) -> None:
+    def receive(self, message: Any) -> object:
         raise NotImplementedError(type(self))
 
 

@@ -228,8 +228,7 @@ class Desk:
         if granted and self._claimant_is_dead(request):
             ask = replace(ask, abandoned=True)
         runs = actor.unit.run
-        world.tell(actor, ask)
-        answer = world.turn.answer
+        answer = world.tell(actor, ask)
         assert answer is not None
         if own is not None and actor.unit.run != runs:
             self._give_edges(actor, own)
@@ -371,8 +370,7 @@ class Desk:
         ask = OutcomeReported(
             self._moment.at, request.id, outcome, reason, self._known_owner(request), even_so
         )
-        world.tell(actor, ask)
-        answer = world.turn.answer
+        answer = world.tell(actor, ask)
         assert answer is not None
         return replies.outcome(request, answer, actor.unit, world)
 

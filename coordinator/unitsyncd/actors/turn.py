@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unitsyncd.core.events import Answer, AnyFact
+from unitsyncd.core.events import AnyFact
 from unitsyncd.core.undo import UndoLog
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Turn:
     Actors write into it while they run; the supervisor begins, commits and rolls back.
     """
 
-    __slots__ = ("answer", "facts", "runs", "touched", "undo")
+    __slots__ = ("facts", "runs", "touched", "undo")
 
     def __init__(self) -> None:
         self.undo = UndoLog()
@@ -38,8 +38,6 @@ class Turn:
         """For each of the facts the run of its unit then; later ones may be over."""
         self.touched: dict[Parker, None] = {}
         """Actors with parked requests whose answer may have changed."""
-        self.answer: Answer | None = None
-        """Of the one ask that is being handled."""
 
     def keep(self, unit: str, fact: AnyFact, run: int = 0) -> None:
         """*fact* has happened to *unit*, in its *run* with that number."""
@@ -54,7 +52,6 @@ class Turn:
         del self.facts[mark[1] :]
         del self.runs[mark[1] :]
         self.touched.clear()
-        self.answer = None
 
     def take(self) -> list[tuple[str, AnyFact, int]]:
         """The facts, each with its run; the turn is over, and nothing of it can be taken
@@ -64,5 +61,4 @@ class Turn:
         self.facts.clear()
         self.runs.clear()
         self.touched.clear()
-        self.answer = None
         return taken

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
-from unitsyncd.core.events import Append, Publish, Reply, UnitEvent
+from unitsyncd.core.events import Answer, Append, Publish, Reply, UnitEvent
 from unitsyncd.core.state import Unit
 from unitsyncd.core.unit import concerns_waiters, step
 
@@ -24,7 +24,8 @@ class UnitActor(Parker):
         self._bus = bus
         self._turn = turn
 
-    def receive(self, message: UnitEvent) -> None:
+    def receive(self, message: UnitEvent) -> Answer | None:
+        """The answer of the machine, if *message* asks for one."""
         turn, before = self._turn, self.unit
         after, effects = step(before, message)
         if after is not before:
@@ -34,6 +35,7 @@ class UnitActor(Parker):
                 self.put_forgone(())
             if self.parked and concerns_waiters(before, after):
                 turn.touched[self] = None
+        answer = None
         for effect in effects:
             if type(effect) is Append:
                 turn.keep(after.name, effect.fact, after.run)
@@ -41,7 +43,8 @@ class UnitActor(Parker):
                 self._bus.publish(after.name, effect.after, effect.at)
             else:
                 assert isinstance(effect, Reply)
-                turn.answer = effect.answer
+                answer = effect.answer
+        return answer
 
     def put_forgone(self, names: Iterable[str]) -> None:
         forgone = frozenset(names)

@@ -16,6 +16,7 @@ from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.causes import Causes
 from unitsyncd.core.events import (
+    Answer,
     Declared,
     Ended,
     OwnerGone,
@@ -61,10 +62,11 @@ class World:
         """Called at the commit that gives an owner its first run (with the owner) or
         takes its last (with None)."""
 
-    def tell(self, actor: UnitActor, event: UnitEvent) -> None:
-        """Let *actor* handle *event*, and everybody whom that concerns."""
-        self.dispatcher.tell(actor, event)
+    def tell(self, actor: UnitActor, event: UnitEvent) -> Answer | None:
+        """Let *actor* handle *event*, and everybody whom that concerns; its answer."""
+        answer = actor.receive(event)  # it has no mail that it would have to read before
         self.dispatcher.run()
+        return answer
 
     def check(self, name: str) -> None:
         """Raise InvalidName for what is no unit name. What is there already is one: an
