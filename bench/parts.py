@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -111,9 +111,6 @@ async def _until_killed(address: str) -> None:
     owners = Owners(lambda key: None, pidfds_max=room.pidfds)
     supervisor = _supervisor(owners, None, at_once)
 
-    def turn(batch: Iterable[Envelope]) -> Sequence[Envelope]:
-        return supervisor.turn(batch, time.monotonic(), time.time())
-
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address.removeprefix("ipc://"))
         listening.listen(room.backlog)
@@ -121,13 +118,24 @@ async def _until_killed(address: str) -> None:
     router = Router(
         descriptor,
         permits=Permits(),
-        epoch=lambda: "bench",
-        on_batch=turn,
+        turns=_Turns(supervisor),
         room=room,
         on_full=lambda full: True,
     )
     router.begin(loop)
     await loop.create_future()
+
+
+class _Turns:
+    epoch = "bench"
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.handle = supervisor.handle
+        self.end_turn = supervisor.end_turn
+        self._begin_turn = supervisor.begin_turn
+
+    def begin_turn(self) -> None:
+        self._begin_turn(time.monotonic(), time.time())
 
 
 def _supervisor(owners: OwnerWatch, kept: Kept | None, in_parts: InParts) -> Supervisor:

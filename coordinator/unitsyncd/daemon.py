@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from loguru import logger
@@ -89,8 +89,7 @@ class Daemon:
         self._router = Router(
             place.listen(room.backlog),
             permits=permits,
-            on_batch=self._turn,
-            epoch=lambda: self._supervisor.epoch,
+            turns=self,
             room=room,
             on_full=self._full,
         )
@@ -143,8 +142,18 @@ class Daemon:
         self._supervisor.ahead = self._clock.ahead()
         return time.monotonic(), self._clock.at()
 
-    def _turn(self, batch: Iterable[Envelope]) -> Sequence[Envelope]:
-        replies = self._supervisor.turn(batch, *self._now())
+    @property
+    def epoch(self) -> str:
+        return self._supervisor.epoch
+
+    def begin_turn(self) -> None:
+        self._supervisor.begin_turn(*self._now())
+
+    def handle(self, peer: bytes, frame: bytes) -> None:
+        self._supervisor.handle(peer, frame)
+
+    def end_turn(self) -> Sequence[Envelope]:
+        replies = self._supervisor.end_turn()
         self._set_timer()
         if self._supervisor.stopping:
             self._end("unitsync stop")

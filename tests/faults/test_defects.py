@@ -38,16 +38,16 @@ def finish(self, **options):
 supervisor.Supervisor._finish = finish
 """
 OUT_OF_A_TURN = """
-turn = supervisor.Supervisor.turn
+end_turn = supervisor.Supervisor.end_turn
 
-def once(self, *arguments):
-    replies = turn(self, *arguments)
+def once(self):
+    replies = end_turn(self)
     if "guilty" in self._desk.world.units:
-        supervisor.Supervisor.turn = turn
+        supervisor.Supervisor.end_turn = end_turn
         broken()
     return replies
 
-supervisor.Supervisor.turn = once
+supervisor.Supervisor.end_turn = once
 """
 IN_A_THREAD = """
 look = daemon.Daemon._look

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -62,6 +62,8 @@ def test_a_message_beyond_128_mib_ends_its_connection(daemons: Daemons, sockets:
 class Served:
     """A router of this process, and what it has been asked."""
 
+    epoch = ""
+
     def __init__(self, folder: Path, permits: Permits) -> None:
         self.path = folder / "s"
         self.asked: list[tuple[bytes, int]] = []
@@ -69,22 +71,24 @@ class Served:
         self.router = Router(
             listening(self.path),
             permits=permits,
-            on_batch=self._answer,
-            epoch=lambda: "",
+            turns=self,
             room=Room(1000, 10_000, 100, 100),
             on_full=lambda full: True,
         )
         self.path.chmod(0o666)
         self.router.begin(asyncio.get_running_loop())
 
-    def _answer(self, batch: Iterable[Envelope]) -> Sequence[Envelope]:
-        replies = []
-        for peer, frame in batch:
-            found = self.router.peer(peer)
-            assert found is not None
-            self.asked.append((peer, found.uid))
-            replies.append((peer, frame))
-        return replies
+    def begin_turn(self) -> None:
+        self._due: list[Envelope] = []
+
+    def handle(self, peer: bytes, frame: bytes) -> None:
+        found = self.router.peer(peer)
+        assert found is not None
+        self.asked.append((peer, found.uid))
+        self._due.append((peer, frame))
+
+    def end_turn(self) -> list[Envelope]:
+        return self._due
 
     async def emptied(self) -> None:
         await asyncio.to_thread(eventually, lambda: self.router.connections == 0)

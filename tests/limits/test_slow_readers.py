@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,24 +99,30 @@ def test_long_replies(daemons: Daemons, sockets: Sockets) -> None:
 class Fake:
     """A router whose replies are all of one size."""
 
+    epoch = ""
+
     def __init__(self, folder: Path, size: int) -> None:
         self._handled = 0
         self._progress = asyncio.Event()
         self.router = Router(
             listening(folder / "s"),
             permits=Permits(),
-            on_batch=self._answer,
-            epoch=lambda: "",
+            turns=self,
             room=Room(100, 10_000, 100, 100),
             on_full=lambda full: True,
         )
         self._reply = bytes(size)
 
-    def _answer(self, batch: Iterable[Envelope]) -> Sequence[Envelope]:
-        replies = [(peer, self._reply) for peer, _ in batch]
-        self._handled += len(replies)
+    def begin_turn(self) -> None:
+        self._due: list[Envelope] = []
+
+    def handle(self, peer: bytes, frame: bytes) -> None:
+        self._due.append((peer, self._reply))
+
+    def end_turn(self) -> list[Envelope]:
+        self._handled += len(self._due)
         self._progress.set()
-        return replies
+        return self._due
 
     async def has_handled(self, count: int) -> None:
         while self._handled < count:

@@ -1,15 +1,15 @@
 """A turn of the loop is one transaction.
 
-``turn`` takes the requests that have arrived, lets the actors work on each until none
-has mail, and returns the replies that are due. Inside a turn actors see what is not
-final yet, nobody outside does. If a step raises, what its request changed is taken
-back and only that request gets an error.
+Between ``begin_turn`` and ``end_turn`` requests are handled one after the other: the actors
+work on each until none has mail. The end gives the replies that are due. Inside a turn
+actors see what is not final yet, nobody outside does. If a step raises, what its request
+changed is taken back and only that request gets an error.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -122,31 +122,63 @@ class Supervisor:
         self.ahead = 0.0
         """Seconds to be added to the times in replies, so that they are by the wall clock."""
 
+    def begin_turn(self, now: float, at: float) -> None:
+        self._moment.now, self._moment.at = now, at
+        faults.reach("received")
+
+    def handle(self, peer: bytes, frame: bytes) -> None:
+        """Handle the request in *frame*, which *peer* has sent, as a part of the turn that has
+        begun."""
+        try:
+            request = wire.decode_request(frame)
+        except errors.ProtocolError as problem:
+            request_id = str(problem.details.pop("id", ""))
+            self._final.append((peer, self._error(request_id, problem)))
+            return
+        self._pending.append((peer, request))
+        try:
+            self._one(peer, request)
+        except Exception as problem:
+            self._break_off(problem)
+
+    def end_turn(self) -> list[tuple[bytes, bytes]]:
+        """Keep what the turn has done; (peer, frame) of each reply that is due."""
+        try:
+            self._finish()
+        except Exception as problem:
+            self._break_off(problem)
+        return self._outgoing()
+
     def turn(
         self, batch: Iterable[tuple[bytes, bytes]], now: float, at: float
     ) -> list[tuple[bytes, bytes]]:
-        """Handle (peer, frame) requests in order, each taken from *batch* when the one
-        before it has been handled; the replies that are due now. What a defect outside of
-        a request has kept from its end is answered with an error."""
-        self._moment.now, self._moment.at = now, at
-        faults.reach("received")
-        requests = self._decoded(batch)
-        try:
-            for pending in requests:
-                self._pending.append(pending)
-                self._one(*pending)
-            self._finish()
-        except StoreError:
-            self._take_back()
-            for peer, request in (*self._pending, *requests):
-                self._pending.clear()
+        """A turn with the (peer, frame) requests of *batch*; the replies that are due."""
+        self.begin_turn(now, at)
+        for peer, frame in batch:
+            self.handle(peer, frame)
+        return self.end_turn()
+
+    def _break_off(self, problem: Exception) -> None:
+        """Take the turn back, as far as it is not final. If it could not be kept, each of its
+        requests is tried again as a transaction of its own, so that only the guilty one fails.
+        After a defect outside of a request each gets an error."""
+        self._take_back()
+        pending = self._pending.copy()
+        self._pending.clear()
+        if isinstance(problem, StoreError):
+            for peer, request in pending:
                 self._alone(peer, request)
-        except Exception as defect:
+        else:
+            self._on_defect("a turn that came to no end", problem)
+            self._final += [(peer, self._unsure(request)) for peer, request in pending]
+
+    def _alone(self, peer: bytes, request: wire.AnyRequest) -> None:
+        try:
+            self._one(peer, request)
+            self._finish()
+        except StoreError as problem:
             self._take_back()
-            self._on_defect("a turn that came to no end", defect)
-            self._final += [(peer, self._unsure(request)) for peer, request in self._pending]
-            self._pending.clear()
-        return self._outgoing()
+            self._final.append((peer, self._error(request.id, _not_kept(problem))))
 
     def _unsure(self, request: wire.AnyRequest) -> wire.Error:
         sorry = errors.InternalError(
@@ -154,25 +186,6 @@ class Supervisor:
             hint="unitsync list shows what was; coordinator.log beside its socket has the details",
         )
         return self._error(request.id, sorry)
-
-    def _decoded(
-        self, batch: Iterable[tuple[bytes, bytes]]
-    ) -> Iterator[tuple[bytes, wire.AnyRequest]]:
-        for peer, frame in batch:
-            try:
-                yield peer, wire.decode_request(frame)
-            except errors.ProtocolError as problem:
-                request_id = str(problem.details.pop("id", ""))
-                self._final.append((peer, self._error(request_id, problem)))
-
-    def _alone(self, peer: bytes, request: wire.AnyRequest) -> None:
-        """One request as a transaction of its own: only the guilty one fails."""
-        try:
-            self._one(peer, request)
-            self._finish()
-        except StoreError as problem:
-            self._take_back()
-            self._final.append((peer, self._error(request.id, _not_kept(problem))))
 
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
         """Answer the parked requests whose patience has ended: the first few, if there are

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import zmq
 from loguru import logger
@@ -65,25 +65,37 @@ FAREWELL_MS: Final = 1000
 """How long the last replies may take to leave when the coordinator ends."""
 
 
+class Turns(Protocol):
+    """Answers requests, all that are handled in one turn at its end."""
+
+    @property
+    def epoch(self) -> str:
+        """The present one, for what is refused here."""
+
+    def begin_turn(self) -> None: ...
+
+    def handle(self, peer: bytes, frame: bytes) -> None:
+        """Handle one request of the turn, before the next one is read."""
+
+    def end_turn(self) -> Sequence[Envelope]:
+        """The replies that are due."""
+
+
 class Router:
     def __init__(
         self,
         listening: int,
         *,
         permits: Permits,
-        on_batch: Callable[[Iterable[Envelope]], Sequence[Envelope]],
-        epoch: Callable[[], str],
+        turns: Turns,
         room: Room,
         on_full: Callable[[bool], bool],
     ) -> None:
         """*listening* is a descriptor of a unix socket that listens, which nobody can find
         yet, and the router's from now on. *permits* says who may talk: libzmq hangs up on
-        everybody else before it reads a byte. *on_batch* turns requests into the replies
-        that are due; *epoch* gives the present one, for what is refused here. *on_full* is
-        told when there is no more room for connections, and when there is again: see
-        Gate."""
-        self._on_batch = on_batch
-        self._epoch = epoch
+        everybody else before it reads a byte. *on_full* is told when there is no more room
+        for connections, and when there is again: see Gate."""
+        self._turns = turns
         self._always_look = permits.shared
         self._peers: dict[bytes, Peer] = {}
         self._dropping = False
@@ -189,19 +201,27 @@ class Router:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        refused: list[Envelope] = []
-        arriving = self._arriving(refused)
-        first = next(arriving, None)
-        replies: Sequence[Envelope] = ()
+        due: list[Envelope] = []
         try:
-            if first is not None:
-                replies = self._on_batch(chain((first,), arriving))
+            self._turn(due)
         finally:  # a defect is no reason to look no further
-            self.send([*refused, *replies])
+            self.send(due)
+
+    def _turn(self, due: list[Envelope]) -> None:
+        """A turn with what has arrived, if anything has; *due* gets the replies."""
+        arriving = self._arriving(due)
+        if (first := next(arriving, None)) is None:
+            return
+        self._turns.begin_turn()
+        try:
+            for peer, frame in chain((first,), arriving):
+                self._turns.handle(peer, frame)
+        finally:  # what was handled before a defect is answered all the same
+            due.extend(self._turns.end_turn())
 
     def _arriving(self, refused: list[Envelope]) -> Iterator[Envelope]:
-        """What may be handled in this turn, read when it is asked for; what may not is
-        answered in *refused*."""
+        """What may be handled in this turn, each read when the one before it has been
+        handled; what may not is answered in *refused*."""
         size = 0
         until = monotonic() + TURN_S
         if self._dropping and not self._drop_parts():
@@ -215,7 +235,7 @@ class Router:
             try:
                 frame = self._request(peer, first)
             except UnitsyncError as problem:
-                refused.append((peer, wire.encode(error_reply("", self._epoch(), problem))))
+                refused.append((peer, wire.encode(error_reply("", self._turns.epoch, problem))))
                 if self._dropping:
                     return
             else:
