@@ -15,6 +15,14 @@ ALONE: Final = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
 """A shell command in a mount namespace of its own: what it mounts goes with it."""
 WITHOUT_PROC: Final = [*ALONE, 'umount -l /proc && exec "$@"', "sh"]
 
+UNPRIVILEGED: Final = (
+    ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-sys_nice"]
+    if os.geteuid() == 0
+    else []
+)
+"""A command that may do no more than another user's: read-only is read-only, nice is nice.
+It can read this installation, which other users may not."""
+
 
 @functools.cache
 def namespaces() -> bool:

@@ -16,7 +16,7 @@ import pytest
 import docpages as pages
 import unitsyncd
 from cli.conftest import EXPRESS, UNITSYNC, Cli
-from environment.oddities import ALONE, end_coordinators, needs_namespaces
+from environment.oddities import ALONE, UNPRIVILEGED, end_coordinators, needs_namespaces
 from unitsync.cli import doctor
 from unitsync.cli.doctor.surroundings import VARIABLES
 
@@ -186,9 +186,9 @@ def made(cli: Cli) -> Iterator[Cli]:
     end_coordinators(str(cli.folder))
 
 
-def tell(cli: Cli, make: str) -> Told:
-    """What doctor says after *make*, and what becomes of a change then. All on a pipe: a
-    limit of file sizes is one for us as well."""
+def tell(cli: Cli, make: str, *before: str) -> Told:
+    """What doctor says after *make*, and what becomes of a change then; both are called by
+    *before*. All on a pipe: a limit of file sizes is one for us as well."""
     script = f"""
         unitsync() {{ {shlex.join(EXPRESS)} "$@"; }}
         UNITSYNC={shlex.join(EXPRESS)}
@@ -196,8 +196,9 @@ def tell(cli: Cli, make: str) -> Told:
         H={cli.folder}/home; D=$H/c; UNITSYNC_ENDPOINT=ipc://$D/coordinator.sock
         {{ :; {make}
         }} > /dev/null 2> {cli.folder}/make
-        unitsync doctor -o json 2> /dev/null; echo "==$?"
-        unitsync want some-new-unit another 2>&1; echo "==$?"
+        asked() {{ {shlex.join([*before, *EXPRESS])} "$@"; }}
+        asked doctor -o json 2> /dev/null; echo "==$?"
+        asked want some-new-unit another 2>&1; echo "==$?"
         kill $HOLDER
     """
     done = subprocess.run(
@@ -227,6 +228,45 @@ def test_a_file_system_that_was_full_from_the_start_is_not_called_damaged(made: 
     assert told.status == 1
     assert "no such table" not in str(told.findings)
     assert "damaged" not in str(told.findings)
+
+
+@needs_namespaces
+@pytest.mark.parametrize("make", ["", RUNS], ids=["first", "runs"])
+def test_without_proc_it_says_what_cannot_be_seen(made: Cli, make: str) -> None:
+    """As in a chroot: a change is made there, so it is a note."""
+    told = tell(made, f"{make}\numount -l /proc")
+    assert (told.status, told.change, told.problems) == (0, 0, []), told
+    (note,) = [found for found in told.findings if found["about"] == "processes"]
+    assert note["level"] == "note"
+    assert note["text"].startswith("/proc is not there: nobody can see when a script ends")
+    assert note["hint"] == "mount -t proc proc /proc"
+
+
+def test_below_a_parent_that_cannot_be_written_to(made: Cli) -> None:
+    """By somebody who is not root, or has none of root's rights."""
+    told = tell(made, "chmod 555 $H", *UNPRIVILEGED)
+    (made.folder / "home").chmod(0o755)
+    assert (told.status, told.change) == (1, 69), told
+    (problem,) = told.problems
+    assert re.search(r"written in \S+/home: Permission denied / .* name another folder", problem)
+    assert "Permission denied" in told.change_err
+    assert "name another folder in UNITSYNC_ENDPOINT" in told.change_err
+
+
+def test_a_nice_value_that_cannot_be_taken_back_is_a_note(cli: Cli) -> None:
+    """The first caller's stays with the coordinator where that is not root's."""
+    cli.exec(*UNPRIVILEGED, "nice", "-n", "15", *EXPRESS, "want", "a", "b")
+    with cli.client() as client:
+        pid = client.ping().pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 15
+    result = cli("doctor", "-o", "json")
+    (note,) = [found for found in json.loads(result.out) if found["about"] == "priority"]
+    assert (result.status, note["level"]) == (0, "note")
+    assert note["text"].startswith("the coordinator has a nice value of 15: on a busy machine")
+    assert note["hint"] == f"renice 0 {pid}, as root"
+    if os.geteuid() == 0:
+        cli.exec("sh", "-c", note["hint"].removesuffix(", as root"))
+        assert '"priority"' not in cli("doctor", "-o", "json").out
 
 
 @needs_namespaces
