@@ -11,6 +11,7 @@ from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
 
 TALKATIVE = {
     "error": {"PYTHONWARNINGS": "error"},
+    "default": {"PYTHONWARNINGS": "default"},
     "always": {"PYTHONWARNINGS": "always"},
     "dev": {"PYTHONDEVMODE": "1"},
 }
@@ -43,8 +44,8 @@ ping
 @pytest.mark.timeout(180)  # twenty verbs, one after the other
 @pytest.mark.parametrize(
     ("cli", "how"),
-    [(EXPRESS, "error"), (EXPRESS, "dev"), (UNITSYNC, "always")],
-    ids=["express-error", "express-dev", "full-always"],
+    [(EXPRESS, "error"), (EXPRESS, "default"), (EXPRESS, "dev"), (UNITSYNC, "always")],
+    ids=["express-error", "express-default", "express-dev", "full-always"],
     indirect=["cli"],
 )
 def test_no_verb_leaves_anything_open(cli: Cli, how: str) -> None:

@@ -54,9 +54,9 @@ def was_killed(place: Place, unit: str = "ide") -> bool:
     return (entry.what, entry.reason) == ("start interrupted", "killed before it was granted")
 
 
-def kill_unreaped(process: subprocess.Popen[str]) -> None:
+def kill_unreaped(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
     """Returns when it is a zombie."""
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, number)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
 
@@ -238,11 +238,14 @@ def test_its_script_lives_on(place: Place, scripts: Scripts) -> None:
     assert unit.history[-2].owner.pid == script.pid
 
 
+DEADLY = [signal.SIGKILL, signal.SIGQUIT]
+
 PATIENT = """
-import sys
+import resource, sys
 import zmq
 from unitsync import owner, wire
 
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 socket = zmq.Context().socket(zmq.REQ)
 socket.connect(sys.argv[1])
 start = wire.Start(
@@ -253,13 +256,31 @@ sys.stdin.read()
 """
 
 
-def test_it_is_noticed_when_it_should_have_asked_again(place: Place, pid: int) -> None:
+@pytest.mark.parametrize("number", DEADLY)
+def test_a_killed_start_does_not_look_as_if_it_waits(
+    place: Place, scripts: Scripts, number: int
+) -> None:
+    """Ended by what it cannot withdraw for, Ctrl-\\ among it, it is not granted its turn,
+    and the history says why."""
+    script = scripts.spawn("sh", "-c", "ulimit -c 0; exec unitsync start ide --after clone")
+    waits(place, script)
+    kill_unreaped(script.process, number)
+    with place.client() as client:
+        client.start("clone")
+        client.complete("clone")
+    assert was_killed(place)
+    unit = info(place)
+    assert (unit.status, unit.waiting_clients, unit.given_up) == ("pending", 0, "interrupted")
+
+
+@pytest.mark.parametrize("number", DEADLY)
+def test_it_is_noticed_when_it_should_have_asked_again(place: Place, pid: int, number: int) -> None:
     """After 30 s; this one would have asked again after one."""
     with subprocess.Popen(
         [sys.executable, "-c", PATIENT, place.address], stdin=subprocess.PIPE, text=True
     ) as client:
         until(lambda: info(place).waiting_clients == 1)
-        kill_unreaped(client)
+        kill_unreaped(client, number)
         until(lambda: was_killed(place))
         assert (info(place).waiting_clients, info(place).given_up) == (0, "interrupted")
         entry = info(place).history[-1]

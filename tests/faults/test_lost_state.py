@@ -138,6 +138,24 @@ def test_who_waits_is_never_let_through(
         assert client.status("ide").status is Status.NOT_REGISTERED
 
 
+def test_all_journal_files_gone_at_once_leave_no_trace(place: Place) -> None:
+    """With the mark: nobody can tell that it is not a startup that has just begun. Who
+    waited knows better."""
+    with scripts_at(place, EXPRESS) as scripts:
+        with place.client() as client:
+            client.want("ide", "clone")
+        script = scripts.verb("start", "ide")
+        script.says("clone")
+        place.stop()
+        script.says("waiting for its return")
+        for file in place.home.glob("journal.db*"):
+            file.unlink()
+        assert scripts.run("unitsync", "want", "a", "b").status == 0
+        assert script.end().status == 69
+        with place.client() as client:
+            assert [unit.name for unit in client.list()] == ["a", "b"]
+
+
 def test_killed_while_a_new_epoch_begins_after_a_long_one(place: Place, sockets: Sockets) -> None:
     """The records of the old one may go then, and the mark still names it."""
     pid = place.start({"UNITSYNC_FAULT": "begun:2"})
