@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, Protocol
-
-from msgspec.structs import replace
 
 from unitsync.errors import CycleError
 from unitsyncd.actors.parts import InParts, Work, at_once, emptied
@@ -84,8 +81,8 @@ def cut(world: World, seq: int) -> Snapshot:
 
 class Cut:
     """A snapshot of a world that goes on meanwhile: taken a part at a time, so that no turn
-    is held up, and all of it as it was at the beginning. What a turn is about to change is
-    noted before, since the undo log is told of it first."""
+    is held up, and all of it as it was at the beginning: a unit that is about to change is
+    noted before."""
 
     def __init__(self, world: World, seq: int, part: int = 0) -> None:
         """Begin one of *world*, whose last record has the number before *seq*. Between
@@ -97,7 +94,8 @@ class Cut:
         self._names = world.names
         self._count = len(world.names)
         self.before: dict[str, SavedUnit | None] = {}
-        """What has changed since the beginning, as it was then; None for new units."""
+        """The units that have changed since the beginning, as they were then; None for new
+        ones."""
         self._under_way = True
         world.turn.undo.watch(self._note)
 
@@ -143,26 +141,9 @@ class Cut:
             tuple(self._world.view.history(name)),
         )
 
-    def _note(self, undo: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """*undo* with *args* will take back what is about to be done; of levels, which are
-        changed already, it says what they were."""
-        whose = getattr(undo, "__self__", None)
-        if type(whose) is UnitActor:
-            self._keep(whose.unit.name)
-        elif whose is self._world:
-            self.before[args[0]] = None
-        elif whose is self._world.graph:
-            if isinstance(args[0], str):
-                self._keep(args[0])
-            else:
-                for name, level in args[0]:
-                    self._keep(name, level)
-
-    def _keep(self, name: str, level: int | None = None) -> None:
-        if name in self.before or name not in self._units:
-            return
-        saved = self._saved(name)
-        self.before[name] = saved if level is None else replace(saved, level=level)
+    def _note(self, name: str) -> None:
+        if name not in self.before:
+            self.before[name] = self._saved(name) if name in self._units else None
 
 
 def _load(world: World, snapshot: Snapshot) -> None:

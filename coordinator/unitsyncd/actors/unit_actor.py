@@ -29,6 +29,7 @@ class UnitActor(Parker):
         turn, before = self._turn, self.unit
         after, effects = step(before, message)
         if after is not before:
+            turn.undo.touch(before.name)
             turn.undo.push(self._put_back, before)
             self.unit = after
             if after.run != before.run:

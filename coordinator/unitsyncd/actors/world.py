@@ -92,6 +92,7 @@ class World:
     def enlist(self, name: str) -> UnitActor:
         """The actor of a new unit, to whom nothing has happened yet."""
         actor = UnitActor(name, self.bus, self.turn)
+        self.turn.undo.touch(name)
         self.turn.undo.push(self._strike, name)
         self.units[name] = actor
         self.names.append(name)

@@ -140,6 +140,7 @@ class Graph:
         """
         if dependent == prerequisite:
             raise _cycle_error([dependent, dependent])
+        undo.touch(dependent)
         if self._dependents.get(dependent):
             if request is None or self.looks <= request.looks_max:
                 self._raise_levels(dependent, prerequisite, undo)
@@ -170,7 +171,7 @@ class Graph:
         ]
         for target, name in sorted(targets, reverse=True):  # so that each rises only once
             if levels.get(name, 0) < target:
-                self._raise(name, target, changed)
+                self._raise(name, target, changed, undo)
         undo.push(self._put_levels_back, changed)
         # Levels do not fall along any edge now. So all of a cycle is within one.
         left = self._in_no_order(name for name in dependents if any(self._in_its_level(name)))
@@ -187,11 +188,13 @@ class Graph:
     def remove(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
         """Remove an edge that is there. Levels stay: they only have to be monotonic."""
         need = self._prerequisites[dependent][prerequisite]
+        undo.touch(dependent)
         undo.push(self._insert, dependent, prerequisite, need)
         self._remove(dependent, prerequisite)
 
     def put_need(self, dependent: str, prerequisite: str, need: Need, undo: UndoLog) -> None:
         """Let the edge, which is there, have another need."""
+        undo.touch(dependent)
         undo.push(
             self._put_need, dependent, prerequisite, self._prerequisites[dependent][prerequisite]
         )
@@ -258,7 +261,7 @@ class Graph:
         if complete and floor == level:
             return
         changed: list[tuple[str, int]] = []
-        if not self._raise(dependent, floor if complete else floor + 1, changed, seen):
+        if not self._raise(dependent, floor if complete else floor + 1, changed, undo, seen):
             self._put_levels_back(changed)
             raise self._cycle(dependent, prerequisite)
         undo.push(self._put_levels_back, changed)
@@ -268,11 +271,13 @@ class Graph:
         name: str,
         level: int,
         changed: list[tuple[str, int]],
+        undo: UndoLog,
         seen: Container[str] = frozenset(),
     ) -> bool:
         """Raise *name*, and what waits for it, to *level* at the least; *changed* gets the
         levels that they had. False, with some of it done, on meeting one that was *seen*."""
-        levels, queue = self._levels, [name]
+        levels, queue, touch = self._levels, [name], undo.touch
+        touch(name)
         changed.append((name, levels.get(name, 0)))
         levels[name] = level
         while queue:
@@ -283,6 +288,7 @@ class Graph:
                     return False
                 old = levels.get(further, 0)
                 if old < level:
+                    touch(further)
                     changed.append((further, old))
                     levels[further] = level
                     queue.append(further)

@@ -10,14 +10,16 @@ class UndoLog:
     """Remembers how to take each change back, newest first.
 
     Every change inside a turn pushes its reverse before it is made; ``rollback`` to a
-    mark then restores exactly the state at that mark.
+    mark then restores exactly the state at that mark. Before anything changes that a snapshot
+    has of a unit, ``touch`` is called with its name.
     """
 
-    __slots__ = ("_entries", "push")
+    __slots__ = ("_entries", "push", "touch")
 
     def __init__(self) -> None:
         self._entries: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.push: Callable[..., None] = self._remember
+        self.touch: Callable[[str], None] = _ignore
 
     def _remember(self, undo: Callable[..., Any], *args: Any) -> None:
         self._entries.append((undo, args))
@@ -25,24 +27,15 @@ class UndoLog:
     def pause(self) -> None:
         """Until ``resume`` nothing is remembered: what is done now is never taken back.
         A log that is not to be used any more has to be paused, else it holds itself."""
-        self.push = _forget
+        self.push = self.touch = _ignore
 
     def resume(self) -> None:
         self.push = self._remember
 
-    def watch(self, told: Callable[[Callable[..., Any], tuple[Any, ...]], None] | None) -> None:
-        """From now on let *told* know of each entry before it is remembered; if None, nobody.
+    def watch(self, told: Callable[[str], None] | None) -> None:
+        """From now on let *told* know of each unit that is about to change; if None, nobody.
         Not while it is paused."""
-        if told is None:
-            self.push = self._remember
-            return
-        remember = self._remember
-
-        def push(undo: Callable[..., Any], *args: Any) -> None:
-            told(undo, args)
-            remember(undo, *args)
-
-        self.push = push
+        self.touch = told or _ignore
 
     def mark(self) -> int:
         return len(self._entries)
@@ -56,5 +49,5 @@ class UndoLog:
         self._entries.clear()
 
 
-def _forget(undo: Callable[..., Any], *args: Any) -> None:
+def _ignore(*args: Any) -> None:
     pass
