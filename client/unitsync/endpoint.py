@@ -343,6 +343,16 @@ def is_there(place: Endpoint, by: float = math.inf) -> bool:
     return True
 
 
+def listener(place: Endpoint) -> int:
+    """pid of the coordinator there as this process has it: 0 if it is in a pid namespace
+    that cannot be seen from here, or if there is none. Raises what connect() raises."""
+    link = connect(place)
+    if link is None:
+        return 0
+    with link:
+        return _credentials(link)[0]
+
+
 def account(uid: int) -> tuple[str, int, str]:
     """Name, group and home of *uid*. Raises Unreachable if nobody has it."""
     import pwd

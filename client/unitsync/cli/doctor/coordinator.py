@@ -15,6 +15,7 @@ from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.cli.talk import open_client
 from unitsync.printing import counted, duration
 from unitsync.session import expect
+from unitsync.surroundings import proc_is_ours
 
 _NICE: Final = 18
 """Index in proc_pid_stat(5) behind the name of the process, less its first two."""
@@ -33,6 +34,7 @@ def running(setup: Setup) -> Iterator[Finding]:
             return
         with open_client(place.address, autostart=False, render=wire.Render.NONE) as client:
             setup.pong = pong = client.ping()
+            setup.pid = endpoints.listener(place)
             try:
                 expect(client.call(client.requests.ping(trial=True)), wire.Pong)
             except errors.UnitsyncError as refused:
@@ -81,9 +83,9 @@ def change(setup: Setup) -> Iterator[Finding]:
 
 def inherited(setup: Setup) -> Iterator[Finding]:
     """What the coordinator has from whoever was the first to call."""
-    if setup.pong is None:
+    pid = _shown_in_proc(setup)
+    if not pid:
         return
-    pid = setup.pong.pid
     hint = setup.advice(_HINT_APART)
     limits = _read(f"/proc/{pid}/limits")
     for name, what in (("file size", "bytes in a file"), ("cpu time", "seconds of CPU")):
@@ -101,19 +103,26 @@ def namespaces(setup: Setup) -> Iterator[Finding]:
     """Where the coordinator lives, and what that means for its callers."""
     if setup.pong is None:
         return
-    pid = setup.pong.pid
-    for name, what, hint in (
-        ("pid", "process ids", "owners are not watched across the two: use --owner, or run"),
-        ("mnt", "file systems", "a /tmp of its own (PrivateTmp) hides the socket from others"),
-    ):
-        ours, theirs = _link(f"/proc/self/ns/{name}"), _link(f"/proc/{pid}/ns/{name}")
-        if ours and theirs and ours != theirs:
-            yield Finding("note", "namespace", f"the coordinator sees other {what} than we", hint)
+    if setup.pid != setup.pong.pid:
+        hint = "owners are not watched across the two: use --owner, or run"
+        yield Finding("note", "namespace", "the coordinator sees other process ids than we", hint)
+    pid = _shown_in_proc(setup)
+    if not pid:
+        return
+    ours, theirs = _link("/proc/self/ns/mnt"), _link(f"/proc/{pid}/ns/mnt")
+    if ours and theirs and ours != theirs:
+        hint = "a /tmp of its own (PrivateTmp) hides the socket from others"
+        yield Finding("note", "namespace", "the coordinator sees other file systems than we", hint)
     ours, theirs = _cgroup("self"), _cgroup(str(pid))
     if ours and theirs and ours != theirs:
         hint = "to keep it apart from its callers run it as a service: unitsync serve"
         text = f"it lives in {theirs} and ends when that is stopped"
         yield Finding("note", "cgroup", text, hint)
+
+
+def _shown_in_proc(setup: Setup) -> int:
+    """The coordinator's number in /proc; 0 if it is not shown there."""
+    return setup.pid if proc_is_ours() else 0
 
 
 def _link(path: str) -> str:

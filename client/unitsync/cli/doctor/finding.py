@@ -32,6 +32,8 @@ class Setup:
     """Whether the folder may be looked into."""
     pong: wire.Pong | None = None
     """None if no coordinator answers."""
+    pid: int = 0
+    """The coordinator's as we have it; 0 if it cannot be seen from here."""
     refused: errors.UnitsyncError | None = None
     """What a change gets that it is asked for."""
 
