@@ -1,6 +1,7 @@
-"""tests/golden/journal/format-1.db is a journal as coordinators of format 1 write it.
+"""tests/golden/journal/format-1.db is a journal as coordinators of format 1 write it, with
+every kind of fact; format-1-requirements.db one with every kind of edge, and a snapshot.
 
-It must stay readable and lead to the units in format-1.json. A break means: whoever
+They must stay readable and lead to the units in the .json beside them. A break means: whoever
 upgrades while a machine starts up loses the state of that startup; the scripts that
 wait end with 69, and the others are refused until ``unitsync reset --all``. A new format
 gets a file of its own beside this one, and reads both. Nothing writes these files anew
@@ -11,19 +12,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from journal.driving import MACHINE, Driver, state
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
-from unitsyncd.actors.recovery import epochs_of, rebuild
+from unitsyncd.actors.recovery import cut, epochs_of, rebuild
 from unitsyncd.actors.world import World
 from unitsyncd.adapters.journal import FORMAT, Journal
 from unitsyncd.adapters.mark import Mark, read_mark
+from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.core import events
 from unitsyncd.settings import Limits
 
@@ -61,6 +65,19 @@ def work(driver: Driver) -> None:
     driver.complete("never-started", exit_code=3)
 
 
+def requirements(driver: Driver) -> None:
+    """Every kind of edge, from ``want`` and from ``--after``."""
+    for requires in Requirement:
+        for optional in (False, True):
+            name = f"{'optional-' * optional}{requires.value}"
+            driver.want(f"wants-{name}", "clone", "deps", requires=requires, optional=optional)
+            more = {"after": ["clone", "net"], "requires": requires, "optional": optional}
+            driver.start(f"after-{name}", CLONE, **more)
+
+
+WORK = {f"format-{FORMAT}": work, f"format-{FORMAT}-requirements": requirements}
+
+
 def shown(world: World) -> Any:
     """As JSON has it."""
     found = state(world)
@@ -79,10 +96,14 @@ def read(path: Path) -> World:
         return rebuild(journal, epochs_of(journal, MACHINE)[-1], None, Limits())
 
 
-def make(file: Path) -> None:
+def make(file: Path, do: Callable[[Driver], None]) -> None:
+    """The journal *file* after *do*, what is in it beside it, and a snapshot."""
     with closing(Journal(str(file))) as journal:
         driver = Driver(journal)
-        work(driver)
+        do(driver)
+        snapshots = Snapshots(f"{file}.snapshot")
+        snapshots.save(cut(driver.world, journal.next_seq))
+        snapshots.close()
         text = json.dumps(shown(driver.world), indent=1, ensure_ascii=False, sort_keys=True)
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
@@ -102,10 +123,11 @@ def check_same(recorded: Any, now: Any, where: str) -> None:
         assert recorded == now, where
 
 
-def test_a_journal_of_this_format_is_there() -> None:
-    file = GOLDEN / f"format-{FORMAT}.db"
+@pytest.mark.parametrize("name", WORK)
+def test_a_journal_of_this_format_is_there(name: str) -> None:
+    file = GOLDEN / f"{name}.db"
     if not file.exists():
-        make(file)
+        make(file, WORK[name])
     assert file.stat().st_size < 100_000
 
 
@@ -118,6 +140,18 @@ def test_each_journal_ever_written_leads_to_its_units(tmp_path: Path) -> None:
         now = shown(read(copy))
         check_same(recorded, now, file.name)
         assert recorded["units"].keys() == now["units"].keys()
+
+
+def test_a_snapshot_of_this_format_leads_to_the_same_units(tmp_path: Path) -> None:
+    """Otherwise the first start after an upgrade reads the whole journal."""
+    file = GOLDEN / f"format-{FORMAT}-requirements.db"
+    recorded = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    snapshot = Snapshots(f"{file}.snapshot").load()
+    assert snapshot is not None
+    with closing(Journal(shutil.copy(file, tmp_path / file.name))) as journal:
+        assert snapshot.seq == journal.next_seq > 0
+        world = rebuild(journal, epochs_of(journal, MACHINE)[-1], snapshot, Limits())
+    check_same(recorded, shown(world), file.name)
 
 
 def test_it_holds_every_kind_of_fact(tmp_path: Path) -> None:
@@ -141,11 +175,12 @@ def test_the_mark_beside_it_is_understood(tmp_path: Path) -> None:
         assert read_mark(str(path)) == Mark(MACHINE, newest.epoch, journal.next_seq)
 
 
-def test_a_format_that_does_not_change_is_written_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", WORK)
+def test_a_format_that_does_not_change_is_written_as_it_was(name: str, tmp_path: Path) -> None:
     """If this fails and the one that reads passes: older coordinators (somebody goes
     back to one) may not read what this one writes. Then it is a new format."""
-    recorded = Path(shutil.copy(GOLDEN / f"format-{FORMAT}.db", tmp_path))
-    make(written := tmp_path / "written.db")
+    recorded = Path(shutil.copy(GOLDEN / f"{name}.db", tmp_path))
+    make(written := tmp_path / "written.db", WORK[name])
     rows = []
     for file in (recorded, written):
         with closing(Journal(str(file))) as journal:
