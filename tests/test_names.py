@@ -10,11 +10,11 @@ import pytest
 
 from journal.driving import MACHINE, Driver
 from journal.memory_store import MemoryStore
+from support.needs import SUCCESS
 from unitsync import wire
 from unitsync.errors import InvalidName
 from unitsync.names import check_name
 from unitsyncd.core.events import AnyFact, Declared, Registered
-from unitsyncd.core.requirement import Need
 from unitsyncd.core.store import EpochRecord
 
 UNSEEN = (
@@ -82,8 +82,8 @@ def test_what_an_earlier_version_took_goes_on() -> None:
     records: list[tuple[str, AnyFact]] = [
         (unit, Registered(1.0)),
         ("last", Registered(2.0)),
-        ("last", Declared(2.0, unit, int(Need.SUCCESS))),
-        ("last", Declared(2.0, awaited, int(Need.SUCCESS))),
+        ("last", Declared(2.0, unit, SUCCESS)),
+        ("last", Declared(2.0, awaited, SUCCESS)),
     ]
     store = MemoryStore()
     driver = Driver(store)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.needs import OPTIONAL_SUCCESS, START, SUCCESS
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.actors.bus import Bus
 from unitsyncd.core.events import PrerequisiteMoved
-from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
+from unitsyncd.core.requirement import NEEDS, Condition, Need, Verdict
 from unitsyncd.core.undo import UndoLog
 
 MET, OUT, BLOCKED = Verdict.MET, Verdict.OUTSTANDING, Verdict.BLOCKED
@@ -41,7 +42,7 @@ class Setting:
         self.bus = Bus(self.dispatcher, self.undo)
         self._clock = itertools.count(1.0)
 
-    def subscriber(self, topic: str = "t", need: Need = Need.SUCCESS) -> Subscriber:
+    def subscriber(self, topic: str = "t", need: Need = SUCCESS) -> Subscriber:
         actor = Subscriber()
         self.bus.subscribe(actor, topic, need, next(self._clock))
         self.dispatcher.run()
@@ -72,13 +73,13 @@ def test_each_subscriber_is_told_once(setting: Setting) -> None:
 
 
 def test_what_makes_no_difference_is_not_told(setting: Setting) -> None:
-    needs_start = setting.subscriber(need=Need.START)
+    needs_start = setting.subscriber(need=START)
     for condition in (C.PENDING, C.STARTED, C.COMPLETED, C.STARTED, C.FAILED):
         setting.publish(condition)
     assert needs_start.told == [(MET, OUT), (OUT, MET)]
 
 
-@pytest.mark.parametrize("need", Need)
+@pytest.mark.parametrize("need", NEEDS)
 @pytest.mark.parametrize("condition", Condition)
 def test_who_comes_late_is_told_how_things_stand(
     setting: Setting, need: Need, condition: Condition
@@ -86,11 +87,11 @@ def test_who_comes_late_is_told_how_things_stand(
     if condition is not C.NOT_REGISTERED:
         setting.publish(condition)
     late = setting.subscriber(need=need)
-    assert late.verdict is VERDICTS[need][condition]
+    assert late.verdict is need.verdicts[condition]
     assert len(late.told) == (late.verdict is not MET)
 
 
-@pytest.mark.parametrize("need", Need)
+@pytest.mark.parametrize("need", NEEDS)
 @pytest.mark.parametrize("condition", Condition)
 def test_who_leaves_has_it_taken_back(setting: Setting, need: Need, condition: Condition) -> None:
     actor = setting.subscriber(need=need)
@@ -106,7 +107,7 @@ def test_who_leaves_has_it_taken_back(setting: Setting, need: Need, condition: C
 
 def test_who_leaves_quietly_is_told_nothing(setting: Setting) -> None:
     actor, stays = setting.subscriber(), setting.subscriber()
-    assert setting.bus.leave(actor, "t") is Need.SUCCESS
+    assert setting.bus.leave(actor, "t") is SUCCESS
     setting.publish(C.COMPLETED)
     assert actor.told == [(MET, OUT)]
     assert stays.told == [(MET, OUT), (OUT, MET)]
@@ -115,7 +116,7 @@ def test_who_leaves_quietly_is_told_nothing(setting: Setting) -> None:
 def test_a_topic_needs_no_publisher(setting: Setting) -> None:
     assert setting.bus.condition("never heard of") is C.NOT_REGISTERED
     assert setting.subscriber("never heard of").verdict is OUT
-    assert setting.subscriber("never heard of", Need.OPTIONAL_SUCCESS).verdict is MET
+    assert setting.subscriber("never heard of", OPTIONAL_SUCCESS).verdict is MET
 
 
 def test_one_actor_on_many_topics(setting: Setting) -> None:
@@ -125,7 +126,7 @@ def test_one_actor_on_many_topics(setting: Setting) -> None:
 
     actor = Counter()
     for topic in "abc":
-        setting.bus.subscribe(actor, topic, Need.SUCCESS, 1.0)
+        setting.bus.subscribe(actor, topic, SUCCESS, 1.0)
     setting.dispatcher.run()
     for topic in "abc":
         setting.publish(C.COMPLETED, topic)
@@ -142,7 +143,7 @@ def test_a_publication_from_within_a_step(setting: Setting) -> None:
             setting.bus.publish("relay", after, message.at)
 
     relay = Relay()
-    setting.bus.subscribe(relay, "t", Need.SUCCESS, 1.0)
+    setting.bus.subscribe(relay, "t", SUCCESS, 1.0)
     setting.dispatcher.run()
     last = setting.subscriber("relay")
     setting.publish(C.FAILED)
@@ -156,7 +157,7 @@ def test_a_publication_from_within_a_step(setting: Setting) -> None:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("publish"), st.sampled_from("ab"), st.sampled_from(list(Condition)[1:])),
-        st.tuples(st.just("subscribe"), st.sampled_from("ab"), st.sampled_from(Need)),
+        st.tuples(st.just("subscribe"), st.sampled_from("ab"), st.sampled_from(NEEDS)),
         st.tuples(st.just("unsubscribe"), st.sampled_from("ab"), st.integers(0, 3)),
         st.tuples(st.just("leave"), st.sampled_from("ab"), st.integers(0, 3)),
     ),

@@ -15,7 +15,7 @@ from unitsync import session, wire
 from unitsync.wire import Requirement, Status
 from unitsyncd.actors.world import World
 from unitsyncd.core.graph import MANY_EDGES
-from unitsyncd.core.requirement import VERDICTS, Condition, Verdict
+from unitsyncd.core.requirement import Condition, Verdict
 from unitsyncd.core.store import StoreError
 
 UNITS = 14
@@ -123,7 +123,7 @@ class Changing:
 
     def prerequisites(self, name: str, verdict: Verdict) -> list[str]:
         edges, condition = self.world.graph.prerequisites(name), self.world.bus.condition
-        return [edge for edge, need in edges.items() if VERDICTS[need][condition(edge)] is verdict]
+        return [edge for edge, need in edges.items() if need.verdicts[condition(edge)] is verdict]
 
 
 def told(replies: list[wire.WhyReply]) -> set[tuple[str, str, str]]:

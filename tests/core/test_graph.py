@@ -11,9 +11,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from support.needs import COMPLETION, OPTIONAL_START, SUCCESS
 from unitsync.errors import CycleError
 from unitsyncd.core.graph import CYCLE_SHOWN_MAX, ONE_BY_ONE_MIN, Graph, Request
-from unitsyncd.core.requirement import Need
+from unitsyncd.core.requirement import NEEDS, Need
 from unitsyncd.core.undo import UndoLog
 
 Edge = tuple[str, str]
@@ -47,13 +48,13 @@ def contents(graph: Graph, names: Iterable[str]) -> tuple[object, ...]:
 def add(graph: Graph, *edges: Edge) -> UndoLog:
     undo = UndoLog()
     for edge in edges:
-        graph.add(*edge, Need.SUCCESS, undo)
+        graph.add(*edge, SUCCESS, undo)
     return undo
 
 
 def cycle_of(graph: Graph, dependent: str, prerequisite: str) -> list[str]:
     with pytest.raises(CycleError) as caught:
-        graph.add(dependent, prerequisite, Need.SUCCESS, UndoLog())
+        graph.add(dependent, prerequisite, SUCCESS, UndoLog())
     return caught.value.cycle
 
 
@@ -72,7 +73,7 @@ def check_cycle(cycle: list[str], edges: Iterable[Edge], new: Edge) -> None:
 def test_a_unit_cannot_wait_for_itself() -> None:
     graph = Graph()
     with pytest.raises(CycleError, match=r"^cycle: a → a$") as caught:
-        graph.add("a", "a", Need.SUCCESS, UndoLog())
+        graph.add("a", "a", SUCCESS, UndoLog())
     assert caught.value.cycle == ["a", "a"]
     assert caught.value.hint == "a unit cannot wait for itself"
     assert contents(graph, "a") == contents(Graph(), "a")
@@ -82,7 +83,7 @@ def test_the_whole_cycle_is_spelled_out() -> None:
     graph = Graph()
     add(graph, ("b", "c"), ("c", "a"))
     with pytest.raises(CycleError, match=r"^cycle: a → b → c → a$") as caught:
-        graph.add("a", "b", Need.SUCCESS, UndoLog())
+        graph.add("a", "b", SUCCESS, UndoLog())
     assert caught.value.cycle == ["a", "b", "c", "a"]
     # The edge that the hint says to take back is one that is there.
     assert caught.value.hint.endswith("unitsync unwant c a")
@@ -100,7 +101,7 @@ def test_a_long_cycle_too(length: int) -> None:
     names = [f"u{i}" for i in range(length)]
     add(graph, *itertools.pairwise(names))
     with pytest.raises(CycleError) as caught:
-        graph.add(names[-1], names[0], Need.SUCCESS, UndoLog())
+        graph.add(names[-1], names[0], SUCCESS, UndoLog())
     assert caught.value.cycle == [names[-1], *names]
     assert str(caught.value) == f"cycle: {' → '.join([names[-1], *names])}"
 
@@ -112,7 +113,7 @@ def test_of_one_that_is_too_long_for_people_both_ends_are() -> None:
     with pytest.raises(
         CycleError, match=r"u4999 → u0 → .* → \(4,001 more\) → .* → u4999$"
     ) as caught:
-        graph.add(names[-1], names[0], Need.SUCCESS, UndoLog())
+        graph.add(names[-1], names[0], SUCCESS, UndoLog())
     assert caught.value.cycle == [names[-1], *names]
     assert str(caught.value).count("→") == CYCLE_SHOWN_MAX
 
@@ -149,9 +150,9 @@ def test_taking_a_turn_back() -> None:
     graph, names = Graph(), "abcd"
     undo = add(graph, ("a", "b"), ("b", "c"))
     before, mark = contents(graph, names), undo.mark()
-    graph.add("c", "d", Need.OPTIONAL_START, undo)
+    graph.add("c", "d", OPTIONAL_START, undo)
     graph.remove("a", "b", undo)
-    graph.add("d", "a", Need.COMPLETION, undo)
+    graph.add("d", "a", COMPLETION, undo)
     undo.rollback(mark)
     assert contents(graph, names) == before
     undo.rollback()
@@ -169,7 +170,7 @@ def test_a_turn_that_took_edges_away_and_raised_levels_is_taken_back() -> None:
     levels, mark = [graph.level(name) for name in names], undo.mark()
     for prerequisite in ("u1", "u2", "u3", "u4"):
         graph.remove("u0", prerequisite, undo)
-    graph.add("u5", "u0", Need.SUCCESS, undo)  # raises u5, and with it u2
+    graph.add("u5", "u0", SUCCESS, undo)  # raises u5, and with it u2
     undo.rollback(mark)
     assert [graph.level(name) for name in names] == levels
     for a, b in ((1, 0), (4, 0), (5, 0), (5, 2)):
@@ -185,7 +186,7 @@ def test_a_turn_that_raised_a_unit_nobody_waited_for_is_taken_back() -> None:
     graph.load("d", 3, ())
     levels, mark = [graph.level(name) for name in names], undo.mark()
     graph.remove("b", "a", undo)
-    graph.add("a", "d", Need.SUCCESS, undo)
+    graph.add("a", "d", SUCCESS, undo)
     assert graph.level("a") == 3, "it rose"
     undo.rollback(mark)
     assert [graph.level(name) for name in names] == levels
@@ -195,12 +196,12 @@ def test_a_turn_that_raised_a_unit_nobody_waited_for_is_taken_back() -> None:
 
 def test_needs_are_kept() -> None:
     graph, undo = Graph(), UndoLog()
-    for index, need in enumerate(Need):
+    for index, need in enumerate(NEEDS):
         graph.add("a", f"p{index}", need, undo)
-    assert list(graph.prerequisites("a").values()) == list(Need)
+    assert list(graph.prerequisites("a").values()) == list(NEEDS)
     graph.remove("a", "p3", undo)
-    undo.rollback(len(Need))
-    assert graph.prerequisites("a")["p3"] is Need.OPTIONAL_SUCCESS
+    undo.rollback(len(NEEDS))
+    assert graph.prerequisites("a")["p3"] is NEEDS[3]
 
 
 def put_back(graph: Graph, names: Iterable[str]) -> Graph:
@@ -292,7 +293,7 @@ def test_a_request_takes_a_few_passes_in_whatever_order_its_edges_come(graph: st
     choose.shuffle(edges)
     together = Graph()
     before = together.looks
-    add_together(together, UndoLog(), edges, Need.SUCCESS)
+    add_together(together, UndoLog(), edges, SUCCESS)
     assert together.looks - before < ONE_BY_ONE_MIN + 4 * len(edges)
     check_levels(together, edges)
     assert together.edges == len(edges)
@@ -313,13 +314,13 @@ def test_a_cycle_among_many(seed: int, one_by_one: int, monkeypatch: pytest.Monk
     edges = [(f"u{max(pair)}", f"u{min(pair)}") for pair in itertools.combinations(range(60), 2)]
     edges = choose.sample(edges, 300)
     there, new = edges[:150], edges[150:]
-    add_together(graph, undo, there, Need.SUCCESS)
+    add_together(graph, undo, there, SUCCESS)
     before, levels = contents(graph, names), [graph.level(name) for name in names]
     dependent, prerequisite = choose.choice(new)
     wrong = [*new, (prerequisite, dependent)]
     choose.shuffle(wrong)
     with pytest.raises(CycleError) as caught:
-        add_together(graph, undo, wrong, Need.SUCCESS)
+        add_together(graph, undo, wrong, SUCCESS)
     cycle = caught.value.cycle
     steps = list(itertools.pairwise(cycle))
     assert cycle[0] == cycle[-1]
@@ -328,14 +329,14 @@ def test_a_cycle_among_many(seed: int, one_by_one: int, monkeypatch: pytest.Monk
     assert cycle[0] in {one for one, _ in wrong}
     assert contents(graph, names) == before
     assert [graph.level(name) for name in names] == levels
-    add_together(graph, undo, new, Need.SUCCESS)
+    add_together(graph, undo, new, SUCCESS)
     check_levels(graph, edges)
 
 
 def test_a_unit_that_waits_for_itself_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", NEVER_ONE_BY_ONE)
     with pytest.raises(CycleError, match=r"^cycle: c → c$"):
-        add_together(Graph(), UndoLog(), [("a", "b"), ("c", "c")], Need.SUCCESS)
+        add_together(Graph(), UndoLog(), [("a", "b"), ("c", "c")], SUCCESS)
 
 
 # --- against the oracle -----------------------------------------------------------
@@ -371,7 +372,7 @@ class CyclesMachine(RuleBasedStateMachine):
         assert contents(self.graph, self.names) == before
         assert self.undo.mark() == mark
 
-    @rule(data=st.data(), need=st.sampled_from(Need))
+    @rule(data=st.data(), need=st.sampled_from(NEEDS))
     def add_one(self, data: st.DataObject, need: Need) -> None:
         self._add(self._pick(data), need)
 
@@ -380,14 +381,14 @@ class CyclesMachine(RuleBasedStateMachine):
         pick = st.lists(st.sampled_from(self.names), min_size=2, max_size=length)
         path = data.draw(pick)
         for edge in itertools.pairwise(path):
-            self._add(edge, Need.SUCCESS)
+            self._add(edge, SUCCESS)
 
     @rule(
         data=st.data(),
         length=st.integers(1, 25),
         acyclic=st.booleans(),
         one_by_one=st.sampled_from((NEVER_ONE_BY_ONE, 0, 3)),
-        need=st.sampled_from(Need),
+        need=st.sampled_from(NEEDS),
     )
     def add_many(
         self, data: st.DataObject, length: int, acyclic: bool, one_by_one: int, need: Need
@@ -420,7 +421,7 @@ class CyclesMachine(RuleBasedStateMachine):
         if self.edges:
             dependent, prerequisite = data.draw(st.sampled_from(sorted(self.edges)))
             for further in [edge for edge in self.edges if edge[0] == prerequisite]:
-                self._add((further[1], dependent), Need.SUCCESS)
+                self._add((further[1], dependent), SUCCESS)
 
     @rule(data=st.data())
     def remove_one(self, data: st.DataObject) -> None:
@@ -435,7 +436,7 @@ class CyclesMachine(RuleBasedStateMachine):
         edges = dict(self.edges)
         for _ in range(more):
             if data.draw(st.booleans()):
-                self._add(self._pick(data), Need.SUCCESS)
+                self._add(self._pick(data), SUCCESS)
             else:
                 self.remove_one(data)
         self.undo.rollback(mark)

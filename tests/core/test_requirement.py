@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import pytest
 
+from support.needs import (
+    COMPLETION,
+    OPTIONAL_COMPLETION,
+    OPTIONAL_START,
+    OPTIONAL_SUCCESS,
+    START,
+    SUCCESS,
+)
 from unitsync.wire import Requirement, Status
-from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict, need_of
+from unitsyncd.core.requirement import NEEDS, Condition, Need, Verdict, need_of
 
 MET, OUT, BLOCKED = Verdict.MET, Verdict.OUTSTANDING, Verdict.BLOCKED
 
 # Columns: not registered, pending, skipped, started, completed, failed, failed without
 # having started.
 TABLE = {
-    Need.SUCCESS: (OUT, OUT, BLOCKED, OUT, MET, BLOCKED, BLOCKED),
-    Need.COMPLETION: (OUT, OUT, MET, OUT, MET, MET, MET),
-    Need.START: (OUT, OUT, BLOCKED, MET, MET, MET, BLOCKED),
+    SUCCESS: (OUT, OUT, BLOCKED, OUT, MET, BLOCKED, BLOCKED),
+    COMPLETION: (OUT, OUT, MET, OUT, MET, MET, MET),
+    START: (OUT, OUT, BLOCKED, MET, MET, MET, BLOCKED),
     # "An optional prerequisite only orders: it holds a start back if it is registered
     # and has not ended, and not otherwise." Nothing can end that way, so none blocks.
-    Need.OPTIONAL_SUCCESS: (MET, OUT, MET, OUT, MET, MET, MET),
-    Need.OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET),
-    Need.OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET),
+    OPTIONAL_SUCCESS: (MET, OUT, MET, OUT, MET, MET, MET),
+    OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET),
+    OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET),
 }
 # Whose an edge is does not matter for it.
 TABLE |= {need_of(need.requirement, need.optional, of_start=True): TABLE[need] for need in TABLE}
@@ -34,16 +42,16 @@ COLUMNS = (
 )
 
 
-@pytest.mark.parametrize("need", Need)
+@pytest.mark.parametrize("need", NEEDS)
 @pytest.mark.parametrize("condition", Condition)
 def test_every_need_under_every_condition(need: Need, condition: Condition) -> None:
-    assert VERDICTS[need][condition] is TABLE[need][COLUMNS.index(condition)]
+    assert need.verdicts[condition] is TABLE[need][COLUMNS.index(condition)]
 
 
 def test_the_table_is_complete() -> None:
-    assert set(TABLE) == set(Need)
+    assert set(TABLE) == set(NEEDS)
     assert set(COLUMNS) == set(Condition)
-    assert (len(VERDICTS), *map(len, VERDICTS)) == (12, *[7] * 12)
+    assert [len(need.verdicts) for need in NEEDS] == [7] * 12
 
 
 @pytest.mark.parametrize("requirement", Requirement)
@@ -56,7 +64,7 @@ def test_a_need_is_a_requirement_and_whether_it_is_optional_and_whose(
     assert need.requirement is requirement
     assert need.optional is optional
     assert need.of_start is of_start
-    assert [other for other in Need if need.needs_the_same(other)] == [
+    assert [other for other in NEEDS if need.needs_the_same(other)] == [
         need_of(requirement, optional, of_start=whose) for whose in (False, True)
     ]
 

@@ -25,7 +25,7 @@ from unitsyncd.core.events import (
     WasReset,
     Withdrawn,
 )
-from unitsyncd.core.requirement import Need
+from unitsyncd.core.requirement import Need, need_of
 from unitsyncd.core.store import Record
 
 
@@ -90,9 +90,9 @@ class Model:
         match fact:
             case Declared(prerequisite=prerequisite, need=need):
                 known = self.edges[name].get(prerequisite)
-                stays = known is not None and known.of_start and known.needs_the_same(Need(need))
+                stays = known is not None and known.of_start and known.needs_the_same(need)
                 assert known is None or stays, f"{name} → {prerequisite} twice"
-                self.edges[name][prerequisite] = Need(need)
+                self.edges[name][prerequisite] = need
                 self._dependents[prerequisite].add(name)
             case Withdrawn(prerequisite=prerequisite):
                 del self.edges[name][prerequisite]
@@ -332,6 +332,6 @@ def check_waits(records: Sequence[Record], ops: Sequence[Op]) -> None:
 
 def was_met(model: Model, request: wire.AnyRequest) -> bool:
     assert isinstance(request, wire.Wait)
-    need = Need([*Requirement].index(request.requires))
+    need = need_of(request.requires, optional=False)
     each = [model.is_met(name, need) for name in request.units]
     return any(each) if request.any else all(each)

@@ -17,7 +17,7 @@ from unitsyncd.actors.supervisor import Recovered, Supervisor
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import OwnerKey
-from unitsyncd.core.requirement import VERDICTS, Verdict
+from unitsyncd.core.requirement import Verdict
 from unitsyncd.core.store import EventStore, Snapshot
 from unitsyncd.kept import Kept
 from unitsyncd.settings import Limits
@@ -205,7 +205,7 @@ def check_sound(world: World) -> None:
         edges = graph.prerequisites(name)
         for prerequisite in edges:
             assert graph.level(prerequisite) <= graph.level(name)
-        verdicts = [VERDICTS[need][world.bus.condition(edge)] for edge, need in edges.items()]
+        verdicts = [need.verdicts[world.bus.condition(edge)] for edge, need in edges.items()]
         assert unit.outstanding == verdicts.count(Verdict.OUTSTANDING), unit
         assert unit.blocked == verdicts.count(Verdict.BLOCKED), unit
         assert world.bus.condition(name) is unit.condition

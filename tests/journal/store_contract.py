@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from support.needs import OPTIONAL_COMPLETION
 from unitsync.wire import OnOwnerExit, Owner, Status
 from unitsyncd.core.events import (
     Declared,
@@ -24,7 +25,6 @@ from unitsyncd.core.events import (
     WasReset,
     Withdrawn,
 )
-from unitsyncd.core.requirement import Need
 from unitsyncd.core.store import EpochRecord, EventStore, Record, StoreError
 
 EPOCHS_KEPT: Final = 20
@@ -32,7 +32,7 @@ OWNER: Final = Owner(321, 9876, 4026531836, "bash -c 'ide\n\u00fc'", watched=Fal
 EVERY_KIND: Final[list[Record]] = [
     ("ide", Registered(1.5)),
     ("\u00fcnit", Registered(0.1 + 0.2)),
-    ("ide", Declared(2.0, "\u00fcnit", int(Need.OPTIONAL_COMPLETION))),
+    ("ide", Declared(2.0, "\u00fcnit", OPTIONAL_COMPLETION)),
     ("ide", Withdrawn(2.5, "\u00fcnit")),
     ("ide", Denied(2.75, OWNER, Denial.TIMED_OUT, "because")),
     ("ide", Denied(2.75, None, Denial.WAITING)),

@@ -25,6 +25,7 @@ from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors.recovery import cut, epochs_of, rebuild
 from unitsyncd.actors.world import World
+from unitsyncd.adapters.fact_codec import NUMBERS
 from unitsyncd.adapters.journal import FORMAT, Journal
 from unitsyncd.adapters.mark import Mark, read_mark
 from unitsyncd.adapters.snapshots import Snapshots
@@ -88,7 +89,7 @@ def shown(world: World) -> Any:
         "history": found["history"],
         "owners": sorted(found["owners"]),
     }
-    return json.loads(json.dumps(msgspec.to_builtins(entries)))
+    return json.loads(json.dumps(msgspec.to_builtins(entries, enc_hook=NUMBERS.__getitem__)))
 
 
 def read(path: Path) -> World:

@@ -22,11 +22,13 @@ from msgspec.structs import replace
 
 from journal.driving import Driver, check_sound, rebuilt, state
 from journal.memory_store import MemoryStore
+from support.needs import SUCCESS
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors import parts, recovery
 from unitsyncd.actors.parts import Work, has_more
 from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
+from unitsyncd.adapters import fact_codec
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.core.events import Declared, Registered
@@ -369,7 +371,7 @@ def test_a_unit_and_who_waits_for_it_share_its_name(driver: Driver) -> None:
 
 def decoded(snapshot: Snapshot) -> Snapshot:
     """As it comes back from a file."""
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot), type=Snapshot)
+    return fact_codec.decoder(Snapshot).decode(fact_codec.encoder().encode(snapshot))
 
 
 def test_a_level_that_is_raised_meanwhile_is_that_of_before(driver: Driver) -> None:
@@ -426,7 +428,7 @@ def test_edges_that_are_looked_at_together_come_back(
 def test_records_with_a_cycle_are_damaged(driver: Driver) -> None:
     driver.want("a", "b")
     driver.want("b", "c")
-    records = [("c", Registered(1.0)), ("c", Declared(1.0, "a", 0))]
+    records = [("c", Registered(1.0)), ("c", Declared(1.0, "a", SUCCESS))]
     driver.store.append(driver.store.next_seq, records)
     with pytest.raises(DamagedStore, match="cycle: c → a → b → c"):
         rebuilt(driver)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import PrerequisiteMoved
-from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
+from unitsyncd.core.requirement import NEEDS, Condition, Need, Verdict
 from unitsyncd.core.undo import UndoLog
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
@@ -48,7 +48,7 @@ class Bus:
     def verdict(self, edges: Mapping[str, Need]) -> Verdict:
         """Of all *edges* together, looked at one by one."""
         return max(
-            (VERDICTS[need][self.condition(topic)] for topic, need in edges.items()), default=_MET
+            (need.verdicts[self.condition(topic)] for topic, need in edges.items()), default=_MET
         )
 
     def load(
@@ -83,14 +83,14 @@ class Bus:
         """From now on *actor* is told; where the edge is not met at present, at once."""
         self._undo.push(self._drop, actor, topic)
         self._subscribers.setdefault(topic, {})[actor] = need
-        verdict = VERDICTS[need][self._conditions.get(topic, _NOT_REGISTERED)]
+        verdict = need.verdicts[self._conditions.get(topic, _NOT_REGISTERED)]
         if verdict is not _MET:
             self._dispatcher.tell(actor, PrerequisiteMoved(_MET, verdict, at))
 
     def unsubscribe(self, actor: Actor, topic: str, at: float) -> None:
         """The reverse: what the edge counted for is taken back at once."""
         need = self.leave(actor, topic)
-        verdict = VERDICTS[need][self.condition(topic)]
+        verdict = need.verdicts[self.condition(topic)]
         if verdict is _MET:
             self.setbacks += 1
         else:
@@ -132,12 +132,12 @@ class Bus:
 
 
 def _move(need: Need, before: Condition, after: Condition) -> tuple[Verdict, Verdict] | None:
-    was, now = VERDICTS[need][before], VERDICTS[need][after]
+    was, now = need.verdicts[before], need.verdicts[after]
     return None if was is now else (was, now)
 
 
 _MOVES: Final = tuple(
-    tuple(tuple(_move(need, before, after) for need in Need) for after in Condition)
+    tuple({need: _move(need, before, after) for need in NEEDS} for after in Condition)
     for before in Condition
 )
 """``_MOVES[before][after][need]``: what a publication changes for an edge, None if nothing."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from unitsync import errors, wire
-from unitsync.wire import OnOwnerExit, Status
+from unitsync.wire import OnOwnerExit, Requirement, Status
 from unitsyncd.actors import looking, replies
 from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.parker import Parker
@@ -255,7 +255,7 @@ class Desk:
     def _give_edges(self, actor: UnitActor, own: Mapping[str, Need]) -> None:
         """The run that has begun has these edges of its *own*, though another start came
         last: the unit has them from now on, or none where it cannot have them any more."""
-        need = next(iter(own.values()), Need.AFTER_SUCCESS)
+        need = next(iter(own.values()), need_of(Requirement.SUCCESS, False, of_start=True))
         try:
             self.world.declare_start(actor, own, need, self._moment.at)
         except errors.UnitsyncError:

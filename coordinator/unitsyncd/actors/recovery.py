@@ -10,7 +10,6 @@ from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
 from unitsyncd.core.graph import Request
-from unitsyncd.core.requirement import Need
 from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
 from unitsyncd.settings import Limits
@@ -174,7 +173,7 @@ class _Replay:
         world, kind = self._world, type(fact)
         if kind is Declared:
             assert isinstance(fact, Declared)
-            need, prerequisite = _NEEDS[fact.need], world.shared(fact.prerequisite)
+            need, prerequisite = fact.need, world.shared(fact.prerequisite)
             known = world.graph.prerequisites(name).get(prerequisite)
             if known is None:
                 world.graph.add(name, prerequisite, need, world.turn.undo, self.request)
@@ -206,9 +205,6 @@ class _Replay:
             self._run()
         if type(fact) is not Registered:
             self._history(after.name, fact, after.run)
-
-
-_NEEDS: Final = {int(need): need for need in Need}
 
 
 class KeepsSnapshots(Protocol):

@@ -140,7 +140,7 @@ class World:
                 if declared.of_start:  # from now on it stays
                     self.graph.put_need(unit, prerequisite, need, self.turn.undo)
                     self.bus.put_need(actor, prerequisite, need)
-                    self.turn.keep(unit, Declared(at, prerequisite, int(need)))
+                    self.turn.keep(unit, Declared(at, prerequisite, need))
                 return
             if not declared.of_start or not need.of_start:
                 text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
@@ -160,7 +160,7 @@ class World:
         prerequisite = self.shared(prerequisite)
         self.graph.add(unit, prerequisite, need, self.turn.undo, request)
         self.bus.subscribe(actor, prerequisite, need, at)
-        self.turn.keep(unit, Declared(at, prerequisite, int(need)))
+        self.turn.keep(unit, Declared(at, prerequisite, need))
 
     def declare_start(
         self, actor: UnitActor, prerequisites: Collection[str], need: Need, at: float

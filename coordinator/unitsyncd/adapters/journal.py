@@ -27,7 +27,7 @@ from typing import Any, Final
 import msgspec
 
 from unitsyncd import faults
-from unitsyncd.adapters import room
+from unitsyncd.adapters import fact_codec, room
 from unitsyncd.adapters.mark import Mark, MarkFile
 from unitsyncd.adapters.tidying import tidy
 from unitsyncd.core.store import (
@@ -90,8 +90,8 @@ class Journal:
         """SQLite makes one to read a log by, and leaves it there."""
         self.next_seq = 0
         self._old_bytes_max = old_bytes_max
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(list[Record]).decode
+        self._encode = fact_codec.encoder().encode
+        self._decode = fact_codec.decoder(list[Record]).decode
         self._mark = MarkFile(path)
         self._busy = False
         """Whether another process held it at the last attempt to write."""

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 from loguru import logger
 
+from unitsyncd.adapters import fact_codec
 from unitsyncd.core.store import SavedUnit, Snapshot
 
 _MAGIC: Final = b"unitsync snapshot 1\n"
@@ -49,7 +50,7 @@ class Snapshots:
                 raise ValueError("it has another format")
             chunks = _chunks(data)
             header = msgspec.msgpack.decode(next(chunks), type=_Header)
-            decode = msgspec.msgpack.Decoder(list[SavedUnit]).decode
+            decode = fact_codec.decoder(list[SavedUnit]).decode
             units = [saved for chunk in chunks for saved in decode(chunk)]
             if len(units) != header.units:
                 raise ValueError("it is not complete")
@@ -82,7 +83,7 @@ class Snapshots:
             self._thread.join()
 
     def _write(self, snapshot: Snapshot) -> None:
-        encode = msgspec.msgpack.Encoder().encode
+        encode = fact_codec.encoder().encode
         units = snapshot.units
         temporary = f"{self._path}.new"
         try:

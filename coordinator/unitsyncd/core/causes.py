@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 from unitsyncd.core.graph import MANY_EDGES, Graph
-from unitsyncd.core.requirement import VERDICTS, Condition, Need, Verdict
+from unitsyncd.core.requirement import Condition, Need, Verdict
 from unitsyncd.core.state import Unit
 
 SHOWN_MAX: Final = 10
@@ -104,7 +104,7 @@ class Causes:
         its last start came with."""
         outstanding, blocked = unit.outstanding, unit.blocked
         for edge, need in self._graph.of_start(unit.name).items():
-            verdict = VERDICTS[need][self.condition(edge)]
+            verdict = need.verdicts[self.condition(edge)]
             outstanding -= verdict is Verdict.OUTSTANDING
             blocked -= verdict is Verdict.BLOCKED
         return outstanding, blocked
@@ -114,7 +114,7 @@ class Causes:
         edges, condition = self._graph.prerequisites(name), self._conditions.get
         self._passed += len(edges)
         for edge, need in edges.items():
-            if (VERDICTS[need][condition(edge, _NOT_REGISTERED)] is _MET) is met:
+            if (need.verdicts[condition(edge, _NOT_REGISTERED)] is _MET) is met:
                 yield edge, need
 
     def first_unmet(self, unit: Unit) -> list[tuple[str, Need]]:
@@ -144,7 +144,7 @@ class Causes:
         self._passed += len(edges) - met
         is_first = True
         for number, (edge, need) in enumerate(islice(edges.items(), met, None), met):
-            if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is not _MET:
+            if need.verdicts[condition(edge, _NOT_REGISTERED)] is not _MET:
                 if is_first:
                     self._met[name] = number
                     is_first = False
@@ -163,7 +163,7 @@ class Causes:
             self._passed += len(edges)
         roots: list[str] = []
         for number, (edge, need) in enumerate(islice(edges, first, None), first):
-            if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is Verdict.OUTSTANDING:
+            if need.verdicts[condition(edge, _NOT_REGISTERED)] is Verdict.OUTSTANDING:
                 if len(roots) == most:
                     return roots, number
                 roots.append(self._root(edge, Condition.PENDING, Verdict.OUTSTANDING))
@@ -181,7 +181,7 @@ class Causes:
                 next(
                     edge
                     for edge, need in chain(own.items(), wanted)
-                    if VERDICTS[need][self.condition(edge)] is Verdict.BLOCKED
+                    if need.verdicts[self.condition(edge)] is Verdict.BLOCKED
                     and (edge in own or not need.of_start)
                 )
             )
@@ -238,7 +238,7 @@ class Causes:
         else:
             candidates = self._edges_not_met(name)  # which counts them itself
         for edge, need in candidates:
-            if VERDICTS[need][condition(edge, _NOT_REGISTERED)] is verdict:
+            if need.verdicts[condition(edge, _NOT_REGISTERED)] is verdict:
                 return edge
         return None
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from unitsync.wire import OnOwnerExit, OnSkip, Owner, Status
-from unitsyncd.core.requirement import Condition, Verdict
+from unitsyncd.core.requirement import Condition, Need, Verdict
 
 OwnerKey: TypeAlias = tuple[int, int, int]
 
@@ -86,7 +86,7 @@ class Declared(Fact, tag="declared", frozen=True):
     """An edge. Kept with the dependent's facts, applied to the graph."""
 
     prerequisite: str
-    need: int
+    need: Need
 
 
 class Withdrawn(Fact, tag="withdrawn", frozen=True):

@@ -1,12 +1,13 @@
 """When an edge is met: the one place that compares a requirement with a status.
 
 A prerequisite publishes its Condition; an edge has a Need; the two together give a
-Verdict. All three are small integers because there is one of each per edge.
+Verdict.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 from typing import Final
 
 from unitsync.wire import Requirement, Status
@@ -40,43 +41,27 @@ _STATUS: Final = (
 )
 
 
-class Need(enum.IntEnum):
-    """A requirement, whether the edge is optional, and whether it belongs to one start
-    (``--after``) or stays with the unit (``want``). The journal keeps these numbers."""
+class Need:
+    """What an edge needs of its prerequisite. There is one object for each combination, which
+    ``need_of`` gives; how a store writes it down is the store's business."""
 
-    SUCCESS = 0
-    COMPLETION = 1
-    START = 2
-    OPTIONAL_SUCCESS = 3
-    OPTIONAL_COMPLETION = 4
-    OPTIONAL_START = 5
-    AFTER_SUCCESS = 6
-    AFTER_COMPLETION = 7
-    AFTER_START = 8
-    AFTER_OPTIONAL_SUCCESS = 9
-    AFTER_OPTIONAL_COMPLETION = 10
-    AFTER_OPTIONAL_START = 11
+    __slots__ = ("of_start", "optional", "requirement", "verdicts")
 
-    @property
-    def requirement(self) -> Requirement:
-        return _REQUIREMENTS[self % 3]
-
-    @property
-    def optional(self) -> bool:
-        return self % 6 >= Need.OPTIONAL_SUCCESS
-
-    @property
-    def of_start(self) -> bool:
-        """Whether the next start replaces the edge."""
-        return self >= Need.AFTER_SUCCESS
+    def __init__(self, requirement: Requirement, optional: bool, of_start: bool) -> None:
+        self.requirement: Final = requirement
+        self.optional: Final = optional
+        self.of_start: Final = of_start
+        """Whether it belongs to one start (``--after``), and the next one replaces it, or
+        stays with the unit (``want``)."""
+        self.verdicts: Final = tuple(_verdict(self, condition) for condition in Condition)
+        """For each Condition of the prerequisite."""
 
     def needs_the_same(self, other: Need) -> bool:
         """Whether the two differ at most in whose they are."""
-        return self % 6 == other % 6
+        return self.requirement is other.requirement and self.optional is other.optional
 
-
-_REQUIREMENTS: Final = (Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START)
-_NEEDS: Final = {(need.requirement, need.optional, need.of_start): need for need in Need}
+    def __repr__(self) -> str:
+        return f"Need({self.requirement.value}, optional={self.optional}, of_start={self.of_start})"
 
 
 def need_of(requirement: Requirement, optional: bool, *, of_start: bool = False) -> Need:
@@ -108,7 +93,7 @@ def _verdict(need: Need, condition: Condition) -> Verdict:
     return Verdict.BLOCKED if condition in ended_or_never else Verdict.OUTSTANDING
 
 
-VERDICTS: Final = tuple(
-    tuple(_verdict(need, condition) for condition in Condition) for need in Need
-)
-"""``VERDICTS[need][condition]``"""
+_NEEDS: Final = {
+    which: Need(*which) for which in itertools.product(Requirement, (False, True), (False, True))
+}
+NEEDS: Final = tuple(_NEEDS.values())

@@ -35,7 +35,7 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.graph import Graph
-from unitsyncd.core.requirement import VERDICTS, Need, Verdict
+from unitsyncd.core.requirement import Need, Verdict
 from unitsyncd.core.similar import Similar
 from unitsyncd.core.state import Unit
 
@@ -194,7 +194,7 @@ class View:
     def prerequisite(self, name: str, need: Need) -> Prerequisite:
         """The edge to *name* as its dependent sees it."""
         current = self.causes.condition(name)
-        met = VERDICTS[need][current] is Verdict.MET
+        met = need.verdicts[current] is Verdict.MET
         holder = self._units.get(name)
         if holder is None:
             return Prerequisite(name, need.requirement, current.status, met, need.optional)
