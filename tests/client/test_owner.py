@@ -179,9 +179,22 @@ def test_of_pid() -> None:
         with pytest.raises(errors.UsageError, match=f"no process {pid}"):
             owner.of_pid(pid)
     ended = subprocess.Popen(["true"])
-    ended.wait()
-    with pytest.raises(errors.UsageError, match=f"no process {ended.pid}"):
-        owner.of_pid(ended.pid)
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    for _ in range(2):  # as long as it waits to be reaped, and afterwards
+        with pytest.raises(errors.UsageError, match=f"no process {ended.pid}"):
+            owner.of_pid(ended.pid)
+        ended.wait()
+
+
+def test_of_a_pid_that_proc_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another user, under hidepid."""
+
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(surroundings, "read_process", lambda pid: None)
+    monkeypatch.setattr(os, "kill", refuse)
+    assert not owner.of_pid(os.getpid()).watched
 
 
 def test_a_command_is_shown_on_one_line() -> None:
