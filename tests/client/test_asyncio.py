@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import select
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unitsync import AsyncClient, Client, errors, wire
+from client.test_express import Deaf, deaf
+from unitsync import AsyncClient, Client, endpoint, errors, session, wire
+from unitsync.exchange import Exchange
+
+__all__ = ["deaf"]
 
 PATIENCE_S = 20.0
+FOREVER_S = 1000.0
 
 
 class Waits:
@@ -31,6 +40,27 @@ class Waits:
 
     async def happened(self) -> None:
         await asyncio.wait_for(self._event.wait(), PATIENCE_S)
+
+
+class Gate:
+    """Holds the connecting of a client back until it is opened."""
+
+    def __init__(self, sync: AsyncClient) -> None:
+        self._connect = sync._connect
+        self._reached = asyncio.Event()
+        self._opened = asyncio.Event()
+        sync._connect = self._hold  # type: ignore[method-assign]
+
+    async def _hold(self, *details: Any) -> Any:
+        self._reached.set()
+        await self._opened.wait()
+        return await self._connect(*details)
+
+    async def reached(self) -> None:
+        await asyncio.wait_for(self._reached.wait(), PATIENCE_S)
+
+    def open(self) -> None:
+        self._opened.set()
 
 
 @pytest.mark.asyncio
@@ -106,6 +136,25 @@ async def test_a_grant_that_crosses_the_cancellation_fails_the_run(
         claimed.send = send  # type: ignore[method-assign]
         unit = await sync.status("ide")
         assert (unit.status, unit.reason) == (wire.Status.FAILED, "cancelled")
+
+
+@pytest.mark.asyncio
+async def test_a_start_that_is_cancelled_while_it_connects_again_is_taken_back(
+    coordinator: str, other: Client
+) -> None:
+    waits = Waits()
+    async with AsyncClient(on_waiting=waits) as sync:
+        task = asyncio.create_task(sync.start("ide", after=["clone"]))
+        await waits.happened()
+        gate = Gate(sync)
+        assert sync._exchange is not None
+        sync._exchange.close(session.LinkLost)
+        await gate.reached()
+        task.cancel()
+        gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert other.status("ide").history[-1].reason == "cancelled"
 
 
 @pytest.mark.asyncio
@@ -209,6 +258,20 @@ async def test_closing_ends_waiting_calls(coordinator: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_closing_right_after_cancelling(coordinator: str) -> None:
+    waits = Waits()
+    sync = AsyncClient(on_waiting=waits)
+    task = asyncio.create_task(sync.start("ide", after=["clone"]))
+    await waits.happened()
+    await asyncio.sleep(0)  # it asks again
+    task.cancel()
+    await sync.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await sync.close()
+
+
+@pytest.mark.asyncio
 async def test_closing_ends_a_call_that_is_still_opening(nobody_there: str) -> None:
     sync = AsyncClient()
     task = asyncio.create_task(sync.start("ide"))
@@ -218,8 +281,40 @@ async def test_closing_ends_a_call_that_is_still_opening(nobody_there: str) -> N
     with pytest.raises(errors.UsageError, match="was closed"):
         await task
     assert not sync._background, "nothing opens another connection"
+    assert sync._exchange is None
     await sync.ping()
     await sync.close()
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_a_call_that_has_just_connected(coordinator: str) -> None:
+    sync = AsyncClient()
+    connect = sync._open
+
+    async def connect_and_be_closed(*details: Any) -> Any:
+        exchange = await connect(*details)
+        sync._open = connect  # type: ignore[method-assign]
+        await sync.close()
+        return exchange
+
+    sync._open = connect_and_be_closed  # type: ignore[method-assign]
+    with pytest.raises(errors.UsageError, match="was closed"):
+        await asyncio.wait_for(sync.ping(), PATIENCE_S)
+
+
+@pytest.mark.asyncio
+async def test_a_time_limit_holds_while_a_call_without_one_connects(
+    coordinator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "OVERTIME_S", 0.1)
+    async with AsyncClient() as sync:
+        gate = Gate(sync)
+        patient = asyncio.create_task(sync.start("clone", timeout_s=None))
+        await gate.reached()
+        with pytest.raises(errors.TimedOut):
+            await asyncio.wait_for(sync.start("ide", timeout_s=0.1), PATIENCE_S)
+        gate.open()
+        assert (await patient).run == 1
 
 
 @pytest.mark.asyncio
@@ -332,6 +427,85 @@ def test_one_client_in_two_loops(coordinator: str) -> None:
     first.run_until_complete(sync.ping())
     first.close()  # without closing the client
     asyncio.run(ping_and_close())
+
+
+def test_a_second_loop_does_not_wait_for_what_the_first_began(coordinator: str) -> None:
+    sync = AsyncClient()
+    first = asyncio.new_event_loop()
+    begun = first.create_task(sync.ping())
+    first.run_until_complete(asyncio.sleep(0))
+    assert sync._opening
+
+    async def ping() -> int:
+        return (await asyncio.wait_for(sync.ping(), PATIENCE_S)).pid
+
+    assert asyncio.run(ping()) == first.run_until_complete(begun).pid
+    first.run_until_complete(sync.close())
+    first.close()
+
+
+@pytest.mark.asyncio
+async def test_a_forked_child_leaves_the_loop_of_its_parent_alone(
+    coordinator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share what the loop watches its descriptors with."""
+    monkeypatch.setattr(session, "REPLY_SLACK_S", FOREVER_S)
+    async with AsyncClient() as sync:
+        await sync.ping()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                asyncio.run(sync.ping())
+                status = 0
+            finally:
+                os._exit(status)
+        _, ended = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(ended) == 0
+        await asyncio.wait_for(sync.ping(), PATIENCE_S)
+
+
+@pytest.mark.asyncio
+async def test_a_reply_that_is_there_when_something_is_sent_is_not_left_lying(
+    deaf: Deaf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sending takes the edge that tells of it."""
+    monkeypatch.setattr(session, "REPLY_SLACK_S", FOREVER_S)
+    async with AsyncClient(deaf.address, autostart=False) as sync:
+        task = asyncio.create_task(sync.complete("ide"))
+        peer, request = await asyncio.to_thread(deaf.hears)
+        deaf.says(peer, wire.Ok(id=request.id))
+        exchange = sync._exchange
+        assert exchange is not None
+        assert select.select([exchange._fds[0]], [], [], PATIENCE_S)[0]
+        exchange.send(session.encode(sync.requests.ping()))
+        await asyncio.wait_for(task, PATIENCE_S)
+
+
+@pytest.mark.parametrize("found", [False, errors.Unreachable("a stranger's")], ids=str)
+@pytest.mark.asyncio
+async def test_a_socket_that_cannot_connect_looks_again_and_again(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool | errors.UnitsyncError
+) -> None:
+    """There was somebody at first, but nobody who serves."""
+    answers = [True, True, found]
+
+    def is_there(place: endpoint.Endpoint) -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, errors.UnitsyncError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(endpoint, "is_there", is_there)
+    place = endpoint.resolve(f"ipc://{short_path}/s")
+    exchange = Exchange(place, asyncio.get_running_loop())
+    never = session.Send(b"", FOREVER_S, math.inf, math.inf)
+    with pytest.raises((session.LinkLost, errors.Unreachable)) as caught:
+        await asyncio.wait_for(exchange.ask("id", never), PATIENCE_S)
+    assert (caught.type is session.LinkLost) is (found is False)
+    assert not answers
 
 
 @pytest.mark.asyncio

@@ -138,6 +138,13 @@ class TestVerbs:
         with pytest.raises(errors.ProtocolError, match="optional"):
             client.want("a", "b", optional="x")
 
+    def test_what_was_too_large_to_be_sent_is_not_taken_back(self, client: Any) -> None:
+        client.ping()
+        names = [f"{number:0250}" for number in range(wire.MESSAGE_BYTES_MAX // 250)]
+        with pytest.raises(errors.LimitReached, match="bytes"):
+            client.start("ide", after=names)
+        assert client.status("ide").history == []
+
     @pytest.mark.parametrize("code", [256, -1, 2**70, 0.5, "x"])
     def test_what_is_no_exit_status_is_refused(self, client: Any, code: Any) -> None:
         with pytest.raises(errors.UsageError, match="is no exit status"):

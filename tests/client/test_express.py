@@ -101,8 +101,9 @@ class Deaf:
         peer, _, frame = self._socket.recv_multipart()
         return peer, wire.decode_request(frame)
 
-    def says(self, peer: bytes, reply: wire.AnyReply) -> None:
-        self._socket.send_multipart((peer, b"", wire.encode(reply)))
+    def says(self, peer: bytes, reply: wire.AnyReply | bytes) -> None:
+        frame = reply if isinstance(reply, bytes) else wire.encode(reply)
+        self._socket.send_multipart((peer, b"", frame))
 
     def close(self) -> None:
         self._socket.close()

@@ -359,3 +359,37 @@ def test_one_that_does_not_end_is_told_of(
     deaf.says(peer, wire.Ok(id=request.id))
     with pytest.raises(errors.Unreachable, match="has not ended within"):
         stopped.result(PATIENCE_S)
+
+
+def test_a_stop_that_was_heard_before_is_not_waited_for(
+    deaf: Deaf,
+    open_client: Callable[..., Any],
+    in_background: InBackground,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its coordinator has ended, and the one that answers now was started since then."""
+    monkeypatch.setattr(session, "STOP_PATIENCE_S", 0.1)
+    stopped = in_background(open_client(endpoint=deaf.address, autostart=False).stop)
+    peer, request = deaf.hears()
+    deaf.says(peer, wire.Ok(id=request.id, changed=False))
+    assert stopped.result(PATIENCE_S) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"\xff", wire.encode(wire.Error(id="", code="protocol", message="unreadable"))],
+    ids=["garbage", "unreadable"],
+)
+def test_what_is_no_reply_to_anybody_ends_the_call(
+    deaf: Deaf,
+    open_client: Callable[..., Any],
+    in_background: InBackground,
+    monkeypatch: pytest.MonkeyPatch,
+    said: bytes,
+) -> None:
+    monkeypatch.setattr(session, "REPLY_SLACK_S", 1000.0)
+    asked = in_background(open_client(endpoint=deaf.address, autostart=False).complete, "ide")
+    peer, _ = deaf.hears()
+    deaf.says(peer, said)
+    with pytest.raises(errors.ProtocolError):
+        asked.result(PATIENCE_S)
