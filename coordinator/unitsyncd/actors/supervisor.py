@@ -334,7 +334,9 @@ class Supervisor:
             return replies.ok(request, self._desk.world, changed=first)
         if isinstance(request, wire.Reset) and request.all:
             if request.id not in self._resets:
+                mark = self._desk.world.turn.mark()
                 self._desk.check_reset(request)
+                self._undo(mark)  # which owners are gone need not be kept any more
                 self._begin_anew("everything was reset", request.id)
             return replies.ok(request, self._desk.world)
         if isinstance(request, wire.Ping) and request.trial:

@@ -17,6 +17,7 @@ go: see mark.py.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import zlib
@@ -42,6 +43,10 @@ from unitsyncd.core.store import (
 FORMAT: Final = 1
 OLD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of records of earlier epochs; the oldest epochs go first."""
+OLD_SHARE: Final = 8
+"""Of a small disk they take no more than the eighth part."""
+NEW_BYTES: Final = 128 * 1024
+"""What a new journal takes, with the files that SQLite makes beside it, and a few changes."""
 OPENING_BUSY_S: Final = 1.0
 """How long another process may hold the file while it is opened."""
 LOG_PAGES: Final = 64
@@ -95,6 +100,8 @@ class Journal:
         self._mark = MarkFile(path)
         self._busy = False
         """Whether another process held it at the last attempt to write."""
+        self._left: list[EpochRecord] | None = None
+        """What a new file is to begin with, while there is none in place of the old one."""
         self._tidying: Iterator[None] | None = None
         """A part at each step, a step a turn; None when nothing is left to do."""
         try:
@@ -115,7 +122,7 @@ class Journal:
                 self.next_seq = self._find_next_seq()
                 self._wait_for_others(True)
             if not read_only:
-                self._tidying = tidy(self._db, old_bytes_max)
+                self._tidying = self._tidy()
         except DamagedStore:
             self.abandon()
             raise
@@ -138,23 +145,70 @@ class Journal:
             yield EpochRecord(*fields)
 
     def begin(self, epoch: EpochRecord) -> None:
-        fields = (
-            *(epoch.epoch, epoch.startup, epoch.machine, float(epoch.began), epoch.begun_by),
-            self.next_seq,
-        )
+        """Where the journal itself fills the disk, the records of all earlier epochs go."""
+        if self._left is not None or self._fills_the_disk():
+            self._make_anew()
         try:
-            self._db.execute(
-                f"INSERT INTO epochs ({_EPOCH_FIELDS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*fields, _crc(fields)),
-            )
+            self._list(epoch, self.next_seq)
         except sqlite3.Error as exc:
             raise self._refused(exc) from None
         if self._busy:
             self._wait_for_others(True)
         faults.reach("begun")
         self.mark(epoch)
-        self._tidying = tidy(self._db, self._old_bytes_max)
+        self._tidying = self._tidy()
         self._go_on_tidying()
+
+    def _list(self, epoch: EpochRecord, first_seq: int | None = None) -> None:
+        """Put *epoch*, of which the records begin with *first_seq*, at the end of the list."""
+        fields = (
+            *(epoch.epoch, epoch.startup, epoch.machine, float(epoch.began), epoch.begun_by),
+            epoch.first_seq if first_seq is None else first_seq,
+        )
+        self._db.execute(
+            f"INSERT INTO epochs ({_EPOCH_FIELDS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*fields, _crc(fields)),
+        )
+
+    def _fills_the_disk(self) -> bool:
+        """Whether there would be room for a new journal, and is none for this one to grow."""
+        if sum(map(_size, (self.path, f"{self.path}-wal"))) < NEW_BYTES:
+            return False
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(os.path.dirname(self.path))
+            if disk.f_bavail * disk.f_frsize < NEW_BYTES:
+                return True
+        cause = self._cannot_grow()
+        return cause is not None and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+
+    def _make_anew(self) -> None:
+        """Put a new file in place of the old one, with the list of epochs and no records: to
+        shorten the old one would take room as well. Raises StoreError, and then nothing is
+        kept until that is possible."""
+        if self._left is None:
+            try:
+                self._left = self.epochs()
+            except DamagedStore:  # which the next process sees to
+                return
+        self._db.close()
+        for suffix in ("", "-wal", "-shm", ".snapshot", ".snapshot.new"):
+            with contextlib.suppress(OSError):
+                os.unlink(self.path + suffix)
+        try:
+            with _judged(self.path):
+                self._db = sqlite3.connect(self.path, isolation_level=None, timeout=OPENING_BUSY_S)
+                self._prepare()
+                self._db.execute("BEGIN")
+                for epoch in self._left:
+                    self._list(epoch)
+                self._db.execute("COMMIT")
+        except StoreError as exc:
+            raise self._explained(exc) from None
+        self._left = None
+
+    def _check_is_there(self) -> None:
+        if self._left is not None:
+            raise self._explained(StoreError("it could not be made anew"))
 
     def mark(self, epoch: EpochRecord) -> None:
         """From now on its loss is noticed: what the journal has must contain what it has
@@ -164,6 +218,7 @@ class Journal:
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
         if expected_seq != self.next_seq:
             raise StoreError(f"record {expected_seq} was to be next, not {self.next_seq}")
+        self._check_is_there()
         if not records:
             return
         blob = self._encode(records)
@@ -181,6 +236,13 @@ class Journal:
         if self._tidying is not None:
             self._go_on_tidying()
 
+    def _tidy(self) -> Iterator[None]:
+        most = self._old_bytes_max
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(os.path.dirname(self.path))
+            most = min(most, disk.f_blocks * disk.f_frsize // OLD_SHARE or most)
+        return tidy(self._db, most)
+
     def _go_on_tidying(self) -> None:
         """The next part, or if that cannot be done now, all anew with the next turn. A
         damaged file is left as it is, for the next process to see to."""
@@ -191,11 +253,12 @@ class Journal:
                     return
             self._tidying = None
         except StoreError:
-            self._tidying = tidy(self._db, self._old_bytes_max)
+            self._tidying = self._tidy()
         except DamagedStore:
             self._tidying = None
 
     def try_append(self) -> None:
+        self._check_is_there()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -72,7 +72,8 @@ class EventStore(Protocol):
 
     def begin(self, epoch: EpochRecord) -> None:
         """A new epoch: records from now on belong to it. The records of older epochs may
-        be dropped, the oldest first, beyond what the store is to remember; but the epoch
+        be dropped, the oldest first, beyond what the store is to remember, or all of them where
+        there is no room left because of them; but the epoch
         before this one stays on the list, and for each startup of this epoch's machine at
         least the newest, so that an earlier startup is known for one. Raises StoreError."""
 
