@@ -19,6 +19,7 @@ class Nobody:
     """No owners are involved here."""
 
     unseen = ()
+    unkept = ()
 
     def is_alive(self, owner: wire.Owner) -> bool:
         return True

@@ -226,7 +226,15 @@ def test_an_owner_that_ends_meanwhile_is_recorded_afterwards(
         script.kill()
         script.end()
         until(lambda: "could not be kept" in place.log())
-        assert client.status("clone").status is Status.STARTED
+        info = client.status("clone")
+        assert (info.status, info.owner_gone) == (Status.STARTED, True)
+        told = scripts.run("unitsync", "status", "clone").out
+        assert ", which is gone" in told
+        assert "gone: pid" in scripts.run("unitsync", "list").out
+        assert [(group.cause.name, group.kind) for group in client.why().groups][-1] == (
+            "clone",
+            "owner gone",
+        )
     assert waiting.end().status == 3
     info = client.status("clone")
     assert info.status is Status.FAILED

@@ -32,6 +32,7 @@ class Processes:
         self.watched: dict[OwnerKey, Owner] = {}
         self.gone: set[OwnerKey] = set()
         self.unseen: set[OwnerKey] = set()
+        self.unkept: set[OwnerKey] = set()
 
     def is_alive(self, owner: Owner) -> bool:
         return owner.key not in self.gone

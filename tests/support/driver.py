@@ -27,6 +27,7 @@ class FakeOwners:
         self.dead: set[OwnerKey] = set()
         self.watched: set[OwnerKey] = set()
         self.unseen: set[OwnerKey] = set()
+        self.unkept: set[OwnerKey] = set()
 
     def is_alive(self, owner: Owner) -> bool:
         return owner.key not in self.dead

@@ -60,7 +60,7 @@ class Desk:
         self._identity = identity
         self._owners_seen: dict[OwnerKey, wire.Owner] = {}
         world.on_owner = self._owner_changed
-        world.view.unseen = owners.unseen
+        world.view.unseen, world.view.unkept = owners.unseen, owners.unkept
         for owner in world.running_owners():
             owners.watch(owner)
 

@@ -17,6 +17,10 @@ class OwnerWatch(Protocol):
         """Owners that are to be watched and cannot be looked at now. The same object for
         good."""
 
+    @property
+    def unkept(self) -> Collection[OwnerKey]:
+        """Owners that have ended, which could not be kept yet. The same object for good."""
+
     def is_alive(self, owner: wire.Owner) -> bool:
         """False only if the process is certainly gone."""
 
@@ -32,6 +36,7 @@ class NobodyWatched:
     """An OwnerWatch to whom all are alive, where nothing is to last."""
 
     unseen = frozenset[OwnerKey]()
+    unkept = frozenset[OwnerKey]()
 
     def is_alive(self, owner: wire.Owner) -> bool:
         return True

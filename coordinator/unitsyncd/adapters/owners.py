@@ -37,6 +37,8 @@ class Owners:
         self._polled: set[OwnerKey] = set()
         self._poll: asyncio.TimerHandle | None = None
         self.unseen: set[OwnerKey] = set()
+        self.unkept: set[OwnerKey] = set()
+        """Owners that have ended, of which ``on_gone`` could not take note yet."""
         """Those among the polled that cannot be looked at: nobody would know if they had
         ended."""
 
@@ -106,6 +108,7 @@ class Owners:
         pidfd = self._watched.pop(key, None)
         self._polled.discard(key)
         self.unseen.discard(key)
+        self.unkept.discard(key)
         if pidfd is not None:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)

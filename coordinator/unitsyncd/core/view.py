@@ -55,15 +55,6 @@ _EDGE_SHIFT: Final = 32
 edge."""
 
 
-def _said_gone(unit: Unit) -> bool:
-    """Whether people are to be told that the owner of the run has ended."""
-    return (
-        unit.phase is Status.STARTED
-        and unit.owner_gone
-        and unit.on_owner_exit is not OnOwnerExit.IGNORE
-    )
-
-
 _DENIED: Final = {Denial.WAITING: "had to wait"}
 """What became of a start, where the history says it otherwise."""
 _REFUSED: Final = "refused"
@@ -90,7 +81,7 @@ no."""
 
 
 class View:
-    __slots__ = ("_graph", "_history", "_names", "_units", "causes", "similar", "unseen")
+    __slots__ = ("_graph", "_history", "_names", "_units", "causes", "similar", "unkept", "unseen")
 
     def __init__(
         self,
@@ -108,6 +99,8 @@ class View:
         self.similar = Similar(names)
         self.unseen: Collection[OwnerKey] = ()
         """Owners that are to be watched and cannot be looked at now."""
+        self.unkept: Collection[OwnerKey] = ()
+        """Owners that have ended, which could not be kept yet."""
 
     # --- the fold -----------------------------------------------------------------
 
@@ -162,7 +155,7 @@ class View:
             run=unit.run,
             reason=self._reason(unit),
             owner=self.owner(unit),
-            owner_gone=_said_gone(unit),
+            owner_gone=self._said_gone(unit),
             on_owner_exit=unit.on_owner_exit,
             prerequisites=shown,
             prerequisites_total=total,
@@ -178,6 +171,14 @@ class View:
         if self.unseen and owner is not None and unit.running and owner.key in self.unseen:
             return replace(owner, watched=False)
         return owner
+
+    def _said_gone(self, unit: Unit) -> bool:
+        """Whether people are to be told that the owner of the run has ended."""
+        if unit.phase is not Status.STARTED or unit.on_owner_exit is OnOwnerExit.IGNORE:
+            return False
+        if unit.owner_gone:
+            return True
+        return bool(self.unkept) and unit.owner is not None and unit.owner.key in self.unkept
 
     def _given_up(self, holder: HasUnit) -> tuple[str, Owner | None]:
         """How the last start ended that came to nothing, and whose it was: of a pending unit
@@ -208,7 +209,7 @@ class View:
             since=unit.since,
             owner=unit.owner,
             reason=self._reason(unit),
-            owner_gone=_said_gone(unit),
+            owner_gone=self._said_gone(unit),
         )
 
     def _reason(self, unit: Unit) -> str:
@@ -307,7 +308,7 @@ class View:
             name = self._names[number]
             holder = self._units[name]
             unit = holder.unit
-            if _said_gone(unit):
+            if self._said_gone(unit):
                 groups.setdefault((name, "owner gone"), [])
             if unit.phase is Status.FAILED:
                 groups.setdefault((name, "failed"), [])
