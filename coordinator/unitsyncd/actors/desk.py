@@ -14,13 +14,12 @@ from msgspec.structs import replace
 from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Requirement, Status
 from unitsyncd.actors import looking, replies
+from unitsyncd.actors.awaited_actor import Parked, Parker, WaitActor
 from unitsyncd.actors.bounds import check_count
-from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.actors.wait_actor import WaitActor
-from unitsyncd.actors.waiters import Parked, Waiters
+from unitsyncd.actors.waiters import Waiters
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import (
@@ -248,7 +247,7 @@ class Desk:
                 raise
             parked.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
             if own is not None:
-                parked.listener = self._listen(WaitActor(list(own), False, world.turn, actor), own)
+                parked.listener = self._listen(own, wakes=actor)
             return None
         return replies.start(request, answer, world, at, own)
 
@@ -261,8 +260,12 @@ class Desk:
         except errors.UnitsyncError:
             self.world.declare_start(actor, (), need, self._moment.at)
 
-    def _listen(self, listener: WaitActor, edges: Mapping[str, Need]) -> WaitActor:
-        """Subscribe *listener* to *edges*."""
+    def _listen(
+        self, edges: Mapping[str, Need], any_of: bool = False, wakes: UnitActor | None = None
+    ) -> WaitActor:
+        """An actor that is subscribed to *edges*: see WaitActor."""
+        turn = self.world.turn
+        listener = WaitActor(list(edges), any_of, turn.undo, turn.touched, wakes)
         for name, need in edges.items():
             self.world.bus.subscribe(listener, name, need, self._moment.at)
         self.world.dispatcher.run()
@@ -382,8 +385,8 @@ class Desk:
         check_count(len(units))
         for name in units:
             world.check(name)
-        actor = WaitActor(units, request.any, world.turn)
-        self._listen(actor, dict.fromkeys(units, need_of(request.requires, False)))
+        edges = dict.fromkeys(units, need_of(request.requires, False))
+        actor = self._listen(edges, request.any)
         if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
             try:
                 held = request if units == request.units else replace(request, units=units)

@@ -17,12 +17,13 @@ from unitsync import errors, nothing, wire
 from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
+from unitsyncd.actors.awaited_actor import Parked
 from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.desk import Desk
 from unitsyncd.actors.parts import InParts, at_once
 from unitsyncd.actors.ports import ALL_ALIVE, Claimants, Identity, OwnerWatch
 from unitsyncd.actors.turn import Moment
-from unitsyncd.actors.waiters import Outgoing, Parked, Waiters
+from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.walltime import by_wall_clock
 from unitsyncd.actors.world import World
 from unitsyncd.core import wording

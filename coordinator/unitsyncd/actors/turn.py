@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from unitsyncd.actors.awaited_actor import Parker
 from unitsyncd.core.events import AnyFact
 from unitsyncd.core.undo import UndoLog
-
-if TYPE_CHECKING:
-    from unitsyncd.actors.parker import Parker
 
 
 class Moment:

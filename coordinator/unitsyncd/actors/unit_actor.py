@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from unitsyncd.actors.awaited_actor import Parker
 from unitsyncd.actors.bus import Bus
-from unitsyncd.actors.parker import Parker
 from unitsyncd.actors.turn import Turn
 from unitsyncd.core.events import Answer, Append, Publish, Reply, UnitEvent
 from unitsyncd.core.state import Unit

@@ -9,43 +9,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from unitsync import wire
-from unitsyncd.actors.parker import Parker
+from unitsyncd.actors.awaited_actor import Parked, Parker
 from unitsyncd.actors.turn import Turn
 from unitsyncd.settings import Limits, limit_reached
-
-if TYPE_CHECKING:
-    from unitsyncd.actors.wait_actor import WaitActor
 
 Outgoing: TypeAlias = tuple[bytes, wire.AnyReply]
 """(routing id of the peer, reply)"""
 
-
 OF_CLIENT_MAX: Final = 20_000
 """Requests of one client that are held back: they may all be answered in one turn, and
 then there has to be room for the replies. See REPLIES_QUEUED_MAX of router.py."""
-
-
-class Parked:
-    """One held-back request of the client *peer*. ``done`` once it has been answered."""
-
-    __slots__ = ("actor", "deadline", "done", "knows_of_skip", "listener", "peer", "request")
-
-    def __init__(
-        self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, deadline: float
-    ) -> None:
-        self.actor = actor
-        self.peer = peer
-        self.request = request
-        self.deadline = deadline
-        """On the monotonic clock, in seconds."""
-        self.done = False
-        self.listener: WaitActor | None = None
-        """Subscribed for this request alone, as long as it is held back."""
-        self.knows_of_skip = False
-        """Whether its client was told that the start is skipped, and waits all the same."""
 
 
 class Waiters:

@@ -1,0 +1,93 @@
+"""Actors that requests can wait for, and such a request."""
+
+from __future__ import annotations
+
+from unitsync import wire
+from unitsyncd.actors.actor import Actor
+from unitsyncd.core.events import PrerequisiteMoved
+from unitsyncd.core.requirement import Verdict
+from unitsyncd.core.undo import UndoLog
+
+
+class Parker(Actor):
+    __slots__ = ("parked",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parked: list[Parked] | None = None
+
+
+class WaitActor(Parker):
+    """A client's ``wait`` as an actor: counts what it waits for, exactly as a unit does,
+    for as long as the request is held back."""
+
+    __slots__ = ("_touched", "_undo", "_wakes", "any", "blocked", "outstanding", "units")
+
+    def __init__(
+        self,
+        units: list[str],
+        any_of: bool,
+        undo: UndoLog,
+        touched: dict[Parker, None],
+        wakes: Parker | None = None,
+    ) -> None:
+        """*wakes*: for whom it listens, if not for itself. That one is put into *touched*
+        when something moves."""
+        super().__init__()
+        self._undo = undo
+        self._touched = touched
+        self._wakes = wakes
+        self.units = units
+        """Distinct names."""
+        self.any = any_of
+        self.outstanding = 0
+        self.blocked = 0
+
+    @property
+    def wakes(self) -> Parker:
+        """Whose requests are to be looked at when something moves."""
+        return self._wakes or self  # no reference to itself: nothing is to be left in cycles
+
+    @property
+    def verdict(self) -> Verdict:
+        """All of the units, or with ``any`` one of them."""
+        if self.any:
+            if self.outstanding + self.blocked < len(self.units):
+                return Verdict.MET
+            return Verdict.OUTSTANDING if self.outstanding else Verdict.BLOCKED
+        if self.blocked:
+            return Verdict.BLOCKED
+        return Verdict.OUTSTANDING if self.outstanding else Verdict.MET
+
+    def receive(self, message: PrerequisiteMoved) -> None:
+        self._undo.push(self._put_back, self.outstanding, self.blocked)
+        for verdict, change in ((message.before, -1), (message.after, +1)):
+            if verdict is Verdict.OUTSTANDING:
+                self.outstanding += change
+            elif verdict is Verdict.BLOCKED:
+                self.blocked += change
+        self._touched[self.wakes] = None
+
+    def _put_back(self, outstanding: int, blocked: int) -> None:
+        self.outstanding = outstanding
+        self.blocked = blocked
+
+
+class Parked:
+    """One held-back request of the client *peer*. ``done`` once it has been answered."""
+
+    __slots__ = ("actor", "deadline", "done", "knows_of_skip", "listener", "peer", "request")
+
+    def __init__(
+        self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, deadline: float
+    ) -> None:
+        self.actor = actor
+        self.peer = peer
+        self.request = request
+        self.deadline = deadline
+        """On the monotonic clock, in seconds."""
+        self.done = False
+        self.listener: WaitActor | None = None
+        """Subscribed for this request alone, as long as it is held back."""
+        self.knows_of_skip = False
+        """Whether its client was told that the start is skipped, and waits all the same."""
