@@ -89,7 +89,7 @@ def check(results: list[Result], home: str = "") -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
 def test_variables_of_python(cli: Cli) -> None:
-    check(startup_of(cli, *cli.command, env={**HARMLESS}))
+    check(startup_of(cli, *cli.command, env={**HARMLESS, "PYTHONPATH": "/no/such"}))
 
 
 @pytest.mark.timeout(180)

@@ -118,9 +118,11 @@ def test_few_open_files_are_named(cli: Cli, most: int) -> None:
         assert "ulimit -n" in result.told[-1]
 
 
+@pytest.mark.usefixtures("shared_cli")
 @pytest.mark.parametrize("most", [5, 8, 10, 12, 16])
 def test_few_open_files_with_a_coordinator(cli: Cli, most: int) -> None:
-    cli.ok("want", "a", "b")
+    with cli.client() as client:
+        client.want("a", "b")
     for words in ("list", "why", "doctor", "want c d"):
         script = f'ulimit -n {most}; exec "$@"'
         result = cli.exec("bash", "-c", script, "bash", *UNITSYNC, *words.split())

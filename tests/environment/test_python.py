@@ -14,23 +14,24 @@ import unitsync
 from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
 
 VARIABLES: dict[str, dict[str, str | None]] = {
-    "warnings": {"PYTHONWARNINGS": "error"},
-    "optimize": {"PYTHONOPTIMIZE": "2"},
-    "ascii": {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": None},
-    "posix": {"PYTHONUTF8": "0", "LC_ALL": "POSIX"},
-    "no-locale": {"LC_ALL": None, "LANG": None},
-    "latin": {"PYTHONIOENCODING": "latin-1"},
-    "malloc": {"PYTHONMALLOC": "debug"},
-    "debug": {"PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"},
-    "places": {
-        "PYTHONPATH": "/no/such:relative:",
+    "strict": {
+        "PYTHONWARNINGS": "error",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONMALLOC": "debug",
+        "PYTHONIOENCODING": "latin-1",
         "PYTHONUSERBASE": "/no/such",
-        "PYTHONPYCACHEPREFIX": "/no/such",
+        "PYTHONPYCACHEPREFIX": "cache",
         "PYTHONSTARTUP": "/no/such",
         "PYTHONBREAKPOINT": "no.such",
         "PYTHONFAULTHANDLER": "1",
     },
+    "ascii": {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": None},
+    "posix": {"PYTHONUTF8": "0", "LC_ALL": "POSIX"},
+    "no-locale": {"LC_ALL": None, "LANG": None},
     "habits": {
+        "PYTHONASYNCIODEBUG": "1",
+        "PYTHONDEVMODE": "1",
+        "PYTHONPATH": "/no/such:relative:",
         "PYTHONSAFEPATH": "1",
         "PYTHONNOUSERSITE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -38,17 +39,9 @@ VARIABLES: dict[str, dict[str, str | None]] = {
         "PYTHONHASHSEED": "0",
         "PYTHONINTMAXSTRDIGITS": "640",
     },
-    "all": {
-        "PYTHONPATH": "/no/such",
-        "PYTHONSAFEPATH": "1",
-        "PYTHONWARNINGS": "error",
-        "PYTHONOPTIMIZE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUTF8": "0",
-        "LC_ALL": "C",
-    },
 }
-"""Those that are set together have nothing to do with each other."""
+"""Those that are set together have nothing to do with each other. Nearly all at once:
+tests/cli/test_hostile_python.py."""
 
 
 @pytest.mark.timeout(120)
