@@ -89,6 +89,8 @@ def check(results: list[Result], home: str = "") -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
 def test_variables_of_python(cli: Cli) -> None:
+    # What is not compiled yet for this level, each call would compile anew.
+    cli("doctor", env={"PYTHONOPTIMIZE": HARMLESS["PYTHONOPTIMIZE"]})
     check(startup_of(cli, *cli.command, env={**HARMLESS, "PYTHONPATH": "/no/such"}))
 
 

@@ -20,7 +20,7 @@ shared = pytest.mark.usefixtures("shared_cli")
 
 @both_ways
 @shared
-@pytest.mark.parametrize("code", ["-1", "256", "1000", "18446744073709551615"])
+@pytest.mark.parametrize("code", ["-1", "256", "18446744073709551615"])
 def test_an_exit_code_that_is_none(cli: Cli, code: str) -> None:
     cli.ok("start", "u")
     result = cli("complete", "u", f"--exit-code={code}")
@@ -202,8 +202,8 @@ def test_room_for_a_single_client(cli: Cli) -> None:
     assert refused.status == 69
     assert "UNITSYNC_MAX_CONNECTIONS is 1: one verb alone may need 2" in refused.told[0]
     env = {"UNITSYNC_MAX_CONNECTIONS": "2"}
-    for words in ("want a b", "ping -o json", "list", "status a", "why", "doctor", "reset --all"):
-        result = cli(*words.split(), env=env)
+    for words in ("want a b", "ping -o json", "list", "doctor", "reset --all"):
+        result = cli.exec(*EXPRESS, *words.split(), env=env)
         assert result.status == 0, (words, result)
     assert cli("stop", env=env) == (0, "stopped\n", "")
 
