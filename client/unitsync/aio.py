@@ -84,7 +84,7 @@ class AsyncClient(ClientBase):
         request = self.requests.complete(unit, exit_code=exit_code, even_so=even_so)
         return session.expect(await self.call(request), wire.Ok)
 
-    async def fail(self, unit: str, reason: str = "") -> wire.Ok:
+    async def fail(self, unit: str, reason: str | None = "") -> wire.Ok:
         """See ``Client.fail``."""
         return session.expect(await self.call(self.requests.fail(unit, reason)), wire.Ok)
 

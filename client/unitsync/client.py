@@ -106,7 +106,7 @@ class Client(ClientBase):
         request = self.requests.complete(unit, exit_code=exit_code, even_so=even_so)
         return session.expect(self.call(request), wire.Ok)
 
-    def fail(self, unit: str, reason: str = "") -> wire.Ok:
+    def fail(self, unit: str, reason: str | None = "") -> wire.Ok:
         """End the run of *unit* as failed. Raises UnknownUnit."""
         return session.expect(self.call(self.requests.fail(unit, reason)), wire.Ok)
 

@@ -61,6 +61,8 @@ class Requests:
         requires: str = "success",
         optional: bool = False,
     ) -> wire.Declare:
+        if not isinstance(units, Mapping):
+            raise errors.UsageError(f"units must be a map of names, not {type(units).__name__}")
         return wire.Declare(
             id=new_id(),
             startup=self._startup,
@@ -136,7 +138,9 @@ class Requests:
             even_so=even_so,
         )
 
-    def fail(self, unit: str, reason: str = "", *, epoch: str = "") -> wire.Fail:
+    def fail(self, unit: str, reason: str | None = "", *, epoch: str = "") -> wire.Fail:
+        if not isinstance(reason, str | None):
+            raise errors.UsageError(f"a reason must be a str, not {type(reason).__name__}")
         return wire.Fail(
             id=new_id(),
             epoch=epoch,
@@ -144,7 +148,7 @@ class Requests:
             owner=self._owner,
             render=self._render,
             unit=_name(unit),
-            reason=one_line(reason),
+            reason=one_line(reason or ""),
         )
 
     def wait(
@@ -274,4 +278,6 @@ def _name(name: str) -> str:
 
 def _names(names: Iterable[str]) -> list[str]:
     """A single str is one name, not its letters."""
+    if not isinstance(names, Iterable):
+        raise errors.UsageError(f"names must be a list of str, not {type(names).__name__}")
     return [_name(names)] if isinstance(names, str) else [_name(name) for name in names]

@@ -8,7 +8,10 @@ With pytest, name this module once and then ask for the fixture::
         with Client() as sync:                      # talks to the throw-away coordinator
             ...
 
-Without pytest use ``throwaway_coordinator``.
+Without pytest use ``throwaway_coordinator``, whose address goes to the clients::
+
+    with throwaway_coordinator() as address, Client(address) as sync:
+        ...
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ STOP_PATIENCE_S: Final = 10.0
 
 @contextmanager
 def throwaway_coordinator(options: Sequence[str] = ()) -> Iterator[str]:
-    """Run a coordinator in a temporary folder of its own and yield its address.
+    """Run a coordinator in a temporary folder of its own and yield its address, which
+    is for ``Client(address)``: no variable is set.
 
     It is a child of this process, has no units and no UNITSYNC_* variables, takes the
     *options* of ``unitsync serve``, and is ended with its folder on leaving. Raises

@@ -55,6 +55,23 @@ def coordinator(shared_coordinator: str, monkeypatch: pytest.MonkeyPatch) -> Ite
         client.reset(all=True, force=True)
 
 
+@pytest.mark.usefixtures("coordinator")
+def test_what_is_no_text_or_list_is_wrong_usage() -> None:
+    wrong: Any = 5
+    with Client() as client:
+        client.want("y")
+        assert client.fail("y", None).changed
+        assert client.status("y").reason == ""
+        for call in (
+            lambda: client.fail("y", wrong),
+            lambda: client.start("y", after=wrong),
+            lambda: client.declare(wrong),
+            lambda: client.declare({"y": wrong}),
+        ):
+            with pytest.raises(errors.UsageError, match="must be"):
+                call()
+
+
 class TestLooking:
     """Where nobody serves."""
 
