@@ -249,6 +249,19 @@ def test_what_is_for_its_own_user_alone(daemons: Daemons, sockets: Sockets) -> N
 
 
 @as_root
+def test_who_was_let_in_may_belong_to_a_new_startup(daemons: Daemons, sockets: Sockets) -> None:
+    """Then everything begins anew, as docs/explanation/security.md says of --allow."""
+    daemon = daemons.ready("--allow", "nobody")
+    req = sockets.req(daemon.endpoint)
+    req.ask(wire.Want(id="w", unit="before", prerequisites=[]))
+    command = (sys.executable, "-c", EXPRESS, str(NOBODY), "want", "after", "b")
+    assert run(*command, endpoint=daemon.endpoint, env={"UNITSYNC_STARTUP": "new"}) == (0, "")
+    found = req.ask(wire.List(id="l"))
+    assert isinstance(found, wire.ListReply)
+    assert [unit.name for unit in found.units] == ["after", "b"]
+
+
+@as_root
 @pytest.mark.parametrize("words", ["stop", "reset --all", "reset a --force", "reset --all --force"])
 def test_who_was_let_in_is_told_who_may(daemons: Daemons, words: str) -> None:
     daemon = daemons.ready("--allow", "nobody")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +12,10 @@ import msgspec
 import pytest
 import zmq
 
+import docpages as pages
+from faults.places import Place, a_place
+from faults.scripts import until
+from unitsync import Client
 from unitsync.testing import coordinator
 
 __all__ = ["coordinator"]
@@ -138,3 +145,42 @@ def test_a_start_that_is_held_back_and_withdrawn_is_not_answered(
 def test_list_and_why_have_no_lines(ask: Ask) -> None:
     for request in ({"verb": "list"}, {"verb": "why"}, {"verb": "why", "unit": "a"}):
         assert "out" not in ask(**request, render="text")
+
+
+# --- where there is no coordinator --------------------------------------------------
+
+
+def connecting(place: Place) -> str:
+    """What comes of it, in the words of the page."""
+    with socket.socket(socket.AF_UNIX) as link:
+        number = link.connect_ex(place.endpoint.path)
+    beside = "stopped" if (place.home / "stopped").exists() else ""
+    full = ".sock.full" if list(place.home.glob("*.sock.full")) else ""
+    return f"{errno.errorcode.get(number, '')} {beside}{full}".strip()
+
+
+def test_what_connecting_gives_where_there_is_no_coordinator() -> None:
+    """Each row of that table; and `unitsync ping` is the way out where it says so."""
+    rows = pages.rows(pages.read("reference/wire-protocol.md").partition("Where there is no")[2])
+    said = [" ".join([*re.findall(r"\bE[A-Z]+", row[0]), *pages.code(row[0])]) for row in rows[:4]]
+    told = []
+    with a_place() as place, place.client() as client:
+        told.append(connecting(place))
+        client.ping()
+        assert connecting(place) == ""
+        place.kill()
+        told.append(connecting(place))
+        client.ping()
+        place.stop()
+        told.append(connecting(place))
+        client.ping()
+        assert connecting(place) == ""
+    with a_place() as place:
+        place.start({"UNITSYNC_MAX_CONNECTIONS": "2"})
+        with Client(place.address) as one, Client(place.address) as other:
+            one.ping()
+            other.ping()
+            until(lambda: bool(connecting(place)))
+            told.append(connecting(place))
+        until(lambda: connecting(place) == "")
+    assert sorted(told) == sorted(row.replace("….sock.full", ".sock.full") for row in said)

@@ -75,6 +75,24 @@ def test_a_handshake_may_come_before_the_other_greeting(coordinator: str) -> Non
         assert read(sock, 2) == b"\x01\x00"
 
 
+def test_two_requests_at_once_are_both_answered(coordinator: str) -> None:
+    """In any order; what tells them apart is the id."""
+    request = from_hex("Request", "C")
+    assert request.count(b"\xa2id\xa1\x31") == 1
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(coordinator.removeprefix("ipc://"))
+        sock.sendall(from_hex("Greeting", "C") + from_hex("Handshake", "C"))
+        read(sock, len(from_hex("Greeting", "S") + from_hex("Handshake", "S")))
+        sock.sendall(request + request.replace(b"\xa2id\xa1\x31", b"\xa2id\xa1\x32"))
+        replies = []
+        for _ in range(2):
+            head = read(sock, 2 + 9)
+            assert head[:3] == b"\x01\x00\x02"
+            replies.append(wire.decode_reply(read(sock, int.from_bytes(head[3:], "big"))))
+    assert {reply.id for reply in replies} == {"1", "2"}
+
+
 def test_a_request_before_the_greeting_is_hung_up_on(coordinator: str) -> None:
     """Of the coordinator: libzmq has not made the connection before that. It is not carried out."""
     with socket.socket(socket.AF_UNIX) as sock:
