@@ -6,7 +6,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import TextIO
 
 _TEXT_BYTES_MAX = 4096
@@ -51,16 +51,35 @@ def columns(text: str) -> int:
     """How many columns of a terminal *text* takes: ``クローン`` takes eight."""
     if text.isascii():
         return len(text)
-    import unicodedata
+    return sum(width for _, width in glyphs(text))
 
-    return sum(
-        0
-        if unicodedata.category(char) in ("Mn", "Me", "Cf")
-        else 2
-        if unicodedata.east_asian_width(char) in "WF"
-        else 1
-        for char in text
-    )
+
+def glyphs(text: str) -> "Iterator[tuple[str, int]]":
+    """The characters of *text*, each with all that stands on it, and the columns it takes.
+
+    Where terminals do not agree, as about the vowel signs of India or the tones of skin, it
+    is the larger number: no line is wider than was counted.
+    """
+    from unicodedata import category, east_asian_width
+
+    glyph, width = "", 0
+    for char in text:
+        if char == "\ufe0f":  # asks for the picture of a character, which is wide
+            glyph, width = glyph + char, min(2, width * 2)
+            continue
+        stands_on_it = (
+            category(char) in ("Mn", "Me", "Cf")
+            or "\u1160" <= char <= "\u11ff"  # vowels and final consonants of Korean syllables
+            or "\ud7b0" <= char <= "\ud7ff"
+        )
+        if stands_on_it:
+            glyph += char
+            continue
+        if glyph:
+            yield glyph, width
+        glyph, width = char, 2 if east_asian_width(char) in "WF" else 1
+    if glyph:
+        yield glyph, width
 
 
 def padded(text: str, width: int) -> str:
@@ -89,10 +108,16 @@ def gave_up(end: str, command: str, missing: str = "") -> str:
     *missing* then, and what there is to be run again: *command*; "" for what is not known."""
     if end == "refused":
         return f"a start by {command or 'an unknown process'} was refused"
-    text = f"its start {'' if end == 'timed out' else 'was '}{end}"
+    text = start_ended(end)
     text += f" waiting for {missing}" if missing else ""
     text += "; nobody waits to start it"
     return f"{text}; run again: {command}" if command else text
+
+
+def start_ended(end: str) -> str:
+    """``its start timed out``, ``its start was skipped``: how gave_up() begins, but for one
+    that was refused."""
+    return f"its start {'' if end == 'timed out' else 'was '}{end}"
 
 
 def duration(seconds: float) -> str:
