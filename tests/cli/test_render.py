@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
+from typing import Any
 
 import pytest
+from msgspec import msgpack
 from msgspec.structs import replace
-from rich.cells import cell_len
 
 from unitsync import render
-from unitsync.cli import text
-from unitsync.printing import duration, safe, span
+from unitsync.cli.doctor.finding import Finding
+from unitsync.cli.doctor.report import report
+from unitsync.printing import columns, duration, safe, span
+from unitsync.screen import Screen, folded
+from unitsync.tables import list_table, why_groups, why_tree
 from unitsync.wire import (
     HistoryEntry,
     Owner,
@@ -69,12 +73,12 @@ def plain(line: str) -> str:
 
 
 def widest(lines: list[str]) -> int:
-    return max(cell_len(plain(line)) for line in lines)
+    return max(columns(plain(line)) for line in lines)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 81, 120, 200])
 def test_no_line_of_the_table_is_wider_than_the_terminal(width: int) -> None:
-    lines = text.list_table(UNITS, text.console(width, colour=True))
+    lines = list_table(UNITS, Screen(width, colour=True))
     assert len(lines) > len(UNITS)
     assert widest(lines) <= width
     shown = "".join(plain(line).partition(" ")[0] for line in lines)
@@ -82,14 +86,14 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(width: int) -> None:
     assert UNITS[4].name in shown
 
 
-def test_elsewhere_the_table_is_the_same_without_rich() -> None:
-    columns = ["UNIT", "STATUS", "READY", "WAITS FOR / OWNER"]
-    wide = text.list_table(UNITS, text.console(100_000), columns)
-    assert text.list_table(UNITS, text.console(), columns) == [plain(line) for line in wide]
+def test_elsewhere_the_table_is_as_on_the_widest_screen() -> None:
+    chosen = ["UNIT", "STATUS", "READY", "WAITS FOR / OWNER"]
+    wide = list_table(UNITS, Screen(100_000), chosen)
+    assert list_table(UNITS, Screen(), chosen) == [plain(line) for line in wide]
 
 
 def test_at_80_columns_every_column_is_still_there() -> None:
-    lines = text.list_table(UNITS, text.console(80))
+    lines = list_table(UNITS, Screen(80))
     assert lines[0].split() == ["UNIT", "STATUS", "READY", "SINCE", "WAITS", "FOR", "/", "OWNER"]
     assert lines[1].startswith("git-clone ")
     assert re.search(r"  pid 321 \(…\S*long/path\)$", lines[1]), lines[1]
@@ -108,10 +112,10 @@ def test_at_80_columns_every_column_is_still_there() -> None:
 )
 def test_a_narrow_table_has_fewer_columns(width: int, headings: str) -> None:
     units = [unit(f"service-number-{n}", Status.PENDING, "git-clone", "deps") for n in range(9)]
-    lines = text.list_table([*units, *UNITS], text.console(width))
+    lines = list_table([*units, *UNITS], Screen(width))
     assert " ".join(lines[0].split()) == headings
     assert lines[1].startswith("service-number-0 ")
-    asked = text.list_table(units, text.console(width), ["UNIT", "READY"])
+    asked = list_table(units, Screen(width), ["UNIT", "READY"])
     assert asked[0].split() == ["UNIT", "READY"]
 
 
@@ -133,21 +137,21 @@ def test_what_tells_details_apart_is_not_cut(width: int) -> None:
     details.append((replace(started, owner_gone=True), "gone: pid 4194304"))
     for name in ("a", "long-name-" * 9, "名前" * 30):
         for info, told in details:
-            lines = text.list_table([replace(info, name=name)], text.console(width))
+            lines = list_table([replace(info, name=name)], Screen(width))
             assert f"  {told}" in lines[1], lines
             assert widest(lines) <= width
-    together = text.list_table([info for info, _ in details], text.console(width))
+    together = list_table([info for info, _ in details], Screen(width))
     assert [told for info, told in details if told not in "\n".join(together)] == []
 
 
 def test_what_fits_is_not_cut() -> None:
     few = [unit("a" * 30), unit("deps", Status.PENDING, "git-clone", "venv")]
-    lines = text.list_table(few, text.console(80))
+    lines = list_table(few, Screen(80))
     assert "…" not in "".join(lines)
 
 
 def test_piped_nothing_is_cut() -> None:
-    lines = text.list_table(UNITS, text.console())
+    lines = list_table(UNITS, Screen())
     assert "…" not in "\n".join(lines)
     assert "prerequisite-29" in lines[3]
     assert re.search(r" \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d ", lines[1])
@@ -155,13 +159,11 @@ def test_piped_nothing_is_cut() -> None:
     assert [line.rstrip() for line in lines] == lines
 
 
-def test_colour_only_where_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "\x1b[36mstarted" in text.list_table(UNITS, text.console(80, colour=True))[1]
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "dumb")
+def test_colour_only_where_asked_for() -> None:
+    assert "\x1b[36mstarted" in list_table(UNITS, Screen(80, colour=True))[1]
     for width in (0, 80):
-        assert "\x1b" not in "\n".join(text.list_table(UNITS, text.console(width)))
-    assert widest(text.list_table(UNITS, text.console(100))) > 80
+        assert "\x1b" not in "\n".join(list_table(UNITS, Screen(width)))
+    assert widest(list_table(UNITS, Screen(100))) > 80
 
 
 def test_text_from_outside_is_only_text() -> None:
@@ -170,13 +172,62 @@ def test_text_from_outside_is_only_text() -> None:
     node = WhyNode(nasty, because=[WhyNode(owned, Requirement.START)])
     group = WhyGroup(nasty, "skipped", ["n", NASTY])
     for lines in (
-        text.list_table([nasty, owned], text.console()),
-        text.why_tree(node, text.console()),
-        text.why_groups([group], text.console()),
-        text.findings([("note", "others", NASTY, NASTY)], text.console()),
+        list_table([nasty, owned], Screen()),
+        why_tree(node, Screen()),
+        why_groups([group], Screen()),
+        list(report([Finding("note", "others", NASTY, NASTY)], Screen())),
     ):
         assert all(line.isprintable() for line in lines)
         assert SAFE in "\n".join(lines)
+
+
+@pytest.mark.parametrize("width", [0, 30, 60, 80, 200])
+def test_what_the_coordinator_sends_is_shown_the_same_undecoded(width: int) -> None:
+    """The express path takes the maps of a reply for units."""
+
+    def undecoded(what: UnitInfo | WhyNode | WhyGroup) -> Any:
+        return render.Plain(msgpack.decode(msgpack.encode(what)))
+
+    screen = Screen(width, colour=width > 0)
+    edge = Prerequisite("m", Requirement.START, Status.NOT_REGISTERED, False, nearest="n")
+    asked = UnitInfo("m", Status.NOT_REGISTERED, True, nearest="n", prerequisites_total=1)
+    calls = Owner(7, command="sh x.sh")
+    ended = replace(UNITS[0], status=Status.FAILED, waiting_clients=2, owner_gone=True)
+    given_up = replace(asked, status=Status.PENDING, prerequisites=[edge], given_up="timed out")
+    units = [*UNITS, asked, ended, replace(given_up, given_up_by=calls)]
+    units += [replace(UNITS[0], owner_gone=True), replace(UNITS[0], owner=Owner(0))]
+    nodes = [WhyNode(unit, Requirement.START, more=3) for unit in units]
+    root = WhyNode(units[0], because=nodes)
+    groups = [WhyGroup(unit, "waiting", ["a", "b"]) for unit in units]
+    assert list_table(map(undecoded, units), screen) == list_table(units, screen)
+    assert why_tree(undecoded(root), screen) == why_tree(root, screen)
+    assert why_groups(map(undecoded, groups), screen) == why_groups(groups, screen)
+
+
+def test_a_terminal_of_few_columns() -> None:
+    lines = list_table(UNITS, Screen(16))
+    assert lines[:3] == ["UNIT  STATUS", "git-  started", "clon"]
+    assert lines[-2:] == ["late  not regis…", "r"]
+    for width in range(2, 20):
+        assert widest(list_table(UNITS, Screen(width))) <= width
+        chosen = ["STATUS", "READY", "SINCE", "WAITS FOR / OWNER", "UNIT"]
+        assert widest(list_table(UNITS, Screen(width), chosen)) <= width
+        group = WhyGroup(UNITS[4], "waiting", ["n" * 30])
+        assert widest(why_groups([group], Screen(width))) <= width
+        root = WhyNode(UNITS[4], because=[WhyNode(UNITS[4])])
+        assert widest(why_tree(root, Screen(width))) <= width
+        assert widest(list(report([Finding("problem", "a", "b " * 9)], Screen(width)))) <= width
+
+
+def test_guides_where_the_encoding_has_no_others() -> None:
+    leaf = WhyNode(unit("c"))
+    root = WhyNode(unit("a"), because=[WhyNode(unit("b"), because=[leaf]), leaf])
+    assert why_tree(root, Screen(ascii_only=True)) == [
+        "a: pending for 4 s",
+        "+- b: pending for 4 s",
+        "|  `- c: pending for 4 s",
+        "`- c: pending for 4 s",
+    ]
 
 
 def test_json_is_exact_and_printable() -> None:
@@ -222,7 +273,7 @@ def test_why_draws_a_tree() -> None:
             WhyNode(UnitInfo("c", Status.NOT_REGISTERED, is_ready=True, nearest="cc")),
         ],
     )
-    assert text.why_tree(root, text.console()) == [
+    assert why_tree(root, Screen()) == [
         "ide: skipped 4 s ago",
         "├─ deps: skipped 4 s ago",
         "│  ├─ clone: failed 4 s ago: exit status 128, needs its completion",
@@ -238,14 +289,14 @@ def test_why_groups_by_cause() -> None:
         WhyGroup(unit("clone", Status.FAILED, reason="no"), "skipped", ["a", "b"]),
         WhyGroup(gone, "waiting", ["c"]),
     ]
-    assert text.why_groups(groups, text.console()) == [
+    assert why_groups(groups, Screen()) == [
         "svc: started 4 s ago by pid 321, which is gone",
         "  waiting: c",
         "",
         "clone: failed 4 s ago: no",
         "  skipped: a, b",
     ]
-    assert text.why_groups([], text.console()) == [
+    assert why_groups([], Screen(80)) == [
         "nothing waits, has failed, was skipped or lost its script"
     ]
 
@@ -261,9 +312,9 @@ def test_names_that_hold_up_the_same_stand_together() -> None:
     ]
     names = ", ".join(["m0", "m1 (did you mean m?)", *(f"m{n}" for n in range(2, 11))])
     rest = ["  waiting: w", "", "x: not registered yet", "  waiting: w, v"]
-    elsewhere = text.why_groups(groups, text.console())
+    elsewhere = why_groups(groups, Screen())
     assert elsewhere == [f"not registered yet: {names}", *rest]
-    assert text.why_groups(groups, text.console(100)) == [
+    assert why_groups(groups, Screen(100)) == [
         f"not registered yet: {names.removesuffix(', m10')} and 1 more",
         *rest,
     ]
@@ -277,7 +328,7 @@ def chain(depth: int, name: str = "unit-number-{}") -> WhyNode:
 
 
 def test_a_tree_keeps_to_the_terminal_between_words() -> None:
-    lines = text.why_tree(chain(4), text.console(40, colour=True))
+    lines = why_tree(chain(4), Screen(40, colour=True))
     assert widest(lines) <= 40
     words = " ".join(" ".join(plain(line).strip("│├└─ ") for line in lines).split())
     assert words.count("failed 4 s ago: no space left on device") == 2**4
@@ -288,10 +339,10 @@ def test_a_deep_tree_keeps_to_the_terminal_and_loses_nothing() -> None:
     deep = WhyNode(unit("top"))
     for level in range(60):
         deep = WhyNode(unit(f"level-{level}"), because=[deep])
-    assert text.why_tree(deep, text.console(200))[-1] == " " * 177 + "└─ top: pending for 4 s"
-    assert text.why_tree(deep, text.console(80))[-1] == " " * 59 + "└top: pending for 4 s"
+    assert why_tree(deep, Screen(200))[-1] == " " * 177 + "└─ top: pending for 4 s"
+    assert why_tree(deep, Screen(80))[-1] == " " * 59 + "└top: pending for 4 s"
     for width in (12, 20, 40, 80):
-        lines = text.why_tree(deep, text.console(width))
+        lines = why_tree(deep, Screen(width))
         assert widest(lines) <= width
         words = " ".join(" ".join(lines).replace("└", "").split())
         assert words.count("pending for 4 s") == 61
@@ -299,18 +350,18 @@ def test_a_deep_tree_keeps_to_the_terminal_and_loses_nothing() -> None:
 
 def test_a_name_stays_whole() -> None:
     long = unit("名前" * 30, Status.FAILED, reason="原因" * 30)
-    lines = text.why_tree(WhyNode(unit("top"), because=[WhyNode(long)]), text.console(80))
+    lines = why_tree(WhyNode(unit("top"), because=[WhyNode(long)]), Screen(80))
     assert widest(lines) <= 80
     assert "名前" * 30 in "".join(line.strip("└─ ") for line in lines)
     assert "".join(lines).count("原因") == 30  # a reason is told in full
-    lines = text.why_groups([WhyGroup(unit("c"), "waiting", ["n" * 90, "b"])], text.console(80))
+    lines = why_groups([WhyGroup(unit("c"), "waiting", ["n" * 90, "b"])], Screen(80))
     assert widest(lines) <= 80
     assert "n" * 90 in "".join(line.removeprefix("  waiting: ").strip() for line in lines)
 
 
 def test_groups_at_a_terminal() -> None:
     names = [f"some-unit-{n}" for n in range(2000)]
-    lines = text.why_groups([WhyGroup(unit("c"), "waiting", names)], text.console(60))
+    lines = why_groups([WhyGroup(unit("c"), "waiting", names)], Screen(60))
     assert lines[1:] == [
         "  waiting: some-unit-0, some-unit-1, some-unit-2,",
         "           some-unit-3, some-unit-4, some-unit-5,",
@@ -322,7 +373,7 @@ def test_groups_at_a_terminal() -> None:
 def test_groups_elsewhere_are_not_on_one_line() -> None:
     """17: and no name is shortened or broken."""
     names = [f"some-unit-{n}" for n in range(500)] + ["n" * 200]
-    lines = text.why_groups([WhyGroup(unit("c"), "waiting", names)], text.console())
+    lines = why_groups([WhyGroup(unit("c"), "waiting", names)], Screen())
     assert sorted(map(len, lines))[-2] <= 100
     assert lines[1].startswith("  waiting: some-unit-0, some-unit-1, ")
     shown = " ".join(lines[1:]).removeprefix("  waiting:")
@@ -332,21 +383,24 @@ def test_groups_elsewhere_are_not_on_one_line() -> None:
 @pytest.mark.parametrize("width", [1, 10, 30, 80])
 def test_a_line_of_status_is_measured_in_columns(width: int) -> None:
     line = "  git-clone: failed: " + "原因" * 20 + " " + "x" * 30 + " and more"
-    lines = text.folded(line, width, min(4, width // 3))
+    lines = folded([line], Screen(width))
     assert widest(lines) <= max(width, 2)
     assert "".join("".join(lines).split()) == "".join(line.split())
 
 
 def test_findings_stand_below_each_other() -> None:
-    found = [("ok", "version", "1", ""), ("problem", "a", "it is " + "so " * 20 + "bad", "wait")]
-    lines = text.findings(found, text.console(60))
+    found = [
+        Finding("ok", "version", "1"),
+        Finding("problem", "a", "it is " + "so " * 20 + "bad", "wait"),
+    ]
+    lines = list(report(found, Screen(60)))
     assert lines == [
         "ok       version  1",
         "problem  a        it is so so so so so so so so so so so so",
         "                  so so so so so so so so bad",
         "                  hint: wait",
     ]
-    assert text.findings(found, text.console(40)) == [
+    assert list(report(found, Screen(40))) == [
         "ok version",
         "  1",
         "problem a",
@@ -354,7 +408,7 @@ def test_findings_stand_below_each_other() -> None:
         "  so so so so so so so so so bad",
         "  hint: wait",
     ]
-    assert text.findings(found, text.console())[1].endswith("so so bad")
+    assert list(report(found, Screen()))[1].endswith("so so bad")
 
 
 def test_text_for_people() -> None:

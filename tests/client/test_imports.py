@@ -40,6 +40,20 @@ def test_an_endpoint_is_found_without_zmq() -> None:
     assert not {"zmq", "msgspec"} & loaded("from unitsync import endpoint; endpoint.resolve()")
 
 
+def test_tables_load_only_what_they_are_made_of() -> None:
+    """As long as nothing wide is to be printed; then, unicodedata."""
+    statement = (
+        "from unitsync import screen, tables; from unitsync.render import Plain; "
+        "unit = Plain({'name': 'a', 'status': 'failed', 'is_ready': False, 'since': 1.0}); "
+        "node = Plain({'unit': {'name': 'b', 'status': 'pending'}, 'because': []}); "
+        "[tables.list_table([unit], here) and tables.why_tree(node, here) "
+        "and screen.folded(['a'], here) for here in (screen.stdout(), screen.Screen(80))]"
+    )
+    parts = ("coder", "printing", "render", "screen", "tables")
+    ours = {"unitsync", *(f"unitsync.{name}" for name in parts)}
+    assert loaded(statement) - {"__future__"} == ours
+
+
 def test_every_error_is_exported() -> None:
     named = {name for name in unitsync.__all__ if name.endswith("Error") or hasattr(errors, name)}
     defined = {cls.__name__ for cls in errors.BY_CODE.values()}

@@ -242,8 +242,6 @@ OutputFormat = Annotated[
         show_default=False,
     ),
 ]
-UNIT, STATUS, READY, SINCE, DETAIL = "UNIT", "STATUS", "READY", "SINCE", "WAITS FOR / OWNER"
-LIST_COLUMNS: Final = (UNIT, STATUS, READY, SINCE, DETAIL)
 
 Columns = Annotated[
     list[str] | None,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from msgspec.structs import replace
 
-from unitsync import coder, wire
+from unitsync import coder, screen, tables, wire
 from unitsync.cli import options
 from unitsync.cli.complete import requirements, unit_names
 from unitsync.cli.talk import finish, open_client, perform, print_err, print_out
@@ -100,19 +99,8 @@ def status(
         if chosen and isinstance(reply, wire.StatusReply):
             reply = replace(reply, out=coder.status(reply.unit, chosen))
     elif sys.stdout is not None and sys.stdout.isatty():
-        reply = replace(reply, out=_folded(reply.out, shutil.get_terminal_size().columns))
+        reply = replace(reply, out=screen.folded(reply.out, screen.stdout()))
     return finish(reply)
-
-
-def _folded(lines: Iterable[str], width: int) -> list[str]:
-    """*lines* of ``status``, none wider than *width*; what goes on is indented."""
-    from unitsync.cli import text
-
-    return [
-        part
-        for line in map(safe, lines)
-        for part in text.folded(line, width, min(4 if line[:1] == " " else 9, width // 3))
-    ]
 
 
 _LIST_EXAMPLE = """\b
@@ -130,7 +118,7 @@ def list_(
     """Show all units: since when, what they wait for, whose they are."""
     as_json = options.wants_json(output)
     shim = options.in_shim()
-    chosen = _columns(columns, coder.LIST_COLUMNS if shim else options.LIST_COLUMNS)
+    chosen = _columns(columns, coder.LIST_COLUMNS if shim else tables.LIST_COLUMNS)
     with open_client(endpoint or ctx.obj, render=wire.Render.NONE) as client:
         units = client.list()
     if shim:
@@ -143,9 +131,7 @@ def list_(
     elif shim:
         print_out(map(safe, coder.listed(units, chosen)))
     elif units:
-        from unitsync.cli import text
-
-        print_out(text.list_table(units, text.stdout(), chosen))
+        print_out(tables.list_table(units, screen.stdout(), chosen))
     else:
         print_out(["no units yet"])
     return 0
@@ -200,10 +186,8 @@ def why(
     if as_json:
         print_out([render.json_text(render.why_fields(reply))])
         return 0
-    from unitsync.cli import text
-
     if reply.tree is not None:
-        print_out(text.why_tree(reply.tree, text.stdout()))
+        print_out(tables.why_tree(reply.tree, screen.stdout()))
     else:
-        print_out(text.why_groups(reply.groups, text.stdout()))
+        print_out(tables.why_groups(reply.groups, screen.stdout()))
     return 0

@@ -41,7 +41,7 @@ def program() -> str:
 def _folders() -> list[str]:
     """Where this Python has unitsync and what it needs."""
     found: dict[str, None] = {}
-    for name in ("unitsync", "unitsyncd", "msgspec", "zmq", "typer", "rich", "loguru"):
+    for name in ("unitsync", "unitsyncd", "msgspec", "zmq", "typer", "loguru"):
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
             found[os.path.dirname(os.path.dirname(os.path.abspath(spec.origin)))] = None

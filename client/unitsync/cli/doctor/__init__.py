@@ -7,9 +7,11 @@ from typing import Final
 
 import typer
 
+from unitsync import screen
 from unitsync.cli import options
 from unitsync.cli.doctor import coder, coordinator, files, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup
+from unitsync.cli.doctor.report import report
 from unitsync.cli.talk import print_out
 from unitsync.cli.verb import Verb
 from unitsync.printing import reaching
@@ -64,9 +66,7 @@ def doctor(
 
         print_out([render.json_text([finding._asdict() for finding in findings])])
     else:
-        from unitsync.cli import text
-
-        print_out(text.findings(findings, text.stdout()))
+        print_out(report(findings, screen.stdout()))
     return int(any(finding.level == "problem" for finding in findings))
 
 

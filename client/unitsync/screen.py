@@ -1,0 +1,167 @@
+"""Where lines for people go: how wide it is, whether it has colours, and how text is put
+into its lines.
+
+Text that comes from outside is to be safe() before. At a terminal no line is wider than that;
+elsewhere nothing is broken or shortened. Imports nothing but what the interpreter has loaded
+anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from unitsync.printing import columns, glyphs, safe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
+_WIDTH_UNKNOWN = 80
+"""Columns of a terminal that does not say."""
+_WIDEST = 2
+"""Columns that the widest characters take."""
+
+
+class Screen:
+    """*width* in columns, 0 for what is no terminal; *ascii_only* if what stands there
+    cannot be more than ASCII."""
+
+    __slots__ = ("ascii_only", "colour", "width")
+
+    def __init__(self, width: int = 0, *, colour: bool = False, ascii_only: bool = False) -> None:
+        self.width = width
+        self.colour = colour
+        self.ascii_only = ascii_only
+
+    def holds(self, columns: int) -> bool:
+        """Whether it is so wide; what is no terminal is."""
+        return not 0 < self.width < columns
+
+    def paint(self, text: str, colour: str) -> str:
+        """*text* in the *colour*, which may be "", if there are colours."""
+        if not (text and colour and self.colour):
+            return text
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def stdout() -> Screen:
+    """For stdout: coloured at a terminal only, and never with ``NO_COLOR``."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    ascii_only = not encoding.lower().startswith("utf")
+    if sys.stdout is None or not sys.stdout.isatty():
+        return Screen(ascii_only=ascii_only)
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return Screen(_terminal_width(), colour=not plain, ascii_only=ascii_only)
+
+
+def _terminal_width() -> int:
+    """As shutil.get_terminal_size() has it, which costs more to import than all of this."""
+    try:
+        width = int(os.environ.get("COLUMNS", ""))
+    except ValueError:
+        width = 0
+    if width > 0:
+        return width
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or _WIDTH_UNKNOWN  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return _WIDTH_UNKNOWN
+
+
+def folded(lines: Iterable[str], screen: Screen) -> list[str]:
+    """The *lines* of ``status``, none wider than the screen; what goes on is indented."""
+    safe_lines = map(safe, lines)
+    if not screen.width:
+        return list(safe_lines)
+    return [part for line in safe_lines for part in _folded(line, max(screen.width, _WIDEST))]
+
+
+def _folded(line: str, width: int) -> Iterator[str]:
+    """A line of the text is as ``Status:  pending``, one of a list begins with spaces."""
+    indent = min(4 if line.startswith(" ") else 9, width // 3)
+    places = wrapped(line, width)
+    yield line[slice(*places[0])]
+    if len(places) > 1:
+        rest = line[places[1][0] :].lstrip(" ")
+        for start, end in wrapped(rest, max(width - indent, _WIDEST)):
+            yield " " * indent + rest[start:end]
+
+
+def wrapped(text: str, width: int) -> list[tuple[int, int]]:
+    """From where to where each line of *text* goes, none wider than *width* and without
+    spaces at their ends; 0 for any width. A word is broken only if it is wider than a
+    line, and then begins on a new one."""
+    if not width or columns(text) <= width:
+        return [(0, len(text.rstrip(" ")))]
+    places = []
+    begin = at = used = 0  # where the line and the word begin; columns before the word
+
+    def end_line(at: int) -> None:
+        nonlocal begin, used
+        places.append((begin, begin + len(text[begin:at].rstrip(" "))))
+        begin, used = at, 0
+
+    words = text.lstrip(" ").split(" ")
+    words[0] = " " * (len(text) - len(text.lstrip(" "))) + words[0]
+    for word in words:
+        needed = columns(word)
+        if used + needed > width and at > begin and word:
+            end_line(at)
+        if needed > width:
+            place = at
+            for glyph, wide in glyphs(word):
+                if used and used + wide > width:
+                    end_line(place)
+                place += len(glyph)
+                used += wide
+        else:
+            used += needed
+        used += 1
+        at += len(word) + 1
+    end_line(len(text))
+    return places
+
+
+def painted(
+    before: str, word: str, colour: str, after: str, screen: Screen, width: int
+) -> Iterator[str]:
+    """The lines of a text of which one *word* has a *colour*, none wider than *width*."""
+    text = before + word + after
+    for start, end in wrapped(text, width):
+        until = max(start, min(end, len(before) + len(word)))
+        since = max(start, min(until, len(before)))
+        yield text[start:since] + screen.paint(text[since:until], colour) + text[until:end]
+
+
+def fitted(text: str, width: int) -> str:
+    """*text*, or as much of it as fits with an ellipsis into *width* columns."""
+    return text if columns(text) <= width else cut(text, width - 1) + "…"
+
+
+def cut(text: str, width: int) -> str:
+    """The beginning of *text* in exactly *width* columns: what is left over is spaces."""
+    taken, used = "", 0
+    for glyph, wide in glyphs(text):
+        if used + wide > width:
+            break
+        taken += glyph
+        used += wide
+    return taken + " " * (width - used)
+
+
+def beside(head: str, indent: int, texts: Iterable[str], width: int) -> Iterator[str]:
+    """*texts* below each other in lines of *width* columns, all of them indented but for the
+    first, which stands beside *head*, of *indent* columns."""
+    before = head
+    for text in texts:
+        for start, end in wrapped(text, width and max(1, width - indent)):
+            yield (before + text[start:end]).rstrip(" ")
+            before = " " * indent
+
+
+def below(texts: Iterable[str], width: int) -> Iterator[str]:
+    """*texts* below a heading."""
+    indent = min(2, width // 3) if width else 2
+    return beside(" " * indent, indent, texts, width)

@@ -1,0 +1,371 @@
+"""What people read: the table of ``list`` and the trees of ``why``.
+
+Takes what wire.py has for units, nodes and groups, or the same as maps, in a render.Plain. Text
+that comes from outside (names, command lines, reasons) is shown escaped where a terminal would
+act upon it. At a terminal no line is wider than that: unit names stay whole, and what is
+shortened keeps what tells it from others. Elsewhere nothing is shortened and times are ISO 8601.
+Imports nothing but what the interpreter has loaded anyway.
+"""
+
+from __future__ import annotations
+
+import time
+
+from unitsync.printing import columns as columns_of
+from unitsync.printing import counted, duration, gave_up, glyphs, safe, start_ended
+from unitsync.render import iso
+from unitsync.screen import below, beside, cut, fitted, painted, wrapped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypeAlias
+
+    from unitsync.screen import Screen
+    from unitsync.wire import Owner, Prerequisite, UnitInfo, WhyGroup, WhyNode
+
+    _Label: TypeAlias = tuple[str, str, str, str]
+    """For screen.painted()."""
+
+UNIT, STATUS, READY, SINCE, DETAIL = "UNIT", "STATUS", "READY", "SINCE", "WAITS FOR / OWNER"
+LIST_COLUMNS = (UNIT, STATUS, READY, SINCE, DETAIL)
+
+_COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "skipped": "yellow",
+    "started": "cyan",
+    "pending": "",
+    "not registered": "dim",
+}
+_COLUMNS_AT = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, STATUS)}
+"""What ``list`` shows from which width on: with more, nothing could be told apart."""
+_GAP = 2
+_NAME_MIN = 4
+_DETAIL_MIN = 20
+"""Columns of ``list`` that the last one keeps beside long names."""
+_NAMES_MAX = 10
+"""Names in a group at a terminal, as in a level of a tree."""
+_GROUP_MIN = 20
+"""Columns from which on the names of a group stand beside what became of them."""
+_ROOM_MIN = 20
+"""Columns for a unit in a tree, however deep it is, where there are as many."""
+_FILLED = 80
+"""Columns that a list of names fills where there is no terminal."""
+
+
+# --- shared ---------------------------------------------------------------------
+
+
+def _ago(at: float) -> str:
+    """``4 s ago`` for a Unix time, "" for 0."""
+    return f"{duration(time.time() - at)} ago" if at else ""
+
+
+def _who(owner: Owner | None) -> tuple[str, str]:
+    """``pid 321`` and `` (bash clone.sh)``."""
+    if owner is None or owner.pid < 1:  # outside of its container
+        return "", "an unknown process"
+    return f"pid {owner.pid}", f" ({safe(owner.command)})" if owner.command else ""
+
+
+def _names(names: Sequence[str], total: int) -> str:
+    """``a, b and 3 more``, of *total* names."""
+    text = ", ".join(map(safe, names))
+    return text + (f" and {total - len(names):,} more" if total > len(names) else "")
+
+
+def _listed(names: Sequence[str], screen: Screen) -> list[str]:
+    """The first of *names* at a terminal, where they are wrapped; elsewhere all of them in
+    lines, each name whole and each line not much too long."""
+    if screen.width:
+        return [_names(names[:_NAMES_MAX], len(names))]
+    lines: list[str] = []
+    used = _FILLED
+    for name in map(safe, names):
+        width = columns_of(name)
+        if used + width + 2 > _FILLED:
+            lines.append(name)
+            used = width
+        else:
+            lines[-1] += f", {name}"
+            used += width + 2
+    return [f"{line}," for line in lines[:-1]] + lines[-1:]
+
+
+def _gave_up(unit: UnitInfo) -> str:
+    owner = unit.given_up_by
+    missing = ""
+    if unit.given_up in ("timed out", "interrupted"):  # it still waited then
+        missing = _names(list(map(_suggested, unit.prerequisites)), unit.prerequisites_total)
+    return gave_up(unit.given_up, safe(owner.command) if owner is not None else "", missing)
+
+
+def _suggested(unit: UnitInfo | Prerequisite) -> str:
+    """Its name, and the one that may have been meant."""
+    return unit.name + (f" (did you mean {unit.nearest}?)" if unit.nearest else "")
+
+
+# --- list -------------------------------------------------------------------------
+
+
+def list_table(units: Iterable[UnitInfo], screen: Screen, columns: Sequence[str] = ()) -> list[str]:
+    """The units under a heading, with *columns* out of LIST_COLUMNS, or with those there
+    is room for. At a terminal, a long name goes on below itself, and what a unit waits for
+    or belongs to is shortened."""
+    units = list(units)
+    if not columns:
+        columns = next(_COLUMNS_AT[least] for least in _COLUMNS_AT if screen.holds(least))
+    if screen.width:
+        columns = columns[: max(1, (screen.width + _GAP) // (_GAP + 2))]
+    rows = [[_cell(unit, column, screen) for column in columns] for unit in units]
+    widths = [max(map(columns_of, column)) for column in zip(columns, *rows, strict=True)]
+    if screen.width:
+        _narrow(widths, columns, units, screen.width)
+        if DETAIL in columns:
+            place = columns.index(DETAIL)
+            for unit, row in zip(units, rows, strict=True):
+                row[place] = _shortened(unit, widths[place])
+            needed = max(columns_of(cell) for cell in (DETAIL, *(row[place] for row in rows)))
+            widths[place] = min(widths[place], needed)
+    lines = list(_lines(columns, columns, widths, ["bold"] * len(columns), screen))
+    for unit, row in zip(units, rows, strict=True):
+        colours = [_COLOURS.get(unit.status, "") if column == STATUS else "" for column in columns]
+        lines += _lines(row, columns, widths, colours, screen)
+    return lines
+
+
+def _narrow(widths: list[int], columns: Sequence[str], units: list[UnitInfo], most: int) -> None:
+    """Make *widths* of *columns* fit: of the names and the details as far as that goes,
+    then of whatever is widest."""
+    room = most - _GAP * (len(columns) - 1)
+    left = room - sum(
+        width for width, column in zip(widths, columns, strict=True) if column not in (UNIT, DETAIL)
+    )
+    detail = columns.index(DETAIL) if DETAIL in columns else -1
+    if UNIT in columns:
+        name = columns.index(UNIT)
+        least = 0
+        if detail >= 0:
+            told_apart = max((len(_detail(unit)[0]) + 1 for unit in units), default=0)
+            least = min(widths[detail], max(_DETAIL_MIN, told_apart))
+        widths[name] = max(_NAME_MIN, min(widths[name], left - least))
+        left -= widths[name]
+    if detail >= 0:
+        widths[detail] = min(widths[detail], max(_NAME_MIN, left))
+    while sum(widths) > room and max(widths) > 2:
+        widths[widths.index(max(widths))] -= 1
+
+
+def _lines(
+    cells: Sequence[str],
+    columns: Sequence[str],
+    widths: list[int],
+    colours: list[str],
+    screen: Screen,
+) -> Iterator[str]:
+    """A row, which has further lines if there is no room for a name in one."""
+    parts = [
+        [cell[start:end] for start, end in wrapped(cell, width)]
+        if column == UNIT
+        else [fitted(cell, width)]
+        for cell, column, width in zip(cells, columns, widths, strict=True)
+    ]
+    for number in range(max(map(len, parts))):
+        line = ""
+        for part, width, colour in zip(parts, widths, colours, strict=True):
+            text = part[number] if number < len(part) else ""
+            line += screen.paint(text, colour) + " " * (width - columns_of(text) + _GAP)
+        yield line.rstrip(" ")
+
+
+def _cell(unit: UnitInfo, column: str, screen: Screen) -> str:
+    if column == UNIT:
+        return safe(unit.name)
+    if column == STATUS:
+        return str(unit.status)
+    if column == READY:
+        return "true" if unit.is_ready else "false"
+    if column == SINCE:
+        return (_ago(unit.since) if screen.width else iso(unit.since, "seconds")) or "-"
+    return "".join(_detail(unit))
+
+
+def _detail(unit: UnitInfo) -> tuple[str, str]:
+    """What a unit waits for, or whose it is, or why it ended so; first what tells it from
+    others: of a process its number, of a start how it ended."""
+    if unit.given_up and unit.status == "pending":
+        head, text = start_ended(unit.given_up), _gave_up(unit)
+        return (head, text[len(head) :]) if text.startswith(head) else ("", text)
+    waited_for = _names([edge.name for edge in unit.prerequisites], unit.prerequisites_total)
+    if waited_for and unit.waiting_clients and unit.status != "pending":
+        return "", f"{waited_for}, to start again"
+    if unit.status in ("failed", "skipped"):
+        return "", safe(unit.reason)
+    if unit.status == "started" and unit.owner is not None:
+        unwatched = "" if unit.owner.watched else "not watched: "
+        before = "gone: " if unit.owner_gone else unwatched
+        pid, command = _who(unit.owner)
+        return (before + pid, command) if pid else ("", before + command)
+    return "", waited_for if unit.status == "pending" else ""
+
+
+def _shortened(unit: UnitInfo, room: int) -> str:
+    """The detail of *unit* in *room* columns: as many whole names as fit, else how many
+    there are; or what tells it from others, and the end of a command line; or its beginning
+    and its end."""
+    head, rest = _detail(unit)
+    text = head + rest
+    if columns_of(text) <= room:
+        return text
+    names = [edge.name for edge in unit.prerequisites]
+    total = unit.prerequisites_total
+    if text == _names(names, total):
+        for count in range(len(names) - 1, 0, -1):
+            fewer = _names(names[:count], total)
+            if columns_of(fewer) <= room:
+                return fewer
+        if len(names) > 1:
+            return counted(total, "unit")
+    if head and (unit.status == "pending" or len(head) + len(" (…)") > room):
+        return cut(text, room - 1).rstrip(" ") + "…"
+    begin = len(head) + len(" (") if head else room // 3
+    tail, used = "", begin + 1
+    for glyph, width in reversed(list(glyphs(text))):
+        used += width
+        if used > room:
+            break
+        tail = glyph + tail
+    return f"{cut(text, begin)}…{tail}"
+
+
+# --- why --------------------------------------------------------------------------
+
+_GUIDES = {
+    # (wide, ascii): a line that passes by, one that has a branch, the last branch, nothing
+    (True, False): ("│  ", "├─ ", "└─ ", "   "),
+    (True, True): ("|  ", "+- ", "`- ", "   "),
+    (False, False): ("│", "├", "└", " "),
+    (False, True): ("|", "+", "`", " "),
+}
+
+
+def why_tree(root: WhyNode, screen: Screen) -> list[str]:
+    """The unit, and below each unit what keeps it from starting."""
+    unit = root.unit
+    startable = unit.is_ready and unit.status in ("not registered", "pending")
+    nothing = "; nothing keeps it from starting" if startable and not unit.nearest else ""
+    room = min(_ROOM_MIN, max(2, screen.width * 2 // 3))
+    guides = _GUIDES[screen.holds(3 * _depth(root) + room), screen.ascii_only]
+    lines: list[str] = []
+
+    def show(label: _Label, first: str, others: str) -> None:
+        if screen.width:  # far down, the guides that are furthest away have no room
+            left_out = max(0, len(first) - max(0, screen.width - room))
+            first, others = first[left_out:], others[left_out:]
+        before = first
+        for line in painted(*label, screen, screen.width and max(1, screen.width - len(first))):
+            lines.append(before + line)
+            before = others
+
+    def grow(node: WhyNode, before: str) -> None:
+        because = list(node.because)
+        children: list[tuple[_Label, WhyNode | None]] = [(_child(node), node) for node in because]
+        if node.more > 0:
+            children.append((("", "", "", f"and {node.more:,} more"), None))
+        for number, (label, child) in enumerate(children, 1):
+            fork, on = (guides[1], guides[0]) if number < len(children) else (guides[2], guides[3])
+            show(label, before + fork, before + on)
+            if child is not None:
+                grow(child, before + on)
+
+    show(_named(unit, nothing), "", "")
+    grow(root, "")
+    return lines
+
+
+def _child(node: WhyNode) -> _Label:
+    if node.requires is None or node.requires == "success":
+        return _named(node.unit)
+    return _named(node.unit, f", needs its {node.requires}")
+
+
+def _depth(node: WhyNode) -> int:
+    return max((1 + _depth(child) for child in node.because), default=0)
+
+
+def _named(unit: UnitInfo, more: str = "") -> _Label:
+    """The unit's name and how it stands: ``clone: started 4 s ago by pid 321 (bash clone.sh)``,
+    ``clone: failed 2 min ago: …``."""
+    return _label(f"{safe(unit.name)}: ", str(unit.status), _after_status(unit) + more)
+
+
+def _label(before: str, status: str, after: str) -> _Label:
+    return before, status, _COLOURS.get(status, ""), after
+
+
+def _after_status(unit: UnitInfo) -> str:
+    """What follows on the status."""
+    if unit.status == "not registered":
+        text = " yet" + (f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else "")
+    elif unit.status == "pending":
+        text = f" for {duration(time.time() - unit.since)}" if unit.since else ""
+    elif unit.status == "started":
+        text = f" {_ago(unit.since)} by {''.join(_who(unit.owner))}"
+        if unit.owner_gone:
+            text += ", which is gone"
+        elif unit.owner is not None and not unit.owner.watched:
+            text += ", not watched"
+    else:
+        text = f" {_ago(unit.since)}" if unit.since else ""
+        text += f": {safe(unit.reason)}" if unit.reason else ""
+        if unit.waiting_clients:
+            text += f"; {counted(unit.waiting_clients, 'script')} waiting to start it again"
+    if unit.given_up:
+        text += f"{':' if unit.status == 'pending' else ';'} {_gave_up(unit)}"
+    return text
+
+
+def why_groups(groups: Iterable[WhyGroup], screen: Screen) -> list[str]:
+    """For each root cause, the units that it holds up."""
+    held: dict[object, list[WhyGroup]] = {}
+    for group in groups:
+        held.setdefault(_block(group), []).append(group)
+    lines: list[str] = []
+    for parts in held.values():
+        cause = parts[0].cause
+        name = cause.name
+        if cause.status == "not registered" and len(parts) > 1:
+            title = _unregistered([part.cause for part in parts], screen)
+            parts = parts[:1]
+        else:
+            title = list(painted(*_named(cause), screen, screen.width))
+        lines += ["", *title]
+        for group in parts:
+            names = [unit for unit in group.units if unit != name]
+            if names:
+                head = f"  {'skipped' if group.kind == 'skipped' else 'waiting'}: "
+                listed = _listed(names, screen)
+                if screen.holds(_GROUP_MIN):
+                    lines += beside(head, len(head), listed, screen.width)
+                else:
+                    lines += beside("", 0, [head], screen.width)
+                    lines += below(listed, screen.width)
+    nothing = "nothing waits, has failed, was skipped or lost its script"
+    return lines[1:] or list(beside("", 0, [nothing], screen.width))
+
+
+def _block(group: WhyGroup) -> object:
+    """What is the same of groups that stand in one block: their cause; of those that are not
+    registered, what they hold up."""
+    if group.cause.status != "not registered":
+        return group.cause.name
+    return group.kind, tuple(group.units)
+
+
+def _unregistered(units: Sequence[UnitInfo], screen: Screen) -> list[str]:
+    """``not registered yet: a, b (did you mean c?) and 3 more``."""
+    listed = "\n  ".join(_listed(list(map(_suggested, units)), screen))
+    label = _label("", "not registered", f" yet: {listed}")
+    lines = painted(*label, screen, screen.width)
+    return [part for line in lines for part in line.split("\n")]
