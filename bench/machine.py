@@ -14,7 +14,7 @@ import msgspec
 import zmq
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-_LIBRARIES: Final = ("pyzmq", "msgspec", "typer", "rich", "loguru")
+_LIBRARIES: Final = ("pyzmq", "msgspec", "typer", "loguru")
 _MEASURED: Final = ("client", "coordinator", "bench", "pyproject.toml")
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 

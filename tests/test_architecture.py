@@ -28,7 +28,7 @@ IMPURE = frozenset(
         *("asyncio", "concurrent", "fcntl", "multiprocessing", "os", "pathlib", "random"),
         *("resource", "secrets", "select", "selectors", "shutil", "signal", "socket"),
         *("sqlite3", "subprocess", "sys", "tempfile", "threading", "time", "uuid", "zmq"),
-        *("datetime", "io", "logging", "loguru", "rich", "typer"),
+        *("datetime", "io", "logging", "loguru", "typer"),
     )
 )
 """What makes a result depend on more than what was put in, or reach outside."""
@@ -234,7 +234,7 @@ def test_clients_do_not_know_the_coordinator() -> None:
 
 
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
-    installed = {"loguru", "msgspec", "rich", "typer", "zmq", "unitsync", "unitsyncd"}
+    installed = {"loguru", "msgspec", "typer", "zmq", "unitsync", "unitsyncd"}
     found = all_imports(CLIENT, COORDINATOR)
     none_of(
         [
