@@ -54,7 +54,7 @@ class Bench:
 
     @property
     def world(self) -> World:
-        return self.supervisor._desk.world
+        return self.supervisor._handlers.world
 
     def turn(self, request: wire.AnyRequest) -> list[wire.AnyReply]:
         replies = self.supervisor.turn([(b"peer", wire.encode(request))], 1.0, 1.0)

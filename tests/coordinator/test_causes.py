@@ -43,7 +43,7 @@ class Changing:
 
     @property
     def world(self) -> World:
-        return self.driven.supervisor._desk.world
+        return self.driven.supervisor._handlers.world
 
     def name(self) -> str:
         return f"u{self.chance.randrange(UNITS)}"
@@ -276,7 +276,7 @@ def test_what_one_request_passes_over_in_a_wide_chain_is_bounded(
     for name in others:
         script.does(name)
     script.must(wire.Ok, script.want("c0"))
-    view = driven.supervisor._desk.world.view
+    view = driven.supervisor._handlers.world.view
     for kind in ("waiting", "skipped"):
         for ask in (
             lambda: view.why_groups(198),

@@ -161,9 +161,9 @@ def test_a_request_that_was_parked_by_then_is_not_parked(
     """It comes while another waits for the same, and that one cannot be told."""
     bob.waits_to_start("ide", "clone")
     before = snapshot(driven)
-    desk = driven.supervisor._desk
+    handlers = driven.supervisor._handlers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(desk), "_reconsider", lambda self, parked: 1 / 0)
+        patch.setattr(type(handlers), "_reconsider", lambda self, parked: 1 / 0)
         ann.refused("internal", ann.start("ide", "deps", patience_s=30.0))
     assert snapshot(driven) == before
     driven.pass_time(60)

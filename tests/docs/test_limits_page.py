@@ -11,7 +11,7 @@ import pytest
 import docpages as pages
 from support.driver import Driven, Script
 from unitsync import names, session, spawn_lock, surroundings, wire
-from unitsyncd.actors import actor, desk, looking, supervisor
+from unitsyncd.actors import actor, handlers, looking, supervisor
 from unitsyncd.adapters import gate, journal, router, stops, tidying
 from unitsyncd.core import causes, graph, similar, state, view, wording
 
@@ -32,7 +32,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "starts that were taken back which a unit remembers": (state.WITHDRAWN_MAX,),
     "requests to reset everything": (supervisor.RESETS_MAX,),
     "requests to stop": (stops.STOPS_MAX,),
-    "edges taken back": (desk.FORGONE_MAX,),
+    "edges taken back": (handlers.FORGONE_MAX,),
     "prerequisites named in a notice": (causes.SHOWN_MAX,),
     "prerequisites in the answer to `status`": (view.STATUS_MAX,),
     "lines for them in its text": (wording.EDGES_SHOWN,),

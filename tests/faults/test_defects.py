@@ -30,7 +30,7 @@ ONCE_IN_A_TURN = """
 whole = supervisor.Supervisor._finish
 
 def finish(self, **options):
-    if "guilty" in self._desk.world.units:
+    if "guilty" in self._handlers.world.units:
         supervisor.Supervisor._finish = whole
         broken()
     whole(self, **options)
@@ -42,7 +42,7 @@ end_turn = supervisor.Supervisor.end_turn
 
 def once(self):
     replies = end_turn(self)
-    if "guilty" in self._desk.world.units:
+    if "guilty" in self._handlers.world.units:
         supervisor.Supervisor.end_turn = end_turn
         broken()
     return replies

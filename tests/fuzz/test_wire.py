@@ -47,7 +47,7 @@ def test_any_requests(batches: list[list[wire.AnyRequest]]) -> None:
             answered += len(driver.turn(*batch))
             check_sound(driver.world)
             assert driver.defects == []
-        held = driver.supervisor._desk.waiters.all()
+        held = driver.supervisor._handlers.waiters.all()
         assert given == answered + len(held)
         assert state(rebuilt(driver)) == state(driver.world)
         driver.now += 40

@@ -125,7 +125,7 @@ class Driver:
 
     @property
     def world(self) -> World:
-        return self.supervisor._desk.world
+        return self.supervisor._handlers.world
 
     def new_epoch(self) -> str:
         return f"epoch-{next(self._epochs)}"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from support.daemon import Daemons, Sockets
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
-from unitsyncd.actors import actor, desk, waiters
+from unitsyncd.actors import actor, handlers, waiters
 from unitsyncd.adapters import router
 from unitsyncd.settings import Limits
 
@@ -86,7 +86,7 @@ def test_what_one_client_waits_for_may_all_be_answered_at_once(
 def test_so_many_edges_that_were_taken_back_are_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(desk, "FORGONE_MAX", 2)
+    monkeypatch.setattr(handlers, "FORGONE_MAX", 2)
     driven = Driven()
     first, second, third = driven.script(), driven.script(), driven.script()
     one = first.waits_to_start("ide", "a", "b", "c")
@@ -102,14 +102,14 @@ def test_so_many_edges_that_were_taken_back_are_remembered(
 def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:
     driven = Driven(limits=Limits(waiting=2, waited_for=2))
     script = driven.script()
-    desk = driven.supervisor._desk
+    handlers = driven.supervisor._handlers
     script.waits_for("a")
-    held = desk.waiters.all()
-    mark = desk.world.turn.mark()
-    desk.settle(held[0], wire.Ok(id="x"))
-    desk.waiters.park(held[0].actor, script.peer, held[0].request, driven.now)
-    desk.world.turn.rollback(mark)
-    assert desk.waiters.all() == held
+    held = handlers.waiters.all()
+    mark = handlers.world.turn.mark()
+    handlers.settle(held[0], wire.Ok(id="x"))
+    handlers.waiters.park(held[0].actor, script.peer, held[0].request, driven.now)
+    handlers.world.turn.rollback(mark)
+    assert handlers.waiters.all() == held
     driven.script().waits_for("b")
     # What was answered in it counts again.
     last = driven.script()
@@ -149,7 +149,7 @@ def test_the_log_of_a_defect_is_bounded(ann: Script, monkeypatch: pytest.MonkeyP
     def broken(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ann.driven.supervisor._desk.world, "register", broken)
+    monkeypatch.setattr(ann.driven.supervisor._handlers.world, "register", broken)
     names = [f"prerequisite-{number}" for number in range(10_000)]
     ann.refused("internal", ann.want("unit", *names))
     ((what, _),) = ann.driven.defects

@@ -301,8 +301,8 @@ class Script:
 
 def everything(driven: Driven) -> Iterator[object]:
     """All that a client can find out about a coordinator, but for the clock."""
-    desk: Any = driven.supervisor._desk
-    world = desk.world
+    handlers: Any = driven.supervisor._handlers
+    world = handlers.world
     yield world.epoch
     yield world.graph.edges
     for name, actor in world.units.items():
@@ -312,7 +312,7 @@ def everything(driven: Driven) -> Iterator[object]:
     unregistered = sorted(world.graph.unregistered)
     yield {name: sorted(map(repr, world.graph.dependents(name))) for name in unregistered}
     yield {name: len(world.bus.subscribers(name)) for name in [*world.units, *unregistered]}
-    yield len(desk.waiters.all())
+    yield len(handlers.waiters.all())
 
 
 def snapshot(driven: Driven) -> list[object]:

@@ -19,7 +19,7 @@ from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Parked
 from unitsyncd.actors.bounds import bounded
-from unitsyncd.actors.desk import Desk
+from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.parts import InParts, at_once
 from unitsyncd.actors.ports import ALL_ALIVE, Claimants, Identity, OwnerWatch
 from unitsyncd.actors.turn import Moment
@@ -105,7 +105,7 @@ class Supervisor:
         """All that were ever seen; the last is the one that the units belong to."""
         self._resets = deque(recovered.resets if recovered is not None else (), RESETS_MAX)
         if recovered is not None and startup in ("", *self._startups):
-            self._desk = self._desk_for(recovered.world)
+            self._handlers = self._handlers_for(recovered.world)
         else:
             if recovered is not None:
                 self._in_parts(recovered.world.dissolve())
@@ -117,7 +117,7 @@ class Supervisor:
             except StoreError as problem:
                 self._unbegun = epoch
                 on_defect("a journal that cannot be written", problem)
-            self._desk = self._desk_for(World(epoch.epoch, epoch.startup, limits))
+            self._handlers = self._handlers_for(World(epoch.epoch, epoch.startup, limits))
         self.stopping = False
         """A client has asked the coordinator to end."""
         self.ahead = 0.0
@@ -192,19 +192,19 @@ class Supervisor:
         """Answer the parked requests whose patience has ended: the first few, if there are
         many, and the others when it is called again."""
         self._moment.now, self._moment.at = now, at
-        desk = self._desk
+        handlers = self._handlers
         abandoned = []
-        for parked in islice(desk.waiters.due(now), EXPIRED_MAX):
-            mark = desk.world.turn.mark()
+        for parked in islice(handlers.waiters.due(now), EXPIRED_MAX):
+            mark = handlers.world.turn.mark()
             try:
-                if desk.is_abandoned(parked):
-                    desk.settle(parked, None)
+                if handlers.is_abandoned(parked):
+                    handlers.settle(parked, None)
                     abandoned.append(parked)
                 else:
-                    desk.tell_to_wait(parked)
+                    handlers.tell_to_wait(parked)
             except Exception as defect:
                 self._undo(mark)
-                desk.settle(parked, self._sorry(parked.request, defect))
+                handlers.settle(parked, self._sorry(parked.request, defect))
         self._finish()
         if abandoned:
             self._note_abandoned(abandoned)
@@ -214,7 +214,7 @@ class Supervisor:
         """If that cannot be kept, it is just not to be seen in the histories."""
         try:
             for parked in starts:
-                self._desk.abandon(parked)
+                self._handlers.abandon(parked)
             self._finish()
         except Exception as problem:
             self._take_back()
@@ -224,12 +224,12 @@ class Supervisor:
         """A watched owner has ended; the replies that are due because of it. Raises
         StoreError if that could not be kept: then it is to be said again."""
         self._moment.now, self._moment.at = now, at
-        desk = self._desk
-        for unit in desk.world.runs_of(key):
-            mark = desk.world.turn.mark()
+        handlers = self._handlers
+        for unit in handlers.world.runs_of(key):
+            mark = handlers.world.turn.mark()
             try:
-                desk.owner_gone(unit, key)
-                desk.answer_waiters()
+                handlers.owner_gone(unit, key)
+                handlers.answer_waiters()
             except Exception as defect:
                 self._undo(mark)
                 self._on_defect(f"the owner of {unit} has ended; {self._story(unit)}", defect)
@@ -242,31 +242,31 @@ class Supervisor:
 
     def dismiss(self, problem: errors.UnitsyncError) -> list[tuple[bytes, bytes]]:
         """Answer everybody who waits with *problem*."""
-        self._desk.dismiss(problem)
+        self._handlers.dismiss(problem)
         self._finish()
         return self._outgoing()
 
     @property
     def epoch(self) -> str:
-        return self._desk.world.epoch
+        return self._handlers.world.epoch
 
     def next_deadline(self) -> float | None:
         """When ``expire`` is to be called next, on the monotonic clock."""
-        return self._desk.waiters.next_deadline()
+        return self._handlers.waiters.next_deadline()
 
     def figures(self) -> dict[str, int]:
         """How much it holds at the moment; ``waiting`` are requests that are held back."""
-        world = self._desk.world
+        world = self._handlers.world
         return {
             "units": len(world.units),
             "edges": world.graph.edges,
-            "waiting": self._desk.waiters.count,
+            "waiting": self._handlers.waiters.count,
         }
 
     def _one(self, peer: bytes, request: wire.AnyRequest) -> None:
         self._moment.peer = peer
-        desk, sent = self._desk, len(self._outbox)
-        mark = desk.world.turn.mark()
+        handlers, sent = self._handlers, len(self._outbox)
+        mark = handlers.world.turn.mark()
         try:
             try:
                 reply = self._handle(request)
@@ -274,20 +274,20 @@ class Supervisor:
                 reply = self._error(request.id, problem)
             if reply is not None:
                 self._outbox.append((peer, reply))
-            if self._desk.world.turn.touched:
-                self._desk.answer_waiters()
+            if self._handlers.world.turn.touched:
+                self._handlers.answer_waiters()
         except StoreError:
             raise
         except Exception as defect:
-            if self._desk is not desk:  # a new epoch has begun, and that was final
+            if self._handlers is not handlers:  # a new epoch has begun, and that was final
                 mark, sent = (0, 0), 0
             self._undo(mark)
             del self._outbox[sent:]
             self._outbox.append((peer, self._sorry(request, defect)))
 
     def _undo(self, mark: tuple[int, int]) -> None:
-        self._desk.world.dispatcher.drop_mail()
-        self._desk.world.turn.rollback(mark)
+        self._handlers.world.dispatcher.drop_mail()
+        self._handlers.world.turn.rollback(mark)
 
     def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
         """Log *defect*, met by *request*; what the client is told of it."""
@@ -305,7 +305,7 @@ class Supervisor:
 
     def _story(self, unit: str) -> str:
         """What has happened to *unit* lately, for the log."""
-        history = self._desk.world.view.history(unit)[-STORY_MAX:]
+        history = self._handlers.world.view.history(unit)[-STORY_MAX:]
         entries = (f"{entry.what} ({entry.reason})" for entry in history)
         return f"{unit or 'nothing'} before that: {', '.join(entries) or 'nothing'}"
 
@@ -320,36 +320,36 @@ class Supervisor:
                 f"the state of this startup is lost: {self._lost}",
                 hint="to begin anew with nothing: unitsync reset --all",
             )
-        if request.epoch and request.epoch != self._desk.world.epoch:
+        if request.epoch and request.epoch != self._handlers.world.epoch:
             raise errors.StateChanged(
                 "the coordinator no longer holds the state that this wait began with",
                 hint="it was restarted or reset; start this script again",
             )
         if request.startup and request.startup != self._startups[-1]:
             if request.may.looks and request.startup not in self._startups:
-                return nothing.reply(request, self._desk.world.epoch)
+                return nothing.reply(request, self._handlers.world.epoch)
             self._other_startup(request)
         if isinstance(request, wire.Stop):
             first = self.stopping or self._first_stop(request.id)
             self.stopping = first
-            return replies.ok(request, self._desk.world, changed=first)
+            return replies.ok(request, self._handlers.world, changed=first)
         if isinstance(request, wire.Reset) and request.all:
             if request.id not in self._resets:
-                mark = self._desk.world.turn.mark()
-                self._desk.check_reset(request)
+                mark = self._handlers.world.turn.mark()
+                self._handlers.check_reset(request)
                 self._undo(mark)  # which owners are gone need not be kept any more
                 self._begin_anew("everything was reset", request.id)
-            return replies.ok(request, self._desk.world)
+            return replies.ok(request, self._handlers.world)
         if isinstance(request, wire.Ping) and request.trial:
             self._try_change(request)
-        return self._desk.handle(request)
+        return self._handlers.handle(request)
 
     def _try_change(self, request: wire.Ping) -> None:
         """Raises what would refuse a change now. Nothing is changed."""
-        mark = self._desk.world.turn.mark()
+        mark = self._handlers.world.turn.mark()
         name = f"trial-{self._new_epoch()}"
         try:
-            self._desk.handle(wire.Want(id="", unit=name, prerequisites=[f"{name}-first"]))
+            self._handlers.handle(wire.Want(id="", unit=name, prerequisites=[f"{name}-first"]))
         finally:
             self._undo(mark)
         try:
@@ -396,21 +396,21 @@ class Supervisor:
             f"{why}: the state that this wait began with is gone",
             hint="start this script again",
         )
-        self._desk.dismiss(problem)
-        self._final += self._desk.waiters.outbox
-        old = self._desk.world
+        self._handlers.dismiss(problem)
+        self._final += self._handlers.waiters.outbox
+        old = self._handlers.world
         for owner in old.running_owners():
             self._owners.forget(owner.key)
-        self._desk = self._desk_for(World(epoch.epoch, epoch.startup, self._limits))
+        self._handlers = self._handlers_for(World(epoch.epoch, epoch.startup, self._limits))
         self._in_parts(old.dissolve())
 
     def _next_epoch(self, begun_by: str = "") -> EpochRecord:
         at = self._moment.at
         return EpochRecord(self._new_epoch(), self._startups[-1], self._machine, at, begun_by)
 
-    def _desk_for(self, world: World) -> Desk:
+    def _handlers_for(self, world: World) -> Handlers:
         waiters = Waiters(world.turn, self._limits)
-        return Desk(world, waiters, self._moment, self._owners, self._claimants, self._identity)
+        return Handlers(world, waiters, self._moment, self._owners, self._claimants, self._identity)
 
     def _begin(self, epoch: EpochRecord) -> None:
         if self._store is not None:
@@ -420,7 +420,7 @@ class Supervisor:
     def _finish(self, *, but_the_last: bool = False) -> None:
         """Keep what this turn has done and make it final, replies included; with
         *but_the_last* the request that is being handled goes on. Raises StoreError."""
-        world, facts = self._desk.world, len(self._desk.world.turn.facts)
+        world, facts = self._handlers.world, len(self._handlers.world.turn.facts)
         faults.reach("handled")
         if facts and self._store is not None:
             if self._unbegun is not None:
@@ -432,9 +432,9 @@ class Supervisor:
         except Exception as defect:  # it is kept and done, whatever else cannot be told of it
             self._on_defect("what was kept could not all be taken note of", defect)
         self._final += self._outbox
-        self._final += self._desk.waiters.outbox
+        self._final += self._handlers.waiters.outbox
         self._outbox.clear()
-        self._desk.waiters.outbox.clear()
+        self._handlers.waiters.outbox.clear()
         del self._pending[: -1 if but_the_last else None]
         if facts and self._store is not None:
             try:
@@ -445,8 +445,8 @@ class Supervisor:
 
     def _take_back(self) -> None:
         """Undo the turn, as far as it is not final."""
-        self._desk.world.dispatcher.drop_mail()
-        self._desk.world.turn.rollback()
+        self._handlers.world.dispatcher.drop_mail()
+        self._handlers.world.turn.rollback()
         self._outbox.clear()
 
     def _outgoing(self) -> list[tuple[bytes, bytes]]:
@@ -460,7 +460,7 @@ class Supervisor:
         return outgoing
 
     def _error(self, request_id: str, problem: errors.UnitsyncError) -> wire.Error:
-        return wording.error_reply(request_id, self._desk.world.epoch, problem)
+        return wording.error_reply(request_id, self._handlers.world.epoch, problem)
 
 
 def _acts(request: wire.AnyRequest) -> bool:

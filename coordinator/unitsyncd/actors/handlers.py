@@ -41,7 +41,7 @@ FORGONE_MAX: Final = 1000
 """Edges taken back that a unit remembers until its next run; further ones are not."""
 
 
-class Desk:
+class Handlers:
     def __init__(
         self,
         world: World,
@@ -481,18 +481,18 @@ class Desk:
         return actor
 
 
-_HANDLERS: Final[dict[type[wire.Request], Callable[[Desk, Any], wire.AnyReply | None]]] = {
-    wire.Want: Desk._want,
-    wire.Declare: Desk._declare,
-    wire.Unwant: Desk._unwant,
-    wire.Start: Desk._start,
-    wire.Withdraw: Desk._withdraw,
-    wire.Complete: Desk._complete,
-    wire.Fail: Desk._fail,
-    wire.Wait: Desk._wait,
-    wire.StatusOf: Desk._status,
-    wire.List: Desk._list,
-    wire.Why: Desk._why,
-    wire.Ping: Desk._ping,
-    wire.Reset: Desk._reset,
+_HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyReply | None]]] = {
+    wire.Want: Handlers._want,
+    wire.Declare: Handlers._declare,
+    wire.Unwant: Handlers._unwant,
+    wire.Start: Handlers._start,
+    wire.Withdraw: Handlers._withdraw,
+    wire.Complete: Handlers._complete,
+    wire.Fail: Handlers._fail,
+    wire.Wait: Handlers._wait,
+    wire.StatusOf: Handlers._status,
+    wire.List: Handlers._list,
+    wire.Why: Handlers._why,
+    wire.Ping: Handlers._ping,
+    wire.Reset: Handlers._reset,
 }
