@@ -80,7 +80,7 @@ def test_a_batch_does_what_its_requests_do_one_by_one(driven: Driven, ann: Scrip
         lambda s: s.start("bad", "p"),
         lambda s: s.start("bad", patience_s=30.0),
     ],
-    ids=["want", "start", "parked"],
+    ids=["want", "start", "held back"],
 )
 def test_only_the_guilty_request_of_a_batch_fails(
     driven: Driven,
@@ -163,7 +163,7 @@ def test_a_request_that_was_parked_by_then_is_not_parked(
     before = snapshot(driven)
     handlers = driven.supervisor._handlers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(handlers), "_reconsider", lambda self, parked: 1 / 0)
+        patch.setattr(type(handlers), "_reconsider", lambda self, waiter: 1 / 0)
         ann.refused("internal", ann.start("ide", "deps", patience_s=30.0))
     assert snapshot(driven) == before
     driven.pass_time(60)

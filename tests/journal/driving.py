@@ -169,7 +169,7 @@ def decoded(envelopes: Sequence[tuple[bytes, bytes]]) -> list[wire.AnyReply]:
 
 def state(world: World) -> dict[str, Any]:
     """All that a world knows and that must outlive a coordinator. What hangs on clients
-    that wait (parked requests, their subscriptions) is theirs to say again."""
+    that wait (they, and their subscriptions) is theirs to say again."""
     bus, graph = world.bus, world.graph
     conditions: dict[str, Any] = bus._conditions
     return {

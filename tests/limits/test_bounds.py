@@ -107,7 +107,7 @@ def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:
     held = handlers.waiters.all()
     mark = handlers.world.turn.mark()
     handlers.settle(held[0], wire.Ok(id="x"))
-    handlers.waiters.park(held[0].actor, script.peer, held[0].request, driven.now)
+    handlers.waiters.hold(held[0].actor, script.peer, held[0].request, driven.now)
     handlers.world.turn.rollback(mark)
     assert handlers.waiters.all() == held
     driven.script().waits_for("b")

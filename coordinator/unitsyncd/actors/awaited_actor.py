@@ -9,15 +9,15 @@ from unitsyncd.core.requirement import Verdict
 from unitsyncd.core.undo import UndoLog
 
 
-class Parker(Actor):
-    __slots__ = ("parked",)
+class AwaitedActor(Actor):
+    __slots__ = ("waiters",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.parked: list[Parked] | None = None
+        self.waiters: list[Waiter] | None = None
 
 
-class WaitActor(Parker):
+class WaitActor(AwaitedActor):
     """A client's ``wait`` as an actor: counts what it waits for, exactly as a unit does,
     for as long as the request is held back."""
 
@@ -28,8 +28,8 @@ class WaitActor(Parker):
         units: list[str],
         any_of: bool,
         undo: UndoLog,
-        touched: dict[Parker, None],
-        wakes: Parker | None = None,
+        touched: dict[AwaitedActor, None],
+        wakes: AwaitedActor | None = None,
     ) -> None:
         """*wakes*: for whom it listens, if not for itself. That one is put into *touched*
         when something moves."""
@@ -44,7 +44,7 @@ class WaitActor(Parker):
         self.blocked = 0
 
     @property
-    def wakes(self) -> Parker:
+    def wakes(self) -> AwaitedActor:
         """Whose requests are to be looked at when something moves."""
         return self._wakes or self  # no reference to itself: nothing is to be left in cycles
 
@@ -73,13 +73,13 @@ class WaitActor(Parker):
         self.blocked = blocked
 
 
-class Parked:
+class Waiter:
     """One held-back request of the client *peer*. ``done`` once it has been answered."""
 
     __slots__ = ("actor", "deadline", "done", "knows_of_skip", "listener", "peer", "request")
 
     def __init__(
-        self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, deadline: float
+        self, actor: AwaitedActor, peer: bytes, request: wire.Start | wire.Wait, deadline: float
     ) -> None:
         self.actor = actor
         self.peer = peer

@@ -1,6 +1,6 @@
 """Answers the requests of one epoch: from a request to the actors and back.
 
-Each handler returns the reply, returns None if the request was parked, or raises the
+Each handler returns the reply, returns None if the request is held back, or raises the
 UnitsyncError that refuses it. Handlers run inside a turn: see supervisor.py.
 """
 
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Requirement, Status
 from unitsyncd.actors import looking, replies
-from unitsyncd.actors.awaited_actor import Parked, Parker, WaitActor
+from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
 from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
 from unitsyncd.actors.turn import Moment
@@ -75,16 +75,16 @@ class Handlers:
             actors = list(touched)
             touched.clear()
             for actor in actors:
-                for parked in list(actor.parked or ()):
-                    if (reply := self._reconsider(parked)) is not None:
-                        self.settle(parked, reply)
+                for waiter in list(actor.waiters or ()):
+                    if (reply := self._reconsider(waiter)) is not None:
+                        self.settle(waiter, reply)
 
-    def tell_to_wait(self, parked: Parked) -> None:
-        """Let *parked* know what it waits for; it has to ask again."""
-        request = parked.request
-        parked_at = parked.deadline - min(request.patience_s, wire.WAITING_PATIENCE_S)
-        waited_s = request.waited_s + self._moment.now - parked_at
-        self.settle(parked, self._still_waiting(replace(request, waited_s=waited_s)))
+    def tell_to_wait(self, waiter: Waiter) -> None:
+        """Let *waiter* know what it waits for; it has to ask again."""
+        request = waiter.request
+        held_at = waiter.deadline - min(request.patience_s, wire.WAITING_PATIENCE_S)
+        waited_s = request.waited_s + self._moment.now - held_at
+        self.settle(waiter, self._still_waiting(replace(request, waited_s=waited_s)))
 
     def _still_waiting(self, request: wire.Start | wire.Wait) -> wire.AnyReply:
         world, at = self.world, self._moment.at
@@ -100,13 +100,13 @@ class Handlers:
         if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
             return
         for waiting in self.world.bus.subscribers(name):
-            if isinstance(waiting, Parker):
+            if isinstance(waiting, AwaitedActor):
                 self._notice(waiting.wakes if isinstance(waiting, WaitActor) else waiting)
 
-    def _notice(self, actor: Parker) -> None:
+    def _notice(self, actor: AwaitedActor) -> None:
         """Let those who wait for *actor* say anew what they wait for."""
-        for parked in list(actor.parked or ()):
-            self.tell_to_wait(parked)
+        for waiter in list(actor.waiters or ()):
+            self.tell_to_wait(waiter)
 
     def _owner_changed(self, key: OwnerKey, owner: wire.Owner | None) -> None:
         if owner is None:
@@ -116,13 +116,13 @@ class Handlers:
 
     def dismiss(self, problem: errors.UnitsyncError) -> None:
         """Answer everybody who waits with *problem*."""
-        for parked in self.waiters.all():
-            reply = wording.error_reply(parked.request.id, self.world.epoch, problem)
-            self.settle(parked, reply)
+        for waiter in self.waiters.all():
+            reply = wording.error_reply(waiter.request.id, self.world.epoch, problem)
+            self.settle(waiter, reply)
 
-    def _reconsider(self, parked: Parked) -> wire.AnyReply | None:
-        """What *parked* is to be told now; None if it goes on waiting."""
-        request, world, actor = parked.request, self.world, parked.actor
+    def _reconsider(self, waiter: Waiter) -> wire.AnyReply | None:
+        """What *waiter* is to be told now; None if it goes on waiting."""
+        request, world, actor = waiter.request, self.world, waiter.actor
         try:
             if isinstance(request, wire.Start):
                 assert isinstance(actor, UnitActor)
@@ -131,13 +131,13 @@ class Handlers:
                 answer = answer_to_start(actor.unit, ask)
                 if answer is Answer.WAITING:
                     blocked = verdict_for(actor.unit, ask) is Verdict.BLOCKED
-                    if not blocked or parked.knows_of_skip:
-                        parked.knows_of_skip = blocked
+                    if not blocked or waiter.knows_of_skip:
+                        waiter.knows_of_skip = blocked
                         return None
                 if answer is Answer.GRANTED:
-                    if self._claimants.has_died(parked.peer):
-                        self.settle(parked, None)
-                        self.abandon(parked)
+                    if self._claimants.has_died(waiter.peer):
+                        self.settle(waiter, None)
+                        self.abandon(waiter)
                         return None
                     answer = Answer.READY
                 else:
@@ -148,22 +148,22 @@ class Handlers:
         except errors.UnitsyncError as problem:
             return wording.error_reply(request.id, world.epoch, problem)
 
-    def is_abandoned(self, parked: Parked) -> bool:
+    def is_abandoned(self, waiter: Waiter) -> bool:
         """Whether it is a start whose client is dead: nobody else takes that back."""
-        return isinstance(parked.request, wire.Start) and self._claimants.has_died(parked.peer)
+        return isinstance(waiter.request, wire.Start) and self._claimants.has_died(waiter.peer)
 
-    def abandon(self, parked: Parked) -> None:
-        """Take note that *parked*, which is settled, was a start whose client is dead."""
-        request, actor = parked.request, parked.actor
+    def abandon(self, waiter: Waiter) -> None:
+        """Take note that *waiter*, which is settled, was a start whose client is dead."""
+        request, actor = waiter.request, waiter.actor
         assert isinstance(request, wire.Start)
         assert isinstance(actor, UnitActor)
         ask = self._start_ask(request, request.owner, actor, None)
         self.world.tell(actor, replace(ask, abandoned=True))
 
-    def settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
-        self.waiters.settle(parked, reply)
-        if parked.listener is not None:
-            self._end_wait(parked.listener)
+    def settle(self, waiter: Waiter, reply: wire.AnyReply | None) -> None:
+        self.waiters.settle(waiter, reply)
+        if waiter.listener is not None:
+            self._end_wait(waiter.listener)
 
     # --- declaring ----------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class Handlers:
         gone = set(prerequisites)
         if len(actor.forgone) + len(gone) <= FORGONE_MAX:
             actor.put_forgone(actor.forgone | gone)
-        listeners = (parked.listener for parked in actor.parked or ())
+        listeners = (waiter.listener for waiter in actor.waiters or ())
         theirs = any(one is not None and not gone.isdisjoint(one.units) for one in listeners)
         if theirs:
             self.world.turn.touched[actor] = None
@@ -241,13 +241,13 @@ class Handlers:
             run = request.since_run if request.since_run >= 0 else actor.unit.run
             held = replace(request, owner=ask.owner, since_run=run)
             try:
-                parked = self.waiters.park(actor, self._moment.peer, held, self._moment.now)
+                waiter = self.waiters.hold(actor, self._moment.peer, held, self._moment.now)
             except errors.LimitReached:
                 world.turn.rollback(mark)
                 raise
-            parked.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
+            waiter.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
             if own is not None:
-                parked.listener = self._listen(own, wakes=actor)
+                waiter.listener = self._listen(own, wakes=actor)
             return None
         return replies.start(request, answer, world, at, own)
 
@@ -345,9 +345,9 @@ class Handlers:
         world = self.world
         # The start itself may still be on its way, by another connection.
         actor = world.register(request.unit, self._moment.at)
-        for parked in list(actor.parked or ()):
-            if parked.request.id == request.start_id:
-                self.settle(parked, None)
+        for waiter in list(actor.waiters or ()):
+            if waiter.request.id == request.start_id:
+                self.settle(waiter, None)
         reason = wording.cut(wording.printable(request.reason))
         world.tell(
             actor,
@@ -390,8 +390,8 @@ class Handlers:
         if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
             try:
                 held = request if units == request.units else replace(request, units=units)
-                parked = self.waiters.park(actor, self._moment.peer, held, self._moment.now)
-                parked.listener = actor
+                waiter = self.waiters.hold(actor, self._moment.peer, held, self._moment.now)
+                waiter.listener = actor
             except errors.LimitReached:
                 self._end_wait(actor)
                 raise

@@ -17,7 +17,7 @@ from unitsync import errors, nothing, wire
 from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
-from unitsyncd.actors.awaited_actor import Parked
+from unitsyncd.actors.awaited_actor import Waiter
 from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.parts import InParts, at_once
@@ -189,32 +189,32 @@ class Supervisor:
         return self._error(request.id, sorry)
 
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
-        """Answer the parked requests whose patience has ended: the first few, if there are
+        """Answer the waiters whose patience has ended: the first few, if there are
         many, and the others when it is called again."""
         self._moment.now, self._moment.at = now, at
         handlers = self._handlers
         abandoned = []
-        for parked in islice(handlers.waiters.due(now), EXPIRED_MAX):
+        for waiter in islice(handlers.waiters.due(now), EXPIRED_MAX):
             mark = handlers.world.turn.mark()
             try:
-                if handlers.is_abandoned(parked):
-                    handlers.settle(parked, None)
-                    abandoned.append(parked)
+                if handlers.is_abandoned(waiter):
+                    handlers.settle(waiter, None)
+                    abandoned.append(waiter)
                 else:
-                    handlers.tell_to_wait(parked)
+                    handlers.tell_to_wait(waiter)
             except Exception as defect:
                 self._undo(mark)
-                handlers.settle(parked, self._sorry(parked.request, defect))
+                handlers.settle(waiter, self._sorry(waiter.request, defect))
         self._finish()
         if abandoned:
             self._note_abandoned(abandoned)
         return self._outgoing()
 
-    def _note_abandoned(self, starts: Sequence[Parked]) -> None:
+    def _note_abandoned(self, starts: Sequence[Waiter]) -> None:
         """If that cannot be kept, it is just not to be seen in the histories."""
         try:
-            for parked in starts:
-                self._handlers.abandon(parked)
+            for waiter in starts:
+                self._handlers.abandon(waiter)
             self._finish()
         except Exception as problem:
             self._take_back()
@@ -310,7 +310,7 @@ class Supervisor:
         return f"{unit or 'nothing'} before that: {', '.join(entries) or 'nothing'}"
 
     def _handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
-        """The reply, or None if the request was parked. Raises UnitsyncError to refuse,
+        """The reply, or None if the request is held back. Raises UnitsyncError to refuse,
         StoreError if the turn so far could not be kept."""
         request = bounded(request)
         if request.reserved():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unitsyncd.actors.awaited_actor import Parker
+from unitsyncd.actors.awaited_actor import AwaitedActor
 from unitsyncd.core.events import AnyFact
 from unitsyncd.core.undo import UndoLog
 
@@ -32,8 +32,8 @@ class Turn:
         """(unit name, fact) in the order in which they happened."""
         self.runs: list[int] = []
         """For each of the facts the run of its unit then; later ones may be over."""
-        self.touched: dict[Parker, None] = {}
-        """Actors with parked requests whose answer may have changed."""
+        self.touched: dict[AwaitedActor, None] = {}
+        """Actors with waiters whose answer may have changed."""
 
     def keep(self, unit: str, fact: AnyFact, run: int = 0) -> None:
         """*fact* has happened to *unit*, in its *run* with that number."""

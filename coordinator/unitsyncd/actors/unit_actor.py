@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unitsyncd.actors.awaited_actor import Parker
+from unitsyncd.actors.awaited_actor import AwaitedActor
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.turn import Turn
 from unitsyncd.core.events import Answer, Append, Publish, Reply, UnitEvent
@@ -12,7 +12,7 @@ from unitsyncd.core.state import Unit
 from unitsyncd.core.unit import concerns_waiters, step
 
 
-class UnitActor(Parker):
+class UnitActor(AwaitedActor):
     __slots__ = ("_bus", "_turn", "forgone", "unit")
 
     def __init__(self, name: str, bus: Bus, turn: Turn) -> None:
@@ -34,7 +34,7 @@ class UnitActor(Parker):
             self.unit = after
             if after.run != before.run:
                 self.put_forgone(())
-            if self.parked and concerns_waiters(before, after):
+            if self.waiters and concerns_waiters(before, after):
                 turn.touched[self] = None
         answer = None
         for effect in effects:

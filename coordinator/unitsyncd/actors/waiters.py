@@ -1,6 +1,6 @@
 """Requests that are held back until something changes or their patience ends.
 
-A parked request is never granted anything: it is told that it may claim, and the
+A waiter is never granted anything: it is told that it may claim, and the
 grant goes to whoever claims first. A reply to a client that was killed must not be a
 grant.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from unitsync import wire
-from unitsyncd.actors.awaited_actor import Parked, Parker
+from unitsyncd.actors.awaited_actor import AwaitedActor, Waiter
 from unitsyncd.actors.turn import Turn
 from unitsyncd.settings import Limits, limit_reached
 
@@ -25,8 +25,8 @@ then there has to be room for the replies. See REPLIES_QUEUED_MAX of router.py."
 
 
 class Waiters:
-    """All parked requests, by actor and by deadline. Takes part in the turn: what a
-    turn parked or answered is undone with it."""
+    """All waiters, by actor and by deadline. Takes part in the turn: what a
+    turn held back or answered is undone with it."""
 
     def __init__(self, turn: Turn, limits: Limits) -> None:
         """Holds as many requests as *limits* say."""
@@ -36,56 +36,56 @@ class Waiters:
         """Requests that are held back; a client that has none is not in here."""
         self._names = 0
         """In all the Waits that are held back."""
-        self._deadlines: list[tuple[float, int, Parked]] = []
+        self._deadlines: list[tuple[float, int, Waiter]] = []
         self._sequence = 0
         self._live = 0
         self.outbox: list[Outgoing] = []
-        """Replies to parked requests, in the order in which they were given."""
+        """Replies to waiters, in the order in which they were given."""
 
     @property
     def count(self) -> int:
         """Requests that are held back."""
         return self._live
 
-    def park(
-        self, actor: Parker, peer: bytes, request: wire.Start | wire.Wait, now: float
-    ) -> Parked:
+    def hold(
+        self, actor: AwaitedActor, peer: bytes, request: wire.Start | wire.Wait, now: float
+    ) -> Waiter:
         """Hold *request* back for its patience. Raises LimitReached."""
         self._check(peer, request)
         patience = min(request.patience_s, wire.WAITING_PATIENCE_S)
-        parked = Parked(actor, peer, request, now + patience)
-        self._turn.undo.push(self._unpark, parked)
-        if actor.parked is None:
-            actor.parked = []
-        actor.parked.append(parked)
-        self._count(parked, 1)
+        waiter = Waiter(actor, peer, request, now + patience)
+        self._turn.undo.push(self._let_go, waiter)
+        if actor.waiters is None:
+            actor.waiters = []
+        actor.waiters.append(waiter)
+        self._count(waiter, 1)
         self._sequence += 1
-        heapq.heappush(self._deadlines, (parked.deadline, self._sequence, parked))
-        return parked
+        heapq.heappush(self._deadlines, (waiter.deadline, self._sequence, waiter))
+        return waiter
 
-    def settle(self, parked: Parked, reply: wire.AnyReply | None) -> None:
-        """*parked* is answered with *reply*, or with nothing if it was taken back."""
-        self._turn.undo.push(self._reopen, parked, len(self.outbox))
-        parked.done = True
-        self._count(parked, -1)
-        assert parked.actor.parked is not None
-        parked.actor.parked.remove(parked)
+    def settle(self, waiter: Waiter, reply: wire.AnyReply | None) -> None:
+        """*waiter* is answered with *reply*, or with nothing if it was taken back."""
+        self._turn.undo.push(self._reopen, waiter, len(self.outbox))
+        waiter.done = True
+        self._count(waiter, -1)
+        assert waiter.actor.waiters is not None
+        waiter.actor.waiters.remove(waiter)
         if reply is not None:
-            self.outbox.append((parked.peer, reply))
+            self.outbox.append((waiter.peer, reply))
 
     def next_deadline(self) -> float | None:
-        """The earliest, on the monotonic clock; None if nothing is parked."""
+        """The earliest, on the monotonic clock; None if nobody waits."""
         self._drop_done()
         return self._deadlines[0][0] if self._deadlines else None
 
-    def due(self, now: float) -> Iterator[Parked]:
+    def due(self, now: float) -> Iterator[Waiter]:
         """Those whose patience has ended; the caller settles each."""
         while self._deadlines and self._deadlines[0][0] <= now:
-            parked = heapq.heappop(self._deadlines)[2]
-            if not parked.done:
-                yield parked
+            waiter = heapq.heappop(self._deadlines)[2]
+            if not waiter.done:
+                yield waiter
 
-    def all(self) -> list[Parked]:
+    def all(self) -> list[Waiter]:
         return [entry[2] for entry in self._deadlines if not entry[2].done]
 
     def _check(self, peer: bytes, request: wire.Start | wire.Wait) -> None:
@@ -102,15 +102,15 @@ class Waiters:
             what = f"holds back waits for no more than {most:,} names"
             raise limit_reached("waited_for", most, what)
 
-    def _count(self, parked: Parked, change: int) -> None:
+    def _count(self, waiter: Waiter, change: int) -> None:
         self._live += change
-        if isinstance(parked.request, wire.Wait):
-            self._names += change * len(parked.request.units)
-        count = self._of_client.get(parked.peer, 0) + change
+        if isinstance(waiter.request, wire.Wait):
+            self._names += change * len(waiter.request.units)
+        count = self._of_client.get(waiter.peer, 0) + change
         if count:
-            self._of_client[parked.peer] = count
+            self._of_client[waiter.peer] = count
         else:
-            del self._of_client[parked.peer]
+            del self._of_client[waiter.peer]
 
     def _drop_done(self) -> None:
         """Called between turns only: within one, an answer may still be taken back."""
@@ -121,15 +121,15 @@ class Waiters:
         while heap and heap[0][2].done:
             heapq.heappop(heap)
 
-    def _unpark(self, parked: Parked) -> None:
-        assert parked.actor.parked is not None
-        parked.actor.parked.remove(parked)
-        parked.done = True
-        self._count(parked, -1)
+    def _let_go(self, waiter: Waiter) -> None:
+        assert waiter.actor.waiters is not None
+        waiter.actor.waiters.remove(waiter)
+        waiter.done = True
+        self._count(waiter, -1)
 
-    def _reopen(self, parked: Parked, sent: int) -> None:
-        assert parked.actor.parked is not None
-        parked.actor.parked.append(parked)
-        parked.done = False
-        self._count(parked, 1)
+    def _reopen(self, waiter: Waiter, sent: int) -> None:
+        assert waiter.actor.waiters is not None
+        waiter.actor.waiters.append(waiter)
+        waiter.done = False
+        self._count(waiter, 1)
         del self.outbox[sent:]

@@ -209,9 +209,9 @@ class World:
         for name in missing:
             self.check(name)
         if missing and not actor.unit.running:
-            for parked in actor.parked or ():
-                if parked.listener is not None:
-                    theirs = set(parked.listener.units)
+            for waiter in actor.waiters or ():
+                if waiter.listener is not None:
+                    theirs = set(waiter.listener.units)
                     missing = [name for name in missing if name not in theirs]
         return missing
 

@@ -35,7 +35,7 @@ class HasUnit(Protocol):
     def unit(self) -> Unit: ...
 
     @property
-    def parked(self) -> Sized | None:
+    def waiters(self) -> Sized | None:
         """The starts of the unit that wait."""
 
 

@@ -159,7 +159,7 @@ class View:
             on_owner_exit=unit.on_owner_exit,
             prerequisites=shown,
             prerequisites_total=total,
-            waiting_clients=len(holder.parked or ()),
+            waiting_clients=len(holder.waiters or ()),
             given_up=given_up,
             given_up_by=given_up_by,
             history=self.history(name) if full else [],
@@ -185,7 +185,7 @@ class View:
         that nobody waits to start, or refused whatever the unit does. "" if none did."""
         unit = holder.unit
         history = self._history.get(unit.name)
-        if holder.parked or not history:
+        if holder.waiters or not history:
             return "", None
         end = _GIVEN_UP.get(history[-1].what, "")
         if end != _REFUSED and (unit.phase is not Status.PENDING or unit.blocked):
@@ -315,7 +315,7 @@ class View:
             given_up, _ = self._given_up(holder)
             if given_up == _REFUSED:
                 groups.setdefault((name, "given up"), [])
-            if unit.phase is not Status.PENDING and not holder.parked:
+            if unit.phase is not Status.PENDING and not holder.waiters:
                 pass
             elif unit.blocked:
                 groups.setdefault((self.causes.skip_root(name), "skipped"), []).append(name)
