@@ -166,6 +166,7 @@ def reaching(hint: str) -> str:
         # What is in quotes is a word of the call before, and help is the same everywhere.
         # The endpoint of a shim is another matter.
         verb = call[:1].islower() and call[:5] != "shim " and "--help" not in call
+        verb = verb and "--endpoint" not in call
         apart = not text or text[-1] in " :|&("
         text += (given if verb and apart and not quotes % 2 else "unitsync ") + call
         quotes += call.count("'")

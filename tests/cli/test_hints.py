@@ -91,6 +91,7 @@ def test_doctor_names_it_too(cli: Cli) -> None:
         ("if the coordinator's log is gone: unitsync stop; unitsync ping", None),
         ("unitsync shim install --force DIR", "unitsync shim install --force DIR"),
         ("unitsync start --help", "unitsync start --help"),
+        ("unitsync list -o json --endpoint x", "unitsync list -o json --endpoint x"),
         ("this is unitsync 1.0", "this is unitsync 1.0"),
     ],
 )

@@ -36,6 +36,11 @@ xyzzy
 help
 version
 list --json
+--output json list
+--timeout 5 start 'a b'
+-o json --endpoint /x status a
+--after b run a -- make -j
+--force
 want a --json
 --frob
 --versoin

@@ -380,7 +380,7 @@ def test_who_has_no_say_is_told_where_to_look(cli: Cli) -> None:
     assert result.told == [
         (
             "unitsync: u is not this script's to end: its own start was refused, "
-            "or its run is over; nothing was changed"
+            "or its run is over; nothing was changed, it has not ended: started"
         ),
         "hint: unitsync status u",
     ]

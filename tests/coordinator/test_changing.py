@@ -154,7 +154,7 @@ def test_who_completes_twice_does_not_end_the_run_of_another(ann: Script, bob: S
     bob.runs("ide")
     done = ann.must(wire.Ok, ann.complete("ide"))
     assert (done.changed, done.status) == (False, Status.STARTED)
-    assert "its run is over" in done.note
+    assert "its run is over; nothing was changed, it has not ended: " in done.note
     bob.ends("ide")
     assert ann.must(wire.Ok, ann.complete("ide")).note == ""
 

@@ -29,6 +29,8 @@ def test_a_block_runs_as_it_is(block: pages.Block, monkeypatch: pytest.MonkeyPat
                 sync.complete(done)
         names = {"__name__": "block", **THEIRS}
         exec(compile(block.text, f"{block.page}:{block.line}", "exec"), names)
+        with Client() as sync:
+            sync.reset(all=True)
         for name, value in names.items():
             if name.startswith("test_"):
                 value(address)  # type: ignore[operator]

@@ -80,7 +80,12 @@ def reset(
     force: Annotated[bool, typer.Option("--force", help="Even if a unit is started.")] = False,
     endpoint: options.Endpoint = None,
 ) -> int:
-    """Let units begin anew as pending, or forget everything."""
+    """Let units begin anew as pending, or forget everything.
+
+    Edges and history stay. A started unit needs --force: its script runs on, and what
+    it says about the old run changes nothing. Who waits for such a unit, or to start
+    it, goes on waiting. After --all, whoever waits is sent away with exit status 69.
+    """
     return finish(
         perform(
             endpoint or ctx.obj,

@@ -91,12 +91,12 @@ def run_app(arguments: Sequence[str]) -> int:
         return report(errors.Interrupted("interrupted"))
     except Exception as problem:
         if isinstance(problem, _CLICK_EXCEPTION):
-            return report(_usage_error(problem))
+            return report(_usage_error(problem, arguments))
         return report(_surprise(problem))
 
 
-def _usage_error(problem: Any) -> errors.UsageError:
-    """What typer says about wrong usage, in our form."""
+def _usage_error(problem: Any, words: Sequence[str]) -> errors.UsageError:
+    """What typer says about the wrong usage in *words*, in our form."""
     kind = type(problem).__name__
     context: Any = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "unitsync"
@@ -109,6 +109,9 @@ def _usage_error(problem: Any) -> errors.UsageError:
         if context is not None:
             verb = context.command.name
             hint = slips.meant_by(problem.option_name, verb, _flags(context)) or hint
+            if context.parent is None:
+                verbs = {name: _flags_of(one) for name, one in context.command.commands.items()}
+                hint = slips.behind_the_verb(problem.option_name, words, verbs) or hint
     else:
         text = problem.format_message()
         if "unexpected extra argument" in text:
@@ -123,7 +126,11 @@ def _usage_error(problem: Any) -> errors.UsageError:
 
 def _flags(context: Any) -> set[str]:
     """The flags that the verb of *context* takes."""
-    return {flag for param in context.command.params for flag in param.opts}
+    return _flags_of(context.command)
+
+
+def _flags_of(command: Any) -> set[str]:
+    return {flag for param in command.params for flag in param.opts}
 
 
 def _surprise(problem: Exception) -> errors.UnitsyncError:

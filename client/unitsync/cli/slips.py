@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -47,6 +48,16 @@ def meant_by(flag: str, verb: str, flags: Collection[str]) -> str:
     for meant, slips in _MEANT.items():
         if flag in slips and meant.partition(" ")[0] in flags:
             return f"did you mean {meant}?"
+    return ""
+
+
+def behind_the_verb(flag: str, words: Sequence[str], verbs: Mapping[str, Collection[str]]) -> str:
+    """The hint for *flag*, which stands before the verb in *words*, if that is one of the
+    *verbs* and takes it; "" for none."""
+    for at, word in enumerate(words):
+        if flag in verbs.get(word, ()):
+            call = shlex.join([word, *words[:at], *words[at + 1 :]])
+            return f"flags of a verb stand behind it: unitsync {call}"
     return ""
 
 

@@ -218,7 +218,7 @@ def outcome(
         case Answer.NO_SAY:
             note = (
                 f"{unit.name} is not this script's to end: its own start was refused, "
-                "or its run is over; nothing was changed"
+                f"or its run is over; nothing was changed, it has not ended: {status.value}"
             )
             hint = f"unitsync status {shlex.quote(unit.name)}"
     return ok(request, world, changed=changed, note=note, hint=hint, status=status)
