@@ -19,7 +19,7 @@ from typing import Final
 from bench.load import check
 from bench.servers import Server, served
 from unitsync import wire
-from unitsyncd.actors.parts import InParts, Work, at_once, has_more
+from unitsyncd.actors.incremental import RunInSteps, Work, at_once, has_more
 from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import gate
@@ -40,13 +40,13 @@ class Unconnected:
     def __init__(self, kept: Kept | None) -> None:
         self._steps: deque[Callable[[], object]] = deque()
         """What is to be done between later turns."""
-        self._supervisor = _supervisor(NobodyWatched(), kept, self._in_parts)
+        self._supervisor = _supervisor(NobodyWatched(), kept, self._run_in_steps)
         if kept is not None:
-            kept.rhythm.in_parts = self._in_parts
+            kept.rhythm.run_in_steps = self._run_in_steps
 
-    def _in_parts(self, work: Work) -> None:
+    def _run_in_steps(self, work: Work) -> None:
         if has_more(work):
-            self._steps.append(lambda: self._in_parts(work))
+            self._steps.append(lambda: self._run_in_steps(work))
 
     def turn(self, request: wire.AnyRequest) -> tuple[float, wire.AnyReply]:
         """Seconds that a turn with just *request* takes; the reply."""
@@ -138,7 +138,7 @@ class _Turns:
         self._begin_turn(time.monotonic(), time.time())
 
 
-def _supervisor(owners: OwnerWatch, kept: Kept | None, in_parts: InParts) -> Supervisor:
+def _supervisor(owners: OwnerWatch, kept: Kept | None, run_in_steps: RunInSteps) -> Supervisor:
     def defect(what: str, problem: BaseException) -> None:
         raise RuntimeError(what) from problem
 
@@ -149,7 +149,7 @@ def _supervisor(owners: OwnerWatch, kept: Kept | None, in_parts: InParts) -> Sup
         identity=_Identity(),
         limits=_LIMITS,
         on_defect=defect,
-        in_parts=in_parts,
+        run_in_steps=run_in_steps,
     )
     if kept is None:
         return supervisor(startup="bench")

@@ -22,7 +22,7 @@ from unitsync._version import __version__
 from unitsync.endpoint import Endpoint
 from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, UsageError
 from unitsync.printing import reaching
-from unitsyncd.actors.parts import Work, has_more
+from unitsyncd.actors.incremental import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import allowed, figures, gate, memory, systemd
 from unitsyncd.adapters.claimants import Claimants
@@ -65,7 +65,7 @@ class Daemon:
         self._kept = open_kept(place.endpoint.journal, limits)
         self._clock = self._kept.clock
         self.since = self._clock.at()
-        self._kept.rhythm.in_parts = self._in_parts
+        self._kept.rhythm.run_in_steps = self._run_in_steps
         self._unfinished: set[Work] = set()
         self._supervisor = Supervisor(
             startup=_startup_named() or self._kept.default_startup,
@@ -79,7 +79,7 @@ class Daemon:
             recovered=self._kept.recovered,
             lost=self._kept.lost,
             on_kept=self._kept.rhythm.appended,
-            in_parts=self._in_parts,
+            run_in_steps=self._run_in_steps,
             check=lambda peer, request: permits.check(request, self._router.peer(peer)),
             first_stop=Stops(place.endpoint.folder).is_first,
             claimants=Claimants(lambda peer: self._router.peer(peer)),
@@ -175,12 +175,12 @@ class Daemon:
         logger.warning("no room for more clients" if full else "room for clients again")
         return self._place.hide(full)
 
-    def _in_parts(self, work: Work) -> None:
+    def _run_in_steps(self, work: Work) -> None:
         """Do the next step of *work*, and the others after a while each."""
         self._unfinished.discard(work)
         if has_more(work):
             self._unfinished.add(work)
-            asyncio.get_running_loop().call_later(REST_S, self._in_parts, work)
+            asyncio.get_running_loop().call_later(REST_S, self._run_in_steps, work)
 
     def _set_timer(self) -> None:
         deadline = self._supervisor.next_deadline()

@@ -11,7 +11,7 @@ import pytest
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsync.wire import Status
-from unitsyncd.actors.parts import EMPTIED_PART, at_once
+from unitsyncd.actors.incremental import EMPTIED_STEP, at_once
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.settings import Limits
 
@@ -40,10 +40,10 @@ def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
     gc.collect()
     others = unit_actors()  # which some test before has left to be seen to
     works: list[Iterator[None]] = []
-    driven = Driven(in_parts=works.append)
+    driven = Driven(run_in_steps=works.append)
     ann, bob, new = (driven.script() for _ in range(3))
     ann.must(wire.Ok, ann.want("all", *(f"u{number}" for number in range(3))))
-    units = [wire.Declaration(f"u{number}", ["u"]) for number in range(EMPTIED_PART)]
+    units = [wire.Declaration(f"u{number}", ["u"]) for number in range(EMPTIED_STEP)]
     ann.must(wire.Ok, wire.Declare(id="", units=units))
     ann.runs("u")
     bob.waits_for("u1")
@@ -51,7 +51,7 @@ def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
     gc.disable()
     try:
         counts = [unit_actors() - others]
-        assert counts[0] == EMPTIED_PART + 2
+        assert counts[0] == EMPTIED_STEP + 2
         new.must(wire.Ok, new.want("other"))
         bob.told()
         (work,) = works
@@ -59,13 +59,13 @@ def test_what_a_new_epoch_begins_without_goes_a_part_at_a_time() -> None:
         del work, works[:]
         counts.append(unit_actors() - others)
         assert counts[-1] == 1
-        assert max(before - after for before, after in pairwise(counts)) == EMPTIED_PART
+        assert max(before - after for before, after in pairwise(counts)) == EMPTIED_STEP
     finally:
         gc.enable()
 
 
 def test_nothing_of_a_world_that_is_over_is_left() -> None:
-    driven = Driven(in_parts=at_once)
+    driven = Driven(run_in_steps=at_once)
     ann, bob = driven.script(), driven.script()
     ann.runs("a")
     ann.must(wire.Ok, ann.want("b", "a", "c"))

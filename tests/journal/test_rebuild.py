@@ -25,8 +25,8 @@ from journal.memory_store import MemoryStore
 from support.needs import SUCCESS
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
-from unitsyncd.actors import parts, recovery
-from unitsyncd.actors.parts import Work, has_more
+from unitsyncd.actors import incremental, recovery
+from unitsyncd.actors.incremental import Work, has_more
 from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
 from unitsyncd.adapters import fact_codec
 from unitsyncd.adapters.journal import Journal
@@ -286,7 +286,7 @@ class Keeper:
         self.taken: list[Snapshot] = []
         self.waiting: list[Work] = []
         self.rhythm = SnapshotRhythm(self, 1)
-        self.rhythm.in_parts = self.go_on
+        self.rhythm.run_in_steps = self.go_on
 
     def go_on(self, work: Work) -> None:
         """The next step of *work*; it waits if that was not the last."""
@@ -339,7 +339,7 @@ def test_a_snapshot_that_is_given_up_goes_a_part_at_a_time(driver: Driver) -> No
     keeper = Keeper()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "CUT_PART", 10)
-        patch.setattr(parts, "EMPTIED_PART", 4)
+        patch.setattr(incremental, "EMPTIED_STEP", 4)
         keeper.rhythm.appended(100, driver.world, driver.store.next_seq)
         driver.want("u29", "u0")  # what it was is noted
         keeper.go_on(keeper.waiting.pop())

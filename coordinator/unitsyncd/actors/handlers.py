@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Requirement, Status
-from unitsyncd.actors import looking, replies
+from unitsyncd.actors import queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
 from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
@@ -416,16 +416,16 @@ class Handlers:
             self.world.bus.leave(actor, name)
 
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
-        return looking.status(request, self.world, self._owners, self._moment.at)
+        return queries.status(request, self.world, self._owners, self._moment.at)
 
     def _list(self, request: wire.List) -> wire.AnyReply:
-        return looking.page(request, self.world)
+        return queries.page(request, self.world)
 
     def _why(self, request: wire.Why) -> wire.AnyReply:
-        return looking.why(request, self.world)
+        return queries.why(request, self.world)
 
     def _ping(self, request: wire.Ping) -> wire.AnyReply:
-        return looking.pong(request, self.world, self._identity)
+        return queries.pong(request, self.world, self._identity)
 
     def _reset(self, request: wire.Reset) -> wire.AnyReply:
         for actor in self.check_reset(request):

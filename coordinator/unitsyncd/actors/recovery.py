@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from unitsync.errors import CycleError
-from unitsyncd.actors.parts import InParts, Work, at_once, emptied
+from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.world import World
 from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
@@ -225,7 +225,7 @@ class SnapshotRhythm:
         self._records_min = records_min
         self._since = since
         self._cut: Cut | None = None
-        self.in_parts: InParts = at_once
+        self.run_in_steps: RunInSteps = at_once
 
     def appended(self, records: int, world: World, next_seq: int) -> None:
         self._since += records
@@ -235,7 +235,7 @@ class SnapshotRhythm:
             return
         self._since = 0
         self._cut = Cut(world, next_seq)
-        self.in_parts(self._taken(self._cut))
+        self.run_in_steps(self._taken(self._cut))
 
     def _taken(self, cut: Cut) -> Work:
         """Take *cut* and hand it on, or let go of it if its world is over."""

@@ -20,7 +20,7 @@ from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Waiter
 from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.handlers import Handlers
-from unitsyncd.actors.parts import InParts, at_once
+from unitsyncd.actors.incremental import RunInSteps, at_once
 from unitsyncd.actors.ports import ALL_ALIVE, Claimants, Identity, OwnerWatch
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.waiters import Outgoing, Waiters
@@ -69,7 +69,7 @@ class Supervisor:
         recovered: Recovered | None = None,
         lost: str = "",
         on_kept: Callable[[int, World, int], None] = lambda records, world, next_seq: None,
-        in_parts: InParts = at_once,
+        run_in_steps: RunInSteps = at_once,
         check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
         first_stop: Callable[[str], bool] = lambda request_id: True,
         claimants: Claimants = ALL_ALIVE,
@@ -90,7 +90,7 @@ class Supervisor:
         self._machine = machine
         self._lost = lost
         self._on_kept = on_kept
-        self._in_parts = in_parts
+        self._run_in_steps = run_in_steps
         self._check = check
         self._first_stop = first_stop
         self._moment = Moment()
@@ -108,7 +108,7 @@ class Supervisor:
             self._handlers = self._handlers_for(recovered.world)
         else:
             if recovered is not None:
-                self._in_parts(recovered.world.dissolve())
+                self._run_in_steps(recovered.world.dissolve())
             self._startups.append(startup)
             epoch = self._next_epoch()
             try:
@@ -402,7 +402,7 @@ class Supervisor:
         for owner in old.running_owners():
             self._owners.forget(owner.key)
         self._handlers = self._handlers_for(World(epoch.epoch, epoch.startup, self._limits))
-        self._in_parts(old.dissolve())
+        self._run_in_steps(old.dissolve())
 
     def _next_epoch(self, begun_by: str = "") -> EpochRecord:
         at = self._moment.at

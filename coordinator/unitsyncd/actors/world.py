@@ -11,7 +11,7 @@ from unitsync.names import check_name
 from unitsync.wire import Owner, Start
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
-from unitsyncd.actors.parts import Work, emptied
+from unitsyncd.actors.incremental import Work, emptied
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.causes import Causes

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
-EMPTIED_PART: Final = 5000
+EMPTIED_STEP: Final = 5000
 """Entries that are let go of at a time: a few milliseconds."""
 _DONE: Final = object()
 
 Work: TypeAlias = Iterator[None]
 """Each ``next`` does a few milliseconds of it."""
-InParts: TypeAlias = Callable[[Work], None]
+RunInSteps: TypeAlias = Callable[[Work], None]
 """Has a work done, the first step at once and the others between later turns."""
 
 
@@ -25,12 +25,12 @@ def emptied(held: Iterable[dict[Any, Any] | list[Any]]) -> Work:
     for each in held:
         take_one = each.popitem if isinstance(each, dict) else each.pop
         while each:
-            for _ in range(min(len(each), EMPTIED_PART)):
+            for _ in range(min(len(each), EMPTIED_STEP)):
                 take_one()
             yield
 
 
 def at_once(work: Work) -> None:
-    """An InParts where nobody is kept waiting."""
+    """A RunInSteps where nobody is kept waiting."""
     for _ in work:
         pass
