@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, as_user, output
 from support.figures import figures_of
 from support.poll import eventually
 from support.users import HUNG_UP, NOBODY, as_root
-from unitsync import owner, wire
-from unitsync.endpoint import resolve
+from unitsync import errors, owner, wire
+from unitsync.endpoint import is_held, resolve
 from unitsyncd.adapters.place import Place
 
 CONNECT = """
@@ -219,6 +220,103 @@ def test_who_only_looks_at_the_folder_is_waited_for(daemons: Daemons, how: int) 
 def test_no_user_has_a_number_beyond_all_users(daemons: Daemons) -> None:
     daemon = daemons("--allow", "99999999999")
     assert "there is no user or group '99999999999'" in daemon.report[0]
+
+
+# --- the place by itself ------------------------------------------------------------
+
+
+@pytest.fixture
+def place(daemons: Daemons) -> Iterator[Place]:
+    taken = Place(resolve(daemons.endpoint))
+    yield taken
+    taken.leave()
+
+
+@pytest.mark.parametrize(("shared", "mode"), [(False, 0o600), (True, 0o666)])
+def test_who_may_connect(place: Place, shared: bool, mode: int) -> None:
+    before = os.umask(0)
+    try:
+        place.open_to_others(shared)
+        os.close(place.listen(1))
+        assert os.umask(0) == 0, "the umask is what it was"
+    finally:
+        os.umask(before)
+    place.appear()
+    assert os.stat(place.endpoint.path).st_mode & 0o777 == mode
+    assert os.stat(place.endpoint.folder).st_mode & 0o777 == (0o711 if shared else 0o700)
+
+
+def test_what_an_earlier_one_has_left_is_cleared_away(place: Place) -> None:
+    """Clients would be told that it is full, or was stopped."""
+    for left in (place.endpoint.full, place.endpoint.path):
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(left)
+    Path(place.endpoint.stopped).touch()
+    os.close(place.listen(1))
+    assert os.listdir(place.endpoint.folder) == ["coordinator.sock.new"]
+
+
+def test_what_is_no_socket_in_the_place_of_a_full_one(place: Place) -> None:
+    full = Path(place.endpoint.full)
+    full.write_text("precious")
+    with pytest.raises(errors.Unreachable, match=f"{full} is in the way"):
+        place.listen(1)
+    assert full.read_text() == "precious"
+
+
+def test_a_hidden_socket_is_still_ours(place: Place) -> None:
+    os.close(place.listen(1))
+    place.appear()
+    for hidden in (True, False):
+        assert place.hide(hidden)
+        assert os.path.exists(place.endpoint.full) is hidden
+        assert place.is_ours()
+    place.hide(True)
+    place.end()
+    assert not os.path.exists(place.endpoint.full)
+    assert place.hide(False), "where the socket is gone there is nothing to do again"
+    assert not place.is_ours()
+
+
+@pytest.mark.parametrize("replaced", ["socket", "folder"])
+def test_what_is_in_its_place_is_not_ours(place: Place, replaced: str) -> None:
+    os.close(place.listen(1))
+    place.appear()
+    path, home = Path(place.endpoint.path), Path(place.endpoint.folder)
+    if replaced == "socket":
+        path.rename(home / "old")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+    else:
+        home.rename(home.with_name("old"))
+        home.mkdir(0o700)
+        (home.with_name("old") / path.name).rename(path)
+    assert not place.is_ours()
+
+
+def test_it_is_held_until_it_is_left(daemons: Daemons) -> None:
+    taken = Place(resolve(daemons.endpoint))
+    assert is_held(taken.endpoint)
+    taken.leave()
+    assert not is_held(taken.endpoint)
+    shutil.rmtree(taken.endpoint.folder)
+    assert not is_held(taken.endpoint)
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+def test_an_end_for_good_leaves_a_note(place: Place, for_good: bool) -> None:
+    os.close(place.listen(1))
+    place.appear()
+    place.end(for_good=for_good)
+    assert os.path.exists(place.endpoint.stopped) is for_good
+
+
+def test_a_folder_that_is_replaced_after_it_was_looked_at(
+    daemons: Daemons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unitsyncd.adapters.place.check_folder", lambda _: os.stat("/"))
+    with pytest.raises(errors.Unreachable, match="was replaced"):
+        Place(resolve(daemons.endpoint))
 
 
 # --- its end ----------------------------------------------------------------------

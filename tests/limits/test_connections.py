@@ -90,6 +90,28 @@ def newcomer(daemon: Daemon) -> str:
     return "welcome"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "hard", "room"),
+    [
+        (8192, 1 << 16, gate.Room(8192, 65532, 16376, 1024)),
+        (8192, resource.RLIM_INFINITY, gate.Room(8192, (1 << 20) - 4, 262136, 1024)),
+        (8192, 1024, gate.Room(744, 1020, 248, 744)),
+        (10, 1024, gate.Room(10, 1020, 248, 10)),
+        (0, 1024, gate.Room(1, 1020, 248, 1)),
+        (10, 33, gate.Room(2, 29, 0, 2)),
+    ],
+)
+def test_clients_and_owners_share_the_files(
+    monkeypatch: pytest.MonkeyPatch, wanted: int, hard: int, room: gate.Room
+) -> None:
+    """Neither leaves the other nothing, and some are kept for the coordinator itself."""
+    chosen = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (16, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: chosen.append(limits))
+    assert gate.room_for(wanted) == room
+    assert chosen == [(hard, hard)]
+
+
 def test_a_thousand_connections_and_few_files(
     daemons: Daemons, sockets: Sockets, crowd_at: Callable[[Daemon], Crowd]
 ) -> None:
