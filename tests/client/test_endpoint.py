@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -165,6 +166,21 @@ class TestPeer:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(short_path / "c.sock"))
         assert endpoint.connect(endpoint.resolve(f"ipc://{short_path}/c.sock")) is None
+
+    def test_that_says_nothing_yet_has_refused_nobody(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """To a user whom it serves besides its own."""
+        monkeypatch.setattr(os, "geteuid", lambda: NOBODY - 1)
+        link, peer = socket.socketpair()
+        with link, peer:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 1000))
+            assert endpoint._is_greeted(link)
+            peer.send(b"hello")
+            assert endpoint._is_greeted(link)
+            link.recv(5)
+            peer.close()
+            assert not endpoint._is_greeted(link)
 
     def test_with_a_full_backlog_is_waited_for(
         self, short_path: Path, monkeypatch: pytest.MonkeyPatch

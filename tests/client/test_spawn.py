@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import select
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 
 import unitsyncd
-from unitsync import Client, endpoint, errors, spawn_lock
+from unitsync import Client, endpoint, errors, spawn, spawn_lock
 
 PATIENCE_S = 30.0
 PING = "from unitsync import Client; print(Client().ping().pid)"
@@ -211,6 +213,139 @@ def test_a_handover_in_a_folder_with_long_names(nobody_there: str) -> None:
     with Client() as client:
         assert client.ping().pid
     release.join()
+
+
+# --- the lock, and who may start one ------------------------------------------------
+
+
+@pytest.fixture
+def locked(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A descriptor of the folder; nobody holds its lock."""
+    monkeypatch.setattr(spawn_lock, "_kept", None)
+    descriptor = spawn_lock.open_folder(str(short_path))
+    yield descriptor
+    spawn_lock.let_go()
+    os.close(descriptor)
+
+
+def is_free(folder: int) -> bool:
+    lock = spawn_lock.take(folder)
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
+
+
+def test_the_express_path_hands_its_lock_over(locked: int, short_path: Path) -> None:
+    path, user = str(short_path), os.geteuid()
+    assert spawn_lock.await_another(path, user, lambda: None, math.inf) is None
+    kept = spawn_lock._kept
+    assert kept is not None
+    assert spawn_lock.take(locked) == kept
+    assert not is_free(locked)
+    os.close(kept)
+    assert is_free(locked)
+
+
+def test_a_lock_that_is_of_no_use_is_let_go(locked: int, short_path: Path) -> None:
+    path, user = str(short_path), os.geteuid()
+    assert spawn_lock.await_another(path, user, lambda: None, math.inf) is None
+    spawn_lock.let_go()
+    assert is_free(locked)
+    assert spawn_lock.await_another(path, user, lambda: "link", math.inf) == "link"
+    assert is_free(locked)
+
+
+def test_who_finds_it_taken_waits_and_has_no_lock_when_the_time_is_up(
+    locked: int, short_path: Path
+) -> None:
+    held = spawn_lock.take(locked)
+    assert held is not None
+    answers = iter([None, None, "link"])
+    path, user = str(short_path), os.geteuid()
+    assert spawn_lock.await_another(path, user, lambda: next(answers), math.inf) == "link"
+    by = time.monotonic() + 0.05
+    assert spawn_lock.await_another(path, user, lambda: None, by) is None
+    assert spawn_lock._kept is None
+    os.close(held)
+
+
+def test_in_the_folder_of_another_user_nothing_is_locked(locked: int, short_path: Path) -> None:
+    def connect() -> None:
+        raise AssertionError("nor asked")
+
+    assert spawn_lock.await_another(str(short_path), os.geteuid() + 1, connect, math.inf) is None
+    assert os.listdir(short_path) == []
+
+
+def test_patience_ends_without_a_time_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spawn_lock, "START_PATIENCE_S", 0.0)
+    assert spawn_lock.Patience(math.inf).look() <= 0
+
+
+def test_a_link_in_the_place_of_what_was_made_leads_nowhere(short_path: Path) -> None:
+    target = short_path / "target"
+    target.mkdir()
+    target.chmod(0o751)
+    (short_path / "made").symlink_to(target)
+    with pytest.raises(OSError, match=r"made|fd"):
+        spawn_lock._give_back(str(short_path / "made"), 0o700)
+    assert target.stat().st_mode & 0o777 == 0o751
+
+
+def test_a_folder_that_is_replaced_before_it_is_locked(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = endpoint.resolve()
+    opened = spawn_lock.open_folder
+
+    def open_and_replace(path: str) -> int:
+        descriptor = opened(path)
+        os.rename(path, f"{path}.old")
+        os.symlink(f"{path}.old", path)
+        return descriptor
+
+    monkeypatch.setattr(spawn_lock, "open_folder", open_and_replace)
+    with pytest.raises(errors.Unreachable, match="symbolic link"):
+        spawn._try_lock(place)
+    assert os.listdir(place.folder) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
+def test_in_the_folder_of_root_only_root_starts_one(
+    nobody_there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(nobody_there).mkdir(mode=0o700)
+    place = endpoint.resolve()
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    with pytest.raises(endpoint.Absent, match="not for us to start it") as caught:
+        spawn._try_lock(place)
+    assert caught.value.hint == "start it as user root: unitsync serve"
+    assert os.listdir(place.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("report", "loads", "kind", "told", "hint"),
+    [
+        ("error: no room\nhint: make some", "", endpoint.Absent, "no room", "make some"),
+        ("", "ImportError: zmq", endpoint.Absent, "ImportError: zmq", "see it fail"),
+        ("", "", endpoint.NotYet, "it ended without a word", "see it fail"),
+    ],
+    ids=["it says why", "it cannot be loaded", "it was killed"],
+)
+def test_only_one_that_was_killed_is_tried_again(
+    nobody_there: str,
+    monkeypatch: pytest.MonkeyPatch,
+    report: str,
+    loads: str,
+    kind: type[endpoint.Absent],
+    told: str,
+    hint: str,
+) -> None:
+    monkeypatch.setattr(spawn, "_why_it_ends", lambda patience: loads)
+    problem = spawn._failed(endpoint.resolve(), report, spawn_lock.Patience(math.inf))
+    assert type(problem) is kind
+    assert problem.message == f"the coordinator did not start: {told}"
+    assert hint in problem.hint
 
 
 def test_turned_off(nobody_there: str, monkeypatch: pytest.MonkeyPatch) -> None:
