@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shlex
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ import zmq
 import unitsync
 import unitsyncd
 from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
-from environment.oddities import ALONE, needs_namespaces
+from environment.oddities import ALONE, UNPRIVILEGED, needs_namespaces
 from support.users import _LOADED
 
 both_ways = pytest.mark.parametrize(
@@ -62,6 +64,21 @@ def test_what_cannot_be_taken_back_is_named_by_doctor(cli: Cli) -> None:
     assert refused.status == 1
     assert "File too large" in refused.told[0]
     assert "ulimit -f" in refused.told[1]
+
+
+@pytest.mark.parametrize("umask", ["0277", "0777"])
+def test_an_odd_umask_of_a_first_caller_is_in_nobodys_way(cli: Cli, umask: str) -> None:
+    """16: of one who is not root, or has not its rights; nor in that of the next caller."""
+    script = f"""
+        umask {umask}
+        unitsync() {{ {shlex.join([*UNPRIVILEGED, *EXPRESS])} "$@"; }}
+        unitsync want a b && unitsync stop && unitsync want c d && unitsync doctor
+    """
+    result = cli.exec("bash", "-c", script)
+    assert (result.status, result.err) == (0, ""), result
+    assert stat.S_IMODE((cli.folder / "c").stat().st_mode) == 0o700
+    with cli.client() as client:
+        assert [unit.name for unit in client.list()] == ["a", "c", "b", "d"]
 
 
 # --- 11: modules of others ----------------------------------------------------------
