@@ -101,6 +101,11 @@ def test_a_command_that_is_named_is_one(span: str) -> None:
 # --- messages in blocks: they are produced --------------------------------------------
 
 SCENES = {
+    "It hangs": f"""
+        unitsync start git-clone --owner {os.getpid()}
+        unitsync want deps git-clone; unitsync want ide deps
+        unitsync why ide
+    """,
     "It was skipped": """
         unitsync want deps git-clone; unitsync want ide deps
         unitsync start git-clone; unitsync complete git-clone --exit-code 128
@@ -137,7 +142,9 @@ def normalised(text: str) -> list[str]:
 @pytest.mark.parametrize("title", SCENES)
 def test_a_quoted_block_is_what_is_said(cli: Cli, title: str) -> None:
     section = pages.sections(PAGE.read_text(encoding="utf-8"), 2)[title]
-    quoted = section.partition("```text\n")[2].partition("```")[0]
+    found = re.search(r"```(?:text|console\n\$ [^\n]*)\n(.*?)```", section, re.DOTALL)
+    assert found is not None
+    quoted = found[1]
     result = cli.script(SCENES[title])
     said = [
         line
