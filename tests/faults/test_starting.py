@@ -20,7 +20,7 @@ from faults.test_waiting import check_went_on, do, waiting
 from unitsync import errors, session, spawn_lock
 from unitsync.wire import Status
 
-KILLS = 3
+KILLS = 2
 
 pytestmark = pytest.mark.timeout(240)
 """A machine that is busy takes that long to start several coordinators in a row."""
