@@ -73,7 +73,17 @@ def test_a_wait_outlasts_coordinators_that_are_killed_while_they_start(
     check_went_on(place, verb, script.end())
 
 
-@pytest.mark.parametrize("words", ["want a b", "start a", "ping", "run a -- true"])
+@pytest.mark.parametrize(
+    ("scripts", "words"),
+    [
+        ("full", "want a b"),
+        ("full", "run a -- true"),
+        ("express", "start a"),
+        ("express", "ping"),
+        ("express", "run a -- true"),
+    ],
+    indirect=["scripts"],
+)
 def test_so_does_a_first_verb(place: Place, scripts: Scripts, words: str) -> None:
     script = scripts.verb(*words.split())
     place.kill_starting(KILLS)
