@@ -93,8 +93,9 @@ def wrapped(text: str, width: int) -> list[tuple[int, int]]:
     """From where to where each line of *text* goes, none wider than *width* and without
     spaces at their ends; 0 for any width. A word is broken only if it is wider than a
     line, and then begins on a new one."""
+    text = text.rstrip(" ")
     if not width or columns(text) <= width:
-        return [(0, len(text.rstrip(" ")))]
+        return [(0, len(text))]
     places = []
     begin = at = used = 0  # where the line and the word begin; columns before the word
 

@@ -74,6 +74,8 @@ def test_lines_are_broken_between_words() -> None:
 
     assert lines("exit status 1: no space", 11) == ["exit status", "1: no space"]
     assert lines("a  b   ", 80) == ["a  b"]
+    assert lines("abcd   ", 4) == ["abcd"]
+    assert lines("   ", 2) == [""]
     assert lines("a 123456 b", 4) == ["a", "1234", "56 b"]
     assert lines("12345678 b", 4) == ["1234", "5678", "b"]
     assert lines("名前名前 x", 5) == ["名前", "名前", "x"]
