@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _TEXT_BYTES_MAX = 4096
 """wire.TEXT_BYTES_MAX"""
+RUN_AGAIN_MAX = 300
+"""Characters of a command that is shown to be called again."""
 _PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 """What means nothing to a shell; as shlex.quote() has it."""
 
@@ -111,6 +113,8 @@ def gave_up(end: str, command: str, missing: str = "") -> str:
     text = start_ended(end)
     text += f" waiting for {missing}" if missing else ""
     text += "; nobody waits to start it"
+    if len(command) > RUN_AGAIN_MAX:  # a script in an argument, without its line breaks
+        return f"{text}; its script has to run again: {command[: RUN_AGAIN_MAX - 1]}…"
     return f"{text}; run again: {command}" if command else text
 
 

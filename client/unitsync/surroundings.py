@@ -9,6 +9,8 @@ costs more than all that is done here.
 import os
 import sys
 
+from unitsync.printing import shell_word
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,8 +147,11 @@ class Process:
 
     @property
     def command(self) -> str:
-        """The command line on one line, cut to what a message may hold."""
-        text = " ".join(self.args)[:_COMMAND_BYTES_MAX] or f"[{self.name}]"
+        """The command line on one line, as a shell would take it, cut to what a message may
+        hold."""
+        # A single word may be a title that the process has given itself.
+        words = map(shell_word, self.args) if len(self.args) > 1 else self.args
+        text = " ".join(words)[:_COMMAND_BYTES_MAX] or f"[{self.name}]"
         text = os.fsencode(text).decode("utf-8", "replace")
         shown = "".join(char if char.isprintable() else " " for char in text)
         line = " ".join(shown.split()).encode("utf-8", "replace")

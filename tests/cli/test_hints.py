@@ -47,17 +47,6 @@ def test_a_hint_names_the_endpoint_of_the_command_line(cli: Cli, line: str, hint
         assert f"hint: unitsync --endpoint {cli.endpoint} {hint}" in told
 
 
-@both_ways
-@shared
-def test_a_hint_of_a_status_names_it_too(cli: Cli) -> None:
-    cli.script("unitsync start u")
-    with cli.client() as client:
-        client.wait("u", requires="completion")
-    told = cli("status", "u", "--endpoint", cli.endpoint, env=NONE).out
-    assert f": unitsync --endpoint {cli.endpoint} start u --on-owner-exit complete" in told
-    assert ": unitsync start u --on-owner-exit complete" in cli("status", "u").out
-
-
 @shared
 def test_hints_of_wrong_usage_name_it_too(cli: Cli) -> None:
     mine = "unitsync --endpoint /x"
@@ -105,3 +94,18 @@ def test_only_calls_are_led_there(
     assert printing.reaching(hint) == expected
     monkeypatch.setattr("sys.argv", ["unitsync", "run", "u", "--", "x", "--endpoint", "y"])
     assert printing.reaching(hint) == hint
+
+
+@shared
+def test_what_has_to_run_again_can_be_copied(cli: Cli) -> None:
+    """Quoted for a shell; what is too long to be a command is not called one."""
+    start = f"{' '.join(cli.command)} start u --timeout 0 --after nothing"
+    for more, said in (("", "; run again: "), (f"; : {'long ' * 100}", "; its script has to run")):
+        words = ["bash", "-c", f"{start}; sleep 0{more}", "a b"]
+        assert cli.exec(*words).status == 0
+        told = cli.ok("status", "u")
+        (line,) = [line for line in told.splitlines() if line.startswith("Start:")]
+        assert said in line
+        if not more:
+            assert shlex.split(line.partition(said)[2]) == words
+        assert len(line) < 450

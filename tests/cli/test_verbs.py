@@ -398,7 +398,7 @@ def test_a_script_that_ends_without_a_word(cli: Cli) -> None:
         "Unit:    u",
         "Status:  failed N s ago: its script, pid PID (SCRIPT), ended without `complete`",
         "Ready:   yes",
-        "Hint:    if that is how it is meant to end: unitsync start u --on-owner-exit complete",
+        "Hint:    if that is how it is meant to end, give its start --on-owner-exit complete",
     ]
     for told in (text.split("Hint:")[0], skipped.err, cli.ok("list"), cli.ok("why", "v")):
         assert "ended without `complete`" in told

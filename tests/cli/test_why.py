@@ -107,7 +107,7 @@ def test_why_names_a_start_that_was_refused(cli: Cli) -> None:
     with subprocess.Popen(["bash", "-c", "read -r _; :"], stdin=subprocess.PIPE) as other:
         refused = cli("start", "ide", "--owner", str(other.pid))
         assert (refused.status, refused.told[0].startswith("error: ide is already")) == (1, True)
-        assert "; a start by bash -c read -r _; : was refused" in cli.ok("why")
+        assert "; a start by bash -c 'read -r _; :' was refused" in cli.ok("why")
         assert "start refused, by pid" in cli.ok("status", "ide")
 
 

@@ -208,5 +208,5 @@ def test_a_command_is_shown_on_one_line() -> None:
         process.stdout.readline()
         command = owner.of_pid(process.pid).command
         process.communicate()
-    assert "import sys sys.stdin.read() # [31m é xxx" in command
+    assert "import sys sys.stdin.read() # [31m é' xxx" in command
     assert len(command.encode()) <= wire.TEXT_BYTES_MAX

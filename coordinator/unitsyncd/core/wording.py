@@ -46,6 +46,8 @@ NAMES_SHOWN: Final = 40
 UNSAID: Final = "ended without `complete`"
 """How the reason ends of a unit whose script has ended and did not say how it went."""
 
+MEANT: Final = "if that is how it is meant to end, give its start --on-owner-exit complete"
+
 KILLED: Final = "killed before it was granted"
 """The reason of a start whose client is dead."""
 
@@ -223,8 +225,7 @@ def status(info: UnitInfo, now: float) -> list[str]:
     if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: the coordinator cannot tell when it ends")
     if info.status is Status.FAILED and info.reason.endswith(UNSAID):
-        restart = f"unitsync start {shlex.quote(info.name)} --on-owner-exit complete"
-        lines.append(f"Hint:    if that is how it is meant to end: {restart}")
+        lines.append(f"Hint:    {MEANT}")
     if info.waiting_clients:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
     elif info.given_up:
