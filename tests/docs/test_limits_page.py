@@ -11,7 +11,7 @@ import pytest
 import docpages as pages
 from support.driver import Driven, Script
 from unitsync import names, session, spawn_lock, surroundings, wire
-from unitsyncd.actors import actor, handlers, looking, supervisor
+from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import gate, journal, router, stops, tidying
 from unitsyncd.core import causes, graph, similar, state, view, wording
 
@@ -41,7 +41,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "depth of a `why` tree": (view.TREE_DEPTH_MAX,),
     "units, from a skipped one to the cause": (causes.PATH_MAX,),
     "depth of one root-cause search": (causes.DOWN_MAX,),
-    "units on a page of `list`": (looking.LIST_PAGE_MAX,),
+    "units on a page of `list`": (queries.LIST_PAGE_MAX,),
     "time that a waiting request is held back": (wire.WAITING_PATIENCE_S,),
     "open files of the coordinator": (gate.OWN_FILES,),
     "time that a request has that does not wait": (session.REQUEST_PATIENCE_S,),
