@@ -12,8 +12,8 @@ from loguru import logger
 
 from unitsync.startup import machine_startup
 from unitsyncd.actors.recovery import SnapshotRhythm, epochs_of, rebuild
+from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Recovered
-from unitsyncd.actors.world import World
 from unitsyncd.adapters.clock import Clock
 from unitsyncd.adapters.journal import Journal, set_aside
 from unitsyncd.adapters.mark import Mark, read_mark
@@ -113,19 +113,19 @@ def _recover(
     if snapshot is not None:
         _check_length(snapshot.seq, journal.next_seq)
     with _no_collector():
-        world, snapshot = _rebuild(journal, epoch, snapshot, limits)
+        registry, snapshot = _rebuild(journal, epoch, snapshot, limits)
     if not journal.read_only:
         journal.mark(epoch)
     logger.info(
         "recovered {} units and {} edges of epoch {}",
-        len(world.units),
-        world.graph.edges,
-        world.epoch,
+        len(registry.units),
+        registry.graph.edges,
+        registry.epoch,
     )
     startups = list(dict.fromkeys(epoch.startup for epoch in epochs))
     resets = [epoch.begun_by for epoch in epochs if epoch.begun_by]
     since = journal.next_seq - (snapshot.seq if snapshot is not None else epoch.first_seq)
-    return Recovered(startups, world, resets), since
+    return Recovered(startups, registry, resets), since
 
 
 @contextlib.contextmanager
@@ -151,8 +151,8 @@ def _check_length(at_least: int, next_seq: int) -> None:
 
 def _rebuild(
     journal: Journal, epoch: EpochRecord, snapshot: Snapshot | None, limits: Limits
-) -> tuple[World, Snapshot | None]:
-    """The world, and the snapshot if it was of use: one that does not lead to a world
+) -> tuple[Registry, Snapshot | None]:
+    """The registry, and the snapshot if it was of use: one that does not lead to units
     is passed over."""
     try:
         return rebuild(journal, epoch, snapshot, limits), snapshot

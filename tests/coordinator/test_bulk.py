@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from unitsync import wire
+from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.actors.world import World
 from unitsyncd.settings import Limits
 
 
@@ -53,8 +53,8 @@ class Bench:
         )
 
     @property
-    def world(self) -> World:
-        return self.supervisor._handlers.world
+    def registry(self) -> Registry:
+        return self.supervisor._handlers.registry
 
     def turn(self, request: wire.AnyRequest) -> list[wire.AnyReply]:
         replies = self.supervisor.turn([(b"peer", wire.encode(request))], 1.0, 1.0)

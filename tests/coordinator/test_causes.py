@@ -13,7 +13,7 @@ from support.driver import Driven, Script
 from support.refusing import Refusing
 from unitsync import session, wire
 from unitsync.wire import Requirement, Status
-from unitsyncd.actors.world import World
+from unitsyncd.actors.registry import Registry
 from unitsyncd.core.graph import MANY_EDGES
 from unitsyncd.core.requirement import Condition, Verdict
 from unitsyncd.core.store import StoreError
@@ -42,8 +42,8 @@ class Changing:
         self.other = self.driven.script()
 
     @property
-    def world(self) -> World:
-        return self.driven.supervisor._handlers.world
+    def registry(self) -> Registry:
+        return self.driven.supervisor._handlers.registry
 
     def name(self) -> str:
         return f"u{self.chance.randrange(UNITS)}"
@@ -76,7 +76,7 @@ class Changing:
 
     def some_edges(self) -> list[str]:
         """A unit and one or two that it waits for, met or not."""
-        graph, names = self.world.graph, (f"u{number}" for number in range(UNITS))
+        graph, names = self.registry.graph, (f"u{number}" for number in range(UNITS))
         unit = self.chance.choice([name for name in names if graph.prerequisites(name)] or ["u0"])
         edges = list(graph.prerequisites(unit)) or ["u1"]
         return [unit, *self.chance.sample(edges, self.chance.randint(1, min(2, len(edges))))]
@@ -93,14 +93,14 @@ class Changing:
     def waits(self) -> set[tuple[str, str, str]]:
         """(unit, kind, root cause) of all that wait or were skipped, by a plain search."""
         found = set()
-        world = self.world
-        for name, actor in world.units.items():
+        registry = self.registry
+        for name, actor in registry.units.items():
             if actor.unit.phase is not Status.PENDING:
                 continue
             if actor.unit.blocked:
                 root = self.root(name, Condition.SKIPPED, Verdict.BLOCKED)
                 found.add((name, "skipped", root))
-            elif not world.view.info(name).given_up:
+            elif not registry.view.info(name).given_up:
                 for edge in self.prerequisites(name, Verdict.OUTSTANDING):
                     root = self.root(edge, Condition.PENDING, Verdict.OUTSTANDING)
                     found.add((name, "waiting", root))
@@ -114,7 +114,7 @@ class Changing:
         }
 
     def root(self, name: str, through: Condition, verdict: Verdict) -> str:
-        while self.world.bus.condition(name) is through:
+        while self.registry.bus.condition(name) is through:
             deeper = self.prerequisites(name, verdict)
             if not deeper:
                 break
@@ -122,7 +122,7 @@ class Changing:
         return name
 
     def prerequisites(self, name: str, verdict: Verdict) -> list[str]:
-        edges, condition = self.world.graph.prerequisites(name), self.world.bus.condition
+        edges, condition = self.registry.graph.prerequisites(name), self.registry.bus.condition
         return [edge for edge, need in edges.items() if need.verdicts[condition(edge)] is verdict]
 
 
@@ -142,15 +142,15 @@ def test_causes_are_those_of_a_plain_search(little: None, seed: int) -> None:
         if step % 3 == 0:
             assert told(list(changing.why(change=False))) == changing.waits()
             listed = [row for page in pages(changing.script) for row in page.units]
-            names = [*changing.world.units, *changing.world.graph.unregistered]
+            names = [*changing.registry.units, *changing.registry.graph.unregistered]
             assert [row.name for row in listed] == names
             for row in listed:
                 assert {edge.name for edge in row.prerequisites} <= changing.unmet(row.name)
                 assert bool(row.prerequisites) == bool(changing.unmet(row.name))
         name = changing.name()
-        if changing.world.bus.condition(name) is Condition.SKIPPED:
-            changing.world.view.causes.begin()
-            path = changing.world.view.causes.skip_path(name)
+        if changing.registry.bus.condition(name) is Condition.SKIPPED:
+            changing.registry.view.causes.begin()
+            path = changing.registry.view.causes.skip_path(name)
             assert path[0] == name
             assert path[-1] == changing.root(name, Condition.SKIPPED, Verdict.BLOCKED)
     assert changing.driven.defects == []
@@ -276,7 +276,7 @@ def test_what_one_request_passes_over_in_a_wide_chain_is_bounded(
     for name in others:
         script.does(name)
     script.must(wire.Ok, script.want("c0"))
-    view = driven.supervisor._handlers.world.view
+    view = driven.supervisor._handlers.registry.view
     for kind in ("waiting", "skipped"):
         for ask in (
             lambda: view.why_groups(198),

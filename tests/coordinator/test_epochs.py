@@ -71,12 +71,18 @@ def test_nothing_of_a_world_that_is_over_is_left() -> None:
     ann.must(wire.Ok, ann.want("b", "a", "c"))
     bob.waits_for("b")
     ann.must(wire.WhyReply, wire.Why(id=""))
-    world = driven.supervisor._handlers.world
-    turn = world.turn
-    held = [*world.bus.held(), *world.graph.held(), *world.view.held(), world.units, world.names]
+    registry = driven.supervisor._handlers.registry
+    turn = registry.turn
+    held = [
+        *registry.bus.held(),
+        *registry.graph.held(),
+        *registry.view.held(),
+        registry.units,
+        registry.names,
+    ]
     assert sum(map(bool, held)) > 6
     ann.must(wire.Ok, ann.reset(all=True, force=True))
-    assert world.is_over
+    assert registry.is_over
     assert not any(held)
     assert not turn.facts
     assert not turn.touched
@@ -263,7 +269,7 @@ def test_the_number_of_requests_that_are_held_back_is_bounded() -> None:
     for request in (three.wait("a", patience_s=30.0), three.start("b", "a", patience_s=30.0)):
         error = three.refused("limit_reached", request)
         assert error.details == {"limit": "waiting", "maximum": 2}
-    assert len(driven.supervisor._handlers.world.bus.subscribers("a")) == 2
+    assert len(driven.supervisor._handlers.registry.bus.subscribers("a")) == 2
     three.does("a")
     assert one.told() is not None
     assert two.told() is not None

@@ -123,8 +123,8 @@ def test_many_who_have_waited_long_enough_are_not_answered_at_once(
 def looks_at_conditions(bench: Bench) -> list[str]:
     """The units whose condition the view looks at from now on."""
     looked = Looked()
-    looked.conditions = bench.world.bus.conditions
-    bench.world.view.causes._conditions = looked
+    looked.conditions = bench.registry.bus.conditions
+    bench.registry.view.causes._conditions = looked
     return looked.at
 
 
@@ -350,8 +350,8 @@ class Counted(dict[str, UnitActor]):
 def test_a_page_of_a_list_looks_only_at_what_it_shows() -> None:
     bench = Bench()
     bench.declare({f"u{n}": [f"p{n}"] for n in range(COUNT)})
-    view = bench.world.view
-    units = view._units = view.causes._units = Counted(bench.world.units)
+    view = bench.registry.view
+    units = view._units = view.causes._units = Counted(bench.registry.units)
     for offset in (0, COUNT - 10, COUNT - 5, COUNT, 2 * COUNT - 10):
         units.looks = 0
         rows, total, following = view.page(offset, 10)

@@ -43,8 +43,8 @@ def test_a_waiting_start_is_woken_and_claims(ann: Script, bob: Script) -> None:
 
 def test_who_comes_to_wait_is_no_news_to_the_others(driven: Driven, ann: Script) -> None:
     ann.waits_to_start("ide", "clone")
-    world = driven.supervisor._handlers.world
-    actor, touched = world.units["ide"], world.turn.touched
+    registry = driven.supervisor._handlers.registry
+    actor, touched = registry.units["ide"], registry.turn.touched
     actor.receive(StartAsked(driven.at, "another", Owner(pid=7)))
     assert not touched
     actor.receive(StartWithdrawn(driven.at, "another", Owner(pid=7)))
@@ -464,10 +464,10 @@ def test_the_nearest_name_is_told_at_once(ann: Script, bob: Script) -> None:
 
 def test_no_name_that_was_taken_back_is_suggested(driven: Driven, ann: Script) -> None:
     """It was registered in a turn that could not be kept, another in its place."""
-    world = driven.supervisor._handlers.world
-    world.register("git-clone", 1.0)
-    assert world.view.nearest("git-clon") == "git-clone"
-    world.turn.rollback()
+    registry = driven.supervisor._handlers.registry
+    registry.register("git-clone", 1.0)
+    assert registry.view.nearest("git-clon") == "git-clone"
+    registry.turn.rollback()
     ann.must(wire.Ok, ann.want("ide"))
     assert ann.refused("unknown_unit", ann.complete("git-clon")).details["nearest"] == ""
 
@@ -482,7 +482,7 @@ def test_a_name_twice_is_waited_for_once(ann: Script, bob: Script) -> None:
 def test_a_wait_leaves_no_subscription(driven: Driven, ann: Script, bob: Script) -> None:
     bob.waits_for("ide", "clone")
     bob.must(wire.Waiting, bob.wait("ide"))
-    bus = driven.supervisor._handlers.world.bus
+    bus = driven.supervisor._handlers.registry.bus
     assert len(bus.subscribers("ide")) == 1
     driven.pass_time(31)
     assert isinstance(bob.told(), wire.Waiting)

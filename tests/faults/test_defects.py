@@ -16,7 +16,7 @@ HEAD = """
 import threading
 from unitsyncd import daemon
 from unitsyncd.actors import supervisor
-from unitsyncd.actors.world import World
+from unitsyncd.actors.registry import Registry
 
 class Broken(Exception):
     pass
@@ -30,7 +30,7 @@ ONCE_IN_A_TURN = """
 whole = supervisor.Supervisor._finish
 
 def finish(self, **options):
-    if "guilty" in self._handlers.world.units:
+    if "guilty" in self._handlers.registry.units:
         supervisor.Supervisor._finish = whole
         broken()
     whole(self, **options)
@@ -42,7 +42,7 @@ end_turn = supervisor.Supervisor.end_turn
 
 def once(self):
     replies = end_turn(self)
-    if "guilty" in self._handlers.world.units:
+    if "guilty" in self._handlers.registry.units:
         supervisor.Supervisor.end_turn = end_turn
         broken()
     return replies

@@ -2,7 +2,7 @@
 for it, and nothing is left of what was refused.
 
 A batch in one turn has to come to the same as its requests one after the other, each
-in a turn of its own: the same replies, the same world, the same records.
+in a turn of its own: the same replies, the same registry, the same records.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ def test_a_batch_comes_to_the_same_as_its_requests_one_by_one(
             frame = (request.id.encode(), wire.encode(request))
             expected += decoded(other.supervisor.turn([frame], other.now, other.at))
         assert by_id(replies) == by_id(expected)
-        assert state(one.world) == state(other.world)
+        assert state(one.registry) == state(other.registry)
         assert list(together.read(0)) == list(apart.read(0))
         assert together.epochs() == apart.epochs()
-        assert state(rebuilt(one)) == state(one.world)
-        check_sound(one.world)
+        assert state(rebuilt(one)) == state(one.registry)
+        check_sound(one.registry)
         if any(isinstance(reply, wire.Error) and reply.code == "not_kept" for reply in replies):
             event("something was refused")
     assert one.defects == other.defects == []
@@ -122,7 +122,7 @@ def test_whatever_call_is_refused_nothing_is_granted_on_other_units_and_nothing_
     if lost:
         driver.begin(lost="somebody removed it")
     for step, startup, calls, times in steps:
-        was, epoch = known(driver), driver.world.epoch
+        was, epoch = known(driver), driver.registry.epoch
         store.refuse(*calls, times=times)
         if step == "crash":
             if lost:
@@ -140,20 +140,20 @@ def test_whatever_call_is_refused_nothing_is_granted_on_other_units_and_nothing_
         reply = told.get(request.id)
         if code(reply) in ("not_kept", "state_lost", "stale_startup"):
             event(f"{code(reply)}: {', '.join(sorted(store.refused)) or 'nothing'} refused")
-            if store.refused[-1:] == ["append"] and driver.world.epoch != epoch:
-                assert (driver.world.startup, driver.world.units) == (startup, {})
+            if store.refused[-1:] == ["append"] and driver.registry.epoch != epoch:
+                assert (driver.registry.startup, driver.registry.units) == (startup, {})
             else:
                 assert known(driver) == was
         elif reply is not None and not isinstance(reply, wire.Error):
-            assert startup in ("", driver.world.startup)
+            assert startup in ("", driver.registry.startup)
             assert driver.supervisor._lost == ""
-            assert reply.epoch == driver.world.epoch
+            assert reply.epoch == driver.registry.epoch
         lost = lost and bool(driver.supervisor._lost)
         store.refuse()
         store.refused.clear()
         if store.epochs() and not lost:
-            assert store.epochs()[-1].epoch == driver.world.epoch
-            assert state(rebuilt(driver)) == state(driver.world)
+            assert store.epochs()[-1].epoch == driver.registry.epoch
+            assert state(rebuilt(driver)) == state(driver.registry)
     assert driver.defects == []
 
 
@@ -161,7 +161,7 @@ def known(driver: Driver) -> list[Any]:
     """All that makes a difference to what comes next."""
     supervisor = driver.supervisor
     return [
-        state(driver.world),
+        state(driver.registry),
         list(supervisor._startups),
         list(supervisor._resets),
         supervisor._lost,
@@ -192,17 +192,17 @@ def test_an_end_that_could_not_be_kept_is_said_again(
         driver.start("mine", owner, on_owner_exit=policy)
         for request in requests:
             driver.turn(replace(request, id=driver.new_id()))
-    before = state(drivers[0].world)
+    before = state(drivers[0].registry)
     stores[0].refuse(*WRITING)
     for _ in range(2):
         drivers[0].now -= 1  # end_owner() lets it pass
         with pytest.raises(StoreError):
             drivers[0].end_owner(owner)
-        assert state(drivers[0].world) == before
+        assert state(drivers[0].registry) == before
     stores[0].refuse()
     told = [driver.end_owner(owner) for driver in drivers]
     assert by_id(told[0]) == by_id(told[1])
-    assert state(drivers[0].world) == state(drivers[1].world) == state(rebuilt(drivers[0]))
+    assert state(drivers[0].registry) == state(drivers[1].registry) == state(rebuilt(drivers[0]))
 
 
 @given(st.lists(REQUESTS, max_size=20), st.lists(st.tuples(REQUESTS, UNITS), max_size=12))
@@ -215,8 +215,8 @@ def test_a_snapshot_is_of_the_moment_at_which_it_was_begun(
     driver = Driver(store)
     for request in before:
         driver.turn(replace(request, id=driver.new_id()))
-    expected = cut(driver.world, store.next_seq)
-    slow = Cut(driver.world, store.next_seq, part=1)
+    expected = cut(driver.registry, store.next_seq)
+    slow = Cut(driver.registry, store.next_seq, part=1)
     for request, refused in meanwhile:
         store.refuse(units={refused})
         driver.turn(replace(request, id=driver.new_id()), replace(request, id=driver.new_id()))
@@ -225,7 +225,7 @@ def test_a_snapshot_is_of_the_moment_at_which_it_was_begun(
     while slow.is_under_way:
         slow.go_on()
     assert slow.snapshot == expected
-    assert state(rebuilt(driver, slow.snapshot)) == state(driver.world)
+    assert state(rebuilt(driver, slow.snapshot)) == state(driver.registry)
 
 
 # --- in particular ----------------------------------------------------------------
@@ -238,7 +238,7 @@ def code(reply: wire.AnyReply | None) -> str:
 def test_what_is_refused_is_said_to_be_and_is_not_done(driver: Driver, store: Refusing) -> None:
     driver.want("a", "b")
     driver.want("b")
-    before = state(driver.world)
+    before = state(driver.registry)
     store.refuse(*WRITING)
     for request in (
         wire.Want(id="w", unit="a", prerequisites=["c"], render=wire.Render.TEXT),
@@ -260,10 +260,10 @@ def test_what_is_refused_is_said_to_be_and_is_not_done(driver: Driver, store: Re
         assert (reply.code, reply.exit) == ("not_kept", 1)
         assert "full" in reply.message
         assert reply.err[1].startswith("hint: free some space")
-        assert state(driver.world) == before
+        assert state(driver.registry) == before
     store.refuse()
     assert isinstance(driver.start("b", ME), wire.Granted)
-    assert state(rebuilt(driver)) == state(driver.world)
+    assert state(rebuilt(driver)) == state(driver.registry)
 
 
 def test_reading_and_waiting_go_on(driver: Driver, store: Refusing) -> None:
@@ -327,17 +327,17 @@ def test_an_epoch_that_cannot_begin_leaves_the_old_one(driver: Driver, store: Re
     driver.want("a", "b")
     driver.want("b")
     driver.turn(wire.Wait(id="w", units=["b"], patience_s=30))
-    before = state(driver.world)
+    before = state(driver.registry)
     store.refuse(*WRITING)
     told = driver.turn(
         wire.Reset(id="r", all=True), wire.Want(id="n", unit="c", prerequisites=["d"], startup="n")
     )
     assert [(reply.id, code(reply)) for reply in told] == [("r", "not_kept"), ("n", "not_kept")]
-    assert state(driver.world) == before
+    assert state(driver.registry) == before
     store.refuse()
     told = driver.turn(wire.Reset(id="r", all=True))
     assert {reply.id: code(reply) for reply in told} == {"w": "state_changed", "r": ""}
-    assert driver.world.units == {}
+    assert driver.registry.units == {}
 
 
 def test_a_startup_that_could_not_begin_is_granted_nothing_of_the_one_before(
@@ -351,15 +351,15 @@ def test_a_startup_that_could_not_begin_is_granted_nothing_of_the_one_before(
     store.refuse("begin")
     for _ in range(2):
         assert code(driver.ask(second)) == "not_kept"
-        assert driver.world.startup == "first"
+        assert driver.registry.startup == "first"
     assert isinstance(
         driver.ask(wire.Want(id="w", unit="x", prerequisites=[], startup="first")), wire.Ok
     )
     store.refuse("begin", times=1)
     assert isinstance(waiting := driver.ask(second), wire.Waiting)
     assert [edge.name for edge in waiting.waiting_for] == ["clone"]
-    assert waiting.epoch == driver.world.epoch
-    assert driver.world.startup == "second"
+    assert waiting.epoch == driver.registry.epoch
+    assert driver.registry.startup == "second"
     assert (
         code(driver.ask(wire.Want(id="v", unit="x", prerequisites=[], startup="first")))
         == "stale_startup"
@@ -372,17 +372,17 @@ def test_edges_of_a_start_that_was_refused_are_in_the_order_that_they_had(
     """That of the journal: a coordinator that comes back would show another one."""
     first = wire.Start(id="s", unit="ide", owner=ME, after=["a", "b"])
     assert isinstance(driver.ask(first), wire.Waiting)
-    before = state(driver.world)
+    before = state(driver.registry)
     store.refuse("append")
     again = replace(first, id="t", after=["a"], requires=wire.Requirement.START)
     for _ in range(2):
         assert code(driver.ask(again)) == "not_kept"
-        assert state(driver.world) == before == state(rebuilt(driver))
+        assert state(driver.registry) == before == state(rebuilt(driver))
     store.refuse()
     mixed = replace(first, id="u", after=["a", "ide"], requires=wire.Requirement.START)
     assert code(driver.ask(mixed)) == "cycle"
-    assert state(rebuilt(driver)) == state(driver.world)
-    assert state(driver.world)["edges"] == before["edges"]
+    assert state(rebuilt(driver)) == state(driver.registry)
+    assert state(driver.registry)["edges"] == before["edges"]
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -401,13 +401,13 @@ def test_lost_state_stays_lost_while_the_reset_is_refused(store: Refusing, again
         assert code(driver.start("ide", ME)) == "state_lost"
         assert code(driver.want("ide")) == "state_lost"
         assert code(driver.ask(wire.Wait(id="w", units=["ide"]))) == "state_lost"
-        assert driver.world.units == {}
+        assert driver.registry.units == {}
     assert store.epochs() == []
     store.refuse()
     assert code(driver.ask(wire.Reset(id="r", all=True))) == ""
     assert isinstance(driver.start("ide", ME), wire.Granted)
-    assert [epoch.epoch for epoch in store.epochs()] == [driver.world.epoch]
-    assert state(rebuilt(driver)) == state(driver.world)
+    assert [epoch.epoch for epoch in store.epochs()] == [driver.registry.epoch]
+    assert state(rebuilt(driver)) == state(driver.registry)
 
 
 def test_a_repeated_reset_of_everything_takes_nothing_away(driver: Driver) -> None:
@@ -417,11 +417,11 @@ def test_a_repeated_reset_of_everything_takes_nothing_away(driver: Driver) -> No
     reset = wire.Reset(id="r", all=True)
     assert code(driver.ask(reset)) == ""
     driver.want("new", "prerequisite")
-    was = state(driver.world)
+    was = state(driver.registry)
     assert code(driver.ask(reset)) == ""
     driver.crash()
     assert code(driver.ask(reset)) == ""
-    assert state(driver.world) == was
+    assert state(driver.registry) == was
 
 
 def test_what_was_kept_is_not_kept_once_more(
@@ -439,14 +439,14 @@ def test_what_was_kept_is_not_kept_once_more(
     assert [type(defect) for _, defect in driver.defects] == [RuntimeError]
     assert isinstance(driver.want("b", "c"), wire.Ok)
     assert isinstance(driver.complete("a", ME), wire.Ok)
-    assert [unit for unit, _ in driver.world.turn.facts] == []
-    assert state(rebuilt(driver))["units"] == state(driver.world)["units"]
+    assert [unit for unit, _ in driver.registry.turn.facts] == []
+    assert state(rebuilt(driver))["units"] == state(driver.registry)["units"]
 
 
 def test_a_snapshot_that_cannot_be_made_keeps_no_reply_back(store: Refusing) -> None:
     driver = Driver(store)
 
-    def broken(records: int, world: object, next_seq: int) -> None:
+    def broken(records: int, registry: object, next_seq: int) -> None:
         raise MemoryError
 
     driver.supervisor._on_kept = broken
@@ -464,6 +464,6 @@ def test_a_coordinator_may_begin_while_there_is_no_room(store: Refusing) -> None
     store.refuse()
     assert code(driver.want("a", "b")) == ""
     for unit in ("c", "d"):  # it begins once
-        assert [epoch.epoch for epoch in store.epochs()] == [driver.world.epoch]
-        assert state(rebuilt(driver)) == state(driver.world)
+        assert [epoch.epoch for epoch in store.epochs()] == [driver.registry.epoch]
+        assert state(rebuilt(driver)) == state(driver.registry)
         assert code(driver.want(unit, "b")) == ""

@@ -74,11 +74,11 @@ class Left:
         driver.want("first", "other")
         driver.ask(wire.Reset(id="r", all=True))
         self._work(driver, 20)
-        found.snapshots.save(cut(driver.world, found.journal.next_seq))
+        found.snapshots.save(cut(driver.registry, found.journal.next_seq))
         found.close()
         driver, found = begin(folder)
         self._work(driver, 20)
-        self.was = state(driver.world)
+        self.was = state(driver.registry)
         self.files = {name: (folder / f"journal.db{name}").read_bytes() for name in NAMES}
         found.close()
 
@@ -115,12 +115,12 @@ def check(driver: Driver, found: Kept, was: dict[str, Any]) -> bool:
     """Whether all is there; if not, that is known."""
     assert driver.defects == []
     if found.lost:
-        assert driver.world.units == {}
+        assert driver.registry.units == {}
         refused = driver.want("a", "b")
         assert isinstance(refused, wire.Error)
         assert refused.code == "state_lost"
         return False
-    assert state(driver.world) == was
+    assert state(driver.registry) == was
     return True
 
 
@@ -145,7 +145,7 @@ def test_one_file_is_changed(
             else:
                 assert driver.ask(wire.Reset(id="again", all=True)).exit == 0
             assert isinstance(driver.want("one", "more"), wire.Ok)
-            now = state(driver.world)
+            now = state(driver.registry)
         finally:
             found.close()
         driver, found = begin(folder)

@@ -45,11 +45,11 @@ def test_any_requests(batches: list[list[wire.AnyRequest]]) -> None:
         for batch in batches:
             given += len(batch)
             answered += len(driver.turn(*batch))
-            check_sound(driver.world)
+            check_sound(driver.registry)
             assert driver.defects == []
         held = driver.supervisor._handlers.waiters.all()
         assert given == answered + len(held)
-        assert state(rebuilt(driver)) == state(driver.world)
+        assert state(rebuilt(driver)) == state(driver.registry)
         driver.now += 40
         expired = driver.supervisor.expire(driver.now, driver.at)
         assert len(expired) == len(held)

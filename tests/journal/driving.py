@@ -1,5 +1,5 @@
 """Drives a Supervisor as the daemon does, without sockets: requests in, replies out, a
-clock that the test turns, processes that the test ends. And says what a world is, as
+clock that the test turns, processes that the test ends. And says what a registry is, as
 one value that can be compared.
 """
 
@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 from unitsync import wire
 from unitsync.wire import Owner
 from unitsyncd.actors.recovery import epochs_of, rebuild
+from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Recovered, Supervisor
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.actors.world import World
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.requirement import Verdict
 from unitsyncd.core.store import EventStore, Snapshot
@@ -95,7 +95,7 @@ class Driver:
             machine=MACHINE,
             recovered=recovered,
             lost=lost,
-            on_kept=lambda records, world, next_seq: self.kept.append(records),
+            on_kept=lambda records, registry, next_seq: self.kept.append(records),
         )
         return self.supervisor
 
@@ -114,18 +114,18 @@ class Driver:
     def crash(self, snapshot: Snapshot | None = None) -> Supervisor:
         """A new coordinator on what the store holds, as kept.py makes it."""
         epochs = epochs_of(self.store, MACHINE)
-        world = rebuild(self.store, epochs[-1], snapshot, self.limits)
+        registry = rebuild(self.store, epochs[-1], snapshot, self.limits)
         startups = list(dict.fromkeys(epoch.startup for epoch in epochs))
         resets = [epoch.begun_by for epoch in epochs if epoch.begun_by]
-        return self.begin(Recovered(startups, world, resets))
+        return self.begin(Recovered(startups, registry, resets))
 
     @property
     def at(self) -> float:
         return 1.7e9 + self.now
 
     @property
-    def world(self) -> World:
-        return self.supervisor._handlers.world
+    def registry(self) -> Registry:
+        return self.supervisor._handlers.registry
 
     def new_epoch(self) -> str:
         return f"epoch-{next(self._epochs)}"
@@ -167,18 +167,18 @@ def decoded(envelopes: Sequence[tuple[bytes, bytes]]) -> list[wire.AnyReply]:
     return [wire.decode_reply(frame) for _, frame in envelopes]
 
 
-def state(world: World) -> dict[str, Any]:
-    """All that a world knows and that must outlive a coordinator. What hangs on clients
+def state(registry: Registry) -> dict[str, Any]:
+    """All that a registry knows and that must outlive a coordinator. What hangs on clients
     that wait (they, and their subscriptions) is theirs to say again."""
-    bus, graph = world.bus, world.graph
+    bus, graph = registry.bus, registry.graph
     conditions: dict[str, Any] = bus._conditions
     return {
-        "epoch": (world.epoch, world.startup),
-        "units": [actor.unit for actor in world.units.values()],
-        "edges": {name: list(graph.prerequisites(name).items()) for name in world.units},
+        "epoch": (registry.epoch, registry.startup),
+        "units": [actor.unit for actor in registry.units.values()],
+        "edges": {name: list(graph.prerequisites(name).items()) for name in registry.units},
         "edge count": graph.edges,
         "dependents": {
-            name: set(graph.dependents(name)) for name in (*world.units, *graph.unregistered)
+            name: set(graph.dependents(name)) for name in (*registry.units, *graph.unregistered)
         },
         "conditions": {name: conditions[name] for name in conditions},
         "subscribers": {
@@ -192,33 +192,33 @@ def state(world: World) -> dict[str, Any]:
                 }
             )
         },
-        "history": {name: list(world.view.history(name)) for name in world.units},
-        "owners": {owner: set(names) for owner, names in world._runs.items()},
-        "owner of": dict(world._owner_of),
+        "history": {name: list(registry.view.history(name)) for name in registry.units},
+        "owners": {owner: set(names) for owner, names in registry._runs.items()},
+        "owner of": dict(registry._owner_of),
     }
 
 
-def check_sound(world: World) -> None:
-    """What holds in every world between turns, however it came to be."""
-    graph = world.graph
-    for name, actor in world.units.items():
+def check_sound(registry: Registry) -> None:
+    """What holds in every registry between turns, however it came to be."""
+    graph = registry.graph
+    for name, actor in registry.units.items():
         unit = actor.unit
         edges = graph.prerequisites(name)
         for prerequisite in edges:
             assert graph.level(prerequisite) <= graph.level(name)
-        verdicts = [need.verdicts[world.bus.condition(edge)] for edge, need in edges.items()]
+        verdicts = [need.verdicts[registry.bus.condition(edge)] for edge, need in edges.items()]
         assert unit.outstanding == verdicts.count(Verdict.OUTSTANDING), unit
         assert unit.blocked == verdicts.count(Verdict.BLOCKED), unit
-        assert world.bus.condition(name) is unit.condition
+        assert registry.bus.condition(name) is unit.condition
         assert actor.mailbox is None
-    assert world.names == list(world.units)
-    waited_for = {edge for name in world.units for edge in graph.prerequisites(name)}
-    assert set(graph.unregistered) == waited_for - set(world.units)
-    assert not world.turn.facts
-    assert not world.turn.undo.mark()
+    assert registry.names == list(registry.units)
+    waited_for = {edge for name in registry.units for edge in graph.prerequisites(name)}
+    assert set(graph.unregistered) == waited_for - set(registry.units)
+    assert not registry.turn.facts
+    assert not registry.turn.undo.mark()
 
 
-def rebuilt(driver: Driver, snapshot: Snapshot | None = None) -> World:
+def rebuilt(driver: Driver, snapshot: Snapshot | None = None) -> Registry:
     """What a coordinator that came back now would have."""
     newest = epochs_of(driver.store, MACHINE)[-1]
     return rebuild(driver.store, newest, snapshot, driver.limits)

@@ -24,7 +24,7 @@ from journal.driving import MACHINE, Driver, state
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors.recovery import cut, epochs_of, rebuild
-from unitsyncd.actors.world import World
+from unitsyncd.actors.registry import Registry
 from unitsyncd.adapters.fact_codec import NUMBERS
 from unitsyncd.adapters.journal import FORMAT, Journal
 from unitsyncd.adapters.mark import Mark, read_mark
@@ -79,9 +79,9 @@ def requirements(driver: Driver) -> None:
 WORK = {f"format-{FORMAT}": work, f"format-{FORMAT}-requirements": requirements}
 
 
-def shown(world: World) -> Any:
+def shown(registry: Registry) -> Any:
     """As JSON has it."""
-    found = state(world)
+    found = state(registry)
     entries = {
         "epoch": found["epoch"],
         "units": {unit.name: msgspec.structs.asdict(unit) for unit in found["units"]},
@@ -92,7 +92,7 @@ def shown(world: World) -> Any:
     return json.loads(json.dumps(msgspec.to_builtins(entries, enc_hook=NUMBERS.__getitem__)))
 
 
-def read(path: Path) -> World:
+def read(path: Path) -> Registry:
     with closing(Journal(str(path))) as journal:
         return rebuild(journal, epochs_of(journal, MACHINE)[-1], None, Limits())
 
@@ -103,9 +103,9 @@ def make(file: Path, do: Callable[[Driver], None]) -> None:
         driver = Driver(journal)
         do(driver)
         snapshots = Snapshots(f"{file}.snapshot")
-        snapshots.save(cut(driver.world, journal.next_seq))
+        snapshots.save(cut(driver.registry, journal.next_seq))
         snapshots.close()
-        text = json.dumps(shown(driver.world), indent=1, ensure_ascii=False, sort_keys=True)
+        text = json.dumps(shown(driver.registry), indent=1, ensure_ascii=False, sort_keys=True)
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -151,8 +151,8 @@ def test_a_snapshot_of_this_format_leads_to_the_same_units(tmp_path: Path) -> No
     assert snapshot is not None
     with closing(Journal(shutil.copy(file, tmp_path / file.name))) as journal:
         assert snapshot.seq == journal.next_seq > 0
-        world = rebuild(journal, epochs_of(journal, MACHINE)[-1], snapshot, Limits())
-    check_same(recorded, shown(world), file.name)
+        registry = rebuild(journal, epochs_of(journal, MACHINE)[-1], snapshot, Limits())
+    check_same(recorded, shown(registry), file.name)
 
 
 def test_it_holds_every_kind_of_fact(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Home:
         return driver, found
 
     def work(self, turns: int = 40) -> dict[str, Any]:
-        """Let a coordinator do something and be killed; what its world was."""
+        """Let a coordinator do something and be killed; what its registry was."""
         driver, found = self.begin()
         for number in range(turns):
             unit = f"u{number % 7}"
@@ -67,7 +67,7 @@ class Home:
             driver.complete(f"p{number}", ME)
             driver.start("u7", ME)
             driver.complete("u7", ME)
-        was = state(driver.world)
+        was = state(driver.registry)
         abandon(found)
         return was
 
@@ -123,11 +123,11 @@ def check_lost(home: Home, log: list[str], aside: bool) -> None:
         if number:
             assert isinstance(driver.ask(wire.Reset(id="13", all=True)), wire.Ok)
             driver.want("new", "prerequisite")
-            was = state(driver.world)
+            was = state(driver.registry)
         abandon(found)
     driver, found = home.begin()
     assert not found.lost
-    assert state(driver.world) == was
+    assert state(driver.registry) == was
     found.close()
 
 
@@ -138,7 +138,7 @@ def test_what_was_there_is_there_again(home: Home, log: list[str]) -> None:
     was = home.work()
     for _ in range(3):
         driver, found = home.begin()
-        assert state(driver.world) == was
+        assert state(driver.registry) == was
         abandon(found)
     assert log == []
 
@@ -245,7 +245,7 @@ def test_a_new_startup_of_the_machine_begins_empty(
     monkeypatch.setattr(kept, "machine_startup", lambda: "another boot:4026531836:1")
     driver, found = home.begin()
     assert found.lost == ""
-    assert driver.world.units == {}
+    assert driver.registry.units == {}
     driver.want("a", "b")
     assert len(found.journal.epochs()) == 2, "both are kept"
     assert list(found.journal.read(0))[: len(old)] == old
@@ -274,7 +274,7 @@ def test_without_a_mark_the_journal_is_believed(home: Home) -> None:
     was = home.work()
     home.file(".mark").unlink()
     driver, found = home.begin()
-    assert (found.lost, state(driver.world)) == ("", was)
+    assert (found.lost, state(driver.registry)) == ("", was)
     found.close()
     mark = read_mark(home.path)
     assert mark is not None
@@ -286,7 +286,7 @@ def test_a_mark_that_says_nothing_is_none(home: Home, text: str) -> None:
     was = home.work()
     home.file(".mark").write_text(text)
     driver, found = home.begin()
-    assert (found.lost, state(driver.world)) == ("", was)
+    assert (found.lost, state(driver.registry)) == ("", was)
     found.close()
 
 
@@ -298,7 +298,7 @@ def test_a_mark_that_cannot_be_written_does_not_keep_the_journal_from_growing(
     assert read_mark(home.path) is None
     home.file(".mark.new").rmdir()
     driver, found = home.begin()
-    assert state(driver.world) == was
+    assert state(driver.registry) == was
     assert read_mark(home.path) is not None
     found.close()
 
@@ -383,10 +383,10 @@ def test_a_damaged_journal_is_never_believed(
         assert driver.defects == []
         event("lost" if found.lost else "as it was")
         if not found.lost:
-            assert state(driver.world) == was
+            assert state(driver.registry) == was
             assert isinstance(driver.want("one", "more"), wire.Ok)
         else:
-            assert driver.world.units == {}
+            assert driver.registry.units == {}
             assert isinstance(driver.ask(wire.Reset(id="r", all=True)), wire.Ok)
             assert isinstance(driver.want("one", "more"), wire.Ok)
     finally:
@@ -398,10 +398,10 @@ def test_a_damaged_journal_is_never_believed(
 
 @pytest.fixture
 def with_snapshot(home: Home) -> dict[str, Any]:
-    """Some work, a snapshot, more work; what the world is after it."""
+    """Some work, a snapshot, more work; what the registry is after it."""
     home.work(10)
     driver, found = home.begin()
-    found.snapshots.save(cut(driver.world, found.journal.next_seq))
+    found.snapshots.save(cut(driver.registry, found.journal.next_seq))
     found.snapshots.close()
     abandon(found)
     return home.work(5)
@@ -419,7 +419,7 @@ def test_a_snapshot_spares_the_replay(
 
     monkeypatch.setattr(Journal, "read", read_on)
     driver, found = home.begin()
-    assert state(driver.world) == with_snapshot
+    assert state(driver.registry) == with_snapshot
     assert found.journal.next_seq > read[0] > 0
     found.close()
 
@@ -443,7 +443,7 @@ def test_a_snapshot_that_is_of_no_use_is_passed_over(
 ) -> None:
     change(home.file(".snapshot"))
     driver, found = home.begin()
-    assert (found.lost, state(driver.world)) == ("", with_snapshot)
+    assert (found.lost, state(driver.registry)) == ("", with_snapshot)
     found.close()
 
 
@@ -458,7 +458,7 @@ def test_a_snapshot_that_leads_nowhere_is_passed_over(
     snapshots.save(saved)
     snapshots.close()
     driver, found = home.begin()
-    assert (found.lost, state(driver.world)) == ("", with_snapshot)
+    assert (found.lost, state(driver.registry)) == ("", with_snapshot)
     found.close()
 
 
@@ -468,10 +468,10 @@ def test_a_snapshot_of_another_epoch_is_passed_over(
     driver, found = home.begin()
     driver.ask(wire.Reset(id="r", all=True, force=True))
     driver.want("new", "prerequisite")
-    was = state(driver.world)
+    was = state(driver.registry)
     abandon(found)
     driver, found = home.begin()
-    assert (found.lost, state(driver.world)) == ("", was)
+    assert (found.lost, state(driver.registry)) == ("", was)
     found.close()
 
 
@@ -484,7 +484,7 @@ def test_a_snapshot_that_is_ahead_shows_that_the_journal_is_short(
     before = home.file().read_bytes()
     driver, found = home.begin()
     driver.want("c", "d")
-    found.snapshots.save(cut(driver.world, found.journal.next_seq))
+    found.snapshots.save(cut(driver.registry, found.journal.next_seq))
     found.close()
     home.file().write_bytes(before)
     mark = home.file(".mark").read_text().splitlines()
@@ -532,15 +532,15 @@ def test_snapshots_are_taken_in_proportion_to_the_work(home: Home) -> None:
     rhythm = SnapshotRhythm(keeper, records_min=10, since=5)
     for seq in range(1, 104):
         keeper.busy = 60 < seq < 70
-        rhythm.appended(1, driver.world, seq)
+        rhythm.appended(1, driver.registry, seq)
     assert taken == [46, 97]
-    rhythm.appended(51, driver.world, 200)
+    rhythm.appended(51, driver.registry, 200)
     assert taken == [46, 97, 200]
     keeper.busy = True
-    rhythm.appended(1000, driver.world, 1200)
+    rhythm.appended(1000, driver.registry, 1200)
     assert taken == [46, 97, 200]
     keeper.busy = False
-    rhythm.appended(1, driver.world, 1201)
+    rhythm.appended(1, driver.registry, 1201)
     assert taken == [46, 97, 200, 1201]
     found.close()
 

@@ -72,7 +72,7 @@ def test_a_mark_that_could_not_be_advanced_is_behind_and_believed(
     found.close()
     driver, found = home.begin()
     assert found.lost == ""
-    assert list(driver.world.units) == ["a", "c"]
+    assert list(driver.registry.units) == ["a", "c"]
     found.close()
 
 

@@ -45,7 +45,7 @@ def test_no_record_may_be_missing(epochs: int) -> None:
         if number:
             driver.ask(wire.Reset(id="r", all=True, force=True))
         worked(driver)
-        saved = cut(driver.world, store.next_seq)
+        saved = cut(driver.registry, store.next_seq)
         worked(driver)
         driver.want("more", "work")
     newest = epochs_of(store, MACHINE)[-1]
@@ -56,8 +56,8 @@ def test_no_record_may_be_missing(epochs: int) -> None:
             with pytest.raises(DamagedStore):
                 rebuild(without(store.kept, number), newest, saved, Limits())
     for number in range(newest.first_seq):
-        world = rebuild(without(store.kept, number), newest, saved, Limits())
-        assert state(world) == state(driver.world), "what is over may have gone"
+        registry = rebuild(without(store.kept, number), newest, saved, Limits())
+        assert state(registry) == state(driver.registry), "what is over may have gone"
 
 
 @pytest.mark.parametrize("row", ["first", "second", "in the middle", "last"])
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_now_is_there_for_the_next_one(
     was = home.work(5)
     if with_snapshot:
         driver, found = home.begin()
-        found.snapshots.save(cut(driver.world, found.journal.next_seq))
+        found.snapshots.save(cut(driver.registry, found.journal.next_seq))
         found.snapshots.close()
         abandon(found)
         was = home.work(5)
@@ -115,5 +115,5 @@ def test_what_cannot_be_read_now_is_there_for_the_next_one(
     assert log == []
     assert not home.file(".damaged").exists()
     driver, found = home.begin()
-    assert (found.lost, state(driver.world)) == ("", was)
+    assert (found.lost, state(driver.registry)) == ("", was)
     found.close()

@@ -1,6 +1,6 @@
-"""A coordinator that comes back has the world that the one before it had.
+"""A coordinator that comes back has the units that the one before it had.
 
-After each step of a random workload the world is rebuilt from the journal alone, and
+After each step of a random workload the registry is rebuilt from the journal alone, and
 from a snapshot and the records after it, and compared as a whole with the living one.
 """
 
@@ -147,9 +147,9 @@ class Worlds(RuleBasedStateMachine):
     @precondition(lambda self: self.slow is None)
     @rule()
     def begin_a_snapshot(self) -> None:
-        world, seq = self.driver.world, self.driver.store.next_seq
-        expected = cut(world, seq)
-        self.slow = Cut(world, seq, part=1), expected
+        registry, seq = self.driver.registry, self.driver.store.next_seq
+        expected = cut(registry, seq)
+        self.slow = Cut(registry, seq, part=1), expected
 
     @precondition(lambda self: self.slow is not None)
     @rule()
@@ -166,7 +166,7 @@ class Worlds(RuleBasedStateMachine):
     @precondition(lambda self: self.slow is None)
     @rule()
     def take_a_snapshot(self) -> None:
-        self.save(cut(self.driver.world, self.driver.store.next_seq))
+        self.save(cut(self.driver.registry, self.driver.store.next_seq))
 
     def save(self, snapshot: Snapshot) -> None:
         self.snapshots.save(snapshot)
@@ -186,8 +186,8 @@ class Worlds(RuleBasedStateMachine):
     def the_rebuilt_world_is_the_same(self) -> None:
         driver = self.driver
         assert driver.defects == []
-        living = state(driver.world)
-        check_sound(driver.world)
+        living = state(driver.registry)
+        check_sound(driver.registry)
         assert state(rebuilt(driver)) == living
         assert state(rebuilt(driver, self.snapshot)) == living
         assert driver.processes.watched.keys() == living["owners"].keys()
@@ -225,9 +225,9 @@ def test_each_entry_of_the_history_belongs_to_its_own_run(driver: Driver) -> Non
         requests.append(wire.Start(id=driver.new_id(), unit="a", owner=ME))
         requests.append(wire.Complete(id=driver.new_id(), unit="a", owner=ME))
     driver.turn(*requests)
-    entries = [(entry.what, entry.run) for entry in driver.world.view.history("a")]
+    entries = [(entry.what, entry.run) for entry in driver.registry.view.history("a")]
     assert entries == [(what, run) for run in (1, 2, 3) for what in ("started", "completed")]
-    assert state(rebuilt(driver)) == state(driver.world)
+    assert state(rebuilt(driver)) == state(driver.registry)
 
 
 def test_a_lower_limit_lets_in_what_is_there(driver: Driver) -> None:
@@ -236,7 +236,7 @@ def test_a_lower_limit_lets_in_what_is_there(driver: Driver) -> None:
     driver.want("d", "b")
     driver.limits = Limits(units=1, edges=1)
     driver.crash()
-    assert driver.world.graph.edges == 3
+    assert driver.registry.graph.edges == 3
     refused = driver.want("new", "b")
     assert isinstance(refused, wire.Error)
     assert refused.code == "limit_reached"
@@ -249,7 +249,7 @@ def test_a_start_that_waits_has_its_own_edges_still(driver: Driver, with_snapsho
         driver.start("u", id=start_id, after=[after])
     driver.want("b")
     driver.complete("b")
-    driver.crash(cut(driver.world, driver.store.next_seq) if with_snapshot else None)
+    driver.crash(cut(driver.registry, driver.store.next_seq) if with_snapshot else None)
     again = {"after": ["a"], "since_run": 0}
     assert isinstance(driver.start("u", id="first", **again), wire.Waiting)
     assert isinstance(driver.start("u", id="last", after=["b"], since_run=0), wire.Granted)
@@ -261,7 +261,7 @@ def test_starts_that_were_taken_back_stay_so(driver: Driver, with_snapshot: bool
     driver.start("a", ME, id=ids[0])
     for start_id in ids:
         driver.ask(wire.Withdraw(id=driver.new_id(), unit="a", start_id=start_id))
-    driver.crash(cut(driver.world, driver.store.next_seq) if with_snapshot else None)
+    driver.crash(cut(driver.registry, driver.store.next_seq) if with_snapshot else None)
     for start_id in ids:
         reply = driver.start("a", ME, id=start_id)
         assert isinstance(reply, wire.Error)
@@ -272,7 +272,7 @@ def test_a_snapshot_of_an_earlier_version_is_understood(driver: Driver) -> None:
     """A unit of it has fewer fields."""
     driver.start("a", ME, id="s")
     driver.ask(wire.Withdraw(id="w", unit="a", start_id="s"))
-    unit = driver.world.units["a"].unit
+    unit = driver.registry.units["a"].unit
     fields = msgspec.msgpack.decode(msgspec.msgpack.encode(unit))
     assert msgspec.convert(fields[: unit.__struct_fields__.index("withdrawn_before")], Unit) == unit
 
@@ -304,15 +304,15 @@ def test_no_part_of_a_snapshot_takes_long(driver: Driver) -> None:
     rhythm, taken, waiting = keeper.rhythm, keeper.taken, keeper.waiting
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "CUT_PART", 50)
-        rhythm.appended(100_000, driver.world, driver.store.next_seq)
+        rhythm.appended(100_000, driver.registry, driver.store.next_seq)
         parts = 1
         while not taken:
-            rhythm.appended(100_000, driver.world, driver.store.next_seq)
+            rhythm.appended(100_000, driver.registry, driver.store.next_seq)
             keeper.go_on(waiting.pop())
             parts += 1
     assert waiting == []
     assert len(taken[0].units) == 300
-    assert parts > (300 + driver.world.graph.edges / 20) / 50
+    assert parts > (300 + driver.registry.graph.edges / 20) / 50
 
 
 def test_a_snapshot_of_an_epoch_that_ended_meanwhile_is_given_up(driver: Driver) -> None:
@@ -322,15 +322,15 @@ def test_a_snapshot_of_an_epoch_that_ended_meanwhile_is_given_up(driver: Driver)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "CUT_PART", 1)
         driver.want("b")
-        rhythm.appended(5, driver.world, 2)
+        rhythm.appended(5, driver.registry, 2)
         driver.ask(wire.Reset(id="r", all=True))
         driver.want("c")
         driver.want("d")
-        rhythm.appended(5, driver.world, 4)
+        rhythm.appended(5, driver.registry, 4)
         while waiting:
             keeper.go_on(waiting.pop(0))
     assert [[saved.unit.name for saved in one.units] for one in taken] == [["c", "d"]]
-    assert state(rebuilt(driver, taken[0])) == state(driver.world)
+    assert state(rebuilt(driver, taken[0])) == state(driver.registry)
 
 
 def test_a_snapshot_that_is_given_up_goes_a_part_at_a_time(driver: Driver) -> None:
@@ -340,7 +340,7 @@ def test_a_snapshot_that_is_given_up_goes_a_part_at_a_time(driver: Driver) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recovery, "CUT_PART", 10)
         patch.setattr(incremental, "EMPTIED_STEP", 4)
-        keeper.rhythm.appended(100, driver.world, driver.store.next_seq)
+        keeper.rhythm.appended(100, driver.registry, driver.store.next_seq)
         driver.want("u29", "u0")  # what it was is noted
         keeper.go_on(keeper.waiting.pop())
         cut = keeper.rhythm._cut
@@ -361,12 +361,12 @@ def test_a_unit_and_who_waits_for_it_share_its_name(driver: Driver) -> None:
     driver.want("b", "a", "c")
     driver.want("c")
     driver.want("d", "c")
-    snapshot = cut(driver.world, driver.store.next_seq)
-    for world in (driver.world, rebuilt(driver), rebuilt(driver, decoded(snapshot))):
-        [a, _] = world.graph.prerequisites("b")
-        [c] = world.graph.prerequisites("d")
-        assert a is world.units["a"].unit.name
-        assert c is world.units["c"].unit.name
+    snapshot = cut(driver.registry, driver.store.next_seq)
+    for registry in (driver.registry, rebuilt(driver), rebuilt(driver, decoded(snapshot))):
+        [a, _] = registry.graph.prerequisites("b")
+        [c] = registry.graph.prerequisites("d")
+        assert a is registry.units["a"].unit.name
+        assert c is registry.units["c"].unit.name
 
 
 def decoded(snapshot: Snapshot) -> Snapshot:
@@ -378,14 +378,14 @@ def test_a_level_that_is_raised_meanwhile_is_that_of_before(driver: Driver) -> N
     driver.want("a", "b")
     driver.want("b", "c")
     driver.want("x", "y")
-    expected = cut(driver.world, driver.store.next_seq)
-    slow = Cut(driver.world, driver.store.next_seq, part=1)
+    expected = cut(driver.registry, driver.store.next_seq)
+    slow = Cut(driver.registry, driver.store.next_seq, part=1)
     driver.want("c", "x")
-    assert [driver.world.graph.level(name) for name in "abcx"] == [1, 1, 1, 0]
+    assert [driver.registry.graph.level(name) for name in "abcx"] == [1, 1, 1, 0]
     while not slow.go_on():
         pass
     assert slow.snapshot == expected
-    assert state(rebuilt(driver, slow.snapshot)) == state(driver.world)
+    assert state(rebuilt(driver, slow.snapshot)) == state(driver.registry)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -405,8 +405,8 @@ def test_edges_that_are_looked_at_together_come_back(
 
     for edge in edges[:20]:
         driver.want(*edge)
-    before = cut(driver.world, driver.store.next_seq)
-    slow = Cut(driver.world, driver.store.next_seq, part=3)
+    before = cut(driver.registry, driver.store.next_seq)
+    slow = Cut(driver.registry, driver.store.next_seq, part=3)
     assert isinstance(declare(edges[20:70]), wire.Ok)
     slow.go_on()
     backwards = [(prerequisite, unit) for unit, prerequisite in edges[70:90]]
@@ -417,12 +417,12 @@ def test_edges_that_are_looked_at_together_come_back(
     assert isinstance(declare(edges[70:]), wire.Ok)
     while not slow.go_on():
         pass
-    check_sound(driver.world)
+    check_sound(driver.registry)
     assert slow.snapshot == before
     for snapshot in (None, before, slow.snapshot):
-        world = rebuilt(driver, snapshot)
-        check_sound(world)
-        assert state(world) == state(driver.world)
+        registry = rebuilt(driver, snapshot)
+        check_sound(registry)
+        assert state(registry) == state(driver.registry)
 
 
 def test_records_with_a_cycle_are_damaged(driver: Driver) -> None:

@@ -105,10 +105,10 @@ def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:
     handlers = driven.supervisor._handlers
     script.waits_for("a")
     held = handlers.waiters.all()
-    mark = handlers.world.turn.mark()
+    mark = handlers.registry.turn.mark()
     handlers.settle(held[0], wire.Ok(id="x"))
     handlers.waiters.hold(held[0].actor, script.peer, held[0].request, driven.now)
-    handlers.world.turn.rollback(mark)
+    handlers.registry.turn.rollback(mark)
     assert handlers.waiters.all() == held
     driven.script().waits_for("b")
     # What was answered in it counts again.
@@ -149,7 +149,7 @@ def test_the_log_of_a_defect_is_bounded(ann: Script, monkeypatch: pytest.MonkeyP
     def broken(*args: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ann.driven.supervisor._handlers.world, "register", broken)
+    monkeypatch.setattr(ann.driven.supervisor._handlers.registry, "register", broken)
     names = [f"prerequisite-{number}" for number in range(10_000)]
     ann.refused("internal", ann.want("unit", *names))
     ((what, _),) = ann.driven.defects

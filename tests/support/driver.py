@@ -302,16 +302,16 @@ class Script:
 def everything(driven: Driven) -> Iterator[object]:
     """All that a client can find out about a coordinator, but for the clock."""
     handlers: Any = driven.supervisor._handlers
-    world = handlers.world
-    yield world.epoch
-    yield world.graph.edges
-    for name, actor in world.units.items():
-        yield name, actor.unit, actor.forgone, dict(world.graph.prerequisites(name))
-        yield sorted(map(str, world.graph.dependents(name)))
-        yield msgspec.to_builtins(world.view.info(name, full=True))
-    unregistered = sorted(world.graph.unregistered)
-    yield {name: sorted(map(repr, world.graph.dependents(name))) for name in unregistered}
-    yield {name: len(world.bus.subscribers(name)) for name in [*world.units, *unregistered]}
+    registry = handlers.registry
+    yield registry.epoch
+    yield registry.graph.edges
+    for name, actor in registry.units.items():
+        yield name, actor.unit, actor.forgone, dict(registry.graph.prerequisites(name))
+        yield sorted(map(str, registry.graph.dependents(name)))
+        yield msgspec.to_builtins(registry.view.info(name, full=True))
+    unregistered = sorted(registry.graph.unregistered)
+    yield {name: sorted(map(repr, registry.graph.dependents(name))) for name in unregistered}
+    yield {name: len(registry.bus.subscribers(name)) for name in [*registry.units, *unregistered]}
     yield len(handlers.waiters.all())
 
 

@@ -17,10 +17,10 @@ from unitsyncd.actors import queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
 from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
+from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.waiters import Waiters
-from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
@@ -44,33 +44,33 @@ FORGONE_MAX: Final = 1000
 class Handlers:
     def __init__(
         self,
-        world: World,
+        registry: Registry,
         waiters: Waiters,
         moment: Moment,
         owners: OwnerWatch,
         claimants: Claimants,
         identity: Identity,
     ) -> None:
-        self.world = world
+        self.registry = registry
         self.waiters = waiters
         self._moment = moment
         self._owners = owners
         self._claimants = claimants
         self._identity = identity
         self._owners_seen: dict[OwnerKey, wire.Owner] = {}
-        world.on_owner = self._owner_changed
-        world.view.unseen, world.view.unkept = owners.unseen, owners.unkept
-        for owner in world.running_owners():
+        registry.on_owner = self._owner_changed
+        registry.view.unseen, registry.view.unkept = owners.unseen, owners.unkept
+        for owner in registry.running_owners():
             owners.watch(owner)
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
-        self.world.view.causes.begin()
+        self.registry.view.causes.begin()
         return _HANDLERS[type(request)](self, request)
 
     def answer_waiters(self) -> None:
         """Tell those whose actors were touched in this turn what has come of it, now
         that no actor has mail."""
-        touched = self.world.turn.touched
+        touched = self.registry.turn.touched
         while touched:
             actors = list(touched)
             touched.clear()
@@ -87,19 +87,19 @@ class Handlers:
         self.settle(waiter, self._still_waiting(replace(request, waited_s=waited_s)))
 
     def _still_waiting(self, request: wire.Start | wire.Wait) -> wire.AnyReply:
-        world, at = self.world, self._moment.at
+        registry, at = self.registry, self._moment.at
         if isinstance(request, wire.Wait):
-            return replies.wait_waiting(request, world, at)
-        own = self._own_edges(request, world.units[request.unit])
-        return replies.start(request, Answer.WAITING, world, at, own)
+            return replies.wait_waiting(request, registry, at)
+        own = self._own_edges(request, registry.units[request.unit])
+        return replies.start(request, Answer.WAITING, registry, at, own)
 
     def owner_gone(self, name: str, key: OwnerKey) -> None:
         """The process that runs *name* has ended: so has its run, as it asked for."""
-        actor = self.world.units[name]
-        self.world.tell(actor, OwnerLost(self._moment.at, key))
+        actor = self.registry.units[name]
+        self.registry.tell(actor, OwnerLost(self._moment.at, key))
         if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
             return
-        for waiting in self.world.bus.subscribers(name):
+        for waiting in self.registry.bus.subscribers(name):
             if isinstance(waiting, AwaitedActor):
                 self._notice(waiting.wakes if isinstance(waiting, WaitActor) else waiting)
 
@@ -117,12 +117,12 @@ class Handlers:
     def dismiss(self, problem: errors.UnitsyncError) -> None:
         """Answer everybody who waits with *problem*."""
         for waiter in self.waiters.all():
-            reply = wording.error_reply(waiter.request.id, self.world.epoch, problem)
+            reply = wording.error_reply(waiter.request.id, self.registry.epoch, problem)
             self.settle(waiter, reply)
 
     def _reconsider(self, waiter: Waiter) -> wire.AnyReply | None:
         """What *waiter* is to be told now; None if it goes on waiting."""
-        request, world, actor = waiter.request, self.world, waiter.actor
+        request, registry, actor = waiter.request, self.registry, waiter.actor
         try:
             if isinstance(request, wire.Start):
                 assert isinstance(actor, UnitActor)
@@ -141,12 +141,12 @@ class Handlers:
                         return None
                     answer = Answer.READY
                 else:
-                    world.tell(actor, ask)
-                return replies.start(request, answer, world, self._moment.at, own)
+                    registry.tell(actor, ask)
+                return replies.start(request, answer, registry, self._moment.at, own)
             assert isinstance(actor, WaitActor)
             return self._wait_reply(request, actor)
         except errors.UnitsyncError as problem:
-            return wording.error_reply(request.id, world.epoch, problem)
+            return wording.error_reply(request.id, registry.epoch, problem)
 
     def is_abandoned(self, waiter: Waiter) -> bool:
         """Whether it is a start whose client is dead: nobody else takes that back."""
@@ -158,7 +158,7 @@ class Handlers:
         assert isinstance(request, wire.Start)
         assert isinstance(actor, UnitActor)
         ask = self._start_ask(request, request.owner, actor, None)
-        self.world.tell(actor, replace(ask, abandoned=True))
+        self.registry.tell(actor, replace(ask, abandoned=True))
 
     def settle(self, waiter: Waiter, reply: wire.AnyReply | None) -> None:
         self.waiters.settle(waiter, reply)
@@ -168,38 +168,38 @@ class Handlers:
     # --- declaring ----------------------------------------------------------------
 
     def _want(self, request: wire.Want) -> wire.AnyReply:
-        world, at, mark = self.world, self._moment.at, self.world.turn.mark()
-        facts = len(world.turn.facts)
-        actor = world.register(request.unit, at)
+        registry, at, mark = self.registry, self._moment.at, self.registry.turn.mark()
+        facts = len(registry.turn.facts)
+        actor = registry.register(request.unit, at)
         need = need_of(request.requires, request.optional)
         check_count(len(request.prerequisites))
         try:
-            world.declare([(actor, request.prerequisites)], need, at)
+            registry.declare([(actor, request.prerequisites)], need, at)
         except errors.InvalidName:  # wrong usage registers nothing
-            world.turn.rollback(mark)
+            registry.turn.rollback(mark)
             raise
-        changed = len(world.turn.facts) > facts
-        return replies.ok(request, world, changed=changed, status=actor.unit.condition.status)
+        changed = len(registry.turn.facts) > facts
+        return replies.ok(request, registry, changed=changed, status=actor.unit.condition.status)
 
     def _declare(self, request: wire.Declare) -> wire.AnyReply:
-        world, at = self.world, self._moment.at
+        registry, at = self.registry, self._moment.at
         need = need_of(request.requires, request.optional)
         count = sum(1 + len(declaration.prerequisites) for declaration in request.units)
         check_count(count)
-        units = ((world.register(one.unit, at), one.prerequisites) for one in request.units)
-        world.declare(units, need, at)
-        return replies.ok(request, world)
+        units = ((registry.register(one.unit, at), one.prerequisites) for one in request.units)
+        registry.declare(units, need, at)
+        return replies.ok(request, registry)
 
     def _unwant(self, request: wire.Unwant) -> wire.AnyReply:
-        world = self.world
+        registry = self.registry
         actor = self._known(request.unit)
         check_count(len(request.prerequisites))
-        missing = world.not_waited_for(actor, request.prerequisites)
+        missing = registry.not_waited_for(actor, request.prerequisites)
         changed = self._forgo(actor, request.prerequisites)
-        changed |= world.withdraw(actor, request.prerequisites, self._moment.at) > 0
+        changed |= registry.withdraw(actor, request.prerequisites, self._moment.at) > 0
         note = wording.did_not_wait(request.unit, missing) if missing else ""
         status = actor.unit.condition.status
-        return replies.ok(request, world, changed=changed, note=note, status=status)
+        return replies.ok(request, registry, changed=changed, note=note, status=status)
 
     def _forgo(self, actor: UnitActor, prerequisites: Iterable[str]) -> bool:
         """Take these edges back of the starts that wait; whether one that is held back now
@@ -212,12 +212,12 @@ class Handlers:
         listeners = (waiter.listener for waiter in actor.waiters or ())
         theirs = any(one is not None and not gone.isdisjoint(one.units) for one in listeners)
         if theirs:
-            self.world.turn.touched[actor] = None
+            self.registry.turn.touched[actor] = None
         return theirs
 
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
-        world, at, mark = self.world, self._moment.at, self.world.turn.mark()
-        actor = world.register(request.unit, at)
+        registry, at, mark = self.registry, self._moment.at, self.registry.turn.mark()
+        actor = registry.register(request.unit, at)
         self._notice_lost_owner(actor)
         if not actor.unit.running and not self._is_repeated(request, actor):
             self._declare_for_start(request, actor)
@@ -227,7 +227,7 @@ class Handlers:
         if granted and self._claimant_is_dead(request):
             ask = replace(ask, abandoned=True)
         runs = actor.unit.run
-        answer = world.tell(actor, ask)
+        answer = registry.tell(actor, ask)
         assert answer is not None
         if own is not None and actor.unit.run != runs:
             self._give_edges(actor, own)
@@ -243,32 +243,32 @@ class Handlers:
             try:
                 waiter = self.waiters.hold(actor, self._moment.peer, held, self._moment.now)
             except errors.LimitReached:
-                world.turn.rollback(mark)
+                registry.turn.rollback(mark)
                 raise
             waiter.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
             if own is not None:
                 waiter.listener = self._listen(own, wakes=actor)
             return None
-        return replies.start(request, answer, world, at, own)
+        return replies.start(request, answer, registry, at, own)
 
     def _give_edges(self, actor: UnitActor, own: Mapping[str, Need]) -> None:
         """The run that has begun has these edges of its *own*, though another start came
         last: the unit has them from now on, or none where it cannot have them any more."""
         need = next(iter(own.values()), need_of(Requirement.SUCCESS, False, of_start=True))
         try:
-            self.world.declare_start(actor, own, need, self._moment.at)
+            self.registry.declare_start(actor, own, need, self._moment.at)
         except errors.UnitsyncError:
-            self.world.declare_start(actor, (), need, self._moment.at)
+            self.registry.declare_start(actor, (), need, self._moment.at)
 
     def _listen(
         self, edges: Mapping[str, Need], any_of: bool = False, wakes: UnitActor | None = None
     ) -> WaitActor:
         """An actor that is subscribed to *edges*: see WaitActor."""
-        turn = self.world.turn
+        turn = self.registry.turn
         listener = WaitActor(list(edges), any_of, turn.undo, turn.touched, wakes)
         for name, need in edges.items():
-            self.world.bus.subscribe(listener, name, need, self._moment.at)
-        self.world.dispatcher.run()
+            self.registry.bus.subscribe(listener, name, need, self._moment.at)
+        self.registry.dispatcher.run()
         return listener
 
     def _claimant_is_dead(self, request: wire.Start) -> bool:
@@ -279,19 +279,19 @@ class Handlers:
 
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
         """Raises what refuses the declaration, and with it the start."""
-        at, facts = self._moment.at, len(self.world.turn.facts)
-        if not request.after and not self.world.graph.prerequisites(request.unit):
+        at, facts = self._moment.at, len(self.registry.turn.facts)
+        if not request.after and not self.registry.graph.prerequisites(request.unit):
             return  # there is nothing to be added or replaced
         try:
             check_count(len(request.after))
             need = need_of(request.requires, request.optional, of_start=True)
-            self.world.declare_start(actor, request.after, need, at)
+            self.registry.declare_start(actor, request.after, need, at)
             actor.put_forgone(actor.forgone.difference(request.after))
-            if len(self.world.turn.facts) > facts:
+            if len(self.registry.turn.facts) > facts:
                 self._notice(actor)
         except errors.UnitsyncError as problem:
             reason = wording.cut(wording.printable(problem.message))
-            self.world.tell(actor, DeclarationRefused(at, self._seen_owner(request), reason))
+            self.registry.tell(actor, DeclarationRefused(at, self._seen_owner(request), reason))
             raise
 
     def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
@@ -314,7 +314,7 @@ class Handlers:
     def _own_edges(self, request: wire.Start, actor: UnitActor) -> dict[str, Need] | None:
         """What counts for this start in place of the edges that the unit has from the last
         one; None if nothing does."""
-        return None if actor.unit.running else self.world.edges_of(actor, request)
+        return None if actor.unit.running else self.registry.edges_of(actor, request)
 
     def _start_ask(
         self,
@@ -332,28 +332,28 @@ class Handlers:
             request.wait,
             request.on_owner_exit,
             request.on_skip,
-            None if own is None else self.world.verdict(actor, own),
+            None if own is None else self.registry.verdict(actor, own),
         )
 
     def _notice_lost_owner(self, actor: UnitActor) -> None:
         """A unit whose owner is gone may be started by the next one."""
         unit = actor.unit
         if unit.running and unit.owner is not None and not self._owners.is_alive(unit.owner):
-            self.world.tell(actor, OwnerLost(self._moment.at, unit.owner.key))
+            self.registry.tell(actor, OwnerLost(self._moment.at, unit.owner.key))
 
     def _withdraw(self, request: wire.Withdraw) -> wire.AnyReply:
-        world = self.world
+        registry = self.registry
         # The start itself may still be on its way, by another connection.
-        actor = world.register(request.unit, self._moment.at)
+        actor = registry.register(request.unit, self._moment.at)
         for waiter in list(actor.waiters or ()):
             if waiter.request.id == request.start_id:
                 self.settle(waiter, None)
         reason = wording.cut(wording.printable(request.reason))
-        world.tell(
+        registry.tell(
             actor,
             StartWithdrawn(self._moment.at, request.start_id, self._known_owner(request), reason),
         )
-        return replies.ok(request, world, status=actor.unit.condition.status)
+        return replies.ok(request, registry, status=actor.unit.condition.status)
 
     def _complete(self, request: wire.Complete) -> wire.AnyReply:
         code = request.exit_code
@@ -367,24 +367,24 @@ class Handlers:
     def _outcome(
         self, request: wire.Complete | wire.Fail, outcome: Status, reason: str, even_so: bool
     ) -> wire.AnyReply:
-        world = self.world
+        registry = self.registry
         actor = self._known(request.unit)
         reason = wording.cut(reason)
         ask = OutcomeReported(
             self._moment.at, request.id, outcome, reason, self._known_owner(request), even_so
         )
-        answer = world.tell(actor, ask)
+        answer = registry.tell(actor, ask)
         assert answer is not None
-        return replies.outcome(request, answer, actor.unit, world)
+        return replies.outcome(request, answer, actor.unit, registry)
 
     def _wait(self, request: wire.Wait) -> wire.AnyReply | None:
-        world = self.world
+        registry = self.registry
         units = list(dict.fromkeys(request.units))
         if not units:
             raise errors.UsageError("wait needs at least one unit")
         check_count(len(units))
         for name in units:
-            world.check(name)
+            registry.check(name)
         edges = dict.fromkeys(units, need_of(request.requires, False))
         actor = self._listen(edges, request.any)
         if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
@@ -398,39 +398,39 @@ class Handlers:
             return None
         self._end_wait(actor)
         reply = self._wait_reply(request, actor)
-        return reply or replies.wait_waiting(request, world, self._moment.at)
+        return reply or replies.wait_waiting(request, registry, self._moment.at)
 
     def _wait_reply(self, request: wire.Wait, actor: WaitActor) -> wire.AnyReply | None:
         """None if there is nothing final to say yet."""
         match actor.verdict:
             case Verdict.MET:
-                return replies.wait_done(request, self.world)
+                return replies.wait_done(request, self.registry)
             case Verdict.BLOCKED:
-                raise replies.wait_blocked(request, self.world)
+                raise replies.wait_blocked(request, self.registry)
             case Verdict.OUTSTANDING if request.last or not request.wait:
-                raise replies.wait_given_up(request, self.world, self._moment.at)
+                raise replies.wait_given_up(request, self.registry, self._moment.at)
         return None
 
     def _end_wait(self, actor: WaitActor) -> None:
         for name in actor.units:
-            self.world.bus.leave(actor, name)
+            self.registry.bus.leave(actor, name)
 
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
-        return queries.status(request, self.world, self._owners, self._moment.at)
+        return queries.status(request, self.registry, self._owners, self._moment.at)
 
     def _list(self, request: wire.List) -> wire.AnyReply:
-        return queries.page(request, self.world)
+        return queries.page(request, self.registry)
 
     def _why(self, request: wire.Why) -> wire.AnyReply:
-        return queries.why(request, self.world)
+        return queries.why(request, self.registry)
 
     def _ping(self, request: wire.Ping) -> wire.AnyReply:
-        return queries.pong(request, self.world, self._identity)
+        return queries.pong(request, self.registry, self._identity)
 
     def _reset(self, request: wire.Reset) -> wire.AnyReply:
         for actor in self.check_reset(request):
-            self.world.tell(actor, ResetAsked(self._moment.at, request.id))
-        return replies.ok(request, self.world, units=request.units)
+            self.registry.tell(actor, ResetAsked(self._moment.at, request.id))
+        return replies.ok(request, self.registry, units=request.units)
 
     def check_reset(self, request: wire.Reset) -> list[UnitActor]:
         """The units that *request* is about, each of which may be reset. Raises
@@ -439,7 +439,7 @@ class Handlers:
             raise errors.UsageError("reset takes the names of units, or --all")
         check_count(len(request.units))
         if request.all:
-            actors = list(self.world.units.values())
+            actors = list(self.registry.units.values())
         else:
             actors = [self._known(name) for name in dict.fromkeys(request.units)]
         for actor in actors:
@@ -468,10 +468,10 @@ class Handlers:
 
     def _known(self, name: str) -> UnitActor:
         """Raises UnknownUnit, or InvalidName for what cannot be a name."""
-        actor = self.world.units.get(name)
+        actor = self.registry.units.get(name)
         if actor is None:
-            self.world.check(name)
-            nearest = self.world.view.nearest(name)
+            self.registry.check(name)
+            nearest = self.registry.view.nearest(name)
             raise errors.UnknownUnit(
                 f"{name} is not registered",
                 hint=f"did you mean {nearest}?" if nearest else "unitsync list shows every unit",

@@ -1,4 +1,4 @@
-"""What the actors ask of the world outside; adapters know how to find that out."""
+"""What the actors ask for; adapters know how to find that out."""
 
 from __future__ import annotations
 

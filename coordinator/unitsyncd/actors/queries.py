@@ -9,17 +9,19 @@ from msgspec.structs import replace
 from unitsync import coder, wire
 from unitsync.wire import Status
 from unitsyncd.actors.ports import Identity, OwnerWatch
-from unitsyncd.actors.world import World
+from unitsyncd.actors.registry import Registry
 from unitsyncd.core import wording
 
 LIST_PAGE_MAX: Final = 1000
 _OUTCOMES: Final = frozenset((Status.COMPLETED, Status.FAILED))
 
 
-def status(request: wire.StatusOf, world: World, owners: OwnerWatch, at: float) -> wire.AnyReply:
+def status(
+    request: wire.StatusOf, registry: Registry, owners: OwnerWatch, at: float
+) -> wire.AnyReply:
     """Raises InvalidName."""
-    world.check(request.unit)
-    info = world.view.info(request.unit, full=True)
+    registry.check(request.unit)
+    info = registry.view.info(request.unit, full=True)
     owner = info.owner
     if owner is not None and info.status in _OUTCOMES and wording.by_run(owner):
         info = replace(info, still_runs=owners.can_be_seen(owner) and owners.is_alive(owner))
@@ -29,35 +31,37 @@ def status(request: wire.StatusOf, world: World, owners: OwnerWatch, at: float) 
         out = wording.status(info, at)
     elif request.render is wire.Render.CODER:
         out, err = coder.status(info), coder.besides(info)
-    return wire.StatusReply(id=request.id, epoch=world.epoch, unit=info, out=out, err=err)
+    return wire.StatusReply(id=request.id, epoch=registry.epoch, unit=info, out=out, err=err)
 
 
-def page(request: wire.List, world: World) -> wire.AnyReply:
+def page(request: wire.List, registry: Registry) -> wire.AnyReply:
     limit = max(1, min(request.limit, LIST_PAGE_MAX))
-    rows, total, following = world.view.page(max(0, request.offset), limit)
-    return wire.ListReply(id=request.id, epoch=world.epoch, units=rows, total=total, next=following)
+    rows, total, following = registry.view.page(max(0, request.offset), limit)
+    return wire.ListReply(
+        id=request.id, epoch=registry.epoch, units=rows, total=total, next=following
+    )
 
 
-def why(request: wire.Why, world: World) -> wire.AnyReply:
+def why(request: wire.Why, registry: Registry) -> wire.AnyReply:
     """Raises InvalidName."""
-    view, epoch = world.view, world.epoch
+    view, epoch = registry.view, registry.epoch
     if request.unit:
-        world.check(request.unit)
+        registry.check(request.unit)
         return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
     groups, following = view.why_groups(max(0, request.offset))
     return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following)
 
 
-def pong(request: wire.Ping, world: World, identity: Identity) -> wire.AnyReply:
+def pong(request: wire.Ping, registry: Registry, identity: Identity) -> wire.AnyReply:
     return wire.Pong(
         id=request.id,
-        epoch=world.epoch,
+        epoch=registry.epoch,
         out=["Success"] if request.render is not wire.Render.NONE else [],
         version=identity.version,
         protocol=wire.PROTOCOL,
         pid=identity.pid,
-        startup=world.startup,
-        units=len(world.units),
-        edges=world.graph.edges,
+        startup=registry.startup,
+        units=len(registry.units),
+        edges=registry.graph.edges,
         since=identity.since,
     )

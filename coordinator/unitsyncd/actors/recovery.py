@@ -1,4 +1,4 @@
-"""From what a store holds back to a world, and the shortcut for the next time."""
+"""From what a store holds back to a registry, and the shortcut for the next time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any, Final, Protocol
 
 from unitsync.errors import CycleError
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
+from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.actors.world import World
 from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
 from unitsyncd.core.graph import Request
 from unitsyncd.core.state import applied, condition
@@ -33,20 +33,20 @@ def epochs_of(store: EventStore, machine: str) -> list[EpochRecord]:
 
 def rebuild(
     store: EventStore, epoch: EpochRecord, snapshot: Snapshot | None, limits: Limits
-) -> World:
-    """The world of *epoch*, the newest in the store, exactly as it was after the last
+) -> Registry:
+    """The registry of *epoch*, the newest in the store, exactly as it was after the last
     record; a *snapshot* of another epoch is passed over. Raises DamagedStore,
     StoreError."""
-    world = World(epoch.epoch, epoch.startup, _UNBOUNDED)
-    world.turn.undo.pause()
+    registry = Registry(epoch.epoch, epoch.startup, _UNBOUNDED)
+    registry.turn.undo.pause()
     seq = epoch.first_seq
     if snapshot is not None and snapshot.epoch == epoch.epoch:
         try:
-            _load(world, snapshot)
+            _load(registry, snapshot)
         except Exception as exc:
-            raise DamagedStore(f"the snapshot does not lead to a world: {exc!r}") from None
+            raise DamagedStore(f"the snapshot does not lead to units: {exc!r}") from None
         seq = snapshot.seq
-    replay = _Replay(world)
+    replay = _Replay(registry)
     for number, (name, fact) in store.read(seq):
         if number != seq:
             break
@@ -58,45 +58,45 @@ def rebuild(
     if seq != store.next_seq:
         raise DamagedStore(f"the records from {min(seq, store.next_seq)} on are missing")
     try:
-        world.graph.check(replay.request, world.turn.undo)
+        registry.graph.check(replay.request, registry.turn.undo)
     except CycleError as exc:
         raise DamagedStore(f"the records lead to a {exc.message:.200}") from None
-    for name, actor in world.units.items():
+    for name, actor in registry.units.items():
         if actor.unit.running:
-            world.update_run(name)
-    world.turn.undo.resume()
-    world.limits = limits
-    return world
+            registry.update_run(name)
+    registry.turn.undo.resume()
+    registry.limits = limits
+    return registry
 
 
-def cut(world: World, seq: int) -> Snapshot:
-    """A snapshot of *world*, whose last record has the number before *seq*. Between
+def cut(registry: Registry, seq: int) -> Snapshot:
+    """A snapshot of *registry*, whose last record has the number before *seq*. Between
     turns only."""
-    part = Cut(world, seq)
+    part = Cut(registry, seq)
     while not part.go_on():
         pass
     return part.snapshot
 
 
 class Cut:
-    """A snapshot of a world that goes on meanwhile: taken a part at a time, so that no turn
+    """A snapshot of a registry that goes on meanwhile: taken a part at a time, so that no turn
     is held up, and all of it as it was at the beginning: a unit that is about to change is
     noted before."""
 
-    def __init__(self, world: World, seq: int, part: int = 0) -> None:
-        """Begin one of *world*, whose last record has the number before *seq*. Between
+    def __init__(self, registry: Registry, seq: int, part: int = 0) -> None:
+        """Begin one of *registry*, whose last record has the number before *seq*. Between
         turns only, and with no other under way. *part* in place of CUT_PART is for tests."""
-        self.snapshot = Snapshot(world.epoch, seq, [])
-        self._world = world
+        self.snapshot = Snapshot(registry.epoch, seq, [])
+        self._registry = registry
         self._part = part or CUT_PART
-        self._units = world.units
-        self._names = world.names
-        self._count = len(world.names)
+        self._units = registry.units
+        self._names = registry.names
+        self._count = len(registry.names)
         self.before: dict[str, SavedUnit | None] = {}
         """The units that have changed since the beginning, as they were then; None for new
         ones."""
         self._under_way = True
-        world.turn.undo.watch(self._note)
+        registry.turn.undo.watch(self._note)
 
     def go_on(self) -> bool:
         """Take the next part, between turns; whether that was the last."""
@@ -123,21 +123,21 @@ class Cut:
     def stop(self) -> None:
         """Take nothing more of it."""
         if self.is_under_way:
-            self._world.turn.undo.watch(None)
+            self._registry.turn.undo.watch(None)
         self._under_way = False
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there is more to be taken, of a world that is still there."""
-        return self._under_way and not self._world.is_over
+        """Whether there is more to be taken, of a registry that is still there."""
+        return self._under_way and not self._registry.is_over
 
     def _saved(self, name: str) -> SavedUnit:
-        graph = self._world.graph
+        graph = self._registry.graph
         return SavedUnit(
             self._units[name].unit,
             graph.level(name),
             tuple(graph.prerequisites(name).items()),
-            tuple(self._world.view.history(name)),
+            tuple(self._registry.view.history(name)),
         )
 
     def _note(self, name: str) -> None:
@@ -145,55 +145,55 @@ class Cut:
             self.before[name] = self._saved(name) if name in self._units else None
 
 
-def _load(world: World, snapshot: Snapshot) -> None:
+def _load(registry: Registry, snapshot: Snapshot) -> None:
     for saved in snapshot.units:
         name = saved.unit.name
-        actor = world.enlist(name)
+        actor = registry.enlist(name)
         actor.unit = saved.unit
-        edges = [(world.shared(prerequisite), need) for prerequisite, need in saved.edges]
-        world.graph.load(name, saved.level, edges)
-        world.bus.load(actor, name, saved.unit.condition, edges)
-        world.view.load(name, saved.history)
+        edges = [(registry.shared(prerequisite), need) for prerequisite, need in saved.edges]
+        registry.graph.load(name, saved.level, edges)
+        registry.bus.load(actor, name, saved.unit.condition, edges)
+        registry.view.load(name, saved.history)
 
 
 class _Replay:
     """Lets kept facts happen again. They were decided once, and nothing of it is ever
     taken back: so each is applied at once, without what a turn does for a request."""
 
-    def __init__(self, world: World) -> None:
-        self.request = Request(world.graph)
-        self._world = world
-        self._units = world.units
-        self._bus = world.bus
-        self._run = world.dispatcher.run
-        self._history = world.view.apply
+    def __init__(self, registry: Registry) -> None:
+        self.request = Request(registry.graph)
+        self._registry = registry
+        self._units = registry.units
+        self._bus = registry.bus
+        self._run = registry.dispatcher.run
+        self._history = registry.view.apply
 
     def apply(self, name: str, fact: AnyFact) -> None:
         """Raises whatever, for a fact that does not follow on those before it."""
-        world, kind = self._world, type(fact)
+        registry, kind = self._registry, type(fact)
         if kind is Declared:
             assert isinstance(fact, Declared)
-            need, prerequisite = fact.need, world.shared(fact.prerequisite)
-            known = world.graph.prerequisites(name).get(prerequisite)
+            need, prerequisite = fact.need, registry.shared(fact.prerequisite)
+            known = registry.graph.prerequisites(name).get(prerequisite)
             if known is None:
-                world.graph.add(name, prerequisite, need, world.turn.undo, self.request)
+                registry.graph.add(name, prerequisite, need, registry.turn.undo, self.request)
                 self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
                 self._run()
             elif known.of_start and not need.of_start and known.needs_the_same(need):
-                world.graph.put_need(name, prerequisite, need, world.turn.undo)
+                registry.graph.put_need(name, prerequisite, need, registry.turn.undo)
                 self._bus.put_need(self._units[name], prerequisite, need)
             else:
                 raise ValueError(f"{name} waits for {prerequisite} already")
         elif kind is Withdrawn:
             assert isinstance(fact, Withdrawn)
-            world.graph.remove(name, fact.prerequisite, world.turn.undo)
+            registry.graph.remove(name, fact.prerequisite, registry.turn.undo)
             self._bus.unsubscribe(self._units[name], fact.prerequisite, fact.at)
             self._run()
         else:
             if kind is Registered:
                 if name in self._units:
                     raise ValueError(f"{name} is registered already")
-                world.enlist(name)
+                registry.enlist(name)
             self._of_unit(self._units[name], fact)  # type: ignore[arg-type]
 
     def _of_unit(self, actor: UnitActor, fact: UnitFact) -> None:
@@ -216,7 +216,7 @@ class KeepsSnapshots(Protocol):
 
 
 class SnapshotRhythm:
-    """When to take a snapshot: after a number of records that grows with the world, so
+    """When to take a snapshot: after a number of records that grows with the registry, so
     that the work it takes stays in proportion to the work done."""
 
     def __init__(self, keeper: KeepsSnapshots, records_min: int, since: int = 0) -> None:
@@ -227,18 +227,18 @@ class SnapshotRhythm:
         self._cut: Cut | None = None
         self.run_in_steps: RunInSteps = at_once
 
-    def appended(self, records: int, world: World, next_seq: int) -> None:
+    def appended(self, records: int, registry: Registry, next_seq: int) -> None:
         self._since += records
-        if self._since < max(self._records_min, len(world.units) + world.graph.edges):
+        if self._since < max(self._records_min, len(registry.units) + registry.graph.edges):
             return
         if self._keeper.busy or (self._cut is not None and self._cut.is_under_way):
             return
         self._since = 0
-        self._cut = Cut(world, next_seq)
+        self._cut = Cut(registry, next_seq)
         self.run_in_steps(self._taken(self._cut))
 
     def _taken(self, cut: Cut) -> Work:
-        """Take *cut* and hand it on, or let go of it if its world is over."""
+        """Take *cut* and hand it on, or let go of it if its registry is over."""
         held: list[Any] = [cut.before, cut.snapshot.units]
         try:
             while cut.is_under_way:

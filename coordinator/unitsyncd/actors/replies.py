@@ -8,7 +8,7 @@ from typing import Final
 
 from unitsync import coder, errors, wire
 from unitsync.wire import Render, Requirement, Status
-from unitsyncd.actors.world import World
+from unitsyncd.actors.registry import Registry
 from unitsyncd.core import wording
 from unitsyncd.core.causes import SHOWN_MAX
 from unitsyncd.core.events import Answer
@@ -23,7 +23,7 @@ _WITHOUT_A_NOTE: Final = frozenset((Answer.ENDED, Answer.SAME_OUTCOME))
 
 def ok(
     request: wire.Request,
-    world: World,
+    registry: Registry,
     *,
     changed: bool = True,
     note: str = "",
@@ -39,7 +39,7 @@ def ok(
             err = [wording.note(note)] + ([f"hint: {hint}"] if hint else [])
     return wire.Ok(
         id=request.id,
-        epoch=world.epoch,
+        epoch=registry.epoch,
         changed=changed,
         note=note,
         status=status,
@@ -63,22 +63,22 @@ def _success(request: wire.Request) -> list[str]:
 def start(
     request: wire.Start,
     answer: Answer,
-    world: World,
+    registry: Registry,
     now: float,
     own: Mapping[str, Need] | None,
 ) -> wire.AnyReply:
     """*own*: what counts in place of the edges that the unit's last start came with. Raises
     the error that *answer* stands for, if it is one."""
-    unit = world.units[request.unit].unit
+    unit = registry.units[request.unit].unit
     match answer:
         case Answer.GRANTED:
-            return _granted(request, unit, world, "")
+            return _granted(request, unit, registry, "")
         case Answer.ALREADY_YOURS:
-            return _granted(request, unit, world, f"{unit.name} is already started by you")
+            return _granted(request, unit, registry, f"{unit.name} is already started by you")
         case Answer.READY:
-            return wire.Ready(id=request.id, epoch=world.epoch, run=unit.run)
+            return wire.Ready(id=request.id, epoch=registry.epoch, run=unit.run)
         case Answer.WAITING:
-            return _waiting_to_start(request, unit, world, now, own)
+            return _waiting_to_start(request, unit, registry, now, own)
         case Answer.STARTED_BY_OTHER:
             raise already_started(unit, now, f"unitsync status {shlex.quote(unit.name)}")
         case Answer.ENDED_MEANWHILE:
@@ -90,23 +90,23 @@ def start(
                 outcome=unit.phase.value,
             )
         case Answer.SKIPPED:
-            raise skipped(unit.name, world, own)
+            raise skipped(unit.name, registry, own)
         case Answer.WITHDRAWN:
             raise errors.Interrupted(f"this start of {unit.name} was taken back")
         case _:
-            raise _not_granted(request, answer, world, now, own)
+            raise _not_granted(request, answer, registry, now, own)
 
 
-def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.Granted:
+def _granted(request: wire.Start, unit: Unit, registry: Registry, note: str) -> wire.Granted:
     lines = request.render is not Render.NONE
     earlier = unit.start_id != request.id == unit.previous_start_id != ""
     notes = [note] if note else []
-    owner = world.view.owner(unit)
+    owner = registry.view.owner(unit)
     if owner is not None and not owner.watched:
         notes.append(wording.not_watched(unit.name, owner))
     return wire.Granted(
         id=request.id,
-        epoch=world.epoch,
+        epoch=registry.epoch,
         run=unit.run - earlier,
         note="; ".join(notes),
         out=_success(request) if lines else [],
@@ -115,11 +115,11 @@ def _granted(request: wire.Start, unit: Unit, world: World, note: str) -> wire.G
 
 
 def _waiting_to_start(
-    request: wire.Start, unit: Unit, world: World, now: float, own: Mapping[str, Need] | None
+    request: wire.Start, unit: Unit, registry: Registry, now: float, own: Mapping[str, Need] | None
 ) -> wire.Waiting:
-    edges, total = world.view.unmet(unit.name, own)
+    edges, total = registry.view.unmet(unit.name, own)
     if request.patience_s > 0:
-        edges = world.view.with_similar(edges, unit.name)
+        edges = registry.view.with_similar(edges, unit.name)
     out: list[str] = []
     err: list[str] = []
     if request.render is not _NO_LINES:
@@ -131,7 +131,7 @@ def _waiting_to_start(
                 out.insert(0, coder.waiting(unit.name))
     return wire.Waiting(
         id=request.id,
-        epoch=world.epoch,
+        epoch=registry.epoch,
         run=unit.run,
         waiting_for=edges,
         total=total,
@@ -154,9 +154,9 @@ def already_started(unit: Unit, now: float, hint: str) -> errors.AlreadyStarted:
     )
 
 
-def skipped(name: str, world: World, own: Mapping[str, Need] | None = None) -> errors.Skipped:
-    path = world.view.causes.skip_path(name, own)
-    failure = world.view.failure(path[-1])
+def skipped(name: str, registry: Registry, own: Mapping[str, Need] | None = None) -> errors.Skipped:
+    path = registry.view.causes.skip_path(name, own)
+    failure = registry.view.failure(path[-1])
     through = f" ({' → '.join(path)})" if 2 < len(path) <= 20 else ""
     return errors.Skipped(
         f"{name} is skipped: {failure}{through}" if len(path) > 1 else failure,
@@ -169,10 +169,14 @@ def skipped(name: str, world: World, own: Mapping[str, Need] | None = None) -> e
 
 
 def _not_granted(
-    request: wire.Start, answer: Answer, world: World, now: float, own: Mapping[str, Need] | None
+    request: wire.Start,
+    answer: Answer,
+    registry: Registry,
+    now: float,
+    own: Mapping[str, Need] | None,
 ) -> errors.NotGranted:
-    edges, total = world.view.unmet(request.unit, own)
-    edges = world.view.with_similar(edges, request.unit)
+    edges, total = registry.view.unmet(request.unit, own)
+    edges = registry.view.with_similar(edges, request.unit)
     missing = wording.prerequisites_inline(edges, total, now)
     names = [edge.name for edge in edges]
     hint = f"unitsync why {shlex.quote(request.unit)}"
@@ -191,7 +195,7 @@ def _not_granted(
 
 
 def outcome(
-    request: wire.Complete | wire.Fail, answer: Answer, unit: Unit, world: World
+    request: wire.Complete | wire.Fail, answer: Answer, unit: Unit, registry: Registry
 ) -> wire.Ok:
     changed, status = answer in _CHANGED, unit.condition.status
     if (
@@ -200,9 +204,9 @@ def outcome(
         and wording.by_run(request.owner)
     ):
         note = f"{unit.name} had {unit.phase.value} before its command ended: somebody said so"
-        return ok(request, world, changed=False, note=note, status=status)
+        return ok(request, registry, changed=False, note=note, status=status)
     if answer in _WITHOUT_A_NOTE:
-        return ok(request, world, changed=changed, status=status)
+        return ok(request, registry, changed=changed, status=status)
     note = hint = ""
     match answer:
         case Answer.ENDED_UNSTARTED:
@@ -221,32 +225,32 @@ def outcome(
                 f"or its run is over; nothing was changed, it has not ended: {status.value}"
             )
             hint = f"unitsync status {shlex.quote(unit.name)}"
-    return ok(request, world, changed=changed, note=note, hint=hint, status=status)
+    return ok(request, registry, changed=changed, note=note, hint=hint, status=status)
 
 
 # --- wait -------------------------------------------------------------------------
 
 
-def wait_done(request: wire.Wait, world: World) -> wire.Ok:
+def wait_done(request: wire.Wait, registry: Registry) -> wire.Ok:
     need = need_of(request.requires, False)
-    edges = [world.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
-    return ok(request, world, changed=False, units=[edge.name for edge in edges if edge.met])
+    edges = [registry.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
+    return ok(request, registry, changed=False, units=[edge.name for edge in edges if edge.met])
 
 
-def wait_waiting(request: wire.Wait, world: World, now: float) -> wire.Waiting:
-    edges, total = _unmet(request, world)
+def wait_waiting(request: wire.Wait, registry: Registry, now: float) -> wire.Waiting:
+    edges, total = _unmet(request, registry)
     lines = request.render is not Render.NONE
     return wire.Waiting(
         id=request.id,
-        epoch=world.epoch,
+        epoch=registry.epoch,
         waiting_for=edges,
         total=total,
         err=wording.waiting("", edges, total, now, request.waited_s) if lines else [],
     )
 
 
-def wait_given_up(request: wire.Wait, world: World, now: float) -> errors.NotGranted:
-    edges, total = _unmet(request, world)
+def wait_given_up(request: wire.Wait, registry: Registry, now: float) -> errors.NotGranted:
+    edges, total = _unmet(request, registry)
     text = wording.prerequisites_inline(edges, total, now)
     names = [edge.name for edge in edges]
     hint = f"unitsync why {shlex.quote(names[0])}" if names else ""
@@ -257,16 +261,16 @@ def wait_given_up(request: wire.Wait, world: World, now: float) -> errors.NotGra
     return errors.TimedOut(text, hint=hint, unit="", waiting_for=names)
 
 
-def wait_blocked(request: wire.Wait, world: World) -> errors.Skipped:
+def wait_blocked(request: wire.Wait, registry: Registry) -> errors.Skipped:
     """The first of the units that will not come to what is waited for."""
     need = need_of(request.requires, False)
     for name in request.units:
-        edge = world.view.prerequisite(name, need)
+        edge = registry.view.prerequisite(name, need)
         if edge.met or edge.status not in (Status.FAILED, Status.SKIPPED):
             continue
         if edge.status is Status.SKIPPED:
-            return skipped(name, world)
-        reason = world.view.failure(name)
+            return skipped(name, registry)
+        reason = registry.view.failure(name)
         if request.requires is Requirement.START:
             reason += ", without having started"
         hint = f"unitsync status {shlex.quote(name)}"
@@ -274,8 +278,8 @@ def wait_blocked(request: wire.Wait, world: World) -> errors.Skipped:
     raise AssertionError(f"none of {request.units} is blocked")
 
 
-def _unmet(request: wire.Wait, world: World) -> tuple[list[wire.Prerequisite], int]:
+def _unmet(request: wire.Wait, registry: Registry) -> tuple[list[wire.Prerequisite], int]:
     need = need_of(request.requires, False)
-    edges = [world.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
+    edges = [registry.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
     edges = [edge for edge in edges if not edge.met]
-    return world.view.with_similar(edges[:SHOWN_MAX]), len(edges)
+    return registry.view.with_similar(edges[:SHOWN_MAX]), len(edges)

@@ -22,10 +22,10 @@ from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.incremental import RunInSteps, at_once
 from unitsyncd.actors.ports import ALL_ALIVE, Claimants, Identity, OwnerWatch
+from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.walltime import by_wall_clock
-from unitsyncd.actors.world import World
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.state import InvalidTransition
@@ -46,7 +46,7 @@ class Recovered(NamedTuple):
     """What an earlier coordinator of the same startup has left."""
 
     startups: list[str]
-    world: World
+    registry: Registry
     resets: Sequence[str] = ()
     """Ids of the requests that began epochs, as far as they are known."""
 
@@ -68,7 +68,7 @@ class Supervisor:
         machine: str = "",
         recovered: Recovered | None = None,
         lost: str = "",
-        on_kept: Callable[[int, World, int], None] = lambda records, world, next_seq: None,
+        on_kept: Callable[[int, Registry, int], None] = lambda records, registry, next_seq: None,
         run_in_steps: RunInSteps = at_once,
         check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
         first_stop: Callable[[str], bool] = lambda request_id: True,
@@ -105,10 +105,10 @@ class Supervisor:
         """All that were ever seen; the last is the one that the units belong to."""
         self._resets = deque(recovered.resets if recovered is not None else (), RESETS_MAX)
         if recovered is not None and startup in ("", *self._startups):
-            self._handlers = self._handlers_for(recovered.world)
+            self._handlers = self._handlers_for(recovered.registry)
         else:
             if recovered is not None:
-                self._run_in_steps(recovered.world.dissolve())
+                self._run_in_steps(recovered.registry.dissolve())
             self._startups.append(startup)
             epoch = self._next_epoch()
             try:
@@ -117,7 +117,7 @@ class Supervisor:
             except StoreError as problem:
                 self._unbegun = epoch
                 on_defect("a journal that cannot be written", problem)
-            self._handlers = self._handlers_for(World(epoch.epoch, epoch.startup, limits))
+            self._handlers = self._handlers_for(Registry(epoch.epoch, epoch.startup, limits))
         self.stopping = False
         """A client has asked the coordinator to end."""
         self.ahead = 0.0
@@ -195,7 +195,7 @@ class Supervisor:
         handlers = self._handlers
         abandoned = []
         for waiter in islice(handlers.waiters.due(now), EXPIRED_MAX):
-            mark = handlers.world.turn.mark()
+            mark = handlers.registry.turn.mark()
             try:
                 if handlers.is_abandoned(waiter):
                     handlers.settle(waiter, None)
@@ -225,8 +225,8 @@ class Supervisor:
         StoreError if that could not be kept: then it is to be said again."""
         self._moment.now, self._moment.at = now, at
         handlers = self._handlers
-        for unit in handlers.world.runs_of(key):
-            mark = handlers.world.turn.mark()
+        for unit in handlers.registry.runs_of(key):
+            mark = handlers.registry.turn.mark()
             try:
                 handlers.owner_gone(unit, key)
                 handlers.answer_waiters()
@@ -248,7 +248,7 @@ class Supervisor:
 
     @property
     def epoch(self) -> str:
-        return self._handlers.world.epoch
+        return self._handlers.registry.epoch
 
     def next_deadline(self) -> float | None:
         """When ``expire`` is to be called next, on the monotonic clock."""
@@ -256,17 +256,17 @@ class Supervisor:
 
     def figures(self) -> dict[str, int]:
         """How much it holds at the moment; ``waiting`` are requests that are held back."""
-        world = self._handlers.world
+        registry = self._handlers.registry
         return {
-            "units": len(world.units),
-            "edges": world.graph.edges,
+            "units": len(registry.units),
+            "edges": registry.graph.edges,
             "waiting": self._handlers.waiters.count,
         }
 
     def _one(self, peer: bytes, request: wire.AnyRequest) -> None:
         self._moment.peer = peer
         handlers, sent = self._handlers, len(self._outbox)
-        mark = handlers.world.turn.mark()
+        mark = handlers.registry.turn.mark()
         try:
             try:
                 reply = self._handle(request)
@@ -274,7 +274,7 @@ class Supervisor:
                 reply = self._error(request.id, problem)
             if reply is not None:
                 self._outbox.append((peer, reply))
-            if self._handlers.world.turn.touched:
+            if self._handlers.registry.turn.touched:
                 self._handlers.answer_waiters()
         except StoreError:
             raise
@@ -286,8 +286,8 @@ class Supervisor:
             self._outbox.append((peer, self._sorry(request, defect)))
 
     def _undo(self, mark: tuple[int, int]) -> None:
-        self._handlers.world.dispatcher.drop_mail()
-        self._handlers.world.turn.rollback(mark)
+        self._handlers.registry.dispatcher.drop_mail()
+        self._handlers.registry.turn.rollback(mark)
 
     def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
         """Log *defect*, met by *request*; what the client is told of it."""
@@ -305,7 +305,7 @@ class Supervisor:
 
     def _story(self, unit: str) -> str:
         """What has happened to *unit* lately, for the log."""
-        history = self._handlers.world.view.history(unit)[-STORY_MAX:]
+        history = self._handlers.registry.view.history(unit)[-STORY_MAX:]
         entries = (f"{entry.what} ({entry.reason})" for entry in history)
         return f"{unit or 'nothing'} before that: {', '.join(entries) or 'nothing'}"
 
@@ -320,33 +320,33 @@ class Supervisor:
                 f"the state of this startup is lost: {self._lost}",
                 hint="to begin anew with nothing: unitsync reset --all",
             )
-        if request.epoch and request.epoch != self._handlers.world.epoch:
+        if request.epoch and request.epoch != self._handlers.registry.epoch:
             raise errors.StateChanged(
                 "the coordinator no longer holds the state that this wait began with",
                 hint="it was restarted or reset; start this script again",
             )
         if request.startup and request.startup != self._startups[-1]:
             if request.may.looks and request.startup not in self._startups:
-                return nothing.reply(request, self._handlers.world.epoch)
+                return nothing.reply(request, self._handlers.registry.epoch)
             self._other_startup(request)
         if isinstance(request, wire.Stop):
             first = self.stopping or self._first_stop(request.id)
             self.stopping = first
-            return replies.ok(request, self._handlers.world, changed=first)
+            return replies.ok(request, self._handlers.registry, changed=first)
         if isinstance(request, wire.Reset) and request.all:
             if request.id not in self._resets:
-                mark = self._handlers.world.turn.mark()
+                mark = self._handlers.registry.turn.mark()
                 self._handlers.check_reset(request)
                 self._undo(mark)  # which owners are gone need not be kept any more
                 self._begin_anew("everything was reset", request.id)
-            return replies.ok(request, self._handlers.world)
+            return replies.ok(request, self._handlers.registry)
         if isinstance(request, wire.Ping) and request.trial:
             self._try_change(request)
         return self._handlers.handle(request)
 
     def _try_change(self, request: wire.Ping) -> None:
         """Raises what would refuse a change now. Nothing is changed."""
-        mark = self._handlers.world.turn.mark()
+        mark = self._handlers.registry.turn.mark()
         name = f"trial-{self._new_epoch()}"
         try:
             self._handlers.handle(wire.Want(id="", unit=name, prerequisites=[f"{name}-first"]))
@@ -398,19 +398,21 @@ class Supervisor:
         )
         self._handlers.dismiss(problem)
         self._final += self._handlers.waiters.outbox
-        old = self._handlers.world
+        old = self._handlers.registry
         for owner in old.running_owners():
             self._owners.forget(owner.key)
-        self._handlers = self._handlers_for(World(epoch.epoch, epoch.startup, self._limits))
+        self._handlers = self._handlers_for(Registry(epoch.epoch, epoch.startup, self._limits))
         self._run_in_steps(old.dissolve())
 
     def _next_epoch(self, begun_by: str = "") -> EpochRecord:
         at = self._moment.at
         return EpochRecord(self._new_epoch(), self._startups[-1], self._machine, at, begun_by)
 
-    def _handlers_for(self, world: World) -> Handlers:
-        waiters = Waiters(world.turn, self._limits)
-        return Handlers(world, waiters, self._moment, self._owners, self._claimants, self._identity)
+    def _handlers_for(self, registry: Registry) -> Handlers:
+        waiters = Waiters(registry.turn, self._limits)
+        return Handlers(
+            registry, waiters, self._moment, self._owners, self._claimants, self._identity
+        )
 
     def _begin(self, epoch: EpochRecord) -> None:
         if self._store is not None:
@@ -420,15 +422,15 @@ class Supervisor:
     def _finish(self, *, but_the_last: bool = False) -> None:
         """Keep what this turn has done and make it final, replies included; with
         *but_the_last* the request that is being handled goes on. Raises StoreError."""
-        world, facts = self._handlers.world, len(self._handlers.world.turn.facts)
+        registry, facts = self._handlers.registry, len(self._handlers.registry.turn.facts)
         faults.reach("handled")
         if facts and self._store is not None:
             if self._unbegun is not None:
                 self._begin(self._unbegun)
-            self._store.append(self._store.next_seq, world.turn.facts)
+            self._store.append(self._store.next_seq, registry.turn.facts)
             faults.reach("appended")
         try:
-            world.commit()
+            registry.commit()
         except Exception as defect:  # it is kept and done, whatever else cannot be told of it
             self._on_defect("what was kept could not all be taken note of", defect)
         self._final += self._outbox
@@ -438,15 +440,15 @@ class Supervisor:
         del self._pending[: -1 if but_the_last else None]
         if facts and self._store is not None:
             try:
-                self._on_kept(facts, world, self._store.next_seq)
+                self._on_kept(facts, registry, self._store.next_seq)
             except Exception as defect:  # a snapshot, say, which the turn does not need
                 self._on_defect("what was kept could not be made use of", defect)
         faults.reach("committed")
 
     def _take_back(self) -> None:
         """Undo the turn, as far as it is not final."""
-        self._handlers.world.dispatcher.drop_mail()
-        self._handlers.world.turn.rollback()
+        self._handlers.registry.dispatcher.drop_mail()
+        self._handlers.registry.turn.rollback()
         self._outbox.clear()
 
     def _outgoing(self) -> list[tuple[bytes, bytes]]:
@@ -460,7 +462,7 @@ class Supervisor:
         return outgoing
 
     def _error(self, request_id: str, problem: errors.UnitsyncError) -> wire.Error:
-        return wording.error_reply(request_id, self._handlers.world.epoch, problem)
+        return wording.error_reply(request_id, self._handlers.registry.epoch, problem)
 
 
 def _acts(request: wire.AnyRequest) -> bool:

@@ -1,1 +1,1 @@
-"""What touches the outside world: sockets, processes, files."""
+"""What reaches outside of the process: sockets, processes, files."""

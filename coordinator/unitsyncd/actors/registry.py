@@ -33,7 +33,7 @@ from unitsyncd.core.view import View
 from unitsyncd.settings import Limits, limit_reached
 
 
-class World:
+class Registry:
     """Everything that a new epoch begins without. Changes go through the methods,
     each of which leaves no mail behind."""
 
@@ -244,7 +244,7 @@ class World:
         self.view.causes.begin()
 
     def dissolve(self) -> Work:
-        """Let everything go, for which the work is left; nothing may be asked of this world
+        """Let everything go, for which the work is left; nothing may be asked of this registry
         from now on. Its parts know each other, and the collector does not look for cycles among
         what has been there for long."""
         held: list[dict[Any, Any] | list[Any]] = []
