@@ -14,8 +14,12 @@ from itertools import count
 from typing import Any
 
 import pytest
+import zmq
 
-from unitsync import Client, endpoint, errors, link, wire
+from client.test_express import Deaf, deaf
+from unitsync import Client, endpoint, errors, link, session, wire
+
+__all__ = ["deaf"]
 
 PATIENCE_S = 20.0
 
@@ -82,6 +86,65 @@ def test_ctrl_c_is_heard_at_each_moment_of_a_look_for_what_has_arrived(
     opened.close()
     assert moment > 1
     assert not deaf
+
+
+def test_a_signal_that_was_heard_lets_a_wait_rest_again(
+    coordinator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls = 0
+
+    class Poller(zmq.Poller):
+        def poll(self, timeout: float | None = None) -> Any:
+            nonlocal polls
+            polls += 1
+            if polls < 20:
+                signal.raise_signal(signal.SIGUSR1)
+            return super().poll(timeout)
+
+    monkeypatch.setattr(zmq, "Poller", Poller)
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with Client() as sync, pytest.raises(errors.TimedOut):
+            sync.wait("clone", timeout_s=0.3)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert 20 <= polls < 100
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_how_long_a_withdrawal_is_waited_for(
+    deaf: Deaf,
+    in_background: Callable[..., Future[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    interrupted: bool,
+) -> None:
+    """Who is interrupted is to learn that the unit is free; after a start that got no
+    answer there will be none either."""
+    for name, s in (("WITHDRAW_PATIENCE_S", interrupted), ("LEAVE_PATIENCE_S", not interrupted)):
+        monkeypatch.setattr(session, name, 0.01 if s else 1000.0)
+    monkeypatch.setattr(session, "OVERTIME_S", 0.1)
+
+    def give_up(notice: wire.Waiting) -> None:
+        raise ZeroDivisionError
+
+    with Client(deaf.address, autostart=False, on_waiting=give_up) as sync:
+        started = in_background(sync.start, "ide", timeout_s=60 if interrupted else 0.1)
+        peer, request = deaf.hears()
+        if interrupted:
+            deaf.says(peer, wire.Waiting(id=request.id, run=0, epoch="e1"))
+        with pytest.raises(ZeroDivisionError if interrupted else errors.TimedOut):
+            started.result(PATIENCE_S)
+
+
+def test_one_that_dies_before_it_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt ends when nobody is found there, not when the reply is overdue."""
+    monkeypatch.setattr(endpoint, "ensure", lambda place, **_: None)
+    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 0.5)
+    with (
+        Client("ipc:///nonexistent/s", autostart=False) as sync,
+        pytest.raises(errors.Unreachable, match="ends before it answers"),
+    ):
+        sync.complete("ide")
 
 
 def test_a_client_that_is_killed_is_never_granted(coordinator: str, other: Client) -> None:

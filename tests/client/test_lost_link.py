@@ -393,3 +393,20 @@ def test_what_is_no_reply_to_anybody_ends_the_call(
     deaf.says(peer, said)
     with pytest.raises(errors.ProtocolError):
         asked.result(PATIENCE_S)
+
+
+def test_what_comes_back_for_a_withdrawal_replaces_no_exception(
+    deaf: Deaf, open_client: Callable[..., Any], in_background: InBackground
+) -> None:
+    def give_up(notice: wire.Waiting) -> None:
+        raise ZeroDivisionError
+
+    client = open_client(endpoint=deaf.address, autostart=False, on_waiting=give_up)
+    started = in_background(client.start, "ide", after=["clone"])
+    peer, request = deaf.hears()
+    deaf.says(peer, wire.Waiting(id=request.id, run=0, epoch="e1"))
+    _, request = deaf.hears()
+    assert isinstance(request, wire.Withdraw)
+    deaf.says(peer, b"\xff")
+    with pytest.raises(ZeroDivisionError):
+        started.result(PATIENCE_S)
