@@ -258,17 +258,18 @@ def _send(target: int, number: int) -> None:
         warn(f"cannot pass {_name_of(number)} on to pid {abs(target)}")
 
 
-def warn_not_recorded(unit: str, why: str) -> None:
+def warn_not_recorded(unit: str, why: str, hint: str = "") -> None:
     """The coordinator was not told how the run of *unit* ended."""
-    warn(f"the end of {safe(unit)} could not be recorded: {safe(why)}")
+    warn(f"the end of {safe(unit)} could not be recorded: {safe(why)}", safe(hint))
 
 
-def warn(text: str) -> None:
+def warn(text: str, hint: str = "") -> None:
     """Never raises: there is nobody left to tell."""
     import sys
 
+    lines = [f"warning: {text}", f"hint: {hint}"]
     try:
-        write_lines(sys.stderr, [f"warning: {text}"])
+        write_lines(sys.stderr, lines if hint else lines[:1])
     except OSError:
         silence(2)
 

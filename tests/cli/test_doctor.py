@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 from pathlib import Path
 
@@ -56,3 +57,17 @@ def test_the_folder_may_have_any_name(cli: Cli) -> None:
         assert " MB, of 1 startup or reset" in told.out, told
     finally:
         assert cli("stop", env=place).status == 0
+
+
+def test_a_folder_in_the_place_of_the_journal(cli: Cli) -> None:
+    """What is to be done about it does it."""
+    cli.ok("want", "u")
+    journal = cli.folder / "c" / "journal.db"
+    journal.unlink()
+    journal.mkdir()
+    result = cli("doctor", "--output", "json")
+    (found,) = [one for one in json.loads(result.out) if one["level"] == "problem"]
+    assert (result.status, found["about"]) == (1, "journal")
+    assert "is no file any more: what the coordinator holds goes with it" in found["text"]
+    assert cli.script(found["hint"].partition(": ")[2]).told == []
+    assert cli("doctor").status == 0

@@ -314,8 +314,13 @@ def test_without_its_coordinator_the_commands_status_counts(cli: Cli) -> None:
     forget = f"{' '.join(cli.command)} reset --all --force > /dev/null; exit 7"
     result = cli("run", "u", "--", "sh", "-c", forget)
     assert result.status == 7
-    (line,) = result.told
-    assert line.startswith("warning: the end of u could not be recorded: ")
+    assert result.told == [
+        (
+            "warning: the end of u could not be recorded: "
+            "the coordinator no longer holds the state that this wait began with"
+        ),
+        "hint: it was restarted or reset; start this script again",
+    ]
     with cli.client() as client:
         assert client.list() == []
 

@@ -87,14 +87,16 @@ NOTHING_RUNS = {
         "it has format 9",
         "unitsync reset --all",
     ),
-    "a-journal-that-is-a-folder": Fault("mkdir -m 700 $D $D/journal.db", "journal"),
+    "a-journal-that-is-a-folder": Fault(
+        "mkdir -m 700 $D $D/journal.db", "journal", "remove what is in the way"
+    ),
     "a-journal-not-to-be-written": Fault(
         f"{STOPPED}; mount --bind -o ro $D/journal.db $D/journal.db", "journal"
     ),
     "a-log-that-is-a-folder": Fault("mkdir -m 700 $D $D/coordinator.log", "coordinator.log"),
     "a-lock-that-is-a-folder": Fault("mkdir -m 700 $D $D/spawn.lock", "Is a directory"),
     "something-in-the-socket's-place": Fault(
-        "mkdir -m 700 $D; echo > $D/coordinator.sock", "is not a socket"
+        "mkdir -m 700 $D; echo > $D/coordinator.sock", "is not a socket", "remove it"
     ),
     "a-folder-open-to-others": Fault("mkdir -m 777 $D", "other users have access", "chmod 700"),
     "a-link": Fault("mkdir -m 700 $D.d; ln -s $D.d $D", "symbolic link"),

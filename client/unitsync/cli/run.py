@@ -130,6 +130,7 @@ def record_end(endpoint: str | None, unit: str, epoch: str, owner: wire.Owner, r
     if it was stopped: it still knows the run, and would take it for failed otherwise. What
     else is outlasted, and for how long, is said in session.py.
     """
+    hint = ""
     try:
         with open_client(endpoint, owner=owner, render=wire.Render.TEXT) as client:
             requests = client.requests
@@ -140,7 +141,7 @@ def record_end(endpoint: str | None, unit: str, epoch: str, owner: wire.Owner, r
                 request = requests.complete(unit, epoch=epoch)
             reply = carry_on(client, request)
     except errors.UnitsyncError as problem:
-        why = problem.message
+        why, hint = problem.message, problem.hint
     except ImportError as problem:
         why = f"unitsync is not installed completely any more: {problem}"
     except KeyboardInterrupt:
@@ -149,5 +150,5 @@ def record_end(endpoint: str | None, unit: str, epoch: str, owner: wire.Owner, r
         if not isinstance(reply, wire.Error):
             print_err(map(safe, reply.err))
             return
-        why = reply.message
-    command.warn_not_recorded(unit, why)
+        why, hint = reply.message, reply.hint
+    command.warn_not_recorded(unit, why, hint)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -408,6 +409,8 @@ def _trouble(problem: sqlite3.Error, path: str) -> StoreError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(str(problem))
     folder = os.path.dirname(path)
+    if os.path.lexists(path) and not os.path.isfile(path):
+        return StoreError(f"{path} is no file", f"remove it: rm -r {shlex.quote(path)}")
     full = code == sqlite3.SQLITE_FULL
     return StoreError(str(problem), hint_full(folder) if full else _hint_files(folder))
 

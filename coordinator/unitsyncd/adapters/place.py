@@ -156,7 +156,7 @@ def refuse_what_is_no_socket(endpoint: Endpoint) -> None:
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 raise Unreachable(
                     f"{path} is in the way: it is not a socket",
-                    hint="name another path in UNITSYNC_ENDPOINT",
+                    hint="remove it, or name another path in UNITSYNC_ENDPOINT",
                     endpoint=endpoint.address,
                 )
 

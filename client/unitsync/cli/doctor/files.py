@@ -11,7 +11,7 @@ from pathlib import Path
 from unitsync import endpoint as endpoints
 from unitsync import errors, mounts, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup, problem
-from unitsync.printing import counted
+from unitsync.printing import counted, shell_word
 
 
 def endpoint(setup: Setup) -> Iterator[Finding]:
@@ -72,11 +72,16 @@ def journal(setup: Setup) -> Iterator[Finding]:
         text = f"an earlier one was damaged and is kept as {damaged}"
         hint = setup.advice(f"keep it for a report, or remove it: rm {damaged}*")
         yield Finding("note", about, text, hint)
-    if not os.path.exists(path):
-        if setup.pong is not None and setup.pong.units:
-            text = f"{path} is gone: what the coordinator holds goes with it when it ends"
-            hint = setup.advice("when the scripts are done: unitsync stop; unitsync reset --all")
-            yield Finding("problem", about, text, hint)
+    if not os.path.isfile(path):
+        there = os.path.lexists(path)
+        if setup.pong is not None and (setup.pong.units or there):
+            how = "is no file any more" if there else "is gone"
+            text = f"{path} {how}: what the coordinator holds goes with it when it ends"
+            remove = f"rm -r {shell_word(path)}; " if there else ""
+            done = f"when the scripts are done: unitsync stop; {remove}unitsync reset --all"
+            yield Finding("problem", about, text, setup.advice(done))
+        elif there:  # then a change has been tried, and told what comes of it
+            yield Finding("note", about, f"{path} is no file")
         else:
             yield Finding("ok", about, "none yet")
         return
