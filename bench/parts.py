@@ -23,8 +23,8 @@ from unitsyncd.actors.incremental import RunInSteps, Work, at_once, has_more
 from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import gate
+from unitsyncd.adapters.access import Access
 from unitsyncd.adapters.owners import Owners
-from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.router import Envelope, Router
 from unitsyncd.daemon import GC_THRESHOLDS
 from unitsyncd.kept import Kept, open_kept
@@ -117,7 +117,7 @@ async def _until_killed(address: str) -> None:
         descriptor = listening.detach()
     router = Router(
         descriptor,
-        permits=Permits(),
+        access=Access(),
         turns=_Turns(supervisor),
         room=room,
         on_full=lambda full: True,

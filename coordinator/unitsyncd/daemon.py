@@ -24,10 +24,10 @@ from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, 
 from unitsync.printing import reaching
 from unitsyncd.actors.incremental import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import allowed, figures, gate, memory, systemd
+from unitsyncd.adapters import figures, gate, memory, systemd
+from unitsyncd.adapters.access import Access, keep_allowed, kept_allowed
 from unitsyncd.adapters.claimants import Claimants
 from unitsyncd.adapters.owners import Owners
-from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.place import AlreadyServed, Place
 from unitsyncd.adapters.router import Envelope, Router
 from unitsyncd.adapters.stops import Stops
@@ -56,7 +56,7 @@ class Daemon:
 
     version = __version__
 
-    def __init__(self, place: Place, permits: Permits, limits: Limits) -> None:
+    def __init__(self, place: Place, access: Access, limits: Limits) -> None:
         """Within the event loop. Raises StoreError if there can be no journal."""
         self.pid = os.getpid()
         self._place = place
@@ -80,7 +80,7 @@ class Daemon:
             lost=self._kept.lost,
             on_kept=self._kept.rhythm.appended,
             run_in_steps=self._run_in_steps,
-            check=lambda peer, request: permits.check(request, self._router.peer(peer)),
+            check=lambda peer, request: access.check(request, self._router.peer(peer)),
             first_stop=Stops(place.endpoint.folder).is_first,
             claimants=Claimants(lambda peer: self._router.peer(peer)),
             at=self.since,
@@ -88,7 +88,7 @@ class Daemon:
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
         self._router = Router(
             place.listen(room.backlog),
-            permits=permits,
+            access=access,
             turns=self,
             room=room,
             on_full=self._full,
@@ -322,22 +322,22 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     limits = Limits.from_environment()
     endpoints.check_open_files()
     endpoint = _become_its_user(endpoints.resolve(options.endpoint))
-    permits = Permits(options.allow)
+    access = Access(options.allow)
     if options.trial:
         from unitsyncd.trial import try_to_serve
 
         if options.allow_kept:
-            Permits(allowed.kept(endpoint.folder))
+            Access(kept_allowed(endpoint.folder))
         try_to_serve(endpoint, _startup_named(), limits)
         ready.say("ready")
         return 0
     place = Place(endpoint)
     _log(endpoint, level.upper(), detached=options.ready_fd is not None)
     if options.allow_kept:
-        permits = Permits(allowed.kept(endpoint.folder))
+        access = Access(kept_allowed(endpoint.folder))
     else:
-        allowed.keep(endpoint.folder, options.allow)
-    place.open_to_others(permits.shared)
+        keep_allowed(endpoint.folder, options.allow)
+    place.open_to_others(access.shared)
 
     def on_ready() -> None:
         ready.say("ready")
@@ -348,7 +348,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     threading.excepthook = _log_defect_in_thread
 
     async def serve() -> None:
-        await Daemon(place, permits, limits).run(on_ready)
+        await Daemon(place, access, limits).run(on_ready)
 
     try:
         asyncio.run(serve())

@@ -9,8 +9,8 @@ import pytest
 
 from faults.test_owner_watch import WITHOUT_MAIN_THREAD, kill_unreaped, no_descriptors, process
 from unitsync.surroundings import Process
+from unitsyncd.adapters.access import Peer
 from unitsyncd.adapters.claimants import Claimants
-from unitsyncd.adapters.permits import Peer
 from unitsyncd.adapters.processes import has_died, is_dying
 
 

@@ -18,8 +18,8 @@ from support.users import NOBODY, as_root
 from support.zmtp import EMPTY_PART, GREETING, connected, message
 from unitsync import wire
 from unitsyncd.adapters import memory, router
+from unitsyncd.adapters.access import Access
 from unitsyncd.adapters.gate import Room
-from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.router import Envelope, Router
 
 PING = wire.encode(wire.Ping(id="p"))
@@ -64,13 +64,13 @@ class Served:
 
     epoch = ""
 
-    def __init__(self, folder: Path, permits: Permits) -> None:
+    def __init__(self, folder: Path, access: Access) -> None:
         self.path = folder / "s"
         self.asked: list[tuple[bytes, int]] = []
         """Routing id and user of who has asked."""
         self.router = Router(
             listening(self.path),
-            permits=permits,
+            access=access,
             turns=self,
             room=Room(1000, 10_000, 100, 100),
             on_full=lambda full: True,
@@ -97,7 +97,7 @@ class Served:
 @asynccontextmanager
 async def served(*allowed: str) -> AsyncIterator[Served]:
     with short_folder() as folder:
-        here = Served(folder, Permits(allowed))
+        here = Served(folder, Access(allowed))
         try:
             yield here
         finally:

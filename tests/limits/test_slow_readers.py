@@ -16,8 +16,8 @@ from zmq.utils import garbage
 from support.daemon import Daemon, Daemons, Dealer, Req, Sockets, listening
 from unitsync import wire
 from unitsyncd.adapters import router, unread
+from unitsyncd.adapters.access import Access
 from unitsyncd.adapters.gate import Room
-from unitsyncd.adapters.permits import Permits
 from unitsyncd.adapters.router import Envelope, Router
 
 MIB = 1024 * 1024
@@ -106,7 +106,7 @@ class Fake:
         self._progress = asyncio.Event()
         self.router = Router(
             listening(folder / "s"),
-            permits=Permits(),
+            access=Access(),
             turns=self,
             room=Room(100, 10_000, 100, 100),
             on_full=lambda full: True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from unitsyncd.adapters.permits import Peer
+from unitsyncd.adapters.access import Peer
 from unitsyncd.adapters.processes import has_died, is_dying
 
 

@@ -21,8 +21,8 @@ from loguru import logger
 from unitsync import wire
 from unitsync.errors import LimitReached, ProtocolError, UnitsyncError
 from unitsyncd import faults
+from unitsyncd.adapters.access import Access, Peer
 from unitsyncd.adapters.gate import Gate, Room
-from unitsyncd.adapters.permits import Peer, Permits
 from unitsyncd.adapters.unread import LONG_BYTES, Unread
 from unitsyncd.core.wording import error_reply
 
@@ -86,17 +86,17 @@ class Router:
         self,
         listening: int,
         *,
-        permits: Permits,
+        access: Access,
         turns: Turns,
         room: Room,
         on_full: Callable[[bool], bool],
     ) -> None:
         """*listening* is a descriptor of a unix socket that listens, which nobody can find
-        yet, and the router's from now on. *permits* says who may talk: libzmq hangs up on
+        yet, and the router's from now on. *access* says who may talk: libzmq hangs up on
         everybody else before it reads a byte. *on_full* is told when there is no more room
         for connections, and when there is again: see Gate."""
         self._turns = turns
-        self._always_look = permits.shared
+        self._always_look = access.shared
         self._peers: dict[bytes, Peer] = {}
         self._dropping = False
         """The next parts belong to a message that has been refused."""
@@ -110,9 +110,9 @@ class Router:
         self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self._socket.set(zmq.RCVHWM, UNHANDLED_MAX)
         self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        for user in permits.users:
+        for user in access.users:
             self._socket.set(zmq.IPC_FILTER_UID, _signed(user))
-        for group in permits.groups:
+        for group in access.groups:
             self._socket.set(zmq.IPC_FILTER_GID, _signed(group))
         self._socket.set(zmq.LINGER, FAREWELL_MS)
         self._socket.copy_threshold = LONG_BYTES

@@ -16,8 +16,8 @@ import pytest
 from support.daemon import Daemon, Daemons, Sockets, output_as
 from support.users import BIN, CLI, EXPRESS, HUNG_UP, NOBODY, as_root, environment, run
 from unitsync import errors, wire
-from unitsyncd.adapters import allowed
-from unitsyncd.adapters.permits import Permits
+from unitsyncd.adapters import access
+from unitsyncd.adapters.access import Access
 
 VERBS = ("ping", "want a c", "start a --timeout 0", "complete a", "fail a", "wait b")
 MORE_VERBS = ("status a", "list", "why", "unwant a b", "reset --all --force", "stop")
@@ -278,7 +278,7 @@ def test_who_was_let_in_is_told_who_may(daemons: Daemons, words: str) -> None:
 def test_a_coordinator_of_a_user_names_both_who_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     with pytest.raises(errors.NotPermitted, match="stop is for user nobody and user root alone"):
-        Permits(["bin"]).check(wire.Stop(id="s"), None)
+        Access(["bin"]).check(wire.Stop(id="s"), None)
 
 
 # --- what was allowed is kept -----------------------------------------------------
@@ -347,35 +347,35 @@ def test_what_was_kept_ends_with_the_startup_of_the_machine(
 ) -> None:
     daemon = daemons.ready("--allow", "nobody")
     folder = str(daemon.path.parent)
-    assert allowed.kept(folder) == ["nobody"]
-    monkeypatch.setattr(allowed, "machine_startup", lambda: "another")
-    assert allowed.kept(folder) == []
+    assert access.kept_allowed(folder) == ["nobody"]
+    monkeypatch.setattr(access, "machine_startup", lambda: "another")
+    assert access.kept_allowed(folder) == []
 
 
 def test_what_was_kept_is_never_in_the_way(tmp_path: Path) -> None:
     """Users that are gone, a file that is none, a folder that is full or gone."""
     folder = str(tmp_path)
-    assert allowed.kept(folder) == []
-    allowed.keep(folder, ["no-such-user-here", "root", "1234"])
-    assert allowed.kept(folder) == ["root", "1234"]
-    file = tmp_path / allowed.FILE_NAME
+    assert access.kept_allowed(folder) == []
+    access.keep_allowed(folder, ["no-such-user-here", "root", "1234"])
+    assert access.kept_allowed(folder) == ["root", "1234"]
+    file = tmp_path / access.ALLOWED_FILE
     assert file.stat().st_mode & 0o777 == 0o600
-    allowed.keep(folder, [])
+    access.keep_allowed(folder, [])
     assert not file.exists()
     for text in (b"", b"\xff\xfe", b"nobody\n"):
         file.write_bytes(text)
-        assert allowed.kept(folder) == []
+        assert access.kept_allowed(folder) == []
     file.unlink()
     file.mkdir()
-    allowed.keep(folder, ["root"])
-    assert allowed.kept(folder) == []
-    allowed.keep(f"{folder}/gone", ["root"])
+    access.keep_allowed(folder, ["root"])
+    assert access.kept_allowed(folder) == []
+    access.keep_allowed(f"{folder}/gone", ["root"])
 
 
 def test_a_kept_number_beyond_all_users(daemons: Daemons) -> None:
     daemon = daemons.ready("--allow", "nobody")
     daemon.kill()
-    file = daemon.path.parent / allowed.FILE_NAME
+    file = daemon.path.parent / access.ALLOWED_FILE
     file.write_text(file.read_text().replace("nobody", "9" * 30))
     daemons.ready()
 

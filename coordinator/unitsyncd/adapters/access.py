@@ -1,17 +1,28 @@
-"""Who may talk to the coordinator, and what only its own user and root may ask of it."""
+"""Who may talk to the coordinator, and what only its own user and root may ask of it.
+
+Whom ``serve --allow`` lets in is kept beside the journal, so that a coordinator that a verb
+starts again lets in the same: a file of lines, the startup of the machine, as what is allowed
+ends with it, and then a name or number each.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
+
+from loguru import logger
 
 from unitsync import wire
 from unitsync.endpoint import user_name
 from unitsync.errors import NotPermitted, UsageError
+from unitsync.startup import machine_startup
+from unitsyncd.adapters.lines import replace_lines
 
+ALLOWED_FILE: Final = "allowed"
 _ID_MAX: Final = 2**32 - 2
 """The greatest number of a user (credentials(7)); the next one means nobody."""
 
@@ -24,7 +35,7 @@ class Peer(NamedTuple):
     pid: int
 
 
-class Permits:
+class Access:
     """The coordinator's own user and root, and those named with ``--allow``. Everybody
     else is hung up on when they connect, before their first byte is read."""
 
@@ -60,11 +71,6 @@ class Permits:
             )
 
 
-def exist(name: str) -> bool:
-    """Whether there is such a user or group."""
-    return any(_named(name))
-
-
 def _named(name: str) -> tuple[set[int], set[int]]:
     """The users and groups that are called *name*."""
     if name.isascii() and name.isdigit():
@@ -80,3 +86,31 @@ def _named(name: str) -> tuple[set[int], set[int]]:
     except KeyError:
         pass
     return users, groups
+
+
+def keep_allowed(folder: str, names: Sequence[str]) -> None:
+    """Let *names* take the place of those that were allowed until now. If that fails it
+    is logged: they are let in all the same, until the coordinator ends."""
+    path = os.path.join(folder, ALLOWED_FILE)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        if names:
+            replace_lines(path, (machine_startup(), *names))
+    except OSError as problem:
+        logger.error("who is allowed cannot be kept: {}", problem)
+
+
+def kept_allowed(folder: str) -> list[str]:
+    """Who was allowed last, but for those who do not exist any more."""
+    try:
+        with open(os.path.join(folder, ALLOWED_FILE), encoding="utf-8") as file:
+            startup, *names = file.read().splitlines()
+    except (OSError, ValueError):
+        return []
+    if startup != machine_startup():
+        return []
+    known = [name for name in names if any(_named(name))]
+    if gone := set(names).difference(known):
+        logger.warning("allowed, but there is no such user or group: {}", ", ".join(sorted(gone)))
+    return known
