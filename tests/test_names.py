@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -14,6 +16,7 @@ from support.needs import SUCCESS
 from unitsync import wire
 from unitsync.errors import InvalidName
 from unitsync.names import check_name
+from unitsync.surroundings import as_utf8
 from unitsyncd.core.events import AnyFact, Declared, Registered
 from unitsyncd.core.store import EpochRecord
 
@@ -112,3 +115,12 @@ def test_what_an_earlier_version_took_goes_on() -> None:
         reply = driver.want("last", name)
         assert isinstance(reply, wire.Error)
         assert reply.code == "invalid_name"
+
+
+def test_a_name_is_utf8_whatever_the_locale_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But the words of a command go back to where they came from, as they were."""
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    given = os.fsencode("café").decode("ascii", "surrogateescape")
+    assert as_utf8(["start", given, "--", given]) == ["start", "café", "--", "café"]
+    assert as_utf8(["run", given, "--", given]) == ["run", "café", "--", given]
+    assert as_utf8(["run", given]) == ["run", "café"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -73,3 +74,33 @@ def test_it_takes_its_group_along_when_nobody_holds_its_pipe(guardian: Guardian)
     until_heedless(guardian.group)
     os.close(guardian._pipe)
     assert os.WTERMSIG(os.waitpid(guardian.group, 0)[1]) == signal.SIGKILL
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_in_the_group_of_its_caller_it_takes_the_command_along(
+    monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """At a terminal, where the command must stay in that group."""
+    spawn = os.posix_spawn
+    begun: list[int] = []
+
+    def remember(*arguments: Any, **more: Any) -> int:
+        begun.append(spawn(*arguments, **more))
+        return begun[-1]
+
+    monkeypatch.setattr(os, "posix_spawn", remember)
+    guardian = Guardian(apart=False)
+    guardian.begin()
+    assert guardian.group == 0
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            guardian.guard(child.pid)
+            if killed:
+                os.close(guardian._pipe)
+            else:
+                guardian.end()
+            os.waitpid(begun[0], 0)
+            child.terminate()
+            assert child.wait(PATIENCE_S) == -(signal.SIGKILL if killed else signal.SIGTERM)
+        finally:
+            child.kill()
