@@ -8,11 +8,13 @@ import struct
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from unitsync import Client, endpoint, errors
+from unitsync import Client, endpoint, errors, spawn
+from unitsync.may import Autostart
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
 NOBODY = 65534
@@ -215,3 +217,44 @@ class TestPeer:
             path.chmod(0o600)
             listener.listen()
             assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 77
+
+
+@pytest.mark.parametrize(
+    ("when", "waits", "autostart", "left", "outcome"),
+    [
+        (Autostart.ALWAYS, False, True, "", "starts"),
+        (Autostart.ALWAYS, False, True, "stopped", "starts"),
+        (Autostart.ALWAYS, True, True, "", "starts"),
+        (Autostart.ALWAYS, True, True, "stopped", errors.Stopped),
+        (Autostart.ALWAYS, False, False, "", endpoint.Absent),
+        (Autostart.IF_STATE_IS_KEPT, False, True, "", endpoint.NothingKept),
+        (Autostart.IF_STATE_IS_KEPT, False, True, "kept", "starts"),
+        (Autostart.IF_STATE_IS_KEPT, False, False, "kept", endpoint.Absent),
+        (Autostart.NEVER, False, True, "kept", endpoint.Absent),
+    ],
+)
+def test_who_starts_one_where_there_is_none(
+    short_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: Autostart,
+    waits: bool,
+    autostart: bool,
+    left: str,
+    outcome: str | type[errors.UnitsyncError],
+) -> None:
+    short_path.chmod(0o700)
+    place = endpoint.resolve(f"ipc://{short_path}/c.sock")
+    if left == "stopped":
+        Path(place.stopped).touch()
+    started = []
+    monkeypatch.setattr(endpoint, "has_kept_state", lambda journal: left == "kept")
+    monkeypatch.setattr(spawn, "start", lambda *where: started.append(where))
+    asked = partial(endpoint.ensure, place, when=when, autostart=autostart, waits=waits, by=7.0)
+    if isinstance(outcome, str):
+        asked()
+        assert started == [(place, 7.0)]
+    else:
+        with pytest.raises(outcome) as caught:
+            asked()
+        assert caught.type is outcome
+        assert not started
