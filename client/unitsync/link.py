@@ -27,6 +27,8 @@ _LINGER_MS: Final = 1000
 _RETRY_MS: Final = 20
 _FILES: Final = 16
 """Descriptors that libzmq takes for a context, its threads and a first link, and more."""
+_THREADS: Final = 3
+"""Threads that libzmq starts, and one more."""
 _SOCKETS_MAX: Final = 32_768
 _POLLIN: Final = int(zmq.POLLIN)
 
@@ -44,6 +46,7 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
     with _making:
         if _context is None or _context_pid != os.getpid():
             _check_files()
+            _check_threads()
             context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
             _begin_threads(context)
@@ -60,6 +63,21 @@ def _check_files() -> None:
     finally:
         for descriptor in pipes:
             os.close(descriptor)
+
+
+def _check_threads() -> None:
+    """Raises RuntimeError if libzmq could not start its threads: it would end the process."""
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        while len(threads) < _THREADS:
+            thread = threading.Thread(target=over.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def _forked() -> None:
@@ -89,13 +107,19 @@ def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
 
 
 class Link:
-    """Raises Unreachable if the process has no descriptors left."""
+    """Raises Unreachable if the process has no descriptors left, or may have no more threads."""
 
     __slots__ = ("__weakref__", "dealer", "monitor", "pid")
 
     def __init__(self, place: Endpoint) -> None:
         try:
             self._open(place)
+        except RuntimeError:
+            raise errors.Unreachable(
+                "this process may start no more threads, and cannot talk to the coordinator",
+                hint="raise the limit: ulimit -u, ulimit -v, TasksMax=, MemoryMax=",
+                endpoint=place.address,
+            ) from None
         except (OSError, zmq.ZMQError) as exc:
             if exc.errno not in (errno.EMFILE, errno.ENFILE):
                 raise

@@ -22,7 +22,7 @@ import unitsync
 import unitsyncd
 from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
 from environment.oddities import ALONE, UNPRIVILEGED, needs_namespaces
-from support.users import _LOADED
+from support.users import _LOADED, CLI, SERVE
 
 both_ways = pytest.mark.parametrize(
     "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
@@ -166,6 +166,28 @@ def test_no_more_processes_are_named(cli: Cli) -> None:
     result = cli.exec(sys.executable, "-P", "-c", code, "12345", "ping")
     assert result.status == 69, result
     assert "no coordinator could be started" in result.told[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_no_more_threads_are_named(cli: Cli) -> None:
+    """With a coordinator that runs: libzmq would end the process."""
+    code = (
+        f"{_LOADED}import resource, unitsync.endpoint\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n"
+        "unitsync.cli.main()"
+    )
+    cli.folder.chmod(0o1777)
+    theirs = [sys.executable, "-P", "-c"]
+    cli.spawn(command=[*theirs, SERVE, "12345"])
+    while cli.exec(*theirs, CLI, "12345", "ping", env={"UNITSYNC_AUTOSTART": "0"}).status:
+        pass
+    for verb in ("list", "why", "ping"):
+        result = cli.exec(*theirs, code, "12345", verb)
+        assert (result.status, result.out) == (69, ""), result
+        assert result.told[0].startswith("error: this process may start no more threads")
+        assert "ulimit -u" in result.told[1]
+    result = cli.exec(*theirs, code, "12345", "doctor")
+    assert (result.status, "may start no more threads" in result.out) == (1, True)
 
 
 # --- 13: what its caller can import -----------------------------------------------------
