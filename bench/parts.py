@@ -22,7 +22,7 @@ from unitsync import wire
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, has_more
 from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import gate
+from unitsyncd.adapters import connection_limit
 from unitsyncd.adapters.access import Access
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.router import Envelope, Router
@@ -107,19 +107,19 @@ def _serve(address: str) -> None:
 
 async def _until_killed(address: str) -> None:
     loop = asyncio.get_running_loop()
-    room = gate.room_for(_LIMITS.connections)
-    owners = Owners(lambda key: None, pidfds_max=room.pidfds)
+    budget = connection_limit.file_budget(_LIMITS.connections)
+    owners = Owners(lambda key: None, pidfds_max=budget.pidfds)
     supervisor = _supervisor(owners, None, at_once)
 
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address.removeprefix("ipc://"))
-        listening.listen(room.backlog)
+        listening.listen(budget.backlog)
         descriptor = listening.detach()
     router = Router(
         descriptor,
         access=Access(),
         turns=_Turns(supervisor),
-        room=room,
+        budget=budget,
         on_full=lambda full: True,
     )
     router.begin(loop)

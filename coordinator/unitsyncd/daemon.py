@@ -24,7 +24,7 @@ from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, 
 from unitsync.printing import reaching
 from unitsyncd.actors.incremental import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import figures, gate, memory, systemd
+from unitsyncd.adapters import connection_limit, figures, memory, systemd
 from unitsyncd.adapters.access import Access, keep_allowed, kept_allowed
 from unitsyncd.adapters.claimants import Claimants
 from unitsyncd.adapters.owners import Owners
@@ -60,8 +60,8 @@ class Daemon:
         """Within the event loop. Raises StoreError if there can be no journal."""
         self.pid = os.getpid()
         self._place = place
-        room = gate.room_for(limits.connections)
-        self._owners = Owners(self._owner_gone, pidfds_max=room.pidfds)
+        budget = connection_limit.file_budget(limits.connections)
+        self._owners = Owners(self._owner_gone, pidfds_max=budget.pidfds)
         self._kept = open_kept(place.endpoint.journal, limits)
         self._clock = self._kept.clock
         self.since = self._clock.at()
@@ -87,10 +87,10 @@ class Daemon:
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
         self._router = Router(
-            place.listen(room.backlog),
+            place.listen(budget.backlog),
             access=access,
             turns=self,
-            room=room,
+            budget=budget,
             on_full=self._full,
         )
         place.appear()

@@ -18,7 +18,7 @@ from unitsync import errors, wire
 from unitsync.endpoint import Endpoint, check_folder
 from unitsyncd.actors.ports import NobodyWatched
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import room
+from unitsyncd.adapters import disk_space
 from unitsyncd.adapters.place import AlreadyServed, refuse_network, refuse_what_is_no_socket
 from unitsyncd.core.store import StoreError
 from unitsyncd.kept import look_at
@@ -51,14 +51,14 @@ def try_to_serve(endpoint: Endpoint, startup: str, limits: Limits) -> None:
 
 def _write_in(folder: str) -> None:
     try:
-        descriptor = room.nameless(folder)
+        descriptor = disk_space.nameless(folder)
         try:
-            room.grow(descriptor, 0)
+            disk_space.grow(descriptor, 0)
         finally:
             os.close(descriptor)
     except OSError as exc:
         what = f"nothing can be written in {folder}: {exc.strerror}"
-        raise errors.UnitsyncError(what, hint=room.hint(exc, folder)) from None
+        raise errors.UnitsyncError(what, hint=disk_space.hint(exc, folder)) from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pytest
 from journal.memory_store import MemoryStore
 from support.driver import Driven, snapshot
 from unitsync import wire
-from unitsyncd.adapters import room
+from unitsyncd.adapters import disk_space
 from unitsyncd.settings import Limits
 
 
@@ -69,7 +69,7 @@ def test_a_store_without_room() -> None:
     ],
 )
 def test_what_to_do_where_nothing_can_be_written(number: int, hint: str) -> None:
-    assert hint in room.hint(OSError(number, ""), "/srv")
+    assert hint in disk_space.hint(OSError(number, ""), "/srv")
 
 
 def test_a_state_that_is_lost() -> None:

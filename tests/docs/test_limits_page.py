@@ -12,7 +12,7 @@ import docpages as pages
 from support.driver import Driven, Script
 from unitsync import names, session, spawn_lock, surroundings, wire
 from unitsyncd.actors import actor, handlers, queries, supervisor
-from unitsyncd.adapters import gate, journal, router, stops, tidying
+from unitsyncd.adapters import connection_limit, journal, router, stops, tidying
 from unitsyncd.core import causes, graph, similar, state, view, wording
 
 MIB = 2**20
@@ -43,7 +43,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "depth of one root-cause search": (causes.DOWN_MAX,),
     "units on a page of `list`": (queries.LIST_PAGE_MAX,),
     "time that a waiting request is held back": (wire.WAITING_PATIENCE_S,),
-    "open files of the coordinator": (gate.OWN_FILES,),
+    "open files of the coordinator": (connection_limit.OWN_FILES,),
     "time that a request has that does not wait": (session.REQUEST_PATIENCE_S,),
     "time that such a request waits": (session.REPLY_SLACK_S * session.OVERDUE_MAX,),
     "time that `run` and a block of the clients try": (session.REQUEST_PATIENCE_S,),

@@ -19,7 +19,7 @@ from support.zmtp import EMPTY_PART, GREETING, connected, message
 from unitsync import wire
 from unitsyncd.adapters import memory, router
 from unitsyncd.adapters.access import Access
-from unitsyncd.adapters.gate import Room
+from unitsyncd.adapters.connection_limit import FileBudget
 from unitsyncd.adapters.router import Envelope, Router
 
 PING = wire.encode(wire.Ping(id="p"))
@@ -72,7 +72,7 @@ class Served:
             listening(self.path),
             access=access,
             turns=self,
-            room=Room(1000, 10_000, 100, 100),
+            budget=FileBudget(1000, 10_000, 100, 100),
             on_full=lambda full: True,
         )
         self.path.chmod(0o666)

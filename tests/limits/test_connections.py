@@ -18,7 +18,8 @@ from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets
 from support.figures import figures_of
 from support.poll import eventually
 from unitsync import Client, errors, owner, wire
-from unitsyncd.adapters import gate
+from unitsyncd.adapters import connection_limit
+from unitsyncd.adapters.connection_limit import FileBudget
 
 
 def files(most: int) -> Callable[[], None]:
@@ -91,24 +92,28 @@ def newcomer(daemon: Daemon) -> str:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "hard", "room"),
+    ("wanted", "hard", "budget"),
     [
-        (8192, 1 << 16, gate.Room(8192, 65532, 16376, 1024)),
-        (8192, resource.RLIM_INFINITY, gate.Room(8192, (1 << 20) - 4, 262136, 1024)),
-        (8192, 1024, gate.Room(744, 1020, 248, 744)),
-        (10, 1024, gate.Room(10, 1020, 248, 10)),
-        (0, 1024, gate.Room(1, 1020, 248, 1)),
-        (10, 33, gate.Room(2, 29, 0, 2)),
+        (8192, 1 << 16, FileBudget(8192, 65532, 16376, 1024)),
+        (
+            8192,
+            resource.RLIM_INFINITY,
+            FileBudget(8192, (1 << 20) - 4, 262136, 1024),
+        ),
+        (8192, 1024, connection_limit.FileBudget(744, 1020, 248, 744)),
+        (10, 1024, connection_limit.FileBudget(10, 1020, 248, 10)),
+        (0, 1024, connection_limit.FileBudget(1, 1020, 248, 1)),
+        (10, 33, connection_limit.FileBudget(2, 29, 0, 2)),
     ],
 )
 def test_clients_and_owners_share_the_files(
-    monkeypatch: pytest.MonkeyPatch, wanted: int, hard: int, room: gate.Room
+    monkeypatch: pytest.MonkeyPatch, wanted: int, hard: int, budget: FileBudget
 ) -> None:
     """Neither leaves the other nothing, and some are kept for the coordinator itself."""
     chosen = []
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (16, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: chosen.append(limits))
-    assert gate.room_for(wanted) == room
+    assert connection_limit.file_budget(wanted) == budget
     assert chosen == [(hard, hard)]
 
 
@@ -178,9 +183,9 @@ def test_a_crowd_comes_while_it_is_busy(
         units = [wire.Declaration(f"unit-{number}-{n}", [f"unit-{n}"]) for n in range(20_000)]
         busy.send(wire.Declare(id=str(number), units=units))
     crowd = crowd_at(daemon)
-    crowd.come(gate.BACKLOG_MAX)
+    crowd.come(connection_limit.BACKLOG_MAX)
     assert {busy.told().exit for _ in range(5)} == {0}
-    assert crowd.count == gate.BACKLOG_MAX
+    assert crowd.count == connection_limit.BACKLOG_MAX
     assert daemon.process.poll() is None
 
 

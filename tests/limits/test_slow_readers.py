@@ -15,9 +15,9 @@ from zmq.utils import garbage
 
 from support.daemon import Daemon, Daemons, Dealer, Req, Sockets, listening
 from unitsync import wire
-from unitsyncd.adapters import router, unread
+from unitsyncd.adapters import backpressure, router
 from unitsyncd.adapters.access import Access
-from unitsyncd.adapters.gate import Room
+from unitsyncd.adapters.connection_limit import FileBudget
 from unitsyncd.adapters.router import Envelope, Router
 
 MIB = 1024 * 1024
@@ -73,7 +73,7 @@ def test_replies_that_just_pass_for_short(daemons: Daemons, sockets: Sockets) ->
     prerequisites = [f"{number:0150}" for number in range(10)]
     req.ask(wire.Want(id="w", unit="u", prerequisites=prerequisites))
     request = wire.encode(wire.StatusOf(id="s", unit="u"))
-    assert unread.LONG_BYTES // 2 < len(req(request)) < unread.LONG_BYTES
+    assert backpressure.LONG_BYTES // 2 < len(req(request)) < backpressure.LONG_BYTES
     before = memory(daemon)
     flood = deaf(sockets, daemon)
     for _ in range(60_000):
@@ -108,7 +108,7 @@ class Fake:
             listening(folder / "s"),
             access=Access(),
             turns=self,
-            room=Room(100, 10_000, 100, 100),
+            budget=FileBudget(100, 10_000, 100, 100),
             on_full=lambda full: True,
         )
         self._reply = bytes(size)
@@ -133,8 +133,8 @@ class Fake:
 @pytest.fixture
 def bounds(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     client, everybody = 16 * MIB, 40 * MIB
-    monkeypatch.setattr(unread, "CLIENT_BYTES_MAX", client)
-    monkeypatch.setattr(unread, "ALL_BYTES_MAX", everybody)
+    monkeypatch.setattr(backpressure, "CLIENT_BYTES_MAX", client)
+    monkeypatch.setattr(backpressure, "ALL_BYTES_MAX", everybody)
     return client, everybody
 
 
@@ -197,9 +197,9 @@ class Tracker:
 
 def test_what_was_read_no_longer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all that is unread either, by whomever it was read."""
-    monkeypatch.setattr(unread, "ALL_BYTES_MAX", 10)
+    monkeypatch.setattr(backpressure, "ALL_BYTES_MAX", 10)
     for readers in ((b"one", b"one"), (b"one", b"other")):
-        held, trackers = unread.Unread(), (Tracker(), Tracker())
+        held, trackers = backpressure.Backpressure(), (Tracker(), Tracker())
         for peer, tracker in zip(readers, trackers, strict=True):
             held.sent(peer, 4, tracker)  # type: ignore[arg-type]
         assert not held.has_room(readers[1], 6)
@@ -208,17 +208,17 @@ def test_what_was_read_no_longer_counts(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_who_has_read_all_gets_one_whatever_others_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unread, "ALL_BYTES_MAX", 10)
-    held = unread.Unread()
+    monkeypatch.setattr(backpressure, "ALL_BYTES_MAX", 10)
+    held = backpressure.Backpressure()
     held.sent(b"slow", 8, Tracker())  # type: ignore[arg-type]
     assert held.has_room(b"quick", 8)
     assert not held.has_room(b"slow", 8)
 
 
 def test_who_is_gone_is_forgotten_now_and_then() -> None:
-    held = unread.Unread()
+    held = backpressure.Backpressure()
     tracker = Tracker()
     tracker.done = True
-    for number in range(unread._SWEEP_EVERY):
+    for number in range(backpressure._SWEEP_EVERY):
         held.sent(b"%d" % number, 1, tracker)  # type: ignore[arg-type]
     assert not held._held

@@ -29,7 +29,7 @@ from typing import Any, Final
 import msgspec
 
 from unitsyncd import faults
-from unitsyncd.adapters import fact_codec, room
+from unitsyncd.adapters import disk_space, fact_codec
 from unitsyncd.adapters.mark import Mark, MarkFile
 from unitsyncd.adapters.tidying import tidy
 from unitsyncd.core.store import (
@@ -270,17 +270,19 @@ class Journal:
         except sqlite3.Error as exc:
             raise self._refused(exc) from None
         if (problem := self._cannot_grow()) is not None:
-            raise StoreError(str(problem.strerror), room.hint(problem, os.path.dirname(self.path)))
+            raise StoreError(
+                str(problem.strerror), disk_space.hint(problem, os.path.dirname(self.path))
+            )
 
     def _cannot_grow(self) -> OSError | None:
         """Why its files cannot grow, None if they can or it cannot be told."""
         try:
-            trial = room.nameless(os.path.dirname(self.path))
+            trial = disk_space.nameless(os.path.dirname(self.path))
         except OSError:
             return None  # those that are open may grow even so
         try:
             size = max(_size(self.path), _size(f"{self.path}-wal"))
-            room.grow(trial, size)
+            disk_space.grow(trial, size)
         except OSError as exc:
             return exc
         finally:
@@ -292,7 +294,7 @@ class Journal:
         if isinstance(problem, StoreBusy) or (cause := self._cannot_grow()) is None:
             return problem
         return StoreError(
-            f"{problem}: {cause.strerror}", room.hint(cause, os.path.dirname(self.path))
+            f"{problem}: {cause.strerror}", disk_space.hint(cause, os.path.dirname(self.path))
         )
 
     def _refused(self, exc: sqlite3.Error) -> StoreError:

@@ -22,8 +22,8 @@ from unitsync import wire
 from unitsync.errors import LimitReached, ProtocolError, UnitsyncError
 from unitsyncd import faults
 from unitsyncd.adapters.access import Access, Peer
-from unitsyncd.adapters.gate import Gate, Room
-from unitsyncd.adapters.unread import LONG_BYTES, Unread
+from unitsyncd.adapters.backpressure import LONG_BYTES, Backpressure
+from unitsyncd.adapters.connection_limit import ConnectionLimit, FileBudget
 from unitsyncd.core.wording import error_reply
 
 Envelope: TypeAlias = tuple[bytes, bytes]
@@ -88,13 +88,13 @@ class Router:
         *,
         access: Access,
         turns: Turns,
-        room: Room,
+        budget: FileBudget,
         on_full: Callable[[bool], bool],
     ) -> None:
         """*listening* is a descriptor of a unix socket that listens, which nobody can find
         yet, and the router's from now on. *access* says who may talk: libzmq hangs up on
         everybody else before it reads a byte. *on_full* is told when there is no more room
-        for connections, and when there is again: see Gate."""
+        for connections, and when there is again: see ConnectionLimit."""
         self._turns = turns
         self._always_look = access.shared
         self._peers: dict[bytes, Peer] = {}
@@ -116,19 +116,19 @@ class Router:
             self._socket.set(zmq.IPC_FILTER_GID, _signed(group))
         self._socket.set(zmq.LINGER, FAREWELL_MS)
         self._socket.copy_threshold = LONG_BYTES
-        self._unread = Unread()
+        self._backpressure = Backpressure()
         self._dropped = 0
         self._tell_dropped_at = 0.0
-        self._gate = Gate(self._socket, listening, room=room, on_full=on_full)
+        self._limit = ConnectionLimit(self._socket, listening, budget=budget, on_full=on_full)
         self._socket.set(zmq.USE_FD, listening)
         self._socket.bind("ipc://unitsync")
-        self._gate.bound()
+        self._limit.bound()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
 
     @property
     def connections(self) -> int:
-        return self._gate.connections
+        return self._limit.connections
 
     def peer(self, routing_id: bytes) -> Peer | None:
         """Who has sent the request that is being handled; of others it may have been
@@ -138,7 +138,7 @@ class Router:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         loop.add_reader(self._socket.fileno(), self._drain)
-        self._gate.begin(loop)
+        self._limit.begin(loop)
         self._look_again()
 
     def close(self) -> None:
@@ -147,19 +147,19 @@ class Router:
             self._loop.remove_reader(self._socket.fileno())
         if self._again is not None:
             self._again.cancel()
-        self._gate.close()
+        self._limit.close()
         self._socket.close()
         self._context.term()
 
     def send(self, envelopes: Sequence[Envelope]) -> None:
         """Send without ever blocking. A peer that is gone, or that leaves too much
         unread, gets nothing."""
-        send, unread = self._socket.send, self._unread
+        send, backpressure = self._socket.send, self._backpressure
         for number, (peer, frame) in enumerate(envelopes):
             if number == 1:
                 faults.reach("sent one")
             size = len(frame)
-            if size >= LONG_BYTES and not unread.has_room(peer, size):
+            if size >= LONG_BYTES and not backpressure.has_room(peer, size):
                 self._drop()
                 continue
             try:
@@ -170,7 +170,7 @@ class Router:
                     send(frame, _NOBLOCK)
                 else:
                     tracker = send(frame, _NOBLOCK, copy=False, track=True)
-                    unread.sent(peer, size, tracker)
+                    backpressure.sent(peer, size, tracker)
             except zmq.Again:
                 self._drop()
             except zmq.ZMQError as exc:

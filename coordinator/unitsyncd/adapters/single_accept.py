@@ -3,7 +3,7 @@
 Its thread accepts whoever comes and ends the process when there is no descriptor left
 for one, and whatever is to keep it from that comes too late now and then. So the
 listening socket's entry in the epoll(7) set of that thread is made one that reports once
-(EPOLLONESHOT): the next connection is accepted when the turnstile was opened again. Until
+(EPOLLONESHOT): the next connection is accepted when ``open`` was called again. Until
 then the kernel holds those who come.
 """
 
@@ -26,7 +26,7 @@ class _Event(ctypes.Structure):
     _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
 
 
-class Turnstile:
+class SingleAccept:
     def __init__(self, listening: int) -> None:
         """*listening* is a descriptor that a thread of libzmq accepts at, or will soon.
         Raises OSError where /proc does not tell of it (yet)."""

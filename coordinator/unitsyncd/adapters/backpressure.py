@@ -24,7 +24,7 @@ _SWEEP_EVERY: Final = 1000
 _Held: TypeAlias = tuple[int, zmq.MessageTracker]
 
 
-class Unread:
+class Backpressure:
     def __init__(self) -> None:
         self._held: dict[bytes, deque[_Held]] = {}
         self._bytes: dict[bytes, int] = {}

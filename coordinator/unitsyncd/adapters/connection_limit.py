@@ -1,6 +1,6 @@
 """How many clients are connected, and no more of them than there is room for.
 
-libzmq is let accept one connection at a time (turnstile.py), and only while there are
+libzmq is let accept one connection at a time (single_accept.py), and only while there are
 descriptors left. When there is no more room, the socket's name is taken away, so that
 newcomers can be told, and those who had come before that are hung up on.
 """
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import zmq
 from loguru import logger
 
-from unitsyncd.adapters.turnstile import Turnstile
+from unitsyncd.adapters.single_accept import SingleAccept
 
 BACKLOG_MAX: Final = 1024
 """Connections that the kernel holds until they are accepted."""
@@ -39,7 +39,7 @@ _ACCEPTED: Final = int(zmq.EVENT_ACCEPTED)
 _DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 
 
-class Room(NamedTuple):
+class FileBudget(NamedTuple):
     """What the descriptors of this process may be used for."""
 
     connections: int
@@ -49,7 +49,7 @@ class Room(NamedTuple):
     backlog: int
 
 
-def room_for(wanted: int) -> Room:
+def file_budget(wanted: int) -> FileBudget:
     """Room for *wanted* connections, or for as many as the limit of open files allows,
     which is raised as far as it may be."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -59,10 +59,10 @@ def room_for(wanted: int) -> Room:
     left = max(2, hard - OWN_FILES)
     pidfds = left // 4
     connections = max(1, min(wanted, left - pidfds))
-    return Room(connections, hard - _ALWAYS_FREE, pidfds, min(BACKLOG_MAX, connections))
+    return FileBudget(connections, hard - _ALWAYS_FREE, pidfds, min(BACKLOG_MAX, connections))
 
 
-class Gate:
+class ConnectionLimit:
     """Counts the connections of a socket. *on_full* is called with True when there is no
     room for more of them, with False when there is again; it returns whether it could do
     what is to be done then, and is called again if not."""
@@ -72,25 +72,25 @@ class Gate:
         socket: zmq.Socket[bytes],
         listening: int,
         *,
-        room: Room,
+        budget: FileBudget,
         on_full: Callable[[bool], bool],
     ) -> None:
         """To be made before *socket* is bound to the descriptor *listening*."""
-        self._room = room
+        self._budget = budget
         self._listening = listening
-        self._fewer = room.connections - max(1, min(50, room.connections // 10))
+        self._fewer = budget.connections - max(1, min(50, budget.connections // 10))
         self._on_full = on_full
         self.connections = 0
         self._full_at = 0
         """So many connections there were when there was no more room, 0 if there is."""
         self._watched = socket
-        address = "inproc://gate"
+        address = "inproc://connections"
         events = zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED | zmq.EVENT_DISCONNECTED
         socket.monitor(address, events)
         self._monitor = socket.context.socket(zmq.PAIR)
         self._monitor.set(zmq.RCVHWM, 0)
         self._monitor.connect(address)
-        self._turnstile: Turnstile | None = None
+        self._accept: SingleAccept | None = None
         self._is_open = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -100,9 +100,9 @@ class Gate:
         # Where two accept, neither may be left waiting for what the other has got.
         os.set_blocking(self._listening, False)
         deadline = time.monotonic() + _PLUGGED_S
-        while self._turnstile is None:
+        while self._accept is None:
             try:
-                self._turnstile = Turnstile(self._listening)
+                self._accept = SingleAccept(self._listening)
             except OSError as problem:
                 if time.monotonic() > deadline:
                     logger.warning("connections are only counted: {}", problem)
@@ -135,21 +135,21 @@ class Gate:
         lowest = self._lowest_free()
         if not self._full_at:
             if (
-                self.connections >= self._room.connections or lowest >= self._room.files
+                self.connections >= self._budget.connections or lowest >= self._budget.files
             ) and self._on_full(True):
                 self._full_at = max(1, self.connections)
         elif (
             self.connections <= min(self._fewer, self._full_at - 1)
-            and lowest < self._room.files
+            and lowest < self._budget.files
             and self._on_full(False)
         ):
             self._full_at = 0
-        if self._turnstile is None:
+        if self._accept is None:
             return
         if self._full_at:
             self._hang_up()
-        elif not self._is_open and lowest < self._room.files:
-            self._turnstile.open()
+        elif not self._is_open and lowest < self._budget.files:
+            self._accept.open()
             self._is_open = True
         if not self._is_open and self._again is None:
             assert self._loop is not None
@@ -164,7 +164,7 @@ class Gate:
         try:
             lowest = os.dup(self._listening)
         except OSError:
-            return self._room.files
+            return self._budget.files
         os.close(lowest)
         return lowest
 
