@@ -133,7 +133,7 @@ SCENES = {
 
 def normalised(text: str) -> list[str]:
     text = re.sub(r"\d+ (s|min)\b", "N s", text)
-    text = re.sub(r"pid \d+ \([^)]*\)?", "pid N", text)
+    text = re.sub(r"pid \d+ \(.*", "pid N", text)
     return text.strip().splitlines()
 
 
