@@ -86,8 +86,9 @@ def test_lost_state_is_not_made_up_for(
             client.want("b", f"p{number}")
     place.kill()
     damage(place)
-    for _ in range(2):  # and the one that comes after it knows as well
-        for verb in (*CHANGING, *LOOKING):
+    # The one that comes after it knows as well.
+    for verbs in ((*CHANGING, *LOOKING), ("want a b", "wait a", "list")):
+        for verb in verbs:
             refused = scripts.run("unitsync", *verb.split())
             assert refused.status == 69, (verb, refused)
             assert refused.err.startswith("error: the state of this startup is lost: its journal")
