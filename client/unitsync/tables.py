@@ -310,6 +310,8 @@ def _after_status(unit: UnitInfo) -> str:
         text = " yet" + (f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else "")
     elif unit.status == "pending":
         text = f" for {duration(time.time() - unit.since)}" if unit.since else ""
+        if unit.waiting_clients > 1:
+            text += f"; {counted(unit.waiting_clients, 'script')} wait to start it"
     elif unit.status == "started":
         text = f" {_ago(unit.since)} by {''.join(_who(unit.owner))}"
         if unit.owner_gone:

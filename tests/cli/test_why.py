@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 
@@ -121,3 +122,16 @@ def test_why_of_a_name_that_is_mistyped(cli: Cli) -> None:
     assert cli.ok("why", "git-clnoe") == (
         "git-clnoe: not registered yet (did you mean git-clone?)\n"
     )
+
+
+def test_starts_that_wait_beside_each_other(cli: Cli) -> None:
+    """Each for its own; why tells how many there are."""
+    for name in "ab":
+        cli.spawn("start", "u", "--after", name).next_line()
+    with cli.client() as client:
+        while client.status("u").waiting_clients < 2:
+            pass
+    told = re.sub(r"pid \d+ \(.*\)", "SCRIPT", cli.ok("status", "u")).splitlines()
+    at = told.index("Waiting: 2 to start it")
+    assert sorted(told[at + 1 : at + 3]) == ["         SCRIPT, for a", "         SCRIPT, for b"]
+    assert "; 2 scripts wait to start it\n" in cli.ok("why", "u")

@@ -28,10 +28,28 @@ def status(
     out: list[str] = []
     err: list[str] = []
     if request.render is wire.Render.TEXT:
-        out = wording.status(info, at)
+        out = wording.status(info, at, _starts(info, registry))
     elif request.render is wire.Render.CODER:
         out, err = coder.status(info), coder.besides(info)
     return wire.StatusReply(id=request.id, epoch=registry.epoch, unit=info, out=out, err=err)
+
+
+def _starts(info: wire.UnitInfo, registry: Registry) -> list[tuple[wire.Owner | None, list[str]]]:
+    """Whose starts of the unit are held back, and what each waits for, where they are several:
+    it may not be the same."""
+    holder = registry.units.get(info.name)
+    if holder is None or len(waiters := holder.waiters or ()) < 2:
+        return []
+    edges = registry.graph.prerequisites(info.name)
+    unmet = [edge.name for edge in info.prerequisites if not edge.met]
+    starts = []
+    for waiter in waiters[: wording.STARTS_SHOWN]:
+        names = unmet
+        if waiter.listener is not None:  # it has edges of its own
+            names = [name for name in unmet if not edges[name].of_start]
+            names += [name for name in waiter.listener.units if name not in names]
+        starts.append((waiter.request.owner, names))
+    return starts
 
 
 def page(request: wire.List, registry: Registry) -> wire.AnyReply:

@@ -39,6 +39,8 @@ WAITED_MAX_S: Final = 1e9
 """What a client may have sent as infinity is shown as."""
 EDGES_SHOWN: Final = 100
 """Prerequisites that have a line in the text about one unit."""
+STARTS_SHOWN: Final = 20
+"""Waiting starts of one unit that have a line in the text about it."""
 NAMES_SHOWN: Final = 40
 """Columns of names that stand below each other."""
 
@@ -210,8 +212,11 @@ def not_watched(unit: str, owner: Owner) -> str:
     return f"{unit} is not watched: the coordinator cannot tell when {who(owner)} ends"
 
 
-def status(info: UnitInfo, now: float) -> list[str]:
-    """The text of ``unitsync status UNIT``."""
+def status(
+    info: UnitInfo, now: float, starts: Sequence[tuple[Owner | None, Sequence[str]]] = ()
+) -> list[str]:
+    """The text of ``unitsync status UNIT``; *starts* are those that wait, if they are several:
+    whose, and for what."""
     if info.status is Status.NOT_REGISTERED:
         lines = unregistered(info.name)
         if info.nearest:
@@ -228,6 +233,11 @@ def status(info: UnitInfo, now: float) -> list[str]:
         lines.append(f"Hint:    {MEANT}")
     if info.waiting_clients:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
+        for owner, names in starts:
+            others = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+            lines.append(f"         {who(owner)}, for {', '.join(names[:5])}{others}")
+        if starts and (more := info.waiting_clients - len(starts)) > 0:
+            lines.append(f"         and {more:,} more")
     elif info.given_up:
         command = info.given_up_by.command if info.given_up_by is not None else ""
         lines.append(f"Start:   {gave_up(info.given_up, printable(command))}")
