@@ -27,7 +27,7 @@ from unitsyncd.adapters.access import Access
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.router import Envelope, Router
 from unitsyncd.daemon import GC_THRESHOLDS
-from unitsyncd.kept import Kept, open_kept
+from unitsyncd.saved_state import SavedState, open_state
 from unitsyncd.settings import Limits
 
 _LIMITS: Final = Limits()
@@ -37,7 +37,7 @@ class Unconnected:
     """The coordinator's own work in this process, without sockets and clients. Made by
     ``unconnected``."""
 
-    def __init__(self, kept: Kept | None) -> None:
+    def __init__(self, kept: SavedState | None) -> None:
         self._steps: deque[Callable[[], object]] = deque()
         """What is to be done between later turns."""
         self._supervisor = _supervisor(NobodyWatched(), kept, self._run_in_steps)
@@ -86,7 +86,7 @@ def unconnected(journal: Path | None) -> Iterator[Unconnected]:
     for cycles of garbage as rarely as the daemon, from now on."""
     gc.collect()
     gc.set_threshold(*GC_THRESHOLDS)
-    kept = None if journal is None else open_kept(str(journal), _LIMITS)
+    kept = None if journal is None else open_state(str(journal), _LIMITS)
     try:
         yield Unconnected(kept)
     finally:
@@ -138,7 +138,9 @@ class _Turns:
         self._begin_turn(time.monotonic(), time.time())
 
 
-def _supervisor(owners: OwnerWatch, kept: Kept | None, run_in_steps: RunInSteps) -> Supervisor:
+def _supervisor(
+    owners: OwnerWatch, kept: SavedState | None, run_in_steps: RunInSteps
+) -> Supervisor:
     def defect(what: str, problem: BaseException) -> None:
         raise RuntimeError(what) from problem
 

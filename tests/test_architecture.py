@@ -52,9 +52,9 @@ LAYERS = {
     "core": ("core",),
     "actors": ("core", "actors", "settings", "faults"),
     "adapters": ("core", "adapters", "faults"),
-    "kept": ("core", "actors", "adapters", "settings"),
-    "trial": ("core", "actors", "adapters", "settings", "kept"),
-    "daemon": ("core", "actors", "adapters", "settings", "faults", "kept", "trial"),
+    "saved_state": ("core", "actors", "adapters", "settings"),
+    "trial": ("core", "actors", "adapters", "settings", "saved_state"),
+    "daemon": ("core", "actors", "adapters", "settings", "faults", "saved_state", "trial"),
     "__main__": ("daemon",),
     "__init__": (),
 }

@@ -34,7 +34,7 @@ from unitsyncd.adapters.stops import Stops
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import StoreError
-from unitsyncd.kept import open_kept
+from unitsyncd.saved_state import open_state
 from unitsyncd.settings import Limits, limit_reached
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
@@ -62,7 +62,7 @@ class Daemon:
         self._place = place
         budget = connection_limit.file_budget(limits.connections)
         self._owners = Owners(self._owner_gone, pidfds_max=budget.pidfds)
-        self._kept = open_kept(place.endpoint.journal, limits)
+        self._kept = open_state(place.endpoint.journal, limits)
         self._clock = self._kept.clock
         self.since = self._clock.at()
         self._kept.rhythm.run_in_steps = self._run_in_steps

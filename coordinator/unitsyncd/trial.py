@@ -21,7 +21,7 @@ from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import disk_space
 from unitsyncd.adapters.place import AlreadyServed, refuse_network, refuse_what_is_no_socket
 from unitsyncd.core.store import StoreError
-from unitsyncd.kept import look_at
+from unitsyncd.saved_state import read_state
 from unitsyncd.settings import Limits
 
 FILES: Final = ("coordinator.log", "spawn.lock", "journal.db", "journal.db-wal", "journal.db.mark")
@@ -92,7 +92,7 @@ def _refuse_what_is_no_file_of_ours(path: str) -> None:
 
 def _ask_for_a_change(endpoint: Endpoint, startup: str, limits: Limits) -> None:
     try:
-        machine, recovered, lost = look_at(endpoint.journal, limits)
+        machine, recovered, lost = read_state(endpoint.journal, limits)
     except StoreError as exc:
         raise errors.UnitsyncError(f"the journal cannot be used: {exc}", hint=exc.hint) from None
     supervisor = Supervisor(

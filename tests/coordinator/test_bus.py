@@ -197,7 +197,7 @@ def test_whatever_was_done_can_be_taken_back(
             for topic in "ab"
         ]
 
-    before, mark = state(), setting.undo.mark()
+    before, mark = state(), setting.undo.savepoint()
     verdicts = [actor.verdict for actor in actors]
     list(replayed(setting, taken_back))
     setting.undo.rollback(mark)

@@ -86,7 +86,7 @@ def test_nothing_of_a_world_that_is_over_is_left() -> None:
     assert not any(held)
     assert not turn.facts
     assert not turn.touched
-    assert turn.mark() == (0, 0)
+    assert turn.savepoint() == (0, 0)
 
 
 def test_nothing_that_it_does_makes_cycles(driven: Driven) -> None:

@@ -149,7 +149,7 @@ def test_an_edge_that_was_taken_back_closes_nothing() -> None:
 def test_taking_a_turn_back() -> None:
     graph, names = Graph(), "abcd"
     undo = add(graph, ("a", "b"), ("b", "c"))
-    before, mark = contents(graph, names), undo.mark()
+    before, mark = contents(graph, names), undo.savepoint()
     graph.add("c", "d", OPTIONAL_START, undo)
     graph.remove("a", "b", undo)
     graph.add("d", "a", COMPLETION, undo)
@@ -167,7 +167,7 @@ def test_a_turn_that_took_edges_away_and_raised_levels_is_taken_back() -> None:
         (f"u{a}", f"u{b}") for a, b in ((0, 1), (0, 4), (0, 6), (6, 1), (0, 3), (0, 2), (2, 5))
     ]
     undo = add(graph, *edges)
-    levels, mark = [graph.level(name) for name in names], undo.mark()
+    levels, mark = [graph.level(name) for name in names], undo.savepoint()
     for prerequisite in ("u1", "u2", "u3", "u4"):
         graph.remove("u0", prerequisite, undo)
     graph.add("u5", "u0", SUCCESS, undo)  # raises u5, and with it u2
@@ -184,7 +184,7 @@ def test_a_turn_that_raised_a_unit_nobody_waited_for_is_taken_back() -> None:
     edges = [("b", "a"), ("c", "b"), ("d", "e"), ("e", "d2")]
     undo = add(graph, *edges)
     graph.load("d", 3, ())
-    levels, mark = [graph.level(name) for name in names], undo.mark()
+    levels, mark = [graph.level(name) for name in names], undo.savepoint()
     graph.remove("b", "a", undo)
     graph.add("a", "d", SUCCESS, undo)
     assert graph.level("a") == 3, "it rose"
@@ -245,7 +245,7 @@ NEVER_ONE_BY_ONE = -(1 << 60)
 
 def add_together(graph: Graph, undo: UndoLog, edges: Iterable[Edge], need: Need) -> None:
     """All of *edges* or none, as one request."""
-    mark = undo.mark()
+    mark = undo.savepoint()
     request = Request(graph)
     try:
         for edge in edges:
@@ -365,12 +365,12 @@ class CyclesMachine(RuleBasedStateMachine):
             self.graph.add(*edge, need, self.undo)
             self.edges[edge] = need
             return
-        before, mark = contents(self.graph, self.names), self.undo.mark()
+        before, mark = contents(self.graph, self.names), self.undo.savepoint()
         with pytest.raises(CycleError) as caught:
             self.graph.add(*edge, need, self.undo)
         check_cycle(caught.value.cycle, self.edges, edge)
         assert contents(self.graph, self.names) == before
-        assert self.undo.mark() == mark
+        assert self.undo.savepoint() == mark
 
     @rule(data=st.data(), need=st.sampled_from(NEEDS))
     def add_one(self, data: st.DataObject, need: Need) -> None:
@@ -400,7 +400,7 @@ class CyclesMachine(RuleBasedStateMachine):
         new = [edge for edge in edges if edge not in self.edges]
         wanted = self.edges | dict.fromkeys(new, need)
         cyclic = any(reaches(wanted, edge[1], edge[0]) for edge in new)
-        before, mark = contents(self.graph, self.names), self.undo.mark()
+        before, mark = contents(self.graph, self.names), self.undo.savepoint()
         levels = {name: self.graph.level(name) for name in self.names}
         with mock.patch("unitsyncd.core.graph.ONE_BY_ONE_MIN", one_by_one):
             if not cyclic:
@@ -413,7 +413,7 @@ class CyclesMachine(RuleBasedStateMachine):
         assert caught.value.cycle[0] == caught.value.cycle[-1]
         assert contents(self.graph, self.names) == before
         assert {name: self.graph.level(name) for name in self.names} == levels
-        assert self.undo.mark() == mark
+        assert self.undo.savepoint() == mark
 
     @rule(data=st.data())
     def add_backwards_along_a_path(self, data: st.DataObject) -> None:
@@ -432,7 +432,7 @@ class CyclesMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), more=st.integers(1, 8))
     def take_a_turn_back(self, data: st.DataObject, more: int) -> None:
-        before, mark = contents(self.graph, self.names), self.undo.mark()
+        before, mark = contents(self.graph, self.names), self.undo.savepoint()
         edges = dict(self.edges)
         for _ in range(more):
             if data.draw(st.booleans()):

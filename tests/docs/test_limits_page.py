@@ -12,7 +12,7 @@ import docpages as pages
 from support.driver import Driven, Script
 from unitsync import names, session, spawn_lock, surroundings, wire
 from unitsyncd.actors import actor, handlers, queries, supervisor
-from unitsyncd.adapters import connection_limit, journal, router, stops, tidying
+from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, graph, similar, state, view, wording
 
 MIB = 2**20
@@ -55,7 +55,10 @@ FIXED: dict[str, tuple[float, ...]] = {
     "replies that a client does not read": (router.REPLIES_QUEUED_MAX, 256, 1),
     "notifications queued for one unit": (actor.MAILBOX_MAX,),
     "log file": (5,),
-    "journal: what belongs to earlier startups": (journal.OLD_BYTES_MAX / MIB, tidying.EPOCHS_MAX),
+    "journal: what belongs to earlier startups": (
+        journal.OLD_BYTES_MAX / MIB,
+        compaction.EPOCHS_MAX,
+    ),
 }
 """How the row begins, and the numbers in it."""
 

@@ -21,7 +21,7 @@ from unitsync import errors, wire
 from unitsync import owner as owners
 from unitsync.startup import machine_startup
 from unitsync.wire import OnOwnerExit, Owner, Status
-from unitsyncd.kept import open_kept
+from unitsyncd.saved_state import open_state
 from unitsyncd.settings import Limits
 
 
@@ -299,7 +299,7 @@ def test_a_pid_that_was_used_again_while_nobody_looked(place: Place, policy: OnO
     me = owners.this_process()
     former = Owner(me.pid, me.start - 1, me.ns, "the one that had my pid before")
     place.home.mkdir(mode=0o700)
-    found = open_kept(place.journal, Limits())
+    found = open_state(place.journal, Limits())
     with closing(found.journal):
         Driver.on(found).start("ide", former, on_owner_exit=policy)
     place.start()

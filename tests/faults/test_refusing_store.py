@@ -126,7 +126,7 @@ def test_whatever_call_is_refused_nothing_is_granted_on_other_units_and_nothing_
         store.refuse(*calls, times=times)
         if step == "crash":
             if lost:
-                continue  # who comes back is told again that it is lost: see test_kept.py
+                continue  # who comes back is told again that it is lost: see test_saved_state.py
             try:
                 driver.crash()
             except StoreError:

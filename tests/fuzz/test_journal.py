@@ -1,5 +1,5 @@
 """The files of a killed coordinator, one of them changed in any way: the next one has
-everything, or knows and says that it has not. (tests/journal/test_kept.py looks at the
+everything, or knows and says that it has not. (tests/journal/test_saved_state.py looks at the
 journal itself more closely.)"""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from support.daemon import Daemons, Sockets
 from unitsync import wire
 from unitsync.wire import Owner
 from unitsyncd.actors.recovery import cut
-from unitsyncd.kept import Kept, open_kept
+from unitsyncd.saved_state import SavedState, open_state
 from unitsyncd.settings import Limits
 
 Change = Callable[[bytes, random.Random], bytes]
@@ -94,8 +94,8 @@ class Left:
             (folder / f"journal.db{name}").write_bytes(data)
 
 
-def begin(folder: Path) -> tuple[Driver, Kept]:
-    found = open_kept(str(folder / "journal.db"), Limits())
+def begin(folder: Path) -> tuple[Driver, SavedState]:
+    found = open_state(str(folder / "journal.db"), Limits())
     return Driver.on(found), found
 
 
@@ -111,7 +111,7 @@ def quiet() -> Iterator[None]:
     logger.enable("unitsyncd")
 
 
-def check(driver: Driver, found: Kept, was: dict[str, Any]) -> bool:
+def check(driver: Driver, found: SavedState, was: dict[str, Any]) -> bool:
     """Whether all is there; if not, that is known."""
     assert driver.defects == []
     if found.lost:

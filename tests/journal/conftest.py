@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from journal import test_kept as _kept
+from journal import test_saved_state as _saved_state
 
-home = _kept.home
-log = _kept.log
+home = _saved_state.home
+log = _saved_state.log

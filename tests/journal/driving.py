@@ -19,7 +19,7 @@ from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.requirement import Verdict
 from unitsyncd.core.store import EventStore, Snapshot
-from unitsyncd.kept import Kept
+from unitsyncd.saved_state import SavedState
 from unitsyncd.settings import Limits
 
 MACHINE: Final = "boot:4026531836:1"
@@ -61,7 +61,7 @@ class Driver:
         self.supervisor = self.begin()
 
     @classmethod
-    def on(cls, found: Kept) -> Self:
+    def on(cls, found: SavedState) -> Self:
         """A coordinator that is put together as daemon.py does it."""
         driver = cls.__new__(cls)
         driver._prepare(found.journal, None)
@@ -112,7 +112,7 @@ class Driver:
         )
 
     def crash(self, snapshot: Snapshot | None = None) -> Supervisor:
-        """A new coordinator on what the store holds, as kept.py makes it."""
+        """A new coordinator on what the store holds, as saved_state.py makes it."""
         epochs = epochs_of(self.store, MACHINE)
         registry = rebuild(self.store, epochs[-1], snapshot, self.limits)
         startups = list(dict.fromkeys(epoch.startup for epoch in epochs))
@@ -215,7 +215,7 @@ def check_sound(registry: Registry) -> None:
     waited_for = {edge for name in registry.units for edge in graph.prerequisites(name)}
     assert set(graph.unregistered) == waited_for - set(registry.units)
     assert not registry.turn.facts
-    assert not registry.turn.undo.mark()
+    assert not registry.turn.undo.savepoint()
 
 
 def rebuilt(driver: Driver, snapshot: Snapshot | None = None) -> Registry:

@@ -27,8 +27,8 @@ from unitsyncd.actors.recovery import cut, epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
 from unitsyncd.adapters.fact_codec import NUMBERS
 from unitsyncd.adapters.journal import FORMAT, Journal
-from unitsyncd.adapters.mark import Mark, read_mark
 from unitsyncd.adapters.snapshots import Snapshots
+from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core import events
 from unitsyncd.settings import Limits
 
@@ -173,7 +173,7 @@ def test_the_mark_beside_it_is_understood(tmp_path: Path) -> None:
     (tmp_path / "journal.db.mark").write_bytes((GOLDEN / "format-1.db.mark").read_bytes())
     with closing(Journal(str(shutil.copy(GOLDEN / "format-1.db", path)))) as journal:
         newest = journal.epochs()[-1]
-        assert read_mark(str(path)) == Mark(MACHINE, newest.epoch, journal.next_seq)
+        assert read_marker(str(path)) == StateMarker(MACHINE, newest.epoch, journal.next_seq)
 
 
 @pytest.mark.parametrize("name", WORK)

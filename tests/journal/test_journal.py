@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from journal.store_contract import StoreContract, contents, epoch, records
+from unitsyncd.adapters.compaction import PART_BYTES, PART_ROWS, SHRINK_PAGES
 from unitsyncd.adapters.journal import Journal
-from unitsyncd.adapters.tidying import PART_BYTES, PART_ROWS, SHRINK_PAGES
 from unitsyncd.core.store import DamagedStore, EventStore, StoreBusy, StoreError
 
 
@@ -53,7 +53,7 @@ def test_the_numbers_go_on_where_all_records_are_forgotten(path: str) -> None:
         journal.begin(epoch("old"))
         journal.append(0, records(0, 3))
         journal.begin(epoch("new"))
-        for _ in journal._tidying or ():
+        for _ in journal._compaction or ():
             pass
     with closing(Journal(path)) as journal:
         assert (list(journal.read(0)), journal.next_seq) == ([], 3)
@@ -75,7 +75,7 @@ def test_the_file_shrinks_a_little_at_a_time(path: str) -> None:
             sizes.append(pages(journal))
         assert sizes[-1] < 20
         assert max(before - after for before, after in pairwise(sizes)) <= SHRINK_PAGES + 1
-        assert journal._tidying is None
+        assert journal._compaction is None
 
 
 @pytest.mark.parametrize(

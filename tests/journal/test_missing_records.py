@@ -11,10 +11,10 @@ import pytest
 
 from journal.driving import MACHINE, Driver, state
 from journal.memory_store import Kept, MemoryStore
-from journal.test_kept import ME, Home, abandon, check_lost
+from journal.test_saved_state import ME, Home, abandon, check_lost
 from support.refusing import Refusing
 from unitsync import wire
-from unitsyncd import kept
+from unitsyncd import saved_state
 from unitsyncd.actors.recovery import cut, epochs_of, rebuild
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.store import DamagedStore, StoreError
@@ -81,7 +81,7 @@ def test_a_row_of_the_journal_that_is_missing_is_missed(
     check_lost(home, log, aside=True)
 
 
-@pytest.mark.parametrize("call", ["epochs", "read", "mark"])
+@pytest.mark.parametrize("call", ["epochs", "read", "set_marker"])
 @pytest.mark.parametrize("with_snapshot", [False, True])
 def test_what_cannot_be_read_now_is_there_for_the_next_one(
     home: Home,
@@ -108,7 +108,7 @@ def test_what_cannot_be_read_now_is_there_for_the_next_one(
 
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(kept, "Journal", journal_that_refuses)
+            patch.setattr(saved_state, "Journal", journal_that_refuses)
             with pytest.raises(StoreError, match="full"):
                 home.begin()
         opened.pop().close()

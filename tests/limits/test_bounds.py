@@ -105,7 +105,7 @@ def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:
     handlers = driven.supervisor._handlers
     script.waits_for("a")
     held = handlers.waiters.all()
-    mark = handlers.registry.turn.mark()
+    mark = handlers.registry.turn.savepoint()
     handlers.settle(held[0], wire.Ok(id="x"))
     handlers.waiters.hold(held[0].actor, script.peer, held[0].request, driven.now)
     handlers.registry.turn.rollback(mark)

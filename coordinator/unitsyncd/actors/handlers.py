@@ -168,7 +168,7 @@ class Handlers:
     # --- declaring ----------------------------------------------------------------
 
     def _want(self, request: wire.Want) -> wire.AnyReply:
-        registry, at, mark = self.registry, self._moment.at, self.registry.turn.mark()
+        registry, at, savepoint = self.registry, self._moment.at, self.registry.turn.savepoint()
         facts = len(registry.turn.facts)
         actor = registry.register(request.unit, at)
         need = need_of(request.requires, request.optional)
@@ -176,7 +176,7 @@ class Handlers:
         try:
             registry.declare([(actor, request.prerequisites)], need, at)
         except errors.InvalidName:  # wrong usage registers nothing
-            registry.turn.rollback(mark)
+            registry.turn.rollback(savepoint)
             raise
         changed = len(registry.turn.facts) > facts
         return replies.ok(request, registry, changed=changed, status=actor.unit.condition.status)
@@ -216,7 +216,7 @@ class Handlers:
         return theirs
 
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
-        registry, at, mark = self.registry, self._moment.at, self.registry.turn.mark()
+        registry, at, savepoint = self.registry, self._moment.at, self.registry.turn.savepoint()
         actor = registry.register(request.unit, at)
         self._notice_lost_owner(actor)
         if not actor.unit.running and not self._is_repeated(request, actor):
@@ -243,7 +243,7 @@ class Handlers:
             try:
                 waiter = self.waiters.hold(actor, self._moment.peer, held, self._moment.now)
             except errors.LimitReached:
-                registry.turn.rollback(mark)
+                registry.turn.rollback(savepoint)
                 raise
             waiter.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
             if own is not None:

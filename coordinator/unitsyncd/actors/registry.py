@@ -111,7 +111,7 @@ class Registry:
     ) -> None:
         """Add every edge or none; what *declarations* themselves do is taken back as well.
         Raises InvalidName, ContradictionError, CycleError, LimitReached."""
-        mark = self.turn.mark()
+        savepoint = self.turn.savepoint()
         request = Request(self.graph)
         try:
             for actor, prerequisites in declarations:
@@ -124,7 +124,7 @@ class Registry:
             self.graph.check(request, self.turn.undo)
         except UnitsyncError:
             self.dispatcher.drop_mail()
-            self.turn.rollback(mark)
+            self.turn.rollback(savepoint)
             raise
         self.dispatcher.run()
 

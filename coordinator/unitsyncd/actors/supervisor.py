@@ -195,7 +195,7 @@ class Supervisor:
         handlers = self._handlers
         abandoned = []
         for waiter in islice(handlers.waiters.due(now), EXPIRED_MAX):
-            mark = handlers.registry.turn.mark()
+            savepoint = handlers.registry.turn.savepoint()
             try:
                 if handlers.is_abandoned(waiter):
                     handlers.settle(waiter, None)
@@ -203,7 +203,7 @@ class Supervisor:
                 else:
                     handlers.tell_to_wait(waiter)
             except Exception as defect:
-                self._undo(mark)
+                self._undo(savepoint)
                 handlers.settle(waiter, self._sorry(waiter.request, defect))
         self._finish()
         if abandoned:
@@ -226,12 +226,12 @@ class Supervisor:
         self._moment.now, self._moment.at = now, at
         handlers = self._handlers
         for unit in handlers.registry.runs_of(key):
-            mark = handlers.registry.turn.mark()
+            savepoint = handlers.registry.turn.savepoint()
             try:
                 handlers.owner_gone(unit, key)
                 handlers.answer_waiters()
             except Exception as defect:
-                self._undo(mark)
+                self._undo(savepoint)
                 self._on_defect(f"the owner of {unit} has ended; {self._story(unit)}", defect)
         try:
             self._finish()
@@ -266,7 +266,7 @@ class Supervisor:
     def _one(self, peer: bytes, request: wire.AnyRequest) -> None:
         self._moment.peer = peer
         handlers, sent = self._handlers, len(self._outbox)
-        mark = handlers.registry.turn.mark()
+        savepoint = handlers.registry.turn.savepoint()
         try:
             try:
                 reply = self._handle(request)
@@ -280,14 +280,14 @@ class Supervisor:
             raise
         except Exception as defect:
             if self._handlers is not handlers:  # a new epoch has begun, and that was final
-                mark, sent = (0, 0), 0
-            self._undo(mark)
+                savepoint, sent = (0, 0), 0
+            self._undo(savepoint)
             del self._outbox[sent:]
             self._outbox.append((peer, self._sorry(request, defect)))
 
-    def _undo(self, mark: tuple[int, int]) -> None:
+    def _undo(self, savepoint: tuple[int, int]) -> None:
         self._handlers.registry.dispatcher.drop_mail()
-        self._handlers.registry.turn.rollback(mark)
+        self._handlers.registry.turn.rollback(savepoint)
 
     def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
         """Log *defect*, met by *request*; what the client is told of it."""
@@ -335,9 +335,9 @@ class Supervisor:
             return replies.ok(request, self._handlers.registry, changed=first)
         if isinstance(request, wire.Reset) and request.all:
             if request.id not in self._resets:
-                mark = self._handlers.registry.turn.mark()
+                savepoint = self._handlers.registry.turn.savepoint()
                 self._handlers.check_reset(request)
-                self._undo(mark)  # which owners are gone need not be kept any more
+                self._undo(savepoint)  # which owners are gone need not be kept any more
                 self._begin_anew("everything was reset", request.id)
             return replies.ok(request, self._handlers.registry)
         if isinstance(request, wire.Ping) and request.trial:
@@ -346,12 +346,12 @@ class Supervisor:
 
     def _try_change(self, request: wire.Ping) -> None:
         """Raises what would refuse a change now. Nothing is changed."""
-        mark = self._handlers.registry.turn.mark()
+        savepoint = self._handlers.registry.turn.savepoint()
         name = f"trial-{self._new_epoch()}"
         try:
             self._handlers.handle(wire.Want(id="", unit=name, prerequisites=[f"{name}-first"]))
         finally:
-            self._undo(mark)
+            self._undo(savepoint)
         try:
             if self._store is not None:
                 self._store.try_append()

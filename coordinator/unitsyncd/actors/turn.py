@@ -40,13 +40,13 @@ class Turn:
         self.facts.append((unit, fact))
         self.runs.append(run)
 
-    def mark(self) -> tuple[int, int]:
-        return self.undo.mark(), len(self.facts)
+    def savepoint(self) -> tuple[int, int]:
+        return self.undo.savepoint(), len(self.facts)
 
-    def rollback(self, mark: tuple[int, int] = (0, 0)) -> None:
-        self.undo.rollback(mark[0])
-        del self.facts[mark[1] :]
-        del self.runs[mark[1] :]
+    def rollback(self, savepoint: tuple[int, int] = (0, 0)) -> None:
+        self.undo.rollback(savepoint[0])
+        del self.facts[savepoint[1] :]
+        del self.runs[savepoint[1] :]
         self.touched.clear()
 
     def take(self) -> list[tuple[str, AnyFact, int]]:

@@ -11,7 +11,7 @@ shortcut, and without one the records alone lead to the same units.
 
 SQLite drops the end of a damaged write-ahead log without a word, and makes an empty
 database where there is none. So a small file beside the journal says how far it must
-go: see mark.py.
+go: see state_marker.py.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import msgspec
 
 from unitsyncd import faults
 from unitsyncd.adapters import disk_space, fact_codec
-from unitsyncd.adapters.mark import Mark, MarkFile
-from unitsyncd.adapters.tidying import tidy
+from unitsyncd.adapters.compaction import compact
+from unitsyncd.adapters.state_marker import MarkerFile, StateMarker
 from unitsyncd.core.store import (
     DamagedStore,
     EpochRecord,
@@ -98,12 +98,12 @@ class Journal:
         self._old_bytes_max = old_bytes_max
         self._encode = fact_codec.encoder().encode
         self._decode = fact_codec.decoder(list[Record]).decode
-        self._mark = MarkFile(path)
+        self._marker = MarkerFile(path)
         self._busy = False
         """Whether another process held it at the last attempt to write."""
         self._left: list[EpochRecord] | None = None
         """What a new file is to begin with, while there is none in place of the old one."""
-        self._tidying: Iterator[None] | None = None
+        self._compaction: Iterator[None] | None = None
         """A part at each step, a step a turn; None when nothing is left to do."""
         try:
             with _judged(self.path):
@@ -123,7 +123,7 @@ class Journal:
                 self.next_seq = self._find_next_seq()
                 self._wait_for_others(True)
             if not read_only:
-                self._tidying = self._tidy()
+                self._compaction = self._compact()
         except DamagedStore:
             self.abandon()
             raise
@@ -156,9 +156,9 @@ class Journal:
         if self._busy:
             self._wait_for_others(True)
         faults.reach("begun")
-        self.mark(epoch)
-        self._tidying = self._tidy()
-        self._go_on_tidying()
+        self.set_marker(epoch)
+        self._compaction = self._compact()
+        self._go_on_compacting()
 
     def _list(self, epoch: EpochRecord, first_seq: int | None = None) -> None:
         """Put *epoch*, of which the records begin with *first_seq*, at the end of the list."""
@@ -211,10 +211,10 @@ class Journal:
         if self._left is not None:
             raise self._explained(StoreError("it could not be made anew"))
 
-    def mark(self, epoch: EpochRecord) -> None:
+    def set_marker(self, epoch: EpochRecord) -> None:
         """From now on its loss is noticed: what the journal has must contain what it has
         now of *epoch*, its newest."""
-        self._mark.write(Mark(epoch.machine, epoch.epoch, self.next_seq))
+        self._marker.write(StateMarker(epoch.machine, epoch.epoch, self.next_seq))
 
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
         if expected_seq != self.next_seq:
@@ -233,30 +233,30 @@ class Journal:
         if self._busy:
             self._wait_for_others(True)
         self.next_seq += len(records)
-        self._mark.advance(self.next_seq)
-        if self._tidying is not None:
-            self._go_on_tidying()
+        self._marker.advance(self.next_seq)
+        if self._compaction is not None:
+            self._go_on_compacting()
 
-    def _tidy(self) -> Iterator[None]:
+    def _compact(self) -> Iterator[None]:
         most = self._old_bytes_max
         with contextlib.suppress(OSError):
             disk = os.statvfs(os.path.dirname(self.path))
             most = min(most, disk.f_blocks * disk.f_frsize // OLD_SHARE or most)
-        return tidy(self._db, most)
+        return compact(self._db, most)
 
-    def _go_on_tidying(self) -> None:
+    def _go_on_compacting(self) -> None:
         """The next part, or if that cannot be done now, all anew with the next turn. A
         damaged file is left as it is, for the next process to see to."""
-        assert self._tidying is not None
+        assert self._compaction is not None
         try:
             with _judged(self.path):
-                for _ in self._tidying:
+                for _ in self._compaction:
                     return
-            self._tidying = None
+            self._compaction = None
         except StoreError:
-            self._tidying = self._tidy()
+            self._compaction = self._compact()
         except DamagedStore:
-            self._tidying = None
+            self._compaction = None
 
     def try_append(self) -> None:
         self._check_is_there()
@@ -335,7 +335,7 @@ class Journal:
         if self._index_is_ours:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self.path}-shm")
-        self._mark.close()
+        self._marker.close()
 
     def abandon(self) -> None:
         """Close it and leave the write-ahead log there, which SQLite would remove

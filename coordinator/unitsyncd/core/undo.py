@@ -10,8 +10,8 @@ class UndoLog:
     """Remembers how to take each change back, newest first.
 
     Every change inside a turn pushes its reverse before it is made; ``rollback`` to a
-    mark then restores exactly the state at that mark. Before anything changes that a snapshot
-    has of a unit, ``touch`` is called with its name.
+    savepoint then restores exactly the state that was there. Before anything changes that a
+    snapshot has of a unit, ``touch`` is called with its name.
     """
 
     __slots__ = ("_entries", "push", "touch")
@@ -37,11 +37,11 @@ class UndoLog:
         Not while it is paused."""
         self.touch = told or _ignore
 
-    def mark(self) -> int:
+    def savepoint(self) -> int:
         return len(self._entries)
 
-    def rollback(self, mark: int = 0) -> None:
-        while len(self._entries) > mark:
+    def rollback(self, savepoint: int = 0) -> None:
+        while len(self._entries) > savepoint:
             undo, args = self._entries.pop()
             undo(*args)
 

@@ -17,7 +17,7 @@ SHRINK_PAGES: Final = 64
 """Free pages that the file gives back at a time: less than a millisecond."""
 
 
-def tidy(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
+def compact(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
     """Forget the epochs that are too old or, with their records, beyond *old_bytes_max*,
     the oldest first; then give the room back to the file system. To be gone on with between
     transactions, and as long as no epoch begins; begun anew at any point, it goes on with
@@ -57,7 +57,7 @@ def _part(db: sqlite3.Connection, which: str, parameters: tuple[int, ...]) -> li
 
 
 def _take_off_the_list(db: sqlite3.Connection, keep_from: int) -> None:
-    """The epochs before *keep_from* and beyond EPOCHS_MAX. The mark may name the one before
+    """The epochs before *keep_from* and beyond EPOCHS_MAX. The marker may name the one before
     the newest still: it stays, as does the newest of each startup of this machine."""
     db.execute(
         "DELETE FROM epochs WHERE (first_seq < ? OR number <= "

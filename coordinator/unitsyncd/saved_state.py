@@ -16,8 +16,8 @@ from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Recovered
 from unitsyncd.adapters.clock import Clock
 from unitsyncd.adapters.journal import Journal, set_aside
-from unitsyncd.adapters.mark import Mark, read_mark
 from unitsyncd.adapters.snapshots import Snapshots
+from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core.store import DamagedStore, EpochRecord, Snapshot
 from unitsyncd.settings import Limits
 
@@ -25,7 +25,7 @@ SNAPSHOT_RECORDS: Final = 100_000
 """Records between snapshots, at the least."""
 
 
-class Kept(NamedTuple):
+class SavedState(NamedTuple):
     journal: Journal
     snapshots: Snapshots
     rhythm: SnapshotRhythm
@@ -45,20 +45,22 @@ class Kept(NamedTuple):
         self.journal.close()
 
 
-def open_kept(path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_RECORDS) -> Kept:
+def open_state(
+    path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_RECORDS
+) -> SavedState:
     """The journal at *path* and what it holds of the present startup. A damaged one is
     set aside. Raises StoreError if there can be no journal."""
     machine = machine_startup()
     snapshots = Snapshots(f"{path}.snapshot")
-    mark = read_mark(path)
-    if mark is not None and mark.machine != machine:
-        mark = None
+    marker = read_marker(path)
+    if marker is not None and marker.machine != machine:
+        marker = None
     recovered: Recovered | None = None
     lost, since = "", 0
     try:
         journal = Journal(path)
         try:
-            recovered, since = _recover(journal, snapshots, machine, limits, mark)
+            recovered, since = _recover(journal, snapshots, machine, limits, marker)
         except DamagedStore:
             journal.abandon()
             raise
@@ -67,45 +69,45 @@ def open_kept(path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_REC
         logger.critical("the journal is damaged ({}); it is kept as {}", exc, aside)
         lost = f"its journal was damaged ({exc}) and is kept as {aside}"
         journal = Journal(path)
-    if recovered is None and mark is not None:
+    if recovered is None and marker is not None:
         lost = lost or "its journal is gone"
         logger.critical("the state of this startup is lost: {}", lost)
     else:
         lost = ""
     rhythm = SnapshotRhythm(snapshots, snapshot_records, since)
     clock = Clock(f"{path}.clock", machine)
-    return Kept(journal, snapshots, rhythm, machine, recovered, clock, lost)
+    return SavedState(journal, snapshots, rhythm, machine, recovered, clock, lost)
 
 
-def look_at(path: str, limits: Limits) -> tuple[str, Recovered | None, str]:
+def read_state(path: str, limits: Limits) -> tuple[str, Recovered | None, str]:
     """The startup of the machine, what is kept of it at *path*, and why that is lost, as
-    ``open_kept`` would have them; nothing is changed. Raises StoreError."""
+    ``open_state`` would have them; nothing is changed. Raises StoreError."""
     machine = machine_startup()
-    mark = read_mark(path)
-    if mark is not None and mark.machine != machine:
-        mark = None
+    marker = read_marker(path)
+    if marker is not None and marker.machine != machine:
+        marker = None
     recovered: Recovered | None = None
     lost = "its journal is gone"
     try:
         if os.path.exists(path):
             with contextlib.closing(Journal(path, read_only=True)) as journal:
                 snapshots = Snapshots(f"{path}.snapshot")
-                recovered, _ = _recover(journal, snapshots, machine, limits, mark)
+                recovered, _ = _recover(journal, snapshots, machine, limits, marker)
     except DamagedStore as exc:
         lost = f"its journal is damaged ({exc})"
-    return machine, recovered, lost if recovered is None and mark is not None else ""
+    return machine, recovered, lost if recovered is None and marker is not None else ""
 
 
 def _recover(
-    journal: Journal, snapshots: Snapshots, machine: str, limits: Limits, mark: Mark | None
+    journal: Journal, snapshots: Snapshots, machine: str, limits: Limits, marker: StateMarker | None
 ) -> tuple[Recovered | None, int]:
     """What is there of this startup of the *machine*, and the number of records since
     the last snapshot. Raises DamagedStore, StoreError."""
     epochs = epochs_of(journal, machine)
     if not epochs:
         return None, 0
-    if mark is not None:
-        _check_against(mark, epochs, journal.next_seq)
+    if marker is not None:
+        _check_against(marker, epochs, journal.next_seq)
     epoch = epochs[-1]
     snapshot = snapshots.load()
     if snapshot is not None and snapshot.epoch != epoch.epoch:
@@ -115,7 +117,7 @@ def _recover(
     with _no_collector():
         registry, snapshot = _rebuild(journal, epoch, snapshot, limits)
     if not journal.read_only:
-        journal.mark(epoch)
+        journal.set_marker(epoch)
     logger.info(
         "recovered {} units and {} edges of epoch {}",
         len(registry.units),
@@ -138,10 +140,10 @@ def _no_collector() -> Iterator[None]:
         gc.enable()
 
 
-def _check_against(mark: Mark, epochs: list[EpochRecord], next_seq: int) -> None:
-    if mark.epoch not in (epoch.epoch for epoch in epochs):
-        raise DamagedStore(f"the epoch {mark.epoch} is missing")
-    _check_length(mark.next_seq, next_seq)
+def _check_against(marker: StateMarker, epochs: list[EpochRecord], next_seq: int) -> None:
+    if marker.epoch not in (epoch.epoch for epoch in epochs):
+        raise DamagedStore(f"the epoch {marker.epoch} is missing")
+    _check_length(marker.next_seq, next_seq)
 
 
 def _check_length(at_least: int, next_seq: int) -> None:

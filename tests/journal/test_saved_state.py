@@ -22,13 +22,13 @@ from journal.driving import Driver, state
 from unitsync import wire
 from unitsync.startup import machine_startup
 from unitsync.wire import Owner
-from unitsyncd import kept
+from unitsyncd import saved_state
 from unitsyncd.actors.recovery import SnapshotRhythm, cut
 from unitsyncd.adapters.journal import Journal
-from unitsyncd.adapters.mark import read_mark
 from unitsyncd.adapters.snapshots import Snapshots
+from unitsyncd.adapters.state_marker import read_marker
 from unitsyncd.core.store import StoreError
-from unitsyncd.kept import Kept, open_kept
+from unitsyncd.saved_state import SavedState, open_state
 from unitsyncd.settings import Limits
 
 ME = Owner(11, 11, 9, "script 11")
@@ -52,9 +52,9 @@ class Home:
         self.folder = folder
         self.path = str(folder / "journal.db")
 
-    def begin(self, **options: Any) -> tuple[Driver, Kept]:
+    def begin(self, **options: Any) -> tuple[Driver, SavedState]:
         """A coordinator as the daemon puts it together."""
-        found = open_kept(self.path, Limits(), **options)
+        found = open_state(self.path, Limits(), **options)
         driver = Driver.on(found)
         return driver, found
 
@@ -75,7 +75,7 @@ class Home:
         return Path(self.path + suffix)
 
 
-def abandon(found: Kept) -> None:
+def abandon(found: SavedState) -> None:
     """Let go of the files as a killed process does: SQLite tidies up nothing."""
     found.snapshots.close()
     files = [Path(found.journal.path + suffix) for suffix in ("", "-wal", "-shm")]
@@ -242,7 +242,7 @@ def test_a_new_startup_of_the_machine_begins_empty(
     """After a reboot nothing is left of the old state that could be waited for."""
     home.work()
     old = state_of_newest(home)
-    monkeypatch.setattr(kept, "machine_startup", lambda: "another boot:4026531836:1")
+    monkeypatch.setattr(saved_state, "machine_startup", lambda: "another boot:4026531836:1")
     driver, found = home.begin()
     assert found.lost == ""
     assert driver.registry.units == {}
@@ -263,7 +263,7 @@ def test_damage_of_a_former_startup_does_not_keep_the_new_one(
     home.file().unlink()
     if damage == "garbage":
         home.file().write_bytes(b"x" * 100_000)
-    monkeypatch.setattr(kept, "machine_startup", lambda: "another boot:4026531836:1")
+    monkeypatch.setattr(saved_state, "machine_startup", lambda: "another boot:4026531836:1")
     driver, found = home.begin()
     assert found.lost == ""
     assert isinstance(driver.want("a", "b"), wire.Ok)
@@ -276,9 +276,9 @@ def test_without_a_mark_the_journal_is_believed(home: Home) -> None:
     driver, found = home.begin()
     assert (found.lost, state(driver.registry)) == ("", was)
     found.close()
-    mark = read_mark(home.path)
-    assert mark is not None
-    assert (mark.epoch, mark.next_seq) == (was["epoch"][0], found.journal.next_seq)
+    marker = read_marker(home.path)
+    assert marker is not None
+    assert (marker.epoch, marker.next_seq) == (was["epoch"][0], found.journal.next_seq)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1\n2\n", "\n\n\n", "1\nb\nc\nd\n", "x\nb\nc\n"])
@@ -295,11 +295,11 @@ def test_a_mark_that_cannot_be_written_does_not_keep_the_journal_from_growing(
 ) -> None:
     home.file(".mark.new").mkdir()
     was = home.work(turns=3)
-    assert read_mark(home.path) is None
+    assert read_marker(home.path) is None
     home.file(".mark.new").rmdir()
     driver, found = home.begin()
     assert state(driver.registry) == was
-    assert read_mark(home.path) is not None
+    assert read_marker(home.path) is not None
     found.close()
 
 
@@ -307,18 +307,18 @@ def test_a_mark_is_written_as_soon_as_it_can_be(home: Home) -> None:
     home.file(".mark.new").mkdir()
     driver, found = home.begin()
     driver.want("a", "b")
-    assert read_mark(home.path) is None
+    assert read_marker(home.path) is None
     home.file(".mark.new").rmdir()
     driver.want("c", "d")
-    mark = read_mark(home.path)
-    assert mark is not None
-    assert mark.next_seq == found.journal.next_seq
+    marker = read_marker(home.path)
+    assert marker is not None
+    assert marker.next_seq == found.journal.next_seq
     found.close()
 
 
 def test_a_folder_that_cannot_be_written_is_trouble_not_damage(home: Home) -> None:
     with pytest.raises(StoreError):
-        open_kept(str(home.folder / "gone" / "journal.db"), Limits())
+        open_state(str(home.folder / "gone" / "journal.db"), Limits())
 
 
 # --- whatever happens to the file -------------------------------------------------
@@ -487,8 +487,8 @@ def test_a_snapshot_that_is_ahead_shows_that_the_journal_is_short(
     found.snapshots.save(cut(driver.registry, found.journal.next_seq))
     found.close()
     home.file().write_bytes(before)
-    mark = home.file(".mark").read_text().splitlines()
-    home.file(".mark").write_text("\n".join(["1", *mark[1:], ""]))
+    marker = home.file(".mark").read_text().splitlines()
+    home.file(".mark").write_text("\n".join(["1", *marker[1:], ""]))
     check_lost(home, log, aside=True)
 
 

@@ -1,4 +1,4 @@
-"""The mark beside a journal: it is the old one or the new one, and never ahead of it."""
+"""The marker beside a journal: it is the old one or the new one, and never ahead of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from journal.test_kept import Home
+from journal.test_saved_state import Home
 from unitsync import wire
-from unitsyncd.adapters.mark import Mark, MarkFile, read_mark
+from unitsyncd.adapters.state_marker import MarkerFile, StateMarker, read_marker
 
-OLD = Mark("machine", "an-epoch", 7)
-NEW = Mark("machine", "the-next-epoch", 9)
+OLD = StateMarker("machine", "an-epoch", 7)
+NEW = StateMarker("machine", "the-next-epoch", 9)
 
 
 def half_of(pwrite: Callable[..., int]) -> Callable[..., int]:
@@ -38,24 +38,24 @@ def test_a_mark_that_could_not_be_written_as_a_whole_leaves_the_old_one(
     """Half of an epoch's name would be an epoch that no journal has: a state that is not
     lost would be said to be. It is renewed as soon as that can be done."""
     path = str(tmp_path / "journal.db")
-    file = MarkFile(path)
+    file = MarkerFile(path)
     file.write(OLD)
     file.advance(8)
-    assert read_mark(path) == OLD._replace(next_seq=8)
+    assert read_marker(path) == OLD._replace(next_seq=8)
     for _ in range(2):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, broken)
             file.write(NEW)
-        assert read_mark(path) == OLD._replace(next_seq=8)
+        assert read_marker(path) == OLD._replace(next_seq=8)
     with monkeypatch.context() as patch:
         patch.setattr(os, call, broken)
         file.advance(10)
-    assert read_mark(path) == OLD._replace(next_seq=8)
+    assert read_marker(path) == OLD._replace(next_seq=8)
     file.advance(11)
-    assert read_mark(path) == NEW._replace(next_seq=11)
+    assert read_marker(path) == NEW._replace(next_seq=11)
     file.advance(12)
     file.close()
-    assert read_mark(path) == NEW._replace(next_seq=12)
+    assert read_marker(path) == NEW._replace(next_seq=12)
     assert {each.name for each in tmp_path.iterdir()} == {"journal.db.mark"}
 
 
@@ -64,11 +64,11 @@ def test_a_mark_that_could_not_be_advanced_is_behind_and_believed(
 ) -> None:
     driver, found = home.begin()
     driver.want("a", "b")
-    mark = read_mark(home.path)
+    marker = read_marker(home.path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", refused)
         assert isinstance(driver.want("c", "d"), wire.Ok)
-    assert read_mark(home.path) == mark
+    assert read_marker(home.path) == marker
     found.close()
     driver, found = home.begin()
     assert found.lost == ""
@@ -77,7 +77,7 @@ def test_a_mark_that_could_not_be_advanced_is_behind_and_believed(
 
 
 def test_before_the_first_mark_there_is_nothing_to_advance(tmp_path: Path) -> None:
-    file = MarkFile(str(tmp_path / "journal.db"))
+    file = MarkerFile(str(tmp_path / "journal.db"))
     file.advance(3)
     file.close()
     assert list(tmp_path.iterdir()) == []
