@@ -27,8 +27,8 @@ from unitsyncd.adapters.access import Access
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.router import Envelope, Router
 from unitsyncd.daemon import GC_THRESHOLDS
+from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState, open_state
-from unitsyncd.settings import Limits
 
 _LIMITS: Final = Limits()
 

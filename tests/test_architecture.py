@@ -47,14 +47,14 @@ CORE_MAY_USE = ("coder", "errors", "names", "nothing", "printing", "wire")
 # What a part of the coordinator may import of the coordinator. Adapters do not know the
 # actors: they are given callables, or meet a Protocol that the actors own.
 LAYERS = {
-    "settings": (),
+    "limits": (),
     "faults": (),
     "core": ("core",),
-    "actors": ("core", "actors", "settings", "faults"),
+    "actors": ("core", "actors", "limits", "faults"),
     "adapters": ("core", "adapters", "faults"),
-    "saved_state": ("core", "actors", "adapters", "settings"),
-    "trial": ("core", "actors", "adapters", "settings", "saved_state"),
-    "daemon": ("core", "actors", "adapters", "settings", "faults", "saved_state", "trial"),
+    "saved_state": ("core", "actors", "adapters", "limits"),
+    "trial": ("core", "actors", "adapters", "limits", "saved_state"),
+    "daemon": ("core", "actors", "adapters", "limits", "faults", "saved_state", "trial"),
     "__main__": ("daemon",),
     "__init__": (),
 }

@@ -27,15 +27,15 @@ from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import connection_limit, figures, memory, systemd
 from unitsyncd.adapters.access import Access, keep_allowed, kept_allowed
 from unitsyncd.adapters.claimants import Claimants
+from unitsyncd.adapters.folder_lock import AlreadyServed, FolderLock
 from unitsyncd.adapters.owners import Owners
-from unitsyncd.adapters.place import AlreadyServed, Place
 from unitsyncd.adapters.router import Envelope, Router
 from unitsyncd.adapters.stops import Stops
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import StoreError
+from unitsyncd.limits import Limits, limit_reached
 from unitsyncd.saved_state import open_state
-from unitsyncd.settings import Limits, limit_reached
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
 GC_THRESHOLDS: Final = (20_000, 1_000_000, 1_000_000)
@@ -56,13 +56,13 @@ class Daemon:
 
     version = __version__
 
-    def __init__(self, place: Place, access: Access, limits: Limits) -> None:
+    def __init__(self, folder_lock: FolderLock, access: Access, limits: Limits) -> None:
         """Within the event loop. Raises StoreError if there can be no journal."""
         self.pid = os.getpid()
-        self._place = place
+        self._folder_lock = folder_lock
         budget = connection_limit.file_budget(limits.connections)
         self._owners = Owners(self._owner_gone, pidfds_max=budget.pidfds)
-        self._kept = open_state(place.endpoint.journal, limits)
+        self._kept = open_state(folder_lock.endpoint.journal, limits)
         self._clock = self._kept.clock
         self.since = self._clock.at()
         self._kept.rhythm.run_in_steps = self._run_in_steps
@@ -81,19 +81,19 @@ class Daemon:
             on_kept=self._kept.rhythm.appended,
             run_in_steps=self._run_in_steps,
             check=lambda peer, request: access.check(request, self._router.peer(peer)),
-            first_stop=Stops(place.endpoint.folder).is_first,
+            first_stop=Stops(folder_lock.endpoint.folder).is_first,
             claimants=Claimants(lambda peer: self._router.peer(peer)),
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
         self._router = Router(
-            place.listen(budget.backlog),
+            folder_lock.listen(budget.backlog),
             access=access,
             turns=self,
             budget=budget,
             on_full=self._full,
         )
-        place.appear()
+        folder_lock.appear()
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[str] | None = None
@@ -111,7 +111,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGUSR1, self._log_figures)
         self._router.begin(loop)
         self._look()
-        logger.info("serving {} as pid {}", self._place.endpoint.address, self.pid)
+        logger.info("serving {} as pid {}", self._folder_lock.endpoint.address, self.pid)
         on_ready()
         why = await self._ended
         logger.info("ending: {}", why)
@@ -120,9 +120,9 @@ class Daemon:
                 timer.cancel()
         farewell: UnitsyncError
         if self._too_large is not None:
-            self._place.end(for_good=False)
-        elif self._place.is_ours():
-            self._place.end()
+            self._folder_lock.end(for_good=False)
+        elif self._folder_lock.is_ours():
+            self._folder_lock.end()
             hint = "what it holds is kept; the next verb starts it again"
             farewell = Stopped(f"the coordinator has ended ({why})", hint=hint)
         else:
@@ -133,7 +133,7 @@ class Daemon:
         self._router.close()
         self._owners.close()
         self._kept.close()
-        self._place.leave()
+        self._folder_lock.leave()
         if self._too_large is not None:
             raise self._too_large
 
@@ -173,7 +173,7 @@ class Daemon:
 
     def _full(self, full: bool) -> bool:
         logger.warning("no room for more clients" if full else "room for clients again")
-        return self._place.hide(full)
+        return self._folder_lock.hide(full)
 
     def _run_in_steps(self, work: Work) -> None:
         """Do the next step of *work*, and the others after a while each."""
@@ -198,7 +198,7 @@ class Daemon:
         self._set_timer()
 
     def _look(self) -> None:
-        if not self._place.is_ours():
+        if not self._folder_lock.is_ours():
             self._end("its folder or socket was removed or replaced")
         self._look_at_memory()
         self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
@@ -331,13 +331,13 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         try_to_serve(endpoint, _startup_named(), limits)
         ready.say("ready")
         return 0
-    place = Place(endpoint)
+    folder_lock = FolderLock(endpoint)
     _log(endpoint, level.upper(), detached=options.ready_fd is not None)
     if options.allow_kept:
         access = Access(kept_allowed(endpoint.folder))
     else:
         keep_allowed(endpoint.folder, options.allow)
-    place.open_to_others(access.shared)
+    folder_lock.open_to_others(access.shared)
 
     def on_ready() -> None:
         ready.say("ready")
@@ -348,13 +348,13 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     threading.excepthook = _log_defect_in_thread
 
     async def serve() -> None:
-        await Daemon(place, access, limits).run(on_ready)
+        await Daemon(folder_lock, access, limits).run(on_ready)
 
     try:
         asyncio.run(serve())
     except StoreError as exc:
         raise UnitsyncError(
-            f"the journal in {place.endpoint.folder} cannot be used: {exc}", hint=exc.hint
+            f"the journal in {folder_lock.endpoint.folder} cannot be used: {exc}", hint=exc.hint
         ) from None
     except UnitsyncError:
         raise

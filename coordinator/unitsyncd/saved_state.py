@@ -19,7 +19,7 @@ from unitsyncd.adapters.journal import Journal, set_aside
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core.store import DamagedStore, EpochRecord, Snapshot
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 SNAPSHOT_RECORDS: Final = 100_000
 """Records between snapshots, at the least."""

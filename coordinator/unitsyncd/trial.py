@@ -19,10 +19,10 @@ from unitsync.endpoint import Endpoint, check_folder
 from unitsyncd.actors.ports import NobodyWatched
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import disk_space
-from unitsyncd.adapters.place import AlreadyServed, refuse_network, refuse_what_is_no_socket
+from unitsyncd.adapters.folder_lock import AlreadyServed, refuse_network, refuse_what_is_no_socket
 from unitsyncd.core.store import StoreError
+from unitsyncd.limits import Limits
 from unitsyncd.saved_state import read_state
-from unitsyncd.settings import Limits
 
 FILES: Final = ("coordinator.log", "spawn.lock", "journal.db", "journal.db-wal", "journal.db.mark")
 

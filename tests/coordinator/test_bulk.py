@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from unitsync import wire
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 
 class Nobody:

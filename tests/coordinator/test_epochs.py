@@ -13,7 +13,7 @@ from unitsync import wire
 from unitsync.wire import Status
 from unitsyncd.actors.incremental import EMPTIED_STEP, at_once
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 # --- startups and epochs ----------------------------------------------------------
 

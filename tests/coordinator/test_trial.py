@@ -11,7 +11,7 @@ from journal.memory_store import MemoryStore
 from support.driver import Driven, snapshot
 from unitsync import wire
 from unitsyncd.adapters import disk_space
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 
 def tried(driven: Driven, startup: str = "") -> wire.AnyReply:

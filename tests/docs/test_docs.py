@@ -23,7 +23,7 @@ from unitsync.cli.app import app
 from unitsync.client import Client
 from unitsync.errors import UnitsyncError
 from unitsyncd.daemon import LOG_LEVELS
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 SOURCES = [
     path

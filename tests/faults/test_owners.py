@@ -21,8 +21,8 @@ from unitsync import errors, wire
 from unitsync import owner as owners
 from unitsync.startup import machine_startup
 from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsyncd.limits import Limits
 from unitsyncd.saved_state import open_state
-from unitsyncd.settings import Limits
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from support.daemon import Daemons, Sockets
 from unitsync import wire
 from unitsync.wire import Owner
 from unitsyncd.actors.recovery import cut
+from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState, open_state
-from unitsyncd.settings import Limits
 
 Change = Callable[[bytes, random.Random], bytes]
 

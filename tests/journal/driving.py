@@ -19,8 +19,8 @@ from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.requirement import Verdict
 from unitsyncd.core.store import EventStore, Snapshot
+from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState
-from unitsyncd.settings import Limits
 
 MACHINE: Final = "boot:4026531836:1"
 

@@ -30,7 +30,7 @@ from unitsyncd.adapters.journal import FORMAT, Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core import events
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "journal"
 CLONE = Owner(321, 9876, 4026531836, "bash clone.sh")

@@ -18,7 +18,7 @@ from unitsyncd import saved_state
 from unitsyncd.actors.recovery import cut, epochs_of, rebuild
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.store import DamagedStore, StoreError
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 
 def without(found: Kept, number: int) -> MemoryStore:

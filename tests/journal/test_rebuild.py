@@ -34,7 +34,7 @@ from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.core.events import Declared, Registered
 from unitsyncd.core.state import Unit
 from unitsyncd.core.store import DamagedStore, Snapshot
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 UNITS = st.sampled_from(["a", "b", "c", "d", "e"])
 NAMES = st.sampled_from(["a", "b", "c", "d", "e", "never", "registered"])

@@ -28,8 +28,8 @@ from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.state_marker import read_marker
 from unitsyncd.core.store import StoreError
+from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState, open_state
-from unitsyncd.settings import Limits
 
 ME = Owner(11, 11, 9, "script 11")
 CHANGING: list[wire.AnyRequest] = [

@@ -1,4 +1,4 @@
-"""Each bound of settings.py and what is counted beside them: reached, it is named in the
+"""Each bound of limits.py and what is counted beside them: reached, it is named in the
 answer, nothing of the request is done, and everything else goes on."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsyncd.actors import actor, handlers, waiters
 from unitsyncd.adapters import router
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 LIMITS_PAGE = Path(__file__).parent.parent.parent / "docs/reference/limits.md"
 

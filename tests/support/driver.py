@@ -15,7 +15,7 @@ from unitsync import wire
 from unitsync.wire import OnOwnerExit, OnSkip, Owner, Requirement
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.core.events import OwnerKey
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 ReplyT = TypeVar("ReplyT", bound=wire.Reply)
 

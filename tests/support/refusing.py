@@ -11,7 +11,7 @@ from unitsyncd.core.store import EpochRecord, EventStore, Record, StoreError
 
 class Refusing:
     """See EventStore: does what *store* does, but for the calls that it was told to refuse.
-    ``mark`` and whatever else *store* has beyond the protocol are refused alike."""
+    ``set_marker`` and whatever else *store* has beyond the protocol are refused alike."""
 
     def __init__(self, store: EventStore) -> None:
         self.store = store

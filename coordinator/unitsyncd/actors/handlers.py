@@ -15,9 +15,9 @@ from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Requirement, Status
 from unitsyncd.actors import queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
-from unitsyncd.actors.bounds import check_count
 from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
 from unitsyncd.actors.registry import Registry
+from unitsyncd.actors.request_limits import check_count
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.waiters import Waiters

@@ -12,7 +12,7 @@ from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withd
 from unitsyncd.core.graph import Request
 from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 CUT_PART: Final = 2000
 """Units of a snapshot that are taken at a time: a few milliseconds."""

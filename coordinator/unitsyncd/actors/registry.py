@@ -30,7 +30,7 @@ from unitsyncd.core.events import (
 from unitsyncd.core.graph import Graph, Request
 from unitsyncd.core.requirement import Need, Verdict, need_of
 from unitsyncd.core.view import View
-from unitsyncd.settings import Limits, limit_reached
+from unitsyncd.limits import Limits, limit_reached
 
 
 class Registry:

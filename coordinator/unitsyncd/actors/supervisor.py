@@ -18,11 +18,11 @@ from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Waiter
-from unitsyncd.actors.bounds import bounded
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.incremental import RunInSteps, at_once
 from unitsyncd.actors.ports import ALL_ALIVE, Claimants, Identity, OwnerWatch
 from unitsyncd.actors.registry import Registry
+from unitsyncd.actors.request_limits import bounded
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.waiters import Outgoing, Waiters
 from unitsyncd.actors.walltime import by_wall_clock
@@ -30,7 +30,7 @@ from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.state import InvalidTransition
 from unitsyncd.core.store import EpochRecord, EventStore, StoreError
-from unitsyncd.settings import Limits
+from unitsyncd.limits import Limits
 
 EXPIRED_MAX: Final = 1000
 """Requests whose patience has ended that are answered in one turn: some milliseconds."""

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from unitsync import wire
 from unitsyncd.actors.awaited_actor import AwaitedActor, Waiter
 from unitsyncd.actors.turn import Turn
-from unitsyncd.settings import Limits, limit_reached
+from unitsyncd.limits import Limits, limit_reached
 
 Outgoing: TypeAlias = tuple[bytes, wire.AnyReply]
 """(routing id of the peer, reply)"""

@@ -25,7 +25,7 @@ class AlreadyServed(Exception):
     """Another coordinator holds the folder."""
 
 
-class Place:
+class FolderLock:
     """A lock on the endpoint's folder. While it is held, no other coordinator serves
     there, and systemd-tmpfiles(8) leaves the folder alone."""
 

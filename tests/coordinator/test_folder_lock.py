@@ -21,7 +21,7 @@ from support.poll import eventually
 from support.users import HUNG_UP, NOBODY, as_root
 from unitsync import errors, owner, wire
 from unitsync.endpoint import is_held, resolve
-from unitsyncd.adapters.place import Place
+from unitsyncd.adapters.folder_lock import FolderLock
 
 CONNECT = """
 import socket
@@ -207,9 +207,9 @@ def test_one_folder_has_one_coordinator(daemons: Daemons, sockets: Sockets) -> N
 @pytest.mark.parametrize("how", [fcntl.LOCK_SH, fcntl.LOCK_EX])
 def test_who_only_looks_at_the_folder_is_waited_for(daemons: Daemons, how: int) -> None:
     """``doctor``, and one that is about to end."""
-    place = daemons.folder / "c"
-    place.mkdir(mode=0o700)
-    looking = os.open(place, os.O_RDONLY)
+    folder = daemons.folder / "c"
+    folder.mkdir(mode=0o700)
+    looking = os.open(folder, os.O_RDONLY)
     fcntl.flock(looking, how)
     release = threading.Timer(0.3, os.close, (looking,))
     release.start()
@@ -226,63 +226,63 @@ def test_no_user_has_a_number_beyond_all_users(daemons: Daemons) -> None:
 
 
 @pytest.fixture
-def place(daemons: Daemons) -> Iterator[Place]:
-    taken = Place(resolve(daemons.endpoint))
+def folder_lock(daemons: Daemons) -> Iterator[FolderLock]:
+    taken = FolderLock(resolve(daemons.endpoint))
     yield taken
     taken.leave()
 
 
 @pytest.mark.parametrize(("shared", "mode"), [(False, 0o600), (True, 0o666)])
-def test_who_may_connect(place: Place, shared: bool, mode: int) -> None:
+def test_who_may_connect(folder_lock: FolderLock, shared: bool, mode: int) -> None:
     before = os.umask(0)
     try:
-        place.open_to_others(shared)
-        os.close(place.listen(1))
+        folder_lock.open_to_others(shared)
+        os.close(folder_lock.listen(1))
         assert os.umask(0) == 0, "the umask is what it was"
     finally:
         os.umask(before)
-    place.appear()
-    assert os.stat(place.endpoint.path).st_mode & 0o777 == mode
-    assert os.stat(place.endpoint.folder).st_mode & 0o777 == (0o711 if shared else 0o700)
+    folder_lock.appear()
+    assert os.stat(folder_lock.endpoint.path).st_mode & 0o777 == mode
+    assert os.stat(folder_lock.endpoint.folder).st_mode & 0o777 == (0o711 if shared else 0o700)
 
 
-def test_what_an_earlier_one_has_left_is_cleared_away(place: Place) -> None:
+def test_what_an_earlier_one_has_left_is_cleared_away(folder_lock: FolderLock) -> None:
     """Clients would be told that it is full, or was stopped."""
-    for left in (place.endpoint.full, place.endpoint.path):
+    for left in (folder_lock.endpoint.full, folder_lock.endpoint.path):
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(left)
-    Path(place.endpoint.stopped).touch()
-    os.close(place.listen(1))
-    assert os.listdir(place.endpoint.folder) == ["coordinator.sock.new"]
+    Path(folder_lock.endpoint.stopped).touch()
+    os.close(folder_lock.listen(1))
+    assert os.listdir(folder_lock.endpoint.folder) == ["coordinator.sock.new"]
 
 
-def test_what_is_no_socket_in_the_place_of_a_full_one(place: Place) -> None:
-    full = Path(place.endpoint.full)
+def test_what_is_no_socket_in_the_place_of_a_full_one(folder_lock: FolderLock) -> None:
+    full = Path(folder_lock.endpoint.full)
     full.write_text("precious")
     with pytest.raises(errors.Unreachable, match=f"{full} is in the way"):
-        place.listen(1)
+        folder_lock.listen(1)
     assert full.read_text() == "precious"
 
 
-def test_a_hidden_socket_is_still_ours(place: Place) -> None:
-    os.close(place.listen(1))
-    place.appear()
+def test_a_hidden_socket_is_still_ours(folder_lock: FolderLock) -> None:
+    os.close(folder_lock.listen(1))
+    folder_lock.appear()
     for hidden in (True, False):
-        assert place.hide(hidden)
-        assert os.path.exists(place.endpoint.full) is hidden
-        assert place.is_ours()
-    place.hide(True)
-    place.end()
-    assert not os.path.exists(place.endpoint.full)
-    assert place.hide(False), "where the socket is gone there is nothing to do again"
-    assert not place.is_ours()
+        assert folder_lock.hide(hidden)
+        assert os.path.exists(folder_lock.endpoint.full) is hidden
+        assert folder_lock.is_ours()
+    folder_lock.hide(True)
+    folder_lock.end()
+    assert not os.path.exists(folder_lock.endpoint.full)
+    assert folder_lock.hide(False), "where the socket is gone there is nothing to do again"
+    assert not folder_lock.is_ours()
 
 
 @pytest.mark.parametrize("replaced", ["socket", "folder"])
-def test_what_is_in_its_place_is_not_ours(place: Place, replaced: str) -> None:
-    os.close(place.listen(1))
-    place.appear()
-    path, home = Path(place.endpoint.path), Path(place.endpoint.folder)
+def test_what_is_in_its_place_is_not_ours(folder_lock: FolderLock, replaced: str) -> None:
+    os.close(folder_lock.listen(1))
+    folder_lock.appear()
+    path, home = Path(folder_lock.endpoint.path), Path(folder_lock.endpoint.folder)
     if replaced == "socket":
         path.rename(home / "old")
         with socket.socket(socket.AF_UNIX) as other:
@@ -291,11 +291,11 @@ def test_what_is_in_its_place_is_not_ours(place: Place, replaced: str) -> None:
         home.rename(home.with_name("old"))
         home.mkdir(0o700)
         (home.with_name("old") / path.name).rename(path)
-    assert not place.is_ours()
+    assert not folder_lock.is_ours()
 
 
 def test_it_is_held_until_it_is_left(daemons: Daemons) -> None:
-    taken = Place(resolve(daemons.endpoint))
+    taken = FolderLock(resolve(daemons.endpoint))
     assert is_held(taken.endpoint)
     taken.leave()
     assert not is_held(taken.endpoint)
@@ -304,19 +304,19 @@ def test_it_is_held_until_it_is_left(daemons: Daemons) -> None:
 
 
 @pytest.mark.parametrize("for_good", [True, False])
-def test_an_end_for_good_leaves_a_note(place: Place, for_good: bool) -> None:
-    os.close(place.listen(1))
-    place.appear()
-    place.end(for_good=for_good)
-    assert os.path.exists(place.endpoint.stopped) is for_good
+def test_an_end_for_good_leaves_a_note(folder_lock: FolderLock, for_good: bool) -> None:
+    os.close(folder_lock.listen(1))
+    folder_lock.appear()
+    folder_lock.end(for_good=for_good)
+    assert os.path.exists(folder_lock.endpoint.stopped) is for_good
 
 
 def test_a_folder_that_is_replaced_after_it_was_looked_at(
     daemons: Daemons, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsyncd.adapters.place.check_folder", lambda _: os.stat("/"))
+    monkeypatch.setattr("unitsyncd.adapters.folder_lock.check_folder", lambda _: os.stat("/"))
     with pytest.raises(errors.Unreachable, match="was replaced"):
-        Place(resolve(daemons.endpoint))
+        FolderLock(resolve(daemons.endpoint))
 
 
 # --- its end ----------------------------------------------------------------------
@@ -381,14 +381,14 @@ def test_without_its_place_it_ends(daemons: Daemons, sockets: Sockets, how: str)
 
 def test_a_socket_that_goes_at_the_last_moment(daemons: Daemons) -> None:
     """Between the look at it and its end."""
-    place = Place(resolve(daemons.endpoint))
-    os.close(place.listen(1))
-    place.appear()
-    assert place.is_ours()
-    os.unlink(place.endpoint.path)
-    place.end()
-    place.leave()
-    assert os.path.exists(place.endpoint.stopped)
+    folder_lock = FolderLock(resolve(daemons.endpoint))
+    os.close(folder_lock.listen(1))
+    folder_lock.appear()
+    assert folder_lock.is_ours()
+    os.unlink(folder_lock.endpoint.path)
+    folder_lock.end()
+    folder_lock.leave()
+    assert os.path.exists(folder_lock.endpoint.stopped)
 
 
 def test_it_leaves_the_place_to_the_next(daemons: Daemons, sockets: Sockets) -> None:
