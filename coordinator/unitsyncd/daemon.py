@@ -26,7 +26,7 @@ from unitsyncd.actors.incremental import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import connection_limit, figures, memory, systemd
 from unitsyncd.adapters.access import Access, keep_allowed, kept_allowed
-from unitsyncd.adapters.claimants import Claimants
+from unitsyncd.adapters.client_processes import ClientProcesses
 from unitsyncd.adapters.folder_lock import AlreadyServed, FolderLock
 from unitsyncd.adapters.owners import Owners
 from unitsyncd.adapters.router import Envelope, Router
@@ -82,7 +82,7 @@ class Daemon:
             run_in_steps=self._run_in_steps,
             check=lambda peer, request: access.check(request, self._router.peer(peer)),
             first_stop=Stops(folder_lock.endpoint.folder).is_first,
-            claimants=Claimants(lambda peer: self._router.peer(peer)),
+            clients=ClientProcesses(lambda peer: self._router.peer(peer)),
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now

@@ -26,7 +26,7 @@ def was_killed(script: Script, unit: str = "ide") -> wire.UnitInfo:
 
 def die(*scripts: Script) -> None:
     for script in scripts:
-        script.driven.claimants.dead.add(script.peer)
+        script.driven.clients.dead.add(script.peer)
 
 
 @pytest.mark.parametrize("how", ["dead", "dying"])
@@ -36,7 +36,7 @@ def test_who_waited_and_claims_when_it_is_dead(
     held = bob.waits_to_start("ide", "clone")
     ann.does("clone")
     assert isinstance(bob.told(), wire.Ready)
-    getattr(driven.claimants, how).add(bob.peer)
+    getattr(driven.clients, how).add(bob.peer)
     error = bob.claims(held)
     assert isinstance(error, wire.Error)
     assert error.code == "interrupted"
@@ -186,7 +186,7 @@ def test_a_store_that_refuses_when_its_turn_has_come() -> None:
 
 def test_what_was_found_out_counts_for_one_turn(driven: Driven, ann: Script) -> None:
     ends: list[Any] = []
-    driven.claimants.end_turn = lambda: ends.append(len(ends))  # type: ignore[method-assign]
+    driven.clients.end_turn = lambda: ends.append(len(ends))  # type: ignore[method-assign]
     ann.runs("a")
     assert ends == [0]
     ann.waits_to_start("b", "c")
@@ -201,7 +201,7 @@ def test_a_claim_is_looked_at_closely_when_it_comes_after_a_wait(
     driven: Driven, ann: Script, bob: Script
 ) -> None:
     """That takes longer, and only there others decide when it is made."""
-    driven.claimants.dying.add(bob.peer)
+    driven.clients.dying.add(bob.peer)
     bob.runs("at-once")
     held = bob.waits_to_start("ide", "clone")
     ann.does("clone")

@@ -236,7 +236,7 @@ class TestTwoThatWaitToStartOneUnit:
     ) -> None:
         first, second = driven.script("first"), driven.script("second")
         one = first.waits_to_start("ide", "a")
-        driven.claimants.dead.add(second.peer)
+        driven.clients.dead.add(second.peer)
         second.refused("interrupted", second.start("ide"))
         first.told()
         first.must(wire.Waiting, replace(one, patience_s=0.0))

@@ -35,8 +35,8 @@ from unitsyncd.core.events import (
     OwnerGone,
     OwnerLost,
     Publish,
-    Reply,
     ResetAsked,
+    Respond,
     WasReset,
 )
 from unitsyncd.core.requirement import Condition
@@ -55,7 +55,7 @@ def test_any_process_may_end_a_run(by: Owner | None, even_so: bool) -> None:
         (
             Append(fact),
             Publish(Condition.STARTED, Condition.COMPLETED, AT),
-            Reply(Answer.ENDED),
+            Respond(Answer.ENDED),
         ),
     )
 
@@ -74,7 +74,7 @@ def test_a_pending_unit_ends_with_a_warning(unit: Unit) -> None:
         (
             Append(fact),
             Publish(unit.condition, Condition.COMPLETED, AT),
-            Reply(Answer.ENDED_UNSTARTED),
+            Respond(Answer.ENDED_UNSTARTED),
         ),
     )
 
@@ -97,8 +97,8 @@ def test_a_run_that_ended_without_a_start_is_not_somebodys() -> None:
     ],
 )
 def test_an_outcome_is_final(unit: Unit, outcome: Status, said: Answer, by: Owner | None) -> None:
-    unchanged(unit, report(outcome, by), Reply(said))
-    unchanged(unit, report(outcome, by, even_so=True), Reply(said))
+    unchanged(unit, report(outcome, by), Respond(said))
+    unchanged(unit, report(outcome, by, even_so=True), Respond(said))
 
 
 # --- a script whose own start was not granted -------------------------------------
@@ -128,7 +128,7 @@ def test_its_complete_records_that_it_never_started(unit: Unit, denial: Denial) 
         (
             Append(fact),
             Publish(unit.condition, Condition.FAILED_UNSTARTED, AT),
-            Reply(Answer.NEVER_STARTED),
+            Respond(Answer.NEVER_STARTED),
         ),
     )
 
@@ -152,14 +152,14 @@ def test_even_so_completes_all_the_same(denial: Denial) -> None:
 def test_it_does_not_end_the_run_of_another(unit: Unit, denial: Denial, outcome: Status) -> None:
     """Nor where the other's script is gone and that was to be ignored: what it has left in
     the background goes on."""
-    unchanged(denied(unit, (BOB, denial)), report(outcome, BOB), Reply(Answer.NO_SAY))
+    unchanged(denied(unit, (BOB, denial)), report(outcome, BOB), Respond(Answer.NO_SAY))
 
 
 @pytest.mark.parametrize("denial", WITHOUT_A_SAY)
 @pytest.mark.parametrize("unit", [PENDING, WAITING, SKIPPED, STARTED])
 @pytest.mark.parametrize("even_so", [False, True])
 def test_after_a_refusal_it_changes_nothing(unit: Unit, denial: Denial, even_so: bool) -> None:
-    unchanged(denied(unit, (BOB, denial)), report(by=BOB, even_so=even_so), Reply(Answer.NO_SAY))
+    unchanged(denied(unit, (BOB, denial)), report(by=BOB, even_so=even_so), Respond(Answer.NO_SAY))
 
 
 def test_only_its_own_start_counts_against_it() -> None:
@@ -180,7 +180,7 @@ def test_only_its_last_start_counts() -> None:
 
 def test_the_same_denial_is_recorded_once() -> None:
     waiting = after(WAITING, ask())
-    unchanged(waiting, ask(since_run=0), Reply(Answer.WAITING))
+    unchanged(waiting, ask(since_run=0), Respond(Answer.WAITING))
 
 
 def test_the_oldest_denials_are_forgotten() -> None:
@@ -251,9 +251,9 @@ def test_another_process_that_ends_does_not_matter() -> None:
 
 def test_the_late_word_of_an_owner_that_was_thought_gone_does_not_count() -> None:
     second = after(replace(STARTED, on_owner_exit=OnOwnerExit.WARN), LOST, ask("s2", BOB))
-    unchanged(second, report(by=ANN), Reply(Answer.NO_SAY))
+    unchanged(second, report(by=ANN), Respond(Answer.NO_SAY))
     failed = after(STARTED, LOST, ask("s2", BOB))
-    unchanged(failed, report(by=ANN), Reply(Answer.NO_SAY))
+    unchanged(failed, report(by=ANN), Respond(Answer.NO_SAY))
     assert answer(failed, report(by=BOB)) is Answer.ENDED
 
 
@@ -261,10 +261,10 @@ def test_the_late_word_of_an_owner_that_was_thought_gone_does_not_count() -> Non
 def test_who_had_a_run_has_no_say_in_the_next_one_of_another(even_so: bool) -> None:
     """A script that says complete at its end, and once more in a trap."""
     second = after(COMPLETED, ask("s2", BOB))
-    unchanged(second, report(by=ANN, even_so=even_so), Reply(Answer.NO_SAY))
+    unchanged(second, report(by=ANN, even_so=even_so), Respond(Answer.NO_SAY))
     third = after(second, report(by=BOB, request_id="e2"), ask("s3", CAT))
     for owner in (ANN, BOB):
-        unchanged(third, report(by=owner, even_so=even_so), Reply(Answer.NO_SAY))
+        unchanged(third, report(by=owner, even_so=even_so), Respond(Answer.NO_SAY))
 
 
 @pytest.mark.parametrize("denial", SAID)
@@ -272,7 +272,7 @@ def test_nor_by_what_became_of_its_own_next_start(denial: Denial) -> None:
     """Its first run counts against it for more than that: with --even-so as well."""
     second = after(denied(COMPLETED, (ANN, denial)), ask("s2", BOB))
     assert second.denials == ((ANN.key, Denial.SUPERSEDED),)
-    unchanged(second, report(by=ANN, even_so=True), Reply(Answer.NO_SAY))
+    unchanged(second, report(by=ANN, even_so=True), Respond(Answer.NO_SAY))
 
 
 def test_who_never_started_it_may_end_any_run() -> None:
@@ -314,22 +314,22 @@ def test_reset_forgets_everything_but_the_edges_and_the_number_of_the_run(unit: 
     moved = (
         () if unit.phase is Status.PENDING else (Publish(unit.condition, Condition.PENDING, AT),)
     )
-    assert effects == (Append(WasReset(AT)), *moved, Reply(Answer.RESET))
+    assert effects == (Append(WasReset(AT)), *moved, Respond(Answer.RESET))
 
 
 @pytest.mark.parametrize("unit", [STARTED, GONE, COMPLETED, FAILED])
 def test_a_later_complete_by_the_old_owner_changes_nothing(unit: Unit) -> None:
     fresh = after(unit, ResetAsked(AT))
-    unchanged(fresh, report(by=ANN), Reply(Answer.NO_SAY))
-    unchanged(fresh, report(Status.FAILED, by=ANN), Reply(Answer.NO_SAY))
+    unchanged(fresh, report(by=ANN), Respond(Answer.NO_SAY))
+    unchanged(fresh, report(Status.FAILED, by=ANN), Respond(Answer.NO_SAY))
     running = after(fresh, ask("s2", BOB))
-    unchanged(running, report(by=ANN), Reply(Answer.NO_SAY))
+    unchanged(running, report(by=ANN), Respond(Answer.NO_SAY))
     assert answer(running, report(by=BOB)) is Answer.ENDED
 
 
 def test_a_repeated_reset_takes_nothing_away_that_came_after_the_first() -> None:
     running = after(COMPLETED, ResetAsked(AT, "r1"), ask("s2", BOB))
-    unchanged(running, ResetAsked(AT, "r1"), Reply(Answer.RESET))
+    unchanged(running, ResetAsked(AT, "r1"), Respond(Answer.RESET))
     assert after(running, ResetAsked(AT, "r2")).phase is Status.PENDING
     assert after(running, ResetAsked(AT)).phase is Status.PENDING
 
@@ -337,7 +337,7 @@ def test_a_repeated_reset_takes_nothing_away_that_came_after_the_first() -> None
 def test_a_repeated_outcome_is_known_after_a_reset() -> None:
     """Its first reply was lost, and somebody else reset the unit meanwhile."""
     for fresh in (after(COMPLETED, ResetAsked(AT)), after(COMPLETED, *[ResetAsked(AT)] * 2)):
-        unchanged(fresh, report(by=BOB, request_id="e1"), Reply(Answer.SAME_OUTCOME))
+        unchanged(fresh, report(by=BOB, request_id="e1"), Respond(Answer.SAME_OUTCOME))
 
 
 def test_the_old_owner_may_start_it_anew() -> None:

@@ -36,8 +36,8 @@ from unitsyncd.core.events import (
     Denied,
     Ended,
     Publish,
-    Reply,
     ResetAsked,
+    Respond,
     StartAsked,
     Started,
 )
@@ -55,7 +55,7 @@ def test_a_start_is_granted_when_nothing_is_missing() -> None:
         (
             Append(fact),
             Publish(Condition.PENDING, Condition.STARTED, AT),
-            Reply(Answer.GRANTED),
+            Respond(Answer.GRANTED),
         ),
     )
 
@@ -75,7 +75,7 @@ def test_a_start_waits_while_something_is_missing(
     fact = Denied(AT, BOB, denial)
     assert step(WAITING, ask(**more)) == (
         denied(WAITING, (BOB, denial)),
-        (Append(fact), Reply(said)),
+        (Append(fact), Respond(said)),
     )
 
 
@@ -85,7 +85,7 @@ def test_a_skipped_unit_is_not_started(more: dict[str, object], outstanding: int
     unit = replace(SKIPPED, outstanding=outstanding)
     assert step(unit, ask(**more)) == (
         denied(unit, (BOB, Denial.SKIPPED)),
-        (Append(Denied(AT, BOB, Denial.SKIPPED)), Reply(Answer.SKIPPED)),
+        (Append(Denied(AT, BOB, Denial.SKIPPED)), Respond(Answer.SKIPPED)),
     )
 
 
@@ -98,14 +98,14 @@ def test_the_deadline_does_not_refuse_what_is_ready() -> None:
 def test_a_unit_of_a_living_owner_is_refused_to_others(more: dict[str, object]) -> None:
     assert step(STARTED, ask(**more)) == (
         denied(STARTED, (BOB, Denial.REFUSED)),
-        (Append(Denied(AT, BOB, Denial.REFUSED)), Reply(Answer.STARTED_BY_OTHER)),
+        (Append(Denied(AT, BOB, Denial.REFUSED)), Respond(Answer.STARTED_BY_OTHER)),
     )
 
 
 def test_the_same_owner_is_told_that_it_has_it_already() -> None:
-    unchanged(STARTED, ask(owner=ANN), Reply(Answer.ALREADY_YOURS))
+    unchanged(STARTED, ask(owner=ANN), Respond(Answer.ALREADY_YOURS))
     # Prerequisites that were added, or fell back, count from the next run.
-    unchanged(replace(STARTED, outstanding=1), ask(owner=ANN), Reply(Answer.ALREADY_YOURS))
+    unchanged(replace(STARTED, outstanding=1), ask(owner=ANN), Respond(Answer.ALREADY_YOURS))
 
 
 def test_pid_and_start_time_make_an_owner_the_same() -> None:
@@ -128,10 +128,10 @@ def test_a_refusal_without_an_owner_is_kept_for_the_history_alone() -> None:
         STARTED,
         ask(owner=None),
         Append(Denied(AT, None, Denial.REFUSED)),
-        Reply(Answer.STARTED_BY_OTHER),
+        Respond(Answer.STARTED_BY_OTHER),
     )
     # But not each time that it asks whether it may go on now.
-    unchanged(WAITING, ask(owner=None), Reply(Answer.WAITING))
+    unchanged(WAITING, ask(owner=None), Respond(Answer.WAITING))
 
 
 @pytest.mark.parametrize("ended", [COMPLETED, FAILED, FAILED_UNSTARTED])
@@ -152,14 +152,14 @@ def test_a_new_run_needs_its_prerequisites_too() -> None:
 def test_a_unit_whose_owner_is_gone_starts_a_new_run() -> None:
     fact = Started(AT, "s9", BOB)
     # Its dependents that need its start keep it: nothing is published.
-    assert step(GONE, ask())[1] == (Append(fact), Reply(Answer.GRANTED))
+    assert step(GONE, ask())[1] == (Append(fact), Respond(Answer.GRANTED))
 
 
 @pytest.mark.parametrize("ended", [COMPLETED, FAILED])
 def test_who_waited_is_told_that_somebody_else_ran_it(ended: Unit) -> None:
     assert step(ended, ask(since_run=0)) == (
         denied(ended, (BOB, Denial.REFUSED)),
-        (Append(Denied(AT, BOB, Denial.REFUSED)), Reply(Answer.ENDED_MEANWHILE)),
+        (Append(Denied(AT, BOB, Denial.REFUSED)), Respond(Answer.ENDED_MEANWHILE)),
     )
 
 
@@ -209,12 +209,12 @@ def test_a_declaration_that_is_refused_is_a_start_that_was_not_granted(unit: Uni
 def test_a_start_that_was_granted_is_granted_again_without_effect(unit: Unit) -> None:
     blocked = replace(unit, blocked=1, outstanding=1)
     for asked in (ask("s1", ANN), ask("s1", ANN, since_run=0, last=True), ask("s1", None)):
-        unchanged(blocked, asked, Reply(Answer.GRANTED))
+        unchanged(blocked, asked, Respond(Answer.GRANTED))
 
 
 def test_the_start_of_the_run_before_is_known_too() -> None:
     second = after(COMPLETED, ask("s2", BOB))
-    unchanged(second, ask("s1", ANN), Reply(Answer.GRANTED))
+    unchanged(second, ask("s1", ANN), Respond(Answer.GRANTED))
     third = after(second, report(by=BOB), ask("s3", CAT))
     assert answer(third, ask("s1", ANN)) is Answer.STARTED_BY_OTHER
     # A completion without a start is a run like any other.
@@ -229,10 +229,10 @@ def test_a_request_without_an_id_is_never_taken_for_one_that_was_granted(unit: U
 
 def test_an_outcome_that_was_recorded_is_not_recorded_again() -> None:
     ended = after(STARTED, report(request_id="e1"))
-    unchanged(ended, report(request_id="e1"), Reply(Answer.SAME_OUTCOME))
+    unchanged(ended, report(request_id="e1"), Respond(Answer.SAME_OUTCOME))
     running = after(ended, ask("s2", BOB))
-    unchanged(running, report(request_id="e1"), Reply(Answer.SAME_OUTCOME))
-    unchanged(running, report(Status.FAILED, request_id="e1"), Reply(Answer.SAME_OUTCOME))
+    unchanged(running, report(request_id="e1"), Respond(Answer.SAME_OUTCOME))
+    unchanged(running, report(Status.FAILED, request_id="e1"), Respond(Answer.SAME_OUTCOME))
     # Once more, and the request would be taken for a new one.
     later = after(running, report(by=BOB, request_id="e2"), ask("s3", CAT))
     assert answer(later, report(by=None, request_id="e1")) is Answer.ENDED
@@ -259,7 +259,7 @@ def test_the_dead_are_granted_nothing(unit: Unit, owner: Owner | None) -> None:
         replace(unit, denials=denials),
         (
             Append(Denied(AT, owner, Denial.INTERRUPTED, "killed before it was granted")),
-            Reply(Answer.WITHDRAWN),
+            Respond(Answer.WITHDRAWN),
         ),
     )
 
@@ -267,17 +267,17 @@ def test_the_dead_are_granted_nothing(unit: Unit, owner: Owner | None) -> None:
 def test_a_start_that_was_waiting_and_is_dead_waits_no_more() -> None:
     unit = after(denied(WAITING, (BOB, Denial.WAITING)), dead())
     assert unit.denial(BOB) is Denial.INTERRUPTED
-    unchanged(unit, dead(), Reply(Answer.WITHDRAWN))
+    unchanged(unit, dead(), Respond(Answer.WITHDRAWN))
 
 
 def test_what_the_dead_were_granted_before_stays() -> None:
     """Its last reply was lost; what becomes of the run is for the owner's end to say."""
-    unchanged(STARTED, dead("s1", ANN), Reply(Answer.GRANTED))
-    unchanged(COMPLETED, dead("s1", ANN), Reply(Answer.GRANTED))
+    unchanged(STARTED, dead("s1", ANN), Respond(Answer.GRANTED))
+    unchanged(COMPLETED, dead("s1", ANN), Respond(Answer.GRANTED))
 
 
 def test_another_start_of_whoever_runs_it_takes_nothing_from_the_run() -> None:
-    unchanged(STARTED, dead("s9", ANN), Reply(Answer.ALREADY_YOURS))
+    unchanged(STARTED, dead("s9", ANN), Respond(Answer.ALREADY_YOURS))
 
 
 def test_the_dead_are_refused_like_the_living_where_others_were_granted() -> None:
@@ -298,7 +298,7 @@ def test_a_run_that_was_granted_meanwhile_fails(unit: Unit) -> None:
             Append(Denied(AT, None, Denial.INTERRUPTED, "interrupted", "s1")),
             Append(fact),
             Publish(Condition.STARTED, Condition.FAILED, AT),
-            Reply(Answer.WITHDRAWN),
+            Respond(Answer.WITHDRAWN),
         ),
     )
 
@@ -311,7 +311,7 @@ def test_somebody_elses_run_is_left_alone(unit: Unit) -> None:
             replace(unit, withdrawn_id="another"),
             (
                 Append(Denied(AT, None, Denial.INTERRUPTED, "interrupted", "another")),
-                Reply(Answer.WITHDRAWN),
+                Respond(Answer.WITHDRAWN),
             ),
         )
 
@@ -319,10 +319,10 @@ def test_somebody_elses_run_is_left_alone(unit: Unit) -> None:
 @pytest.mark.parametrize("unit", [PENDING, COMPLETED, FAILED])
 def test_a_start_that_comes_after_its_withdrawal_is_not_granted(unit: Unit) -> None:
     withdrawn = after(unit, withdraw("late", BOB))
-    unchanged(withdrawn, ask("late", BOB), Reply(Answer.WITHDRAWN))
-    unchanged(withdrawn, withdraw("late", BOB), Reply(Answer.WITHDRAWN))
+    unchanged(withdrawn, ask("late", BOB), Respond(Answer.WITHDRAWN))
+    unchanged(withdrawn, withdraw("late", BOB), Respond(Answer.WITHDRAWN))
     kept = after(withdrawn, ResetAsked(AT))
-    unchanged(kept, ask("late", BOB), Reply(Answer.WITHDRAWN))
+    unchanged(kept, ask("late", BOB), Respond(Answer.WITHDRAWN))
     assert answer(withdrawn, ask("another", BOB)) is Answer.GRANTED
 
 
@@ -334,8 +334,8 @@ def test_nor_is_an_older_one(unit: Unit) -> None:
         unit = after(unit, withdraw(start_id, None), withdraw(late[0], CAT))
     for start_id in late[:-1]:
         assert was_withdrawn(unit, start_id)
-        unchanged(unit, ask(start_id, BOB), Reply(Answer.WITHDRAWN))
-        unchanged(unit, withdraw(start_id, BOB), Reply(Answer.WITHDRAWN))
+        unchanged(unit, ask(start_id, BOB), Respond(Answer.WITHDRAWN))
+        unchanged(unit, withdraw(start_id, BOB), Respond(Answer.WITHDRAWN))
     unit = after(unit, withdraw(late[-1], None))
     assert [was_withdrawn(unit, start_id) for start_id in late] == [False] + [True] * WITHDRAWN_MAX
     kept = after(unit, ResetAsked(AT))
@@ -350,19 +350,19 @@ def test_nor_one_that_had_been_granted(unit: Unit) -> None:
     assert answer(unit, ask("s1", ANN)) is Answer.WITHDRAWN
     for number in range(3):
         unit = after(unit, ask(f"more-{number}", BOB), report(by=BOB, request_id=f"end-{number}"))
-        unchanged(unit, ask("s1", ANN), Reply(Answer.WITHDRAWN))
-    unchanged(after(unit, ResetAsked(AT)), ask("s1", ANN), Reply(Answer.WITHDRAWN))
+        unchanged(unit, ask("s1", ANN), Respond(Answer.WITHDRAWN))
+    unchanged(after(unit, ResetAsked(AT)), ask("s1", ANN), Respond(Answer.WITHDRAWN))
 
 
 def test_a_run_that_began_without_an_id_is_left_alone() -> None:
-    unchanged(replace(STARTED, start_id=""), withdraw(""), Reply(Answer.WITHDRAWN))
+    unchanged(replace(STARTED, start_id=""), withdraw(""), Respond(Answer.WITHDRAWN))
 
 
 @pytest.mark.parametrize("unit", [COMPLETED, FAILED])
 def test_a_run_that_has_ended_is_left_alone(unit: Unit) -> None:
     withdrawn = after(unit, withdraw("s1", ANN))
     assert withdrawn == replace(unit, withdrawn_id="s1")
-    unchanged(withdrawn, withdraw("s1", ANN), Reply(Answer.WITHDRAWN))
+    unchanged(withdrawn, withdraw("s1", ANN), Respond(Answer.WITHDRAWN))
 
 
 def test_a_wait_that_was_withdrawn_was_interrupted() -> None:
@@ -371,7 +371,7 @@ def test_a_wait_that_was_withdrawn_was_interrupted() -> None:
         replace(denied(WAITING, (BOB, Denial.INTERRUPTED)), withdrawn_id="s9"),
         (
             Append(Denied(AT, BOB, Denial.INTERRUPTED, "interrupted", "s9")),
-            Reply(Answer.WITHDRAWN),
+            Respond(Answer.WITHDRAWN),
         ),
     )
 
@@ -380,4 +380,4 @@ def test_a_wait_that_was_withdrawn_was_interrupted() -> None:
 def test_a_withdrawal_that_crosses_the_answer_is_the_last_word(denial: Denial) -> None:
     unit = after(denied(WAITING, (BOB, denial)), withdraw())
     assert unit.denial(BOB) is Denial.INTERRUPTED
-    unchanged(unit, withdraw(), Reply(Answer.WITHDRAWN))
+    unchanged(unit, withdraw(), Respond(Answer.WITHDRAWN))

@@ -39,8 +39,8 @@ from unitsyncd.core.events import (
     PrerequisiteMoved,
     Publish,
     Registered,
-    Reply,
     ResetAsked,
+    Respond,
     Started,
     UnitEvent,
     UnitFact,
@@ -259,8 +259,8 @@ def test_no_ask_of_a_registered_unit_is_impossible() -> None:
         for asked in asks:
             now, effects = step(unit, asked)
             kinds = [type(effect) for effect in effects]
-            order = sorted(kinds, key=[Append, Publish, Reply].index)
+            order = sorted(kinds, key=[Append, Publish, Respond].index)
             assert kinds == order
-            assert kinds.count(Reply) == 1
+            assert kinds.count(Respond) == 1
             assert kinds.count(Publish) == (now.condition is not unit.condition)
             assert bool(kinds.count(Append)) or now == unit

@@ -22,8 +22,8 @@ from unitsyncd.core.events import (
     OwnerKey,
     Registered,
     Started,
+    Undeclared,
     WasReset,
-    Withdrawn,
 )
 from unitsyncd.core.requirement import Need, need_of
 from unitsyncd.core.store import Record
@@ -94,7 +94,7 @@ class Model:
                 assert known is None or stays, f"{name} → {prerequisite} twice"
                 self.edges[name][prerequisite] = need
                 self._dependents[prerequisite].add(name)
-            case Withdrawn(prerequisite=prerequisite):
+            case Undeclared(prerequisite=prerequisite):
                 del self.edges[name][prerequisite]
                 self._dependents[prerequisite].remove(name)
             case Started(owner=owner):

@@ -10,7 +10,7 @@ import pytest
 from faults.test_owner_watch import WITHOUT_MAIN_THREAD, kill_unreaped, no_descriptors, process
 from unitsync.surroundings import Process
 from unitsyncd.adapters.access import Peer
-from unitsyncd.adapters.claimants import Claimants
+from unitsyncd.adapters.client_processes import ClientProcesses
 from unitsyncd.adapters.processes import has_died, is_dying
 
 
@@ -78,24 +78,24 @@ def test_killed_and_about_to_end(
     assert Process(7, stat.encode(), b"").is_dying is dying
 
 
-@pytest.mark.parametrize("look", [Claimants.has_died, Claimants.is_dying])
-def test_a_client_is_looked_at_once_a_turn(look: Callable[[Claimants, bytes], bool]) -> None:
+@pytest.mark.parametrize("look", [ClientProcesses.has_died, ClientProcesses.is_dying])
+def test_a_client_is_looked_at_once_a_turn(look: Callable[[ClientProcesses, bytes], bool]) -> None:
     with process() as child:
-        claimants = Claimants({b"peer": Peer(0, 0, child.pid), b"elsewhere": Peer(0, 0, 0)}.get)
-        assert not look(claimants, b"peer")
+        clients = ClientProcesses({b"peer": Peer(0, 0, child.pid), b"elsewhere": Peer(0, 0, 0)}.get)
+        assert not look(clients, b"peer")
         kill_unreaped(child)
-        assert not look(claimants, b"peer")
-        claimants.end_turn()
+        assert not look(clients, b"peer")
+        clients.end_turn()
         for peer, dead in {b"peer": True, b"elsewhere": False, b"unknown": False}.items():
             for _ in range(2):
-                assert look(claimants, peer) is dead
+                assert look(clients, peer) is dead
 
 
 def test_one_that_was_alive_a_moment_ago_is_looked_at_more_closely_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It may have been killed on the word that all is ready."""
-    monkeypatch.setattr("unitsyncd.adapters.claimants.is_dying", lambda pid: True)
-    claimants = Claimants({b"peer": Peer(0, 0, os.getpid())}.get)
-    assert not claimants.has_died(b"peer")
-    assert claimants.is_dying(b"peer")
+    monkeypatch.setattr("unitsyncd.adapters.client_processes.is_dying", lambda pid: True)
+    clients = ClientProcesses({b"peer": Peer(0, 0, os.getpid())}.get)
+    assert not clients.has_died(b"peer")
+    assert clients.is_dying(b"peer")

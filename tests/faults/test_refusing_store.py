@@ -21,7 +21,7 @@ from journal.test_rebuild import EVERYTHING, REQUESTS, UNITS
 from support.refusing import Refusing
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner
-from unitsyncd.actors.recovery import Cut, cut
+from unitsyncd.actors.recovery import SnapshotTaker, take_snapshot
 from unitsyncd.core.store import EventStore, StoreError
 
 ME = Owner(11, 11, 9, "script 11")
@@ -215,8 +215,8 @@ def test_a_snapshot_is_of_the_moment_at_which_it_was_begun(
     driver = Driver(store)
     for request in before:
         driver.turn(replace(request, id=driver.new_id()))
-    expected = cut(driver.registry, store.next_seq)
-    slow = Cut(driver.registry, store.next_seq, part=1)
+    expected = take_snapshot(driver.registry, store.next_seq)
+    slow = SnapshotTaker(driver.registry, store.next_seq, step=1)
     for request, refused in meanwhile:
         store.refuse(units={refused})
         driver.turn(replace(request, id=driver.new_id()), replace(request, id=driver.new_id()))

@@ -18,7 +18,7 @@ from journal.driving import Driver, state
 from support.daemon import Daemons, Sockets
 from unitsync import wire
 from unitsync.wire import Owner
-from unitsyncd.actors.recovery import cut
+from unitsyncd.actors.recovery import take_snapshot
 from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState, open_state
 
@@ -74,7 +74,7 @@ class Left:
         driver.want("first", "other")
         driver.ask(wire.Reset(id="r", all=True))
         self._work(driver, 20)
-        found.snapshots.save(cut(driver.registry, found.journal.next_seq))
+        found.snapshots.save(take_snapshot(driver.registry, found.journal.next_seq))
         found.close()
         driver, found = begin(folder)
         self._work(driver, 20)

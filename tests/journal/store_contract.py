@@ -22,8 +22,8 @@ from unitsyncd.core.events import (
     OwnerGone,
     Registered,
     Started,
+    Undeclared,
     WasReset,
-    Withdrawn,
 )
 from unitsyncd.core.store import EpochRecord, EventStore, Record, StoreError
 
@@ -33,7 +33,7 @@ EVERY_KIND: Final[list[Record]] = [
     ("ide", Registered(1.5)),
     ("\u00fcnit", Registered(0.1 + 0.2)),
     ("ide", Declared(2.0, "\u00fcnit", OPTIONAL_COMPLETION)),
-    ("ide", Withdrawn(2.5, "\u00fcnit")),
+    ("ide", Undeclared(2.5, "\u00fcnit")),
     ("ide", Denied(2.75, OWNER, Denial.TIMED_OUT, "because")),
     ("ide", Denied(2.75, None, Denial.WAITING)),
     ("ide", Started(3.0, "a-request", OWNER, OnOwnerExit.WARN)),

@@ -23,7 +23,7 @@ import pytest
 from journal.driving import MACHINE, Driver, state
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
-from unitsyncd.actors.recovery import cut, epochs_of, rebuild
+from unitsyncd.actors.recovery import epochs_of, rebuild, take_snapshot
 from unitsyncd.actors.registry import Registry
 from unitsyncd.adapters.fact_codec import NUMBERS
 from unitsyncd.adapters.journal import FORMAT, Journal
@@ -103,7 +103,7 @@ def make(file: Path, do: Callable[[Driver], None]) -> None:
         driver = Driver(journal)
         do(driver)
         snapshots = Snapshots(f"{file}.snapshot")
-        snapshots.save(cut(driver.registry, journal.next_seq))
+        snapshots.save(take_snapshot(driver.registry, journal.next_seq))
         snapshots.close()
         text = json.dumps(shown(driver.registry), indent=1, ensure_ascii=False, sort_keys=True)
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from journal.test_saved_state import ME, Home, abandon, check_lost
 from support.refusing import Refusing
 from unitsync import wire
 from unitsyncd import saved_state
-from unitsyncd.actors.recovery import cut, epochs_of, rebuild
+from unitsyncd.actors.recovery import epochs_of, rebuild, take_snapshot
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.store import DamagedStore, StoreError
 from unitsyncd.limits import Limits
@@ -45,7 +45,7 @@ def test_no_record_may_be_missing(epochs: int) -> None:
         if number:
             driver.ask(wire.Reset(id="r", all=True, force=True))
         worked(driver)
-        saved = cut(driver.registry, store.next_seq)
+        saved = take_snapshot(driver.registry, store.next_seq)
         worked(driver)
         driver.want("more", "work")
     newest = epochs_of(store, MACHINE)[-1]
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_now_is_there_for_the_next_one(
     was = home.work(5)
     if with_snapshot:
         driver, found = home.begin()
-        found.snapshots.save(cut(driver.registry, found.journal.next_seq))
+        found.snapshots.save(take_snapshot(driver.registry, found.journal.next_seq))
         found.snapshots.close()
         abandon(found)
         was = home.work(5)

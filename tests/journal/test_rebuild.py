@@ -27,7 +27,7 @@ from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors import incremental, recovery
 from unitsyncd.actors.incremental import Work, has_more
-from unitsyncd.actors.recovery import Cut, SnapshotRhythm, cut
+from unitsyncd.actors.recovery import SnapshotRhythm, SnapshotTaker, take_snapshot
 from unitsyncd.adapters import fact_codec
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
@@ -99,7 +99,7 @@ class Worlds(RuleBasedStateMachine):
         self.driver = Driver(Journal(str(self.folder / "journal.db")))
         self.snapshots = Snapshots(str(self.folder / "snapshot"))
         self.snapshot: Snapshot | None = None
-        self.slow: tuple[Cut, Snapshot] | None = None
+        self.slow: tuple[SnapshotTaker, Snapshot] | None = None
         """A snapshot that is under way, and what it has to come to."""
         self.sent: list[wire.AnyRequest] = []
 
@@ -148,8 +148,8 @@ class Worlds(RuleBasedStateMachine):
     @rule()
     def begin_a_snapshot(self) -> None:
         registry, seq = self.driver.registry, self.driver.store.next_seq
-        expected = cut(registry, seq)
-        self.slow = Cut(registry, seq, part=1), expected
+        expected = take_snapshot(registry, seq)
+        self.slow = SnapshotTaker(registry, seq, step=1), expected
 
     @precondition(lambda self: self.slow is not None)
     @rule()
@@ -166,7 +166,7 @@ class Worlds(RuleBasedStateMachine):
     @precondition(lambda self: self.slow is None)
     @rule()
     def take_a_snapshot(self) -> None:
-        self.save(cut(self.driver.registry, self.driver.store.next_seq))
+        self.save(take_snapshot(self.driver.registry, self.driver.store.next_seq))
 
     def save(self, snapshot: Snapshot) -> None:
         self.snapshots.save(snapshot)
@@ -249,7 +249,7 @@ def test_a_start_that_waits_has_its_own_edges_still(driver: Driver, with_snapsho
         driver.start("u", id=start_id, after=[after])
     driver.want("b")
     driver.complete("b")
-    driver.crash(cut(driver.registry, driver.store.next_seq) if with_snapshot else None)
+    driver.crash(take_snapshot(driver.registry, driver.store.next_seq) if with_snapshot else None)
     again = {"after": ["a"], "since_run": 0}
     assert isinstance(driver.start("u", id="first", **again), wire.Waiting)
     assert isinstance(driver.start("u", id="last", after=["b"], since_run=0), wire.Granted)
@@ -261,7 +261,7 @@ def test_starts_that_were_taken_back_stay_so(driver: Driver, with_snapshot: bool
     driver.start("a", ME, id=ids[0])
     for start_id in ids:
         driver.ask(wire.Withdraw(id=driver.new_id(), unit="a", start_id=start_id))
-    driver.crash(cut(driver.registry, driver.store.next_seq) if with_snapshot else None)
+    driver.crash(take_snapshot(driver.registry, driver.store.next_seq) if with_snapshot else None)
     for start_id in ids:
         reply = driver.start("a", ME, id=start_id)
         assert isinstance(reply, wire.Error)
@@ -278,7 +278,7 @@ def test_a_snapshot_of_an_earlier_version_is_understood(driver: Driver) -> None:
 
 
 class Keeper:
-    """Takes snapshots of whose next part the test decides when it is due."""
+    """Takes snapshots of whose next step the test decides when it is due."""
 
     busy = False
 
@@ -303,7 +303,7 @@ def test_no_part_of_a_snapshot_takes_long(driver: Driver) -> None:
     keeper = Keeper()
     rhythm, taken, waiting = keeper.rhythm, keeper.taken, keeper.waiting
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recovery, "CUT_PART", 50)
+        patch.setattr(recovery, "SNAPSHOT_STEP", 50)
         rhythm.appended(100_000, driver.registry, driver.store.next_seq)
         parts = 1
         while not taken:
@@ -320,7 +320,7 @@ def test_a_snapshot_of_an_epoch_that_ended_meanwhile_is_given_up(driver: Driver)
     rhythm, taken, waiting = keeper.rhythm, keeper.taken, keeper.waiting
     driver.want("a")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recovery, "CUT_PART", 1)
+        patch.setattr(recovery, "SNAPSHOT_STEP", 1)
         driver.want("b")
         rhythm.appended(5, driver.registry, 2)
         driver.ask(wire.Reset(id="r", all=True))
@@ -338,18 +338,18 @@ def test_a_snapshot_that_is_given_up_goes_a_part_at_a_time(driver: Driver) -> No
         driver.want(f"u{number}")
     keeper = Keeper()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recovery, "CUT_PART", 10)
+        patch.setattr(recovery, "SNAPSHOT_STEP", 10)
         patch.setattr(incremental, "EMPTIED_STEP", 4)
         keeper.rhythm.appended(100, driver.registry, driver.store.next_seq)
         driver.want("u29", "u0")  # what it was is noted
         keeper.go_on(keeper.waiting.pop())
-        cut = keeper.rhythm._cut
-        assert cut is not None
-        counts = [len(cut.snapshot.units) + len(cut.before)]
+        taker = keeper.rhythm._taker
+        assert taker is not None
+        counts = [len(taker.snapshot.units) + len(taker.before)]
         driver.ask(wire.Reset(id="r", all=True))
         while keeper.waiting:
             keeper.go_on(keeper.waiting.pop())
-            counts.append(len(cut.snapshot.units) + len(cut.before))
+            counts.append(len(taker.snapshot.units) + len(taker.before))
     assert counts[0] > 20
     assert max(before - after for before, after in pairwise(counts)) == 4
     assert counts[-1] == 0
@@ -361,7 +361,7 @@ def test_a_unit_and_who_waits_for_it_share_its_name(driver: Driver) -> None:
     driver.want("b", "a", "c")
     driver.want("c")
     driver.want("d", "c")
-    snapshot = cut(driver.registry, driver.store.next_seq)
+    snapshot = take_snapshot(driver.registry, driver.store.next_seq)
     for registry in (driver.registry, rebuilt(driver), rebuilt(driver, decoded(snapshot))):
         [a, _] = registry.graph.prerequisites("b")
         [c] = registry.graph.prerequisites("d")
@@ -378,8 +378,8 @@ def test_a_level_that_is_raised_meanwhile_is_that_of_before(driver: Driver) -> N
     driver.want("a", "b")
     driver.want("b", "c")
     driver.want("x", "y")
-    expected = cut(driver.registry, driver.store.next_seq)
-    slow = Cut(driver.registry, driver.store.next_seq, part=1)
+    expected = take_snapshot(driver.registry, driver.store.next_seq)
+    slow = SnapshotTaker(driver.registry, driver.store.next_seq, step=1)
     driver.want("c", "x")
     assert [driver.registry.graph.level(name) for name in "abcx"] == [1, 1, 1, 0]
     while not slow.go_on():
@@ -405,8 +405,8 @@ def test_edges_that_are_looked_at_together_come_back(
 
     for edge in edges[:20]:
         driver.want(*edge)
-    before = cut(driver.registry, driver.store.next_seq)
-    slow = Cut(driver.registry, driver.store.next_seq, part=3)
+    before = take_snapshot(driver.registry, driver.store.next_seq)
+    slow = SnapshotTaker(driver.registry, driver.store.next_seq, step=3)
     assert isinstance(declare(edges[20:70]), wire.Ok)
     slow.go_on()
     backwards = [(prerequisite, unit) for unit, prerequisite in edges[70:90]]

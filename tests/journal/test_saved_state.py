@@ -23,7 +23,7 @@ from unitsync import wire
 from unitsync.startup import machine_startup
 from unitsync.wire import Owner
 from unitsyncd import saved_state
-from unitsyncd.actors.recovery import SnapshotRhythm, cut
+from unitsyncd.actors.recovery import SnapshotRhythm, take_snapshot
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.state_marker import read_marker
@@ -401,7 +401,7 @@ def with_snapshot(home: Home) -> dict[str, Any]:
     """Some work, a snapshot, more work; what the registry is after it."""
     home.work(10)
     driver, found = home.begin()
-    found.snapshots.save(cut(driver.registry, found.journal.next_seq))
+    found.snapshots.save(take_snapshot(driver.registry, found.journal.next_seq))
     found.snapshots.close()
     abandon(found)
     return home.work(5)
@@ -484,7 +484,7 @@ def test_a_snapshot_that_is_ahead_shows_that_the_journal_is_short(
     before = home.file().read_bytes()
     driver, found = home.begin()
     driver.want("c", "d")
-    found.snapshots.save(cut(driver.registry, found.journal.next_seq))
+    found.snapshots.save(take_snapshot(driver.registry, found.journal.next_seq))
     found.close()
     home.file().write_bytes(before)
     marker = home.file(".mark").read_text().splitlines()

@@ -24,7 +24,7 @@ from soak.worker import GROUP, REQUIREMENTS
 from support.figures import figures_of
 from unitsync import Client, wire
 from unitsyncd.adapters.journal import Journal
-from unitsyncd.core.events import Declared, Withdrawn
+from unitsyncd.core.events import Declared, Undeclared
 from unitsyncd.core.state import Unit, applied
 from unitsyncd.core.store import Record
 from unitsyncd.core.view import HISTORY_MAX
@@ -216,7 +216,7 @@ def denials_after(records: list[Record], count: int) -> int:
     """Owners whose last start of a unit was not granted, as all units remember them."""
     units: dict[str, Unit] = {}
     for name, fact in records[:count]:
-        if not isinstance(fact, Declared | Withdrawn):
+        if not isinstance(fact, Declared | Undeclared):
             units[name] = applied(units.get(name) or Unit(name), fact)
     return sum(len(unit.denials) for unit in units.values())
 

@@ -43,7 +43,7 @@ class FakeOwners:
         self.watched.discard(key)
 
 
-class FakeClaimants:
+class FakeClientProcesses:
     """Clients whose processes live until the test says otherwise."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Driven:
     def __init__(self, *, limits: Limits = Limits(), startup: str = "boot", **more: Any) -> None:  # noqa: B008
         self.now, self.at = 1000.0, 5_000_000.0
         self.owners = FakeOwners()
-        self.claimants = FakeClaimants()
+        self.clients = FakeClientProcesses()
         self.defects: list[tuple[str, BaseException]] = []
         self.scripts: dict[bytes, Script] = {}
         self._pids = itertools.count(101)
@@ -77,7 +77,7 @@ class Driven:
             startup=startup,
             new_epoch=lambda: next(epochs),
             owners=self.owners,
-            claimants=self.claimants,
+            clients=self.clients,
             identity=SimpleNamespace(version="0", pid=1, since=self.at),
             limits=limits,
             on_defect=lambda what, defect: self.defects.append((what, defect)),

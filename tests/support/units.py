@@ -10,7 +10,7 @@ from unitsyncd.core.events import (
     Denial,
     Effect,
     OutcomeReported,
-    Reply,
+    Respond,
     StartAsked,
     StartWithdrawn,
     UnitEvent,
@@ -68,7 +68,7 @@ def denied(unit: Unit, *denials: tuple[Owner, Denial]) -> Unit:
 
 
 def answer(unit: Unit, event: UnitEvent) -> Answer:
-    (said,) = (effect.answer for effect in step(unit, event)[1] if isinstance(effect, Reply))
+    (said,) = (effect.answer for effect in step(unit, event)[1] if isinstance(effect, Respond))
     return said
 
 

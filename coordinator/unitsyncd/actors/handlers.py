@@ -15,7 +15,7 @@ from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Requirement, Status
 from unitsyncd.actors import queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
-from unitsyncd.actors.ports import Claimants, Identity, OwnerWatch
+from unitsyncd.actors.ports import ClientProcesses, Identity, OwnerWatch
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.request_limits import check_count
 from unitsyncd.actors.turn import Moment
@@ -48,14 +48,14 @@ class Handlers:
         waiters: Waiters,
         moment: Moment,
         owners: OwnerWatch,
-        claimants: Claimants,
+        clients: ClientProcesses,
         identity: Identity,
     ) -> None:
         self.registry = registry
         self.waiters = waiters
         self._moment = moment
         self._owners = owners
-        self._claimants = claimants
+        self._clients = clients
         self._identity = identity
         self._owners_seen: dict[OwnerKey, wire.Owner] = {}
         registry.on_owner = self._owner_changed
@@ -135,7 +135,7 @@ class Handlers:
                         waiter.knows_of_skip = blocked
                         return None
                 if answer is Answer.GRANTED:
-                    if self._claimants.has_died(waiter.peer):
+                    if self._clients.has_died(waiter.peer):
                         self.settle(waiter, None)
                         self.abandon(waiter)
                         return None
@@ -150,7 +150,7 @@ class Handlers:
 
     def is_abandoned(self, waiter: Waiter) -> bool:
         """Whether it is a start whose client is dead: nobody else takes that back."""
-        return isinstance(waiter.request, wire.Start) and self._claimants.has_died(waiter.peer)
+        return isinstance(waiter.request, wire.Start) and self._clients.has_died(waiter.peer)
 
     def abandon(self, waiter: Waiter) -> None:
         """Take note that *waiter*, which is settled, was a start whose client is dead."""
@@ -196,7 +196,7 @@ class Handlers:
         check_count(len(request.prerequisites))
         missing = registry.not_waited_for(actor, request.prerequisites)
         changed = self._forgo(actor, request.prerequisites)
-        changed |= registry.withdraw(actor, request.prerequisites, self._moment.at) > 0
+        changed |= registry.undeclare(actor, request.prerequisites, self._moment.at) > 0
         note = wording.did_not_wait(request.unit, missing) if missing else ""
         status = actor.unit.condition.status
         return replies.ok(request, registry, changed=changed, note=note, status=status)
@@ -274,8 +274,8 @@ class Handlers:
     def _claimant_is_dead(self, request: wire.Start) -> bool:
         """What killed who waited may have done so a moment ago, on its word that all is
         ready: then it is looked at more closely."""
-        claimants, peer = self._claimants, self._moment.peer
-        return claimants.has_died(peer) if request.since_run < 0 else claimants.is_dying(peer)
+        clients, peer = self._clients, self._moment.peer
+        return clients.has_died(peer) if request.since_run < 0 else clients.is_dying(peer)
 
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
         """Raises what refuses the declaration, and with it the start."""

@@ -51,7 +51,7 @@ class NobodyWatched:
         pass
 
 
-class Claimants(Protocol):
+class ClientProcesses(Protocol):
     """Knows about the processes of clients, by the routing ids of their connections."""
 
     def has_died(self, peer: bytes) -> bool:
@@ -74,7 +74,7 @@ class _AllAlive:
         pass
 
 
-ALL_ALIVE: Final[Claimants] = _AllAlive()
+ALL_ALIVE: Final[ClientProcesses] = _AllAlive()
 """Where nothing is known of the clients."""
 
 

@@ -8,13 +8,13 @@ from unitsync.errors import CycleError
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.core.events import AnyFact, Declared, Registered, UnitFact, Withdrawn
+from unitsyncd.core.events import AnyFact, Declared, Registered, Undeclared, UnitFact
 from unitsyncd.core.graph import Request
 from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
 from unitsyncd.limits import Limits
 
-CUT_PART: Final = 2000
+SNAPSHOT_STEP: Final = 2000
 """Units of a snapshot that are taken at a time: a few milliseconds."""
 _EDGES_OF_A_UNIT: Final = 16
 """So many edges take as long as a unit."""
@@ -69,26 +69,26 @@ def rebuild(
     return registry
 
 
-def cut(registry: Registry, seq: int) -> Snapshot:
+def take_snapshot(registry: Registry, seq: int) -> Snapshot:
     """A snapshot of *registry*, whose last record has the number before *seq*. Between
     turns only."""
-    part = Cut(registry, seq)
-    while not part.go_on():
+    taker = SnapshotTaker(registry, seq)
+    while not taker.go_on():
         pass
-    return part.snapshot
+    return taker.snapshot
 
 
-class Cut:
+class SnapshotTaker:
     """A snapshot of a registry that goes on meanwhile: taken a part at a time, so that no turn
     is held up, and all of it as it was at the beginning: a unit that is about to change is
     noted before."""
 
-    def __init__(self, registry: Registry, seq: int, part: int = 0) -> None:
+    def __init__(self, registry: Registry, seq: int, step: int = 0) -> None:
         """Begin one of *registry*, whose last record has the number before *seq*. Between
-        turns only, and with no other under way. *part* in place of CUT_PART is for tests."""
+        turns only, and with no other under way. *step* in place of SNAPSHOT_STEP is for tests."""
         self.snapshot = Snapshot(registry.epoch, seq, [])
         self._registry = registry
-        self._part = part or CUT_PART
+        self._step = step or SNAPSHOT_STEP
         self._units = registry.units
         self._names = registry.names
         self._count = len(registry.names)
@@ -99,9 +99,9 @@ class Cut:
         registry.turn.undo.watch(self._note)
 
     def go_on(self) -> bool:
-        """Take the next part, between turns; whether that was the last."""
+        """Take the next step, between turns; whether that was the last."""
         try:
-            self._take_part()
+            self._take_step()
         except BaseException:
             self.stop()
             raise
@@ -110,9 +110,9 @@ class Cut:
             return True
         return False
 
-    def _take_part(self) -> None:
+    def _take_step(self) -> None:
         units, before = self.snapshot.units, self.before
-        left, first = self._part, len(units)
+        left, first = self._step, len(units)
         for name in self._names[first : min(first + left, self._count)]:
             saved = before.pop(name, None) or self._saved(name)
             units.append(saved)
@@ -184,8 +184,8 @@ class _Replay:
                 self._bus.put_need(self._units[name], prerequisite, need)
             else:
                 raise ValueError(f"{name} waits for {prerequisite} already")
-        elif kind is Withdrawn:
-            assert isinstance(fact, Withdrawn)
+        elif kind is Undeclared:
+            assert isinstance(fact, Undeclared)
             registry.graph.remove(name, fact.prerequisite, registry.turn.undo)
             self._bus.unsubscribe(self._units[name], fact.prerequisite, fact.at)
             self._run()
@@ -224,30 +224,30 @@ class SnapshotRhythm:
         self._keeper = keeper
         self._records_min = records_min
         self._since = since
-        self._cut: Cut | None = None
+        self._taker: SnapshotTaker | None = None
         self.run_in_steps: RunInSteps = at_once
 
     def appended(self, records: int, registry: Registry, next_seq: int) -> None:
         self._since += records
         if self._since < max(self._records_min, len(registry.units) + registry.graph.edges):
             return
-        if self._keeper.busy or (self._cut is not None and self._cut.is_under_way):
+        if self._keeper.busy or (self._taker is not None and self._taker.is_under_way):
             return
         self._since = 0
-        self._cut = Cut(registry, next_seq)
-        self.run_in_steps(self._taken(self._cut))
+        self._taker = SnapshotTaker(registry, next_seq)
+        self.run_in_steps(self._taken(self._taker))
 
-    def _taken(self, cut: Cut) -> Work:
-        """Take *cut* and hand it on, or let go of it if its registry is over."""
-        held: list[Any] = [cut.before, cut.snapshot.units]
+    def _taken(self, taker: SnapshotTaker) -> Work:
+        """Go on with *taker* and hand on its snapshot, or let go of it if its registry is over."""
+        held: list[Any] = [taker.before, taker.snapshot.units]
         try:
-            while cut.is_under_way:
-                if cut.go_on():
-                    self._keeper.save(cut.snapshot)
-                    held.remove(cut.snapshot.units)
+            while taker.is_under_way:
+                if taker.go_on():
+                    self._keeper.save(taker.snapshot)
+                    held.remove(taker.snapshot.units)
                 else:
                     yield
         finally:
-            if self._cut is cut:
-                self._cut = None
+            if self._taker is taker:
+                self._taker = None
         yield from emptied(held)

@@ -23,9 +23,9 @@ from unitsyncd.core.events import (
     OwnerKey,
     Registered,
     Started,
+    Undeclared,
     UnitEvent,
     WasReset,
-    Withdrawn,
 )
 from unitsyncd.core.graph import Graph, Request
 from unitsyncd.core.requirement import Need, Verdict, need_of
@@ -152,7 +152,7 @@ class Registry:
                     prerequisite=prerequisite,
                     declared=text,
                 )
-            self._withdraw(actor, unit, prerequisite, at)
+            self._undeclare(actor, unit, prerequisite, at)
         self.check(prerequisite)
         if self.graph.edges >= self.limits.edges:
             most = self.limits.edges
@@ -170,7 +170,7 @@ class Registry:
         before = self.graph.of_start(actor.unit.name)
         self.declare([(actor, prerequisites)], need, at)
         named = set(prerequisites)
-        self.withdraw(actor, [edge for edge in before if edge not in named], at)
+        self.undeclare(actor, [edge for edge in before if edge not in named], at)
 
     def edges_of(self, actor: UnitActor, start: Start) -> dict[str, Need] | None:
         """What counts for *start* from its ``--after``, besides what the unit wants; None if
@@ -215,21 +215,21 @@ class Registry:
                     missing = [name for name in missing if name not in theirs]
         return missing
 
-    def withdraw(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
+    def undeclare(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
         """Take those edges back that are there; how many there were."""
         unit, edges = actor.unit.name, self.graph.prerequisites(actor.unit.name)
         there = [name for name in dict.fromkeys(prerequisites) if name in edges]
         if there:
             self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
         for prerequisite in there:
-            self._withdraw(actor, unit, prerequisite, at)
+            self._undeclare(actor, unit, prerequisite, at)
         self.dispatcher.run()
         return len(there)
 
-    def _withdraw(self, actor: UnitActor, unit: str, prerequisite: str, at: float) -> None:
+    def _undeclare(self, actor: UnitActor, unit: str, prerequisite: str, at: float) -> None:
         self.graph.remove(unit, prerequisite, self.turn.undo)
         self.bus.unsubscribe(actor, prerequisite, at)
-        self.turn.keep(unit, Withdrawn(at, prerequisite))
+        self.turn.keep(unit, Undeclared(at, prerequisite))
 
     def commit(self) -> None:
         """Make the turn's changes final."""
@@ -288,7 +288,7 @@ class Registry:
                 self.on_owner(owner.key, owner)
 
 
-_OF_GRAPH: Final = frozenset((Registered, Declared, Withdrawn))
+_OF_GRAPH: Final = frozenset((Registered, Declared, Undeclared))
 """Facts that are no part of a unit's history."""
 _OF_RUNS: Final = frozenset((Started, Ended, OwnerGone, WasReset))
 """Facts after which a unit may have another owner, or none."""

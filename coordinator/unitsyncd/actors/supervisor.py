@@ -20,7 +20,7 @@ from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Waiter
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.incremental import RunInSteps, at_once
-from unitsyncd.actors.ports import ALL_ALIVE, Claimants, Identity, OwnerWatch
+from unitsyncd.actors.ports import ALL_ALIVE, ClientProcesses, Identity, OwnerWatch
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.request_limits import bounded
 from unitsyncd.actors.turn import Moment
@@ -72,7 +72,7 @@ class Supervisor:
         run_in_steps: RunInSteps = at_once,
         check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
         first_stop: Callable[[str], bool] = lambda request_id: True,
-        claimants: Claimants = ALL_ALIVE,
+        clients: ClientProcesses = ALL_ALIVE,
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
@@ -84,7 +84,7 @@ class Supervisor:
         self._owners = owners
         self._identity = identity
         self._limits = limits
-        self._claimants = claimants
+        self._clients = clients
         self._on_defect = on_defect
         self._store = store
         self._machine = machine
@@ -411,7 +411,7 @@ class Supervisor:
     def _handlers_for(self, registry: Registry) -> Handlers:
         waiters = Waiters(registry.turn, self._limits)
         return Handlers(
-            registry, waiters, self._moment, self._owners, self._claimants, self._identity
+            registry, waiters, self._moment, self._owners, self._clients, self._identity
         )
 
     def _begin(self, epoch: EpochRecord) -> None:
@@ -452,7 +452,7 @@ class Supervisor:
         self._outbox.clear()
 
     def _outgoing(self) -> list[tuple[bytes, bytes]]:
-        self._claimants.end_turn()
+        self._clients.end_turn()
         if self.ahead:
             replies = [(peer, by_wall_clock(reply, self.ahead)) for peer, reply in self._final]
         else:

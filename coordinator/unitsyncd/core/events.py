@@ -89,14 +89,14 @@ class Declared(Fact, tag="declared", frozen=True):
     need: Need
 
 
-class Withdrawn(Fact, tag="withdrawn", frozen=True):
+class Undeclared(Fact, tag="withdrawn", frozen=True):
     """An edge was taken back."""
 
     prerequisite: str
 
 
 UnitFact: TypeAlias = Registered | Started | Ended | Denied | OwnerGone | WasReset
-AnyFact: TypeAlias = UnitFact | Declared | Withdrawn
+AnyFact: TypeAlias = UnitFact | Declared | Undeclared
 
 
 # --- what the bus delivers --------------------------------------------------------
@@ -104,7 +104,7 @@ AnyFact: TypeAlias = UnitFact | Declared | Withdrawn
 
 class PrerequisiteMoved(msgspec.Struct, frozen=True, gc=False):
     """An edge's verdict went from ``before`` to ``after``. A new edge comes from MET,
-    a withdrawn one goes there."""
+    one that is taken back goes there."""
 
     before: Verdict
     after: Verdict
@@ -220,8 +220,8 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
-class Reply(msgspec.Struct, frozen=True, gc=False):
+class Respond(msgspec.Struct, frozen=True, gc=False):
     answer: Answer
 
 
-Effect: TypeAlias = Append | Publish | Reply
+Effect: TypeAlias = Append | Publish | Respond

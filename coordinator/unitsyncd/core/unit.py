@@ -30,8 +30,8 @@ from unitsyncd.core.events import (
     PrerequisiteMoved,
     Publish,
     Registered,
-    Reply,
     ResetAsked,
+    Respond,
     StartAsked,
     Started,
     StartWithdrawn,
@@ -48,7 +48,7 @@ _STARTED: Final = Status.STARTED
 _OUTSTANDING: Final = Verdict.OUTSTANDING
 _BLOCKED: Final = Verdict.BLOCKED
 _MET: Final = Verdict.MET
-_REPLIES: Final = {answer: Reply(answer) for answer in Answer}
+_REPLIES: Final = {answer: Respond(answer) for answer in Answer}
 
 Step: TypeAlias = tuple[Unit, tuple[Effect, ...]]
 

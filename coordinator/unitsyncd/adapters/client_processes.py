@@ -8,7 +8,7 @@ from unitsyncd.adapters.access import Peer
 from unitsyncd.adapters.processes import has_died, is_dying
 
 
-class Claimants:
+class ClientProcesses:
     """The processes that connections come from, as the kernel noted them (SO_PEERCRED of
     unix(7)). Nothing is known of one in another pid namespace, nor of one whose pid has
     been given to another process since: they count as alive."""
