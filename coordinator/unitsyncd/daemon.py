@@ -24,7 +24,7 @@ from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, 
 from unitsync.printing import reaching
 from unitsyncd.actors.incremental import Work, has_more
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import connection_limit, figures, memory, systemd
+from unitsyncd.adapters import connection_limit, resources, systemd
 from unitsyncd.adapters.access import Access, keep_allowed, kept_allowed
 from unitsyncd.adapters.client_processes import ClientProcesses
 from unitsyncd.adapters.folder_lock import AlreadyServed, FolderLock
@@ -97,7 +97,7 @@ class Daemon:
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[str] | None = None
-        self._memory_max = memory.bound(limits.memory)
+        self._memory_max = resources.memory_bound(limits.memory)
         self._too_large: LimitReached | None = None
 
     async def run(self, on_ready: Callable[[], None]) -> None:
@@ -207,14 +207,16 @@ class Daemon:
         """What comes of messages that libzmq collects is bounded by nothing else. Whoever
         waits goes on waiting, with the next coordinator."""
         try:
-            resident = memory.resident_bytes()
+            resident = resources.resident_bytes()
         except OSError:  # there is no file left to be opened
             return
         if resident > self._memory_max and self._too_large is None:
             mib = self._memory_max >> 20
             what = f"took {resident >> 20:,} MiB of memory, more than {mib:,}, and begins anew"
             self._too_large = limit_reached("memory", mib, what)
-            logger.critical("{}; {}", self._too_large, figures.line(self._supervisor.figures()))
+            logger.critical(
+                "{}; {}", self._too_large, resources.figures_line(self._supervisor.figures())
+            )
             self._end("it took too much memory")
 
     def _log_figures(self) -> None:
@@ -223,9 +225,9 @@ class Daemon:
         held["owners"] = self._owners.watched
         held["unfinished"] = len(self._unfinished)
         try:
-            logger.info(figures.line(held | figures.of_process()))
+            logger.info(resources.figures_line(held | resources.figures()))
         except OSError as problem:  # there is no file left to be opened
-            logger.warning("{}; {}", figures.line(held), problem)
+            logger.warning("{}; {}", resources.figures_line(held), problem)
 
     def _end(self, why: str) -> None:
         assert self._ended is not None

@@ -34,7 +34,7 @@ class Limits(msgspec.Struct, frozen=True):
     connections: int = 50_000
     """Clients at the same time; fewer if the limit of open files leaves no room."""
     memory: int = 4_096
-    """MiB that the coordinator may take before it ends and begins anew; see memory.py."""
+    """MiB that the coordinator may take before it ends and begins anew; see resources.py."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:

@@ -17,7 +17,7 @@ from support.poll import eventually
 from support.users import NOBODY, as_root
 from support.zmtp import EMPTY_PART, GREETING, connected, message
 from unitsync import wire
-from unitsyncd.adapters import memory, router
+from unitsyncd.adapters import resources, router
 from unitsyncd.adapters.access import Access
 from unitsyncd.adapters.connection_limit import FileBudget
 from unitsyncd.adapters.router import Envelope, Router
@@ -247,12 +247,12 @@ def test_who_does_not_say_hello_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, s
 
 def test_the_bound_is_more_than_its_units_need(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that would end because of them would begin with the same."""
-    monkeypatch.setattr(memory, "resident_bytes", lambda: 100)
-    assert memory.bound(1) == 1024 * 1024
-    monkeypatch.setattr(memory, "resident_bytes", lambda: 1024 * 1024)
-    assert memory.bound(1) == 2 * 1024 * 1024
+    monkeypatch.setattr(resources, "resident_bytes", lambda: 100)
+    assert resources.memory_bound(1) == 1024 * 1024
+    monkeypatch.setattr(resources, "resident_bytes", lambda: 1024 * 1024)
+    assert resources.memory_bound(1) == 2 * 1024 * 1024
 
 
 def test_the_bound_is_less_than_the_machine_has() -> None:
     everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert memory.bound(10**9) <= everything // 4 * 3
+    assert resources.memory_bound(10**9) <= everything // 4 * 3
