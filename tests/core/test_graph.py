@@ -13,9 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from support.needs import COMPLETION, OPTIONAL_START, SUCCESS
 from unitsync.errors import CycleError
-from unitsyncd.core.graph import CYCLE_SHOWN_MAX, ONE_BY_ONE_MIN, Graph, Request
+from unitsyncd.core.graph import ONE_BY_ONE_MIN, Graph, Request
 from unitsyncd.core.requirement import NEEDS, Need
 from unitsyncd.core.undo import UndoLog
+from unitsyncd.core.wording import CYCLE_SHOWN_MAX
 
 Edge = tuple[str, str]
 """(dependent, prerequisite)"""

@@ -13,7 +13,7 @@ from support.driver import Driven, Script
 from unitsync import names, session, spawn_lock, surroundings, wire
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
-from unitsyncd.core import causes, graph, similar, state, view, wording
+from unitsyncd.core import causes, similar, state, view, wording
 
 MIB = 2**20
 UNBOUNDED = "journal: what belongs to now"
@@ -36,7 +36,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "prerequisites named in a notice": (causes.SHOWN_MAX,),
     "prerequisites in the answer to `status`": (view.STATUS_MAX,),
     "lines for them in its text": (wording.EDGES_SHOWN,),
-    "units of a cycle that the error spells out": (graph.CYCLE_SHOWN_MAX,),
+    "units of a cycle that the error spells out": (wording.CYCLE_SHOWN_MAX,),
     "nodes of a `why` tree": (view.TREE_NODES_MAX,),
     "depth of a `why` tree": (view.TREE_DEPTH_MAX,),
     "units, from a skipped one to the cause": (causes.PATH_MAX,),

@@ -9,7 +9,6 @@ together are looked at together, once they would cost more than that one by one.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Container, Iterable, Iterator, Mapping
 from math import isqrt
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from typing import Any, Final
 from unitsync.errors import CycleError
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.undo import UndoLog
+from unitsyncd.core.wording import cycle_error
 
 _NO_EDGES: Final[Mapping[str, Need]] = MappingProxyType({})
 
@@ -31,8 +31,6 @@ ONE_BY_ONE_MIN: Final = 10_000
 there are, before its further edges are looked at together."""
 MANY_EDGES: Final = 50
 """From so many edges of a unit on it pays to remember what was found among them."""
-CYCLE_SHOWN_MAX: Final = 1000
-"""Units of a cycle that are spelled out; of a longer one, so many of both ends."""
 
 
 class Request:
@@ -139,7 +137,7 @@ class Graph:
         *dependent*, directly or through others, or leaves that to ``check``.
         """
         if dependent == prerequisite:
-            raise _cycle_error([dependent, dependent])
+            raise cycle_error([dependent, dependent])
         undo.touch(dependent)
         if self._dependents.get(dependent):
             if request is None or self.looks <= request.looks_max:
@@ -360,19 +358,4 @@ class Graph:
         path = [dependent]
         while path[-1] != prerequisite:
             path.append(came_from[path[-1]])
-        return _cycle_error([dependent, *reversed(path)])
-
-
-def _cycle_error(cycle: list[str]) -> CycleError:
-    shown, half = cycle, CYCLE_SHOWN_MAX // 2
-    if len(cycle) > CYCLE_SHOWN_MAX:
-        more = f"({len(cycle) - 2 * half:,} more)"
-        shown = [*cycle[:half], more, *cycle[-half:]]
-    return CycleError(
-        f"cycle: {' → '.join(shown)}",
-        hint="each of these would wait for the next; take one edge back: "
-        f"unitsync unwant {shlex.join(cycle[-2:])}"
-        if len(cycle) > 2
-        else "a unit cannot wait for itself",
-        cycle=cycle,
-    )
+        return cycle_error([dependent, *reversed(path)])

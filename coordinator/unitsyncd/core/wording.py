@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Final
 
-from unitsync.errors import UnitsyncError
+from unitsync.errors import CycleError, UnitsyncError
 from unitsync.printing import columns, duration, gave_up, padded, safe, span, unregistered
 from unitsync.wire import (
     TEXT_BYTES_MAX,
@@ -43,6 +43,8 @@ STARTS_SHOWN: Final = 20
 """Waiting starts of one unit that have a line in the text about it."""
 NAMES_SHOWN: Final = 40
 """Columns of names that stand below each other."""
+CYCLE_SHOWN_MAX: Final = 1000
+"""Units of a cycle that are spelled out; of a longer one, so many of both ends."""
 
 
 UNSAID: Final = "ended without `complete`"
@@ -180,6 +182,22 @@ def reset_by_force(request: Reset) -> str:
     """The command that resets what *request* may not."""
     names = "--all" if request.all else shlex.join(dict.fromkeys(request.units))
     return f"unitsync reset {names} --force"
+
+
+def cycle_error(cycle: list[str]) -> CycleError:
+    """*cycle* begins and ends with the same unit."""
+    shown, half = cycle, CYCLE_SHOWN_MAX // 2
+    if len(cycle) > CYCLE_SHOWN_MAX:
+        more = f"({len(cycle) - 2 * half:,} more)"
+        shown = [*cycle[:half], more, *cycle[-half:]]
+    return CycleError(
+        f"cycle: {' → '.join(shown)}",
+        hint="each of these would wait for the next; take one edge back: "
+        f"unitsync unwant {shlex.join(cycle[-2:])}"
+        if len(cycle) > 2
+        else "a unit cannot wait for itself",
+        cycle=cycle,
+    )
 
 
 def error(problem: UnitsyncError) -> list[str]:
