@@ -300,3 +300,19 @@ def test_the_story_of_a_defect_is_told(driven: Driven, ann: Script) -> None:
     ((what, _),) = driven.defects
     assert "Start(unit='bad'" in what
     assert "exit status 3" in what
+
+
+def test_a_turn_goes_on_after_a_defect_outside_of_its_requests(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    """Those before it get an error, and nothing that they did is left; those after it are
+    answered as ever."""
+    with broken("bad"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driven.supervisor, "_undo", lambda savepoint: 1 / 0)
+        driven.turn((ann, ann.want("a")), (bob, bob.want("bad")), (bob, bob.want("c")))
+    assert defects(driven) == [ZeroDivisionError]
+    assert [type(reply) for reply in ann.inbox] == [wire.Error]
+    assert [type(reply) for reply in bob.inbox] == [wire.Error, wire.Ok]
+    ann.inbox.clear()
+    bob.inbox.clear()
+    assert [unit.name for unit in ann.must(wire.ListReply, wire.List(id="")).units] == ["c"]
