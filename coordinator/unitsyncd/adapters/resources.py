@@ -46,7 +46,12 @@ def memory_bound(wanted_mib: int) -> int:
 def figures() -> dict[str, int]:
     """Within the event loop. ``blocks`` are the pieces of memory that Python has given
     out: unlike ``resident_bytes`` it goes down with each object that goes."""
-    _drop_spare_objects()
+    # Python lets go of the spare objects that it keeps at hand when it looks for cycles among
+    # all objects, which here it is given none of.
+    gc.collect(0)
+    gc.freeze()
+    gc.collect()
+    gc.unfreeze()
     return {
         "tasks": len(asyncio.all_tasks()),
         "threads": threading.active_count(),
@@ -54,15 +59,6 @@ def figures() -> dict[str, int]:
         "blocks": sys.getallocatedblocks(),
         "resident_bytes": resident_bytes(),
     }
-
-
-def _drop_spare_objects() -> None:
-    """Let go of the objects without a use that Python keeps to have them at hand. It does
-    so when it looks for cycles among all objects, which here it is given none of."""
-    gc.collect(0)
-    gc.freeze()
-    gc.collect()
-    gc.unfreeze()
 
 
 def figures_line(held: Mapping[str, int]) -> str:
