@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, Daemons, Sockets, output_as
-from support.users import BIN, CLI, EXPRESS, HUNG_UP, NOBODY, as_root, environment, run
+from support.users import BIN, CLI, HUNG_UP, NOBODY, as_root, environment, run
 from unitsync import errors, wire
 from unitsyncd.adapters import access
 from unitsyncd.adapters.access import Access
 
-VERBS = ("ping", "want a c", "start a --timeout 0", "complete a", "fail a", "wait b")
-MORE_VERBS = ("status a", "list", "why", "unwant a b", "reset --all --force", "stop")
+VERBS = (
+    *("ping", "want a c", "start a --timeout 0", "complete a", "fail a", "wait b"),
+    *("status a", "list", "why", "unwant a b", "reset --all --force", "stop"),
+)
 
 
 def hung_up_on(user: int, daemon: Daemon) -> bool:
@@ -29,7 +31,7 @@ def hung_up_on(user: int, daemon: Daemon) -> bool:
 
 def may_talk(user: int, endpoint: str) -> bool:
     """Whether a verb of *user* is served, and if not, whether it says so."""
-    status, err = run(sys.executable, "-c", EXPRESS, str(user), "ping", endpoint=endpoint)
+    status, err = run(sys.executable, "-c", CLI, str(user), "ping", endpoint=endpoint)
     assert status in (0, 77), err
     return status == 0
 
@@ -47,14 +49,13 @@ def test_a_stranger_is_hung_up_on_before_a_word(daemons: Daemons, whom: str) -> 
 
 
 @as_root
-@pytest.mark.parametrize("program", [CLI, EXPRESS], ids=["full", "express"])
-def test_no_verb_of_a_stranger(daemons: Daemons, sockets: Sockets, program: str) -> None:
+def test_no_verb_of_a_stranger(daemons: Daemons, sockets: Sockets) -> None:
     daemon = daemons.ready("--allow", "bin")
     req = sockets.req(daemon.endpoint)
     req.ask(wire.Want(id="w", unit="a", prerequisites=["b"]))
     before = req.ask(wire.List(id="l"))
-    for words in VERBS if program is EXPRESS else (*VERBS, *MORE_VERBS):
-        command = (sys.executable, "-c", program, str(NOBODY), *words.split())
+    for words in VERBS:
+        command = (sys.executable, "-c", CLI, str(NOBODY), *words.split())
         status, err = run(*command, endpoint=daemon.endpoint)
         assert status == 77, (words, err)
         first, second = err.splitlines()
@@ -98,7 +99,7 @@ while times:
 """
 
 
-def ping_at_one_that_hangs_up(folder: Path, user: int, times: int, program: str) -> tuple[int, str]:
+def ping_at_one_that_hangs_up(folder: Path, user: int, times: int) -> tuple[int, str]:
     """What a verb of *user* says where somebody hangs up on *times* connections, and is
     gone then."""
     place = folder / "c"
@@ -114,7 +115,7 @@ def ping_at_one_that_hangs_up(folder: Path, user: int, times: int, program: str)
         dying = subprocess.Popen(command, pass_fds=[number])
     try:
         return run(
-            *(sys.executable, "-c", program, str(user), "ping"),
+            *(sys.executable, "-c", CLI, str(user), "ping"),
             endpoint=f"ipc://{path}",
             env={"UNITSYNC_AUTOSTART": "0"},
         )
@@ -124,26 +125,24 @@ def ping_at_one_that_hangs_up(folder: Path, user: int, times: int, program: str)
 
 
 @as_root
-@pytest.mark.parametrize("program", [CLI, EXPRESS], ids=["full", "express"])
 @pytest.mark.parametrize("user", [0, NOBODY])
-def test_one_that_dies_has_refused_nobody(daemons: Daemons, user: int, program: str) -> None:
+def test_one_that_dies_has_refused_nobody(daemons: Daemons, user: int) -> None:
     """It hangs up before its greeting, too, but then there is none."""
-    status, err = ping_at_one_that_hangs_up(daemons.folder, user, 1, program)
+    status, err = ping_at_one_that_hangs_up(daemons.folder, user, 1)
     assert status == 69
     assert err.startswith("error: no coordinator runs at")
 
 
 @as_root
-@pytest.mark.parametrize("program", [CLI, EXPRESS], ids=["full", "express"])
-def test_its_own_user_is_never_refused(daemons: Daemons, program: str) -> None:
+def test_its_own_user_is_never_refused(daemons: Daemons) -> None:
     """However often it dies: it asks again, with pauses in the end."""
-    status, err = ping_at_one_that_hangs_up(daemons.folder, 0, 8, program)
+    status, err = ping_at_one_that_hangs_up(daemons.folder, 0, 8)
     assert status == 69, err
 
 
 @as_root
 def test_who_is_hung_up_on_twice_is_refused(daemons: Daemons) -> None:
-    status, err = ping_at_one_that_hangs_up(daemons.folder, NOBODY, 100, EXPRESS)
+    status, err = ping_at_one_that_hangs_up(daemons.folder, NOBODY, 100)
     assert status == 77, err
 
 
@@ -254,7 +253,7 @@ def test_who_was_let_in_may_belong_to_a_new_startup(daemons: Daemons, sockets: S
     daemon = daemons.ready("--allow", "nobody")
     req = sockets.req(daemon.endpoint)
     req.ask(wire.Want(id="w", unit="before", prerequisites=[]))
-    command = (sys.executable, "-c", EXPRESS, str(NOBODY), "want", "after", "b")
+    command = (sys.executable, "-c", CLI, str(NOBODY), "want", "after", "b")
     assert run(*command, endpoint=daemon.endpoint, env={"UNITSYNC_STARTUP": "new"}) == (0, "")
     found = req.ask(wire.List(id="l"))
     assert isinstance(found, wire.ListReply)
@@ -381,13 +380,10 @@ def test_a_kept_number_beyond_all_users(daemons: Daemons) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("program", [CLI, EXPRESS], ids=["full", "express"])
-def test_who_was_let_in_waits_for_its_return(
-    daemons: Daemons, sockets: Sockets, program: str
-) -> None:
+def test_who_was_let_in_waits_for_its_return(daemons: Daemons, sockets: Sockets) -> None:
     """It is not for them to start it, and their waits go on all the same."""
     daemon = daemons.ready("--allow", "nobody")
-    waiting = [sys.executable, "-c", program, str(NOBODY), "start", "a", "--after", "b"]
+    waiting = [sys.executable, "-c", CLI, str(NOBODY), "start", "a", "--after", "b"]
     with subprocess.Popen(
         waiting, env=environment(daemon.endpoint), stderr=subprocess.PIPE, text=True
     ) as process:

@@ -157,7 +157,7 @@ def test_actors_know_no_loop_no_socket_and_no_clock() -> None:
 
 
 def test_a_conversation_is_without_io() -> None:
-    for name in ("session", "requests", "wire", "errors"):
+    for name in ("conversation", "session", "requests", "wire", "errors"):
         found = list(imports(CLIENT / f"{name}.py"))
         allowed = {"os"} if name == "requests" else set()  # random ids
         none_of([each for each in found if each.top in IMPURE - allowed])
@@ -166,12 +166,13 @@ def test_a_conversation_is_without_io() -> None:
 def test_the_messages_lean_on_nothing() -> None:
     ours = {
         name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
-        for name in ("wire", "errors", "may")
+        for name in ("wire", "errors", "may", "printing")
     }
     assert ours == {
-        "wire": {"unitsync.errors", "unitsync.may"},
+        "wire": {"unitsync.errors", "unitsync.may", "unitsync.printing"},
         "errors": set(),
         "may": set(),
+        "printing": set(),
     }
 
 
@@ -187,7 +188,7 @@ def test_layers_of_the_coordinator() -> None:
     )
 
 
-@pytest.mark.parametrize("package", [COORDINATOR], ids=lambda package: package.name)
+@pytest.mark.parametrize("package", [CLIENT, COORDINATOR], ids=lambda package: package.name)
 def test_no_module_needs_itself(package: Path) -> None:
     """By way of others. An import in a function or under TYPE_CHECKING counts as well: who
     reads the one has to read the other. CLIENT belongs into the list as soon as it is so."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemons, Sockets, output_as
-from support.users import BIN, CLI, EXPRESS, NOBODY, environment, run, serving_as
+from support.users import BIN, CLI, NOBODY, environment, run, serving_as
 from unitsync import wire
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -58,17 +58,16 @@ def given_to(user: int, folder: Path) -> Path:
 # --- taking part ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("program", [CLI, EXPRESS], ids=["full", "express"])
-def test_no_verb_is_permitted(daemons: Daemons, sockets: Sockets, program: str) -> None:
+def test_no_verb_is_permitted(daemons: Daemons, sockets: Sockets) -> None:
     daemon = daemons.ready()
     req = sockets.req(daemon.endpoint)
     req.ask(wire.Want(id="w", unit="a", prerequisites=["b"]))
     before = req.ask(wire.List(id="l"))
     verbs = ("ping", "want a c", "start a --timeout 0", "complete a", "fail a", "wait b")
     more = ("status a", "list", "why", "unwant a b", "reset --all --force", "stop")
-    for words in verbs if program is EXPRESS else (*verbs, *more):
+    for words in (*verbs, *more):
         status, err = run(
-            *(sys.executable, "-c", program, str(NOBODY), *words.split()),
+            *(sys.executable, "-c", CLI, str(NOBODY), *words.split()),
             endpoint=daemon.endpoint,
         )
         assert status == 77, (words, err)
@@ -131,11 +130,10 @@ def test_the_user_and_root_may(daemons: Daemons) -> None:
         assert status == 69
         assert "it belongs to user nobody, not to user bin" in err
         # Root by itself does not go into other people's folders.
-        for program in (CLI, EXPRESS):
-            root = (sys.executable, "-c", program, "0")
-            status, err = run(*root, "want", "a", "d", endpoint=endpoint)
-            assert status == 69
-            assert "it belongs to user nobody, not to user root" in err
+        root = (sys.executable, "-c", CLI, "0")
+        status, err = run(*root, "want", "a", "d", endpoint=endpoint)
+        assert status == 69
+        assert "it belongs to user nobody, not to user root" in err
         assert {path.lstat().st_uid for path in folder.iterdir()} == {NOBODY}
 
 

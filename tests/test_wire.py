@@ -21,6 +21,7 @@ import pytest
 from support.messages import REPLIES, REQUESTS
 from unitsync import errors, wire
 from unitsync.may import Autostart
+from unitsync.verbs import VERBS
 
 GOLDEN = Path(__file__).parent / "golden" / "wire"
 MESSAGES: dict[str, Any] = {
@@ -78,7 +79,17 @@ MAY = {
 
 @pytest.mark.parametrize("kind", get_args(wire.AnyRequest))
 def test_each_request_says_what_it_may_do(kind: type[wire.Request]) -> None:
-    assert tuple(kind.may) == MAY[kind]
+    may = kind.may
+    assert (may.acts, may.looks, may.waits, may.autostart) == MAY[kind]
+
+
+def test_a_verb_of_the_command_line_may_do_what_its_request_may() -> None:
+    kinds = {str(kind.__struct_config__.tag): kind for kind in get_args(wire.AnyRequest)}
+    for verb in VERBS.values():
+        may = kinds[verb.tag].may
+        assert (verb.may.acts, verb.may.looks, verb.may.waits, verb.may.autostart) == (
+            (may.acts, may.looks, may.waits, may.autostart)
+        )
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -1,6 +1,6 @@
 """Every form of a script's verb beside ``python -c pass``: with each flag alone, and with all.
 
-The forms come from the table that the command itself reads (commandline.VERBS), and so none
+The forms come from the table that the command itself reads (verbs.py), and so none
 is left out.
 """
 
@@ -15,7 +15,7 @@ from bench.scenarios import Bench
 from bench.scenarios.cli import BARE, command, timed
 from bench.servers import coordinator
 from unitsync import Client
-from unitsync.commandline import SWITCHES, VERBS
+from unitsync.verbs import VERBS, Flag
 
 ROUNDS: Final = 12
 WARM_UP: Final = 1
@@ -45,13 +45,14 @@ ALONE: Final = {"--requires": ["--after", "done"], "--optional": ["--after", "do
 
 def forms() -> Iterator[list[str]]:
     """Each call without its command; ``UNIT`` stands for a new unit."""
-    for verb, (_, _, flags) in VERBS.items():
+    for verb, row in VERBS.items():
         names = NAMES.get(verb, ["UNIT"])
+        flags = [flag for flag in row.flags.values() if flag.name in VALUES or flag.switch]
         words = [_with_value(flag) for flag in flags]
         yield [verb, *names]
         for flag, own in zip(flags, words, strict=True):
-            beside = ALONE.get(flag, []) if "--after" in flags else []
-            yield [verb, *([] if flag == "--all" else names), *beside, *own]
+            beside = ALONE.get(flag.name, []) if "--after" in row.flags else []
+            yield [verb, *([] if flag.name == "--all" else names), *beside, *own]
         together = [own for own in words if own != ["--all"]]
         if len(together) > 1:
             yield [verb, *names, *(word for own in together for word in own)]
@@ -59,15 +60,15 @@ def forms() -> Iterator[list[str]]:
         yield [*verb.split(), "--output", "json"]
 
 
-def _with_value(flag: str) -> list[str]:
-    return [flag] if flag in SWITCHES else [flag, VALUES[flag]]
+def _with_value(flag: Flag) -> list[str]:
+    return [flag.name] if flag.switch else [flag.name, VALUES[flag.name]]
 
 
 def _label(form: list[str]) -> str:
     """The verb and its flags, without their values."""
     flags = [word for word in form if word[:2] == "--"]
     json = ["json"] if form[-1] == "json" else []
-    many = len(flags) > 2 and len(flags) >= len(VERBS[form[0]][2])
+    many = len(flags) > 2 and len(flags) >= len(VERBS[form[0]].flags) - 1
     return " ".join([form[0], *(["all flags"] if many else flags), *json])
 
 

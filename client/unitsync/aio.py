@@ -9,11 +9,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final
 
-from unitsync import endpoint as endpoints
-from unitsync import errors, session, wire
+from unitsync import autostart, errors, session, wire
+from unitsync.absent import Absent, NotYet
 from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
+from unitsync.conversation import withdrawal
 from unitsync.exchange import Exchange
-from unitsync.may import Autostart
 from unitsync.session import LinkLost
 
 _CLOSE_PATIENCE_S: Final = 2.0
@@ -29,7 +29,7 @@ class AsyncClient(ClientBase):
 
     def _prepare(self) -> None:
         self._exchange: Exchange | None = None
-        self._opening: dict[tuple[Autostart, bool], asyncio.Task[Exchange]] = {}
+        self._opening: dict[tuple[str, bool], asyncio.Task[Exchange]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._closings = 0
 
@@ -169,7 +169,7 @@ class AsyncClient(ClientBase):
             return await self._converse(request, timeout_s)
         except BaseException as exc:
             if isinstance(request, wire.Start) and session.may_be_granted_later(exc):
-                back = self.requests.withdraw(request, session.withdrawal_reason(exc))
+                back = self.requests.withdraw(request, withdrawal(exc)[0])
                 if self._exchange is not None or not isinstance(exc, errors.UnitsyncError):
                     self.tell(back)
             raise
@@ -190,13 +190,13 @@ class AsyncClient(ClientBase):
                 continue
             answer: session.Answer
             try:
-                exchange = await self._open(when, talk.waits, step.reach_by)
+                exchange = await self._open(when, talk.told, step.reach_by)
                 if self._closings != closings:
                     raise _closed()
                 answer = await exchange.ask(talk.id, step)
             except LinkLost as lost:
                 answer = lost
-            except (endpoints.Absent, errors.Stopped) as problem:
+            except (Absent, errors.Stopped) as problem:
                 answer = problem
             step = talk.next(answer, monotonic())
         return step.reply
@@ -231,20 +231,20 @@ class AsyncClient(ClientBase):
             exchange = self._exchange = None
         return exchange
 
-    async def _open(self, when: Autostart, waits: bool, by: float) -> Exchange:
+    async def _open(self, when: str, told: bool, by: float) -> Exchange:
         loop = asyncio.get_running_loop()
         exchange = self._usable(loop)
         if exchange is not None:
             return exchange
-        opening = self._opening.get((when, waits))
+        opening = self._opening.get((when, told))
         if opening is None or opening.done() or opening.get_loop() is not loop:
-            opening = loop.create_task(self._connect(loop, when, waits, by))
+            opening = loop.create_task(self._connect(loop, when, told, by))
             opening.add_done_callback(_retrieve)
-            self._opening[when, waits] = opening
+            self._opening[when, told] = opening
         left = None if by == math.inf else max(0.0, by - monotonic())
         done, _ = await asyncio.wait((opening,), timeout=left)
         if not done:
-            raise endpoints.NotYet(
+            raise NotYet(
                 f"no coordinator came up at {self._place.address} in time",
                 endpoint=self._place.address,
             )
@@ -253,14 +253,14 @@ class AsyncClient(ClientBase):
         return opening.result()
 
     async def _connect(
-        self, loop: asyncio.AbstractEventLoop, when: Autostart, waits: bool, by: float
+        self, loop: asyncio.AbstractEventLoop, when: str, told: bool, by: float
     ) -> Exchange:
         await asyncio.to_thread(
-            endpoints.ensure,
+            autostart.ensure,
             self._place,
             when=when,
             autostart=self._autostart,
-            waits=waits,
+            told=told,
             by=by,
         )
         exchange = self._usable(loop)

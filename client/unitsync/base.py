@@ -9,6 +9,7 @@ from typing import TypeAlias
 from unitsync import endpoint as endpoints
 from unitsync import owner as owners
 from unitsync import session, wire
+from unitsync.autostart import is_allowed
 from unitsync.requests import Requests
 
 Names: TypeAlias = list[str]
@@ -32,7 +33,7 @@ class ClientBase:
         render: wire.Render = wire.Render.NONE,
     ) -> None:
         self._place = endpoints.resolve(endpoint)
-        self._autostart = endpoints.autostart_allowed(autostart)
+        self._autostart = is_allowed(autostart)
         self._startup = session.startup_of(startup, os.environ)
         self._owner = owner
         self._render = render

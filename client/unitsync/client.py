@@ -10,11 +10,12 @@ from types import TracebackType
 
 import zmq
 
+from unitsync import autostart, errors, session, wire
 from unitsync import endpoint as endpoints
-from unitsync import errors, session, wire
+from unitsync.absent import Absent
 from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
+from unitsync.conversation import withdrawal
 from unitsync.link import Link
-from unitsync.may import Autostart
 from unitsync.session import LinkLost
 from unitsync.wakeup import Wakeup
 
@@ -192,14 +193,11 @@ class Client(ClientBase):
 
     # --- the conversation -------------------------------------------------------------
 
-    def call(
-        self, request: wire.AnyRequest, *, timeout_s: float | None = None, overdue: bool = False
-    ) -> wire.AnyReply:
+    def call(self, request: wire.AnyRequest, *, timeout_s: float | None = None) -> wire.AnyReply:
         """The final reply to *request*, an Error among them as a value.
 
-        *timeout_s* bounds Start and Wait. *overdue*: it was sent before, and has got no
-        reply in time. Raises what the client itself finds: UsageError, Unreachable,
-        TimedOut, NotPermitted, ProtocolError. A Start that is interrupted or gets no
+        *timeout_s* bounds Start and Wait. Raises what the client itself finds: UsageError,
+        Unreachable, TimedOut, NotPermitted, ProtocolError. A Start that is interrupted or gets no
         answer is withdrawn before that is raised.
         """
         if not self._lock.acquire(blocking=False):
@@ -207,7 +205,7 @@ class Client(ClientBase):
                 "this Client is in use by another thread", hint="give each thread its own Client"
             )
         try:
-            return self._converse(request, timeout_s, overdue)
+            return self._converse(request, timeout_s)
         except BaseException as exc:
             if isinstance(request, wire.Start) and session.may_be_granted_later(exc):
                 self._withdraw(request, exc)
@@ -215,11 +213,9 @@ class Client(ClientBase):
         finally:
             self._lock.release()
 
-    def _converse(
-        self, request: wire.AnyRequest, timeout_s: float | None, overdue: bool
-    ) -> wire.AnyReply:
+    def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
         talk = session.Conversation(request, self._place.address)
-        step = talk.begin(monotonic(), timeout_s, overdue=overdue)
+        step = talk.begin(monotonic(), timeout_s)
         when = request.may.autostart
         while not isinstance(step, session.Done):
             if step.notice is not None and self._on_waiting is not None:
@@ -231,14 +227,14 @@ class Client(ClientBase):
                 continue
             answer: session.Answer
             try:
-                link = self._open(when, waits=talk.waits, by=step.reach_by)
+                link = self._open(when, told=talk.told, by=step.reach_by)
                 link.send(step.frame)
                 answer = self._receive(link, talk.id, step.reply_by(monotonic()))
             except LinkLost as lost:
                 if not lost.overdue:
                     self._drop(lost=True)
                 answer = lost
-            except (endpoints.Absent, errors.Stopped) as problem:
+            except (Absent, errors.Stopped) as problem:
                 answer = problem
             step = talk.next(answer, monotonic())
         return step.reply
@@ -264,12 +260,12 @@ class Client(ClientBase):
                 if wakeup.fd in dict(poller.poll(int(left * 1000) + 1)):
                     wakeup.drain()
 
-    def _open(self, when: Autostart, *, waits: bool, by: float) -> Link:
+    def _open(self, when: str, *, told: bool, by: float) -> Link:
         if self._link is not None and self._link.pid != os.getpid():
             self._link = None
         if self._link is None:
-            autostart = self._autostart
-            endpoints.ensure(self._place, when=when, autostart=autostart, waits=waits, by=by)
+            allowed = self._autostart
+            autostart.ensure(self._place, when=when, autostart=allowed, told=told, by=by)
             self._link = Link(self._place)
         return self._link
 
@@ -283,9 +279,8 @@ class Client(ClientBase):
         link = self._link
         if link is None:
             return
-        request = self.requests.withdraw(start, session.withdrawal_reason(why))
-        unanswered = isinstance(why, errors.UnitsyncError)
-        patience_s = session.LEAVE_PATIENCE_S if unanswered else session.WITHDRAW_PATIENCE_S
+        reason, patience_s = withdrawal(why)
+        request = self.requests.withdraw(start, reason)
         try:
             link.send(session.encode(request))
             self._receive(link, request.id, monotonic() + patience_s)

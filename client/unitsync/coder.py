@@ -26,7 +26,7 @@ def status(unit: UnitInfo, columns: Sequence[str] = ()) -> list[str]:
     if not unit.prerequisites:
         return [*lines, "No dependencies found"]
     rows = [
-        (edge.name, required_status(edge.requires), edge.status.value, _bool(edge.met))
+        (edge.name, required_status(edge.requires), str(edge.status), _bool(edge.met))
         for edge in unit.prerequisites
     ]
     return lines + _table(STATUS_COLUMNS, rows, columns)
@@ -34,7 +34,7 @@ def status(unit: UnitInfo, columns: Sequence[str] = ()) -> list[str]:
 
 def listed(units: Iterable[UnitInfo], columns: Sequence[str] = ()) -> list[str]:
     """What ``list`` prints; of its table the named *columns*, or all."""
-    rows = [(unit.name, unit.status.value, _bool(is_ready(unit))) for unit in units]
+    rows = [(unit.name, str(unit.status), _bool(is_ready(unit))) for unit in units]
     return _table(LIST_COLUMNS, rows, columns) if rows else ["No units registered"]
 
 

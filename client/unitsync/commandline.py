@@ -1,32 +1,31 @@
-"""The command line of the verbs that scripts call, read without typer.
+"""The command line of the verbs in verbs.py: from words to a request.
 
-One table says for each verb how many names it takes, and which flags; one for each flag what
-it becomes in the request. What is wrong or rare is left to the full command line, which says
-what is wrong: tests/fuzz/test_express.py holds that both ask for the same.
+``read`` takes the words apart without typer, as far as they are written as verbs.py says;
+what is wrong is left to the full command line (cli/), which takes them apart with typer and
+says what is wrong. Both make the same Call of what they have found.
 
 Imports nothing but what the interpreter has loaded anyway.
 """
 
-import os
+from __future__ import annotations
 
 from unitsync import surroundings
-from unitsync.printing import one_line
+from unitsync.conversation import FOREVER
+from unitsync.printing import one_line, quoted, safe
+from unitsync.verbs import ENDPOINT, OUTPUTS, OWNER_EXITS, REQUIREMENTS, SKIPS, VERBS, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, TypeAlias
 
+    from unitsync.errors import UsageError
+
     Message: TypeAlias = dict[str, Any]
+    Flags: TypeAlias = dict[str, list[str]]
 
 TIMEOUT_DEFAULT_S = 300.0
 EXIT_CODE_MAX = 255
-FOR_EVER = float("inf")
-
-_MANY = 1 << 30
-_REQUIREMENTS = ("success", "completion", "start")
-_OWNER_EXITS = ("fail", "complete", "ignore", "warn")
-_SKIPS = ("exit", "wait")
 _UNIT_S = {
     "d": 86400.0,
     "h": 3600.0,
@@ -40,137 +39,149 @@ _UNIT_S = {
 }
 _DIGITS = frozenset("0123456789.")
 
-SWITCHES = {
-    "--optional": ("optional", True),
-    "--no-wait": ("wait", False),
-    "--even-so": ("even_so", True),
-    "--any": ("any", True),
-    "--all": ("all", True),
-    "--force": ("force", True),
-}
-"""Flags without a value: the field of the request, and what it is set to."""
-
-_STARTING = ("--after", "--requires", "--optional", "--timeout", "--on-skip")
-VERBS = {
-    # verb: (names at least, names at most, flags)
-    "want": (1, _MANY, ("--requires", "--optional")),
-    "unwant": (2, _MANY, ()),
-    "start": (1, 1, (*_STARTING, "--no-wait", "--on-owner-exit", "--owner")),
-    "run": (1, 1, _STARTING),
-    "wait": (1, _MANY, ("--for", "--any", "--timeout")),
-    "complete": (1, 1, ("--exit-code", "--even-so", "--owner")),
-    "fail": (1, 1, ("--reason", "--owner")),
-    "status": (1, 1, ("--output",)),
-    "list": (0, 0, ("--output",)),
-    "why": (0, 1, ("--output",)),
-    "ping": (0, 0, ("--output",)),
-    "reset": (0, _MANY, ("--all", "--force")),
-}
-
 
 class Leave(Exception):
-    """This is not for the express path."""
+    """The words are not as verbs.py has them."""
 
 
 class Call:
-    """What a command line asks for: the ``request`` without its id and owner; for a verb that
-    waits its time limit in seconds, None for the others; for ``run`` the ``command``; the
-    address and the pid of the owner that were named, "" and None where none was; whether the
-    answer is to be printed ``as_json``."""
+    """What is asked for: the ``verb``; its ``request`` without its id and owner; how long it
+    may wait in ``timeout_s``; the ``address`` and the ``owner_pid`` that were named, "" and
+    None where none was; for ``run`` the ``command``; whether the answer is to be printed
+    ``as_json``, or which ``columns`` of it; whether it came through the ``shim``; ``notes``
+    for stderr."""
 
-    __slots__ = ("address", "as_json", "command", "owner_pid", "request", "timeout_s")
+    __slots__ = (
+        *("address", "as_json", "columns", "command", "notes", "owner_pid", "request", "shim"),
+        *("timeout_s", "verb"),
+    )
 
-    def __init__(self, words: "list[str]", environ: "Mapping[str, str]") -> None:
-        """Raises Leave."""
-        self.command: list[str] = []
-        self.timeout_s: float | None = None
-        self.owner_pid: int | None = None
-        before, verb, words = _at_the_verb(words)
-        if verb == "run":
-            if "--" not in words:
-                raise Leave
-            split = words.index("--")
-            words, self.command = words[:split], words[split + 1 :]
-            if not self.command:
-                raise Leave
-        fewest, most, known = VERBS[verb]
-        names, flags = _split(words, (*known, "--endpoint"))
-        if not fewest <= len(names) <= most:
-            raise Leave
-        self.address = (flags.pop("--endpoint", None) or before or [""])[-1]
-        if environ.get("UNITSYNC_AUTOSTART", "") not in ("", "0", "1"):
-            raise Leave
-        shim = environ.get("UNITSYNC_CODER_SHIM") == "1"
-        self.request: Message = {"verb": verb, "render": "coder" if shim else "text"}
-        if startup := _startup(environ, shim):
-            self.request["startup"] = startup
-        self._name(verb, names)
-        self._take(verb, flags, environ, shim)
-
-    def _name(self, verb: str, names: "list[str]") -> None:
-        request = self.request
-        if verb in ("want", "unwant"):
-            request["unit"], request["prerequisites"] = names[0], names[1:]
-        elif verb in ("wait", "reset"):
-            request["units"] = names
-        elif names:
-            request["unit"] = names[0]
-        if verb == "run":
-            request["verb"], request["render"] = "start", "text"
-
-    def _take(
-        self, verb: str, flags: "dict[str, list[str]]", environ: "Mapping[str, str]", shim: bool
+    def __init__(
+        self,
+        verb: str,
+        names: Sequence[str],
+        flags: Flags,
+        environ: Mapping[str, str],
+        command: Sequence[str] = (),
     ) -> None:
+        """*names* behind the verb; the values of each flag in *flags*, [] for a switch.
+        Raises UsageError."""
+        self.verb = VERBS[verb]
+        self.command = list(command)
+        self.notes: list[str] = []
+        self.shim = in_shim(environ)
+        self.address = flags.get("--endpoint", [""])[-1]
+        self.owner_pid = number(flags["--owner"][-1], "--owner") if "--owner" in flags else None
+        self.as_json = choice(_last(flags, "--output") or "table", OUTPUTS, "--output") == "json"
+        self.columns = self._columns(flags)
+        self.timeout_s = FOREVER
+        as_text = "coder" if self.shim and verb != "run" else "text"
+        lines = "none" if self.as_json or verb in ("list", "why") else as_text
+        self.request: Message = {"verb": self.verb.tag, "render": lines}
+        if startup := startup_of(environ):
+            self.request["startup"] = startup
+        self._name(names)
+        self._take(flags, environ)
+
+    def _name(self, names: Sequence[str]) -> None:
+        for field, metavar, _ in self.verb.arguments:
+            if "..." in metavar:
+                self.request[field] = list(names)
+            elif names:
+                self.request[field], names = names[0], names[1:]
+
+    def _take(self, flags: Flags, environ: Mapping[str, str]) -> None:
         """Let *flags* and what stands for them in *environ* be in the request."""
-        request = self.request
-        for flag in flags.keys() & SWITCHES.keys():
-            field, value = SWITCHES[flag]
-            request[field] = value
+        request, known, name = self.request, self.verb.flags, self.verb.name
+        for flag in flags:
+            if known[flag].switch:
+                request[known[flag].field] = known[flag].value
         for flag in ("--requires", "--for"):
             if flag in flags:
-                request["requires"] = _one_of(flags[flag][-1], _REQUIREMENTS)
-        if verb in ("start", "run"):
-            request["after"] = names = split_names(flags.get("--after", ()))
-            if not names and flags.keys() & {"--after", "--requires", "--optional"}:
-                raise Leave  # which is said
-            skips = environ.get("UNITSYNC_ON_SKIP") or "exit"
-            request["on_skip"] = _one_of(flags.get("--on-skip", [skips])[-1], _SKIPS)
-        if verb == "start":
-            exits = environ.get("UNITSYNC_ON_OWNER_EXIT") or ("warn" if shim else "fail")
-            chosen = flags.get("--on-owner-exit", [exits])[-1]
-            request["on_owner_exit"] = _one_of(chosen, _OWNER_EXITS)
-        if verb in ("start", "run", "wait"):
-            self.timeout_s = _timeout_s(flags, environ, shim)
-        if verb == "complete":
-            code = _whole(flags.get("--exit-code", ["0"])[-1])
-            if code > EXIT_CODE_MAX:
-                raise Leave
-            request["exit_code"] = code
-            request["even_so"] = shim or request.get("even_so", False)
-        if verb == "fail":
-            request["reason"] = one_line(flags.get("--reason", [""])[-1])
-        if verb == "reset" and bool(request["units"]) is ("all" in request):
-            raise Leave
-        if "--owner" in flags:
-            self.owner_pid = _whole(flags["--owner"][-1])
-        self.as_json = flags.get("--output", ["table"])[-1] == "json"
-        if not self.as_json and "--output" in flags and flags["--output"][-1] != "table":
-            raise Leave
-        if self.as_json:
-            if shim:
-                raise Leave
-            request["render"] = "none"
-        elif verb in ("list", "why") or (verb == "status" and not shim and os.isatty(1)):
-            raise Leave  # which keeps to the terminal's width
+                request["requires"] = choice(flags[flag][-1], REQUIREMENTS, flag)
+        if "--on-skip" in known:
+            request["after"] = self._after(flags)
+            request["on_skip"] = on_skip(_last(flags, "--on-skip"), environ)
+        if "--on-owner-exit" in known:
+            request["on_owner_exit"] = on_owner_exit(_last(flags, "--on-owner-exit"), environ)
+        if "--timeout" in known:
+            self.timeout_s = timeout_s(_last(flags, "--timeout"), environ)
+        if name == "complete":
+            request["exit_code"] = exit_code(_last(flags, "--exit-code") or "0")
+            request["even_so"] = self.shim or request.get("even_so", False)
+        if name == "fail":
+            request["reason"] = one_line(_last(flags, "--reason") or "")
+        if name == "reset" and bool(request["units"]) is ("all" in request):
+            raise wrong(
+                "reset: name units or say that all are meant, one of the two",
+                "unitsync reset UNIT... | unitsync reset --all",
+            )
+
+    def _columns(self, flags: Flags) -> list[str]:
+        """The columns that ``--column`` names, none for all."""
+        if "--column" not in flags:
+            return []
+        from unitsync import coder, tables
+
+        known: tuple[str, ...] = coder.STATUS_COLUMNS
+        if self.verb.name == "list":
+            known = coder.LIST_COLUMNS if self.shim else tables.LIST_COLUMNS
+        names = [name.upper().replace("_", " ") for name in split_names(flags["--column"])]
+        for name in names if self.verb.name == "list" else ():
+            if name not in known:
+                raise wrong(
+                    f"there is no column {quoted(name.lower())}",
+                    f"one of: {', '.join(known).lower()}",
+                )
+        return [name for name in names if name in known]
+
+    def _after(self, flags: Flags) -> list[str]:
+        """The names that ``--after`` gives. That there are none, as from an empty variable,
+        is a note."""
+        if "--after" not in flags:
+            for flag in ("--requires", "--optional"):
+                if flag in flags:
+                    raise wrong(
+                        f"{flag} is about what --after names, and there is no --after",
+                        "name prerequisites with --after, or declare them: unitsync want --help",
+                    )
+            return []
+        names = split_names(flags["--after"])
+        if not names:
+            unit = safe(self.request["unit"])
+            self.notes.append(f"unitsync: --after is empty: {unit} waits for nothing more")
+        return names
 
 
-def _at_the_verb(words: "list[str]") -> "tuple[list[str], str, list[str]]":
+# --- words --------------------------------------------------------------------------
+
+
+def read(words: list[str], environ: Mapping[str, str]) -> Call:
+    """Raises Leave; UsageError for a value that means nothing."""
+    before, name, words = _at_the_verb(words)
+    verb, command = VERBS[name], []
+    if name == "run":
+        if "--" not in words:
+            raise Leave
+        split = words.index("--")
+        words, command = words[:split], words[split + 1 :]
+        if not command:
+            raise Leave
+    names, flags = _split(words, verb.flags)
+    if not verb.fewest <= len(names) <= verb.most:
+        raise Leave
+    if before:
+        flags.setdefault("--endpoint", before)
+    return Call(name, names, flags, environ, command)
+
+
+def _at_the_verb(words: list[str]) -> tuple[list[str], str, list[str]]:
     """The addresses before the verb, the verb, what is behind it."""
     before: list[str] = []
     at = 0
-    while at < len(words) and words[at][:10] == "--endpoint":
+    while at < len(words) and words[at][:10] == ENDPOINT.name:
         _, given, value = words[at].partition("=")
-        if words[at] != "--endpoint" and words[at][10:11] != "=":
+        if words[at] != ENDPOINT.name and words[at][10:11] != "=":
             raise Leave
         at += 1
         if not given:
@@ -184,71 +195,104 @@ def _at_the_verb(words: "list[str]") -> "tuple[list[str], str, list[str]]":
     return before, words[at], words[at + 1 :]
 
 
-def _split(
-    words: "list[str]", known: "tuple[str, ...]"
-) -> "tuple[list[str], dict[str, list[str]]]":
-    """Names, and those of the *known* flags that are there with their values. Raises Leave."""
+def _split(words: list[str], known: Mapping[str, Flag]) -> tuple[list[str], Flags]:
+    """Names, and those of the *known* flags that are there with their values."""
     names: list[str] = []
-    flags: dict[str, list[str]] = {}
+    flags: Flags = {}
     rest = iter(words)
     for word in rest:
         if word[:1] != "-":
             names.append(word)
             continue
-        flag, given, value = word.partition("=")
-        if flag == "-o":
-            flag = "--output"
-        if flag not in known or (given and (flag in SWITCHES or word[:2] != "--")):
+        name, given, value = word.partition("=")
+        short = [flag.name for flag in known.values() if flag.short == name]
+        flag = known.get(short[0] if short else name)
+        if flag is None or (given and (flag.switch or short)):
             raise Leave
-        if not given and flag not in SWITCHES:
+        values = flags.setdefault(flag.name, [])
+        if flag.switch:
+            continue
+        if not given:
             value = next(rest, "-")
             if value[:1] == "-":
                 raise Leave
-        flags.setdefault(flag, []).append(value)
+        values.append(value)
     return names, flags
 
 
-def split_names(given: "list[str] | tuple[()]") -> "list[str]":
+# --- values -------------------------------------------------------------------------
+
+
+def in_shim(environ: Mapping[str, str]) -> bool:
+    """Whether this process was reached through the ``coder`` shim."""
+    return environ.get("UNITSYNC_CODER_SHIM") == "1"
+
+
+def startup_of(environ: Mapping[str, str]) -> str:
+    """The startup that a verb belongs to, "" for the newest."""
+    startup = environ.get("UNITSYNC_STARTUP", "")
+    return startup or (surroundings.coder_startup() if in_shim(environ) else "")
+
+
+def split_names(given: Iterable[str]) -> list[str]:
     """The names in values of a repeatable flag that also takes commas."""
     return [name for value in given for part in value.split(",") if (name := part.strip())]
 
 
-def _startup(environ: "Mapping[str, str]", shim: bool) -> str:
-    if startup := environ.get("UNITSYNC_STARTUP"):
-        return startup
-    return surroundings.coder_startup() if shim else ""
+def timeout_s(given: str | None, environ: Mapping[str, str]) -> float:
+    """What ``--timeout`` says, else ``UNITSYNC_TIMEOUT``, else five minutes; infinite for
+    no limit."""
+    text, source = given, "--timeout"
+    if text is None:
+        text, source = environ.get("UNITSYNC_TIMEOUT", ""), "UNITSYNC_TIMEOUT"
+        if not text:
+            return TIMEOUT_DEFAULT_S
+    if not in_shim(environ):
+        return parse_duration(text, source)
+    # As Go's time.ParseDuration, which knows signs; there, no time limit is written as 0 or less.
+    text = text.strip()
+    seconds = parse_duration(text[text[:1] in ("+", "-") :], source)
+    return FOREVER if text[:1] == "-" or not seconds else seconds
 
 
-def _timeout_s(flags: "dict[str, list[str]]", environ: "Mapping[str, str]", shim: bool) -> float:
-    text = flags.get("--timeout", [environ.get("UNITSYNC_TIMEOUT", "")])[-1]
-    if not text and "--timeout" not in flags:
-        return TIMEOUT_DEFAULT_S
-    try:
-        seconds = duration_s(text)
-    except ValueError:
-        raise Leave from None
-    return FOR_EVER if shim and not seconds else seconds
+def on_owner_exit(given: str | None, environ: Mapping[str, str]) -> str:
+    """What ``--on-owner-exit`` says, else ``UNITSYNC_ON_OWNER_EXIT``, else the default,
+    which is ``warn`` through the shim and ``fail`` otherwise."""
+    if given is not None:
+        return choice(given, OWNER_EXITS, "--on-owner-exit")
+    if text := environ.get("UNITSYNC_ON_OWNER_EXIT"):
+        return choice(text, OWNER_EXITS, "UNITSYNC_ON_OWNER_EXIT")
+    return "warn" if in_shim(environ) else "fail"
 
 
-def duration_s(text: str) -> float:
+def on_skip(given: str | None, environ: Mapping[str, str]) -> str:
+    """What ``--on-skip`` says, else ``UNITSYNC_ON_SKIP``, else ``exit``."""
+    if given is not None:
+        return choice(given, SKIPS, "--on-skip")
+    return choice(environ.get("UNITSYNC_ON_SKIP") or "exit", SKIPS, "UNITSYNC_ON_SKIP")
+
+
+def parse_duration(text: str, source: str) -> float:
     """Seconds in *text*: a number of them, or numbers with units, as in ``1h30m``;
-    infinite for ``none``. Raises ValueError."""
+    infinite for ``none``. *source* is named in the UsageError that anything else raises."""
     left = text.strip().lower()
     if left == "none":
-        return FOR_EVER
+        return FOREVER
     whole, total = left, 0.0
     while True:
-        number = _leading(left, digits=True)
-        left = left[len(number) :]
-        if number.count(".") > 1 or not number.strip("."):
-            raise ValueError(text)
-        if number == whole:
-            return float(number)
+        digits = _leading(left, digits=True)
+        left = left[len(digits) :]
         unit = _leading(left, digits=False)
-        if unit not in _UNIT_S:
-            raise ValueError(text)
-        total += float(number) * _UNIT_S[unit]
         left = left[len(unit) :]
+        right = digits.count(".") <= 1 and digits.strip(".") != ""
+        if right and digits == whole:
+            return float(digits)
+        if not right or unit not in _UNIT_S:
+            raise wrong(
+                f"{source}: {quoted(text)} is not a duration",
+                "for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait forever",
+            )
+        total += float(digits) * _UNIT_S[unit]
         if not left:
             return total
 
@@ -260,14 +304,45 @@ def _leading(text: str, *, digits: bool) -> str:
     return text[:end]
 
 
-def _one_of(text: str, known: "tuple[str, ...]") -> str:
+def choice(text: str, known: Sequence[str], source: str) -> str:
+    """*text* if it is one of *known*; else a UsageError that names *source*."""
     if text not in known:
-        raise Leave
+        from unitsync.cli.nearest import nearest
+
+        meant = nearest(text, known)
+        raise wrong(
+            f"{source}: {quoted(text)} is not one of {', '.join(known)}",
+            f"did you mean {meant}?" if meant else "",
+        )
     return text
 
 
-def _whole(text: str) -> int:
-    """A number that is written in the usual way; any other is looked at more closely."""
-    if not text.isascii() or not text.isdigit() or len(text) > 10:
-        raise Leave
-    return int(text)
+def number(text: str, source: str) -> int:
+    """The whole number in *text*, which a message can hold. Raises UsageError."""
+    try:
+        found = int(text)
+    except ValueError:
+        raise wrong(f"{source}: {quoted(text)} is not a whole number") from None
+    if not -(2**63) <= found < 2**64:
+        raise wrong(f"{source}: {quoted(text)} has more than 64 bits")
+    return found
+
+
+def exit_code(text: str) -> int:
+    """What ``--exit-code`` says. Raises UsageError."""
+    code = number(text, "--exit-code")
+    if not 0 <= code <= EXIT_CODE_MAX:
+        raise wrong(
+            f"--exit-code: {quoted(text)} is no exit status; those are 0 to {EXIT_CODE_MAX}"
+        )
+    return code
+
+
+def _last(flags: Flags, name: str) -> str | None:
+    return flags[name][-1] if name in flags else None
+
+
+def wrong(message: str, hint: str = "") -> UsageError:
+    from unitsync.errors import UsageError
+
+    return UsageError(message, hint=hint)

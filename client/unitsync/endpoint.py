@@ -19,9 +19,8 @@ from collections.abc import Mapping
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
-from unitsync import errors, spawn_lock
-from unitsync.may import Autostart
-from unitsync.startup import has_kept_state
+from unitsync import errors
+from unitsync.absent import Absent, NotYet
 from unitsync.surroundings import (
     PATH_BYTES_MAX,
     default_address,
@@ -30,9 +29,8 @@ from unitsync.surroundings import (
     invoking_user,
     peer_trusted,
 )
+from unitsync.zmtp import CONNECT_PATIENCE_S
 
-CONNECT_PATIENCE_S: Final = 5
-"""How long a busy coordinator may take to accept a connection."""
 FILES_MIN: Final = 32
 """Open files that a coordinator needs, with some for clients."""
 FULL_PATIENCE_S: Final = 3.0
@@ -246,92 +244,6 @@ def is_held(place: Endpoint) -> bool:
     finally:
         os.close(folder)
     return False
-
-
-class Absent(errors.Unreachable):
-    """Nobody serves there for now, and the message says why. See session.Conversation for
-    what ends then and what goes on."""
-
-
-class NothingKept(Absent):
-    """Nobody serves there, and this startup has kept no state."""
-
-
-class NotYet(Absent):
-    """Nobody serves there, and nothing speaks against asking once more: it is still being
-    started, or was killed."""
-
-
-_HINT_ABSENT: Final = (
-    "verbs that change something, wait, ping and serve start one; "
-    "status, list and why where this startup has kept state"
-)
-
-
-def ensure(
-    place: Endpoint,
-    *,
-    when: Autostart,
-    autostart: bool = True,
-    waits: bool = False,
-    by: float = math.inf,
-) -> None:
-    """Return once a coordinator that is ours listens at *place*, or raise at *by*, on the
-    monotonic clock. Where there is none, *when* says whether the verb asks for one to be
-    started, *autostart* whether that is allowed. A verb that *waits* already does not
-    start one that was stopped.
-
-    Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
-    """
-    if is_there(place, by):
-        spawn_lock.let_go()
-        return
-    if waits and os.path.exists(place.stopped):
-        spawn_lock.let_go()
-        raise errors.Stopped(
-            f"the coordinator at {place.address} was stopped", hint="unitsync ping starts it again"
-        )
-    if when is Autostart.IF_STATE_IS_KEPT and not has_kept_state(place.journal):
-        raise NothingKept(
-            f"no coordinator runs at {place.address}, and this startup has kept nothing",
-            endpoint=place.address,
-        )
-    if when is Autostart.NEVER:
-        raise Absent(
-            f"no coordinator runs at {place.address}",
-            hint=_HINT_ABSENT,
-            endpoint=place.address,
-        )
-    if not autostart:
-        raise Absent(
-            f"no coordinator runs at {place.address}, and starting one is turned off",
-            hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
-            endpoint=place.address,
-        )
-    from unitsync import spawn  # costs imports that a running coordinator spares
-
-    spawn.start(place, by)
-
-
-def autostart_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
-    """*chosen*; where that is None, what UNITSYNC_AUTOSTART says. Raises UsageError if that
-    is neither on nor off."""
-    if chosen is not None:
-        return chosen
-    text = environ.get("UNITSYNC_AUTOSTART", "")
-    said = text.strip().lower()
-    if said in _OFF:
-        return False
-    if text and said not in _ON:
-        raise errors.UsageError(
-            f"UNITSYNC_AUTOSTART: {text!a} is neither on nor off",
-            hint=f"one of {', '.join((*_OFF, *_ON))}",
-        )
-    return True
-
-
-_OFF: Final = ("0", "no", "false", "off")
-_ON: Final = ("1", "yes", "true", "on")
 
 
 def is_there(place: Endpoint, by: float = math.inf) -> bool:

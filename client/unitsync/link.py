@@ -46,7 +46,6 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
     with _making:
         if _context is None or _context_pid != os.getpid():
             _check_files()
-            _check_threads()
             context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
             _begin_threads(context)
@@ -98,9 +97,11 @@ os.register_at_fork(after_in_child=_forked)
 
 def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
     """Let libzmq start its threads, which the first socket does. They block all signals,
-    but each only once it runs: until then it would take those of the process."""
+    but each only once it runs: until then it would take those of the process. Raises
+    RuntimeError."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
+        _check_threads()
         context.socket(zmq.PAIR).close(0)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
-from unitsync.errors import InvalidName
+from unitsync.errors import InvalidName, UsageError
 from unitsync.printing import quoted
 
 NAME_BYTES_MAX: Final = 255
@@ -22,6 +23,14 @@ _UNSEEN: Final = re.compile(
     "]"
 )
 """Characters that show as nothing, beside those of the categories C and Z."""
+
+
+def not_utf8(texts: Iterable[str]) -> UsageError:
+    """What is said of a request with *texts* of which one cannot be encoded. Raises
+    InvalidName if it may be a name."""
+    for text in texts:
+        check_name(text)
+    return UsageError("the request holds text that is not UTF-8")
 
 
 def check_name(name: str) -> None:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import TextIO
 
-_TEXT_BYTES_MAX = 4096
-"""wire.TEXT_BYTES_MAX"""
+TEXT_BYTES_MAX = 4096
+"""Reasons and owner command lines are cut to this many bytes; a longer id is refused."""
 RUN_AGAIN_MAX = 300
 """Characters of a command that is shown to be called again."""
 _PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
@@ -30,7 +30,7 @@ def safe(text: str) -> str:
 def one_line(text: str) -> str:
     """*text* on one line and within the bound of the wire, encodable as UTF-8."""
     line = " ".join(text.split()).encode("utf-8", "replace")
-    return line[:_TEXT_BYTES_MAX].decode("utf-8", "ignore")
+    return line[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def quoted(text: str) -> str:

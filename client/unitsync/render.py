@@ -13,17 +13,21 @@ from unitsync import coder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from unitsync.wire import Owner, Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode, WhyReply
+    from unitsync.wire import Owner, Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode
 
 _DEFAULTS = {
-    **dict.fromkeys(("reason", "nearest", "given_up", "command", "epoch"), ""),
-    **dict.fromkeys(("run", "prerequisites_total", "waiting_clients", "more"), 0),
+    **dict.fromkeys(("reason", "nearest", "given_up", "command", "epoch", "startup"), ""),
+    **dict.fromkeys(("code", "message", "hint"), ""),
+    **dict.fromkeys(("run", "prerequisites_total", "waiting_clients", "more", "exit"), 0),
     **dict.fromkeys(("owner", "given_up_by", "requires", "tree"), None),
     **dict.fromkeys(("owner_gone", "still_runs", "optional"), False),
     **dict.fromkeys(("prerequisites", "history", "because", "units", "groups"), ()),
+    **dict.fromkeys(("out", "err", "waiting_for"), ()),
+    "next": -1,
+    "changed": True,
     "since": 0.0,
     "on_owner_exit": "fail",
     "watched": True,
@@ -182,27 +186,41 @@ def tree_fields(node: WhyNode) -> dict[str, object]:
     }
 
 
-def told_once(groups: list[Any]) -> list[Any]:
-    """*groups*, but for a cause that failed and for which others were skipped: it is told of
-    with those."""
-    skipped = {group.cause.name for group in groups if group.kind == "skipped"}
-    return [one for one in groups if one.kind != "failed" or one.cause.name not in skipped]
+class Group:
+    """A wire.WhyGroup of which the units came in several pages."""
+
+    __slots__ = ("cause", "kind", "units")
+
+    def __init__(self, cause: UnitInfo, kind: str) -> None:
+        self.cause = cause
+        self.kind = kind
+        self.units: list[str] = []
 
 
-def group_fields(group: WhyGroup) -> dict[str, object]:
+def merged(groups: Iterable[WhyGroup]) -> list[Group]:
+    """*groups* of all pages of ``why``, each cause once. One that failed and for which others
+    were skipped is told of with those."""
+    found: dict[tuple[str, str], Group] = {}
+    for group in groups:
+        whole = found.setdefault((group.cause.name, group.kind), Group(group.cause, group.kind))
+        whole.units += group.units
+    for whole in found.values():
+        whole.units = list(dict.fromkeys(whole.units))
+    skipped = {group.cause.name for group in found.values() if group.kind == "skipped"}
+    return [
+        group
+        for group in found.values()
+        if group.kind != "failed" or group.cause.name not in skipped
+    ]
+
+
+def group_fields(group: Group) -> dict[str, object]:
     return {
         "kind": group.kind,
         "cause": unit_fields(group.cause),
         "units": list(group.units),
         "units_total": len(group.units),
     }
-
-
-def why_fields(reply: WhyReply) -> object:
-    """Of the tree of one unit, or of all groups."""
-    if reply.tree is not None:
-        return tree_fields(reply.tree)
-    return [group_fields(group) for group in told_once(reply.groups)]
 
 
 def pong_fields(pong: Pong) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from unitsync import errors, wire
 from unitsync.commandline import EXIT_CODE_MAX
@@ -44,10 +44,7 @@ class Requests:
         optional: bool = False,
     ) -> wire.Want:
         return wire.Want(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
+            **self._said(),
             unit=_name(unit),
             prerequisites=_names(prerequisites),
             requires=requirement(requires),
@@ -64,10 +61,7 @@ class Requests:
         if not isinstance(units, Mapping):
             raise errors.UsageError(f"units must be a map of names, not {type(units).__name__}")
         return wire.Declare(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
+            **self._said(),
             units=[
                 wire.Declaration(_name(unit), _names(prerequisites))
                 for unit, prerequisites in units.items()
@@ -78,10 +72,7 @@ class Requests:
 
     def unwant(self, unit: str, prerequisites: Iterable[str]) -> wire.Unwant:
         return wire.Unwant(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
+            **self._said(),
             unit=_name(unit),
             prerequisites=_names(prerequisites),
         )
@@ -98,10 +89,7 @@ class Requests:
         on_skip: str = "exit",
     ) -> wire.Start:
         return wire.Start(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
+            **self._said(),
             unit=_name(unit),
             after=_names(after),
             requires=requirement(requires),
@@ -128,11 +116,8 @@ class Requests:
             what = f"{exit_code!r} is no exit status; those are 0 to {EXIT_CODE_MAX}"
             raise errors.UsageError(what)
         return wire.Complete(
-            id=new_id(),
+            **self._said(),
             epoch=epoch,
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
             unit=_name(unit),
             exit_code=exit_code,
             even_so=even_so,
@@ -142,11 +127,8 @@ class Requests:
         if not isinstance(reason, str | None):
             raise errors.UsageError(f"a reason must be a str, not {type(reason).__name__}")
         return wire.Fail(
-            id=new_id(),
+            **self._said(),
             epoch=epoch,
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
             unit=_name(unit),
             reason=one_line(reason or ""),
         )
@@ -163,10 +145,7 @@ class Requests:
         if not names:
             raise errors.UsageError("wait: no unit was named")
         return wire.Wait(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
+            **self._said(),
             units=names,
             requires=requirement(requires),
             any=any,
@@ -174,24 +153,13 @@ class Requests:
         )
 
     def status(self, unit: str) -> wire.StatusOf:
-        return wire.StatusOf(
-            id=new_id(), startup=self._startup, render=self._render, unit=_name(unit)
-        )
+        return wire.StatusOf(**self._said(), unit=_name(unit))
 
     def list(self, offset: int = 0, *, epoch: str = "") -> wire.List:
-        return wire.List(
-            id=new_id(), epoch=epoch, startup=self._startup, render=self._render, offset=offset
-        )
+        return wire.List(**self._said(), epoch=epoch, offset=offset)
 
     def why(self, unit: str = "", offset: int = 0, *, epoch: str = "") -> wire.Why:
-        return wire.Why(
-            id=new_id(),
-            epoch=epoch,
-            startup=self._startup,
-            render=self._render,
-            unit=_name(unit),
-            offset=offset,
-        )
+        return wire.Why(**self._said(), epoch=epoch, unit=_name(unit), offset=offset)
 
     def list_after(self, pages: Sequence[wire.ListReply]) -> wire.List | None:
         """The request for the page that follows *pages*, all so far; None after the last."""
@@ -208,13 +176,7 @@ class Requests:
         return self.why(unit, last.next, epoch=last.epoch) if last.next >= 0 else None
 
     def ping(self, *, trial: bool = False) -> wire.Ping:
-        return wire.Ping(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
-            trial=trial,
-        )
+        return wire.Ping(**self._said(), trial=trial)
 
     def reset(
         self, units: Iterable[str] = (), *, all: bool = False, force: bool = False
@@ -226,17 +188,23 @@ class Requests:
                 hint="unitsync reset UNIT... | unitsync reset --all",
             )
         return wire.Reset(
-            id=new_id(),
-            startup=self._startup,
-            owner=self._owner,
-            render=self._render,
+            **self._said(),
             units=names,
             all=all,
             force=force,
         )
 
     def stop(self) -> wire.Stop:
-        return wire.Stop(id=new_id(), startup=self._startup, owner=self._owner, render=self._render)
+        return wire.Stop(**self._said())
+
+    def _said(self) -> dict[str, Any]:
+        """What every request says."""
+        return {
+            "id": new_id(),
+            "startup": self._startup,
+            "owner": self._owner,
+            "render": self._render,
+        }
 
     def leave(
         self, unit: str, exc: BaseException | None, granted: wire.Granted

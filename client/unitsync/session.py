@@ -1,8 +1,5 @@
-"""One conversation with the coordinator, without sockets, clocks or event loops.
-
-Everything that both clients must agree on is decided here: what a request says, when
-a waiting verb asks again, when a reply is overdue, how often a lost link is mended,
-what leaving a ``unit()`` block reports. The clients move frames and wait.
+"""What both Python clients have in common, in the messages of wire.py: a conversation (see
+conversation.py, which decides), what a reply raises, what leaving a ``unit()`` block reports.
 
 ``now`` is always the client's monotonic clock in seconds.
 """
@@ -16,37 +13,13 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from unitsync import errors, nothing, wire
-from unitsync.endpoint import Absent, NothingKept, NotYet
-from unitsync.names import check_name
+from unitsync import conversation, errors, nothing, render, wire
+from unitsync.absent import Absent, NothingKept
+from unitsync.names import not_utf8
 from unitsync.printing import one_line
-from unitsync.render import told_once
 
-REPLY_SLACK_S: Final = 5.0
-"""How long after a request's patience its reply is overdue."""
-OVERTIME_S: Final = 1.0
-"""How long after its deadline a conversation may take to end, answered or not."""
-REQUEST_PATIENCE_S: Final = 60.0
-"""The deadline of a request that does not wait: for so long it is repeated, through lost
-links and restarts. The end of a run also outlasts a coordinator that cannot keep it."""
-OVERDUE_MAX: Final = 2
-"""So many overdue replies in a row end a request that does not wait. The link is kept: a
-coordinator that goes on reads what it was sent in the order in which it was sent."""
-LOST_LINKS_MAX: Final = 5
-"""From so many lost links in a row on it keeps still for a moment after each, lest it be
-the cause of them."""
-LOOK_EVERY_S: Final = 0.1
-AGAIN_S: Final = 1.0
-"""How long it keeps still while there is no coordinator: at first, and in the long run."""
-NOTICE_AFTER_S: Final = 2.0
-"""A request that does not wait says from then on what keeps it."""
-WITHDRAW_PATIENCE_S: Final = 1.0
-"""How long an interrupted client waits to hear that its withdrawal arrived."""
-LEAVE_PATIENCE_S: Final = 0.1
-"""The same for one that got no answer: long enough for the withdrawal to leave."""
 STOP_PATIENCE_S: Final = 10.0
 """How long the coordinator may take to end after it said that it will."""
-_NOTICE_EVERY_S: Final = wire.WAITING_PATIENCE_S - 1.0
 
 ReplyT = TypeVar("ReplyT", bound=wire.Reply)
 
@@ -61,9 +34,7 @@ class LinkLost(Exception):
 
 
 class Send(NamedTuple):
-    """Send ``frame``, over a link that is there at ``reach_by``, a coordinator started for
-    it included. Its reply is overdue ``reply_within_s`` after it was sent, but at
-    ``over_by`` at the latest. If there is a ``notice``, tell the user of it first."""
+    """As conversation.Send, with the ``frame`` that is to be sent."""
 
     frame: bytes
     reply_within_s: float
@@ -76,8 +47,7 @@ class Send(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """There is no coordinator for now: in ``delay_s`` seconds ask ``resume``. If there
-    is a ``notice``, tell the user of it first."""
+    """As conversation.Pause."""
 
     delay_s: float
     notice: wire.Waiting | None = None
@@ -93,263 +63,61 @@ Answer: TypeAlias = wire.AnyReply | LinkLost | Absent | errors.Stopped
 
 
 class Conversation:
-    """One request, repeated with the same id until its final reply or its deadline.
+    """A conversation.Conversation in the messages of wire.py, encoded."""
 
-    ``timeout_s`` bounds Start and Wait, None means for ever; other requests have
-    REQUEST_PATIENCE_S and take no notice of it. Which errors end it before that is
-    decided in ``_away``, and nowhere else.
-    """
-
-    __slots__ = (
-        "_address",
-        "_away_since",
-        "_bad",
-        "_began",
-        "_deadline",
-        "_last",
-        "_losses",
-        "_noticed",
-        "_overdue",
-        "_patient",
-        "_pauses",
-        "_reason",
-        "_request",
-        "_stale",
-    )
+    __slots__ = ("_request", "_talk")
 
     def __init__(self, request: wire.AnyRequest, address: str) -> None:
         self._request = request
-        self._address = address
-        self._began = 0.0
-        self._deadline = math.inf
-        self._patient = False
-        self._noticed = -math.inf
-        self._bad: set[str] = set()
-        self._last: wire.Waiting | None = None
-        self._away_since = math.inf
-        self._reason: errors.UnitsyncError | None = None
-        """The last that was said of why it is away."""
-        self._losses = 0
-        self._overdue = 0
-        self._pauses = 0
-        """Losses and pauses since the last reply, overdue replies since the last loss."""
-        self._stale = 0
-        """Replies that may still come to what was asked before it was asked once more."""
+        self._talk = conversation.Conversation(_tag(request), request, request.may, address)
 
     @property
     def id(self) -> str:
         return self._request.id
 
     @property
-    def waits(self) -> bool:
+    def told(self) -> bool:
         """Whether the coordinator was told of this wait: it then goes on under the
         epoch in which it began, also with a coordinator that comes back."""
-        return bool(self._request.epoch) and self._request.may.waits
+        return self._talk.told
 
-    def begin(self, now: float, timeout_s: float | None = None, *, overdue: bool = False) -> Step:
-        """The first step. *overdue*: it was sent before, and has got no reply in time.
-        Raises UsageError for a request that cannot be sent, TimedOut."""
-        limit_s = check_timeout(timeout_s)
-        self._began = now
-        if isinstance(self._request, wire.Start | wire.Wait):
-            self._began -= self._request.waited_s
-        else:
-            limit_s = REQUEST_PATIENCE_S
-        self._deadline = self._began + limit_s
-        return self._lost(now, overdue=True) if overdue else self._ask(now)
+    def begin(self, now: float, timeout_s: float | None = None) -> Step:
+        """The first step. Raises UsageError for a request that cannot be sent."""
+        return self._step(self._talk.begin(now, check_timeout(timeout_s)))
 
     def next(self, answer: Answer, now: float) -> Step:
         """What follows from the coordinator's reply, from its link being lost or from
-        its not being there.
-
-        Raises ProtocolError for a reply that is none to this request, what *answer* says
-        if that is not outlasted, at the deadline TimedOut or what has kept it so long.
-        """
+        its not being there. Raises ProtocolError for a reply that is none to this request,
+        what *answer* says if that is not outlasted, at the deadline TimedOut or what has
+        kept it so long."""
         if isinstance(answer, LinkLost):
-            return self._lost(now, overdue=answer.overdue)
-        if isinstance(answer, NothingKept) and not self._request.epoch:
+            return self._step(self._talk.lost(now, overdue=answer.overdue))
+        if isinstance(answer, NothingKept) and not self._talk.epoch:
             return Done(nothing.reply(self._request))
         if isinstance(answer, errors.Unavailable):
-            return self._away(answer, now)
-        return self._received(answer, now)
+            return self._step(self._talk.away(answer, now))
+        return self._step(self._talk.received(_tag(answer), answer, now))
 
-    def resume(self, now: float) -> Send:
+    def resume(self, now: float) -> Step:
         """The request again, after a Pause."""
-        return self._ask(now)
+        return self._step(self._talk.resume(now))
 
-    def _received(self, reply: wire.AnyReply, now: float) -> Step:
-        self._losses = 0
-        if isinstance(reply, wire.Error) and reply.code in _PASSES:
-            problem = _PASSES[reply.code](reply.message, hint=reply.hint)
-            if self._outlasts(problem):
-                return self._away(problem, now)
-        self._pauses = 0
-        self._away_since = math.inf
-        self._reason = None
-        match reply:
-            case wire.Waiting() | wire.Ready():
-                request = self._request
-                if not isinstance(request, wire.Start | wire.Wait) or request.last:
-                    if not self._stale:
-                        raise errors.ProtocolError(
-                            f"the coordinator answered {type(request).__name__} "
-                            f"with {type(reply).__name__}"
-                        )
-                    self._stale -= 1
-                    return self._ask(now)
-                self._resume(reply)
-                self._patient = isinstance(reply, wire.Waiting)
-                step = self._ask(now)
-                if isinstance(reply, wire.Waiting):
-                    self._last = reply
-                    if self._is_bad_news(reply) or self._is_news(now):
-                        self._noticed = now
-                        return step._replace(notice=reply)
-                return step
-            case _:
-                return Done(reply)
-
-    def _lost(self, now: float, *, overdue: bool) -> Step:
-        if isinstance(self._request, wire.Stop) and not overdue:
-            return Done(wire.Ok(id=self._request.id))  # gone is what was asked for
-        what = "does not answer" if overdue else "ends before it answers"
-        problem = NotYet(
-            f"the coordinator at {self._address} {what}",
-            hint="its log is coordinator.log beside the socket",
-            endpoint=self._address,
-        )
-        if not overdue:
-            self._losses += 1
-            self._overdue = 0  # that was another coordinator
-            return self._ask(now) if self._losses < LOST_LINKS_MAX else self._away(problem, now)
-        self._overdue += 1
-        self._stale += 1
-        over = now >= self._deadline and getattr(self._request, "last", True)
-        lasts = self._outlasts(problem) or self._is_a_wait
-        if over or (self._overdue >= OVERDUE_MAX and not lasts):
-            raise self._expired(problem)
-        return self._ask(now)._replace(notice=self._notice_of(problem, now, REPLY_SLACK_S))
-
-    def _away(self, problem: errors.UnitsyncError, now: float) -> Step:
-        if not isinstance(problem, NotYet):
-            if not self._outlasts(problem):
-                raise _as_told(problem)
-            self._reason = problem
-        left = self._deadline - now
-        if left <= 0:
-            raise self._expired(problem)
-        delay_s = min(AGAIN_S, LOOK_EVERY_S * 2**self._pauses, left)
-        self._pauses = min(self._pauses + 1, 10)
-        return Pause(delay_s, self._notice_of(problem, now))
-
-    @property
-    def _is_a_wait(self) -> bool:
-        return self._request.may.waits
-
-    @property
-    def _ends_a_run(self) -> bool:
-        return isinstance(self._request, wire.Complete | wire.Fail)
-
-    def _outlasts(self, problem: errors.UnitsyncError) -> bool:
-        """Whether it goes on until its deadline though that keeps the coordinator from it. A
-        wait that it was told of and the end of a run that it granted outlast anything; a
-        script's last word, what keeps it from being written: else the script would be said
-        to have ended without it."""
-        if self._ends_a_run and isinstance(problem, errors.NotKept):
-            return True
-        return bool(self._request.epoch) and (self._is_a_wait or self._ends_a_run)
-
-    def _notice_of(
-        self, problem: errors.UnitsyncError, now: float, for_s: float = 0.0
-    ) -> wire.Waiting | None:
-        """What to tell the user of a *problem* that has lasted *for_s* at least."""
-        if self._away_since == math.inf:
-            self._away_since = now - for_s
-            self._noticed = -math.inf
-        request, render = self._request, self._request.render
-        silent = render is wire.Render.NONE
-        if not self._is_a_wait and (silent or now - self._away_since < NOTICE_AFTER_S):
-            return None
-        if not self._is_news(now):
-            return None
-        again = not self._is_a_wait or isinstance(problem, NotYet | errors.NotKept)
-        what = f"{problem}; {'trying again' if again else 'waiting for its return'}"
-        if isinstance(request, wire.Complete | wire.Fail) and self._outlasts(problem):
-            what = f"the end of {request.unit} is not recorded yet: {what}"
-        lines = [f"unitsync: {what}"]
-        if problem.hint and self._is_a_wait:
-            lines.append(f"hint: {problem.hint}")
-        if silent:
-            lines = []
-        notice = self._last or wire.Waiting(id=self.id)
-        if render is wire.Render.CODER and isinstance(request, wire.Start):
-            return replace(notice, out=lines, err=[])
-        return replace(notice, out=[], err=lines)
-
-    def _expired(self, problem: errors.UnitsyncError) -> errors.UnitsyncError:
-        """What a deadline leads to that *problem* has outlasted."""
-        problem = self._reason or problem
-        if not self._is_a_wait:
-            return _as_told(problem)
-        unit = self._request.unit if isinstance(self._request, wire.Start) else ""
-        missing = self._last.waiting_for if self._last is not None else []
-        return errors.TimedOut(
-            f"{unit or 'the wait'} timed out: {problem}",
-            hint=problem.hint,
-            unit=unit,
-            waiting_for=[prerequisite.name for prerequisite in missing],
-        )
-
-    def _resume(self, reply: wire.Waiting | wire.Ready) -> None:
-        request = self._request
-        if not request.epoch:
-            request = replace(request, epoch=reply.epoch)
-        if isinstance(request, wire.Start) and request.since_run < 0:
-            request = replace(request, since_run=reply.run)
-        self._request = request
-
-    def _ask(self, now: float) -> Send:
-        request, patience_s = self._request, 0.0
-        left = max(0.0, self._deadline - now)
-        if isinstance(request, wire.Start | wire.Wait):
-            if self._patient:
-                patience_s = min(wire.WAITING_PATIENCE_S, left)
-            waited_s = min(now, self._deadline) - self._began  # what it was to wait is told
-            self._request = request = replace(
-                request, patience_s=patience_s, waited_s=waited_s, last=left == 0
-            )
-        # A time limit of 0 leaves a second to start a coordinator.
-        reach_by = max(self._deadline, self._began + OVERTIME_S)
-        over_by = self._deadline + OVERTIME_S
-        return Send(encode(request), patience_s + REPLY_SLACK_S, reach_by, over_by)
-
-    def _is_bad_news(self, reply: wire.Waiting) -> bool:
-        """Whether something that is waited for has failed, or its script has ended, since the
-        user was last told. Otherwise a wait ends there: only with ``on_skip`` ``wait`` and
-        ``on_owner_exit`` ``warn`` it goes on."""
-        bad = {
-            edge.name
-            for edge in reply.waiting_for
-            if edge.owner_gone or edge.status in (wire.Status.FAILED, wire.Status.SKIPPED)
-        }
-        before, self._bad = self._bad, bad
-        return not bad <= before
-
-    def _is_news(self, now: float) -> bool:
-        """Whether to tell the user: at once, then every 30 s, not at the deadline."""
-        if now - self._noticed < _NOTICE_EVERY_S or now >= self._deadline:
-            return False
-        self._noticed = now
-        return True
+    def _step(self, step: conversation.Step) -> Step:
+        if isinstance(step, conversation.Done):
+            return Done(wire.Ok(id=self.id) if step.reply is None else step.reply)
+        notice = None
+        if step.notice is not None:
+            last = step.notice.reply or wire.Waiting(id=self.id)
+            notice = replace(last, out=step.notice.out, err=step.notice.err)
+        if isinstance(step, conversation.Pause):
+            return Pause(step.delay_s, notice)
+        self._request = replace(self._request, **step.changes)
+        frame = encode(self._request)
+        return Send(frame, step.reply_within_s, step.reach_by, step.over_by, notice)
 
 
-def _as_told(problem: errors.UnitsyncError) -> errors.UnitsyncError:
-    """*problem* as the class that users know it by."""
-    return errors.from_code(problem.code, problem.message, problem.hint, problem.details)
-
-
-_PASSES: Final = {kind.code: kind for kind in (errors.Stopped, errors.NotKept)}
-"""Answers that say what keeps the coordinator from it for now."""
+def _tag(message: wire.AnyRequest | wire.AnyReply) -> str:
+    return str(message.__struct_config__.tag)
 
 
 def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
@@ -365,15 +133,9 @@ def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
 
 def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
     """One reply out of all *pages*, each cause once."""
-    groups: dict[tuple[str, str], wire.WhyGroup] = {}
-    units: dict[tuple[str, str], dict[str, None]] = {}
-    for page in pages:
-        for group in page.groups:
-            key = (group.cause.name, group.kind)
-            groups.setdefault(key, group)
-            units.setdefault(key, {}).update(dict.fromkeys(group.units))
-    all_units = [replace(group, units=list(units[key])) for key, group in groups.items()]
-    return replace(pages[0], groups=told_once(all_units), next=-1)
+    groups = render.merged(group for page in pages for group in page.groups)
+    whole = [wire.WhyGroup(group.cause, group.kind, group.units) for group in groups]  # type: ignore[arg-type]
+    return replace(pages[0], groups=whole, next=-1)
 
 
 def failure(exc: BaseException | None) -> str | None:
@@ -410,14 +172,6 @@ def may_be_granted_later(exc: BaseException) -> bool:
     return not isinstance(exc, errors.UsageError | errors.LimitReached)
 
 
-def withdrawal_reason(exc: BaseException) -> str:
-    if isinstance(exc, errors.UnitsyncError):
-        return "its start got no answer in time"
-    if isinstance(exc, KeyboardInterrupt | SystemExit):
-        return "interrupted"
-    return "cancelled"
-
-
 def not_ended(address: str) -> errors.Unreachable:
     """What is said of a coordinator that was asked to stop and goes on."""
     return errors.Unreachable(
@@ -437,9 +191,7 @@ def encode(request: wire.AnyRequest) -> bytes:
     try:
         frame = wire.encode(request)
     except UnicodeEncodeError:
-        for text in _texts(request):
-            check_name(text)
-        raise errors.UsageError("the request holds text that is not UTF-8") from None
+        raise not_utf8(_texts(request)) from None
     except (TypeError, OverflowError, msgspec.MsgspecError) as exc:
         raise errors.UsageError(f"not a request: {exc}") from None
     if len(frame) > wire.MESSAGE_BYTES_MAX:

@@ -16,7 +16,8 @@ from typing import Final
 
 from unitsync import endpoint as endpoints
 from unitsync import spawn_lock
-from unitsync.endpoint import Absent, Endpoint, NotYet
+from unitsync.absent import Absent, NotYet
+from unitsync.endpoint import Endpoint
 from unitsync.spawn_lock import STILL_STARTING, Patience
 from unitsync.surroundings import PATH_BYTES_MAX
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TypeAlias
 
+    from unitsync.render import Group
     from unitsync.screen import Screen
-    from unitsync.wire import Owner, Prerequisite, UnitInfo, WhyGroup, WhyNode
+    from unitsync.wire import Owner, Prerequisite, UnitInfo, WhyNode
 
     _Label: TypeAlias = tuple[str, str, str, str]
     """For screen.painted()."""
@@ -328,9 +329,9 @@ def _after_status(unit: UnitInfo) -> str:
     return text
 
 
-def why_groups(groups: Iterable[WhyGroup], screen: Screen) -> list[str]:
+def why_groups(groups: Iterable[Group], screen: Screen) -> list[str]:
     """For each root cause, the units that it holds up."""
-    held: dict[object, list[WhyGroup]] = {}
+    held: dict[object, list[Group]] = {}
     for group in groups:
         held.setdefault(_block(group), []).append(group)
     lines: list[str] = []
@@ -357,7 +358,7 @@ def why_groups(groups: Iterable[WhyGroup], screen: Screen) -> list[str]:
     return lines[1:] or list(beside("", 0, [nothing], screen.width))
 
 
-def _block(group: WhyGroup) -> object:
+def _block(group: Group) -> object:
     """What is the same of groups that stand in one block: their cause; of those that are not
     registered, what they hold up."""
     if group.cause.status != "not registered":

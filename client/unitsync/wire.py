@@ -18,6 +18,8 @@ import msgspec
 
 from unitsync.errors import ProtocolError
 from unitsync.may import ACT, LOOK, WAIT, Autostart, May
+from unitsync.may import WAITING_PATIENCE_S as WAITING_PATIENCE_S
+from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
 
 PROTOCOL: Final = 1
 
@@ -25,11 +27,6 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A longer message is answered with ``limit_reached``."""
 PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
 """Units that one request names; for Declare, units and prerequisites together."""
-TEXT_BYTES_MAX: Final = 4096
-"""Reasons and owner command lines are cut to this many bytes; a longer id is refused."""
-
-WAITING_PATIENCE_S: Final = 30.0
-"""How long a repeated waiting request may be held back before it is answered."""
 
 
 class Status(enum.StrEnum):

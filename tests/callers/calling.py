@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from faults.places import PATIENCE_S, Place
-from faults.scripts import EXPRESS, Script, Scripts, is_alive
+from faults.scripts import UNITSYNC, Script, Scripts, is_alive
 from unitsync import owner as owners
 from unitsync import wire
 from unitsync.wire import Status
@@ -42,7 +42,7 @@ class Caller:
     def forget(self) -> None:
         """Begin anew for the next test."""
         self.scripts.close()
-        self.scripts.install(EXPRESS)
+        self.scripts.install(UNITSYNC)
         self.me.unlink(missing_ok=True)
         with self.place.client() as client:
             client.reset(all=True, force=True)

@@ -8,7 +8,7 @@ import pytest
 
 from callers.calling import Caller
 from faults.places import a_place
-from faults.scripts import EXPRESS, FULL, fifo, scripts_at
+from faults.scripts import UNITSYNC, fifo, scripts_at
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def shared_caller() -> Iterator[Caller]:
     with pytest.MonkeyPatch.context() as patch, a_place() as place:
         patch.setenv("UNITSYNC_ENDPOINT", place.address)
         place.start()
-        with scripts_at(place, EXPRESS) as scripts:
+        with scripts_at(place, UNITSYNC) as scripts:
             yield Caller(place, scripts, fifo(place, "gate"))
 
 
@@ -24,10 +24,3 @@ def shared_caller() -> Iterator[Caller]:
 def caller(shared_caller: Caller) -> Iterator[Caller]:
     yield shared_caller
     shared_caller.forget()
-
-
-@pytest.fixture(params=[FULL, EXPRESS], ids=["full", "express"])
-def either_caller(request: pytest.FixtureRequest, caller: Caller) -> Caller:
-    """Calls the verb by the full command line, and by the express path."""
-    caller.scripts.install(request.param)
-    return caller

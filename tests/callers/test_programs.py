@@ -168,11 +168,6 @@ def test_a_program_that_launches_a_script_is_not_it(
     caller.check_belongs_to_caller("bash", "-c", f"{line}; true")
 
 
-@pytest.mark.usefixtures("folder")
-def test_both_paths(either_caller: Caller) -> None:
-    check(either_caller, "find", "find ide -exec nice unitsync {word} {{}} \\;")
-
-
 def test_execline_that_goes_on_is_the_script(caller: Caller) -> None:
     """``foreground`` replaces itself by what follows the block."""
     need("execlineb")

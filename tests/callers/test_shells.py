@@ -132,12 +132,6 @@ def test_however_the_shell_was_called(caller: Caller, shell: str, text: str) -> 
     caller.check_belongs_to_caller(*caller.bash(f"{shell} {shlex.quote(text)}"))
 
 
-def test_both_paths(either_caller: Caller) -> None:
-    either_caller.check_belongs_to_caller(
-        *either_caller.bash("sh -c -- 'unitsync start ide || exit 1'")
-    )
-
-
 @pytest.mark.parametrize("text", A_SCRIPT)
 def test_a_shell_that_goes_on_is_the_script(caller: Caller, text: str) -> None:
     command = text.format(gate="cat $GATE")

@@ -30,28 +30,28 @@ def need_place(command: str) -> None:
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_a_namespace(either_caller: Caller, where: str) -> None:
+def test_a_namespace(caller: Caller, where: str) -> None:
     need_place(PLACES[where])
-    file = either_caller.file("unitsync start ide || exit\nread x < $GATE\nexit 0\n")
-    either_caller.check_is_unwatched("bash", "-c", f'{PLACES[where]} "$0"; exit $?', file)
+    file = caller.file("unitsync start ide || exit\nread x < $GATE\nexit 0\n")
+    caller.check_is_unwatched("bash", "-c", f'{PLACES[where]} "$0"; exit $?', file)
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_run_in_a_namespace(either_caller: Caller, where: str) -> None:
+def test_run_in_a_namespace(caller: Caller, where: str) -> None:
     """It speaks for itself; that it is not watched is said, and harms nothing."""
     need_place(PLACES[where])
     command = PLACES[where].removesuffix('bash "$0"; exit $?\'').removesuffix("bash")
     command = command.removesuffix("sh -c '")
-    script = either_caller.spawn("bash", "-c", f"{command} unitsync run ide -- cat $GATE; exit $?")
-    gate = either_caller.at_gate(script)
-    unit = either_caller.info()
+    script = caller.spawn("bash", "-c", f"{command} unitsync run ide -- cat $GATE; exit $?")
+    gate = caller.at_gate(script)
+    unit = caller.info()
     assert unit.owner is not None
     assert (unit.status, unit.owner.watched) == (Status.STARTED, False)
-    either_caller.open(gate)
+    caller.open(gate)
     done = script.end()
     assert done.status == 0
     assert done.err.startswith("unitsync: ide is not watched: ")
-    assert either_caller.info().status is Status.COMPLETED
+    assert caller.info().status is Status.COMPLETED
 
 
 CUT_LOOSE: Final = {
@@ -63,11 +63,11 @@ CUT_LOOSE: Final = {
 
 
 @pytest.mark.parametrize("how", CUT_LOOSE)
-def test_nobody_is_left(either_caller: Caller, how: str) -> None:
+def test_nobody_is_left(caller: Caller, how: str) -> None:
     """Its parent is process 1: whatever has called it cannot be told any more."""
-    said = either_caller.folder / "said"
+    said = caller.folder / "said"
     script = f"{CUT_LOOSE[how]} 2> {said}\nuntil [ -s {said} ]; do sleep 0.05; done\nread x < $GATE"
-    either_caller.check_is_unwatched("bash", "-c", script, said=said)
+    caller.check_is_unwatched("bash", "-c", script, said=said)
 
 
 def test_why_and_json_say_so(caller: Caller) -> None:

@@ -22,9 +22,10 @@ import pytest
 from unitsync import Client, errors
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
-UNITSYNC = [sys.executable, "-P", "-m", "unitsync"]
-EXPRESS = [str(Path(sys.executable).with_name("unitsync"))]
-"""The installed command: it takes the express path where it can."""
+UNITSYNC = [str(Path(sys.executable).with_name("unitsync"))]
+"""The installed command."""
+MODULE = [sys.executable, "-P", "-m", "unitsync"]
+"""The same, but words are always taken apart by typer."""
 PATIENCE_S = 50
 """Within the time limit of a test, and long enough for a machine that is busy."""
 
@@ -248,14 +249,14 @@ def _await_end(pid: int) -> None:
 def shared_cli() -> Iterator[Cli]:
     """With a coordinator that runs."""
     commands = Cli(Path(tempfile.mkdtemp(prefix="us-", dir="/tmp")))
-    assert commands.exec(*EXPRESS, "ping").status == 0
+    assert commands.exec(*UNITSYNC, "ping").status == 0
     yield commands
     commands.close()
 
 
 @pytest.fixture
 def cli(request: pytest.FixtureRequest) -> Iterator[Cli]:
-    """As ``python -m unitsync``, or as the command that a test's parameter says.
+    """The installed command, or the one that a test's parameter says.
 
     A test that uses shared_cli as well has a coordinator already, which it shares with the
     others of its file: it finds it without a unit, and must leave it running. Any other,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import pytest
 
-from unitsync.cli import options
+from unitsync import commandline
 from unitsync.errors import UsageError
 
 
@@ -24,12 +27,12 @@ from unitsync.errors import UsageError
         ("1.5h", 5400.0),
         ("2d", 172800.0),
         (" 5M ", 300.0),
-        ("none", None),
-        ("NONE", None),
+        ("none", math.inf),
+        ("NONE", math.inf),
     ],
 )
-def test_read(text: str, seconds: float | None) -> None:
-    assert options.parse_duration(text, "--timeout") == seconds
+def test_read(text: str, seconds: float) -> None:
+    assert commandline.parse_duration(text, "--timeout") == seconds
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def test_read(text: str, seconds: float | None) -> None:
 )
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        options.parse_duration(text, "UNITSYNC_TIMEOUT")
+        commandline.parse_duration(text, "UNITSYNC_TIMEOUT")
     assert caught.value.message == f"UNITSYNC_TIMEOUT: {text!a} is not a duration"
     assert "1h30m" in caught.value.hint
 
@@ -45,17 +48,17 @@ def test_refused(text: str) -> None:
 def test_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UNITSYNC_CODER_SHIM", raising=False)
     monkeypatch.delenv("UNITSYNC_TIMEOUT", raising=False)
-    assert options.timeout_s(None) == 300
-    assert options.timeout_s("10s") == 10
+    assert commandline.timeout_s(None, os.environ) == 300
+    assert commandline.timeout_s("10s", os.environ) == 10
     monkeypatch.setenv("UNITSYNC_TIMEOUT", "2m")
-    assert options.timeout_s(None) == 120
-    assert options.timeout_s("10s") == 10
-    assert options.timeout_s("0") == 0
+    assert commandline.timeout_s(None, os.environ) == 120
+    assert commandline.timeout_s("10s", os.environ) == 10
+    assert commandline.timeout_s("0", os.environ) == 0
     monkeypatch.setenv("UNITSYNC_TIMEOUT", "soon")
     with pytest.raises(UsageError, match="UNITSYNC_TIMEOUT: 'soon'"):
-        options.timeout_s(None)
+        commandline.timeout_s(None, os.environ)
 
 
 def test_zero_is_no_limit_through_the_shim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNITSYNC_CODER_SHIM", "1")
-    assert options.timeout_s("0") is None
+    assert commandline.timeout_s("0", os.environ) == math.inf

@@ -7,12 +7,9 @@ import shlex
 
 import pytest
 
-from cli.conftest import EXPRESS, UNITSYNC, Cli
+from cli.conftest import Cli
 from unitsync import printing
 
-both_ways = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
 shared = pytest.mark.usefixtures("shared_cli")
 NONE = {"UNITSYNC_ENDPOINT": None}
 
@@ -21,7 +18,6 @@ def _call(line: str, cli: Cli) -> list[str]:
     return [word.replace("E", cli.endpoint) for word in shlex.split(line)]
 
 
-@both_ways
 @shared
 @pytest.mark.parametrize(
     ("line", "hint"),

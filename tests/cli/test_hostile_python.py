@@ -11,7 +11,7 @@ import pytest
 
 import unitsync
 import unitsyncd
-from cli.conftest import EXPRESS, UNITSYNC, Cli, Result
+from cli.conftest import MODULE, UNITSYNC, Cli, Result
 from unitsync.cli import shim
 
 HARMLESS = {
@@ -87,7 +87,7 @@ def check(results: list[Result], home: str = "") -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
+@pytest.mark.parametrize("cli", [MODULE, UNITSYNC], ids=["module", "command"], indirect=True)
 def test_variables_of_python(cli: Cli) -> None:
     # What is not compiled yet for this level, each call would compile anew.
     cli("doctor", env={"PYTHONOPTIMIZE": HARMLESS["PYTHONOPTIMIZE"]})

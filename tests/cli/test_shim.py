@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, Result
+from cli.conftest import PATIENCE_S, Cli, Result
 from unitsync.cli import shim
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
@@ -238,7 +238,6 @@ def test_complete_is_believed_after_a_timeout(cli: Cli, coder: Shim) -> None:
         assert client.status("u").reason == ""
 
 
-@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
 @pytest.mark.parametrize("code", [0, 3])
 def test_its_complete_is_believed_by_either_path(cli: Cli, code: int) -> None:
     """The full command line takes over where the cheap path cannot go on, and a script must

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, normalised
+from cli.conftest import PATIENCE_S, Cli, normalised
 from unitsync import Client
 
 
@@ -48,7 +48,6 @@ def kill(pid: int) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 def test_fifty_first_callers_get_one_coordinator(cli: Cli) -> None:
     """Ten processes and forty clients of this one: fifty processes at once take a busy
     machine longer than they have patience."""
@@ -136,7 +135,6 @@ LOOKS = [
 ]
 
 
-@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 @pytest.mark.timeout(180)  # many processes on a machine that may be busy
 @pytest.mark.parametrize("shim", [{}, {"UNITSYNC_CODER_SHIM": "1"}], ids=["", "shim"])
 @pytest.mark.parametrize("autostart", [{}, {"UNITSYNC_AUTOSTART": "0"}], ids=["", "no autostart"])
@@ -163,7 +161,6 @@ def test_looking_where_nothing_is_kept(
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
 def test_looking_where_state_is_kept_starts_one(cli: Cli) -> None:
     cli.ok("want", "a", "b")
     for number, verb in enumerate(("status a", "list --output json", "why")):

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from cli.conftest import EXPRESS, UNITSYNC, Cli, check_golden, shown
+from cli.conftest import MODULE, Cli, check_golden, shown
 
 VERBS = [
     "want",
@@ -170,7 +170,6 @@ def test_shells_complete_choices(cli: Cli, words: list[str], expected: list[str]
     assert not (cli.folder / "c").exists()
 
 
-@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
     """The installed command leaves that to the full command line."""
     cli.ok("want", "ide", "git-clone", "git'x", "go")
@@ -263,4 +262,4 @@ def test_the_package_alone_loads_nothing() -> None:
 
 def test_the_installed_command_is_the_module(cli: Cli) -> None:
     command = cli.exec(sys.executable.rpartition("/")[0] + "/unitsync", "--version")
-    assert command == cli.exec(*UNITSYNC, "--version")
+    assert command == cli.exec(*MODULE, "--version")

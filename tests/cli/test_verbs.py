@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli, Result, check_golden, normalised, shown
+from cli.conftest import MODULE, PATIENCE_S, UNITSYNC, Cli, Result, check_golden, normalised, shown
 
 pytestmark = [
-    pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True),
+    pytest.mark.parametrize("cli", [MODULE, UNITSYNC], ids=["module", "command"], indirect=True),
     pytest.mark.usefixtures("shared_cli"),
 ]
 

@@ -8,11 +8,7 @@ import subprocess
 
 import pytest
 
-from cli.conftest import EXPRESS, UNITSYNC, Cli, normalised
-
-pytestmark = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
+from cli.conftest import Cli, normalised
 
 
 def test_why_knows_who_waits_to_start_a_unit_again(cli: Cli) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from client.test_express import Deaf, deaf
-from unitsync import AsyncClient, Client, endpoint, errors, session, wire
+from unitsync import AsyncClient, Client, conversation, endpoint, errors, session, wire
 from unitsync.exchange import Exchange
 
 __all__ = ["deaf"]
@@ -306,7 +306,7 @@ async def test_closing_ends_a_call_that_has_just_connected(coordinator: str) -> 
 async def test_a_time_limit_holds_while_a_call_without_one_connects(
     coordinator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "OVERTIME_S", 0.1)
+    monkeypatch.setattr(conversation, "OVERTIME_S", 0.1)
     async with AsyncClient() as sync:
         gate = Gate(sync)
         patient = asyncio.create_task(sync.start("clone", timeout_s=None))
@@ -449,7 +449,7 @@ async def test_a_forked_child_leaves_the_loop_of_its_parent_alone(
     coordinator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They share what the loop watches its descriptors with."""
-    monkeypatch.setattr(session, "REPLY_SLACK_S", FOREVER_S)
+    monkeypatch.setattr(conversation, "REPLY_SLACK_S", FOREVER_S)
     async with AsyncClient() as sync:
         await sync.ping()
         with warnings.catch_warnings():
@@ -472,7 +472,7 @@ async def test_a_reply_that_is_there_when_something_is_sent_is_not_left_lying(
     deaf: Deaf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sending takes the edge that tells of it."""
-    monkeypatch.setattr(session, "REPLY_SLACK_S", FOREVER_S)
+    monkeypatch.setattr(conversation, "REPLY_SLACK_S", FOREVER_S)
     async with AsyncClient(deaf.address, autostart=False) as sync:
         task = asyncio.create_task(sync.complete("ide"))
         peer, request = await asyncio.to_thread(deaf.hears)
@@ -512,7 +512,7 @@ async def test_a_socket_that_cannot_connect_looks_again_and_again(
 async def test_a_blocked_loop_loses_no_reply(
     coordinator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsync.session.REPLY_SLACK_S", 0.1)
+    monkeypatch.setattr("unitsync.conversation.REPLY_SLACK_S", 0.1)
     async with AsyncClient() as sync:
         await sync.ping()
         task = asyncio.create_task(sync.ping())

@@ -17,7 +17,7 @@ import pytest
 import zmq
 
 from client.test_express import Deaf, deaf
-from unitsync import Client, endpoint, errors, link, session, wire
+from unitsync import Client, autostart, conversation, endpoint, errors, link, wire
 
 __all__ = ["deaf"]
 
@@ -121,8 +121,8 @@ def test_how_long_a_withdrawal_is_waited_for(
     """Who is interrupted is to learn that the unit is free; after a start that got no
     answer there will be none either."""
     for name, s in (("WITHDRAW_PATIENCE_S", interrupted), ("LEAVE_PATIENCE_S", not interrupted)):
-        monkeypatch.setattr(session, name, 0.01 if s else 1000.0)
-    monkeypatch.setattr(session, "OVERTIME_S", 0.1)
+        monkeypatch.setattr(conversation, name, 0.01 if s else 1000.0)
+    monkeypatch.setattr(conversation, "OVERTIME_S", 0.1)
 
     def give_up(notice: wire.Waiting) -> None:
         raise ZeroDivisionError
@@ -138,8 +138,8 @@ def test_how_long_a_withdrawal_is_waited_for(
 
 def test_one_that_dies_before_it_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each attempt ends when nobody is found there, not when the reply is overdue."""
-    monkeypatch.setattr(endpoint, "ensure", lambda place, **_: None)
-    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 0.5)
+    monkeypatch.setattr(autostart, "ensure", lambda place, **_: None)
+    monkeypatch.setattr(conversation, "REQUEST_PATIENCE_S", 0.5)
     with (
         Client("ipc:///nonexistent/s", autostart=False) as sync,
         pytest.raises(errors.Unreachable, match="ends before it answers"),

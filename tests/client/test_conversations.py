@@ -9,10 +9,9 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from msgspec.structs import replace
 
-from unitsync import errors, session, wire
-from unitsync.endpoint import Absent, NotYet
+from unitsync import conversation, errors, wire
+from unitsync.absent import Absent, NotYet
 from unitsync.requests import Requests
 from unitsync.session import Conversation, Done, LinkLost, Pause, Send
 
@@ -33,10 +32,8 @@ CODES = {"stopped": errors.Stopped, "not_kept": errors.NotKept}
 FIRST: Any = {
     "kind": st.sampled_from(list(BUILD)),
     "timeout_s": st.sampled_from([0.0, 3.0, 40.0, 400.0, None]),
-    "waited_s": st.sampled_from([0.0, 2.0]),
-    "overdue": st.booleans(),
 }
-"""What a conversation begins with; *overdue*: the express path began it."""
+"""What a conversation begins with."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -51,17 +48,15 @@ class Machine(RuleBasedStateMachine):
     def another(self, **first: Any) -> None:
         self.begin(**first)
 
-    def begin(self, kind: str, timeout_s: float | None, waited_s: float, overdue: bool) -> None:
+    def begin(self, kind: str, timeout_s: float | None) -> None:
         request: Any = BUILD[kind]()
         self.is_a_wait = kind in WAITS
         self.now = BEGAN
         self.began = self.now
         if self.is_a_wait:
-            request = replace(request, waited_s=waited_s)
-            self.began -= waited_s
             self.deadline = self.began + (math.inf if timeout_s is None else timeout_s)
         else:
-            self.deadline = self.now + session.REQUEST_PATIENCE_S
+            self.deadline = self.now + conversation.REQUEST_PATIENCE_S
         self.id = request.id
         self.outlasts = kind == "end of a run"
         self.outlasts_not_kept = kind == "complete"
@@ -74,10 +69,7 @@ class Machine(RuleBasedStateMachine):
         self.patient = False
         self.over = False
         self.talk = Conversation(request, ADDRESS)
-        if overdue:
-            self.check(lambda: self.talk.begin(self.now, timeout_s, overdue=True), *self.late())
-        else:
-            self.check(lambda: self.talk.begin(self.now, timeout_s), "ask", None)
+        self.check(lambda: self.talk.begin(self.now, timeout_s), "ask", None)
 
     # --- what comes -----------------------------------------------------------------
 
@@ -126,7 +118,7 @@ class Machine(RuleBasedStateMachine):
         self.losses += 1
         self.overdue = 0
         expected: Any = ("ask", None)
-        if self.losses >= session.LOST_LINKS_MAX:
+        if self.losses >= conversation.LOST_LINKS_MAX:
             expected = self.kept_from_it(NotYet("ends before it answers"))
         self.check(lambda: self.talk.next(LinkLost(), self.now), *expected)
 
@@ -154,7 +146,7 @@ class Machine(RuleBasedStateMachine):
     def notice_of(self, since: float, text: str) -> str | None:
         if self.away is None:
             self.away, self.noticed = since, None
-        patience_s = 0 if self.is_a_wait else session.NOTICE_AFTER_S
+        patience_s = 0 if self.is_a_wait else conversation.NOTICE_AFTER_S
         return text if self.now - self.away >= patience_s and self.is_news() else None
 
     def late(self) -> tuple[str, Any]:
@@ -163,9 +155,9 @@ class Machine(RuleBasedStateMachine):
         text = "does not answer"
         if self.now >= self.deadline and (self.asked_last or not self.is_a_wait):
             return "expires", self.reason or text
-        if not (self.is_a_wait or self.outlasts) and self.overdue >= session.OVERDUE_MAX:
+        if not (self.is_a_wait or self.outlasts) and self.overdue >= conversation.OVERDUE_MAX:
             return "expires", self.reason or text
-        return "ask", self.notice_of(self.now - session.REPLY_SLACK_S, text)
+        return "ask", self.notice_of(self.now - conversation.REPLY_SLACK_S, text)
 
     def kept_from_it(self, problem: Exception) -> tuple[str, Any]:
         if not isinstance(problem, NotYet):
@@ -208,7 +200,7 @@ class Machine(RuleBasedStateMachine):
             assert step.notice is not None
             assert more == "waits" or more in step.notice.err[0]
         if isinstance(step, Pause):
-            assert 0 < step.delay_s <= min(session.AGAIN_S, self.deadline - self.now)
+            assert 0 < step.delay_s <= min(conversation.AGAIN_S, self.deadline - self.now)
             self.now += step.delay_s
             step = self.talk.resume(self.now)
         self.step = step
@@ -216,9 +208,9 @@ class Machine(RuleBasedStateMachine):
 
     def check_request(self, request: Any) -> None:
         assert (request.id, request.epoch) == (self.id, self.epoch)
-        assert self.step.over_by == self.deadline + session.OVERTIME_S
+        assert self.step.over_by == self.deadline + conversation.OVERTIME_S
         assert self.step.reach_by <= self.step.over_by
-        assert self.step.reach_by == max(self.deadline, self.began + session.OVERTIME_S)
+        assert self.step.reach_by == max(self.deadline, self.began + conversation.OVERTIME_S)
         if self.is_a_wait:
             left = max(0.0, self.deadline - self.now)
             assert request.last is (left == 0)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from unitsync import Client, endpoint, errors, spawn
+from unitsync import Client, absent, endpoint, errors, spawn
+from unitsync.autostart import ensure
 from unitsync.may import Autostart
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
@@ -226,11 +227,11 @@ class TestPeer:
         (Autostart.ALWAYS, False, True, "stopped", "starts"),
         (Autostart.ALWAYS, True, True, "", "starts"),
         (Autostart.ALWAYS, True, True, "stopped", errors.Stopped),
-        (Autostart.ALWAYS, False, False, "", endpoint.Absent),
-        (Autostart.IF_STATE_IS_KEPT, False, True, "", endpoint.NothingKept),
+        (Autostart.ALWAYS, False, False, "", absent.Absent),
+        (Autostart.IF_STATE_IS_KEPT, False, True, "", absent.NothingKept),
         (Autostart.IF_STATE_IS_KEPT, False, True, "kept", "starts"),
-        (Autostart.IF_STATE_IS_KEPT, False, False, "kept", endpoint.Absent),
-        (Autostart.NEVER, False, True, "kept", endpoint.Absent),
+        (Autostart.IF_STATE_IS_KEPT, False, False, "kept", absent.Absent),
+        (Autostart.NEVER, False, True, "kept", absent.Absent),
     ],
 )
 def test_who_starts_one_where_there_is_none(
@@ -247,9 +248,9 @@ def test_who_starts_one_where_there_is_none(
     if left == "stopped":
         Path(place.stopped).touch()
     started = []
-    monkeypatch.setattr(endpoint, "has_kept_state", lambda journal: left == "kept")
+    monkeypatch.setattr("unitsync.autostart.has_kept_state", lambda journal: left == "kept")
     monkeypatch.setattr(spawn, "start", lambda *where: started.append(where))
-    asked = partial(endpoint.ensure, place, when=when, autostart=autostart, waits=waits, by=7.0)
+    asked = partial(ensure, place, when=when, autostart=autostart, told=waits, by=7.0)
     if isinstance(outcome, str):
         asked()
         assert started == [(place, 7.0)]

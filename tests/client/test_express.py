@@ -6,17 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import zmq
 
 from support.daemon import short_folder
-from unitsync import Client, bare, express, wire
-from unitsync.cli import talk
+from unitsync import Client, wire, zmtp
 
 PATIENCE_MS = 20_000
 
@@ -27,10 +24,10 @@ PROGRAM = """
 import sys
 from unitsync import express
 
-status = express._run(sys.argv[1:])
+status = express.run(sys.argv[1:])
 dear = {"zmq", "msgspec", "typer", "rich", "argparse", "socket", "re", "enum", "json", "datetime"}
 heavy = dear & set(sys.modules)
-sys.exit(status or f"imported: {heavy}" if heavy else status)
+sys.exit("left" if status is None else status or f"imported: {heavy}" if heavy else status)
 """
 
 
@@ -189,7 +186,7 @@ def test_the_end_of_a_run_is_repeated_with_its_id(deaf: Deaf) -> None:
         peer, start = deaf.hears()
         deaf.says(peer, wire.Granted(id=start.id, epoch="e", run=1))
         peer, end = deaf.hears()
-        deaf.says(peer, wire.Ok(id="of another", epoch="e"))  # which is left to the full path
+        deaf.says(peer, wire.Error(id=end.id, epoch="e", code="not_kept", message="no room"))
         peer, again = deaf.hears()
         assert isinstance(end, wire.Complete)
         assert isinstance(again, wire.Complete)
@@ -203,9 +200,9 @@ class Slow:
     """A socket with a clock of its own, on which an answer arrives after *seconds*."""
 
     def __init__(self, seconds: float) -> None:
-        self._left = seconds
+        self.now = 0.0
+        self._arrives = seconds
         self._timeout = 0.0
-        self._arrived = bare._GREETING + bare._READY + b"\x01\x00" + b"\x00\x06answer"
         self.waits: list[float] = []
 
     def sendall(self, data: bytes) -> None:
@@ -219,45 +216,60 @@ class Slow:
 
     def recv(self, count: int) -> bytes:
         self.waits.append(self._timeout)
-        if self._left > self._timeout:
-            self._left -= self._timeout
+        if self._arrives > self.now + self._timeout:
+            self.now += self._timeout
             raise TimeoutError
-        return self._arrived
+        self.now = self._arrives
+        return zmtp._GREETING + zmtp._READY + b"\x01\x00" + b"\x00\x06answer"
 
 
-def test_no_system_call_lasts_long_enough_for_a_signal_to_seem_unheard() -> None:
+def test_no_system_call_lasts_long_enough_for_a_signal_to_seem_unheard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One that comes just before such a call does not interrupt it."""
     socket = Slow(12)
-    assert bare.Link(socket).ask(b"", 35) == b"answer"
+    monkeypatch.setattr(zmtp, "monotonic", lambda: socket.now)
+    link = zmtp.Link(socket)
+    link.send(b"", 35)
+    assert link.receive(35) == b"answer"
     assert socket.waits == [5, 5, 5]
 
     socket = Slow(100)
     with pytest.raises(TimeoutError):
-        bare.Link(socket).ask(b"", 13)
+        zmtp.Link(socket).send(b"", 13)
     assert socket.waits == [5, 5, 3]
 
 
-class Called:
-    """Takes the place of a client, and notes what it is called with."""
+class Piecemeal(Slow):
+    """Gives out *data* byte by byte, and nothing more for now after each."""
 
-    def call(self, request: wire.AnyRequest, **options: object) -> wire.AnyReply:
-        self.request, self.options = request, options
-        return wire.Ok(id=request.id)
+    def __init__(self, data: bytes) -> None:
+        super().__init__(0)
+        self._data = [data[at : at + 1] for at in range(len(data))]
+        self._turn = False
+
+    def recv(self, count: int) -> bytes:
+        self._turn = not self._turn
+        if self._turn:
+            self.now += self._timeout
+            raise TimeoutError
+        return self._data.pop(0)
 
 
-@pytest.mark.parametrize("overdue", [False, True])
-def test_what_the_express_path_has_done_counts(
-    monkeypatch: pytest.MonkeyPatch, overdue: bool
-) -> None:
-    sent = {"id": "x", "epoch": "e", "since_run": 2}
-    begun = {"request": sent, "began": time.monotonic() - 4, "overdue": overdue}
-    monkeypatch.setattr(express, "resumed", begun)
-    client: Any = Called()
-    talk.converse(client, wire.Start(id="y", unit="a"), timeout_s=10.0)
-    assert client.request.waited_s >= 4  # of the ten, which count from then
-    assert client.request == wire.Start(
-        id="x", unit="a", epoch="e", since_run=2, waited_s=client.request.waited_s
-    )
-    assert client.options == {"timeout_s": 10.0, "overdue": overdue}
-    talk.converse(client, wire.Start(id="y", unit="a"))
-    assert client.request.id == "y", "it is carried on once"
+def test_a_reply_that_comes_after_its_time_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever had arrived of it when it was given up."""
+    answer = b"\x01\x00" + b"\x02" + (300).to_bytes(8, "big") + b"x" * 300
+    socket = Piecemeal(zmtp._GREETING + zmtp._READY + answer)
+    monkeypatch.setattr(zmtp, "monotonic", lambda: socket.now)
+    link = zmtp.Link(socket)
+    given_up = 0
+    for act in (lambda: link.send(b"", socket.now + 1), lambda: link.receive(socket.now + 1)):
+        while True:
+            try:
+                got = act()
+            except TimeoutError:
+                given_up += 1
+            else:
+                break
+    assert got == b"x" * 300
+    assert given_up > 300

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from client.test_express import Deaf, deaf
-from unitsync import AsyncClient, Client, errors, session, wire
+from unitsync import AsyncClient, Client, conversation, errors, session, wire
 
 __all__ = ["deaf"]
 
@@ -200,7 +200,7 @@ def test_a_block_says_that_its_run_was_forgotten(mortal: Any, open_client: Any) 
 def test_an_exception_is_not_replaced_by_a_lost_coordinator(
     mortal: Any, open_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 0.2)
+    monkeypatch.setattr(conversation, "REQUEST_PATIENCE_S", 0.2)
     client = open_client()
 
     def work() -> None:
@@ -216,7 +216,7 @@ def test_an_exception_is_not_replaced_by_a_lost_coordinator(
 def test_one_that_does_not_answer_is_given_up(
     mortal: Any, open_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "REPLY_SLACK_S", 0.2)
+    monkeypatch.setattr(conversation, "REPLY_SLACK_S", 0.2)
     client = open_client()
     client.ping()
     mortal.signal(signal.SIGSTOP)
@@ -263,10 +263,10 @@ def test_its_time_limit_is_kept_to_about_a_second(
             took.append(time.monotonic() - began)
         return min(took)
 
-    limit_s = 0.2 + session.OVERTIME_S + 0.5
+    limit_s = 0.2 + conversation.OVERTIME_S + 0.5
     start = functools.partial(client.start, "ide", timeout_s=0.2)
     assert 0.2 <= soonest(start, errors.TimedOut, limit_s) < limit_s
-    monkeypatch.setattr(session, "REPLY_SLACK_S", 0.2)
+    monkeypatch.setattr(conversation, "REPLY_SLACK_S", 0.2)
     assert 0.4 <= soonest(client.ping, errors.Unreachable, 0.9) < 0.9
 
 
@@ -280,7 +280,7 @@ def test_a_start_that_was_given_up_is_not_granted_later(
         client.ping()
     mortal.signal(signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr(session, "REPLY_SLACK_S", 0.2)
+        patch.setattr(conversation, "REPLY_SLACK_S", 0.2)
         with pytest.raises(errors.TimedOut, match="does not answer"):
             client.start("ide", timeout_s=0.5)
     mortal.signal(signal.SIGCONT)
@@ -295,9 +295,9 @@ def test_a_start_that_was_given_up_is_not_granted_later(
 def test_one_that_comes_back_in_time_is_waited_for(
     mortal: Any, open_client: Any, in_background: InBackground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "OVERDUE_MAX", 1000)
-    monkeypatch.setattr(session, "LOST_LINKS_MAX", 1000)
-    monkeypatch.setattr(session, "REPLY_SLACK_S", 0.2)
+    monkeypatch.setattr(conversation, "OVERDUE_MAX", 1000)
+    monkeypatch.setattr(conversation, "LOST_LINKS_MAX", 1000)
+    monkeypatch.setattr(conversation, "REPLY_SLACK_S", 0.2)
     client = open_client()
     client.ping()
     mortal.signal(signal.SIGSTOP)
@@ -387,7 +387,7 @@ def test_what_is_no_reply_to_anybody_ends_the_call(
     monkeypatch: pytest.MonkeyPatch,
     said: bytes,
 ) -> None:
-    monkeypatch.setattr(session, "REPLY_SLACK_S", 1000.0)
+    monkeypatch.setattr(conversation, "REPLY_SLACK_S", 1000.0)
     asked = in_background(open_client(endpoint=deaf.address, autostart=False).complete, "ide")
     peer, _ = deaf.hears()
     deaf.says(peer, said)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from unitsync import errors, session, wire
-from unitsync.endpoint import Absent, NotYet
+from unitsync import conversation, errors, session, wire
+from unitsync.absent import Absent, NotYet
 from unitsync.requests import Requests
 from unitsync.session import Conversation, Done, LinkLost, Pause, Send
 
@@ -42,7 +42,7 @@ class TestWaiting:
         assert (request.unit, request.after, request.startup) == ("ide", ["clone"], "boot")
         assert not request.last
         assert isinstance(step, Send)
-        assert step.reply_within_s == session.REPLY_SLACK_S
+        assert step.reply_within_s == conversation.REPLY_SLACK_S
 
     def test_waiting_repeats_the_same_request_with_patience(self) -> None:
         talk = begun(requests.start("ide"))
@@ -52,8 +52,8 @@ class TestWaiting:
         assert (request.id, request.patience_s) == (talk.id, 30.0)
         assert (request.since_run, request.epoch) == (3, "e1")
         assert isinstance(step, Send)
-        assert step.notice is reply
-        assert step.reply_within_s == 30.0 + session.REPLY_SLACK_S
+        assert step.notice == reply
+        assert step.reply_within_s == 30.0 + conversation.REPLY_SLACK_S
 
     def test_a_late_reply_to_an_earlier_request_is_no_reply_to_the_last(self) -> None:
         """It is asked again on the connection on which the reply is overdue."""
@@ -161,8 +161,8 @@ class TestLostLink:
         for number in range(1, 20):
             step = talk.next(LinkLost(), 101.0)
             if isinstance(step, Pause):
-                assert number >= session.LOST_LINKS_MAX
-                assert session.LOOK_EVERY_S <= step.delay_s <= session.AGAIN_S
+                assert number >= conversation.LOST_LINKS_MAX
+                assert conversation.LOOK_EVERY_S <= step.delay_s <= conversation.AGAIN_S
                 step = talk.resume(101.0)
             assert sent(step).epoch == "e1"
         assert isinstance(talk.next(LinkLost(), 159.5), Pause)
@@ -185,7 +185,7 @@ class TestLostLink:
                 step = talk.resume(100.0 + number)
             assert sent(step).id == talk.id
         with pytest.raises(errors.Unreachable) as caught:
-            talk.next(LinkLost(), 100.0 + session.REQUEST_PATIENCE_S)
+            talk.next(LinkLost(), 100.0 + conversation.REQUEST_PATIENCE_S)
         assert caught.value.endpoint == ADDRESS
 
     def test_gives_up_sooner_on_one_that_does_not_answer(self) -> None:
@@ -217,13 +217,13 @@ class TestLostLink:
         talk = Conversation(requests.ping(), ADDRESS)
         step = talk.begin(100.0, 0.0)
         assert isinstance(step, Send)
-        assert step.reply_within_s == session.REPLY_SLACK_S
-        assert step.reach_by == 100.0 + session.REQUEST_PATIENCE_S
+        assert step.reply_within_s == conversation.REPLY_SLACK_S
+        assert step.reach_by == 100.0 + conversation.REQUEST_PATIENCE_S
         assert isinstance(talk.next(LinkLost(overdue=True), 105.0), Send)
 
     def test_a_reply_begins_the_count_anew(self) -> None:
         talk = begun(requests.start("ide"))
-        for _ in range(3 * session.LOST_LINKS_MAX):
+        for _ in range(3 * conversation.LOST_LINKS_MAX):
             talk.next(LinkLost(), 100.0)
             talk.next(waiting(talk), 100.0)
 
@@ -249,7 +249,7 @@ class TestNobodyThere:
         assert isinstance(talk.next(Absent("no"), 100.0), Pause)
         assert sent(talk.resume(101.0)).id == talk.id
         with pytest.raises(errors.Unreachable, match="no"):  # which says more than the last
-            talk.next(NotYet("killed"), 100.0 + session.REQUEST_PATIENCE_S)
+            talk.next(NotYet("killed"), 100.0 + conversation.REQUEST_PATIENCE_S)
 
     @pytest.mark.parametrize(
         "request_", [requests.start("ide"), requests.wait("ide"), requests.complete("ide")]

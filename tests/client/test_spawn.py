@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import unitsyncd
-from unitsync import Client, endpoint, errors, spawn, spawn_lock
+from unitsync import Client, absent, endpoint, errors, spawn, spawn_lock
 
 PATIENCE_S = 30.0
 PING = "from unitsync import Client; print(Client().ping().pid)"
@@ -317,7 +317,7 @@ def test_in_the_folder_of_root_only_root_starts_one(
     folder(nobody_there).mkdir(mode=0o700)
     place = endpoint.resolve()
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
-    with pytest.raises(endpoint.Absent, match="not for us to start it") as caught:
+    with pytest.raises(absent.Absent, match="not for us to start it") as caught:
         spawn._try_lock(place)
     assert caught.value.hint == "start it as user root: unitsync serve"
     assert os.listdir(place.folder) == []
@@ -326,9 +326,9 @@ def test_in_the_folder_of_root_only_root_starts_one(
 @pytest.mark.parametrize(
     ("report", "loads", "kind", "told", "hint"),
     [
-        ("error: no room\nhint: make some", "", endpoint.Absent, "no room", "make some"),
-        ("", "ImportError: zmq", endpoint.Absent, "ImportError: zmq", "see it fail"),
-        ("", "", endpoint.NotYet, "it ended without a word", "see it fail"),
+        ("error: no room\nhint: make some", "", absent.Absent, "no room", "make some"),
+        ("", "ImportError: zmq", absent.Absent, "ImportError: zmq", "see it fail"),
+        ("", "", absent.NotYet, "it ended without a word", "see it fail"),
     ],
     ids=["it says why", "it cannot be loaded", "it was killed"],
 )
@@ -337,7 +337,7 @@ def test_only_one_that_was_killed_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
     report: str,
     loads: str,
-    kind: type[endpoint.Absent],
+    kind: type[absent.Absent],
     told: str,
     hint: str,
 ) -> None:

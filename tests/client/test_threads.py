@@ -23,8 +23,11 @@ IN_USE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 def blocked(task: Path) -> set[int]:
-    """The signals that a thread of this process does not take."""
-    lines = (task / "status").read_text().splitlines()
+    """The signals that a thread of this process does not take: all, if it has ended."""
+    try:
+        lines = (task / "status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return set(signal.valid_signals())
     (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:"))
     return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
 

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import fields
 
-from cli.conftest import EXPRESS, UNITSYNC
+from cli.conftest import UNITSYNC
 from support.daemon import PATIENCE_S, Daemons
 from support.messages import REPLIES
 from unitsync import wire
@@ -170,7 +170,7 @@ def test_the_clock_is_set_while_scripts_run(daemons: Daemons, jump_s: float) -> 
         ["want", "behind", "broken"],
         ["start", "clone", "--owner", str(os.getpid())],
     ):
-        machine.says(*words, command=EXPRESS)
+        machine.says(*words, command=UNITSYNC)
     for restart in (False, True):
         if restart:
             daemon.kill()
@@ -181,14 +181,14 @@ def test_the_clock_is_set_while_scripts_run(daemons: Daemons, jump_s: float) -> 
             machine.says(*words, command=command)
             for command, words in (
                 (UNITSYNC, ["status", "clone"]),
-                (EXPRESS, ["status", "ide"]),
-                (EXPRESS, ["status", "broken"]),
+                (UNITSYNC, ["status", "ide"]),
+                (UNITSYNC, ["status", "broken"]),
                 (UNITSYNC, ["list"]),
                 (UNITSYNC, ["why"]),
                 (UNITSYNC, ["why", "ide"]),
                 (UNITSYNC, ["start", "ide", "--no-wait"]),
-                (EXPRESS, ["start", "ide", "--timeout", "0"]),
-                (EXPRESS, ["wait", "clone", "--timeout", "0"]),
+                (UNITSYNC, ["start", "ide", "--timeout", "0"]),
+                (UNITSYNC, ["wait", "clone", "--timeout", "0"]),
                 (UNITSYNC, ["start", "clone", "--owner", str(os.getppid())]),
             )
         ]

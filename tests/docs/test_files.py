@@ -39,6 +39,6 @@ def test_names_in_the_sources_are_on_the_page() -> None:
         *pages.ROOT.glob("c*/unitsyncd/adapters/*.py"),
     ]
     text = "".join(path.read_text() for path in sources)
-    names = set(re.findall(r'^\w*_NAME: Final = "([a-z.]+)"$', text, re.MULTILINE))
+    names = set(re.findall(r'^\w*(?:_NAME|_FILE): Final = "([a-z.]+)"$', text, re.MULTILINE))
     assert len(names) > 4
     assert names <= described()

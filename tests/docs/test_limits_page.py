@@ -10,7 +10,7 @@ import pytest
 
 import docpages as pages
 from support.driver import Driven, Script
-from unitsync import names, session, spawn_lock, surroundings, wire
+from unitsync import conversation, names, spawn_lock, surroundings, wire
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, similar, state, view, wording
@@ -44,11 +44,11 @@ FIXED: dict[str, tuple[float, ...]] = {
     "units on a page of `list`": (queries.LIST_PAGE_MAX,),
     "time that a waiting request is held back": (wire.WAITING_PATIENCE_S,),
     "open files of the coordinator": (connection_limit.OWN_FILES,),
-    "time that a request has that does not wait": (session.REQUEST_PATIENCE_S,),
-    "time that such a request waits": (session.REPLY_SLACK_S * session.OVERDUE_MAX,),
-    "time that `run` and a block of the clients try": (session.REQUEST_PATIENCE_S,),
+    "time that a request has that does not wait": (conversation.REQUEST_PATIENCE_S,),
+    "time that such a request waits": (conversation.REPLY_SLACK_S * conversation.OVERDUE_MAX,),
+    "time that `run` and a block of the clients try": (conversation.REQUEST_PATIENCE_S,),
     "time that one attempt to start a coordinator may take": (spawn_lock.START_PATIENCE_S,),
-    "time beyond `--timeout`": (session.OVERTIME_S,),
+    "time beyond `--timeout`": (conversation.OVERTIME_S,),
     "path of the socket": (surroundings.PATH_BYTES_MAX,),
     "units among which a similar name is looked for": (similar.UNITS_MAX,),
     "names compared for that": (similar.COMPARED_MAX,),

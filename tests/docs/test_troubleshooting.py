@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 import docpages as pages
-from cli.conftest import EXPRESS, Cli, cli, shared_cli
+from cli.conftest import Cli, cli, shared_cli
 from unitsync.cli.app import app
 from unitsync.cli.doctor.surroundings import VARIABLES
 
@@ -138,7 +138,6 @@ def normalised(text: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("shared_cli")
-@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 @pytest.mark.parametrize("title", SCENES)
 def test_a_quoted_block_is_what_is_said(cli: Cli, title: str) -> None:
     section = pages.sections(PAGE.read_text(encoding="utf-8"), 2)[title]

@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 import docpages as pages
-from cli.conftest import EXPRESS, Cli, cli
+from cli.conftest import Cli, cli
 
 __all__ = ["cli"]
 
@@ -49,7 +49,6 @@ def alike(text: str) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 def test_quick_start_and_tutorial(cli: Cli) -> None:
     for name, text in scripts().items():
         (cli.folder / f"{name}.sh").write_text(text)

@@ -20,13 +20,9 @@ import zmq
 
 import unitsync
 import unitsyncd
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+from cli.conftest import PATIENCE_S, UNITSYNC, Cli
 from environment.oddities import ALONE, UNPRIVILEGED, needs_namespaces
 from support.users import _LOADED, CLI, SERVE
-
-both_ways = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
 
 
 def coordinator(cli: Cli) -> int:
@@ -71,7 +67,7 @@ def test_an_odd_umask_of_a_first_caller_is_in_nobodys_way(cli: Cli, umask: str) 
     """16: of one who is not root, or has not its rights; nor in that of the next caller."""
     script = f"""
         umask {umask}
-        unitsync() {{ {shlex.join([*UNPRIVILEGED, *EXPRESS])} "$@"; }}
+        unitsync() {{ {shlex.join([*UNPRIVILEGED, *UNITSYNC])} "$@"; }}
         unitsync want a b && unitsync stop && unitsync want c d && unitsync doctor
     """
     result = cli.exec("bash", "-c", script)
@@ -87,7 +83,6 @@ SHADOWS = ("zmq", "json", "random", "typing", "signal", "socket", "copy", "types
 MORE = ("msgspec", "typer", "rich", "loguru", "asyncio", "logging", "difflib", "unitsyncd")
 
 
-@both_ways
 @pytest.mark.parametrize("where", ["PYTHONPATH", "empty"])
 def test_modules_of_others_are_not_loaded(cli: Cli, where: str) -> None:
     """11: by their names, from PYTHONPATH or, where that has an empty entry, from here."""
@@ -96,8 +91,6 @@ def test_modules_of_others_are_not_loaded(cli: Cli, where: str) -> None:
     for name in (*SHADOWS, *MORE):
         (folder / f"{name}.py").write_text(f"raise SystemExit('theirs: {name}')\n")
     path = {"PYTHONPATH": str(folder) if where == "PYTHONPATH" else ":"}
-    if cli.command == UNITSYNC:  # -m loads types and more before it is our turn
-        (folder / "types.py").unlink()
     for words in ("want a b", "run u -- true", "list", "why", "status a", "doctor", "stop"):
         result = cli(*words.split(), env=path)
         assert result.status == 0, (words, result)
@@ -127,12 +120,11 @@ def test_one_is_started_all_the_same(cli: Cli, missing: str) -> None:
 
 @pytest.mark.parametrize("most", [5, 8, 10, 12, 16, 20, 31])
 def test_few_open_files_are_named(cli: Cli, most: int) -> None:
-    for command in (UNITSYNC, EXPRESS):
-        script = f'ulimit -n {most}; exec "$@"'
-        result = cli.exec("bash", "-c", script, "bash", *command, "ping")
-        assert result.status == 69, result
-        assert re.search("files may be open|open no more files|Too many open", result.told[0])
-        assert "ulimit -n" in result.told[-1]
+    script = f'ulimit -n {most}; exec "$@"'
+    result = cli.exec("bash", "-c", script, "bash", *UNITSYNC, "ping")
+    assert result.status == 69, result
+    assert re.search("files may be open|open no more files|Too many open", result.told[0])
+    assert "ulimit -n" in result.told[-1]
 
 
 @pytest.mark.usefixtures("shared_cli")
@@ -170,7 +162,8 @@ def test_no_more_processes_are_named(cli: Cli) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_no_more_threads_are_named(cli: Cli) -> None:
-    """With a coordinator that runs: libzmq would end the process."""
+    """With a coordinator that runs. Verbs need none, and where libzmq would end the process it
+    is said so."""
     code = (
         f"{_LOADED}import resource, unitsync.endpoint\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n"
@@ -182,12 +175,10 @@ def test_no_more_threads_are_named(cli: Cli) -> None:
     while cli.exec(*theirs, CLI, "12345", "ping", env={"UNITSYNC_AUTOSTART": "0"}).status:
         pass
     for verb in ("list", "why", "ping"):
-        result = cli.exec(*theirs, code, "12345", verb)
-        assert (result.status, result.out) == (69, ""), result
-        assert result.told[0].startswith("error: this process may start no more threads")
-        assert "ulimit -u" in result.told[1]
+        assert cli.exec(*theirs, code, "12345", verb).status == 0, verb
     result = cli.exec(*theirs, code, "12345", "doctor")
     assert (result.status, "may start no more threads" in result.out) == (1, True)
+    assert "ulimit -u" in result.out
 
 
 # --- 13: what its caller can import -----------------------------------------------------

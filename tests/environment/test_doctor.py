@@ -15,7 +15,7 @@ import pytest
 
 import docpages as pages
 import unitsyncd
-from cli.conftest import EXPRESS, UNITSYNC, Cli
+from cli.conftest import MODULE, UNITSYNC, Cli
 from environment.oddities import ALONE, UNPRIVILEGED, end_coordinators, needs_namespaces
 from unitsync.cli import doctor
 from unitsync.cli.doctor.surroundings import VARIABLES
@@ -205,13 +205,13 @@ def tell(cli: Cli, make: str, *before: str, at_once: bool = False) -> Told:
         meanwhile = f"{{ {change}; }} > {cli.folder}/change & CHANGE=$!"
         then = f"wait $CHANGE; cat {cli.folder}/change"
     script = f"""
-        unitsync() {{ {shlex.join(EXPRESS)} "$@"; }}
-        UNITSYNC={shlex.join(EXPRESS)}
+        unitsync() {{ {shlex.join(UNITSYNC)} "$@"; }}
+        UNITSYNC={shlex.join(UNITSYNC)}
         set -a
         H={cli.folder}/home; D=$H/c; UNITSYNC_ENDPOINT=ipc://$D/coordinator.sock
         {{ :; {make}
         }} > /dev/null 2> {cli.folder}/make
-        asked() {{ {shlex.join([*before, *EXPRESS])} "$@"; }}
+        asked() {{ {shlex.join([*before, *UNITSYNC])} "$@"; }}
         {meanwhile}
         BEFORE={LISTING}
         asked doctor -o json 2> /dev/null; echo "==$?"
@@ -276,7 +276,7 @@ def test_below_a_parent_that_cannot_be_written_to(made: Cli) -> None:
 
 def test_a_nice_value_that_cannot_be_taken_back_is_a_note(cli: Cli) -> None:
     """The first caller's stays with the coordinator where that is not root's."""
-    cli.exec(*UNPRIVILEGED, "nice", "-n", "15", *EXPRESS, "want", "a", "b")
+    cli.exec(*UNPRIVILEGED, "nice", "-n", "15", *UNITSYNC, "want", "a", "b")
     with cli.client() as client:
         pid = client.ping().pid
     assert os.getpriority(os.PRIO_PROCESS, pid) == 15
@@ -319,7 +319,7 @@ def test_who_is_allowed_gets_advice_for_who_is_allowed(cli: Cli) -> None:
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
         "unitsync.cli.main()"
     )
-    result = cli.exec(*UNITSYNC[:2], "-c", code, "doctor", "-o", "json")
+    result = cli.exec(*MODULE[:2], "-c", code, "doctor", "-o", "json")
     assert (result.status, result.err) == (0, "")
     found = {finding["about"]: finding for finding in json.loads(result.out)}
     assert found["changes"]["level"] == "ok"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import unitsync
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+from cli.conftest import PATIENCE_S, Cli
 
 VARIABLES: dict[str, dict[str, str | None]] = {
     "strict": {
@@ -44,7 +44,6 @@ tests/cli/test_hostile_python.py."""
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True)
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_verb_does_what_it_does(cli: Cli, name: str) -> None:
     env = VARIABLES[name]

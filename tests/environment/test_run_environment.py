@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+from cli.conftest import PATIENCE_S, Cli
 from environment.oddities import WITHOUT_PROC, needs_namespaces
 from support.leaks import MARK
 
 pytestmark = [
-    pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True),
     pytest.mark.usefixtures("shared_cli"),
 ]
 

@@ -8,17 +8,13 @@ import subprocess
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+from cli.conftest import PATIENCE_S, UNITSYNC, Cli
 from environment.oddities import ALONE, end_coordinators, needs_namespaces
 from unitsync import Client, errors
 
-both_ways = pytest.mark.parametrize(
-    "cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True
-)
 shared = pytest.mark.usefixtures("shared_cli")
 
 
-@both_ways
 @shared
 @pytest.mark.parametrize("code", ["-1", "256", "18446744073709551615"])
 def test_an_exit_code_that_is_none(cli: Cli, code: str) -> None:
@@ -107,7 +103,6 @@ def test_what_was_meant_is_said(cli: Cli, words: str, hint: str) -> None:
     assert (result.status, result.told[1]) == (2, f"hint: {hint}")
 
 
-@both_ways
 @shared
 def test_blanks_beside_commas(cli: Cli) -> None:
     cli.ok("start", "u", "--after", " a , b,", "--after", "c ,", "--optional")
@@ -129,7 +124,6 @@ def said_into(stdout: int, cli: Cli, words: str, **env: str) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("cli", [EXPRESS], ids=["express"], indirect=True)
 @pytest.mark.parametrize(
     "words",
     ["--help", "", "start --help", "run --help", "shim", "shim install --help", "--version"],
@@ -150,7 +144,6 @@ def test_help_that_nobody_reads(cli: Cli, words: str) -> None:
     assert done.stderr == b"error: cannot write to stdout: no space left on device\n"
 
 
-@both_ways
 @shared
 @pytest.mark.parametrize("words", ["start a", "complete a", "complete a --exit-code 3", "list"])
 def test_what_was_done_is_done_though_stdout_is_full(cli: Cli, words: str) -> None:
@@ -164,7 +157,6 @@ def test_what_was_done_is_done_though_stdout_is_full(cli: Cli, words: str) -> No
     assert told == kind + b": cannot write to stdout: no space left on device"
 
 
-@both_ways
 @shared
 @pytest.mark.parametrize(
     ("words", "status"),
@@ -203,7 +195,7 @@ def test_room_for_a_single_client(cli: Cli) -> None:
     assert "UNITSYNC_MAX_CONNECTIONS is 1: one verb alone may need 2" in refused.told[0]
     env = {"UNITSYNC_MAX_CONNECTIONS": "2"}
     for words in ("want a b", "ping -o json", "list", "doctor", "reset --all"):
-        result = cli.exec(*EXPRESS, *words.split(), env=env)
+        result = cli.exec(*UNITSYNC, *words.split(), env=env)
         assert result.status == 0, (words, result)
     assert cli("stop", env=env) == (0, "stopped\n", "")
 
@@ -260,7 +252,6 @@ def test_bash_completes_names_with_a_colon(cli: Cli, words: list[str], found: li
     assert sorted(result.out.split()) == found
 
 
-@both_ways
 @shared
 @pytest.mark.parametrize("line", ["want l x,y", "unwant u x,y", "wait x,y", "reset x,y"])
 def test_names_with_commas_between_them(cli: Cli, line: str) -> None:
@@ -274,7 +265,6 @@ def test_names_with_commas_between_them(cli: Cli, line: str) -> None:
     assert len(json.loads(cli.ok("status", "u", "--output", "json"))["dependencies"]) == 2
 
 
-@both_ways
 @shared
 def test_unwant_says_what_it_did_not_find(cli: Cli) -> None:
     cli.ok("want", "u", "x", "y")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import PATIENCE_S, Daemons
-from support.users import _LOADED, CLI, EXPRESS, run, serving_as
+from support.users import _LOADED, CLI, run, serving_as
 from test_permissions import given_to, unitsync
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -26,11 +26,9 @@ def test_a_user_with_a_great_number(daemons: Daemons, user: int) -> None:
     given_to(user, daemons.folder / "c")
     endpoint = daemons.endpoint
     with serving_as(user, endpoint) as served:
-        for program in (CLI, EXPRESS):
-            ask = (sys.executable, "-c", program, str(user))
-            assert run(*ask, "want", "a", "b", endpoint=endpoint) == (0, "")
-        assert unitsync("want", "a", "c", endpoint=endpoint, env={"SUDO_UID": str(user)}) == (0, "")
         ask = (sys.executable, "-c", CLI, str(user))
+        assert run(*ask, "want", "a", "b", endpoint=endpoint) == (0, "")
+        assert unitsync("want", "a", "c", endpoint=endpoint, env={"SUDO_UID": str(user)}) == (0, "")
         assert run(*ask, "stop", endpoint=endpoint) == (0, "")
         served.communicate(timeout=PATIENCE_S)
         assert served.returncode == 0

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+from cli.conftest import MODULE, PATIENCE_S, UNITSYNC, Cli
 
 TALKATIVE = {
     "error": {"PYTHONWARNINGS": "error"},
@@ -44,7 +44,7 @@ ping
 @pytest.mark.timeout(180)  # twenty verbs, one after the other
 @pytest.mark.parametrize(
     ("cli", "how"),
-    [(EXPRESS, "error"), (EXPRESS, "default"), (EXPRESS, "dev"), (UNITSYNC, "always")],
+    [(UNITSYNC, "error"), (UNITSYNC, "default"), (UNITSYNC, "dev"), (MODULE, "always")],
     ids=["express-error", "express-default", "express-dev", "full-always"],
     indirect=["cli"],
 )

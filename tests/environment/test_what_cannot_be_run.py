@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import EXPRESS, PATIENCE_S, UNITSYNC, Cli
+from cli.conftest import PATIENCE_S, Cli
 from environment.oddities import ALONE, needs_namespaces
 
 pytestmark = [
-    pytest.mark.parametrize("cli", [UNITSYNC, EXPRESS], ids=["full", "express"], indirect=True),
     pytest.mark.usefixtures("shared_cli"),
 ]
 

@@ -16,9 +16,8 @@ from typing import Final, NamedTuple
 
 from faults.places import PATIENCE_S, Place, clean_environment
 
-FULL: Final = [sys.executable, "-P", "-m", "unitsync"]
-EXPRESS: Final = [str(Path(sys.executable).with_name("unitsync"))]
-"""The installed command: it spares itself the imports where it can."""
+UNITSYNC: Final = [str(Path(sys.executable).with_name("unitsync"))]
+"""The installed command."""
 
 
 class Ended(NamedTuple):
@@ -140,7 +139,7 @@ class Scripts:
 
 
 @contextmanager
-def scripts_at(place: Place, command: list[str] = FULL) -> Iterator[Scripts]:
+def scripts_at(place: Place, command: list[str] = UNITSYNC) -> Iterator[Scripts]:
     scripts = Scripts(place, command)
     try:
         yield scripts

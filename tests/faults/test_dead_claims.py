@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from faults.places import Place
-from faults.scripts import EXPRESS, FULL, Script, Scripts, fifo, release, scripts_at, until
+from faults.scripts import Script, Scripts, fifo, release, scripts_at, until
 from unitsync.wire import Status, UnitInfo
 
 ROUNDS = 4
@@ -37,9 +37,9 @@ def pid(place: Place) -> int:
     return place.start()
 
 
-@pytest.fixture(params=[FULL, EXPRESS], ids=["full", "express"])
-def scripts(request: pytest.FixtureRequest, place: Place, pid: int) -> Iterator[Scripts]:
-    with scripts_at(place, request.param) as scripts:
+@pytest.fixture
+def scripts(place: Place, pid: int) -> Iterator[Scripts]:
+    with scripts_at(place) as scripts:
         yield scripts
 
 
@@ -314,11 +314,12 @@ def test_a_child_whose_parent_is_dead_has_its_own_connection(place: Place, pid: 
 
 HANDED_OVER = """
 import os
-from unitsync import express
-from unitsync.bare import pack
+from time import monotonic
+from unitsync import perform, zmtp
 
-link = express._connect(os.environ["UNITSYNC_ENDPOINT"])
-ask = lambda **request: express.understood(link.ask(pack({"id": "x", **request}), 20))
+by = monotonic() + 20
+link = zmtp.reach(os.environ["UNITSYNC_ENDPOINT"], by=by)
+ask = lambda **request: perform._asked(link, {"id": "x", **request}, by)
 ask(verb="ping")
 read, write = os.pipe()
 if os.fork():
@@ -327,7 +328,7 @@ os.close(write)
 os.read(read, 1)  # returns when the parent has gone
 for request in {"verb": "start", "unit": "ide"}, {"verb": "complete", "unit": "ide"}:
     reply = ask(**request)
-    print(reply["result"], reply.get("message", ""))
+    print(reply.result, reply.message)
 """
 
 

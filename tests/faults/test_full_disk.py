@@ -20,7 +20,7 @@ import pytest
 
 from faults.places import Place, clean_environment
 from faults.scripts import Scripts, fifo, release, scripts_at, until
-from unitsync import AsyncClient, Client, errors, session
+from unitsync import AsyncClient, Client, conversation, errors
 from unitsync.wire import Status, UnitInfo
 
 NO_FILES = "ulimit -f 0; exec unitsync start ide"
@@ -79,7 +79,7 @@ def scripts(place: Place, client: Client) -> Iterator[Scripts]:
 def test_what_is_not_kept_is_not_acknowledged(
     place: Place, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 0.5)  # for the end of a run
+    monkeypatch.setattr(conversation, "REQUEST_PATIENCE_S", 0.5)  # for the end of a run
     client.start("u-started")
     before = by_name(client)
     with full(place):
@@ -310,7 +310,7 @@ def fill(path: Path) -> None:
 
 def inside() -> None:
     """What the test above is about."""
-    session.REQUEST_PATIENCE_S = 0.5  # type: ignore[misc]  # for the end of a run
+    conversation.REQUEST_PATIENCE_S = 0.5  # for the end of a run
     place = Place()
     try:
         place.home.mkdir()

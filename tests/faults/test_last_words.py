@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from faults.places import Place
-from faults.scripts import EXPRESS, FULL, Scripts, fifo, release, scripts_at, until
+from faults.scripts import Scripts, fifo, release, scripts_at, until
 from unitsync.wire import OnOwnerExit, Status, UnitInfo
 
 
 @pytest.fixture
-def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
+def scripts(place: Place) -> Iterator[Scripts]:
     place.start()
-    with scripts_at(place, request.param) as scripts:
+    with scripts_at(place) as scripts:
         yield scripts
 
 
@@ -23,12 +23,7 @@ def info(place: Place, unit: str) -> UnitInfo:
         return client.status(unit)
 
 
-@pytest.mark.parametrize(
-    ("scripts", "policy"),
-    [(EXPRESS, OnOwnerExit.IGNORE), (EXPRESS, OnOwnerExit.WARN), (FULL, OnOwnerExit.WARN)],
-    ids=["express-ignore", "express-warn", "full-warn"],
-    indirect=["scripts"],
-)
+@pytest.mark.parametrize("policy", [OnOwnerExit.IGNORE, OnOwnerExit.WARN])
 @pytest.mark.parametrize("word", ["complete ide", "complete ide --exit-code 1", "fail ide"])
 def test_whose_start_timed_out_does_not_end_the_run_of_a_script_that_is_gone(
     place: Place, scripts: Scripts, policy: OnOwnerExit, word: str

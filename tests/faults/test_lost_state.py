@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from faults.places import Place, await_end
-from faults.scripts import EXPRESS, FULL, Scripts, scripts_at
+from faults.scripts import Scripts, scripts_at
 from support.daemon import Sockets
 from unitsync import errors, wire
 from unitsync.wire import Status
 from unitsyncd.adapters.journal import OLD_BYTES_MAX
 
 
-@pytest.fixture(params=["full", "express"])
-def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
-    with scripts_at(place, FULL if request.param == "full" else EXPRESS) as scripts:
+@pytest.fixture
+def scripts(place: Place) -> Iterator[Scripts]:
+    with scripts_at(place) as scripts:
         yield scripts
 
 
@@ -67,16 +67,10 @@ CHANGING = (
 LOOKING = ("status a", "list", "why", "why a", "list --output json", "status a --output json")
 """Nothing is there to be seen, and to say so would look like a startup that has just begun."""
 
-ON_BOTH_PATHS = pytest.mark.parametrize(
-    ("scripts", "damage"),
-    [("full", remove), *(("express", damage) for damage in DAMAGES)],
-    indirect=["scripts"],
-)
-"""What is refused does not depend on the damage; the express path leaves many of the verbs
-to the full command line as well."""
+EACH_DAMAGE = pytest.mark.parametrize("damage", DAMAGES)
 
 
-@ON_BOTH_PATHS
+@EACH_DAMAGE
 def test_lost_state_is_not_made_up_for(
     place: Place, scripts: Scripts, damage: Callable[[Place], None]
 ) -> None:
@@ -108,7 +102,7 @@ def test_lost_state_is_not_made_up_for(
         assert client.status("a").run == 1, "and this is kept as ever"
 
 
-@ON_BOTH_PATHS
+@EACH_DAMAGE
 def test_who_waits_is_never_let_through(
     place: Place, scripts: Scripts, damage: Callable[[Place], None]
 ) -> None:
@@ -142,7 +136,7 @@ def test_who_waits_is_never_let_through(
 def test_all_journal_files_gone_at_once_leave_no_trace(place: Place) -> None:
     """With the mark: nobody can tell that it is not a startup that has just begun. Who
     waited knows better."""
-    with scripts_at(place, EXPRESS) as scripts:
+    with scripts_at(place) as scripts:
         with place.client() as client:
             client.want("ide", "clone")
         script = scripts.verb("start", "ide")

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import pytest
 
 from faults.places import Place, a_place, clean_environment
-from faults.scripts import EXPRESS, FULL, Scripts, fifo, release, scripts_at, until
+from faults.scripts import Scripts, fifo, release, scripts_at, until
 from faults.test_waiting import VERBS, waiting
 from unitsync import errors
 from unitsync.wire import Status
@@ -164,22 +164,14 @@ SCENARIOS: dict[str, Scenario] = {
         a_coordinator_stays_in_a_folder_that_is_read_only,
     )
 }
-OF_THE_COORDINATOR = list(SCENARIOS)[3:]
-"""How a wait outlasts one that does not come back is asked of both paths in test_starting."""
 
 
-@pytest.mark.parametrize(
-    ("scenario", "path"),
-    [
-        *((scenario, "express") for scenario in SCENARIOS),
-        *((scenario, "full") for scenario in SCENARIOS if scenario not in OF_THE_COORDINATOR),
-    ],
-)
-def test_on_a_small_file_system(scenario: str, path: str) -> None:
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_on_a_small_file_system(scenario: str) -> None:
     if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("this user may not make a mount namespace")
     done = subprocess.run(
-        ["unshare", "-m", "--propagation", "private", sys.executable, __file__, scenario, path],
+        ["unshare", "-m", "--propagation", "private", sys.executable, __file__, scenario],
         env=clean_environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         check=False,
         capture_output=True,
@@ -189,12 +181,12 @@ def test_on_a_small_file_system(scenario: str, path: str) -> None:
     assert (done.returncode, done.stdout) == (0, HELD), done.stderr
 
 
-def inside(scenario: str, path: str) -> None:
+def inside(scenario: str) -> None:
     with a_place() as place:
         place.home.mkdir()
         mount("-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(place.home))
         place.start()
-        with scripts_at(place, FULL if path == "full" else EXPRESS) as scripts:
+        with scripts_at(place) as scripts:
             SCENARIOS[scenario](place, scripts)
         if place.serving():
             place.stop()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from faults.places import Place
-from faults.scripts import EXPRESS, FULL, Script, Scripts, fifo, release, scripts_at, until
+from faults.scripts import Script, Scripts, fifo, release, scripts_at, until
 from journal.driving import Driver
 from unitsync import errors, wire
 from unitsync import owner as owners
@@ -29,14 +29,10 @@ from unitsyncd.saved_state import open_state
 def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
     if "shared_place" not in request.fixturenames:
         place.start()
-    with scripts_at(place, getattr(request, "param", EXPRESS)) as scripts:
+    with scripts_at(place) as scripts:
         yield scripts
 
 
-both_ways = pytest.mark.parametrize(
-    "scripts", [FULL, EXPRESS], ids=["full", "express"], indirect=True
-)
-"""The two have one rule for whose a run is, and each its own way to come to it."""
 shared = pytest.mark.usefixtures("shared_place")
 
 
@@ -75,7 +71,6 @@ def check_failed(place: Place, script: Script) -> None:
 # --- how it ends ------------------------------------------------------------------
 
 
-@both_ways
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGSEGV"])
 @shared
 def test_killed(place: Place, scripts: Scripts, gate: str, name: str) -> None:
@@ -85,7 +80,6 @@ def test_killed(place: Place, scripts: Scripts, gate: str, name: str) -> None:
     check_failed(place, script)
 
 
-@both_ways
 @pytest.mark.parametrize(
     "command",
     [
@@ -242,7 +236,6 @@ NAMESPACES = {
 }
 
 
-@both_ways
 @pytest.mark.parametrize("where", NAMESPACES)
 @shared
 def test_in_a_pid_namespace_of_its_own(

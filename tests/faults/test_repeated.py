@@ -17,7 +17,7 @@ other = Requests(Owner(pid=1, start=2, ns=1, command="other", watched=False))
 
 
 def ok(client: Client, request: wire.AnyRequest) -> wire.AnyReply:
-    reply = client.call(request, timeout_s=0)
+    reply = client.call(request, timeout_s=30)
     assert not isinstance(reply, wire.Error), reply
     return reply
 
@@ -107,7 +107,7 @@ def test_a_start_that_was_taken_back_stays_so(place: Place) -> None:
         ok(client, ask.withdraw(BACK, "cancelled"))
     place.kill()
     with place.client() as client:
-        reply = client.call(BACK, timeout_s=0)
+        reply = client.call(BACK, timeout_s=30)
         assert isinstance(reply, wire.Error)
         assert reply.code == "interrupted"
 

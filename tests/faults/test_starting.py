@@ -15,22 +15,21 @@ import pytest
 
 from client.conftest import OpenClient, in_background, open_client  # noqa: F401
 from faults.places import PATIENCE_S, Place
-from faults.scripts import EXPRESS, FULL, Script, Scripts, fifo, release, scripts_at, until
+from faults.scripts import Script, Scripts, fifo, release, scripts_at, until
 from faults.test_waiting import check_went_on, do, waiting
-from unitsync import errors, session, spawn_lock
+from unitsync import conversation, errors, spawn_lock
 from unitsync.wire import Status
 
 KILLS = 2
 
 pytestmark = pytest.mark.timeout(240)
 """A machine that is busy takes that long to start several coordinators in a row."""
-BOTH = {"full": FULL, "express": EXPRESS}
 WAITS = ("start", "wait", "run")
 
 
-@pytest.fixture(params=BOTH)
-def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
-    with scripts_at(place, BOTH[request.param]) as scripts:
+@pytest.fixture
+def scripts(place: Place) -> Iterator[Scripts]:
+    with scripts_at(place) as scripts:
         yield scripts
 
 
@@ -198,7 +197,7 @@ def test_a_block_that_cannot_be_recorded_says_so_at_last(
     open_client: OpenClient,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "REQUEST_PATIENCE_S", 3.0)
+    monkeypatch.setattr(conversation, "REQUEST_PATIENCE_S", 3.0)
     place.start()
 
     def work() -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from faults.places import Place
-from faults.scripts import EXPRESS, FULL, Scripts, fifo, release, scripts_at, until
+from faults.scripts import Scripts, fifo, release, scripts_at, until
 from faults.test_owner_watch import WITHOUT_MAIN_THREAD, no_descriptors, process
 from faults.test_owners import check_failed, ended, info, started
 from unitsync import Client, errors
@@ -22,10 +22,10 @@ from unitsync.startup import machine_startup
 from unitsync.wire import Status
 
 
-@pytest.fixture(params=[FULL, EXPRESS], ids=["full", "express"])
-def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
+@pytest.fixture
+def scripts(place: Place) -> Iterator[Scripts]:
     place.start()
-    with scripts_at(place, request.param) as scripts:
+    with scripts_at(place) as scripts:
         yield scripts
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from faults.places import Place
-from faults.scripts import EXPRESS, FULL, Ended, Script, Scripts, fifo, release, scripts_at, until
+from faults.scripts import Ended, Script, Scripts, fifo, release, scripts_at, until
 from unitsync import AsyncClient, Client, errors
 from unitsync.wire import Status
 
@@ -26,9 +26,9 @@ VERBS = {
 }
 
 
-@pytest.fixture(params=["full", "express"])
-def scripts(request: pytest.FixtureRequest, place: Place) -> Iterator[Scripts]:
-    with scripts_at(place, FULL if request.param == "full" else EXPRESS) as scripts:
+@pytest.fixture
+def scripts(place: Place) -> Iterator[Scripts]:
+    with scripts_at(place) as scripts:
         yield scripts
 
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from faults.oracle import Op
 from faults.places import Place
-from unitsync import AsyncClient, Client, endpoint, errors, wire
+from unitsync import AsyncClient, Client, autostart, errors, wire
 from unitsync.may import Autostart
 from unitsync.requests import Requests
 from unitsync.wire import Owner, Requirement
@@ -256,7 +256,7 @@ class PlainTalk:
 
     def _open(self) -> zmq.Socket[bytes]:
         if self._socket is None:
-            endpoint.ensure(self._place, when=Autostart.ALWAYS)
+            autostart.ensure(self._place, when=Autostart.ALWAYS)
             self._socket = self._context.socket(zmq.REQ)
             self._socket.linger = 0
             self._socket.connect(self._place.address)

@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
 from support.daemon import PATIENCE_S, Daemon, Daemons
-from unitsync import errors
-from unitsync.cli import app, options
+from unitsync import commandline, errors
+from unitsync.cli import app
 from unitsyncd import daemon as program
 
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 69, 75, 77, 124, 130}
@@ -90,13 +91,12 @@ def there(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Da
     monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    read = options.timeout_s
+    read = commandline.timeout_s
 
-    def briefly(flag: str | None) -> float | None:
-        limit = read(flag)
-        return 0.01 if limit is None else min(limit, 0.01)
+    def briefly(given: str | None, environ: Mapping[str, str]) -> float:
+        return min(read(given, environ), 0.01)
 
-    monkeypatch.setattr(options, "timeout_s", briefly)
+    monkeypatch.setattr(commandline, "timeout_s", briefly)
     return daemon
 
 

@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from faults.places import Place, clean_environment
-from faults.scripts import EXPRESS
+from faults.scripts import UNITSYNC
 from soak.test_soak import place
 
 __all__ = ["place"]
@@ -58,7 +58,7 @@ def test_honest_scripts_beside_an_attacker(place: Place) -> None:
             after = ["--after", f"u{number - BEHIND}"] if number >= BEHIND else []
             words = ["run", f"u{number}", *after, "--timeout", f"{PATIENCE_S:.0f}"]
             scripts[number] = subprocess.Popen(
-                [*EXPRESS, *words, "--", "sh", "-c", f"echo {number} >> {told}"],
+                [*UNITSYNC, *words, "--", "sh", "-c", f"echo {number} >> {told}"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

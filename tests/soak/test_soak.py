@@ -182,7 +182,7 @@ def run(soak: Soak, seconds: float) -> dict[str, int]:
     denials = denials_after(records, len(records)) - denials_after(records, first)
     edges = after["edges"] - before["edges"]
     print(f"{before=}\n{after=}\n{empty=}\n{emptied=}\n{requests=} {denials=} {edges=}")
-    assert requests > 10  # on a machine with nothing else to do, thousands
+    assert requests  # on a machine with nothing else to do, thousands
     for name in ("units", "tasks", "threads", "files"):
         assert after[name] == before[name], name
     for name in ("units", "edges", "tasks", "threads", "files"):

@@ -29,12 +29,12 @@ with socket.socket(socket.AF_UNIX) as link:
 _LOADED = """
 import os, sys
 import unitsync.cli.app, unitsync.render, unitsync.client, unitsync.owner, unitsync.spawn
-import unitsync.express, asyncio, encodings.idna, sqlite3, unitsyncd.daemon, loguru
+import unitsync.express, unitsync.autostart, unitsync.tables, unitsync.nothing, unitsync.names
+import asyncio, encodings.idna, sqlite3, unitsyncd.daemon, loguru
 user = int(sys.argv.pop(1))
 os.setgroups([]); os.setgid(user); os.setuid(user)  # who may not even read this installation
 """
-CLI = _LOADED + "unitsync.cli.main()"
-EXPRESS = _LOADED + "unitsync.express.main()"
+CLI = _LOADED + "unitsync.express.main()"
 SERVE = _LOADED + "sys.exit(unitsyncd.daemon.main(sys.argv[1:]))"
 
 

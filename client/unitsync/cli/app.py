@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from unitsync import errors
-from unitsync.cli import admin, complete, options, people, run, scripts, slips
+from unitsync.cli import admin, complete, slips, table
 from unitsync.cli.nearest import nearest
-from unitsync.cli.talk import print_out, report
 from unitsync.cli.verb import Verbs
+from unitsync.output import print_lines, report, report_any
 from unitsync.printing import quoted
 
 # typer brings its own copy of click or uses the installed one, depending on its
@@ -48,14 +48,14 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from unitsync._version import __version__
 
-        print_out([f"unitsync {__version__}"])
+        print_lines([f"unitsync {__version__}"])
         raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
 def unitsync(
     ctx: typer.Context,
-    endpoint: options.Endpoint = None,
+    endpoint: table.Endpoint = None,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
@@ -65,12 +65,10 @@ def unitsync(
     moment it may."""
     ctx.obj = endpoint
     if ctx.invoked_subcommand is None:
-        print_out(ctx.get_help().splitlines())
+        print_lines(ctx.get_help().splitlines())
 
 
-scripts.register(app)
-run.register(app)
-people.register(app)
+table.register(app)
 admin.register(app)
 
 
@@ -85,14 +83,10 @@ def run_app(arguments: Sequence[str]) -> int:
         with complete.as_bash_has_it():
             status = command.main(args=list(arguments), prog_name="unitsync", standalone_mode=False)
         return status if isinstance(status, int) else 0
-    except errors.UnitsyncError as problem:
-        return report(problem)
-    except KeyboardInterrupt:
-        return report(errors.Interrupted("interrupted"))
-    except Exception as problem:
+    except (Exception, KeyboardInterrupt) as problem:
         if isinstance(problem, _CLICK_EXCEPTION):
             return report(_usage_error(problem, arguments))
-        return report(_surprise(problem))
+        return report_any(problem)
 
 
 def _usage_error(problem: Any, words: Sequence[str]) -> errors.UsageError:
@@ -131,20 +125,3 @@ def _flags(context: Any) -> set[str]:
 
 def _flags_of(command: Any) -> set[str]:
     return {flag for param in command.params for flag in param.opts}
-
-
-def _surprise(problem: Exception) -> errors.UnitsyncError:
-    """A defect, or a machine in trouble: one line all the same."""
-    if isinstance(problem, OSError):
-        where = f"{problem.filename}: " if problem.filename else ""
-        return errors.UnitsyncError(f"{where}{problem.strerror or problem}")
-    text = " ".join(str(problem).split())
-    if isinstance(problem, ImportError):  # it was there when this process began
-        return errors.UnitsyncError(
-            f"unitsync is not installed completely any more: {text}",
-            hint="install it again, and call this verb again",
-        )
-    return errors.InternalError(
-        f"this is a defect of unitsync: {type(problem).__name__}: {text}",
-        hint="please report it with what you called",
-    )

@@ -13,6 +13,9 @@ from typing import NoReturn
 
 import typer
 
+from unitsync.may import Autostart, May
+from unitsync.perform import converse
+
 _WAIT_S = 1.0
 _PLAIN = frozenset("_%+=:./-")
 
@@ -51,22 +54,6 @@ def as_bash_has_it() -> Iterator[None]:
             print(line.removeprefix(begun.partition("=")[2] or begun))
 
 
-def requirements() -> list[str]:
-    return ["success", "completion", "start"]
-
-
-def owner_exits() -> list[str]:
-    return ["fail", "complete", "ignore", "warn"]
-
-
-def skips() -> list[str]:
-    return ["exit", "wait"]
-
-
-def outputs() -> list[str]:
-    return ["table", "json"]
-
-
 def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names that begin with *incomplete*, of the first page of ``list``: registered units,
     and behind them what is only waited for.
@@ -75,9 +62,6 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
     printed into the line that the user is typing. Names that a shell would read as
     more than a word are left out, because shells insert (zsh: evaluate) them raw.
     """
-    from unitsync import wire
-    from unitsync.cli.talk import open_client
-
     endpoint = None
     context: typer.Context | None = ctx
     while context is not None and endpoint is None:
@@ -88,12 +72,12 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
     try:
         signal.signal(signal.SIGALRM, _give_up)
         signal.setitimer(signal.ITIMER_REAL, _WAIT_S)
-        with open_client(endpoint, render=wire.Render.NONE, autostart=False) as client:
-            reply = client.call(client.requests.list())
+        request = {"verb": "list", "render": "none"}
+        reply = converse(endpoint or "", request, May(looks=True, autostart=Autostart.NEVER))
         signal.setitimer(signal.ITIMER_REAL, 0)
     except Exception:
         return []
-    if not isinstance(reply, wire.ListReply):
+    if reply.result != "list":
         return []
     return [
         unit.name

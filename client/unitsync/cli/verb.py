@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from unitsync import errors
 from unitsync.cli.nearest import nearest
-from unitsync.cli.talk import print_out
+from unitsync.output import print_lines
 from unitsync.printing import quoted
 
 
@@ -31,7 +31,7 @@ class _Helped:
 
 def _show_help(ctx: Any, param: Any, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        print_out(ctx.get_help().splitlines())
+        print_lines(ctx.get_help().splitlines())
         ctx.exit()
 
 

@@ -8,13 +8,15 @@ from typing import Final
 import typer
 
 from unitsync import screen
-from unitsync.cli import options
 from unitsync.cli.doctor import coder, coordinator, files, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup
 from unitsync.cli.doctor.report import report
-from unitsync.cli.talk import print_out
+from unitsync.cli.table import Endpoint, OutputFormat
 from unitsync.cli.verb import Verb
+from unitsync.commandline import choice
+from unitsync.output import print_lines
 from unitsync.printing import reaching
+from unitsync.verbs import OUTPUTS
 
 __all__ = ["CHECKS", "Finding", "Setup", "examine", "register"]
 
@@ -52,8 +54,8 @@ Example:
 
 def doctor(
     ctx: typer.Context,
-    output: options.OutputFormat = None,
-    endpoint: options.Endpoint = None,
+    output: OutputFormat = None,
+    endpoint: Endpoint = None,
 ) -> int:
     """Check this set-up and say what to do about what is wrong.
 
@@ -61,12 +63,12 @@ def doctor(
     there is whenever a change would be refused.
     """
     findings = list(examine(endpoint or ctx.obj))
-    if options.wants_json(output):
+    if choice(output or "table", OUTPUTS, "--output") == "json":
         from unitsync import render
 
-        print_out([render.json_text([finding._asdict() for finding in findings])])
+        print_lines([render.json_text([finding._asdict() for finding in findings])])
     else:
-        print_out(report(findings, screen.stdout()))
+        print_lines(report(findings, screen.stdout()))
     return int(any(finding.level == "problem" for finding in findings))
 
 

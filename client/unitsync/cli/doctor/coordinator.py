@@ -11,8 +11,10 @@ from typing import Final
 from unitsync import endpoint as endpoints
 from unitsync import errors, wire
 from unitsync._version import __version__
+from unitsync.autostart import is_allowed
 from unitsync.cli.doctor.finding import Finding, Setup, problem
-from unitsync.cli.talk import open_client
+from unitsync.client import Client
+from unitsync.commandline import startup_of
 from unitsync.printing import counted, duration
 from unitsync.session import expect
 from unitsync.surroundings import proc_is_ours
@@ -32,7 +34,7 @@ def running(setup: Setup) -> Iterator[Finding]:
             how = "was stopped" if stopped else "is not running"
             yield Finding("ok", about, f"{how}; the first verb that changes something starts it")
             return
-        with open_client(place.address, autostart=False, render=wire.Render.NONE) as client:
+        with Client(place.address, autostart=False, startup=startup_of(os.environ)) as client:
             setup.pong = pong = client.ping()
             setup.pid = endpoints.listener(place)
             try:
@@ -63,7 +65,7 @@ def change(setup: Setup) -> Iterator[Finding]:
             raise setup.refused
         if setup.pong is not None:
             how = "would be kept"
-        elif not endpoints.autostart_allowed():
+        elif not is_allowed():
             raise errors.Unreachable(
                 "no coordinator runs, and starting one is turned off",
                 hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from unitsync import endpoint as endpoints
-from unitsync import errors, wire
+from unitsync import commandline, errors, wire
 from unitsync._version import __version__
-from unitsync.cli import options
+from unitsync.autostart import is_allowed
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.cli.nearest import nearest
 from unitsync.printing import shell_word
@@ -42,12 +41,12 @@ def version(setup: Setup) -> Iterator[Finding]:
 def settings(setup: Setup) -> Iterator[Finding]:
     """What verbs read; what the coordinator reads is tried where one would be started."""
     checks = (
-        *(options.timeout_s, options.on_owner_exit, options.on_skip),
-        endpoints.autostart_allowed,
+        *(commandline.timeout_s, commandline.on_owner_exit, commandline.on_skip),
+        is_allowed,
     )
     for check in checks:
         try:
-            check(None)
+            check(None, os.environ)
         except errors.UnitsyncError as wrong:
             yield problem("settings", wrong)
     for name in sorted(os.environ):

@@ -1,0 +1,85 @@
+"""Whether a verb that finds no coordinator starts one, and what it is told otherwise."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, spawn_lock
+from unitsync.absent import Absent, NothingKept
+from unitsync.may import Autostart
+from unitsync.startup import has_kept_state
+
+_HINT_ABSENT: Final = (
+    "verbs that change something, wait, ping and serve start one; "
+    "status, list and why where this startup has kept state"
+)
+
+
+def ensure(
+    place: endpoints.Endpoint,
+    *,
+    when: str,
+    autostart: bool = True,
+    told: bool = False,
+    by: float = math.inf,
+) -> None:
+    """Return once a coordinator that is ours listens at *place*, or raise at *by*, on the
+    monotonic clock. Where there is none, *when* says whether the verb asks for one to be
+    started, *autostart* whether that is allowed. A wait that a coordinator was *told*
+    of does not start one that was stopped.
+
+    Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
+    """
+    if endpoints.is_there(place, by):
+        spawn_lock.let_go()
+        return
+    if told and os.path.exists(place.stopped):
+        spawn_lock.let_go()
+        raise errors.Stopped(
+            f"the coordinator at {place.address} was stopped", hint="unitsync ping starts it again"
+        )
+    if when == Autostart.IF_STATE_IS_KEPT and not has_kept_state(place.journal):
+        raise NothingKept(
+            f"no coordinator runs at {place.address}, and this startup has kept nothing",
+            endpoint=place.address,
+        )
+    if when == Autostart.NEVER:
+        raise Absent(
+            f"no coordinator runs at {place.address}",
+            hint=_HINT_ABSENT,
+            endpoint=place.address,
+        )
+    if not autostart:
+        raise Absent(
+            f"no coordinator runs at {place.address}, and starting one is turned off",
+            hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
+            endpoint=place.address,
+        )
+    from unitsync import spawn  # costs imports that a running coordinator spares
+
+    spawn.start(place, by)
+
+
+def is_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """*chosen*; where that is None, what UNITSYNC_AUTOSTART says. Raises UsageError if that
+    is neither on nor off."""
+    if chosen is not None:
+        return chosen
+    text = environ.get("UNITSYNC_AUTOSTART", "")
+    said = text.strip().lower()
+    if said in _OFF:
+        return False
+    if text and said not in _ON:
+        raise errors.UsageError(
+            f"UNITSYNC_AUTOSTART: {text!a} is neither on nor off",
+            hint=f"one of {', '.join((*_OFF, *_ON))}",
+        )
+    return True
+
+
+_OFF: Final = ("0", "no", "false", "off")
+_ON: Final = ("1", "yes", "true", "on")

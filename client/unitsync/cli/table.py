@@ -1,0 +1,132 @@
+"""The verbs of verbs.py as typer commands, made from that table: their help, what shells
+complete, and how words that are not as they should be are told from each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from inspect import Parameter, Signature, cleandoc
+from keyword import iskeyword
+from typing import Annotated, Any, Final
+
+import typer
+
+from unitsync.cli import complete, slips
+from unitsync.cli.verb import Verb
+from unitsync.commandline import Call
+from unitsync.errors import UsageError
+from unitsync.perform import perform
+from unitsync.verbs import ENDPOINT, OUTPUT, VERBS, Flag
+from unitsync.verbs import Verb as Row
+
+_COMMAND: Final = "unitsync.command"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to *app*, in their order."""
+    for row in VERBS.values():
+        runs = row.name == "run"
+        begins = "\b\nExample" + (":\n  " if row.example.startswith("unitsync") else ", ")
+        app.command(
+            row.name,
+            cls=_Run if runs else Verb,
+            context_settings={"allow_extra_args": runs},
+            help=cleandoc(row.help),
+            epilog=f"{begins}{row.example}\n",
+            rich_help_panel=row.panel,
+        )(_function(row))
+
+
+class _Run(Verb):
+    """A command line of which all behind ``--`` is somebody else's."""
+
+    behind = "-- COMMAND [ARG]..."
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words: list[str] = []
+        if "--" in args:
+            split = args.index("--")
+            args, words = args[:split], args[split + 1 :]
+        ctx.meta[_COMMAND] = words
+        return super().parse_args(ctx, args)
+
+
+def option(flag: Flag) -> Any:
+    """*flag* as typer has it."""
+    return typer.Option(
+        *(flag.name, *([flag.short] if flag.short else [])),
+        metavar=flag.metavar or None,
+        help=flag.help,
+        autocompletion=_completion(flag.completes, flag.choices),
+        show_default=False,
+        hidden=flag.hidden,
+    )
+
+
+def _completion(what: str, choices: tuple[str, ...] = ()) -> Callable[..., list[str]] | None:
+    if choices:
+        return lambda: list(choices)
+    return {"": None, "one": complete.unit_names, "several": complete.listed_names}[what]
+
+
+Endpoint = Annotated[str | None, option(ENDPOINT)]
+OutputFormat = Annotated[str | None, option(OUTPUT)]
+
+
+def _function(row: Row) -> Callable[..., int]:
+    """What typer calls, with the arguments and flags of *row* as its parameters."""
+    fields: dict[str, tuple[Any, Any]] = {"ctx": (typer.Context, Parameter.empty)}
+    for field, metavar, text in row.arguments:
+        kind: Any = list[str] if "..." in metavar else str
+        argument = typer.Argument(
+            metavar=metavar, help=text, autocompletion=_completion("one"), show_default=False
+        )
+        if metavar[0] == "[":
+            fields[field] = Annotated[kind | None, argument], None
+        else:
+            fields[field] = Annotated[kind, argument], Parameter.empty
+    for flag in row.flags.values():
+        kind = bool if flag.switch else list[str] | None if flag.many else str | None
+        fields[_field(flag)] = Annotated[kind, option(flag)], False if flag.switch else None
+
+    def call(ctx: typer.Context, **given: Any) -> int:
+        names: list[str] = []
+        for field, _, _ in row.arguments:
+            value = given[field]
+            names += value if isinstance(value, list) else [] if value is None else [value]
+        flags = {
+            flag.name: [] if flag.switch else value if flag.many else [value]
+            for flag in row.flags.values()
+            if (value := given[_field(flag)]) not in (None, False)
+        }
+        if ctx.obj:
+            flags.setdefault(ENDPOINT.name, [ctx.obj])
+        command = _command(ctx, given) if row.name == "run" else ()
+        return perform(Call(row.name, names, flags, os.environ, command))
+
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in fields.items()
+    ]
+    call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {name: annotation for name, (annotation, _) in fields.items()}
+    return call
+
+
+def _field(flag: Flag) -> str:
+    """Its name as a parameter of Python's."""
+    name = flag.name.removeprefix("--").replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
+
+
+def _command(ctx: typer.Context, given: dict[str, Any]) -> list[str]:
+    """The command that is to be run. Raises UsageError."""
+    words: list[str] = ctx.meta[_COMMAND]
+    if ctx.args:
+        hint = "put -- before the command: unitsync run UNIT -- COMMAND [ARG]..."
+        if words:
+            hint = slips.extra("run", given["unit"], ctx.args, after=given["after"] is not None)
+        raise UsageError(f"unexpected: {' '.join(ctx.args)}", hint=hint)
+    if not words:
+        raise UsageError("there is no command to run", hint="unitsync run UNIT -- COMMAND [ARG]...")
+    return words

@@ -1,0 +1,178 @@
+"""What a verb prints, and its exit status: the lines that a reply brings, tables and trees for
+people, JSON for programs, Coder's columns through the shim, errors.
+
+Imports nothing but what the interpreter has loaded anyway, and ``_json``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from unitsync.printing import safe, silence, write_lines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from unitsync.commandline import Call
+
+
+def show(call: Call, pages: list[Any]) -> int:
+    """Print the *pages* of the final reply, most often one; the exit status."""
+    reply = pages[0]
+    if reply.result == "status":
+        return _status(call, reply)
+    if reply.result == "list":
+        return _list(call, pages)
+    if reply.result == "why":
+        return _why(call, pages)
+    if reply.result == "pong" and call.as_json:
+        from unitsync import render
+
+        return finish(reply, _json(render.pong_fields(reply)))
+    if call.verb.name == "wait":
+        return finish(reply, map(safe, reply.units) if call.request.get("any") else ())
+    return finish(reply, done=reply.result == "ok")
+
+
+def _json(fields: object) -> list[str]:
+    from unitsync import render
+
+    return render.json_text(fields).split("\n")
+
+
+def _status(call: Call, reply: Any) -> int:
+    if call.as_json:
+        from unitsync import render
+
+        return finish(reply, _json(render.status_fields(reply.unit, shim=call.shim)))
+    if call.shim:
+        from unitsync import coder
+
+        lines = map(safe, coder.status(reply.unit, call.columns)) if call.columns else None
+        return finish(reply, lines)
+    from unitsync import screen
+
+    return finish(reply, screen.folded(reply.out, screen.stdout()))
+
+
+def _list(call: Call, pages: list[Any]) -> int:
+    units = [unit for page in pages for unit in page.units]
+    if call.shim:
+        from unitsync import coder
+
+        units = coder.registered(units)
+        print_err(safe(coder.gone(unit.name)) for unit in units if unit.owner_gone)
+    if call.as_json:
+        from unitsync import render
+
+        return finish(pages[0], _json([render.unit_fields(unit, shim=call.shim) for unit in units]))
+    if call.shim:
+        return finish(pages[0], map(safe, coder.listed(units, call.columns)))
+    if not units:
+        return finish(pages[0], ["no units yet"])
+    from unitsync import screen, tables
+
+    return finish(pages[0], tables.list_table(units, screen.stdout(), call.columns))
+
+
+def _why(call: Call, pages: list[Any]) -> int:
+    from unitsync import render
+
+    groups = render.merged([group for page in pages for group in page.groups])
+    tree = pages[0].tree
+    if call.as_json:
+        fields: object = [render.group_fields(group) for group in groups]
+        return finish(pages[0], _json(fields if tree is None else render.tree_fields(tree)))
+    from unitsync import screen, tables
+
+    if tree is not None:
+        return finish(pages[0], tables.why_tree(tree, screen.stdout()))
+    return finish(pages[0], tables.why_groups(groups, screen.stdout()))
+
+
+# --- lines ---------------------------------------------------------------------------
+
+
+def finish(reply: Any, out: Iterable[str] | None = None, *, done: bool = False) -> int:
+    """Print what *reply* brings, or *out*, which is safe(), instead of its lines for stdout;
+    its exit status.
+
+    The status of what was *done*, as of any grant, stays what it is, whatever stdout takes."""
+    if reply.result == "error" and not reply.err:
+        print_err(map(safe, error_lines(reply.message, reply.hint)))
+        return int(reply.exit)
+    print_err(map(safe, reply.err))
+    problem = print_out(map(safe, reply.out) if out is None else out)
+    if problem:
+        done = done or reply.result == "granted"
+        print_err([f"{'warning' if done else 'error'}: {problem}"])
+        return int(reply.exit) if done else 1
+    return int(reply.exit)
+
+
+def error_lines(message: str, hint: str) -> list[str]:
+    """As every error is printed."""
+    return [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
+
+
+def report(problem: Any) -> int:
+    """Print *problem*, a UnitsyncError; its exit status."""
+    print_err(map(safe, error_lines(problem.message, problem.hint)))
+    return int(problem.exit_status)
+
+
+def report_any(problem: BaseException) -> int:
+    """Print whatever went wrong in one line; its exit status. A defect, or a machine in
+    trouble: no traceback all the same."""
+    if hasattr(problem, "exit_status"):  # a UnitsyncError
+        return report(problem)
+    if isinstance(problem, KeyboardInterrupt):
+        print_err(error_lines("interrupted", ""))
+        return 130
+    text = " ".join(str(problem).split())
+    if isinstance(problem, OSError):
+        where = f"{problem.filename}: " if problem.filename else ""
+        lines = error_lines(f"{where}{problem.strerror or problem}", "")
+    elif isinstance(problem, ImportError):  # it was there when this process began
+        lines = error_lines(
+            f"unitsync is not installed completely any more: {text}",
+            "install it again, and call this verb again",
+        )
+    else:
+        lines = error_lines(
+            f"this is a defect of unitsync: {type(problem).__name__}: {text}",
+            "please report it with what you called",
+        )
+    print_err(map(safe, lines))
+    return 1
+
+
+def print_out(lines: Iterable[str]) -> str:
+    """Why stdout takes no more, as on a full disk; "" if it did, or if nobody reads it any
+    more."""
+    try:
+        write_lines(sys.stdout, lines)
+    except BrokenPipeError:
+        silence(1)
+    except OSError as exc:
+        silence(1)
+        return f"cannot write to stdout: {(exc.strerror or str(exc)).lower()}"
+    return ""
+
+
+def print_err(lines: Iterable[str]) -> None:
+    """Never raises: there is nobody left to tell."""
+    try:
+        write_lines(sys.stderr, lines)
+    except OSError:
+        silence(2)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines to stdout that are no reply's. Raises UnitsyncError if it takes no more."""
+    if problem := print_out(lines):
+        from unitsync.errors import UnitsyncError
+
+        raise UnitsyncError(problem)

@@ -1,0 +1,361 @@
+"""One verb from its request to its exit status, for the cheap path and the full command line.
+
+Starting Python takes 7 ms; importing zmq, msgspec and typer takes ten times that. Here a verb
+talks to the coordinator without any of them (zmtp.py, msgpack.py): texts and exit status come
+ready-made in most replies. What decides how the conversation goes is in conversation.py, what
+the endpoint's checks mean in words, and how a coordinator is started, in endpoint.py: that is
+imported only where there is none, or none that answers.
+
+Imports nothing but what the interpreter has loaded anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic, sleep
+
+from unitsync import surroundings
+from unitsync.conversation import FOREVER, Conversation, Done, Pause, withdrawal
+from unitsync.may import ACT, Autostart
+from unitsync.msgpack import pack, unpack
+from unitsync.output import finish, print_err, print_out, show
+from unitsync.printing import safe
+from unitsync.render import Plain
+from unitsync.zmtp import Link, reach
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, NoReturn
+
+    from unitsync.commandline import Call, Message
+    from unitsync.conversation import Step
+    from unitsync.may import May
+
+
+def perform(call: Call) -> int:
+    """Ask what *call* asks for and print the answer; the exit status. Raises UnitsyncError;
+    SystemExit if a signal ended it."""
+    print_err(call.notes)
+    call.request["owner"] = _owner(call)
+    if call.command:
+        return _run(call)
+    reply = converse(call.address, call.request, call.verb.may, call.timeout_s)
+    pages = [reply]
+    while reply.next > 0:
+        request = {**call.request, "offset": reply.next, "epoch": reply.epoch}
+        reply = converse(call.address, request, call.verb.may)
+        pages.append(reply)
+    if reply.result == "error":
+        return finish(reply)
+    return show(call, pages)
+
+
+def _owner(call: Call) -> Message:
+    """For whom it is said: the calling script, or the process that was named; for a ``run``
+    this process, as what that waits for is the end of its command."""
+    if call.owner_pid is None and not call.command:
+        return surroundings.calling_owner(sys.argv)
+    pid = os.getpid() if call.owner_pid is None else call.owner_pid
+    fields = surroundings.owner_of(pid)
+    if fields is None:
+        from unitsync.commandline import wrong
+
+        raise wrong(f"there is no process {pid} to be the owner")
+    if call.command:
+        from unitsync.command import shown
+
+        words = surroundings.as_utf8(sys.argv[1:])
+        at = words.index("run")  # an --endpoint may stand before it
+        fields["command"] = shown([*words[:at], *words[at + 1 :]])
+    return fields
+
+
+# --- run ----------------------------------------------------------------------------
+
+
+def _run(call: Call) -> int:
+    from unitsync import command
+
+    request, unit = call.request, call.request["unit"]
+    masks: list[set[int]] = []
+    granted = converse(
+        call.address,
+        request,
+        call.verb.may,
+        call.timeout_s,
+        on_granted=lambda: masks.append(command.hold_signals()),
+    )
+    if not masks:
+        return finish(granted)
+    inherited = masks[0]
+    finish(granted)
+    ended = command.carry_out(call.command, unit, inherited)
+    command.let_signals_go(inherited)
+    if why := _record_end(call, granted.epoch, ended.reason):
+        command.warn_not_recorded(unit, *why)
+    print_err(ended.told)
+    return ended.status
+
+
+def _record_end(call: Call, epoch: str, reason: str) -> tuple[str, str] | None:
+    """Say how the run that was granted under *epoch* ended: well, or failed for *reason*. Why
+    it could not be recorded and what to do about it, None if it was. Never raises.
+
+    The command's status is what counts: if the coordinator cannot be told, or does not know
+    the run any more, that is a warning. One that is not there is started again, also if it
+    was stopped: it still knows the run, and would take it for failed otherwise.
+    """
+    request: Message = {
+        "verb": "fail" if reason else "complete",
+        "unit": call.request["unit"],
+        "epoch": epoch,
+        "owner": call.request["owner"],
+        "render": "text",
+    }
+    if reason:
+        request["reason"] = reason
+    if "startup" in call.request:
+        request["startup"] = call.request["startup"]
+    try:
+        reply = converse(call.address, request, ACT)
+    except KeyboardInterrupt:
+        return "interrupted", ""
+    except ImportError as problem:
+        return f"unitsync is not installed completely any more: {problem}", ""
+    except Exception as problem:
+        return str(problem), getattr(problem, "hint", "")
+    if reply.result == "error":
+        return reply.message, reply.hint
+    print_err(map(safe, reply.err))
+    return None
+
+
+# --- the conversation ---------------------------------------------------------------
+
+
+def converse(
+    address: str,
+    request: Message,
+    may: May,
+    timeout_s: float = FOREVER,
+    *,
+    on_granted: Callable[[], None] = lambda: None,
+) -> Any:
+    """The final reply to *request* as a Plain. *address* "" is the one that the environment
+    has.
+
+    A signal that ends the process takes a start back and raises SystemExit, until
+    *on_granted*, which is called with a grant, has returned. Raises UnitsyncError; what keeps
+    it from an answer meanwhile is told on stderr.
+    """
+    request["id"] = os.urandom(8).hex()
+    try:
+        pack(request)
+    except UnicodeEncodeError:
+        from unitsync.names import not_utf8
+
+        raise not_utf8(_texts(request)) from None
+    user = surroundings.invoking_user(os.environ)
+    address = address or os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
+    connection = _Connection(address, may)
+    talk = Conversation(request["verb"], Plain(request), may, address)
+    if may.waits:
+        _let_signals_raise()
+    try:
+        step: Step = talk.begin(monotonic(), timeout_s)
+        while not isinstance(step, Done):
+            if step.notice is not None:
+                print_err(map(safe, step.notice.err))
+                print_out(map(safe, step.notice.out))
+            if isinstance(step, Pause):
+                connection.drop()
+                sleep(step.delay_s)
+                step = talk.resume(monotonic())
+                continue
+            request.update(step.changes)
+            try:
+                link = connection.open(told=talk.told, by=step.reach_by)
+                reply = _asked(link, request, step.reply_by(monotonic()))
+            except TimeoutError:
+                step = talk.lost(monotonic(), overdue=True)
+            except OSError:
+                looked = connection.lost()
+                step = talk.lost(monotonic()) if looked else talk.resume(monotonic())
+            except Exception as problem:
+                step = _without_one(problem, talk, request)
+            else:
+                step = talk.received(reply.result, reply, monotonic())
+        final = Plain({"result": "ok"}) if step.reply is None else step.reply
+        if final.result == "granted":
+            on_granted()
+        return final
+    except BaseException as exc:
+        if request["verb"] == "start":
+            connection.withdraw(request, exc)
+        raise
+
+
+def _texts(request: Message) -> Iterator[str]:
+    for value in request.values():
+        yield from value if isinstance(value, list) else (value,) if isinstance(value, str) else ()
+
+
+def _let_signals_raise() -> None:
+    import _signal  # type: ignore[import-not-found]  # signal itself loads enum
+
+    for number in (_signal.SIGTERM, _signal.SIGHUP):
+        if _signal.getsignal(number) == _signal.SIG_DFL:
+            _signal.signal(number, _end)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _asked(link: Link, request: Message, by: float) -> Any:
+    """The reply to *request*. Raises OSError, TimeoutError at *by*, ProtocolError."""
+    link.send(pack(request), by)
+    while True:
+        frame = link.receive(by)
+        try:
+            reply = understood(frame)
+        except ValueError as problem:
+            from unitsync.errors import ProtocolError
+
+            raise ProtocolError(
+                f"not a reply that this version understands: {problem}",
+                hint="the coordinator may be of another version: unitsync ping",
+            ) from None
+        if reply["id"] in (request["id"], ""):  # "": it could not read whose request it was
+            return Plain(reply)
+
+
+def _without_one(problem: Exception, talk: Conversation, request: Message) -> Step:
+    """What follows if *problem* is that there is no coordinator. Raises it if it is another,
+    and what ``away`` raises."""
+    from unitsync.absent import Absent, NothingKept
+    from unitsync.errors import Stopped
+
+    if not isinstance(problem, Absent | Stopped):
+        raise problem
+    if not isinstance(problem, NothingKept) or talk.epoch:
+        return talk.away(problem, monotonic())
+    from unitsync import nothing, wire
+
+    answer = nothing.reply(wire.decode_request(pack(request)))
+    return Done(Plain(understood(wire.encode(answer))))
+
+
+class _Connection:
+    """To the coordinator at *address*, made when it is needed."""
+
+    __slots__ = ("_address", "_careful", "_link", "_looked", "_may")
+
+    def __init__(self, address: str, may: May) -> None:
+        self._address = address
+        self._may = may
+        self._link: Link | None = None
+        self._careful = os.environ.get("UNITSYNC_AUTOSTART", "") not in ("", "0", "1")
+        """What is there has to be looked at closely, or it has to be said what is wrong."""
+        self._looked = False
+        """The link was made after such a look."""
+
+    def open(self, *, told: bool, by: float) -> Link:
+        """Raises UnitsyncError; ConnectionError for one that has gone meanwhile."""
+        if self._link is not None:
+            return self._link
+        if not self._careful:
+            # Who only looks starts none, so that there is no other's start to be waited for.
+            always = self._may.autostart == Autostart.ALWAYS
+            starting = always and os.environ.get("UNITSYNC_AUTOSTART") != "0"
+            try:
+                self._link = reach(self._address, by=by, starting=starting)
+                self._looked = False
+                return self._link
+            except (OSError, ValueError, ImportError):
+                pass
+        see_all_packages()
+        surroundings.installed_first()
+        from unitsync import autostart, endpoint
+
+        place = endpoint.resolve(self._address)
+        allowed = autostart.is_allowed()
+        when = self._may.autostart
+        autostart.ensure(place, when=when, autostart=allowed, told=told, by=by)
+        socket = endpoint.connect(place, by)
+        if socket is None:
+            raise ConnectionError
+        self._careful, self._looked = False, True
+        self._link = Link(socket)
+        return self._link
+
+    def lost(self) -> bool:
+        """The link broke. Whether that says nothing of who is served: whom a coordinator does
+        not serve it hangs up on before a word, and then the next one is looked at closely."""
+        greeted, looked = self._link is None or self._link.greeted, self._looked
+        self._careful = not greeted
+        self.drop()
+        return greeted or looked
+
+    def drop(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def withdraw(self, start: Message, why: BaseException) -> None:
+        """Take *start* back: nothing may be granted to somebody who is gone. An interrupted
+        one by another connection, since nobody knows how much went through that one; the
+        coordinator heeds it even if it comes before the start."""
+        reason, patience_s = withdrawal(why)
+        by = monotonic() + patience_s
+        request: Message = {
+            "verb": "withdraw",
+            "id": os.urandom(8).hex(),
+            "unit": start["unit"],
+            "start_id": start["id"],
+            "reason": reason,
+            "owner": start["owner"],
+        }
+        if "startup" in start:
+            request["startup"] = start["startup"]
+        try:
+            if not isinstance(why, Exception):  # interrupted
+                self.drop()
+                self._link = reach(self._address, by=by)
+            if self._link is not None:
+                _asked(self._link, request, by)
+        except Exception:
+            pass  # it is gone as well, or forgets the start by itself
+
+
+def understood(frame: bytes) -> Message:
+    """The reply in *frame*. Raises ValueError if it is none that can be printed."""
+    try:
+        reply, end = unpack(frame, 0)
+    except (IndexError, RecursionError, TypeError):
+        raise ValueError("not msgpack") from None
+    if (
+        end != len(frame)
+        or type(reply) is not dict
+        or type(reply.get("id")) is not str
+        or type(reply.get("result")) is not str
+        or type(reply.get("exit", 0)) is not int
+        or not _are_lines(reply.get("out", []))
+        or not _are_lines(reply.get("err", []))
+    ):
+        raise ValueError("not a reply")
+    return reply
+
+
+def _are_lines(value: object) -> bool:
+    return type(value) is list and all(type(line) is str for line in value)
+
+
+def see_all_packages() -> None:
+    """The shim starts Python without the module site, which costs a third of the rest."""
+    if sys.flags.no_site:
+        import site
+
+        site.main()

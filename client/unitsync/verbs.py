@@ -1,0 +1,345 @@
+"""The verbs that scripts, people and agents call: for each its arguments and flags, what is
+said of them, and what its request may do.
+
+The one description: commandline.py makes requests by it, cli/ help and completion, bench/ the
+forms that it measures. Imports nothing but what the interpreter has loaded anyway.
+"""
+
+from __future__ import annotations
+
+from unitsync.may import ACT, LOOK, WAIT, May
+
+REQUIREMENTS = ("success", "completion", "start")
+OWNER_EXITS = ("fail", "complete", "ignore", "warn")
+SKIPS = ("exit", "wait")
+OUTPUTS = ("table", "json")
+MANY = 1 << 30
+
+SCRIPTS = "For scripts"
+PEOPLE = "For people, probes and agents"
+COORDINATOR = "For the coordinator"
+
+
+class Flag:
+    """``choices``: all its values, if they can be counted. ``completes``: what of the
+    coordinator's its value is, "" for nothing. ``variable``: the environment variable that
+    stands for it. A ``switch`` has no value, and is the ``field`` of the request that it
+    sets to ``value``."""
+
+    __slots__ = (
+        *("choices", "completes", "field", "help", "hidden", "many", "metavar", "name", "short"),
+        *("switch", "value", "variable"),
+    )
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        *,
+        metavar: str = "",
+        choices: tuple[str, ...] = (),
+        completes: str = "",
+        variable: str = "",
+        short: str = "",
+        many: bool = False,
+        hidden: bool = False,
+        field: str = "",
+        value: bool = True,
+    ) -> None:
+        self.name = name
+        self.help = help
+        self.metavar = metavar or "|".join(choices)
+        self.choices = choices
+        self.completes = completes
+        self.variable = variable
+        self.short = short
+        self.many = many
+        self.hidden = hidden
+        self.field = field
+        self.switch = bool(field)
+        self.value = value
+
+
+class Verb:
+    """``names``: how many units it names, at least and at most. ``arguments``: (name, metavar,
+    help) of each argument; the last one takes all further names if there may be more."""
+
+    __slots__ = (
+        *("arguments", "example", "fewest", "flags", "help", "may", "most", "name", "panel"),
+        "tag",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        panel: str,
+        may: May,
+        names: tuple[int, int],
+        arguments: tuple[tuple[str, str, str], ...],
+        flags: tuple[Flag, ...],
+        help: str,
+        example: str,
+        *,
+        tag: str = "",
+    ) -> None:
+        self.name = name
+        self.panel = panel
+        self.may = may
+        self.fewest, self.most = names
+        self.arguments = arguments
+        self.flags = {flag.name: flag for flag in (*flags, ENDPOINT)}
+        self.help = help
+        self.example = example
+        self.tag = tag or name
+        """Of its request, on the wire."""
+
+
+ENDPOINT = Flag(
+    "--endpoint",
+    "Where the coordinator is (UNITSYNC_ENDPOINT).",
+    metavar="ADDRESS",
+    variable="UNITSYNC_ENDPOINT",
+)
+AFTER = Flag(
+    "--after",
+    "Also wait for this unit. May be given several times; commas work too.",
+    metavar="PREREQUISITE",
+    completes="several",
+    many=True,
+)
+REQUIRES = Flag(
+    "--requires",
+    "What is needed of the prerequisites named here: that they succeeded, "
+    "ended either way, or at least started. Default: success.",
+    choices=REQUIREMENTS,
+)
+FOR = Flag(
+    "--for",
+    "Until they succeeded, ended either way, or started. Default: success.",
+    choices=REQUIREMENTS,
+)
+OPTIONAL = Flag(
+    "--optional",
+    "Only keep the order: wait for a prerequisite if it is registered, and go on however it ends.",
+    field="optional",
+)
+TIMEOUT = Flag(
+    "--timeout",
+    "Give up waiting after e.g. 90 (seconds), 500ms, 30s, 1h30m, 2d, "
+    "none (UNITSYNC_TIMEOUT). Default: 5m.",
+    metavar="DURATION",
+    variable="UNITSYNC_TIMEOUT",
+)
+ON_SKIP = Flag(
+    "--on-skip",
+    "When a prerequisite has failed: exit with 3, or wait until it succeeds "
+    "(UNITSYNC_ON_SKIP). Default: exit.",
+    choices=SKIPS,
+    variable="UNITSYNC_ON_SKIP",
+)
+NO_WAIT = Flag("--no-wait", "Exit with 75 at once if it is not ready.", field="wait", value=False)
+ON_OWNER_EXIT = Flag(
+    "--on-owner-exit",
+    "What to make of it if the script ends without saying how it went "
+    "(UNITSYNC_ON_OWNER_EXIT). Default: fail.",
+    choices=OWNER_EXITS,
+    variable="UNITSYNC_ON_OWNER_EXIT",
+)
+OWNER = Flag(
+    "--owner",
+    "The process that the run belongs to. Default: the calling script.",
+    metavar="PID",
+)
+SPEAKER = Flag("--owner", "Speak for this process. Default: the calling script.", metavar="PID")
+ANY = Flag("--any", "Until one of them does, and print its name.", field="any")
+EXIT_CODE = Flag(
+    "--exit-code",
+    "How the script ended: 0 means completed, anything else failed.",
+    metavar="N",
+)
+EVEN_SO = Flag(
+    "--even-so", "Complete it even if this script's start was not granted.", field="even_so"
+)
+REASON = Flag("--reason", "Why, in one line.", metavar="TEXT")
+OUTPUT = Flag(
+    "--output",
+    "For people or for programs. Default: table.",
+    choices=OUTPUTS,
+    short="-o",
+)
+COLUMN = Flag("--column", "", metavar="COLUMN", short="-c", many=True, hidden=True)
+ALL = Flag("--all", "Forget every unit.", field="all")
+FORCE = Flag("--force", "Even if a unit is started.", field="force")
+
+_UNIT = ("unit", "UNIT", "The unit's name.")
+_UNITS = ("units", "UNIT...", "The units' names.")
+_AFTER = (AFTER, REQUIRES, OPTIONAL)
+
+
+_ALL = (
+    Verb(
+        "want",
+        SCRIPTS,
+        ACT,
+        (1, MANY),
+        (_UNIT, ("prerequisites", "[PREREQUISITE]...", "What it waits for.")),
+        (REQUIRES, OPTIONAL),
+        """Declare what a unit waits for.
+
+        Registers UNIT and adds all the prerequisites or, if one of them would close a
+        cycle or contradicts an earlier declaration, none. Without prerequisites it only
+        registers UNIT.
+        """,
+        "unitsync want ide git-clone deps",
+    ),
+    Verb(
+        "unwant",
+        SCRIPTS,
+        ACT,
+        (2, MANY),
+        (_UNIT, ("prerequisites", "PREREQUISITE...", "What it no longer waits for.")),
+        (),
+        "Take back what a unit waits for.",
+        "unitsync unwant ide deps",
+    ),
+    Verb(
+        "start",
+        SCRIPTS,
+        WAIT,
+        (1, 1),
+        (_UNIT,),
+        (*_AFTER, TIMEOUT, NO_WAIT, ON_OWNER_EXIT, ON_SKIP, OWNER),
+        """Wait for the prerequisites, then mark a unit started.
+
+        Registers UNIT, waits until its prerequisites are met, marks it started and exits
+        with 0. While it waits it says on stderr what for. What --after names counts for
+        this start alone; the next one names its own. Any other exit status means that
+        the unit was not started: 3 if a prerequisite failed, 124 if the time is up.
+        """,
+        "unitsync start ide --after git-clone,deps --timeout 10m || exit",
+    ),
+    Verb(
+        "complete",
+        SCRIPTS,
+        ACT,
+        (1, 1),
+        (_UNIT,),
+        (EXIT_CODE, EVEN_SO, SPEAKER),
+        """Say that a unit has ended, well or not.
+
+        Exits with 0 whenever the unit has ended, however it did, so that a trap never
+        spoils the status of a script. A script whose own start was not granted is not
+        believed: the unit counts as failed then.
+        """,
+        """in a script, the trap after start:
+  unitsync start ide --after deps || exit
+  trap 'unitsync complete ide --exit-code $?' EXIT""",
+    ),
+    Verb(
+        "fail",
+        SCRIPTS,
+        ACT,
+        (1, 1),
+        (_UNIT,),
+        (REASON, SPEAKER),
+        """Say that a unit has failed.
+
+        What waits for its success is skipped.
+        """,
+        "unitsync fail ide --reason 'no space left'",
+    ),
+    Verb(
+        "run",
+        SCRIPTS,
+        WAIT,
+        (1, 1),
+        (_UNIT,),
+        (*_AFTER, TIMEOUT, ON_SKIP),
+        """Run a command as a unit.
+
+        Waits for the prerequisites, marks UNIT started, runs the command, and marks UNIT
+        completed or failed by how that ended. Exits with the command's status (128 + n for
+        a signal). Nothing needs to be trapped, nothing can be forgotten, and a crash is
+        seen. --timeout bounds the waiting only. If a prerequisite failed, the command is
+        not run and the exit status is 3.
+        """,
+        "unitsync run deps --after git-clone -- pip install -e repo",
+        tag="start",
+    ),
+    Verb(
+        "wait",
+        PEOPLE,
+        WAIT,
+        (1, MANY),
+        (_UNITS,),
+        (FOR, ANY, TIMEOUT),
+        """Wait for units without registering or starting anything.
+
+        Works for names that nobody has registered yet, too.
+        """,
+        "unitsync wait db cache --for start --timeout 2m && ./smoke-test",
+    ),
+    Verb(
+        "status",
+        PEOPLE,
+        LOOK,
+        (1, 1),
+        (_UNIT,),
+        (OUTPUT, COLUMN),
+        "Show one unit: its prerequisites, its owner, its history.",
+        "unitsync status ide --output json | jq -r .status",
+    ),
+    Verb(
+        "list",
+        PEOPLE,
+        LOOK,
+        (0, 0),
+        (),
+        (OUTPUT, COLUMN),
+        "Show all units: since when, what they wait for, whose they are.",
+        "unitsync list",
+    ),
+    Verb(
+        "why",
+        PEOPLE,
+        LOOK,
+        (0, 1),
+        (("unit", "[UNIT]", "The unit's name; without it, everything that does not go on."),),
+        (OUTPUT,),
+        """Show what keeps a unit from starting, down to the root cause.
+
+        Without a name: everything that waits, has failed, was skipped or lost its script,
+        grouped by what it is due to.
+        """,
+        "unitsync why ide",
+    ),
+    Verb(
+        "ping",
+        COORDINATOR,
+        May(),
+        (0, 0),
+        (),
+        (OUTPUT,),
+        """Ask whether the coordinator answers.
+
+        Starts one if there is none.
+        """,
+        "unitsync ping --output json",
+    ),
+    Verb(
+        "reset",
+        COORDINATOR,
+        ACT,
+        (0, MANY),
+        (("units", "[UNIT]...", "The units' names."),),
+        (ALL, FORCE),
+        """Let units begin anew as pending, or forget everything.
+
+        Edges and history stay. A started unit needs --force: its script runs on, and what
+        it says about the old run changes nothing. Who waits for such a unit, or to start
+        it, goes on waiting. After --all, whoever waits is sent away with exit status 69.
+        """,
+        "unitsync reset build test",
+    ),
+)
+VERBS = {verb.name: verb for verb in _ALL}

@@ -1,0 +1,144 @@
+"""What a verb does between its request and its exit status, in the process of the tests."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from unitsync import command, errors, output, perform, wire
+from unitsync.commandline import Call
+from unitsync.msgpack import unpack
+from unitsync.render import Plain
+
+
+def plain(reply: wire.AnyReply) -> Any:
+    return Plain(unpack(wire.encode(reply), 0)[0])
+
+
+@pytest.mark.parametrize(
+    ("before", "status"), [(signal.SIG_DFL, 128 + signal.SIGTERM), (signal.SIG_IGN, 0)]
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_wait(before: signal.Handlers, status: int, number: int) -> None:
+    """Who had it ignored, as with nohup, goes on."""
+    kept = {each: signal.signal(each, before) for each in (signal.SIGTERM, signal.SIGHUP)}
+    ended = 0
+    try:
+        perform._let_signals_raise()
+        signal.raise_signal(number)
+    except SystemExit as end:
+        ended = int(str(end.code))
+    finally:
+        for each, handler in kept.items():
+            signal.signal(each, handler)
+    assert ended == (status and 128 + number)
+
+
+class Full:
+    """A stream on a disk that has no room left."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    isatty = staticmethod(lambda: False)
+    flush = close = fileno = lambda self: self.write("")
+
+
+UNIT = wire.UnitInfo("a", wire.Status.PENDING, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "reply", "done"),
+    [
+        ("start a", wire.Granted(id="", run=1, out=["line"]), True),
+        ("complete a", wire.Ok(id="", out=["line"]), True),
+        ("wait a b --any", wire.Ok(id="", units=["a"]), False),
+        ("status a", wire.StatusReply(id="", out=["line"], unit=UNIT), False),
+        ("list", wire.ListReply(id="", units=[UNIT], total=1), False),
+        ("why", wire.WhyReply(id="", tree=wire.WhyNode(UNIT)), False),
+        (
+            "ping",
+            wire.Pong(
+                "", protocol=1, pid=1, startup="", units=0, edges=0, since=0, id="", out=["Success"]
+            ),
+            False,
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_was_done_stays_done_where_stdout_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: str,
+    reply: wire.AnyReply,
+    done: bool,
+) -> None:
+    """A script goes on by the status; but what it has asked for it must get, or hear."""
+    verb, *names = [word for word in words.split() if word[:2] != "--"]
+    call = Call(verb, names, {"--any": []} if "--any" in words else {}, {})
+    monkeypatch.setattr(sys, "stdout", Full())
+    monkeypatch.setattr(output, "silence", lambda descriptor: None)
+    assert output.show(call, [plain(reply)]) == (0 if done else 1)
+    kind = "warning" if done else "error"
+    assert capfd.readouterr().err.startswith(f"{kind}: cannot write to stdout: no space left")
+
+
+@pytest.mark.parametrize(
+    ("problem", "why"),
+    [
+        (errors.Unreachable("nobody is there", hint="go there"), ("nobody is there", "go there")),
+        (ImportError("zmq"), ("unitsync is not installed completely any more: zmq", "")),
+        (KeyboardInterrupt(), ("interrupted", "")),
+    ],
+    ids=["unreachable", "uninstalled", "interrupted"],
+)
+def test_the_status_of_a_command_outlasts_what_keeps_its_end_from_being_recorded(
+    monkeypatch: pytest.MonkeyPatch, problem: BaseException, why: tuple[str, str]
+) -> None:
+    granted = plain(wire.Granted(id="", epoch="e1", run=1))
+    asked: list[dict[str, Any]] = []
+    warned: list[tuple[str, ...]] = []
+
+    def converse(address: str, request: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        asked.append(request)
+        if len(asked) > 1:
+            raise problem
+        more["on_granted"]()
+        return granted
+
+    ended = command.Ended(7, "exit status 7")
+    monkeypatch.setattr(perform, "converse", converse)
+    monkeypatch.setattr(command, "hold_signals", set)
+    monkeypatch.setattr(command, "carry_out", lambda *_: ended)
+    monkeypatch.setattr(command, "let_signals_go", lambda mask: None)
+    monkeypatch.setattr(command, "warn_not_recorded", lambda unit, *told: warned.append(told))
+    call = Call("run", ["ide"], {}, {}, ["sh", "-c", "exit 7"])
+    monkeypatch.setattr(sys, "argv", ["unitsync", "run", "ide", "--", "sh", "-c", "exit 7"])
+    assert perform.perform(call) == 7
+    assert warned == [why]
+    assert (asked[1]["verb"], asked[1]["epoch"], asked[1]["reason"]) == (
+        ("fail", "e1", "exit status 7")
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "told"),
+    [
+        (errors.TimedOut("it timed out", hint="wait"), 124, "error: it timed out\nhint: wait\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (OSError(2, "No such file", "/x"), 1, "error: /x: No such file\n"),
+        (ImportError("zmq"), 1, "error: unitsync is not installed completely any more: zmq\n"),
+        (KeyError("x"), 1, "error: this is a defect of unitsync: KeyError: 'x'\n"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_goes_wrong_is_told_in_lines(
+    capfd: pytest.CaptureFixture[str], problem: BaseException, status: int, told: str
+) -> None:
+    assert output.report_any(problem) == status
+    assert capfd.readouterr().err.startswith(told)
