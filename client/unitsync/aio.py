@@ -131,7 +131,7 @@ class AsyncClient(ClientBase):
         reply = session.expect(await self.call(self.requests.stop()), wire.Ok)
         exchange, by = self._exchange, monotonic() + session.STOP_PATIENCE_S
         if exchange is not None and reply.changed and not await exchange.gone(by):
-            raise session.not_ended(self._place.address)
+            raise session.not_ended(self._endpoint.address)
 
     def unit(
         self,
@@ -175,7 +175,7 @@ class AsyncClient(ClientBase):
             raise
 
     async def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
-        talk = session.Conversation(request, self._place.address)
+        talk = session.Conversation(request, self._endpoint.address)
         step = talk.begin(monotonic(), timeout_s)
         when = request.may.autostart
         closings = self._closings
@@ -245,8 +245,8 @@ class AsyncClient(ClientBase):
         done, _ = await asyncio.wait((opening,), timeout=left)
         if not done:
             raise NotYet(
-                f"no coordinator came up at {self._place.address} in time",
-                endpoint=self._place.address,
+                f"no coordinator came up at {self._endpoint.address} in time",
+                endpoint=self._endpoint.address,
             )
         if opening.cancelled():
             raise _closed()
@@ -257,7 +257,7 @@ class AsyncClient(ClientBase):
     ) -> Exchange:
         await asyncio.to_thread(
             autostart.ensure,
-            self._place,
+            self._endpoint,
             when=when,
             autostart=self._autostart,
             told=told,
@@ -265,7 +265,7 @@ class AsyncClient(ClientBase):
         )
         exchange = self._usable(loop)
         if exchange is None:
-            exchange = self._exchange = Exchange(self._place, loop)
+            exchange = self._exchange = Exchange(self._endpoint, loop)
         return exchange
 
     async def close(self) -> None:

@@ -20,48 +20,49 @@ _HINT_ABSENT: Final = (
 
 
 def ensure(
-    place: endpoints.Endpoint,
+    endpoint: endpoints.Endpoint,
     *,
     when: str,
     autostart: bool = True,
     told: bool = False,
     by: float = math.inf,
 ) -> None:
-    """Return once a coordinator that is ours listens at *place*, or raise at *by*, on the
+    """Return once a coordinator that is ours listens at *endpoint*, or raise at *by*, on the
     monotonic clock. Where there is none, *when* says whether the verb asks for one to be
     started, *autostart* whether that is allowed. A wait that a coordinator was *told*
     of does not start one that was stopped.
 
     Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
     """
-    if endpoints.is_there(place, by):
+    if endpoints.is_there(endpoint, by):
         spawn_lock.let_go()
         return
-    if told and os.path.exists(place.stopped):
+    if told and os.path.exists(endpoint.stopped):
         spawn_lock.let_go()
         raise errors.Stopped(
-            f"the coordinator at {place.address} was stopped", hint="unitsync ping starts it again"
+            f"the coordinator at {endpoint.address} was stopped",
+            hint="unitsync ping starts it again",
         )
-    if when == Autostart.IF_STATE_IS_KEPT and not has_kept_state(place.journal):
+    if when == Autostart.IF_STATE_IS_KEPT and not has_kept_state(endpoint.journal):
         raise NothingKept(
-            f"no coordinator runs at {place.address}, and this startup has kept nothing",
-            endpoint=place.address,
+            f"no coordinator runs at {endpoint.address}, and this startup has kept nothing",
+            endpoint=endpoint.address,
         )
     if when == Autostart.NEVER:
         raise Absent(
-            f"no coordinator runs at {place.address}",
+            f"no coordinator runs at {endpoint.address}",
             hint=_HINT_ABSENT,
-            endpoint=place.address,
+            endpoint=endpoint.address,
         )
     if not autostart:
         raise Absent(
-            f"no coordinator runs at {place.address}, and starting one is turned off",
+            f"no coordinator runs at {endpoint.address}, and starting one is turned off",
             hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
-            endpoint=place.address,
+            endpoint=endpoint.address,
         )
     from unitsync import spawn  # costs imports that a running coordinator spares
 
-    spawn.start(place, by)
+    spawn.start(endpoint, by)
 
 
 def is_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:

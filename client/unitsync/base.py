@@ -32,7 +32,7 @@ class ClientBase:
         on_waiting: OnWaiting | None = None,
         render: wire.Render = wire.Render.NONE,
     ) -> None:
-        self._place = endpoints.resolve(endpoint)
+        self._endpoint = endpoints.resolve(endpoint)
         self._autostart = is_allowed(autostart)
         self._startup = session.startup_of(startup, os.environ)
         self._owner = owner
@@ -48,7 +48,7 @@ class ClientBase:
 
     @property
     def endpoint(self) -> str:
-        return self._place.address
+        return self._endpoint.address
 
     @property
     def requests(self) -> Requests:

@@ -162,7 +162,7 @@ class Client(ClientBase):
             except LinkLost as lost:
                 self._drop()
                 if lost.overdue:
-                    raise session.not_ended(self._place.address) from None
+                    raise session.not_ended(self._endpoint.address) from None
 
     def unit(
         self,
@@ -214,7 +214,7 @@ class Client(ClientBase):
             self._lock.release()
 
     def _converse(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
-        talk = session.Conversation(request, self._place.address)
+        talk = session.Conversation(request, self._endpoint.address)
         step = talk.begin(monotonic(), timeout_s)
         when = request.may.autostart
         while not isinstance(step, session.Done):
@@ -252,7 +252,7 @@ class Client(ClientBase):
                     if reply.id in (id, ""):
                         return reply
                 while event := link.event():
-                    if event == zmq.EVENT_DISCONNECTED or not endpoints.is_there(self._place):
+                    if event == zmq.EVENT_DISCONNECTED or not endpoints.is_there(self._endpoint):
                         raise LinkLost
                 left = reply_by - monotonic()
                 if left <= 0:
@@ -265,8 +265,8 @@ class Client(ClientBase):
             self._link = None
         if self._link is None:
             allowed = self._autostart
-            autostart.ensure(self._place, when=when, autostart=allowed, told=told, by=by)
-            self._link = Link(self._place)
+            autostart.ensure(self._endpoint, when=when, autostart=allowed, told=told, by=by)
+            self._link = Link(self._endpoint)
         return self._link
 
     def _drop(self, *, lost: bool = False) -> None:

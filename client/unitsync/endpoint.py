@@ -103,7 +103,7 @@ def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ
     return Endpoint(address, path, os.path.dirname(path), user)
 
 
-def check_folder(place: Endpoint) -> os.stat_result | None:
+def check_folder(endpoint: Endpoint) -> os.stat_result | None:
     """The state of the endpoint's folder, None if there is no such folder.
 
     Raises Unreachable unless it is a real folder that belongs to the endpoint's user,
@@ -111,23 +111,23 @@ def check_folder(place: Endpoint) -> os.stat_result | None:
     through is accepted: ``serve --allow`` needs it, and peers are checked anyway.)
     """
     try:
-        found = os.lstat(place.folder)
+        found = os.lstat(endpoint.folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
-        raise _not_permitted(place) from None
+        raise _not_permitted(endpoint) from None
     except OSError as exc:
         raise errors.Unreachable(
-            f"{place.folder}: {exc.strerror}", endpoint=place.address
+            f"{endpoint.folder}: {exc.strerror}", endpoint=endpoint.address
         ) from None
     if stat.S_ISLNK(found.st_mode):
-        raise _refused(place, "it is a symbolic link", _SEPARATE_FOLDER)
+        raise _refused(endpoint, "it is a symbolic link", _SEPARATE_FOLDER)
     if not stat.S_ISDIR(found.st_mode):
-        raise _refused(place, "it is not a folder", _SEPARATE_FOLDER)
-    if not folder_owner_trusted(found.st_uid, place.user):
+        raise _refused(endpoint, "it is not a folder", _SEPARATE_FOLDER)
+    if not folder_owner_trusted(found.st_uid, endpoint.user):
         raise _refused(
-            place,
-            f"it belongs to {user_name(found.st_uid)}, not to {user_name(place.user)}",
+            endpoint,
+            f"it belongs to {user_name(found.st_uid)}, not to {user_name(endpoint.user)}",
             f"let its owner or root remove it, or run as {user_name(found.st_uid)}, or name "
             "another folder in UNITSYNC_ENDPOINT",
         )
@@ -135,29 +135,29 @@ def check_folder(place: Endpoint) -> os.stat_result | None:
     if not folder_mode_trusted(mode):
         whose = "" if found.st_uid == os.geteuid() else f" (it belongs to {_name_of(found.st_uid)})"
         raise _refused(
-            place,
+            endpoint,
             f"other users have access to it (mode {mode:04o})",
             _SEPARATE_FOLDER
             if mode & stat.S_ISVTX
-            else f"chmod 700 {place.folder}{whose}, or {_SEPARATE_FOLDER}",
+            else f"chmod 700 {endpoint.folder}{whose}, or {_SEPARATE_FOLDER}",
         )
     return found
 
 
-def serving_user(place: Endpoint) -> int:
-    """The uid that a coordinator started by us at *place* has to run as: ours, but under
+def serving_user(endpoint: Endpoint) -> int:
+    """The uid that a coordinator started by us at *endpoint* has to run as: ours, but under
     sudo the invoking user's, unless the folder is root's.
 
     Raises what check_folder() raises.
     """
     if os.geteuid() != 0:
         return os.geteuid()
-    found = check_folder(place)
-    return place.user if found is None else found.st_uid
+    found = check_folder(endpoint)
+    return endpoint.user if found is None else found.st_uid
 
 
-def connect(place: Endpoint, by: float = math.inf) -> socket.socket | None:
-    """A blocking connection to the coordinator at *place*, its peer checked; None if
+def connect(endpoint: Endpoint, by: float = math.inf) -> socket.socket | None:
+    """A blocking connection to the coordinator at *endpoint*, its peer checked; None if
     nobody listens there. It is tried at least once, and not for longer than until *by*,
     on the monotonic clock.
 
@@ -165,17 +165,17 @@ def connect(place: Endpoint, by: float = math.inf) -> socket.socket | None:
     there is no room for more clients, NotYet where none is accepted for now.
     """
     for _ in range(2):  # one that has died meanwhile is not there the second time
-        link = _connect(place, by)
+        link = _connect(endpoint, by)
         if link is None or _is_greeted(link):
             return link
         link.close()
-    raise _not_permitted(place)
+    raise _not_permitted(endpoint)
 
 
-def _connect(place: Endpoint, by: float, room_by: float = math.inf) -> socket.socket | None:
+def _connect(endpoint: Endpoint, by: float, room_by: float = math.inf) -> socket.socket | None:
     """One that has no room is tried again for a while: what this process has closed just
     now may have been the last that there was room for."""
-    if check_folder(place) is None:
+    if check_folder(endpoint) is None:
         return None
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -185,29 +185,29 @@ def _connect(place: Endpoint, by: float, room_by: float = math.inf) -> socket.so
         patience = struct.pack("@ll", *divmod(patience_us, 10**6))
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        link.connect(place.path)
-        _check_peer(place, link)
+        link.connect(endpoint.path)
+        _check_peer(endpoint, link)
     except OSError as exc:
         link.close()
-        if exc.errno == errno.ENOENT and os.path.exists(place.full) and is_held(place):
+        if exc.errno == errno.ENOENT and os.path.exists(endpoint.full) and is_held(endpoint):
             room_by = min(room_by, by, monotonic() + FULL_PATIENCE_S)
             if monotonic() < room_by:
                 sleep(_LOOK_S)
-                return _connect(place, by, room_by)
+                return _connect(endpoint, by, room_by)
             raise Absent(
-                f"the coordinator at {place.address} has no room for more clients",
+                f"the coordinator at {endpoint.address} has no room for more clients",
                 hint="raise its limit: UNITSYNC_MAX_CONNECTIONS, and ulimit -n",
-                endpoint=place.address,
+                endpoint=endpoint.address,
             ) from None
         if exc.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
             return None
         if exc.errno in (errno.EACCES, errno.EPERM):
-            raise _not_permitted(place) from None
+            raise _not_permitted(endpoint) from None
         full = exc.errno == errno.EAGAIN
         raise (NotYet if full else Absent)(
-            f"cannot reach the coordinator at {place.address}: "
+            f"cannot reach the coordinator at {endpoint.address}: "
             f"{'it accepts no connections' if full else exc.strerror}",
-            endpoint=place.address,
+            endpoint=endpoint.address,
         ) from None
     except BaseException:
         link.close()
@@ -228,11 +228,11 @@ def _is_greeted(link: socket.socket) -> bool:
         return False
 
 
-def is_held(place: Endpoint) -> bool:
+def is_held(endpoint: Endpoint) -> bool:
     """Whether a coordinator is there, and not only what it has left: it holds a lock on
     its folder for life. True where that cannot be told."""
     try:
-        folder = os.open(place.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        folder = os.open(endpoint.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     except OSError:
@@ -246,19 +246,19 @@ def is_held(place: Endpoint) -> bool:
     return False
 
 
-def is_there(place: Endpoint, by: float = math.inf) -> bool:
+def is_there(endpoint: Endpoint, by: float = math.inf) -> bool:
     """Raises what connect() raises."""
-    link = connect(place, by)
+    link = connect(endpoint, by)
     if link is None:
         return False
     link.close()
     return True
 
 
-def listener(place: Endpoint) -> int:
+def listener(endpoint: Endpoint) -> int:
     """pid of the coordinator there as this process has it: 0 if it is in a pid namespace
     that cannot be seen from here, or if there is none. Raises what connect() raises."""
-    link = connect(place)
+    link = connect(endpoint)
     if link is None:
         return 0
     with link:
@@ -300,14 +300,14 @@ def _credentials(link: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-def _check_peer(place: Endpoint, link: socket.socket) -> None:
+def _check_peer(endpoint: Endpoint, link: socket.socket) -> None:
     pid, uid, _ = _credentials(link)
-    if not peer_trusted(uid, place.user):
+    if not peer_trusted(uid, endpoint.user):
         raise errors.Unreachable(
-            f"{place.address} is served by {user_name(uid)} (process {pid}), "
-            f"not by {user_name(place.user)}",
+            f"{endpoint.address} is served by {user_name(uid)} (process {pid}), "
+            f"not by {user_name(endpoint.user)}",
             hint="end that process, or name another folder in UNITSYNC_ENDPOINT",
-            endpoint=place.address,
+            endpoint=endpoint.address,
         )
 
 
@@ -321,26 +321,26 @@ def check_open_files() -> None:
         )
 
 
-def unusable(place: Endpoint, problem: OSError) -> Absent:
+def unusable(endpoint: Endpoint, problem: OSError) -> Absent:
     """What is said of a folder that cannot be made or used."""
     return Absent(
-        f"cannot use the folder {place.folder}: {problem.strerror}",
+        f"cannot use the folder {endpoint.folder}: {problem.strerror}",
         hint=f"{user_name(os.geteuid())} must be able to make and use it; or name another folder "
         "in UNITSYNC_ENDPOINT",
-        endpoint=place.address,
+        endpoint=endpoint.address,
     )
 
 
-def _refused(place: Endpoint, why: str, hint: str) -> errors.Unreachable:
+def _refused(endpoint: Endpoint, why: str, hint: str) -> errors.Unreachable:
     return errors.Unreachable(
-        f"the folder {place.folder} is refused: {why}", hint=hint, endpoint=place.address
+        f"the folder {endpoint.folder} is refused: {why}", hint=hint, endpoint=endpoint.address
     )
 
 
-def _not_permitted(place: Endpoint) -> errors.NotPermitted:
+def _not_permitted(endpoint: Endpoint) -> errors.NotPermitted:
     us = os.geteuid()
     try:
-        owner = os.lstat(place.folder).st_uid
+        owner = os.lstat(endpoint.folder).st_uid
     except OSError:
         hint = "it serves its own user and root; serve --allow adds others"
     else:
@@ -349,5 +349,5 @@ def _not_permitted(place: Endpoint) -> errors.NotPermitted:
             f"there: unitsync serve --allow {_name_of(us)}"
         )
     return errors.NotPermitted(
-        f"no permission to use the coordinator at {place.address}", hint=hint
+        f"no permission to use the coordinator at {endpoint.address}", hint=hint
     )

@@ -25,10 +25,10 @@ from unitsync.session import LinkLost
 class Exchange:
     """One link and the requests that wait for their replies on it."""
 
-    def __init__(self, place: endpoints.Endpoint, loop: asyncio.AbstractEventLoop) -> None:
-        self._place = place
+    def __init__(self, endpoint: endpoints.Endpoint, loop: asyncio.AbstractEventLoop) -> None:
+        self._endpoint = endpoint
         self._loop = loop
-        self._link = Link(place)
+        self._link = Link(endpoint)
         self._waiting: dict[str, asyncio.Future[wire.AnyReply]] = {}
         self._drain_is_due = False
         self._looking: asyncio.Task[None] | None = None
@@ -124,7 +124,7 @@ class Exchange:
     async def _look(self) -> None:
         """The socket could not connect and tries again: is anybody there?"""
         try:
-            there = await asyncio.to_thread(endpoints.is_there, self._place)
+            there = await asyncio.to_thread(endpoints.is_there, self._endpoint)
         except errors.UnitsyncError as exc:
             self.close(partial(type(exc), exc.message, hint=exc.hint, **exc.details))
         else:

@@ -112,14 +112,14 @@ class Link:
 
     __slots__ = ("__weakref__", "dealer", "monitor", "pid")
 
-    def __init__(self, place: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         try:
-            self._open(place)
+            self._open(endpoint)
         except RuntimeError:
             raise errors.Unreachable(
                 "this process may start no more threads, and cannot talk to the coordinator",
                 hint="raise the limit: ulimit -u, ulimit -v, TasksMax=, MemoryMax=",
-                endpoint=place.address,
+                endpoint=endpoint.address,
             ) from None
         except (OSError, zmq.ZMQError) as exc:
             if exc.errno not in (errno.EMFILE, errno.ENFILE):
@@ -127,10 +127,10 @@ class Link:
             raise errors.Unreachable(
                 "this process may open no more files, and cannot talk to the coordinator",
                 hint="raise the limit: ulimit -n, LimitNOFILE=",
-                endpoint=place.address,
+                endpoint=endpoint.address,
             ) from None
 
-    def _open(self, place: Endpoint) -> None:
+    def _open(self, endpoint: Endpoint) -> None:
         context = _shared_context()
         self.pid = os.getpid()
         self.dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
@@ -146,7 +146,7 @@ class Link:
             self.monitor: zmq.Socket[bytes] = context.socket(zmq.PAIR)
             self.monitor.setsockopt(zmq.LINGER, 0)
             self.monitor.connect(events)
-            self.dealer.connect(place.address)
+            self.dealer.connect(endpoint.address)
             _links.add(self)
         except BaseException:
             self.close()

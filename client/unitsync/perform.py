@@ -278,13 +278,14 @@ class _Connection:
                 pass
         see_all_packages()
         surroundings.installed_first()
-        from unitsync import autostart, endpoint
+        from unitsync import autostart
+        from unitsync import endpoint as endpoints
 
-        place = endpoint.resolve(self._address)
+        endpoint = endpoints.resolve(self._address)
         allowed = autostart.is_allowed()
         when = self._may.autostart
-        autostart.ensure(place, when=when, autostart=allowed, told=told, by=by)
-        socket = endpoint.connect(place, by)
+        autostart.ensure(endpoint, when=when, autostart=allowed, told=told, by=by)
+        socket = endpoints.connect(endpoint, by)
         if socket is None:
             raise ConnectionError
         self._careful, self._looked = False, True

@@ -35,90 +35,90 @@ _KEPT: Final = frozenset(
 _PACKAGES: Final = ("unitsync", "unitsyncd", "loguru", "msgspec", "zmq")
 
 
-def start(place: Endpoint, by: float = math.inf) -> None:
-    """Return once a coordinator listens at *place*, started here or by somebody else.
+def start(endpoint: Endpoint, by: float = math.inf) -> None:
+    """Return once a coordinator listens at *endpoint*, started here or by somebody else.
 
     Raises NotYet where that does not come about by itself, or not until *by* (on the
     monotonic clock) or for START_PATIENCE_S; Absent with the reason where it cannot.
     Unreachable or NotPermitted.
     """
     patience = Patience(by)
-    user = endpoints.serving_user(place)
+    user = endpoints.serving_user(endpoint)
     if user != os.geteuid():
-        _start_as(user, place, patience)
+        _start_as(user, endpoint, patience)
         return
     lock = None
     try:
         while lock is None:
-            if endpoints.is_there(place, by):
+            if endpoints.is_there(endpoint, by):
                 return
-            lock = _try_lock(place)
+            lock = _try_lock(endpoint)
             if lock is None:
-                _rest(place, patience)
+                _rest(endpoint, patience)
         report = ""
-        while not endpoints.is_there(place, by):
+        while not endpoints.is_there(endpoint, by):
             if report == "ready":
-                _rest(place, patience)
+                _rest(endpoint, patience)
             elif report == "running":
-                _await_handover(place, patience)
-            report = _spawn(place, patience)
+                _await_handover(endpoint, patience)
+            report = _spawn(endpoint, patience)
             if report not in ("ready", "running"):
-                raise _failed(place, report, patience)
+                raise _failed(endpoint, report, patience)
     finally:
         if lock is not None:
             os.close(lock)
 
 
-def trial(place: Endpoint) -> None:
-    """Return if a coordinator could be started at *place* and would make changes: one is
+def trial(endpoint: Endpoint) -> None:
+    """Return if a coordinator could be started at *endpoint* and would make changes: one is
     started as always, tries all that it needs, and ends. Raises Unreachable."""
     patience = Patience(math.inf)
-    report = _spawn(place, patience, "--trial")
+    report = _spawn(endpoint, patience, "--trial")
     if report == "running":
         raise Absent(
-            f"another coordinator holds the folder {place.folder}",
+            f"another coordinator holds the folder {endpoint.folder}",
             hint="one folder has one coordinator: is it reached by another socket name?",
         )
     if report != "ready":
-        raise _failed(place, report, patience)
+        raise _failed(endpoint, report, patience)
 
 
-def _rest(place: Endpoint, patience: Patience) -> None:
-    _look(place, patience)
+def _rest(endpoint: Endpoint, patience: Patience) -> None:
+    _look(endpoint, patience)
     patience.rest()
 
 
-def _look(place: Endpoint, patience: Patience) -> None:
+def _look(endpoint: Endpoint, patience: Patience) -> None:
     """Raises NotYet when there is no time left."""
     if patience.look() <= 0:
         spent = patience.spent  # what the express path has spent before is not in it
         within = f"within {spent:.0f} s" if spent >= 1 else "in time"
         raise NotYet(
-            f"no coordinator came up at {place.address} {within}",
-            hint=f"look into {place.log}",
-            endpoint=place.address,
+            f"no coordinator came up at {endpoint.address} {within}",
+            hint=f"look into {endpoint.log}",
+            endpoint=endpoint.address,
         )
 
 
-def _await_handover(place: Endpoint, patience: Patience) -> None:
-    """Another coordinator holds the folder but does not listen at *place*: it is about to
+def _await_handover(endpoint: Endpoint, patience: Patience) -> None:
+    """Another coordinator holds the folder but does not listen at *endpoint*: it is about to
     serve or about to end, and has a second for that. Raises Absent where it serves
     already, under another name."""
     again = monotonic() + 1.0
-    while monotonic() < again and not endpoints.is_there(place):
-        _rest(place, patience)
-    for name in os.listdir(place.folder):
-        other = os.path.join(place.folder, name)
+    while monotonic() < again and not endpoints.is_there(endpoint):
+        _rest(endpoint, patience)
+    for name in os.listdir(endpoint.folder):
+        other = os.path.join(endpoint.folder, name)
         fits = len(os.fsencode(other)) <= PATH_BYTES_MAX
-        if other != place.path and fits and endpoints.is_there(place._replace(path=other)):
+        if other != endpoint.path and fits and endpoints.is_there(endpoint._replace(path=other)):
             raise Absent(
-                f"another coordinator holds the folder {place.folder}: it serves ipc://{other}",
+                f"another coordinator holds the folder {endpoint.folder}: it serves ipc://{other}",
                 hint="one folder has one coordinator; name another one in UNITSYNC_ENDPOINT",
-                endpoint=place.address,
+                endpoint=endpoint.address,
             )
 
 
-def _start_as(user: int, place: Endpoint, patience: Patience) -> None:
+def _start_as(user: int, endpoint: Endpoint, patience: Patience) -> None:
     """Let *user* start it. That user may put links and the files of others into the folder
     and replace it at any time: nothing there is done with the rights of root.
 
@@ -128,14 +128,14 @@ def _start_as(user: int, place: Endpoint, patience: Patience) -> None:
     import threading
 
     if not sys.executable:
-        raise _no_interpreter(place)
+        raise _no_interpreter(endpoint)
     name, group, home = endpoints.account(user)
     environ = {**_environment(os.environ), "HOME": home, "UNITSYNC_AUTOSTART": "1"}
     environ.pop("UNITSYNC_CODER_SHIM", None)
     last, error, hint = "", "", ""
     try:
         with subprocess.Popen(
-            [sys.executable, "-P", "-m", "unitsync", "ping", "--endpoint", place.address],
+            [sys.executable, "-P", "-m", "unitsync", "ping", "--endpoint", endpoint.address],
             user=user,
             group=group,
             extra_groups=os.getgrouplist(name, group),
@@ -162,45 +162,47 @@ def _start_as(user: int, place: Endpoint, patience: Patience) -> None:
     except OSError as exc:
         last = f"{sys.executable}: {exc.strerror}"
     # Whether there is one is not for a process of another user to say.
-    if endpoints.is_there(place):
+    if endpoints.is_there(endpoint):
         return
-    _look(place, patience)
+    _look(endpoint, patience)
     who = endpoints.user_name(user)
     if not error:
         error = f"the coordinator did not start: {last or 'it ended at once'}"
         hint = f"{who} must be able to run {sys.executable}"
-    raise Absent(error, hint=hint or f"under sudo it is started as {who}", endpoint=place.address)
+    raise Absent(
+        error, hint=hint or f"under sudo it is started as {who}", endpoint=endpoint.address
+    )
 
 
-def _try_lock(place: Endpoint) -> int | None:
+def _try_lock(endpoint: Endpoint) -> int | None:
     """The descriptor that holds the spawn lock, None while another process holds it."""
-    found = endpoints.check_folder(place)
+    found = endpoints.check_folder(endpoint)
     if found is not None and os.geteuid() not in (0, found.st_uid):
         raise Absent(
-            f"no coordinator runs at {place.address}, and it is not for us to start it",
+            f"no coordinator runs at {endpoint.address}, and it is not for us to start it",
             hint=f"start it as {endpoints.user_name(found.st_uid)}: unitsync serve",
-            endpoint=place.address,
+            endpoint=endpoint.address,
         )
     try:
-        folder = spawn_lock.open_folder(place.folder)
+        folder = spawn_lock.open_folder(endpoint.folder)
     except OSError as exc:
-        raise endpoints.unusable(place, exc) from None
+        raise endpoints.unusable(endpoint, exc) from None
     try:
-        endpoints.check_folder(place)
+        endpoints.check_folder(endpoint)
         return spawn_lock.take(folder)
     except OSError as exc:
-        raise endpoints.unusable(place, exc) from None
+        raise endpoints.unusable(endpoint, exc) from None
     finally:
         os.close(folder)
 
 
-def _spawn(place: Endpoint, patience: Patience, *options: str) -> str:
+def _spawn(endpoint: Endpoint, patience: Patience, *options: str) -> str:
     """Start a coordinator process; the line it reports, "" if it ended without one.
 
     Raises Absent, NotYet.
     """
     if not sys.executable:
-        raise _no_interpreter(place)
+        raise _no_interpreter(endpoint)
     endpoints.check_open_files()
     opened: list[int] = []
     try:
@@ -208,11 +210,11 @@ def _spawn(place: Endpoint, patience: Patience, *options: str) -> str:
         opened[1] = _above_stdio(opened[1])
         opened.append(_null())
         opened[2] = _above_stdio(opened[2])
-        launched = _launch(place, opened[1], opened[2], options)
+        launched = _launch(endpoint, opened[1], opened[2], options)
     except OSError as exc:
         for descriptor in opened[:1]:
             os.close(descriptor)
-        raise _cannot_launch(place, exc) from None
+        raise _cannot_launch(endpoint, exc) from None
     except BaseException:
         os.close(opened[0])
         raise
@@ -231,7 +233,7 @@ def _spawn(place: Endpoint, patience: Patience, *options: str) -> str:
                     break
                 report += more
             else:
-                _look(place, patience)
+                _look(endpoint, patience)
         return report.decode("utf-8", "replace").strip()
     finally:
         os.close(read)
@@ -256,7 +258,7 @@ def _null() -> int:
         return os.memfd_create("null")
 
 
-def _cannot_launch(place: Endpoint, exc: OSError) -> Absent:
+def _cannot_launch(endpoint: Endpoint, exc: OSError) -> Absent:
     what = {
         errno.EAGAIN: "there may be no more processes: raise ulimit -u (TasksMax=)",
         errno.ENOMEM: "there is no memory left: ulimit -v, or the limit of the control group",
@@ -265,18 +267,18 @@ def _cannot_launch(place: Endpoint, exc: OSError) -> Absent:
     return Absent(
         f"no coordinator could be started: {sys.executable}: {exc.strerror}",
         hint=what.get(exc.errno or 0, "see whether this Python can be run: unitsync serve"),
-        endpoint=place.address,
+        endpoint=endpoint.address,
     )
 
 
-def _launch(place: Endpoint, report_fd: int, null: int, options: Sequence[str]) -> int:
+def _launch(endpoint: Endpoint, report_fd: int, null: int, options: Sequence[str]) -> int:
     """The pid of the launcher, which reads _launch.py and ends at once."""
     return os.posix_spawn(
         sys.executable,
         [
             sys.executable,
             *("-I", "-S", _LAUNCHER),
-            *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", place.address, *options),
+            *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", endpoint.address, *options),
         ],
         _environment(os.environ),
         file_actions=[
@@ -327,19 +329,19 @@ def _above_stdio(fd: int) -> int:
     return moved
 
 
-def _failed(place: Endpoint, report: str, patience: Patience) -> Absent:
+def _failed(endpoint: Endpoint, report: str, patience: Patience) -> Absent:
     why, _, hint = report.partition("\n")
     why = why.removeprefix("error:").strip() or _why_it_ends(patience)
     hint = hint.removeprefix("hint:").strip()
     return (Absent if why else NotYet)(
         f"the coordinator did not start: {why or 'it ended without a word'}",
-        hint=hint or _where_to_look(place),
-        endpoint=place.address,
+        hint=hint or _where_to_look(endpoint),
+        endpoint=endpoint.address,
     )
 
 
-def _where_to_look(place: Endpoint) -> str:
-    log = f"look into {place.log}, or " if os.path.exists(place.log) else ""
+def _where_to_look(endpoint: Endpoint) -> str:
+    log = f"look into {endpoint.log}, or " if os.path.exists(endpoint.log) else ""
     return f"{log}see it fail: unitsync serve; limits may be too low: ulimit -a"
 
 
@@ -364,9 +366,9 @@ def _why_it_ends(patience: Patience) -> str:
     return lines[-1] if done.returncode > 0 and lines else ""
 
 
-def _no_interpreter(place: Endpoint) -> Absent:
+def _no_interpreter(endpoint: Endpoint) -> Absent:
     return Absent(
         "no coordinator runs, and this Python does not know its own executable to start one",
         hint="start it: unitsync serve",
-        endpoint=place.address,
+        endpoint=endpoint.address,
     )

@@ -90,19 +90,19 @@ def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
     """End the coordinator; what it knows is kept for its return."""
     from unitsync import endpoint as endpoints
 
-    place = endpoints.resolve(endpoint or ctx.obj)
+    resolved = endpoints.resolve(endpoint or ctx.obj)
     request = {
         "verb": "stop",
         "render": "coder" if in_shim(os.environ) else "text",
         "owner": surroundings.calling_owner(sys.argv),
     }
-    reply = converse(place.address, request, wire.Stop.may)
+    reply = converse(resolved.address, request, wire.Stop.may)
     if reply.result == "ok":
         # Not by a connection that breaks then: there may be room for one client only.
         deadline = monotonic() + session.STOP_PATIENCE_S
-        while reply.changed and endpoints.is_held(place):
+        while reply.changed and endpoints.is_held(resolved):
             if monotonic() >= deadline:
-                raise session.not_ended(place.address)
+                raise session.not_ended(resolved.address)
             sleep(_STOP_LOOK_S)
         return finish(reply, reply.out or ["stopped"], done=True)
     return finish(reply)

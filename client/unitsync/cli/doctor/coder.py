@@ -58,9 +58,11 @@ def _shim(setup: Setup, program: Path, *, first: bool) -> Iterator[Finding]:
     except errors.UnitsyncError as wrong:
         yield Finding("problem", _ABOUT, f"{program} {said}: {wrong.message}", again)
         return
-    if setup.place is None or os.path.realpath(theirs.path) == os.path.realpath(setup.place.path):
+    if setup.endpoint is None or os.path.realpath(theirs.path) == os.path.realpath(
+        setup.endpoint.path
+    ):
         text = f"{program} {said}: coder exp sync means unitsync, at the same coordinator"
         yield Finding("ok", _ABOUT, text)
     else:
-        hint = f"{again} --endpoint {setup.place.address}"
+        hint = f"{again} --endpoint {setup.endpoint.address}"
         yield Finding("note", _ABOUT, f"{program} {said}, and talks to {theirs.address}", hint)

@@ -25,18 +25,18 @@ _HINT_APART: Final = "unitsync stop, and let a verb without it be the first; or 
 
 
 def running(setup: Setup) -> Iterator[Finding]:
-    place, about = setup.place, "coordinator"
-    if place is None or not setup.usable:
+    endpoint, about = setup.endpoint, "coordinator"
+    if endpoint is None or not setup.usable:
         return
     try:
-        if not endpoints.is_there(place):
-            stopped = os.path.exists(place.stopped)
+        if not endpoints.is_there(endpoint):
+            stopped = os.path.exists(endpoint.stopped)
             how = "was stopped" if stopped else "is not running"
             yield Finding("ok", about, f"{how}; the first verb that changes something starts it")
             return
-        with Client(place.address, autostart=False, startup=startup_of(os.environ)) as client:
+        with Client(endpoint.address, autostart=False, startup=startup_of(os.environ)) as client:
             setup.pong = pong = client.ping()
-            setup.pid = endpoints.listener(place)
+            setup.pid = endpoints.listener(endpoint)
             try:
                 expect(client.call(client.requests.ping(trial=True)), wire.Pong)
             except errors.UnitsyncError as refused:
@@ -57,8 +57,8 @@ def running(setup: Setup) -> Iterator[Finding]:
 def change(setup: Setup) -> Iterator[Finding]:
     """Whether a change would be made: asked of the coordinator, or where there is none,
     tried as it would be started."""
-    place, about = setup.place, "changes"
-    if place is None or not setup.usable:
+    endpoint, about = setup.endpoint, "changes"
+    if endpoint is None or not setup.usable:
         return
     try:
         if setup.refused is not None:
@@ -73,7 +73,7 @@ def change(setup: Setup) -> Iterator[Finding]:
         else:
             from unitsync import spawn
 
-            spawn.trial(place)
+            spawn.trial(endpoint)
             how = "a coordinator can be started"
     except errors.UnitsyncError as wrong:
         hint = setup.advice(wrong.hint) if isinstance(wrong, errors.StateLost) else wrong.hint

@@ -16,7 +16,7 @@ from unitsync.printing import counted, shell_word
 
 def endpoint(setup: Setup) -> Iterator[Finding]:
     try:
-        setup.place = endpoints.resolve(setup.address)
+        setup.endpoint = endpoints.resolve(setup.address)
     except errors.UnitsyncError as wrong:
         yield problem("endpoint", wrong)
         return
@@ -26,47 +26,47 @@ def endpoint(setup: Setup) -> Iterator[Finding]:
         named_by = "as UNITSYNC_ENDPOINT says"
     else:
         named_by = "the default"
-    yield Finding("ok", "endpoint", f"{setup.place.address}, {named_by}")
+    yield Finding("ok", "endpoint", f"{setup.endpoint.address}, {named_by}")
 
 
 def folder(setup: Setup) -> Iterator[Finding]:
-    place, about = setup.place, "folder"
-    if place is None:
+    endpoint, about = setup.endpoint, "folder"
+    if endpoint is None:
         return
     try:
-        found = endpoints.check_folder(place)
+        found = endpoints.check_folder(endpoint)
     except errors.UnitsyncError as wrong:
         yield problem(about, wrong)
         return
     if found is None:
         setup.usable = True
-        yield Finding("ok", about, f"{place.folder} is not there yet; the first verb makes it")
+        yield Finding("ok", about, f"{endpoint.folder} is not there yet; the first verb makes it")
         return
     mode = found.st_mode & 0o7777
     owner = endpoints.user_name(found.st_uid)
-    if not os.access(place.folder, os.X_OK, effective_ids=True):
+    if not os.access(endpoint.folder, os.X_OK, effective_ids=True):
         us = endpoints.user_name(os.geteuid())
-        text = f"{place.folder}, mode {mode:04o}, of {owner}: {us} has no way in"
+        text = f"{endpoint.folder}, mode {mode:04o}, of {owner}: {us} has no way in"
         if found.st_uid == os.geteuid():
-            hint = f"chmod 700 {place.folder}"
+            hint = f"chmod 700 {endpoint.folder}"
         else:
             hint = f"let {us.removeprefix('user ')} in: unitsync serve --allow, as {owner}"
         yield Finding("problem", about, text, hint)
         return
-    kind = mounts.file_system(place.folder)
+    kind = mounts.file_system(endpoint.folder)
     if kind in mounts.NETWORK:
         hint = "name a folder on a local file system in UNITSYNC_ENDPOINT"
-        yield Finding("problem", about, f"{place.folder} is on a network ({kind})", hint)
+        yield Finding("problem", about, f"{endpoint.folder} is on a network ({kind})", hint)
         return
     setup.usable = True
-    yield Finding("ok", about, f"{place.folder}, mode {mode:04o}, of {owner}")
+    yield Finding("ok", about, f"{endpoint.folder}, mode {mode:04o}, of {owner}")
 
 
 def journal(setup: Setup) -> Iterator[Finding]:
-    place, about = setup.place, "journal"
-    if place is None or not setup.usable:
+    endpoint, about = setup.endpoint, "journal"
+    if endpoint is None or not setup.usable:
         return
-    path = place.journal
+    path = endpoint.journal
     damaged = f"{path}.damaged"
     if os.path.exists(damaged):
         text = f"an earlier one was damaged and is kept as {damaged}"
@@ -123,10 +123,10 @@ def journal(setup: Setup) -> Iterator[Finding]:
 
 
 def others(setup: Setup) -> Iterator[Finding]:
-    if setup.place is None:
+    if setup.endpoint is None:
         return
     for path in sorted(glob.glob("/tmp/unitsync-*/coordinator.sock")):
-        if path != setup.place.path:
+        if path != setup.endpoint.path:
             uid = os.lstat(os.path.dirname(path)).st_uid
             text = f"{path}, of {endpoints.user_name(uid)}"
             yield Finding("note", "others", text, _why_another(setup, uid))

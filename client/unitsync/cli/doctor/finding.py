@@ -26,7 +26,7 @@ class Setup:
 
     address: str | None
     """What ``--endpoint`` says."""
-    place: Endpoint | None = None
+    endpoint: Endpoint | None = None
     """None before its check, or if the address cannot be one."""
     usable: bool = False
     """Whether the folder may be looked into."""
@@ -40,13 +40,13 @@ class Setup:
     @property
     def server(self) -> int:
         """The uid that the coordinator runs as, or would."""
-        assert self.place is not None
-        for path in (self.place.path, self.place.folder):
+        assert self.endpoint is not None
+        for path in (self.endpoint.path, self.endpoint.folder):
             try:
                 return os.lstat(path).st_uid
             except OSError:
                 continue
-        return endpoints.serving_user(self.place)
+        return endpoints.serving_user(self.endpoint)
 
     def advice(self, what: str) -> str:
         """*what* to do, for whoever may do it."""
