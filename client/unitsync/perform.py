@@ -242,9 +242,9 @@ def _without_one(problem: Exception, talk: Conversation, request: Message) -> St
         raise problem
     if not isinstance(problem, NothingKept) or talk.epoch:
         return talk.away(problem, monotonic())
-    from unitsync import nothing, wire
+    from unitsync import empty_replies, wire
 
-    answer = nothing.reply(wire.decode_request(pack(request)))
+    answer = empty_replies.reply(wire.decode_request(pack(request)))
     return Done(Plain(understood(wire.encode(answer))))
 
 

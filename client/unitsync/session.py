@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from unitsync import conversation, errors, nothing, render, wire
+from unitsync import conversation, empty_replies, errors, render, wire
 from unitsync.absent import Absent, NothingKept
 from unitsync.names import not_utf8
 from unitsync.printing import one_line
@@ -93,7 +93,7 @@ class Conversation:
         if isinstance(answer, LinkLost):
             return self._step(self._talk.lost(now, overdue=answer.overdue))
         if isinstance(answer, NothingKept) and not self._talk.epoch:
-            return Done(nothing.reply(self._request))
+            return Done(empty_replies.reply(self._request))
         if isinstance(answer, errors.Unavailable):
             return self._step(self._talk.away(answer, now))
         return self._step(self._talk.received(_tag(answer), answer, now))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from unitsync import errors, nothing, wire
+from unitsync import empty_replies, errors, wire
 from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
@@ -327,7 +327,7 @@ class Supervisor:
             )
         if request.startup and request.startup != self._startups[-1]:
             if request.may.looks and request.startup not in self._startups:
-                return nothing.reply(request, self._handlers.registry.epoch)
+                return empty_replies.reply(request, self._handlers.registry.epoch)
             self._other_startup(request)
         if isinstance(request, wire.Stop):
             first = self.stopping or self._first_stop(request.id)
