@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from unitsync import autostart, errors, session, wire
 from unitsync.absent import Absent, NotYet
-from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
+from unitsync.client_base import ClientBase, ListPages, Names, Units, WhyPages
 from unitsync.conversation import withdrawal
 from unitsync.exchange import Exchange
 from unitsync.session import LinkLost

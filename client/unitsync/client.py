@@ -13,7 +13,7 @@ import zmq
 from unitsync import autostart, errors, session, wire
 from unitsync import endpoint as endpoints
 from unitsync.absent import Absent
-from unitsync.base import ClientBase, ListPages, Names, Units, WhyPages
+from unitsync.client_base import ClientBase, ListPages, Names, Units, WhyPages
 from unitsync.conversation import withdrawal
 from unitsync.link import Link
 from unitsync.session import LinkLost
