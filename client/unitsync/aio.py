@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from unitsync import autostart, errors, session, wire
 from unitsync.absent import Absent, NotYet
+from unitsync.async_link import AsyncLink
 from unitsync.client_base import ClientBase, ListPages, Names, Units, WhyPages
 from unitsync.conversation import withdrawal
-from unitsync.exchange import Exchange
 from unitsync.session import LinkLost
 
 _CLOSE_PATIENCE_S: Final = 2.0
@@ -28,8 +28,8 @@ class AsyncClient(ClientBase):
     """
 
     def _prepare(self) -> None:
-        self._exchange: Exchange | None = None
-        self._opening: dict[tuple[str, bool], asyncio.Task[Exchange]] = {}
+        self._link: AsyncLink | None = None
+        self._opening: dict[tuple[str, bool], asyncio.Task[AsyncLink]] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._closings = 0
 
@@ -129,8 +129,8 @@ class AsyncClient(ClientBase):
     async def stop(self) -> None:
         """See ``Client.stop``."""
         reply = session.expect(await self.call(self.requests.stop()), wire.Ok)
-        exchange, by = self._exchange, monotonic() + session.STOP_PATIENCE_S
-        if exchange is not None and reply.changed and not await exchange.gone(by):
+        link, by = self._link, monotonic() + session.STOP_PATIENCE_S
+        if link is not None and reply.changed and not await link.gone(by):
             raise session.not_ended(self._endpoint.address)
 
     def unit(
@@ -170,7 +170,7 @@ class AsyncClient(ClientBase):
         except BaseException as exc:
             if isinstance(request, wire.Start) and session.may_be_granted_later(exc):
                 back = self.requests.withdraw(request, withdrawal(exc)[0])
-                if self._exchange is not None or not isinstance(exc, errors.UnitsyncError):
+                if self._link is not None or not isinstance(exc, errors.UnitsyncError):
                     self.tell(back)
             raise
 
@@ -190,10 +190,10 @@ class AsyncClient(ClientBase):
                 continue
             answer: session.Answer
             try:
-                exchange = await self._open(when, talk.told, step.reach_by)
+                link = await self._open(when, talk.told, step.reach_by)
                 if self._closings != closings:
                     raise _closed()
-                answer = await exchange.ask(talk.id, step)
+                answer = await link.ask(talk.id, step)
             except LinkLost as lost:
                 answer = lost
             except (Absent, errors.Stopped) as problem:
@@ -205,12 +205,12 @@ class AsyncClient(ClientBase):
         """Send *request* without waiting for the reply: at once where there is a
         connection, else as soon as there is one."""
         loop = asyncio.get_running_loop()
-        exchange = self._usable(loop)
-        if exchange is None:
+        link = self._usable(loop)
+        if link is None:
             self.in_background(self.call(request))
             return
         try:
-            exchange.send(session.encode(request))
+            link.send(session.encode(request))
         except LinkLost:
             pass
 
@@ -224,18 +224,18 @@ class AsyncClient(ClientBase):
         task.add_done_callback(_retrieve)
         return task
 
-    def _usable(self, loop: asyncio.AbstractEventLoop) -> Exchange | None:
-        exchange = self._exchange
-        if exchange is not None and not exchange.is_usable(loop):
-            exchange.close(LinkLost)
-            exchange = self._exchange = None
-        return exchange
+    def _usable(self, loop: asyncio.AbstractEventLoop) -> AsyncLink | None:
+        link = self._link
+        if link is not None and not link.is_usable(loop):
+            link.close(LinkLost)
+            link = self._link = None
+        return link
 
-    async def _open(self, when: str, told: bool, by: float) -> Exchange:
+    async def _open(self, when: str, told: bool, by: float) -> AsyncLink:
         loop = asyncio.get_running_loop()
-        exchange = self._usable(loop)
-        if exchange is not None:
-            return exchange
+        link = self._usable(loop)
+        if link is not None:
+            return link
         opening = self._opening.get((when, told))
         if opening is None or opening.done() or opening.get_loop() is not loop:
             opening = loop.create_task(self._connect(loop, when, told, by))
@@ -254,7 +254,7 @@ class AsyncClient(ClientBase):
 
     async def _connect(
         self, loop: asyncio.AbstractEventLoop, when: str, told: bool, by: float
-    ) -> Exchange:
+    ) -> AsyncLink:
         await asyncio.to_thread(
             autostart.ensure,
             self._endpoint,
@@ -263,10 +263,10 @@ class AsyncClient(ClientBase):
             told=told,
             by=by,
         )
-        exchange = self._usable(loop)
-        if exchange is None:
-            exchange = self._exchange = Exchange(self._endpoint, loop)
-        return exchange
+        link = self._usable(loop)
+        if link is None:
+            link = self._link = AsyncLink(self._endpoint, loop)
+        return link
 
     async def close(self) -> None:
         """Close the connection once what is under way in the background was sent; a
@@ -277,9 +277,9 @@ class AsyncClient(ClientBase):
             task.cancel()
         self._opening.clear()
         self._closings += 1
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.close(_closed)
+        link, self._link = self._link, None
+        if link is not None:
+            link.close(_closed)
 
     async def __aenter__(self) -> AsyncClient:
         return self

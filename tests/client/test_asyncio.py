@@ -18,7 +18,7 @@ import pytest
 
 from client.test_express import Deaf, deaf
 from unitsync import AsyncClient, Client, conversation, endpoint, errors, session, wire
-from unitsync.exchange import Exchange
+from unitsync.async_link import AsyncLink
 
 __all__ = ["deaf"]
 
@@ -118,7 +118,7 @@ async def test_a_grant_that_crosses_the_cancellation_fails_the_run(
         task = asyncio.create_task(sync.start("ide", after=["clone"]))
         await waits.happened()
         other.complete("clone")
-        claimed = sync._exchange
+        claimed = sync._link
         assert claimed is not None
         send = claimed.send
 
@@ -147,8 +147,8 @@ async def test_a_start_that_is_cancelled_while_it_connects_again_is_taken_back(
         task = asyncio.create_task(sync.start("ide", after=["clone"]))
         await waits.happened()
         gate = Gate(sync)
-        assert sync._exchange is not None
-        sync._exchange.close(session.LinkLost)
+        assert sync._link is not None
+        sync._link.close(session.LinkLost)
         await gate.reached()
         task.cancel()
         gate.open()
@@ -281,7 +281,7 @@ async def test_closing_ends_a_call_that_is_still_opening(nobody_there: str) -> N
     with pytest.raises(errors.UsageError, match="was closed"):
         await task
     assert not sync._background, "nothing opens another connection"
-    assert sync._exchange is None
+    assert sync._link is None
     await sync.ping()
     await sync.close()
 
@@ -292,10 +292,10 @@ async def test_closing_ends_a_call_that_has_just_connected(coordinator: str) -> 
     connect = sync._open
 
     async def connect_and_be_closed(*details: Any) -> Any:
-        exchange = await connect(*details)
+        link = await connect(*details)
         sync._open = connect  # type: ignore[method-assign]
         await sync.close()
-        return exchange
+        return link
 
     sync._open = connect_and_be_closed  # type: ignore[method-assign]
     with pytest.raises(errors.UsageError, match="was closed"):
@@ -343,7 +343,7 @@ async def test_closing_ends_a_call_that_waits_for_the_coordinators_return(mortal
     mortal.start()
     with pytest.raises(errors.UsageError, match="was closed"):
         await task
-    assert sync._exchange is None
+    assert sync._link is None
 
 
 @pytest.mark.asyncio
@@ -477,10 +477,10 @@ async def test_a_reply_that_is_there_when_something_is_sent_is_not_left_lying(
         task = asyncio.create_task(sync.complete("ide"))
         peer, request = await asyncio.to_thread(deaf.hears)
         deaf.says(peer, wire.Ok(id=request.id))
-        exchange = sync._exchange
-        assert exchange is not None
-        assert select.select([exchange._fds[0]], [], [], PATIENCE_S)[0]
-        exchange.send(session.encode(sync.requests.ping()))
+        link = sync._link
+        assert link is not None
+        assert select.select([link._fds[0]], [], [], PATIENCE_S)[0]
+        link.send(session.encode(sync.requests.ping()))
         await asyncio.wait_for(task, PATIENCE_S)
 
 
@@ -500,10 +500,10 @@ async def test_a_socket_that_cannot_connect_looks_again_and_again(
 
     monkeypatch.setattr(endpoint, "is_there", is_there)
     place = endpoint.resolve(f"ipc://{short_path}/s")
-    exchange = Exchange(place, asyncio.get_running_loop())
+    link = AsyncLink(place, asyncio.get_running_loop())
     never = session.Send(b"", FOREVER_S, math.inf, math.inf)
     with pytest.raises((session.LinkLost, errors.Unreachable)) as caught:
-        await asyncio.wait_for(exchange.ask("id", never), PATIENCE_S)
+        await asyncio.wait_for(link.ask("id", never), PATIENCE_S)
     assert (caught.type is session.LinkLost) is (found is False)
     assert not answers
 

@@ -192,7 +192,7 @@ class AsyncTalk:
 
     async def ask(self, request: wire.AnyRequest, timeout_s: float = TIMEOUT_S) -> Op:
         called = time.time()
-        before = self._client._exchange
+        before = self._client._link
         reply: wire.AnyReply | None
         while True:
             try:
@@ -205,7 +205,7 @@ class AsyncTalk:
                 assert time.time() < called + TIMEOUT_S, request
                 if request.may.autostart is Autostart.NEVER:
                     await self._client.ping()
-        op = an_op(request, called, reply, self._client._exchange is not before)
+        op = an_op(request, called, reply, self._client._link is not before)
         return noted(self._listener, op)
 
 

@@ -22,7 +22,7 @@ from unitsync.link import Link
 from unitsync.session import LinkLost
 
 
-class Exchange:
+class AsyncLink:
     """One link and the requests that wait for their replies on it."""
 
     def __init__(self, endpoint: endpoints.Endpoint, loop: asyncio.AbstractEventLoop) -> None:
