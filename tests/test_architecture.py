@@ -166,12 +166,12 @@ def test_a_conversation_is_without_io() -> None:
 def test_the_messages_lean_on_nothing() -> None:
     ours = {
         name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
-        for name in ("wire", "errors", "may", "printing")
+        for name in ("wire", "errors", "printing", "request_kinds")
     }
     assert ours == {
-        "wire": {"unitsync.errors", "unitsync.may", "unitsync.printing"},
+        "wire": {"unitsync.errors", "unitsync.printing", "unitsync.request_kinds"},
         "errors": set(),
-        "may": set(),
+        "request_kinds": set(),
         "printing": set(),
     }
 

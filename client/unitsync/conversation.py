@@ -12,14 +12,14 @@ Imports nothing but what the interpreter has loaded anyway.
 
 from __future__ import annotations
 
-from unitsync.may import WAITING_PATIENCE_S
+from unitsync.request_kinds import WAITING_PATIENCE_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from unitsync.errors import UnitsyncError
-    from unitsync.may import May
+    from unitsync.request_kinds import May
 
     Step: TypeAlias = "Send | Pause | Done"
 

@@ -17,11 +17,11 @@ from time import monotonic, sleep
 
 from unitsync import surroundings
 from unitsync.conversation import FOREVER, Conversation, Done, Pause, withdrawal
-from unitsync.may import ACT, Autostart
 from unitsync.msgpack import pack, unpack
 from unitsync.output import finish, print_err, print_out, show
 from unitsync.printing import safe
 from unitsync.render import Plain
+from unitsync.request_kinds import ACT, Autostart
 from unitsync.zmtp import Link, reach
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from unitsync.commandline import Call, Message
     from unitsync.conversation import Step
-    from unitsync.may import May
+    from unitsync.request_kinds import May
 
 
 def perform(call: Call) -> int:

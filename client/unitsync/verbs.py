@@ -7,7 +7,7 @@ forms that it measures. Imports nothing but what the interpreter has loaded anyw
 
 from __future__ import annotations
 
-from unitsync.may import ACT, LOOK, WAIT, May
+from unitsync.request_kinds import ACT, LOOK, WAIT, May
 
 REQUIREMENTS = ("success", "completion", "start")
 OWNER_EXITS = ("fail", "complete", "ignore", "warn")

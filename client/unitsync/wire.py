@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 import msgspec
 
 from unitsync.errors import ProtocolError
-from unitsync.may import ACT, LOOK, WAIT, Autostart, May
-from unitsync.may import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
+from unitsync.request_kinds import ACT, LOOK, WAIT, Autostart, May
+from unitsync.request_kinds import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 
 PROTOCOL: Final = 1
 

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from faults.oracle import Op
 from faults.places import Place
 from unitsync import AsyncClient, Client, autostart, errors, wire
-from unitsync.may import Autostart
+from unitsync.request_kinds import Autostart
 from unitsync.requests import Requests
 from unitsync.wire import Owner, Requirement
 
