@@ -35,13 +35,13 @@ IMPURE = frozenset(
 
 DAEMON_MAY_USE = frozenset(
     (
-        *("_version", "coder", "empty_replies", "endpoint", "errors", "mounts", "names"),
+        *("_version", "coder_output", "empty_replies", "endpoint", "errors", "mounts", "names"),
         *("printing", "startup", "surroundings", "wire"),
     )
 )
 """Modules of unitsync that the coordinator shares with its clients."""
 
-CORE_MAY_USE = ("coder", "empty_replies", "errors", "names", "printing", "wire")
+CORE_MAY_USE = ("coder_output", "empty_replies", "errors", "names", "printing", "wire")
 """Of printing, what turns one text into another."""
 
 # What a part of the coordinator may import of the coordinator. Adapters do not know the

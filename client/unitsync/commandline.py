@@ -121,11 +121,11 @@ class Call:
         """The columns that ``--column`` names, none for all."""
         if "--column" not in flags:
             return []
-        from unitsync import coder, tables
+        from unitsync import coder_output, tables
 
-        known: tuple[str, ...] = coder.STATUS_COLUMNS
+        known: tuple[str, ...] = coder_output.STATUS_COLUMNS
         if self.verb.name == "list":
-            known = coder.LIST_COLUMNS if self.shim else tables.LIST_COLUMNS
+            known = coder_output.LIST_COLUMNS if self.shim else tables.LIST_COLUMNS
         names = [name.upper().replace("_", " ") for name in split_names(flags["--column"])]
         for name in names if self.verb.name == "list" else ():
             if name not in known:

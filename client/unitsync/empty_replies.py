@@ -3,7 +3,7 @@ clients where none runs and nothing is kept, and by one for a startup that it ha
 
 from __future__ import annotations
 
-from unitsync import coder, wire
+from unitsync import coder_output, wire
 from unitsync.names import check_name
 from unitsync.printing import unregistered
 
@@ -23,5 +23,5 @@ def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
     if request.render is wire.Render.TEXT:
         lines = unregistered(request.unit)
     elif request.render is wire.Render.CODER:
-        lines = coder.status(unit)
+        lines = coder_output.status(unit)
     return wire.StatusReply(id=request.id, epoch=epoch, unit=unit, out=lines)

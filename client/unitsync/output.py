@@ -48,9 +48,9 @@ def _status(call: Call, reply: Any) -> int:
 
         return finish(reply, _json(render.status_fields(reply.unit, shim=call.shim)))
     if call.shim:
-        from unitsync import coder
+        from unitsync import coder_output
 
-        lines = map(safe, coder.status(reply.unit, call.columns)) if call.columns else None
+        lines = map(safe, coder_output.status(reply.unit, call.columns)) if call.columns else None
         return finish(reply, lines)
     from unitsync import screen
 
@@ -60,16 +60,16 @@ def _status(call: Call, reply: Any) -> int:
 def _list(call: Call, pages: list[Any]) -> int:
     units = [unit for page in pages for unit in page.units]
     if call.shim:
-        from unitsync import coder
+        from unitsync import coder_output
 
-        units = coder.registered(units)
-        print_err(safe(coder.gone(unit.name)) for unit in units if unit.owner_gone)
+        units = coder_output.registered(units)
+        print_err(safe(coder_output.gone(unit.name)) for unit in units if unit.owner_gone)
     if call.as_json:
         from unitsync import render
 
         return finish(pages[0], _json([render.unit_fields(unit, shim=call.shim) for unit in units]))
     if call.shim:
-        return finish(pages[0], map(safe, coder.listed(units, call.columns)))
+        return finish(pages[0], map(safe, coder_output.listed(units, call.columns)))
     if not units:
         return finish(pages[0], ["no units yet"])
     from unitsync import screen, tables

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from unitsync import coder
+from unitsync import coder_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def edge_fields(edge: Prerequisite) -> dict[str, object]:
     """An edge under the names of the replaced command, ours beside them."""
     return {
         "depends_on": edge.name,
-        "required_status": coder.required_status(edge.requires),
+        "required_status": coder_output.required_status(edge.requires),
         "current_status": str(edge.status),
         "is_satisfied": edge.met,
         "requires": str(edge.requires),
@@ -157,7 +157,7 @@ def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
         "nearest": unit.nearest or None,
     }
     if shim:
-        return coder.without_null({**fields, "is_ready": coder.is_ready(unit)})
+        return coder_output.without_null({**fields, "is_ready": coder_output.is_ready(unit)})
     return fields
 
 
@@ -174,7 +174,7 @@ def status_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
         for entry in unit.history
     ]
     fields = {**unit_fields(unit, shim=shim), "history": history}
-    return coder.without_null(fields) if shim else fields
+    return coder_output.without_null(fields) if shim else fields
 
 
 def tree_fields(node: WhyNode) -> dict[str, object]:

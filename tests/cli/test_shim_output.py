@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Cli
-from unitsync import coder, commandline
+from unitsync import coder_output, commandline
 from unitsync.errors import UsageError
 from unitsync.wire import Status, UnitInfo
 
@@ -172,7 +172,7 @@ def test_go_durations_are_read(cli: Cli) -> None:
 
 def test_wide_names_stand_in_line() -> None:
     units = [UnitInfo(name, Status.NOT_REGISTERED, True) for name in ("git-clone", "クローン")]
-    assert coder.listed(units)[1:] == [
+    assert coder_output.listed(units)[1:] == [
         "git-clone  not registered  true   ",
         "クローン   not registered  true   ",
     ]

@@ -49,7 +49,7 @@ def test_tables_load_only_what_they_are_made_of() -> None:
         "[tables.list_table([unit], here) and tables.why_tree(node, here) "
         "and screen.folded(['a'], here) for here in (screen.stdout(), screen.Screen(80))]"
     )
-    parts = ("coder", "printing", "render", "screen", "tables")
+    parts = ("coder_output", "printing", "render", "screen", "tables")
     ours = {"unitsync", *(f"unitsync.{name}" for name in parts)}
     assert loaded(statement) - {"__future__"} == ours
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from unitsync import coder, wire
+from unitsync import coder_output, wire
 from unitsync.wire import Status
 from unitsyncd.actors.ports import Identity, OwnerWatch
 from unitsyncd.actors.registry import Registry
@@ -30,7 +30,7 @@ def status(
     if request.render is wire.Render.TEXT:
         out = wording.status(info, at, _starts(info, registry))
     elif request.render is wire.Render.CODER:
-        out, err = coder.status(info), coder.besides(info)
+        out, err = coder_output.status(info), coder_output.besides(info)
     return wire.StatusReply(id=request.id, epoch=registry.epoch, unit=info, out=out, err=err)
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from unitsync import coder, errors, wire
+from unitsync import coder_output, errors, wire
 from unitsync.wire import Render, Requirement, Status
 from unitsyncd.actors.registry import Registry
 from unitsyncd.core import wording
@@ -128,7 +128,7 @@ def _waiting_to_start(
             # Coder says on stdout that it waits.
             out, err = err, []
             if request.since_run < 0:
-                out.insert(0, coder.waiting(unit.name))
+                out.insert(0, coder_output.waiting(unit.name))
     return wire.Waiting(
         id=request.id,
         epoch=registry.epoch,
@@ -184,7 +184,7 @@ def _not_granted(
         text = f"{request.unit} is not ready, it waits for {missing}"
         return errors.NotReady(text, hint=hint, unit=request.unit, waiting_for=names)
     if request.render is Render.CODER:
-        text = f"{coder.timed_out(request.unit)}: {missing}"
+        text = f"{coder_output.timed_out(request.unit)}: {missing}"
     else:
         text = f"{request.unit} {wording.timed_out(request)} waiting for {missing}"
     hint = wording.longer(request, hint)
