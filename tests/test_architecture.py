@@ -191,7 +191,7 @@ def test_layers_of_the_coordinator() -> None:
 @pytest.mark.parametrize("package", [CLIENT, COORDINATOR], ids=lambda package: package.name)
 def test_no_module_needs_itself(package: Path) -> None:
     """By way of others. An import in a function or under TYPE_CHECKING counts as well: who
-    reads the one has to read the other. CLIENT belongs into the list as soon as it is so."""
+    reads the one has to read the other."""
     assert circle(package) == []
 
 
