@@ -19,6 +19,7 @@ from typing import IO, NamedTuple
 
 import pytest
 
+from support.coordinators import await_end
 from unitsync import Client, errors
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
@@ -225,24 +226,8 @@ class Cli:
         except errors.Unavailable:
             pass
         if pid:
-            _await_end(pid)
+            await_end(pid)
         shutil.rmtree(self.folder)
-
-
-def _await_end(pid: int) -> None:
-    """Return when the process *pid*, no child of ours, has ended."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        import select
-
-        if not select.select([handle], [], [], PATIENCE_S)[0]:
-            os.kill(pid, signal.SIGKILL)
-            pytest.fail("the coordinator did not end after stop")
-    finally:
-        os.close(handle)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,35 +15,13 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PATIENCE_S, Cli, normalised
+from support.coordinators import end, serving
 from unitsync import Client
 
 
 def coordinator_of(cli: Cli) -> int:
     with cli.client() as client:
         return client.ping().pid
-
-
-def coordinators(cli: Cli) -> list[int]:
-    """Every process that serves this endpoint or tries to."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"unitsyncd" in words and cli.endpoint.encode() in words:
-            found.append(int(entry.name))
-    return found
-
-
-def kill(pid: int) -> None:
-    """End the process *pid*, no child of ours, the hard way."""
-    handle = os.pidfd_open(pid)
-    try:
-        os.kill(pid, signal.SIGKILL)
-        assert select.select([handle], [], [], PATIENCE_S)[0]
-    finally:
-        os.close(handle)
 
 
 @pytest.mark.timeout(180)
@@ -68,7 +45,7 @@ def test_fifty_first_callers_get_one_coordinator(cli: Cli) -> None:
         names = {unit.name for unit in client.list()}
         pid = client.ping().pid
     assert names == {"base", *(f"unit-{n}" for n in range(50))}  # not one of them was lost
-    assert coordinators(cli) == [pid]
+    assert serving(cli.endpoint) == [pid]
 
 
 def test_no_pipe_of_the_caller_is_held_open(cli: Cli) -> None:
@@ -168,13 +145,13 @@ def test_looking_where_state_is_kept_starts_one(cli: Cli) -> None:
         if number % 2:
             cli.ok("stop")
         else:
-            kill(coordinator_of(cli))
+            end(coordinator_of(cli))
         result = cli(*verb.split(), env={"UNITSYNC_AUTOSTART": "0"})
         assert (result.status, result.out) == (69, "")
         assert result.told[0].endswith(", and starting one is turned off")
         result = cli(*verb.split())
         assert (result.status, normalised(result.out)) == (0, before)
-        assert coordinators(cli) == [coordinator_of(cli)]
+        assert serving(cli.endpoint) == [coordinator_of(cli)]
 
 
 def test_what_another_startup_has_kept_is_not_this_ones(cli: Cli) -> None:
@@ -185,14 +162,14 @@ def test_what_another_startup_has_kept_is_not_this_ones(cli: Cli) -> None:
     number, _, epoch = mark.read_text().splitlines()
     mark.write_text(f"{number}\nanother boot:1:1\n{epoch}\n")
     assert cli("list") == (0, "no units yet\n", "")
-    assert coordinators(cli) == []
+    assert serving(cli.endpoint) == []
     mark.unlink()  # only a coordinator can tell whose it is
     assert "a " in cli.ok("list")
     cli.ok("stop")
     for file in (cli.folder / "c").glob("journal.db*"):
         file.unlink()
     assert cli("list") == (0, "no units yet\n", "")
-    assert coordinators(cli) == []
+    assert serving(cli.endpoint) == []
 
 
 @pytest.mark.timeout(180)
@@ -296,7 +273,7 @@ def test_another_user_is_not_permitted(cli: Cli) -> None:
 
 def test_a_socket_that_nobody_serves_is_no_coordinator(cli: Cli) -> None:
     cli.ok("ping")
-    kill(coordinator_of(cli))
+    end(coordinator_of(cli))
     assert cli("stop").status == 69
     assert cli.ok("ping") == "Success\n"
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from support.coordinators import begin, serving
 from unitsync import AsyncClient, Client, wire
 from unitsync.testing import coordinator
 
@@ -110,17 +110,8 @@ class Coordinator:
     def start(self) -> None:
         if self._process is not None:
             self._process.wait(PATIENCE_S)  # it was stopped
-        read, write = os.pipe()
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "unitsyncd"),
-                *("--endpoint", self.address, "--ready-fd", str(write)),
-            ],
-            pass_fds=[write],
-        )
-        os.close(write)
-        with open(read, "rb") as pipe:
-            assert pipe.readline() == b"ready\n"
+        self._process, report = begin(self.address)
+        assert report == ["ready"]
 
     def signal(self, number: int) -> None:
         assert self._process is not None
@@ -154,21 +145,8 @@ def nobody_there(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.delenv("UNITSYNC_AUTOSTART", raising=False)
     monkeypatch.delenv("UNITSYNC_STARTUP", raising=False)
     yield address
-    for pid in coordinators(address):
+    for pid in serving(address):
         os.kill(pid, signal.SIGKILL)
-
-
-def coordinators(address: str) -> list[int]:
-    """The pids of the coordinators that serve *address*."""
-    pids = []
-    for entry in Path("/proc").iterdir():
-        try:
-            args = (entry / "cmdline").read_bytes().split(b"\0")
-        except (OSError, NotADirectoryError):
-            continue
-        if b"unitsyncd" in args and address.encode() in args:
-            pids.append(int(entry.name))
-    return pids
 
 
 @pytest.fixture

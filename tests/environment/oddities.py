@@ -6,10 +6,11 @@ import functools
 import os
 import signal
 import subprocess
-from pathlib import Path
 from typing import Final
 
 import pytest
+
+from support.coordinators import serving
 
 ALONE: Final = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
 """A shell command in a mount namespace of its own: what it mounts goes with it."""
@@ -39,11 +40,5 @@ needs_namespaces = pytest.mark.skipif(
 
 def end_coordinators(path: str) -> None:
     """Kill those that serve below *path*, in whatever namespace that is."""
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        ours = any(word.startswith(f"ipc://{path}".encode()) for word in words)
-        if ours and b"unitsyncd" in words:
-            os.kill(int(entry.name), signal.SIGKILL)
+    for pid in serving(f"ipc://{path}"):
+        os.kill(pid, signal.SIGKILL)

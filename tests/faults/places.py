@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -16,10 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from support import coordinators
+from support.coordinators import PATIENCE_S, await_end, clean_environment, end
 from unitsync import Client, errors
 from unitsync.endpoint import Endpoint, resolve
 
-PATIENCE_S: Final = 20.0
+__all__ = ["PATIENCE_S", "Place", "a_place", "await_end", "clean_environment", "end", "is_gone"]
+
 UNITSYNC: Final = [sys.executable, "-P", "-m", "unitsync"]
 _SERVING = re.compile(r"serving \S+ as pid (\d+)")
 
@@ -45,21 +46,9 @@ class Place:
     def start(self, environment: Mapping[str, str] | None = None) -> int:
         """Start a coordinator, a child of this process, and return its pid when it
         serves."""
-        reading, writing = os.pipe()
-        command = [sys.executable, "-P", "-m", "unitsyncd", "--endpoint", self.address]
-        child = subprocess.Popen(
-            [*command, "--ready-fd", str(writing)],
-            stdin=subprocess.DEVNULL,
-            env=clean_environment() | dict(environment or {}),
-            pass_fds=[writing],
-        )
-        os.close(writing)
+        child, report = coordinators.begin(self.address, env=environment or {})
         self.children[child.pid] = child
-        with open(reading, "rb") as pipe:
-            if not select.select([pipe], [], [], PATIENCE_S)[0]:
-                raise TimeoutError("the coordinator is not ready")
-            line = pipe.readline()
-        assert line == b"ready\n", line
+        assert report == ["ready"], report
         return child.pid
 
     def pid(self) -> int:
@@ -87,16 +76,7 @@ class Place:
 
     def serving(self) -> list[int]:
         """The pids of the coordinators that run here now: one at the most."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    arguments = (entry / "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if b"unitsyncd" in arguments and self.address.encode() in arguments:
-                    found.append(int(entry.name))
-        return found
+        return coordinators.serving(self.address)
 
     def kill_starting(self, times: int, ready: Callable[[], object] = lambda: None) -> None:
         """Kill the next *times* coordinators that are started here, as soon as there is
@@ -136,43 +116,6 @@ class Place:
         for child in self.children.values():
             child.wait(PATIENCE_S)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def end(pid: int, number: int, children: Mapping[int, subprocess.Popen[bytes]]) -> None:
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(handle, number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(handle)
-    await_end(pid, children)
-
-
-def await_end(pid: int, children: Mapping[int, subprocess.Popen[bytes]] | None = None) -> None:
-    """Return when the process *pid* is gone, reaped if it is a child of ours."""
-    if children and pid in children:
-        children[pid].wait(PATIENCE_S)
-        return
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([handle], [], [], PATIENCE_S)[0], f"pid {pid} does not end"
-    finally:
-        os.close(handle)
-
-
-def clean_environment() -> dict[str, str]:
-    """Nothing of the tester's that unitsync would heed."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNITSYNC_", "CODER_"))}
-    for name in ("NO_COLOR", "COLUMNS", "SUDO_UID"):
-        kept.pop(name, None)
-    return kept
 
 
 @contextmanager

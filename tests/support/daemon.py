@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
 import socket
 import subprocess
@@ -17,10 +15,8 @@ from typing import Any
 import pytest
 import zmq
 
+from support.coordinators import PATIENCE_S, begin
 from unitsync import wire
-
-PATIENCE_S = 10.0
-"""How long anything may take that takes no time on an idle machine."""
 
 
 class Daemon:
@@ -35,23 +31,9 @@ class Daemon:
     ) -> None:
         self.endpoint = endpoint
         self.path = Path(endpoint.removeprefix("ipc://"))
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("UNITSYNC_")}
-        read, write = os.pipe()
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", endpoint),
-                *("--ready-fd", str(write), *options),
-            ],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[write],
-            env={**kept, **env},
-            preexec_fn=prepare,
+        self.process, self.report = begin(
+            endpoint, *options, env=env, prepare=prepare, stderr=subprocess.PIPE
         )
-        os.close(write)
-        with open(read, "rb") as pipe:
-            assert select.select([pipe], [], [], PATIENCE_S)[0], "no report"
-            self.report = pipe.read().decode().splitlines()
 
     @property
     def log(self) -> str:

@@ -1,0 +1,97 @@
+"""How tests start coordinators, find them, and end them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+PATIENCE_S: Final = 20.0
+"""How long anything may take that takes no time on an idle machine."""
+
+Children = Mapping[int, "subprocess.Popen[bytes]"]
+
+
+def clean_environment() -> dict[str, str]:
+    """The tester's, without anything in it that unitsync reads."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNITSYNC_", "CODER_"))}
+    for name in ("NO_COLOR", "COLUMNS", "SUDO_UID"):
+        kept.pop(name, None)
+    return kept
+
+
+def begin(
+    address: str,
+    *options: str,
+    env: Mapping[str, str] = {},
+    prepare: Callable[[], Any] | None = None,
+    stderr: int | None = None,
+) -> tuple[subprocess.Popen[bytes], list[str]]:
+    """Start a coordinator at *address*, a child of this process, with *env* beside the clean
+    environment; *prepare* is called in the child before. The process and what it reported:
+    ``ready`` if it serves."""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "unitsyncd", "--endpoint", address),
+            *("--ready-fd", str(writing), *options),
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=stderr,
+        env=clean_environment() | dict(env),
+        pass_fds=[writing],
+        preexec_fn=prepare,
+    )
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert select.select([pipe], [], [], PATIENCE_S)[0], "the coordinator reports nothing"
+        return process, pipe.read().decode().splitlines()
+
+
+def serving(address: str) -> list[int]:
+    """The pids of the coordinators at every address that begins with *address*, also of those
+    that only try to serve."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"unitsyncd" in words and any(word.startswith(address.encode()) for word in words):
+            found.append(int(entry.name))
+    return found
+
+
+def end(pid: int, number: int = signal.SIGKILL, children: Children | None = None) -> None:
+    """Send a signal to the process *pid* and return when it is gone."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)
+    await_end(pid, children)
+
+
+def await_end(pid: int, children: Children | None = None) -> None:
+    """Return when the process *pid* is gone, reaped if it is a child of ours."""
+    if children and pid in children:
+        children[pid].wait(PATIENCE_S)
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([handle], [], [], PATIENCE_S)[0], f"pid {pid} does not end"
+    finally:
+        os.close(handle)
