@@ -1,8 +1,8 @@
-"""Run as a program of its own (python -I -S) by spawn.py: leaves everything of its
-caller behind, and replaces itself by the coordinator.
+"""A program of its own, run by spawn.py (python -I -S). It leaves everything that it has
+from its caller behind and replaces itself with the coordinator.
 
 It is a separate program because a process with threads must not run Python between
-fork and exec. Arguments: the command. Descriptor 1 is the pipe that the coordinator
+fork and exec. Its arguments are the command. Descriptor 1 is the pipe that the coordinator
 reports on; the command gets it as ``--ready-fd 3``.
 """
 
@@ -36,8 +36,8 @@ def main() -> None:
 
 
 def close_above(last: int) -> None:
-    """Close every descriptor above *last*: what a shell script opened is inherited by
-    all its children, and a lock held so would be held as long as the coordinator."""
+    """Close every descriptor above *last*. Children inherit whatever a shell script has
+    opened, so the coordinator would hold a script's lock for as long as it lives."""
     try:
         opened = [int(entry) for entry in os.listdir("/proc/self/fd")]
     except OSError:  # without /proc
@@ -52,8 +52,8 @@ def close_above(last: int) -> None:
 
 
 def take_as_others_have_it() -> None:
-    """The coordinator serves all, and is not to be held back by how its first caller was:
-    niced, with an I/O class for idle times, or under soft limits. As far as it may."""
+    """Undo, as far as permitted, the niceness, the I/O class and the soft limits of the
+    caller. The coordinator serves everybody, and its first caller must not slow it down."""
     for name in filter(lambda name: name.startswith("RLIMIT_"), dir(resource)):
         kind = getattr(resource, name)
         try:

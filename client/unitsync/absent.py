@@ -1,5 +1,8 @@
-"""Why nobody serves at an address. Users get the classes of errors.py that these belong to;
-conversation.py says what each of them ends, and what goes on."""
+"""Why nobody serves at an address.
+
+These classes are internal: users get their base class from errors.py. conversation.py
+decides which requests each of them ends and which go on.
+"""
 
 from __future__ import annotations
 
@@ -15,5 +18,5 @@ class NothingKept(Absent):
 
 
 class NotYet(Absent):
-    """Nobody serves there, and nothing speaks against asking once more: it is still being
-    started, or was killed."""
+    """Nobody serves there yet, and it makes sense to ask again: the coordinator is still
+    starting, or was killed."""

@@ -23,8 +23,8 @@ class AsyncClient(ClientBase):
     """Talks to the coordinator; the verbs and arguments are those of ``Client``.
 
     Any number of tasks of one event loop may use it at once. Cancelling a waiting
-    ``start`` withdraws it: should the grant have crossed the cancellation, the run fails
-    with the reason ``cancelled``. ``on_waiting`` is called in the loop and must not block.
+    ``start`` withdraws it. If it was granted at the same moment, the run fails with the
+    reason ``cancelled``. ``on_waiting`` is called in the loop and must not block.
     """
 
     def _prepare(self) -> None:
@@ -146,8 +146,8 @@ class AsyncClient(ClientBase):
     ) -> AsyncUnitBlock:
         """An ``async with`` block that is the run of a unit, see ``Client.unit``.
 
-        Cancelling it fails the unit. How it ended is told even while the task is being
-        cancelled.
+        Cancelling it fails the unit. The coordinator is told how it ended even while the
+        task is being cancelled.
         """
         request = self.requests.start(
             name,
@@ -202,8 +202,8 @@ class AsyncClient(ClientBase):
         return step.reply
 
     def tell(self, request: wire.AnyRequest) -> None:
-        """Send *request* without waiting for the reply: at once where there is a
-        connection, else as soon as there is one."""
+        """Send *request* without waiting for the reply: at once if there is a connection,
+        otherwise as soon as there is one."""
         loop = asyncio.get_running_loop()
         link = self._usable(loop)
         if link is None:
@@ -217,7 +217,7 @@ class AsyncClient(ClientBase):
     def in_background(
         self, what: Coroutine[Any, Any, wire.AnyReply]
     ) -> asyncio.Task[wire.AnyReply]:
-        """Run *what* whatever becomes of the task that asks for it; close() waits for it."""
+        """Run *what* even if the calling task is cancelled. close() waits for it."""
         task = asyncio.get_running_loop().create_task(what)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -269,8 +269,8 @@ class AsyncClient(ClientBase):
         return link
 
     async def close(self) -> None:
-        """Close the connection once what is under way in the background was sent; a
-        waiting call gets a UsageError. A later call opens another connection."""
+        """Send what is under way in the background, then close the connection. A waiting
+        call gets a UsageError. A later call opens another connection."""
         if self._background:
             await asyncio.wait(self._background, timeout=_CLOSE_PATIENCE_S)
         for task in (*self._opening.values(), *self._background):
@@ -311,7 +311,7 @@ class AsyncUnitBlock:
         assert self._granted is not None
         request = self._client.requests.leave(self._request.unit, exc, self._granted)
         if isinstance(exc, GeneratorExit):
-            self._client.tell(request)  # a coroutine that is closed may not await
+            self._client.tell(request)  # a coroutine that is being closed may not await
             return
         telling = self._client.in_background(self._client.call(request))
         try:
@@ -327,6 +327,6 @@ def _closed() -> errors.UsageError:
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Keeps asyncio from reporting an exception that nobody was left to be told."""
+    """Take the exception of *task*, so that asyncio does not report it as never retrieved."""
     if not task.cancelled():
         task.exception()

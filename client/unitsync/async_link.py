@@ -1,9 +1,9 @@
 """Requests in flight on one link, for the asyncio client.
 
-The ZeroMQ descriptors are watched by the loop itself (``add_reader``) and drained
-without blocking; ``zmq.asyncio`` would add a future and a poll to each message. They
-are edge-triggered and every call of the socket may take the edge, so it is drained
-again after each send.
+The event loop itself watches the ZeroMQ descriptors (``add_reader``) and drains them
+without blocking; ``zmq.asyncio`` would add a future and a poll to each message. The
+descriptors are edge-triggered, and any call of the socket may consume the edge. So the
+socket is drained again after each send.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class AsyncLink:
         return await self._reply(id, step.reply_by(monotonic()))
 
     async def gone(self, by: float) -> bool:
-        """Whether the coordinator hangs up, until *by* at the latest."""
+        """Whether the coordinator closes the connection by *by*."""
         try:
             await self._reply("gone", by)
         except LinkLost as lost:
@@ -115,14 +115,14 @@ class AsyncLink:
 
     def _deliver(self, reply: wire.AnyReply) -> None:
         if not reply.id and isinstance(reply, wire.Error):
-            # It could not read whose request it was, so it is anybody's.
+            # The coordinator could not read whose request it was, so it concerns them all.
             raise errors.ProtocolError(reply.message, hint=reply.hint)
         future = self._waiting.pop(reply.id, None)
         if future is not None and not future.done():
             future.set_result(reply)
 
     async def _look(self) -> None:
-        """The socket could not connect and tries again: is anybody there?"""
+        """The socket could not connect and tries again: see whether anybody is there."""
         try:
             there = await asyncio.to_thread(endpoints.is_there, self._endpoint)
         except errors.UnitsyncError as exc:

@@ -1,4 +1,4 @@
-"""Whether a verb that finds no coordinator starts one, and what it is told otherwise."""
+"""Whether a verb that finds no coordinator starts one, and the error that it gets if not."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ def ensure(
     told: bool = False,
     by: float = math.inf,
 ) -> None:
-    """Return once a coordinator that is ours listens at *endpoint*, or raise at *by*, on the
-    monotonic clock. Where there is none, *when* says whether the verb asks for one to be
-    started, *autostart* whether that is allowed. A wait that a coordinator was *told*
-    of does not start one that was stopped.
+    """Return once our coordinator listens at *endpoint*. Raise at *by* (monotonic clock) at
+    the latest.
+
+    If there is no coordinator, *when* says whether the verb asks for one to be started, and
+    *autostart* whether that is allowed. *told* is for a wait that a coordinator already
+    knows of: it does not start one that was stopped.
 
     Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
     """
@@ -60,14 +62,14 @@ def ensure(
             hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
             endpoint=endpoint.address,
         )
-    from unitsync import spawn  # costs imports that a running coordinator spares
+    from unitsync import spawn  # its imports are slow, and rarely needed
 
     spawn.start(endpoint, by)
 
 
 def is_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
-    """*chosen*; where that is None, what UNITSYNC_AUTOSTART says. Raises UsageError if that
-    is neither on nor off."""
+    """*chosen*, or if that is None, what UNITSYNC_AUTOSTART says. Raises UsageError if the
+    variable is neither on nor off."""
     if chosen is not None:
         return chosen
     text = environ.get("UNITSYNC_AUTOSTART", "")

@@ -21,18 +21,18 @@ from unitsync.wakeup import Wakeup
 
 
 class Client(ClientBase):
-    """Talks to the coordinator; each method is a verb and returns when it is done.
+    """Talks to the coordinator. Each method is a verb and returns when it is done.
 
     - ``endpoint``: where the coordinator is; None for the default.
-    - ``autostart``: whether changing verbs, wait and ping start a coordinator where
+    - ``autostart``: whether changing verbs, wait and ping start a coordinator if
       there is none; None leaves it to UNITSYNC_AUTOSTART.
     - ``startup``: the startup that the caller belongs to; None for UNITSYNC_STARTUP.
     - ``owner``: the process that runs belong to; None for this one.
     - ``on_waiting`` is called in a waiting verb, at once and then every 30 s, with what
       it waits for.
 
-    One thread at a time may use a client; a thread that comes upon one in use gets a
-    UsageError. After a fork the child's first call opens a connection of its own.
+    Only one thread at a time may use a client; a second one gets a UsageError. After a
+    fork, the child's first call opens a connection of its own.
 
     Every method raises the errors of unitsync.errors, Unavailable among them.
     """
@@ -44,7 +44,7 @@ class Client(ClientBase):
     def want(
         self, unit: str, *prerequisites: str, requires: str = "success", optional: bool = False
     ) -> None:
-        """Register *unit* and let it wait for *prerequisites*: all of them or none.
+        """Register *unit* and make it wait for *prerequisites*. Adds all of them or none.
 
         Raises CycleError, ContradictionError, InvalidName.
         """
@@ -58,16 +58,16 @@ class Client(ClientBase):
         requires: str = "success",
         optional: bool = False,
     ) -> None:
-        """Register all *units* and let each wait for its prerequisites, in one request:
-        everything or nothing. Many times faster than ``want`` for each.
+        """Register all *units* and make each wait for its prerequisites. It is one request:
+        everything is added or nothing. Many times faster than ``want`` for each unit.
 
-        Raises what ``want`` raises; LimitReached for more than 200,000 names.
+        Raises what ``want`` raises, and LimitReached for more than 200,000 names.
         """
         request = self.requests.declare(units, requires=requires, optional=optional)
         session.expect(self.call(request), wire.Ok)
 
     def unwant(self, unit: str, *prerequisites: str) -> None:
-        """Let *unit* no longer wait for *prerequisites*."""
+        """Stop *unit* from waiting for *prerequisites*."""
         session.expect(self.call(self.requests.unwant(unit, prerequisites)), wire.Ok)
 
     def start(
@@ -84,9 +84,9 @@ class Client(ClientBase):
     ) -> wire.Granted:
         """Wait until the prerequisites of *unit* are met and mark it started.
 
-        Raises Skipped, unless *on_skip* is ``"wait"``: then it waits until what failed has
-        succeeded. Raises TimedOut after *timeout_s* seconds (None: never), NotReady with
-        ``wait=False``, AlreadyStarted, EndedMeanwhile.
+        Raises Skipped if a prerequisite failed; with *on_skip* ``"wait"`` it waits instead
+        until that prerequisite has succeeded. Raises TimedOut after *timeout_s* seconds
+        (None: never), NotReady with ``wait=False``, AlreadyStarted, EndedMeanwhile.
         """
         request = self.requests.start(
             unit,
@@ -118,27 +118,29 @@ class Client(ClientBase):
         any: bool = False,
         timeout_s: float | None = 300.0,
     ) -> Names:
-        """Wait until all *units* (or ``any`` of them) meet the requirement; returns the
-        names of those that do. Nothing is registered.
+        """Wait until all *units* (or ``any`` of them) meet the requirement. Returns the
+        names of those that do. Registers nothing.
 
-        Raises Skipped when they cannot any more, TimedOut.
+        Raises Skipped once they can no longer meet it, and TimedOut.
         """
         request = self.requests.wait(units, requires=requires, any=any)
         return session.expect(self.call(request, timeout_s=timeout_s), wire.Ok).units
 
     def status(self, unit: str) -> wire.UnitInfo:
-        """Of any name; one that nobody registered has the status ``not registered``."""
+        """What is known of *unit*. A name that nobody registered has the status
+        ``not registered``."""
         return session.expect(self.call(self.requests.status(unit)), wire.StatusReply).unit
 
     def list(self) -> Units:
-        """Every unit, in the order of their first mention."""
+        """Every unit, in the order in which they were first mentioned."""
         pages: ListPages = []
         while (request := self.requests.list_after(pages)) is not None:
             pages.append(session.expect(self.call(request), wire.ListReply))
         return [unit for page in pages for unit in page.units]
 
     def why(self, unit: str = "") -> wire.WhyReply:
-        """What *unit*, or everything that does not go on, is waiting for."""
+        """What *unit* is waiting for; without a name, what everything that is stuck is
+        waiting for."""
         pages: WhyPages = []
         while (request := self.requests.why_after(pages, unit)) is not None:
             pages.append(session.expect(self.call(request), wire.WhyReply))
@@ -148,13 +150,14 @@ class Client(ClientBase):
         return session.expect(self.call(self.requests.ping()), wire.Pong)
 
     def reset(self, *units: str, all: bool = False, force: bool = False) -> None:
-        """Let *units* (or ``all``) begin anew as pending; a started one needs *force*."""
+        """Make *units* (or ``all``) pending again, as if they had never run. A started unit
+        needs *force*."""
         request = self.requests.reset(units, all=all, force=force)
         session.expect(self.call(request), wire.Ok)
 
     def stop(self) -> None:
-        """End the coordinator and return when it is gone. Raises Unreachable if that takes
-        more than ten seconds."""
+        """End the coordinator and return when it is gone. Raises Unreachable if it takes
+        more than ten seconds to end."""
         reply = session.expect(self.call(self.requests.stop()), wire.Ok)
         if self._link is not None and reply.changed:
             try:
@@ -175,11 +178,11 @@ class Client(ClientBase):
         on_owner_exit: str = "fail",
         on_skip: str = "exit",
     ) -> UnitBlock:
-        """A ``with`` block that is the run of a unit: started on entering, completed on
-        leaving, failed on an exception, with its text as the reason.
+        """A ``with`` block that is the run of a unit. Entering it starts the unit, leaving
+        it completes the unit, and an exception fails it, with its text as the reason.
 
-        KeyboardInterrupt fails it, SystemExit counts as its exit status. The exception
-        always goes on. Entering raises what ``start`` raises.
+        KeyboardInterrupt fails the unit; SystemExit ends it with that exit status. The
+        exception always propagates. Entering raises what ``start`` raises.
         """
         request = self.requests.start(
             name,
@@ -194,11 +197,11 @@ class Client(ClientBase):
     # --- the conversation -------------------------------------------------------------
 
     def call(self, request: wire.AnyRequest, *, timeout_s: float | None = None) -> wire.AnyReply:
-        """The final reply to *request*, an Error among them as a value.
+        """The final reply to *request*. If it is an Error, it is returned, not raised.
 
-        *timeout_s* bounds Start and Wait. Raises what the client itself finds: UsageError,
-        Unreachable, TimedOut, NotPermitted, ProtocolError. A Start that is interrupted or gets no
-        answer is withdrawn before that is raised.
+        *timeout_s* bounds Start and Wait. Raises the errors that the client itself finds:
+        UsageError, Unreachable, TimedOut, NotPermitted, ProtocolError. A Start that is
+        interrupted or gets no answer is withdrawn first.
         """
         if not self._lock.acquire(blocking=False):
             raise errors.UsageError(
@@ -275,7 +278,7 @@ class Client(ClientBase):
             link.close(lost=lost)
 
     def _withdraw(self, start: wire.Start, why: BaseException) -> None:
-        """Take *start* back, as far as the coordinator can still be told."""
+        """Take *start* back, if the coordinator can still be told."""
         link = self._link
         if link is None:
             return
@@ -288,7 +291,7 @@ class Client(ClientBase):
             pass
 
     def close(self) -> None:
-        """Close the connection; a later call opens another."""
+        """Close the connection. A later call opens another."""
         self._drop()
 
     def __enter__(self) -> Client:

@@ -1,4 +1,4 @@
-"""What both clients have in common: what they are made with."""
+"""What both Python clients share: their constructor and its settings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClientBase:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Make what the client needs for its connection; opens none."""
+        """Make what the client needs for its connection, without opening one."""
         raise NotImplementedError
 
     @property

@@ -1,21 +1,22 @@
-"""What a request may do, whoever handles it: each class in wire.py says it of itself, and each
-verb of the command line in verbs.py.
+"""The kinds of request: what a request may do. Each class in wire.py names its kind, and so
+does each verb of the command line in verbs.py. Everybody who handles requests reads it there.
 
-Imports nothing but what the interpreter has loaded anyway.
+Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations
 
 WAITING_PATIENCE_S = 30.0
-"""How long a repeated request that waits may be held back before it is answered."""
+"""How long the coordinator may hold back the answer to a repeated request that waits."""
 
 
 class Autostart:
-    """When a request starts a coordinator where there is none."""
+    """When a request starts a coordinator if there is none."""
 
     NEVER = "never"
     IF_STATE_IS_KEPT = "if state is kept"
-    """Who only looks. Without any state the answer is known: nothing is registered."""
+    """For requests that only look. If no state is kept, the answer is known without a
+    coordinator: nothing is registered."""
     ALWAYS = "always"
 
 
@@ -31,10 +32,10 @@ class May:
         autostart: str = Autostart.ALWAYS,
     ) -> None:
         self.acts = acts
-        """It changes something or waits: an earlier startup may not, one that was not seen
-        before begins with it."""
+        """It changes something or waits. An earlier startup may not do that; a startup that
+        was not seen before begins with it."""
         self.looks = looks
-        """It only looks: under a startup that was not seen before it sees nothing."""
+        """It only looks. Under a startup that was not seen before, it sees nothing."""
         self.waits = waits
         """Its answer may be held back."""
         self.autostart = autostart
