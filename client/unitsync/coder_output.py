@@ -1,8 +1,8 @@
 """What Coder's ``exp sync`` prints, for scripts that reach unitsync through the shim.
 
-As Coder's documentation and golden files have it (2.30); tests/golden/coder/ holds the
-shim to it. Only lines that Coder has go to stdout with ``status`` and ``list``; what
-unitsync knows besides goes to stderr.
+It follows Coder's documentation and golden files (2.30); tests/golden/coder/ holds the
+shim to them. With ``status`` and ``list``, stdout gets only the lines that Coder prints.
+What unitsync knows beyond that goes to stderr.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIST_COLUMNS = ("UNIT", "STATUS", "READY")
 
 
 def status(unit: UnitInfo, columns: Sequence[str] = ()) -> list[str]:
-    """What ``status`` prints; of its table the named *columns*, or all."""
+    """What ``status`` prints. *columns* are the columns of its table; empty means all."""
     lines = [f"Unit: {unit.name}", f"Status: {unit.status}", f"Ready: {_bool(is_ready(unit))}"]
     lines += ["", "Dependencies:"]
     if not unit.prerequisites:
@@ -33,19 +33,19 @@ def status(unit: UnitInfo, columns: Sequence[str] = ()) -> list[str]:
 
 
 def listed(units: Iterable[UnitInfo], columns: Sequence[str] = ()) -> list[str]:
-    """What ``list`` prints; of its table the named *columns*, or all."""
+    """What ``list`` prints. *columns* are the columns of its table; empty means all."""
     rows = [(unit.name, str(unit.status), _bool(is_ready(unit))) for unit in units]
     return _table(LIST_COLUMNS, rows, columns) if rows else ["No units registered"]
 
 
 def registered(units: Iterable[UnitInfo]) -> list[UnitInfo]:
-    """Those that ``list`` is about, in its order."""
+    """The units that ``list`` shows, in its order."""
     known = (unit for unit in units if unit.status != "not registered")
     return sorted(known, key=lambda unit: unit.name)
 
 
 def is_ready(unit: UnitInfo) -> bool:
-    """Whether its prerequisites are met, which is what Coder means by it."""
+    """Whether the prerequisites of *unit* are met. That is what Coder means by ready."""
     return unit.is_ready or unit.status == "started"
 
 
@@ -62,12 +62,12 @@ def timed_out(unit: str) -> str:
 
 
 def gone(name: str) -> str:
-    """For stderr: Coder does not look whether a script is still there."""
+    """For stderr, because Coder does not check whether a script is still there."""
     return f"unitsync: the script that started {name} has ended and did not complete it"
 
 
 def besides(unit: UnitInfo) -> list[str]:
-    """What ``status`` has to say on stderr."""
+    """What ``status`` prints on stderr."""
     lines = [gone(unit.name)] if unit.owner_gone else []
     lines += [gone(edge.name) for edge in unit.prerequisites if edge.owner_gone]
     if (more := unit.prerequisites_total - len(unit.prerequisites)) > 0:
@@ -78,8 +78,8 @@ def besides(unit: UnitInfo) -> list[str]:
 
 
 def without_null(fields: dict[str, object]) -> dict[str, object]:
-    """JSON *fields* as Go writes them: what is not there is an empty string, and so is the
-    status of what is not registered."""
+    """JSON *fields* as Go writes them: a missing value is an empty string, and so is the
+    status of a unit that is not registered."""
     return {key: _without_null(value, key) for key, value in fields.items()}
 
 
@@ -99,8 +99,8 @@ def _bool(value: bool) -> str:
 def _table(
     names: Sequence[str], rows: Sequence[tuple[str, ...]], columns: Sequence[str]
 ) -> list[str]:
-    """*rows* under the *names* of their columns, sorted; each cell is padded, the last one
-    too."""
+    """*rows*, sorted, under the *names* of their columns. Every cell is padded, even the
+    last."""
     shown = [number for number, name in enumerate(names) if not columns or name in columns]
     cells = [[row[number] for number in shown] for row in (names, *sorted(rows))]
     widths = [max(map(printing.columns, column)) for column in zip(*cells, strict=True)]

@@ -1,9 +1,8 @@
-"""A command that is run for a unit, as its caller would have run it: its descriptors,
-its signals, its terminal.
+"""The command that ``run`` runs for a unit. It gets the descriptors, signals and terminal
+that it would have had if the caller had run it directly.
 
-For the express path and the full command line alike, so that ``run`` costs no more than
-the other verbs for as long as its command takes. Imports nothing but what the
-interpreter has loaded anyway.
+``run`` uses this module from start to end, so it must need no more memory than other verbs
+while its command runs. It imports only what the interpreter has already loaded.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself loads enum
@@ -18,21 +17,22 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SI_KERNEL = 0x80
-"""``si_code`` of a signal that the kernel sent, as for a key at the terminal
-(sigaction(2)): it went to the whole foreground process group, the command included."""
+"""``si_code`` of a signal that the kernel sent, for example for a key at the terminal
+(sigaction(2)). It went to the whole foreground process group, including the command."""
 
 _PASSED_ON = (
     *(_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1),
     *(_signal.SIGUSR2, _signal.SIGWINCH, _signal.SIGCONT, _signal.SIGTSTP),
 )
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
-"""What Python sets LC_CTYPE to."""
+"""The values that Python may set LC_CTYPE to (PEP 538)."""
 _DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
 
 
 class Ended:
-    """How the command ended: the exit status that stands for it, and the ``reason`` for
-    which the unit failed, "" if it did not. ``told`` is for stderr: why it was not run."""
+    """How the command ended. ``status`` is the exit status for it, ``reason`` says why the
+    unit failed ("" if it did not), ``told`` holds the lines for stderr if the command was
+    not run."""
 
     __slots__ = ("reason", "status", "told")
 
@@ -43,31 +43,31 @@ class Ended:
 
 
 def shown(call: "Iterable[str]") -> str:
-    """What a ``run`` with the words *call* is called where its owner is named: what its
-    user called it, all options included, so that it can be run again. The command line of
-    this process begins with two long paths."""
+    """How a ``run`` with the words *call* is shown as an owner: as its user typed it, with
+    all options, so that it can be run again. The real command line of this process begins
+    with two long paths."""
     return one_line(" ".join(["unitsync run", *map(shell_word, call)]))
 
 
 def hold_signals() -> "set[int]":
-    """From now on the signals that are to be passed on wait until the command is there.
-    Returns the signal mask before, which the command is to have."""
+    """Hold back the signals that will be passed on, until the command is there. Returns the
+    signal mask from before, which the command must get."""
     before: set[int] = _signal.pthread_sigmask(_signal.SIG_BLOCK, _watched())
     return before
 
 
 def _watched() -> "set[int]":
-    """The signals to pass on: not those that our caller had us ignore (nohup, a
-    background job), which the command is to ignore too."""
+    """The signals to pass on. Those that our caller told us to ignore (nohup, a background
+    job) are not among them: the command must ignore them too."""
     heeded = {number for number in _PASSED_ON if _signal.getsignal(number) != _signal.SIG_IGN}
     return {*heeded, _signal.SIGCHLD}
 
 
 def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> Ended:
-    """Run *words* to their end, between ``hold_signals``, which returned *inherited*, and
-    ``let_signals_go``."""
+    """Run the command *words* and wait for its end. Call it between ``hold_signals``, which
+    returned *inherited*, and ``let_signals_go``."""
     program = words[0]
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # ignored, it takes the status away
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if ignored, there is no status
     guardian = Guardian(apart=not _at_the_terminal())
     try:
         guardian.begin()
@@ -91,8 +91,9 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> Ended:
 
 
 def let_signals_go(inherited: "set[int]") -> None:
-    """The command has ended, and what came until now was for it. From now on signals
-    are for this process again; one that would end it raises KeyboardInterrupt."""
+    """Call this when the command has ended. Signals that came until now were for the command
+    and are dropped. From now on they are for this process; one that would end it raises
+    KeyboardInterrupt."""
     while _signal.sigtimedwait(_watched(), 0):
         pass
     for number in _DEADLY:
@@ -102,10 +103,10 @@ def let_signals_go(inherited: "set[int]") -> None:
 
 
 def _environment(unit: str) -> "dict[bytes, bytes]":
-    """What our caller gave us, and the name of the *unit*.
+    """The environment that our caller gave us, and the name of the *unit*.
 
-    os.environ is not that: where the locale is C, Python writes LC_CTYPE=C.UTF-8 into it
-    (PEP 538), and a command that is to count bytes would count characters.
+    os.environ is different: in the C locale Python writes LC_CTYPE=C.UTF-8 into it (PEP 538).
+    With that, a command that should count bytes would count characters.
     """
     try:
         with open("/proc/self/environ", "rb") as file:
@@ -113,21 +114,21 @@ def _environment(unit: str) -> "dict[bytes, bytes]":
     except OSError:
         environment = dict(os.environb)
         if not environment.get(b"LC_ALL") and environment.get(b"LC_CTYPE") in _COERCED:
-            environment[b"LC_CTYPE"] = b"C"  # as it was in effect, or Python had left it
+            environment[b"LC_CTYPE"] = b"C"  # what was in effect; else Python changes nothing
     else:
         environment = {}
         for entry in given.split(b"\0"):
-            end = entry.find(b"=", 1)  # nobody's shell makes one that begins with it
+            end = entry.find(b"=", 1)  # no shell makes a name that begins with "="
             if end > 0:
-                environment.setdefault(entry[:end], entry[end + 1 :])  # as getenv(3) has it
+                environment.setdefault(entry[:end], entry[end + 1 :])  # the first, as getenv(3)
     environment[b"UNITSYNC_UNIT"] = unit.encode("utf-8", "surrogateescape")
-    environment.pop(b"UNITSYNC_CODER_SHIM", None)  # it is about this process alone
+    environment.pop(b"UNITSYNC_CODER_SHIM", None)  # it concerns only this process
     return environment
 
 
 def _at_the_terminal() -> bool:
-    """Whether we are in the foreground of a terminal: then the command has to stay in
-    our process group, or it could not read from it."""
+    """Whether we are in the foreground of a terminal. If so, the command must stay in our
+    process group, otherwise it could not read from the terminal."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -143,11 +144,11 @@ def _at_the_terminal() -> bool:
 def _spawn(
     words: "list[str]", environment: "Mapping[bytes, bytes]", mask: "set[int]", group: int
 ) -> int:
-    """The pid of a child that runs *words* as our caller would have: its signal mask
-    and its descriptors; in the process group *group*, 0 for ours. Raises OSError."""
+    """Start a child that runs *words* with the caller's signal mask and descriptors, in the
+    process group *group* (0 for ours). Returns its pid. Raises OSError."""
     if not words[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    # Python ignores these two; a command expects to die of them.
+    # Python ignores these two signals, but a command expects that they end it.
     how: dict[str, Any] = {
         "setsigmask": mask,
         "setsigdef": (_signal.SIGPIPE, _signal.SIGXFSZ),
@@ -173,12 +174,12 @@ def _spawn(
 
 
 class Guardian:
-    """A process that outlives a killed ``run`` just long enough to take the command
-    along, so that nothing goes on that nobody can see the end of.
+    """A process that kills the command when ``run`` itself is killed. Without it the command
+    would go on and nobody could see how it ends.
 
-    It waits at the end of a pipe whose other end only we hold. *apart* it leads the
-    process group that the command is to join, ``group``, and so knows from the first
-    moment whom to take along. Otherwise ``group`` is 0, and it has to be told.
+    It waits at the end of a pipe whose other end only we hold. With *apart* it leads the
+    process group that the command will join, ``group``. So it knows from the start whom to
+    kill. Otherwise ``group`` is 0, and ``guard`` must tell it.
     """
 
     _LEADER = "trap '' HUP INT QUIT TERM USR1 USR2 TSTP; read -r over || kill -s KILL 0"
@@ -189,9 +190,9 @@ class Guardian:
         self.group = 0
 
     def begin(self) -> None:
-        """Raises OSError if there can be none."""
+        """Start the process. Raises OSError if that fails."""
         end, self._pipe = os.pipe()
-        # What kills our own process group is not to reach it.
+        # A signal that kills our own process group must not reach it.
         where: dict[str, Any] = {"setpgroup": 0} if self._apart else {"setsid": True}
         try:
             pid = os.posix_spawn(
@@ -199,7 +200,7 @@ class Guardian:
                 ["sh", "-c", self._LEADER if self._apart else self._FOLLOWER],
                 {},
                 file_actions=[
-                    # It has nothing to say, and there may be no /dev/null to say it to.
+                    # It prints nothing, and there may be no /dev/null to print to.
                     *((os.POSIX_SPAWN_DUP2, end, stdio) for stdio in (0, 1, 2)),
                 ],
                 setsigmask=_PASSED_ON if self._apart else (),
@@ -219,7 +220,7 @@ class Guardian:
             os.write(self._pipe, f"{pid}\n".encode())
 
     def end(self) -> None:
-        """There is nothing to guard any more."""
+        """The command has ended: stop guarding it."""
         try:
             os.write(self._pipe, b"over\n")
         except BrokenPipeError:
@@ -228,12 +229,12 @@ class Guardian:
 
 
 def _accompany(pid: int, group: int) -> int:
-    """Pass signals on to the child *pid*, or to all of its process group *group* if it
-    has one of its own, until it has ended; its wait status.
+    """Pass signals on to the child *pid* until it has ended, or to its whole process group
+    *group* if it has one of its own. Returns its wait status.
 
-    Its own children and its pipes are not waited for. A key at the terminal reached it
-    as well as us if it is in our group, and what it sent itself it knows: neither is
-    passed on.
+    Does not wait for its children or its pipes. Two kinds of signals are not passed on: a
+    key at the terminal if the child is in our group, because the child got that signal too,
+    and signals that the child itself sent.
     """
     watched = _watched()
     while True:
@@ -246,7 +247,7 @@ def _accompany(pid: int, group: int) -> int:
         if (group or info.si_code != _SI_KERNEL) and info.si_pid != pid:
             _send(-group or pid, info.si_signo)
             if info.si_signo in _DEADLY:
-                _send(-group or pid, _signal.SIGCONT)  # one that has stopped hears nothing
+                _send(-group or pid, _signal.SIGCONT)  # a stopped process handles no signal
         if info.si_signo == _signal.SIGTSTP:
             _stop_ourselves()
 
@@ -254,17 +255,17 @@ def _accompany(pid: int, group: int) -> int:
 def _send(target: int, number: int) -> None:
     try:
         os.kill(target, number)
-    except OSError:  # it runs as another user by now (sudo)
+    except OSError:  # it now runs as another user (sudo)
         warn(f"cannot pass {_name_of(number)} on to pid {abs(target)}")
 
 
 def warn_not_recorded(unit: str, why: str, hint: str = "") -> None:
-    """The coordinator was not told how the run of *unit* ended."""
+    """Warn that the coordinator was not told how the run of *unit* ended."""
     warn(f"the end of {safe(unit)} could not be recorded: {safe(why)}", safe(hint))
 
 
 def warn(text: str, hint: str = "") -> None:
-    """Never raises: there is nobody left to tell."""
+    """Print a warning. Never raises, because nobody could handle the error."""
     import sys
 
     lines = [f"warning: {text}", f"hint: {hint}"]
@@ -275,14 +276,15 @@ def warn(text: str, hint: str = "") -> None:
 
 
 def _stop_ourselves() -> None:
-    """What SIGTSTP does by default, until SIGCONT; the command has stopped as well."""
+    """Stop this process, as SIGTSTP does by default, until SIGCONT. The command has stopped
+    as well."""
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))
     os.kill(os.getpid(), _signal.SIGTSTP)
     _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTSTP,))
 
 
 def _name_of(number: int) -> str:
-    for name in dir(_signal):  # of two names for one signal the usual one comes first
+    for name in dir(_signal):  # if a signal has two names, the usual one comes first
         if name[:3] == "SIG" and name[3] != "_" and getattr(_signal, name) == number:
             return name
     return f"signal {number}"  # a real-time signal

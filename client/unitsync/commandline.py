@@ -1,10 +1,10 @@
 """The command line of the verbs in verbs.py: from words to a request.
 
-``read`` takes the words apart without typer, as far as they are written as verbs.py says;
-what is wrong is left to the full command line (cli/), which takes them apart with typer and
-says what is wrong. Both make the same Call of what they have found.
+``read`` parses the words without typer if they are written as verbs.py says. Anything else is
+left to the full command line (cli/), which parses it with typer and reports what is wrong.
+Both turn what they have parsed into the same Call.
 
-Imports nothing but what the interpreter has loaded anyway.
+Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations
@@ -41,15 +41,21 @@ _DIGITS = frozenset("0123456789.")
 
 
 class Leave(Exception):
-    """The words are not as verbs.py has them."""
+    """The words are not written as verbs.py says, so the full command line must read them."""
 
 
 class Call:
-    """What is asked for: the ``verb``; its ``request`` without its id and owner; how long it
-    may wait in ``timeout_s``; the ``address`` and the ``owner_pid`` that were named, "" and
-    None where none was; for ``run`` the ``command``; whether the answer is to be printed
-    ``as_json``, or which ``columns`` of it; whether it came through the ``shim``; ``notes``
-    for stderr."""
+    """What the user asks for.
+
+    - ``verb``, and its ``request`` without id and owner
+    - ``timeout_s``: how long it may wait
+    - ``address``: the endpoint that was named, or ""
+    - ``owner_pid``: the owner that was named, or None
+    - ``command``: what ``run`` runs
+    - ``as_json``: whether to print the answer as JSON; ``columns``: which columns to print
+    - ``shim``: whether it came through the shim
+    - ``notes``: lines for stderr
+    """
 
     __slots__ = (
         *("address", "as_json", "columns", "command", "notes", "owner_pid", "request", "shim"),
@@ -64,8 +70,8 @@ class Call:
         environ: Mapping[str, str],
         command: Sequence[str] = (),
     ) -> None:
-        """*names* behind the verb; the values of each flag in *flags*, [] for a switch.
-        Raises UsageError."""
+        """*names* are the words after the verb; *flags* holds the values of each flag, [] for
+        a switch. Raises UsageError."""
         self.verb = VERBS[verb]
         self.command = list(command)
         self.notes: list[str] = []
@@ -91,7 +97,7 @@ class Call:
                 self.request[field], names = names[0], names[1:]
 
     def _take(self, flags: Flags, environ: Mapping[str, str]) -> None:
-        """Let *flags* and what stands for them in *environ* be in the request."""
+        """Put *flags*, and the variables in *environ* that stand for them, into the request."""
         request, known, name = self.request, self.verb.flags, self.verb.name
         for flag in flags:
             if known[flag].switch:
@@ -118,7 +124,7 @@ class Call:
             )
 
     def _columns(self, flags: Flags) -> list[str]:
-        """The columns that ``--column`` names, none for all."""
+        """The columns that ``--column`` names; empty means all."""
         if "--column" not in flags:
             return []
         from unitsync import coder_output, tables
@@ -136,8 +142,8 @@ class Call:
         return [name for name in names if name in known]
 
     def _after(self, flags: Flags) -> list[str]:
-        """The names that ``--after`` gives. That there are none, as from an empty variable,
-        is a note."""
+        """The names that ``--after`` gives. If there are none, for example from an empty
+        variable, a note says so."""
         if "--after" not in flags:
             for flag in ("--requires", "--optional"):
                 if flag in flags:
@@ -157,7 +163,7 @@ class Call:
 
 
 def read(words: list[str], environ: Mapping[str, str]) -> Call:
-    """Raises Leave; UsageError for a value that means nothing."""
+    """The Call that *words* stand for. Raises Leave, and UsageError for an invalid value."""
     before, name, words = _at_the_verb(words)
     verb, command = VERBS[name], []
     if name == "run":
@@ -176,7 +182,7 @@ def read(words: list[str], environ: Mapping[str, str]) -> Call:
 
 
 def _at_the_verb(words: list[str]) -> tuple[list[str], str, list[str]]:
-    """The addresses before the verb, the verb, what is behind it."""
+    """The addresses before the verb, the verb, and the words after it."""
     before: list[str] = []
     at = 0
     while at < len(words) and words[at][:10] == ENDPOINT.name:
@@ -196,7 +202,7 @@ def _at_the_verb(words: list[str]) -> tuple[list[str], str, list[str]]:
 
 
 def _split(words: list[str], known: Mapping[str, Flag]) -> tuple[list[str], Flags]:
-    """Names, and those of the *known* flags that are there with their values."""
+    """The names in *words*, and the *known* flags in it with their values."""
     names: list[str] = []
     flags: Flags = {}
     rest = iter(words)
@@ -229,18 +235,18 @@ def in_shim(environ: Mapping[str, str]) -> bool:
 
 
 def startup_of(environ: Mapping[str, str]) -> str:
-    """The startup that a verb belongs to, "" for the newest."""
+    """The startup that a verb belongs to; "" means the newest."""
     startup = environ.get("UNITSYNC_STARTUP", "")
     return startup or (surroundings.coder_startup() if in_shim(environ) else "")
 
 
 def split_names(given: Iterable[str]) -> list[str]:
-    """The names in values of a repeatable flag that also takes commas."""
+    """The names that a flag was given. The flag can be repeated and also takes commas."""
     return [name for value in given for part in value.split(",") if (name := part.strip())]
 
 
 def timeout_s(given: str | None, environ: Mapping[str, str]) -> float:
-    """What ``--timeout`` says, else ``UNITSYNC_TIMEOUT``, else five minutes; infinite for
+    """What ``--timeout`` says, else ``UNITSYNC_TIMEOUT``, else five minutes. Infinite means
     no limit."""
     text, source = given, "--timeout"
     if text is None:
@@ -249,7 +255,7 @@ def timeout_s(given: str | None, environ: Mapping[str, str]) -> float:
             return TIMEOUT_DEFAULT_S
     if not in_shim(environ):
         return parse_duration(text, source)
-    # As Go's time.ParseDuration, which knows signs; there, no time limit is written as 0 or less.
+    # As Go's time.ParseDuration, which accepts signs. In Coder 0 or less means no limit.
     text = text.strip()
     seconds = parse_duration(text[text[:1] in ("+", "-") :], source)
     return FOREVER if text[:1] == "-" or not seconds else seconds
@@ -273,8 +279,8 @@ def on_skip(given: str | None, environ: Mapping[str, str]) -> str:
 
 
 def parse_duration(text: str, source: str) -> float:
-    """Seconds in *text*: a number of them, or numbers with units, as in ``1h30m``;
-    infinite for ``none``. *source* is named in the UsageError that anything else raises."""
+    """The seconds that *text* stands for: a plain number, or numbers with units as in
+    ``1h30m``. ``none`` is infinite. Anything else raises a UsageError that names *source*."""
     left = text.strip().lower()
     if left == "none":
         return FOREVER
@@ -305,7 +311,7 @@ def _leading(text: str, *, digits: bool) -> str:
 
 
 def choice(text: str, known: Sequence[str], source: str) -> str:
-    """*text* if it is one of *known*; else a UsageError that names *source*."""
+    """*text* if it is one of *known*. Otherwise raises a UsageError that names *source*."""
     if text not in known:
         from unitsync.cli.nearest import nearest
 
@@ -318,7 +324,8 @@ def choice(text: str, known: Sequence[str], source: str) -> str:
 
 
 def number(text: str, source: str) -> int:
-    """The whole number in *text*, which a message can hold. Raises UsageError."""
+    """The whole number in *text*. Raises UsageError if there is none, or if it does not fit
+    into a message (64 bits)."""
     try:
         found = int(text)
     except ValueError:

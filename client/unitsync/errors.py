@@ -27,14 +27,14 @@
     ├── ProtocolError         the other side said something this side cannot read
     └── InternalError         a defect of unitsync; nothing was changed
 
-What a request that was refused asked for is not done. But a want or a start registers its
-unit all the same, and a start that was not granted is remembered: in the unit's history,
-and when its owner reports an outcome.
+A refused request changes nothing, with two exceptions. A refused want or start still
+registers its unit. And a start that was not granted is remembered: it is in the unit's
+history, and it counts when its owner reports an outcome.
 
-Each class has a stable ``code`` (the word on the wire) and ``exit_status`` (what
-the CLI exits with; docs/reference/exit-statuses.md). Instances carry a one-line
+Each class has a stable ``code`` (the word on the wire) and a stable ``exit_status`` (what
+the CLI exits with; docs/reference/exit-statuses.md). Instances have a one-line
 ``message``, a ``hint`` (what to do; may be empty) and the attributes that the class
-annotates, as given by the coordinator in the reply's ``details``.
+annotates. Their values come from the ``details`` of the coordinator's reply.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Refused(UnitsyncError):
 
 
 class UnknownUnit(Refused):
-    """Nobody registered ``unit``; ``nearest`` is the most similar known name or ""."""
+    """Nobody registered ``unit``. ``nearest`` is the most similar known name, or ""."""
 
     code = "unknown_unit"
     exit_status = 4
@@ -96,8 +96,8 @@ class DeclarationError(Refused):
 
 
 class CycleError(DeclarationError):
-    """The edge would close a cycle. ``cycle`` begins and ends with the same unit and
-    each element waits for the next."""
+    """The edge would close a cycle. ``cycle`` begins and ends with the same unit, and
+    each of its units waits for the next."""
 
     code = "cycle"
     cycle: list[str]
@@ -113,7 +113,7 @@ class ContradictionError(DeclarationError):
 
 
 class AlreadyStarted(Refused):
-    """``unit`` is run by somebody else: ``owner_pid`` (0 where it cannot be seen),
+    """Somebody else runs ``unit``: ``owner_pid`` (0 if it cannot be seen),
     ``owner_command``, since ``since`` (Unix time in seconds)."""
 
     code = "already_started"
@@ -133,7 +133,7 @@ class EndedMeanwhile(Refused):
 
 
 class LimitReached(Refused):
-    """A configured bound was reached: ``limit`` is its name, ``maximum`` its value."""
+    """A configured limit was reached: ``limit`` is its name, ``maximum`` its value."""
 
     code = "limit_reached"
     limit: str
@@ -147,7 +147,7 @@ class NotKept(Refused):
 
 
 class StaleStartup(Refused):
-    """The request belongs to an earlier startup than the one the coordinator holds."""
+    """The request belongs to an earlier startup than the coordinator's."""
 
     code = "stale_startup"
 
@@ -162,8 +162,8 @@ class NotGranted(UnitsyncError):
 
 
 class Skipped(NotGranted):
-    """``unit`` cannot go on: ``cause`` is the unit at the root of it, ``reason`` how
-    that one ended, ``path`` the units from ``unit`` to ``cause``."""
+    """``unit`` cannot start. ``cause`` is the unit at the root of the problem, ``reason``
+    says how that unit ended, and ``path`` holds the units from ``unit`` to ``cause``."""
 
     code = "skipped"
     exit_status = 3
@@ -174,7 +174,7 @@ class Skipped(NotGranted):
 
 
 class NotReady(NotGranted):
-    """Asked not to wait, and ``waiting_for`` (names) is still missing."""
+    """The client asked not to wait, and ``waiting_for`` (names) is still missing."""
 
     code = "not_ready"
     exit_status = 75
@@ -209,7 +209,7 @@ class Unreachable(Unavailable):
 
 
 class Stopped(Unavailable):
-    """The coordinator was told to end; what it holds is kept for its return."""
+    """The coordinator was told to end. Its state is kept until it returns."""
 
     code = "stopped"
 
@@ -244,5 +244,5 @@ BY_CODE: Mapping[str, type[UnitsyncError]] = {cls.code: cls for cls in _subclass
 
 
 def from_code(code: str, message: str, hint: str, details: Mapping[str, object]) -> UnitsyncError:
-    """The error that a reply describes; an unknown *code* becomes a UnitsyncError."""
+    """The error that a reply describes. An unknown *code* becomes a UnitsyncError."""
     return BY_CODE.get(code, UnitsyncError)(message, hint=hint, **details)

@@ -1,6 +1,6 @@
-"""Why a command could not be run, as its user needs to hear it.
+"""Explains to the user why a command could not be run.
 
-Loaded only when one could not.
+Loaded only when that happens.
 """
 
 import errno
@@ -9,19 +9,19 @@ import os
 from unitsync.printing import safe, shell_word
 
 _FIRST_LINE_MAX = 256
-"""As much as execve(2) looks at."""
+"""In bytes. execve(2) looks at no more."""
 
 
 def is_binary(path: str) -> bool:
-    """Whether the file, which execve(2) took for no program, is no text either and so
-    nothing for a shell: as bash judges it, by its first line."""
+    """Whether a file that execve(2) refused is not text either, so that no shell can run it.
+    Judged by its first line, as bash does."""
     line = _first_line(path)
     return line.startswith(b"\x7fELF") or b"\0" in line
 
 
 def explain(program: str, problem: OSError) -> tuple[int, str, str]:
-    """The exit status that a shell has for it (127 for what is not there, 126 for what
-    cannot be run), the reason in one line, and a hint, which may be empty."""
+    """The exit status that a shell would give (127: not there, 126: cannot be run), the
+    reason in one line, and a hint, which may be empty."""
     if not program:
         text = "the command is empty, as from an unset variable"
         return 127, text, "unitsync run UNIT -- COMMAND [ARG]..."
@@ -40,7 +40,7 @@ def explain(program: str, problem: OSError) -> tuple[int, str, str]:
 
 
 def _found(program: str) -> str:
-    """What the kernel was asked to run, "" if there was nothing on PATH."""
+    """The path that the kernel was asked to run; "" if there was nothing on PATH."""
     if "/" in program:
         return program
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)

@@ -1,7 +1,7 @@
-"""Where the command ``unitsync`` begins: verbs that commandline.py can read are performed
+"""Where the command ``unitsync`` begins. Verbs that commandline.py can read are performed
 without typer, everything else by the full command line.
 
-Imports nothing but what the interpreter has loaded anyway.
+Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def main() -> NoReturn:
             print_err(error_lines(f"unitsync is not installed completely: {problem}", ""))
             os._exit(1)
         full()
-    # Nothing is left to be cleaned up, and the interpreter takes its time for it.
+    # There is nothing to clean up, and the interpreter's own cleanup takes time.
     os._exit(status)
 
 
 def run(words: list[str]) -> int | None:
-    """Perform the verb in *words*; its exit status, None for words that are left to the full
-    command line. What goes wrong has been told on stderr by then."""
+    """Perform the verb in *words*. Returns its exit status, or None for words that are left
+    to the full command line. Errors have been printed on stderr by then."""
     try:
         return perform(read(words, os.environ))
     except Leave:
