@@ -1,8 +1,9 @@
 """The command that ``run`` runs for a unit. It gets the descriptors, signals and terminal
 that it would have had if the caller had run it directly.
 
-``run`` uses this module from start to end, so it must need no more memory than other verbs
-while its command runs. It imports only what the interpreter has already loaded.
+The express path and the full command line both use it, so that ``run`` costs no more than
+the other verbs while its command runs. It imports only what the interpreter has already
+loaded.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself loads enum

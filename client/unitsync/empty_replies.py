@@ -1,5 +1,8 @@
-"""What a coordinator without any unit answers to a request that only looks: said by the
-clients where none runs and nothing is kept, and by one for a startup that it has not seen."""
+"""The replies of a coordinator without units to requests that only look.
+
+A client uses them if no coordinator runs and no state is kept. A coordinator uses them for a
+startup that it has not seen.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from unitsync.printing import unregistered
 
 
 def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
-    """Raises InvalidName."""
+    """The reply to *request*: List, StatusOf or Why. Raises InvalidName."""
     if isinstance(request, wire.List):
         return wire.ListReply(id=request.id, epoch=epoch, units=[], total=0)
     assert isinstance(request, wire.StatusOf | wire.Why)

@@ -1,8 +1,7 @@
-"""One DEALER socket to the coordinator, as both clients use it.
+"""One DEALER socket to the coordinator, used by both clients.
 
-Nothing here blocks. A link is good for one connection: once that is lost, the link is
-closed and another one opened. The socket is never used outside of the process that
-opened it.
+Nothing here blocks. A link lasts for one connection: when that is lost, the client closes
+the link and opens another. Only the process that opened the socket ever uses it.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ from unitsync.endpoint import Endpoint
 from unitsync.session import LinkLost
 
 _LINGER_MS: Final = 1000
-"""How long what was sent last may take to leave when a link is closed."""
+"""How long a closed link may take to send what is still queued."""
 _RETRY_MS: Final = 20
 _FILES: Final = 16
-"""Descriptors that libzmq takes for a context, its threads and a first link, and more."""
+"""Descriptors that libzmq needs for a context, its threads and a first link, and some spare
+ones."""
 _THREADS: Final = 3
-"""Threads that libzmq starts, and one more."""
+"""Threads that libzmq starts, and a spare one."""
 _SOCKETS_MAX: Final = 32_768
 _POLLIN: Final = int(zmq.POLLIN)
 
@@ -54,7 +54,8 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 def _check_files() -> None:
-    """Raises OSError if libzmq could not open what it needs: it would end the process."""
+    """Raises OSError if libzmq could not open the files that it needs. libzmq itself would
+    end the process."""
     pipes: list[int] = []
     try:
         while len(pipes) < _FILES:
@@ -65,7 +66,8 @@ def _check_files() -> None:
 
 
 def _check_threads() -> None:
-    """Raises RuntimeError if libzmq could not start its threads: it would end the process."""
+    """Raises RuntimeError if libzmq could not start its threads. libzmq itself would end the
+    process."""
     over = threading.Event()
     threads: list[threading.Thread] = []
     try:
@@ -80,8 +82,8 @@ def _check_threads() -> None:
 
 
 def _forked() -> None:
-    """A child lets go of what is its parent's, which pyzmq would warn of as never closed.
-    Another thread may have held the lock when it was forked."""
+    """In a forked child: drop the parent's sockets without the warnings of pyzmq that they
+    were never closed. The lock is new, because another thread may have held it at the fork."""
     global _making, _context
     _making = threading.RLock()
     with warnings.catch_warnings():
@@ -96,9 +98,9 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    """Let libzmq start its threads, which the first socket does. They block all signals,
-    but each only once it runs: until then it would take those of the process. Raises
-    RuntimeError."""
+    """Create a first socket, so that libzmq starts its threads. They block all signals, but
+    only once they run; before that they would receive signals meant for the process. So all
+    signals are blocked here meanwhile. Raises RuntimeError."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         _check_threads()
@@ -108,7 +110,7 @@ def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
 
 
 class Link:
-    """Raises Unreachable if the process has no descriptors left, or may have no more threads."""
+    """Raises Unreachable if the process may open no more files or start no more threads."""
 
     __slots__ = ("__weakref__", "dealer", "monitor", "pid")
 
@@ -139,8 +141,8 @@ class Link:
             self.dealer.setsockopt(zmq.SNDHWM, 0)  # bounded by the requests in flight
             self.dealer.setsockopt(zmq.RCVHWM, 0)
             self.dealer.setsockopt(zmq.RECONNECT_IVL, _RETRY_MS)  # a full backlog
-            # Not get_monitor_socket(): its address comes from a file descriptor, and
-            # the descriptor of a socket closed just now may be this one's.
+            # Not get_monitor_socket(): it makes the address from the file descriptor, and
+            # this socket may have the descriptor of one that was closed just now.
             events = f"inproc://unitsync-link-{next(_numbers)}"
             self.dealer.monitor(events, zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED)
             self.monitor: zmq.Socket[bytes] = context.socket(zmq.PAIR)
@@ -170,20 +172,21 @@ class Link:
 
     def event(self) -> int:
         """The next event: EVENT_DISCONNECTED, EVENT_CONNECT_RETRIED (it could not
-        connect and tries again), 0 for none. Look after the replies: those that came
+        connect and tries again), or 0 for none. Read the replies first: those that came
         before a disconnection are still there."""
         frames = _received(self.monitor)
         return int.from_bytes(frames[0][:2], "little") if frames else 0
 
     def forget(self) -> None:
-        """In a forked child: the sockets are the parent's, and pyzmq leaves them alone."""
+        """In a forked child: drop the sockets without closing them. They are the parent's,
+        and pyzmq leaves them alone."""
         del self.dealer, self.monitor
 
     def close(self, *, lost: bool = False) -> None:
-        """*lost*: what was not sent is not to be. It is repeated on another link, and
-        libzmq would still send it, after that, to the coordinator that came next."""
+        """Close the sockets. With *lost*, drop what is still queued: it is repeated on another
+        link, and libzmq would send it once more, later, to the next coordinator."""
         if self.pid != os.getpid():
-            return  # the parent's; closing it here would talk to the parent's threads
+            return  # it is the parent's; closing it would talk to the parent's threads
         if lost:
             self.dealer.setsockopt(zmq.LINGER, 0)
         monitor: zmq.Socket[bytes] | None = getattr(self, "monitor", None)
@@ -196,10 +199,10 @@ class Link:
 def _received(socket: zmq.Socket[bytes]) -> list[bytes] | None:
     """The next message that has arrived, None if there is none.
 
-    Asked about first, so that nothing is raised where there is none. In pyzmq's wheels
+    It first asks whether there is one, so that pyzmq raises nothing. In pyzmq's wheels
     from Python 3.12 on (which use the stable ABI) an exception runs a line of Python for
-    each entry of its traceback, and what a signal's handler raises meanwhile is dropped:
-    Ctrl-C and SIGTERM would be lost for good.
+    each entry of its traceback, and an exception that a signal handler raises meanwhile is
+    dropped. So Ctrl-C and SIGTERM would be lost.
     """
     if int(socket.get(zmq.EVENTS)) & _POLLIN:
         try:

@@ -13,22 +13,22 @@ NETWORK: Final = frozenset(
         *("fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs"),
     )
 )
-"""Types that several machines may have mounted at once: a socket there reaches only
-processes of one machine, while its file is seen by all."""
+"""Types that several machines may mount at the same time. All of them see the file of a
+socket there, but the socket reaches only processes on one machine."""
 
 _ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 def file_system(folder: str, mounts: str = "/proc/self/mountinfo") -> str:
-    """The type of the file system that *folder* is on, "" where it cannot be told.
+    """The type of the file system that *folder* is on, "" if it cannot be found out.
 
     *mounts* is in the format of proc_pid_mountinfo(5).
     """
     path = os.fsencode(os.path.realpath(folder))
     best, found = b"", b""
     try:
-        # As bytes: users may mount things too, and call them what they like. Only space,
-        # tab, newline, backslash and # are escaped.
+        # As bytes, because users may mount things too, under any name. Only space, tab,
+        # newline, backslash and # are escaped.
         with open(mounts, "rb") as file:
             lines = file.read().split(b"\n")
     except OSError:

@@ -1,7 +1,7 @@
-"""As much of msgpack as the command line needs, by hand: importing msgspec would cost it more
-than all the rest. tests/fuzz/test_msgpack.py holds it against msgspec.
+"""The part of msgpack that the command line needs, written by hand, because importing msgspec
+takes longer than everything else together. tests/fuzz/test_msgpack.py compares it with msgspec.
 
-Imports nothing but what the interpreter has loaded anyway.
+Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def pack(value: object) -> bytes:
-    """*value* in msgpack: str, bool, int of 64 bits without a sign, float, list, dict.
+    """*value* in msgpack. It may be a str, bool, unsigned 64-bit int, float, list or dict.
     Raises ValueError."""
     if isinstance(value, str):
         data = value.encode()
@@ -40,8 +40,8 @@ def pack(value: object) -> bytes:
 
 
 def unpack(data: bytes, at: int) -> tuple[Any, int]:
-    """The value that begins at *at*, and where it ends. Raises ValueError, IndexError,
-    RecursionError, TypeError."""
+    """The value that begins at *at*, and the offset where it ends. Raises ValueError,
+    IndexError, RecursionError, TypeError."""
     kind = data[at]
     at += 1
     if kind < 0x80:

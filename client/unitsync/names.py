@@ -1,4 +1,4 @@
-"""What may be the name of a unit."""
+"""The rule for unit names."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ NAME_BYTES_MAX: Final = 255
 _RESERVED: Final = frozenset("*?[],@")
 _UNSEEN: Final = re.compile(
     "["
-    # Default_Ignorable_Code_Point in DerivedCoreProperties.txt of Unicode 16, as far as
-    # the category does not say it: fillers, joiners, variation selectors.
+    # Default_Ignorable_Code_Point in DerivedCoreProperties.txt of Unicode 16, without those
+    # that the category already excludes: fillers, joiners, variation selectors.
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff"
-    # Symbols and letters whose picture in the code charts is empty.
+    # Symbols and letters that the code charts show as empty.
     "\u2800\U0001d159\U00013441\U00013442"
     "]"
 )
-"""Characters that show as nothing, beside those of the categories C and Z."""
+"""Invisible characters, in addition to those of the categories C and Z."""
 
 
 def not_utf8(texts: Iterable[str]) -> UsageError:
-    """What is said of a request with *texts* of which one cannot be encoded. Raises
-    InvalidName if it may be a name."""
+    """The error for a request with *texts* of which one cannot be encoded. Raises
+    InvalidName instead if that one may be a name."""
     for text in texts:
         check_name(text)
     return UsageError("the request holds text that is not UTF-8")

@@ -1,7 +1,7 @@
-"""What a verb prints, and its exit status: the lines that a reply brings, tables and trees for
-people, JSON for programs, Coder's columns through the shim, errors.
+"""What a verb prints, and its exit status: the lines in a reply, tables and trees for people,
+JSON for programs, Coder's columns through the shim, and errors.
 
-Imports nothing but what the interpreter has loaded anyway, and ``_json``.
+Imports only what the interpreter has already loaded, and ``_json``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show(call: Call, pages: list[Any]) -> int:
-    """Print the *pages* of the final reply, most often one; the exit status."""
+    """Print the *pages* of the final reply, usually one. Returns the exit status."""
     reply = pages[0]
     if reply.result == "status":
         return _status(call, reply)
@@ -96,10 +96,11 @@ def _why(call: Call, pages: list[Any]) -> int:
 
 
 def finish(reply: Any, out: Iterable[str] | None = None, *, done: bool = False) -> int:
-    """Print what *reply* brings, or *out*, which is safe(), instead of its lines for stdout;
-    its exit status.
+    """Print the lines of *reply* and return its exit status. *out*, already safe(), replaces
+    its lines for stdout.
 
-    The status of what was *done*, as of any grant, stays what it is, whatever stdout takes."""
+    If stdout cannot be written to, the exit status is 1. But if the request was *done* or
+    granted, the status stays and there is only a warning."""
     if reply.result == "error" and not reply.err:
         print_err(map(safe, error_lines(reply.message, reply.hint)))
         return int(reply.exit)
@@ -113,19 +114,19 @@ def finish(reply: Any, out: Iterable[str] | None = None, *, done: bool = False) 
 
 
 def error_lines(message: str, hint: str) -> list[str]:
-    """As every error is printed."""
+    """The lines in which every error is printed."""
     return [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
 
 
 def report(problem: Any) -> int:
-    """Print *problem*, a UnitsyncError; its exit status."""
+    """Print *problem*, a UnitsyncError. Returns its exit status."""
     print_err(map(safe, error_lines(problem.message, problem.hint)))
     return int(problem.exit_status)
 
 
 def report_any(problem: BaseException) -> int:
-    """Print whatever went wrong in one line; its exit status. A defect, or a machine in
-    trouble: no traceback all the same."""
+    """Print any exception in one line. Returns its exit status. Even a defect, or a machine
+    in trouble, gets no traceback."""
     if hasattr(problem, "exit_status"):  # a UnitsyncError
         return report(problem)
     if isinstance(problem, KeyboardInterrupt):
@@ -150,8 +151,8 @@ def report_any(problem: BaseException) -> int:
 
 
 def print_out(lines: Iterable[str]) -> str:
-    """Why stdout takes no more, as on a full disk; "" if it did, or if nobody reads it any
-    more."""
+    """Print *lines* on stdout. Returns why that failed (for example a full disk); "" if it
+    succeeded, or if nobody reads stdout any more."""
     try:
         write_lines(sys.stdout, lines)
     except BrokenPipeError:
@@ -163,7 +164,7 @@ def print_out(lines: Iterable[str]) -> str:
 
 
 def print_err(lines: Iterable[str]) -> None:
-    """Never raises: there is nobody left to tell."""
+    """Print *lines* on stderr. Never raises, because nobody could be told."""
     try:
         write_lines(sys.stderr, lines)
     except OSError:
@@ -171,7 +172,7 @@ def print_err(lines: Iterable[str]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines to stdout that are no reply's. Raises UnitsyncError if it takes no more."""
+    """Print *lines* on stdout that are not from a reply. Raises UnitsyncError if that fails."""
     if problem := print_out(lines):
         from unitsync.errors import UnitsyncError
 

@@ -1,8 +1,8 @@
 """Who a run belongs to: the script that called a verb, or this process.
 
-How the calling script is found is in surroundings.py. A process that cannot be seen in
-/proc, or that is the init process of its pid namespace, makes an owner with
-``watched`` False: nobody could tell when it ends.
+surroundings.py finds the calling script. If a process cannot be seen in /proc, or is the
+init process of its pid namespace, its owner has ``watched`` False: nobody could tell when
+it ends.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def this_process() -> wire.Owner:
 
 
 def of_pid(pid: int) -> wire.Owner:
-    """The owner with that *pid*. Raises UsageError if there is no such process, or it
-    only waits to be reaped."""
+    """The owner with that *pid*. Raises UsageError if there is no such process, or if it
+    has ended and only waits to be reaped."""
     fields = surroundings.owner_of(pid)
     if fields is None:
         raise errors.UsageError(f"there is no process {pid} to be the owner")

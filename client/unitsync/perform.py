@@ -1,12 +1,12 @@
-"""One verb from its request to its exit status, for the cheap path and the full command line.
+"""One verb from its request to its exit status, for the express path and the full command line.
 
 Starting Python takes 7 ms; importing zmq, msgspec and typer takes ten times that. Here a verb
-talks to the coordinator without any of them (zmtp.py, msgpack.py): texts and exit status come
-ready-made in most replies. What decides how the conversation goes is in conversation.py, what
-the endpoint's checks mean in words, and how a coordinator is started, in endpoint.py: that is
-imported only where there is none, or none that answers.
+talks to the coordinator without any of them (zmtp.py, msgpack.py). Most replies already hold
+the text to print and the exit status. conversation.py decides how the conversation goes.
+autostart.py and endpoint.py start a coordinator and say what is wrong with an endpoint. They
+are imported only if no coordinator is there, or none that answers.
 
-Imports nothing but what the interpreter has loaded anyway.
+Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call) -> int:
-    """Ask what *call* asks for and print the answer; the exit status. Raises UnitsyncError;
-    SystemExit if a signal ended it."""
+    """Send the request of *call* and print the answer. Returns the exit status. Raises
+    UnitsyncError, and SystemExit if a signal ended it."""
     print_err(call.notes)
     call.request["owner"] = _owner(call)
     if call.command:
@@ -53,8 +53,8 @@ def perform(call: Call) -> int:
 
 
 def _owner(call: Call) -> Message:
-    """For whom it is said: the calling script, or the process that was named; for a ``run``
-    this process, as what that waits for is the end of its command."""
+    """The owner for *call*: the calling script, or the process that was named. For ``run`` it
+    is this process, because it waits for the end of its command."""
     if call.owner_pid is None and not call.command:
         return surroundings.calling_owner(sys.argv)
     pid = os.getpid() if call.owner_pid is None else call.owner_pid
@@ -100,12 +100,12 @@ def _run(call: Call) -> int:
 
 
 def _record_end(call: Call, epoch: str, reason: str) -> tuple[str, str] | None:
-    """Say how the run that was granted under *epoch* ended: well, or failed for *reason*. Why
-    it could not be recorded and what to do about it, None if it was. Never raises.
+    """Tell the coordinator how the run that was granted under *epoch* ended: completed, or
+    failed for *reason*. Returns None, or why it could not be recorded and a hint. Never raises.
 
-    The command's status is what counts: if the coordinator cannot be told, or does not know
-    the run any more, that is a warning. One that is not there is started again, also if it
-    was stopped: it still knows the run, and would take it for failed otherwise.
+    The command's own status counts. If the coordinator cannot be told, or no longer knows the
+    run, that is only a warning. If there is no coordinator, one is started, even if it was
+    stopped: it still knows the run and would otherwise record it as failed.
     """
     request: Message = {
         "verb": "fail" if reason else "complete",
@@ -143,12 +143,11 @@ def converse(
     *,
     on_granted: Callable[[], None] = lambda: None,
 ) -> Any:
-    """The final reply to *request* as a Plain. *address* "" is the one that the environment
-    has.
+    """The final reply to *request* as a Plain. If *address* is "", the environment names it.
 
-    A signal that ends the process takes a start back and raises SystemExit, until
-    *on_granted*, which is called with a grant, has returned. Raises UnitsyncError; what keeps
-    it from an answer meanwhile is told on stderr.
+    *on_granted* is called when a start is granted. Until it has returned, a signal that ends
+    the process takes the start back and raises SystemExit. Raises UnitsyncError. If an answer
+    is delayed, stderr says why.
     """
     request["id"] = os.urandom(8).hex()
     try:
@@ -228,13 +227,13 @@ def _asked(link: Link, request: Message, by: float) -> Any:
                 f"not a reply that this version understands: {problem}",
                 hint="the coordinator may be of another version: unitsync ping",
             ) from None
-        if reply["id"] in (request["id"], ""):  # "": it could not read whose request it was
+        if reply["id"] in (request["id"], ""):  # "": the coordinator could not read the id
             return Plain(reply)
 
 
 def _without_one(problem: Exception, talk: Conversation, request: Message) -> Step:
-    """What follows if *problem* is that there is no coordinator. Raises it if it is another,
-    and what ``away`` raises."""
+    """The next step if *problem* means that there is no coordinator. Raises any other
+    *problem*, and what ``away`` raises."""
     from unitsync.absent import Absent, NothingKept
     from unitsync.errors import Stopped
 
@@ -249,7 +248,7 @@ def _without_one(problem: Exception, talk: Conversation, request: Message) -> St
 
 
 class _Connection:
-    """To the coordinator at *address*, made when it is needed."""
+    """The connection to the coordinator at *address*. Made when it is needed."""
 
     __slots__ = ("_address", "_careful", "_link", "_looked", "_may")
 
@@ -258,16 +257,19 @@ class _Connection:
         self._may = may
         self._link: Link | None = None
         self._careful = os.environ.get("UNITSYNC_AUTOSTART", "") not in ("", "0", "1")
-        """What is there has to be looked at closely, or it has to be said what is wrong."""
+        """Whether to connect through endpoint.py, which checks everything and explains what
+        is wrong."""
         self._looked = False
-        """The link was made after such a look."""
+        """Whether the link was made that way."""
 
     def open(self, *, told: bool, by: float) -> Link:
-        """Raises UnitsyncError; ConnectionError for one that has gone meanwhile."""
+        """The link, made now if there is none. Raises UnitsyncError, and ConnectionError if
+        the coordinator has gone meanwhile."""
         if self._link is not None:
             return self._link
         if not self._careful:
-            # Who only looks starts none, so that there is no other's start to be waited for.
+            # A request that only looks starts no coordinator, so it need not wait while another
+            # process starts one.
             always = self._may.autostart == Autostart.ALWAYS
             starting = always and os.environ.get("UNITSYNC_AUTOSTART") != "0"
             try:
@@ -293,8 +295,9 @@ class _Connection:
         return self._link
 
     def lost(self) -> bool:
-        """The link broke. Whether that says nothing of who is served: whom a coordinator does
-        not serve it hangs up on before a word, and then the next one is looked at closely."""
+        """Drop the broken link. Returns False if the coordinator may have refused us: it
+        closes the connection of a user whom it does not serve without sending anything. The
+        next connection is then made through endpoint.py, which finds out."""
         greeted, looked = self._link is None or self._link.greeted, self._looked
         self._careful = not greeted
         self.drop()
@@ -306,9 +309,11 @@ class _Connection:
             self._link = None
 
     def withdraw(self, start: Message, why: BaseException) -> None:
-        """Take *start* back: nothing may be granted to somebody who is gone. An interrupted
-        one by another connection, since nobody knows how much went through that one; the
-        coordinator heeds it even if it comes before the start."""
+        """Take *start* back: nothing may be granted to a client that is gone.
+
+        If it was interrupted, use a new connection, because nobody knows how much of the
+        request went through the old one. The coordinator obeys a withdrawal even if it
+        arrives before the start."""
         reason, patience_s = withdrawal(why)
         by = monotonic() + patience_s
         request: Message = {
@@ -328,11 +333,11 @@ class _Connection:
             if self._link is not None:
                 _asked(self._link, request, by)
         except Exception:
-            pass  # it is gone as well, or forgets the start by itself
+            pass  # the coordinator is gone too, or forgets the start by itself
 
 
 def understood(frame: bytes) -> Message:
-    """The reply in *frame*. Raises ValueError if it is none that can be printed."""
+    """The reply in *frame*. Raises ValueError if it is not a reply that can be printed."""
     try:
         reply, end = unpack(frame, 0)
     except (IndexError, RecursionError, TypeError):
@@ -355,7 +360,8 @@ def _are_lines(value: object) -> bool:
 
 
 def see_all_packages() -> None:
-    """The shim starts Python without the module site, which costs a third of the rest."""
+    """Load the module site if Python was started without it. The shim does that, because site
+    costs a third as much as everything else."""
     if sys.flags.no_site:
         import site
 
