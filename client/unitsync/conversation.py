@@ -1,13 +1,13 @@
 """One conversation with the coordinator, without sockets, clocks or event loops.
 
-Everything that all clients must agree on is decided here: when a waiting verb asks again,
-when a reply is overdue, how often a lost link is mended, what is outlasted, what the user is
-told meanwhile. The clients (perform.py for the command line, client.py, aio.py) move bytes
-and wait.
+This module decides everything that all clients must agree on: when a waiting verb asks again,
+when a reply is overdue, how often a lost link is replaced, which errors a request outlasts, and
+what the user is told meanwhile. The clients (perform.py for the command line, client.py,
+aio.py) move bytes and wait.
 
-``now`` is always the client's monotonic clock in seconds. Requests and replies are read by
-their attributes, as wire.py names them, and so may be its messages or a Plain (render.py).
-Imports nothing but what the interpreter has loaded anyway.
+``now`` is always the client's monotonic clock in seconds. Requests and replies are read only
+through attributes with the names of wire.py. So they may be messages of wire.py or a Plain
+(render.py). Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations
@@ -28,32 +28,34 @@ REPLY_SLACK_S = 5.0
 OVERTIME_S = 1.0
 """How long after its deadline a conversation may take to end, answered or not."""
 REQUEST_PATIENCE_S = 60.0
-"""The deadline of a request that does not wait: for so long it is repeated, through lost
-links and restarts. The end of a run also outlasts a coordinator that cannot keep it."""
+"""The deadline of a request that does not wait. Until then it is repeated, through lost
+links and restarts. The end of a run also outlasts a coordinator that cannot write it to the
+journal."""
 OVERDUE_MAX = 2
 """So many overdue replies in a row end a request that does not wait. The link is kept: a
-coordinator that goes on reads what it was sent in the order in which it was sent."""
+coordinator that recovers reads requests in the order in which they were sent."""
 LOST_LINKS_MAX = 5
-"""From so many lost links in a row on it keeps still for a moment after each, lest it be
-the cause of them."""
+"""After so many lost links in a row the client pauses after each, in case it is itself the
+cause."""
 LOOK_EVERY_S = 0.1
 AGAIN_S = 1.0
-"""How long it keeps still while there is no coordinator: at first, and in the long run."""
+"""The pause while there is no coordinator: LOOK_EVERY_S at first, growing to AGAIN_S."""
 NOTICE_AFTER_S = 2.0
-"""A request that does not wait says from then on what keeps it."""
+"""After this time, a request that does not wait tells the user what delays it."""
 NOTICE_EVERY_S = WAITING_PATIENCE_S - 1.0
 WITHDRAW_PATIENCE_S = 1.0
-"""How long an interrupted client waits to hear that its withdrawal arrived."""
+"""How long an interrupted client waits for the answer to its withdrawal."""
 LEAVE_PATIENCE_S = 0.1
-"""The same for one that got no answer: long enough for the withdrawal to leave."""
+"""The same for a client that got no answer to its start: long enough to send the withdrawal."""
 FOREVER = float("inf")
 
 
 class Send:
-    """Send the request with its fields as ``changes`` has them, over a link that is there at
-    ``reach_by``, a coordinator started for it included. Its reply is overdue
-    ``reply_within_s`` after it was sent, but at ``over_by`` at the latest. If there is a
-    ``notice``, tell the user of it first."""
+    """Send the request with ``changes`` applied to its fields.
+
+    The link must be there by ``reach_by``; that includes starting a coordinator. The reply
+    is overdue ``reply_within_s`` after the request was sent, and at ``over_by`` at the
+    latest. If there is a ``notice``, tell the user first."""
 
     __slots__ = ("changes", "notice", "over_by", "reach_by", "reply_within_s")
 
@@ -71,8 +73,8 @@ class Send:
 
 
 class Pause:
-    """There is no coordinator for now: in ``delay_s`` seconds ask ``resume``. If there is a
-    ``notice``, tell the user of it first."""
+    """There is no coordinator for now: call ``resume`` in ``delay_s`` seconds. If there is a
+    ``notice``, tell the user first."""
 
     __slots__ = ("delay_s", "notice")
 
@@ -89,8 +91,8 @@ class Done:
 
 
 class Notice:
-    """What a user is told who waits: the last ``reply`` of the coordinator, None if there was
-    none, and lines for stdout and stderr."""
+    """What to tell a user who waits: lines for stdout (``out``) and stderr (``err``), and
+    the coordinator's last ``reply`` (None if there was none)."""
 
     __slots__ = ("err", "out", "reply")
 
@@ -103,9 +105,9 @@ class Notice:
 class Conversation:
     """One request, repeated with the same id until its final reply or its deadline.
 
-    *verb* is its tag on the wire, *address* the coordinator's, for messages. ``timeout_s``
-    bounds a request that waits; others have REQUEST_PATIENCE_S and take no notice of it.
-    Which errors end it before that is decided in ``away``, and nowhere else.
+    *verb* is the request's tag on the wire. *address* is the coordinator's, for messages.
+    ``timeout_s`` bounds a request that waits; others have REQUEST_PATIENCE_S instead. Only
+    ``away`` decides which errors end the request earlier.
     """
 
     __slots__ = (
@@ -135,7 +137,7 @@ class Conversation:
         self._may = may
         self._address = address
         self.epoch: str = request.epoch
-        """Under which this wait goes on, "" before the coordinator was told of it."""
+        """The epoch under which this wait goes on; "" until the coordinator knows of it."""
         self._changes: dict[str, Any] = {}
         self._began = 0.0
         self._deadline = FOREVER
@@ -145,18 +147,19 @@ class Conversation:
         self._last: Any = None
         self._away_since = FOREVER
         self._reason: UnitsyncError | None = None
-        """The last that was said of why it is away."""
+        """The last error that says why the coordinator is away."""
         self._losses = 0
         self._overdue = 0
         self._pauses = 0
-        """Losses and pauses since the last reply, overdue replies since the last loss."""
+        """Losses and pauses are counted since the last reply, overdue replies since the last
+        loss."""
         self._stale = 0
-        """Replies that may still come to what was asked before it was asked once more."""
+        """How many replies to earlier copies of the request may still arrive."""
 
     @property
     def told(self) -> bool:
-        """Whether the coordinator was told of this wait: it then goes on under the
-        epoch in which it began, also with a coordinator that comes back."""
+        """Whether the coordinator knows of this wait. The wait then goes on under the epoch
+        in which it began, even with a coordinator that comes back."""
         return bool(self.epoch) and self._may.waits
 
     def begin(self, now: float, timeout_s: float = FOREVER) -> Send:
@@ -166,12 +169,12 @@ class Conversation:
         return self._ask(now)
 
     def resume(self, now: float) -> Send:
-        """The request again, after a Pause."""
+        """The step that sends the request again, after a Pause."""
         return self._ask(now)
 
     def received(self, kind: str, reply: Any, now: float) -> Step:
-        """What follows from the coordinator's *reply*, of which *kind* is the tag on the
-        wire. Raises ProtocolError for one that is none to this request, and what ``away``
+        """The next step after the coordinator's *reply*, whose tag on the wire is *kind*.
+        Raises ProtocolError for a reply that does not fit the request, and what ``away``
         raises."""
         self._losses = 0
         if kind == "error" and reply.code in ("stopped", "not_kept"):
@@ -206,10 +209,10 @@ class Conversation:
         return step
 
     def lost(self, now: float, *, overdue: bool = False) -> Step:
-        """What follows when the link breaks, or stands and the reply is *overdue*. Raises
-        what ``away`` raises."""
+        """The next step when the link breaks, or when it stands but the reply is *overdue*.
+        Raises what ``away`` raises."""
         if self._verb == "stop" and not overdue:
-            return Done(None)  # gone is what was asked for
+            return Done(None)  # the coordinator is gone, as requested
         from unitsync.absent import NotYet
 
         what = "does not answer" if overdue else "ends before it answers"
@@ -233,8 +236,9 @@ class Conversation:
         return step
 
     def away(self, problem: UnitsyncError, now: float) -> Pause:
-        """What follows when *problem* says why there is no coordinator. Raises it if it is
-        not outlasted; at the deadline TimedOut, or what has kept it so long."""
+        """The next step when *problem* says why there is no coordinator. Raises *problem* if
+        the request does not outlast it. At the deadline raises TimedOut, or the error that
+        has delayed the request until then."""
         from unitsync.absent import NotYet
 
         if not isinstance(problem, NotYet):
@@ -253,16 +257,17 @@ class Conversation:
         return self._verb in ("complete", "fail")
 
     def _outlasts(self, problem: UnitsyncError) -> bool:
-        """Whether it goes on until its deadline though that keeps the coordinator from it. A
-        wait that it was told of and the end of a run that it granted outlast anything; a
-        script's last word, what keeps it from being written: else the script would be said
-        to have ended without it."""
+        """Whether the request goes on until its deadline in spite of *problem*.
+
+        A wait that the coordinator knows of outlasts anything, and so does the end of a run
+        that it granted. Any end of a run outlasts a journal that cannot be written: otherwise
+        the script would be recorded as one that ended without ``complete``."""
         if self._ends_a_run and problem.code == "not_kept":
             return True
         return bool(self.epoch) and (self._may.waits or self._ends_a_run)
 
     def _notice_of(self, problem: UnitsyncError, now: float, for_s: float = 0.0) -> Notice | None:
-        """What to tell the user of a *problem* that has lasted *for_s* at least."""
+        """What to tell the user about a *problem* that has lasted at least *for_s* seconds."""
         from unitsync.absent import NotYet
         from unitsync.errors import NotKept
 
@@ -289,7 +294,7 @@ class Conversation:
         return Notice(self._last, [], lines)
 
     def _expired(self, problem: UnitsyncError) -> UnitsyncError:
-        """What a deadline leads to that *problem* has outlasted."""
+        """The error at a deadline until which *problem* has lasted."""
         from unitsync.errors import TimedOut
 
         problem = self._reason or problem
@@ -311,18 +316,18 @@ class Conversation:
             if self._patient:
                 patience_s = min(WAITING_PATIENCE_S, left)
             self._changes["patience_s"] = patience_s
-            # What it was to wait is told, not what it has waited.
+            # At most the time it was meant to wait, even if the deadline has passed.
             self._changes["waited_s"] = min(now, self._deadline) - self._began
             self._changes["last"] = left == 0
-        # A time limit of 0 leaves a second to start a coordinator.
+        # Even a time limit of 0 leaves a second to start a coordinator.
         reach_by = max(self._deadline, self._began + OVERTIME_S)
         over_by = self._deadline + OVERTIME_S
         return Send(self._changes, patience_s + REPLY_SLACK_S, reach_by, over_by)
 
     def _is_bad_news(self, reply: Any) -> bool:
-        """Whether something that is waited for has failed, or its script has ended, since the
-        user was last told. Otherwise a wait ends there: only with ``on_skip`` ``wait`` and
-        ``on_owner_exit`` ``warn`` it goes on."""
+        """Whether a prerequisite has failed, or its script has ended, since the user was last
+        told. That matters only with ``on_skip`` ``wait`` and ``on_owner_exit`` ``warn``: in
+        all other cases the wait ends then."""
         bad = {
             edge.name
             for edge in reply.waiting_for
@@ -340,8 +345,8 @@ class Conversation:
 
 
 def withdrawal(why: BaseException) -> tuple[str, float]:
-    """The reason for which a start is taken back that ended with *why*, and for how many
-    seconds an answer to that is waited for."""
+    """For a start that ended with *why*: the reason to give when it is taken back, and how
+    many seconds to wait for an answer to that."""
     from unitsync.errors import UnitsyncError
 
     if isinstance(why, UnitsyncError):
@@ -351,7 +356,7 @@ def withdrawal(why: BaseException) -> tuple[str, float]:
 
 
 def _as_told(problem: UnitsyncError) -> UnitsyncError:
-    """*problem* as the class that users know it by."""
+    """*problem* as the public class of errors.py."""
     from unitsync.errors import from_code
 
     return from_code(problem.code, problem.message, problem.hint, problem.details)

@@ -1,5 +1,5 @@
-"""Text for people and lines on stdout and stderr, for the express path, the full command
-line and the coordinator alike."""
+"""Text for people, and lines on stdout and stderr. The express path, the full command line and
+the coordinator all use it."""
 
 import os
 import sys
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 TEXT_BYTES_MAX = 4096
-"""Reasons and owner command lines are cut to this many bytes; a longer id is refused."""
+"""Reasons and owners' command lines are cut to this many bytes. A longer id is refused."""
 RUN_AGAIN_MAX = 300
-"""Characters of a command that is shown to be called again."""
+"""At most so many characters of a command are shown in "run again"."""
 _PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
-"""What means nothing to a shell; as shlex.quote() has it."""
+"""Characters without a meaning to a shell, as in shlex.quote()."""
 
 
 def safe(text: str) -> str:
-    """*text* on one line, with all that is not printable shown as an escape."""
+    """*text* on one line. Characters that are not printable become escapes."""
     if text.isprintable():
         return text
     return "".join(
@@ -28,13 +28,13 @@ def safe(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """*text* on one line and within the bound of the wire, encodable as UTF-8."""
+    """*text* on one line, encodable as UTF-8 and within TEXT_BYTES_MAX."""
     line = " ".join(text.split()).encode("utf-8", "replace")
     return line[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
 
 
 def quoted(text: str) -> str:
-    """*text* in quotes and in ASCII, as ascii() has it; a byte that is no UTF-8 as ``\\xff``."""
+    """*text* in quotes and in ASCII, as by ascii(). A byte that is not UTF-8 is ``\\xff``."""
     shown = ascii(text)
     for char in set(text):
         if "\udc80" <= char <= "\udcff":  # PEP 383
@@ -43,30 +43,30 @@ def quoted(text: str) -> str:
 
 
 def shell_word(text: str) -> str:
-    """*text* as a word that a shell takes for it."""
+    """*text* quoted as one word for a shell, if it needs quotes."""
     if text and _PLAIN.issuperset(text):
         return text
     return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal *text* takes: ``クローン`` takes eight."""
+    """How many columns *text* takes on a terminal. ``クローン`` takes eight."""
     if text.isascii():
         return len(text)
     return sum(width for _, width in glyphs(text))
 
 
 def glyphs(text: str) -> "Iterator[tuple[str, int]]":
-    """The characters of *text*, each with all that stands on it, and the columns it takes.
+    """The characters of *text*, each with its combining characters, and the columns it takes.
 
-    Where terminals do not agree, as about the vowel signs of India or the tones of skin, it
-    is the larger number: no line is wider than was counted.
+    Terminals disagree about some of them, for example Indian vowel signs or skin tones. Then
+    it is the larger number, so that no line is wider than counted.
     """
     from unicodedata import category, east_asian_width
 
     glyph, width = "", 0
     for char in text:
-        if char == "\ufe0f":  # asks for the picture of a character, which is wide
+        if char == "\ufe0f":  # asks for a character's emoji, which is wide
             glyph, width = glyph + char, min(2, width * 2)
             continue
         stands_on_it = (
@@ -85,7 +85,7 @@ def glyphs(text: str) -> "Iterator[tuple[str, int]]":
 
 
 def padded(text: str, width: int) -> str:
-    """*text*, and as many spaces as make *width* columns of it."""
+    """*text*, filled up with spaces to *width* columns."""
     return text + " " * (width - columns(text))
 
 
@@ -95,7 +95,7 @@ def counted(number: int, what: str) -> str:
 
 
 def unregistered(name: str) -> list[str]:
-    """The text of ``unitsync status`` for a unit that nobody has registered."""
+    """What ``unitsync status`` prints for a unit that nobody has registered."""
     return [
         f"Unit:    {name}",
         "Status:  not registered yet",
@@ -106,8 +106,10 @@ def unregistered(name: str) -> list[str]:
 
 
 def gave_up(end: str, command: str, missing: str = "") -> str:
-    """What became of the last start of a unit, which ended so (UnitInfo.given_up), what was
-    *missing* then, and what there is to be run again: *command*; "" for what is not known."""
+    """What became of the last start of a unit.
+
+    *end* says how it ended (UnitInfo.given_up), *missing* what it was waiting for, and
+    *command* what to run again. Each of the last two may be "" for unknown."""
     if end == "refused":
         return f"a start by {command or 'an unknown process'} was refused"
     text = start_ended(end)
@@ -119,8 +121,8 @@ def gave_up(end: str, command: str, missing: str = "") -> str:
 
 
 def start_ended(end: str) -> str:
-    """``its start timed out``, ``its start was skipped``: how gave_up() begins, but for one
-    that was refused."""
+    """``its start timed out``, ``its start was skipped``: the beginning of gave_up(), unless
+    the start was refused."""
     return f"its start {'' if end == 'timed out' else 'was '}{end}"
 
 
@@ -138,8 +140,8 @@ def duration(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """How long a wait took, from half a second to ten minutes to the second at least:
-    ``250 ms``, ``1.5 s``, ``40 s``, ``1 min 30 s``; beyond that as duration() has it."""
+    """How long a wait took: ``250 ms``, ``1.5 s``, ``40 s``, ``1 min 30 s``. Up to ten minutes
+    it is exact to the second or better; beyond that it is what duration() gives."""
     whole = round(seconds, 3)
     if whole < 1:
         return f"{whole * 1000:.0f} ms"
@@ -152,8 +154,8 @@ def span(seconds: float) -> str:
 
 
 def reaching(hint: str) -> str:
-    """*hint*, whose calls of ``unitsync`` lead to the coordinator that ``--endpoint`` names
-    in the command line of this process, if it does: without it they would reach another."""
+    """*hint*, with the ``--endpoint`` of this process's command line added to each call of
+    ``unitsync`` in it. Without it these calls would reach another coordinator."""
     address = ""
     words = iter(sys.argv[1:])
     for word in words:
@@ -167,8 +169,8 @@ def reaching(hint: str) -> str:
     text, *calls = hint.split("unitsync ")
     quotes = 0
     for call in calls:
-        # What is in quotes is a word of the call before, and help is the same everywhere.
-        # The endpoint of a shim is another matter.
+        # Text in quotes is an argument of the previous call, and help is the same everywhere.
+        # For a shim --endpoint means something else.
         verb = call[:1].islower() and call[:5] != "shim " and "--help" not in call
         verb = verb and "--endpoint" not in call
         apart = not text or text[-1] in " :|&("
@@ -178,8 +180,8 @@ def reaching(hint: str) -> str:
 
 
 def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
-    """Write and flush *lines*, in whatever encoding the locale gives; hints as reaching() has
-    them. A stream that the caller closed (None) takes them all. Raises OSError."""
+    """Write and flush *lines* in the encoding of the locale. Hints go through reaching(). If
+    the caller closed the stream (None), the lines are dropped. Raises OSError."""
     if stream is None:
         return
     text = ""
@@ -195,8 +197,8 @@ def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
 
 
 def silence(descriptor: int) -> None:
-    """Let what is still buffered for *descriptor* go nowhere, so that the end of the
-    interpreter does not complain about it."""
+    """Send what is still buffered for *descriptor* to /dev/null, so that Python does not
+    complain about it at exit."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
     except OSError:  # a chroot that somebody made by hand

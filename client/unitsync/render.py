@@ -1,7 +1,7 @@
 """What programs read: JSON, made from reply fields.
 
-For the express path and the full command line alike. Takes what wire.py has for a unit, or the
-same as a map, in a Plain. Imports nothing but what the interpreter has loaded anyway, and
+Both the express path and the full command line use it. It takes the objects of wire.py, or the
+same fields as a map in a Plain. It imports only what the interpreter has already loaded, and
 ``_json``.
 """
 
@@ -35,8 +35,8 @@ _DEFAULTS = {
 
 
 class Plain:
-    """A map of a reply with its fields as attributes, and their defaults where they are left
-    out, as wire.py has them."""
+    """A map of a reply, with its fields as attributes. Missing fields have the defaults that
+    they have in wire.py."""
 
     __slots__ = ("_fields",)
 
@@ -58,7 +58,7 @@ def json_text(value: object) -> str:
 
 
 def _json(value: object, line: str) -> Iterator[str]:
-    """Of what stands in lines that begin with *line*."""
+    """The pieces of *value* as JSON. *line* is a line break and the indentation."""
     from _json import encode_basestring
 
     if isinstance(value, str):
@@ -121,7 +121,7 @@ def _process_fields(owner: Owner | None) -> dict[str, object] | None:
 
 
 def edge_fields(edge: Prerequisite) -> dict[str, object]:
-    """An edge under the names of the replaced command, ours beside them."""
+    """An edge. It has the field names of Coder's command, and ours beside them."""
     return {
         "depends_on": edge.name,
         "required_status": coder_output.required_status(edge.requires),
@@ -137,8 +137,8 @@ def edge_fields(edge: Prerequisite) -> dict[str, object]:
 
 
 def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
-    """A unit under the names of the replaced command, ours beside them; with *shim* also
-    with its values."""
+    """A unit. It has the field names of Coder's command, and ours beside them. With *shim*
+    it also has Coder's values."""
     fields: dict[str, object] = {
         "unit_name": unit.name,
         "status": str(unit.status),
@@ -162,7 +162,7 @@ def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
 
 
 def status_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
-    """unit_fields and the unit's history, oldest first."""
+    """The unit_fields() and the history of *unit*, oldest first."""
     history = [
         {
             "at": iso(entry.at),
@@ -187,7 +187,7 @@ def tree_fields(node: WhyNode) -> dict[str, object]:
 
 
 class Group:
-    """A wire.WhyGroup of which the units came in several pages."""
+    """A wire.WhyGroup whose units may have come in several pages."""
 
     __slots__ = ("cause", "kind", "units")
 
@@ -198,8 +198,8 @@ class Group:
 
 
 def merged(groups: Iterable[WhyGroup]) -> list[Group]:
-    """*groups* of all pages of ``why``, each cause once. One that failed and for which others
-    were skipped is told of with those."""
+    """The *groups* of all pages of ``why``, each cause once per kind. A cause that failed is
+    left out if others were skipped because of it: it is named there."""
     found: dict[tuple[str, str], Group] = {}
     for group in groups:
         whole = found.setdefault((group.cause.name, group.kind), Group(group.cause, group.kind))

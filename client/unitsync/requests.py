@@ -18,8 +18,8 @@ ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 class Requests:
     """Builds the requests of one process, each with a fresh id.
 
-    Raises UsageError for what can be no request at all; names are judged by the
-    coordinator, because it registers the unit even where a prerequisite is refused.
+    Raises UsageError for what cannot be a request at all. The coordinator checks the names,
+    because it registers the unit even if it refuses a prerequisite.
     """
 
     __slots__ = ("_owner", "_render", "_startup")
@@ -162,7 +162,8 @@ class Requests:
         return wire.Why(**self._said(), epoch=epoch, unit=_name(unit), offset=offset)
 
     def list_after(self, pages: Sequence[wire.ListReply]) -> wire.List | None:
-        """The request for the page that follows *pages*, all so far; None after the last."""
+        """The request for the page after *pages*, which holds all pages so far. None after
+        the last page."""
         if not pages:
             return self.list()
         last = pages[-1]
@@ -198,7 +199,7 @@ class Requests:
         return wire.Stop(**self._said())
 
     def _said(self) -> dict[str, Any]:
-        """What every request says."""
+        """The fields that every request has."""
         return {
             "id": new_id(),
             "startup": self._startup,
@@ -209,10 +210,11 @@ class Requests:
     def leave(
         self, unit: str, exc: BaseException | None, granted: wire.Granted
     ) -> wire.Complete | wire.Fail:
-        """What leaving a ``unit()`` block with *exc* (None: normally) tells of it.
+        """The request that reports the end of a ``unit()`` block, left with *exc* (None:
+        normally).
 
-        Under the epoch of *granted*, so that a coordinator that has lost the run says
-        so instead of not knowing the unit.
+        It has the epoch of *granted*. So a coordinator that has lost the run says that,
+        rather than that the unit is unknown.
         """
         reason = failure(exc)
         if reason is None:
@@ -245,7 +247,7 @@ def _name(name: str) -> str:
 
 
 def _names(names: Iterable[str]) -> list[str]:
-    """A single str is one name, not its letters."""
+    """The *names* as a list. A single str is one name, not a list of letters."""
     if not isinstance(names, Iterable):
         raise errors.UsageError(f"names must be a list of str, not {type(names).__name__}")
     return [_name(names)] if isinstance(names, str) else [_name(name) for name in names]

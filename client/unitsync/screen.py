@@ -1,9 +1,8 @@
-"""Where lines for people go: how wide it is, whether it has colours, and how text is put
-into its lines.
+"""The screen that people read: its width, its colours, and how text is broken into lines.
 
-Text that comes from outside is to be safe() before. At a terminal no line is wider than that;
-elsewhere nothing is broken or shortened. Imports nothing but what the interpreter has loaded
-anyway.
+Text from outside must go through safe() first. At a terminal no line is wider than the
+terminal. Elsewhere nothing is broken or shortened. Imports only what the interpreter has
+already loaded.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ if TYPE_CHECKING:
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
 _WIDTH_UNKNOWN = 80
-"""Columns of a terminal that does not say."""
+"""Columns of a terminal that does not report its width."""
 _WIDEST = 2
 """Columns that the widest characters take."""
 
 
 class Screen:
-    """*width* in columns, 0 for what is no terminal; *ascii_only* if what stands there
-    cannot be more than ASCII."""
+    """*width* in columns, 0 if it is not a terminal. *ascii_only* if it can only show ASCII."""
 
     __slots__ = ("ascii_only", "colour", "width")
 
@@ -36,18 +34,18 @@ class Screen:
         self.ascii_only = ascii_only
 
     def holds(self, columns: int) -> bool:
-        """Whether it is so wide; what is no terminal is."""
+        """Whether so many *columns* fit. They always do if it is not a terminal."""
         return not 0 < self.width < columns
 
     def paint(self, text: str, colour: str) -> str:
-        """*text* in the *colour*, which may be "", if there are colours."""
+        """*text* in the *colour* (which may be ""), if the screen has colours."""
         if not (text and colour and self.colour):
             return text
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
 def stdout() -> Screen:
-    """For stdout: coloured at a terminal only, and never with ``NO_COLOR``."""
+    """The screen for stdout. It has colours only at a terminal and without ``NO_COLOR``."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     ascii_only = not encoding.lower().startswith("utf")
     if sys.stdout is None or not sys.stdout.isatty():
@@ -57,7 +55,7 @@ def stdout() -> Screen:
 
 
 def _terminal_width() -> int:
-    """As shutil.get_terminal_size() has it, which costs more to import than all of this."""
+    """The same as shutil.get_terminal_size(), whose import takes longer than this module."""
     try:
         width = int(os.environ.get("COLUMNS", ""))
     except ValueError:
@@ -71,7 +69,7 @@ def _terminal_width() -> int:
 
 
 def folded(lines: Iterable[str], screen: Screen) -> list[str]:
-    """The *lines* of ``status``, none wider than the screen; what goes on is indented."""
+    """The *lines* of ``status``, none wider than the screen. Continued lines are indented."""
     safe_lines = map(safe, lines)
     if not screen.width:
         return list(safe_lines)
@@ -79,7 +77,8 @@ def folded(lines: Iterable[str], screen: Screen) -> list[str]:
 
 
 def _folded(line: str, width: int) -> Iterator[str]:
-    """A line of the text is as ``Status:  pending``, one of a list begins with spaces."""
+    """Break *line*: either one like ``Status:  pending``, or a line of a list, which begins
+    with spaces."""
     indent = min(4 if line.startswith(" ") else 9, width // 3)
     places = wrapped(line, width)
     yield line[slice(*places[0])]
@@ -90,14 +89,14 @@ def _folded(line: str, width: int) -> Iterator[str]:
 
 
 def wrapped(text: str, width: int) -> list[tuple[int, int]]:
-    """From where to where each line of *text* goes, none wider than *width* and without
-    spaces at their ends; 0 for any width. A word is broken only if it is wider than a
-    line, and then begins on a new one."""
+    """Start and end, as offsets in *text*, of each of its lines. No line is wider than
+    *width* (0: any width) or ends with spaces. A word is broken only if it is wider than a
+    line; it then begins on a new line."""
     text = text.rstrip(" ")
     if not width or columns(text) <= width:
         return [(0, len(text))]
     places = []
-    begin = at = used = 0  # where the line and the word begin; columns before the word
+    begin = at = used = 0  # start of the line, start of the word, columns before the word
 
     def end_line(at: int) -> None:
         nonlocal begin, used
@@ -128,7 +127,8 @@ def wrapped(text: str, width: int) -> list[tuple[int, int]]:
 def painted(
     before: str, word: str, colour: str, after: str, screen: Screen, width: int
 ) -> Iterator[str]:
-    """The lines of a text of which one *word* has a *colour*, none wider than *width*."""
+    """The lines of *before*, *word* and *after* together, none wider than *width*. *word* has
+    the *colour*."""
     text = before + word + after
     for start, end in wrapped(text, width):
         until = max(start, min(end, len(before) + len(word)))
@@ -137,12 +137,12 @@ def painted(
 
 
 def fitted(text: str, width: int) -> str:
-    """*text*, or as much of it as fits with an ellipsis into *width* columns."""
+    """*text*, shortened with an ellipsis if it does not fit into *width* columns."""
     return text if columns(text) <= width else cut(text, width - 1) + "…"
 
 
 def cut(text: str, width: int) -> str:
-    """The beginning of *text* in exactly *width* columns: what is left over is spaces."""
+    """The beginning of *text* in exactly *width* columns, filled up with spaces."""
     taken, used = "", 0
     for glyph, wide in glyphs(text):
         if used + wide > width:
@@ -153,8 +153,8 @@ def cut(text: str, width: int) -> str:
 
 
 def beside(head: str, indent: int, texts: Iterable[str], width: int) -> Iterator[str]:
-    """*texts* below each other in lines of *width* columns, all of them indented but for the
-    first, which stands beside *head*, of *indent* columns."""
+    """*texts* below each other, in lines of *width* columns. The first line begins with
+    *head*, which takes *indent* columns; all others are indented by as much."""
     before = head
     for text in texts:
         for start, end in wrapped(text, width and max(1, width - indent)):
@@ -163,6 +163,6 @@ def beside(head: str, indent: int, texts: Iterable[str], width: int) -> Iterator
 
 
 def below(texts: Iterable[str], width: int) -> Iterator[str]:
-    """*texts* below a heading."""
+    """*texts* indented below a heading."""
     indent = min(2, width // 3) if width else 2
     return beside(" " * indent, indent, texts, width)

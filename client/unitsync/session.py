@@ -1,5 +1,5 @@
-"""What both Python clients have in common, in the messages of wire.py: a conversation (see
-conversation.py, which decides), what a reply raises, what leaving a ``unit()`` block reports.
+"""What both Python clients share, in the messages of wire.py: a conversation (conversation.py
+makes the decisions), what a reply raises, and what leaving a ``unit()`` block reports.
 
 ``now`` is always the client's monotonic clock in seconds.
 """
@@ -19,14 +19,14 @@ from unitsync.names import not_utf8
 from unitsync.printing import one_line
 
 STOP_PATIENCE_S: Final = 10.0
-"""How long the coordinator may take to end after it said that it will."""
+"""How long the coordinator may take to end after it has said that it will."""
 
 ReplyT = TypeVar("ReplyT", bound=wire.Reply)
 
 
 class LinkLost(Exception):
-    """The connection broke, or it stands and a reply on it is ``overdue``. Raised and
-    caught inside the clients; users get Unreachable."""
+    """The connection broke, or it still stands and a reply on it is ``overdue``. Raised and
+    caught inside the clients. Users get Unreachable."""
 
     def __init__(self, *, overdue: bool = False) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class LinkLost(Exception):
 
 
 class Send(NamedTuple):
-    """As conversation.Send, with the ``frame`` that is to be sent."""
+    """Like conversation.Send, with the ``frame`` to send."""
 
     frame: bytes
     reply_within_s: float
@@ -47,7 +47,7 @@ class Send(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """As conversation.Pause."""
+    """Like conversation.Pause."""
 
     delay_s: float
     notice: wire.Waiting | None = None
@@ -59,7 +59,7 @@ class Done(NamedTuple):
 
 Step: TypeAlias = Send | Pause | Done
 Answer: TypeAlias = wire.AnyReply | LinkLost | Absent | errors.Stopped
-"""What can come of a Send."""
+"""What a Send can lead to."""
 
 
 class Conversation:
@@ -77,8 +77,8 @@ class Conversation:
 
     @property
     def told(self) -> bool:
-        """Whether the coordinator was told of this wait: it then goes on under the
-        epoch in which it began, also with a coordinator that comes back."""
+        """Whether the coordinator knows of this wait. The wait then goes on under the epoch
+        in which it began, even with a coordinator that comes back."""
         return self._talk.told
 
     def begin(self, now: float, timeout_s: float | None = None) -> Step:
@@ -86,10 +86,11 @@ class Conversation:
         return self._step(self._talk.begin(now, check_timeout(timeout_s)))
 
     def next(self, answer: Answer, now: float) -> Step:
-        """What follows from the coordinator's reply, from its link being lost or from
-        its not being there. Raises ProtocolError for a reply that is none to this request,
-        what *answer* says if that is not outlasted, at the deadline TimedOut or what has
-        kept it so long."""
+        """The next step after *answer*: a reply, a lost link, or no coordinator.
+
+        Raises ProtocolError for a reply that does not fit the request. If *answer* is an
+        error that ends the request, raises it. At the deadline raises TimedOut, or the
+        error that has delayed the request until then."""
         if isinstance(answer, LinkLost):
             return self._step(self._talk.lost(now, overdue=answer.overdue))
         if isinstance(answer, NothingKept) and not self._talk.epoch:
@@ -132,7 +133,7 @@ def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
 
 
 def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
-    """One reply out of all *pages*, each cause once."""
+    """All *pages* as one reply, each cause once."""
     groups = render.merged(group for page in pages for group in page.groups)
     whole = [wire.WhyGroup(group.cause, group.kind, group.units) for group in groups]  # type: ignore[arg-type]
     return replace(pages[0], groups=whole, next=-1)
@@ -168,12 +169,13 @@ def is_cancellation(exc: BaseException) -> bool:
 
 
 def may_be_granted_later(exc: BaseException) -> bool:
-    """Whether a Start that ended with *exc* may have been sent and not answered."""
+    """Whether a Start that ended with *exc* may have been sent without an answer, so that
+    the coordinator may still grant it."""
     return not isinstance(exc, errors.UsageError | errors.LimitReached)
 
 
 def not_ended(address: str) -> errors.Unreachable:
-    """What is said of a coordinator that was asked to stop and goes on."""
+    """The error for a coordinator that was asked to stop and still runs."""
     return errors.Unreachable(
         f"the coordinator at {address} has not ended within {STOP_PATIENCE_S:.0f} s",
         hint="its log is coordinator.log beside the socket",
@@ -182,12 +184,13 @@ def not_ended(address: str) -> errors.Unreachable:
 
 
 def untold(unit: str, problem: errors.UnitsyncError) -> str:
-    """A note for the exception that left a ``unit()`` block."""
+    """The note for an exception that left a ``unit()`` block whose end is not recorded."""
     return f"unitsync could not record how {unit} ended: {problem}"
 
 
 def encode(request: wire.AnyRequest) -> bytes:
-    """Raises UsageError (InvalidName for a name that is no UTF-8) or LimitReached."""
+    """*request* as bytes. Raises UsageError (InvalidName for a name that is not UTF-8) or
+    LimitReached."""
     try:
         frame = wire.encode(request)
     except UnicodeEncodeError:
@@ -216,12 +219,12 @@ def _texts(request: wire.AnyRequest) -> Iterable[str]:
 
 
 def check_timeout(timeout_s: float | None) -> float:
-    """*timeout_s* with None as infinity. Raises UsageError for what is no duration."""
+    """*timeout_s*, or infinity for None. Raises UsageError if it is not a duration."""
     if timeout_s is None:
         return math.inf
     if not isinstance(timeout_s, int | float) or not timeout_s >= 0:
         raise errors.UsageError(
-            f"timeout_s is {timeout_s!r}; it must be seconds, at least 0, or None for ever"
+            f"timeout_s is {timeout_s!r}; it must be seconds, at least 0, or None to wait forever"
         )
     return timeout_s
 
