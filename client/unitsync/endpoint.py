@@ -1,8 +1,8 @@
 """Where the coordinator is, and whether what is there may be trusted.
 
-An address belongs to a user, not to a login: a startup script and a terminal always
-meet. Under sudo it is the invoking user's. Nothing here imports zmq, so that a shell's
-completion or a hand-made client can use it cheaply.
+An address belongs to a user, not to a login, so that a startup script and a terminal always
+use the same one. Under sudo it is the invoking user's. Nothing here imports zmq, so shell
+completion or a hand-written client can use this module cheaply.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from unitsync.surroundings import (
 from unitsync.zmtp import CONNECT_PATIENCE_S
 
 FILES_MIN: Final = 32
-"""Open files that a coordinator needs, with some for clients."""
+"""Open files that a coordinator needs, including some for clients."""
 FULL_PATIENCE_S: Final = 3.0
 _LOOK_S: Final = 0.05
 JOURNAL_NAME: Final = "journal.db"
@@ -43,8 +43,8 @@ _SEPARATE_FOLDER = "give it a folder of its own: ipc:///some/folder/coordinator.
 
 
 class Endpoint(NamedTuple):
-    """``user`` is the uid that this endpoint belongs to: ours, or under sudo that of
-    the invoking user."""
+    """The address of a coordinator and what follows from it. ``user`` is the uid that it
+    belongs to: ours, or under sudo the invoking user's."""
 
     address: str
     path: str
@@ -61,12 +61,12 @@ class Endpoint(NamedTuple):
 
     @property
     def full(self) -> str:
-        """What the socket is called while the coordinator has no room for more clients."""
+        """The name of the socket while the coordinator has no room for more clients."""
         return f"{self.path}.full"
 
     @property
     def stopped(self) -> str:
-        """A file that is there from an orderly end of the coordinator to its return."""
+        """A file that exists from an orderly end of the coordinator until its return."""
         return os.path.join(self.folder, STOPPED_NAME)
 
 
@@ -104,11 +104,11 @@ def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ
 
 
 def check_folder(endpoint: Endpoint) -> os.stat_result | None:
-    """The state of the endpoint's folder, None if there is no such folder.
+    """The stat(2) of the endpoint's folder, or None if there is no such folder.
 
     Raises Unreachable unless it is a real folder that belongs to the endpoint's user,
-    to us or to root, and that nobody else may list or change. (Permission to pass
-    through is accepted: ``serve --allow`` needs it, and peers are checked anyway.)
+    to us or to root, and that nobody else may list or change. (Others may have permission to
+    pass through it: ``serve --allow`` needs that, and peers are checked anyway.)
     """
     try:
         found = os.lstat(endpoint.folder)
@@ -145,8 +145,8 @@ def check_folder(endpoint: Endpoint) -> os.stat_result | None:
 
 
 def serving_user(endpoint: Endpoint) -> int:
-    """The uid that a coordinator started by us at *endpoint* has to run as: ours, but under
-    sudo the invoking user's, unless the folder is root's.
+    """The uid as which a coordinator that we start at *endpoint* must run. It is ours, but
+    under sudo the invoking user's, unless the folder is root's.
 
     Raises what check_folder() raises.
     """
@@ -157,14 +157,13 @@ def serving_user(endpoint: Endpoint) -> int:
 
 
 def connect(endpoint: Endpoint, by: float = math.inf) -> socket.socket | None:
-    """A blocking connection to the coordinator at *endpoint*, its peer checked; None if
-    nobody listens there. It is tried at least once, and not for longer than until *by*,
-    on the monotonic clock.
+    """A blocking connection to the coordinator at *endpoint*, with its peer checked. None if
+    nobody listens there. It tries at least once, and until *by* (monotonic clock) at most.
 
-    Raises Unreachable for a folder or a peer that is not ours, NotPermitted; Absent where
-    there is no room for more clients, NotYet where none is accepted for now.
+    Raises Unreachable for a folder or a peer that is not ours, NotPermitted, Absent if there
+    is no room for more clients, and NotYet if no clients are accepted for now.
     """
-    for _ in range(2):  # one that has died meanwhile is not there the second time
+    for _ in range(2):  # a coordinator that died meanwhile is gone at the second attempt
         link = _connect(endpoint, by)
         if link is None or _is_greeted(link):
             return link
@@ -173,14 +172,14 @@ def connect(endpoint: Endpoint, by: float = math.inf) -> socket.socket | None:
 
 
 def _connect(endpoint: Endpoint, by: float, room_by: float = math.inf) -> socket.socket | None:
-    """One that has no room is tried again for a while: what this process has closed just
-    now may have been the last that there was room for."""
+    """Connect once. If the coordinator has no room, try again for a while: this process may
+    have closed the connection that took the last place just now."""
     if check_folder(endpoint) is None:
         return None
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        # Bounds connect() where the backlog is full; a Python timeout would make the
-        # socket non-blocking and then connect() fails at once.
+        # This bounds connect() if the backlog is full. A Python timeout would make the
+        # socket non-blocking, and then connect() would fail at once.
         patience_us = int(1e6 * max(0.001, min(CONNECT_PATIENCE_S, by - monotonic())))
         patience = struct.pack("@ll", *divmod(patience_us, 10**6))
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
@@ -216,21 +215,21 @@ def _connect(endpoint: Endpoint, by: float, room_by: float = math.inf) -> socket
 
 
 def _is_greeted(link: socket.socket) -> bool:
-    """Whether the coordinator speaks to us: whom it does not serve it hangs up on first.
-    Its own user and root need not wait for that."""
+    """Whether the coordinator sends us anything. It closes the connection of a user whom it
+    does not serve before it sends. Its own user and root need not wait to see that."""
     if os.geteuid() in (0, _credentials(link)[1]):
         return True
     try:
         return link.recv(1, socket.MSG_PEEK) != b""
     except BlockingIOError:
-        return True  # it hangs, which is for others to find out
+        return True  # it hangs; the caller will notice that
     except OSError:
         return False
 
 
 def is_held(endpoint: Endpoint) -> bool:
-    """Whether a coordinator is there, and not only what it has left: it holds a lock on
-    its folder for life. True where that cannot be told."""
+    """Whether a coordinator runs there, and did not only leave files behind: it locks its
+    folder for as long as it lives. True if that cannot be found out."""
     try:
         folder = os.open(endpoint.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -247,7 +246,7 @@ def is_held(endpoint: Endpoint) -> bool:
 
 
 def is_there(endpoint: Endpoint, by: float = math.inf) -> bool:
-    """Raises what connect() raises."""
+    """Whether our coordinator listens there. Raises what connect() raises."""
     link = connect(endpoint, by)
     if link is None:
         return False
@@ -256,8 +255,9 @@ def is_there(endpoint: Endpoint, by: float = math.inf) -> bool:
 
 
 def listener(endpoint: Endpoint) -> int:
-    """pid of the coordinator there as this process has it: 0 if it is in a pid namespace
-    that cannot be seen from here, or if there is none. Raises what connect() raises."""
+    """The pid of the coordinator there, as this process sees it. 0 if it is in a pid
+    namespace that cannot be seen from here, or if there is none. Raises what connect()
+    raises."""
     link = connect(endpoint)
     if link is None:
         return 0
@@ -266,7 +266,7 @@ def listener(endpoint: Endpoint) -> int:
 
 
 def account(uid: int) -> tuple[str, int, str]:
-    """Name, group and home of *uid*. Raises Unreachable if nobody has it."""
+    """Name, group and home of *uid*. Raises Unreachable if there is no such user."""
     import pwd
 
     try:
@@ -312,7 +312,7 @@ def _check_peer(endpoint: Endpoint, link: socket.socket) -> None:
 
 
 def check_open_files() -> None:
-    """Raises Absent if a coordinator could not open what it needs for itself."""
+    """Raises Absent if a coordinator could not open the files that it needs itself."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < FILES_MIN:
         raise Absent(
@@ -322,7 +322,7 @@ def check_open_files() -> None:
 
 
 def unusable(endpoint: Endpoint, problem: OSError) -> Absent:
-    """What is said of a folder that cannot be made or used."""
+    """The error for a folder that cannot be made or used."""
     return Absent(
         f"cannot use the folder {endpoint.folder}: {problem.strerror}",
         hint=f"{user_name(os.geteuid())} must be able to make and use it; or name another folder "

@@ -1,12 +1,12 @@
-"""Whether a shell that was given a text is over with the call in it.
+"""Whether a shell that runs a text (``sh -c TEXT``) does more than call unitsync.
 
 ``sh -c 'cd /srv && unitsync start ide || exit 1'`` was made for the one call: nothing of
 substance comes after it. ``sh -c 'unitsync start ide; make'`` goes on and is the script.
 
-Reads as much of a shell's grammar as that takes, of whatever shell, and the texts that Perl
-or Python are given in the same way. Where it cannot tell, what follows counts as work: the
-end of the script is then noticed too early, and not never. Imports nothing, and is loaded
-only by a verb that has such a caller.
+This module knows only as much of the shells' grammar as that needs, and also reads texts for
+Perl or Python (``-e``, ``-c``). If it cannot tell, it counts what follows as work: then the
+script's end is noticed too early, rather than never. It imports nothing, and only a verb with
+such a caller loads it.
 """
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ _WORD, _QUOTED, _CALLED, _OPERATOR = "word", "quoted", "called", "operator"
 """``_CALLED``: a parenthesis follows at once, as in ``print(1)`` and ``f() { ... }``."""
 
 _BLANK = " \t\r,[]"
-"""Between words. What is more than blanks stands in the lists of other languages."""
+"""Characters between words. The comma and the brackets are for lists in other languages."""
 _OPERATORS = ";&|\n()`"
 _SPECIAL = frozenset(_BLANK + _OPERATORS + "<>'\"\\#")
 
@@ -37,14 +37,14 @@ _NO_WORK = frozenset(
         *("echo", "printf", "print", "test", "cd", "set", "unset", "export", "umask"),
     )
 )
-"""What a shell does itself and at once."""
+"""What a shell does itself, in no time."""
 
 
 def is_over_after_call(text: str, verb: str, programs: "Collection[str]") -> bool:
-    """Whether one of *programs* is called with *verb* in *text*, and no work follows.
+    """Whether *text* calls one of *programs* with *verb*, and no work follows.
 
-    What starts a unit decides for all calls in the text, so that its ``complete`` is said
-    by whom its ``start`` was.
+    If the text also calls ``start``, that call decides for all calls in it, so that
+    ``complete`` has the same owner as ``start``.
     """
     for wanted in ("start", verb):
         goes_on = _goes_on(text, wanted, programs)
@@ -54,14 +54,14 @@ def is_over_after_call(text: str, verb: str, programs: "Collection[str]") -> boo
 
 
 def program(word: str) -> str:
-    """The name of the program in ``/usr/bin/NAME``, ``alias=!NAME``."""
+    """NAME, the program in ``/usr/bin/NAME`` or ``alias=!NAME``."""
     for mark in "/=!":
         word = word.rpartition(mark)[2]
     return word
 
 
 def _goes_on(text: str, verb: str, programs: "Collection[str]") -> bool | None:
-    """Whether there is work after the first call with *verb*; None without such a call."""
+    """Whether there is work after the first call with *verb*. None if there is no such call."""
     commands = _commands(text)
     function = ""
     for number, (operator, words) in enumerate(commands):
@@ -88,8 +88,8 @@ def _goes_on(text: str, verb: str, programs: "Collection[str]") -> bool | None:
 def _is_work_after(
     commands: "Commands", number: int, function: str, programs: "Collection[str]"
 ) -> bool:
-    """Whether there is work after the call in the command *number*, which is in the body of
-    *function*, if that is not ""."""
+    """Whether there is work after the call in the command *number*. If *function* is not "",
+    the call is in the body of that function."""
     inverted = not _INVERTING.isdisjoint(_split(commands[number][1])[0])
     depth = 0
     same_command = same_list = True
@@ -97,10 +97,10 @@ def _is_work_after(
     while number < len(commands):
         operator, words = commands[number]
         lead, rest = _split(words)
-        if same_command and operator == "|":  # runs beside it
+        if same_command and operator == "|":  # runs at the same time
             number = _past(commands, number)
             continue
-        if same_list and operator == ("&&" if inverted else "||"):  # only where it failed
+        if same_list and operator == ("&&" if inverted else "||"):  # runs only if the call failed
             number = _past(commands, number)
             continue
         if operator in (";", "&&", "||", "|"):
@@ -135,7 +135,8 @@ def _is_work_after(
 def _is_work(
     words: "Words", same_command: bool, function: str, programs: "Collection[str]"
 ) -> bool:
-    """*words* are a command, or what is left of the call's own."""
+    """Whether *words* do work. They are a command, or with *same_command* the rest of the
+    command with the call."""
     if same_command:
         for kind, word in words:
             if word == "or":
@@ -151,13 +152,13 @@ def _is_work(
         return False
     first = words[0][1]
     if (_WORD, "<") in words:
-        return True  # may have to wait for what it reads
+        return True  # it may have to wait for its input
     return not (_is_idle(*words[0]) or first == function or program(first) in programs)
 
 
 def _is_idle(kind: str, word: str) -> bool:
-    """Whether *word* does no work where it stands for a command; a number, an option or the
-    like stands in a condition."""
+    """Whether *word* does no work as a command. A number, an option or the like does none: it
+    is part of a condition."""
     if word[:1] == "$":
         return word == "$?"
     if word[:1] == "-" or word.isdigit():
@@ -171,8 +172,8 @@ def _is_idle(kind: str, word: str) -> bool:
 
 
 def _past(commands: "Commands", number: int, *, branch: bool = False) -> int:
-    """Where it goes on after the command *number*, compound or not; with *branch*, after
-    that branch of an ``if`` or a loop."""
+    """The number of the command after the command *number*, which may be a compound one. With
+    *branch*, the one after that branch of an ``if`` or a loop."""
     depth = 0
     begun = number
     while number < len(commands):
@@ -220,8 +221,8 @@ def _commands(text: str) -> "Commands":
 
 
 def _tokens(text: str) -> "Words":
-    """Words without their quotes, and operators. Comments and the targets of redirections
-    are left out; ``<`` is a word."""
+    """The words of *text* without their quotes, and its operators. Without comments and the
+    targets of redirections. ``<`` is a word."""
     found: Words = []
     kind, word = "", ""
     is_target = False
@@ -279,7 +280,8 @@ def _tokens(text: str) -> "Words":
 
 
 def _closing_quote(text: str, at: int, quote: str) -> int:
-    """Where the string that begins at *at* ends; beyond *text* if it does not."""
+    """Where the string that begins at *at* ends. If it does not end, an offset beyond
+    *text*."""
     while at < len(text) and text[at] != quote:
         at += 2 if quote == '"' and text[at] == "\\" else 1
     return at

@@ -1,5 +1,5 @@
-"""Starting a coordinator: once, however many callers race, and detached from all of
-them. Imported only where there is none."""
+"""Starting a coordinator: only one, however many callers race, and detached from all of them.
+Imported only if there is none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LAUNCHER: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_la
 _KEPT: Final = frozenset(
     (
         *("PATH", "HOME", "LANG", "LANGUAGE", "TZ"),
-        # what Python needs to find itself and the packages
+        # What Python needs to find itself and the packages.
         *("PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
     )
 )
@@ -38,8 +38,8 @@ _PACKAGES: Final = ("unitsync", "unitsyncd", "loguru", "msgspec", "zmq")
 def start(endpoint: Endpoint, by: float = math.inf) -> None:
     """Return once a coordinator listens at *endpoint*, started here or by somebody else.
 
-    Raises NotYet where that does not come about by itself, or not until *by* (on the
-    monotonic clock) or for START_PATIENCE_S; Absent with the reason where it cannot.
+    Raises NotYet if none comes up by *by* (monotonic clock) or within START_PATIENCE_S, or
+    if it was killed. Raises Absent, with the reason, if none can be started. Raises
     Unreachable or NotPermitted.
     """
     patience = Patience(by)
@@ -70,8 +70,9 @@ def start(endpoint: Endpoint, by: float = math.inf) -> None:
 
 
 def trial(endpoint: Endpoint) -> None:
-    """Return if a coordinator could be started at *endpoint* and would make changes: one is
-    started as always, tries all that it needs, and ends. Raises Unreachable."""
+    """Return if a coordinator could be started at *endpoint* and could make changes. To find
+    out, one is started as usual, tries everything that it needs, and ends. Raises
+    Unreachable."""
     patience = Patience(math.inf)
     report = _spawn(endpoint, patience, "--trial")
     if report == "running":
@@ -91,7 +92,7 @@ def _rest(endpoint: Endpoint, patience: Patience) -> None:
 def _look(endpoint: Endpoint, patience: Patience) -> None:
     """Raises NotYet when there is no time left."""
     if patience.look() <= 0:
-        spent = patience.spent  # what the express path has spent before is not in it
+        spent = patience.spent  # without the time that the express path spent before
         within = f"within {spent:.0f} s" if spent >= 1 else "in time"
         raise NotYet(
             f"no coordinator came up at {endpoint.address} {within}",
@@ -101,9 +102,9 @@ def _look(endpoint: Endpoint, patience: Patience) -> None:
 
 
 def _await_handover(endpoint: Endpoint, patience: Patience) -> None:
-    """Another coordinator holds the folder but does not listen at *endpoint*: it is about to
-    serve or about to end, and has a second for that. Raises Absent where it serves
-    already, under another name."""
+    """Another coordinator holds the folder but does not listen at *endpoint*. It is about to
+    serve or about to end: give it a second. Raises Absent if it already serves under another
+    name."""
     again = monotonic() + 1.0
     while monotonic() < again and not endpoints.is_there(endpoint):
         _rest(endpoint, patience)
@@ -119,8 +120,8 @@ def _await_handover(endpoint: Endpoint, patience: Patience) -> None:
 
 
 def _start_as(user: int, endpoint: Endpoint, patience: Patience) -> None:
-    """Let *user* start it. That user may put links and the files of others into the folder
-    and replace it at any time: nothing there is done with the rights of root.
+    """Let *user* start the coordinator. That user may put links and other users' files into
+    the folder and replace it at any time. So nothing there is done with root's rights.
 
     Raises Absent, Unreachable or NotPermitted.
     """
@@ -161,7 +162,7 @@ def _start_as(user: int, endpoint: Endpoint, patience: Patience) -> None:
             overdue.cancel()
     except OSError as exc:
         last = f"{sys.executable}: {exc.strerror}"
-    # Whether there is one is not for a process of another user to say.
+    # See for ourselves whether there is one, rather than believe another user's process.
     if endpoints.is_there(endpoint):
         return
     _look(endpoint, patience)
@@ -175,7 +176,7 @@ def _start_as(user: int, endpoint: Endpoint, patience: Patience) -> None:
 
 
 def _try_lock(endpoint: Endpoint) -> int | None:
-    """The descriptor that holds the spawn lock, None while another process holds it."""
+    """The descriptor that holds the spawn lock, or None while another process holds it."""
     found = endpoints.check_folder(endpoint)
     if found is not None and os.geteuid() not in (0, found.st_uid):
         raise Absent(
@@ -197,7 +198,7 @@ def _try_lock(endpoint: Endpoint) -> int | None:
 
 
 def _spawn(endpoint: Endpoint, patience: Patience, *options: str) -> str:
-    """Start a coordinator process; the line it reports, "" if it ended without one.
+    """Start a coordinator process. Returns the line that it reports, "" if it ended without.
 
     Raises Absent, NotYet.
     """
@@ -241,7 +242,7 @@ def _spawn(endpoint: Endpoint, patience: Patience, *options: str) -> str:
 
 
 def _reap(launcher: int) -> None:
-    """It has left the coordinator behind by now, unless it hangs."""
+    """End and reap the *launcher*. Unless it hangs, it has started the coordinator and ended."""
     try:
         if os.waitpid(launcher, os.WNOHANG) == (0, 0):
             os.kill(launcher, signal.SIGKILL)
@@ -251,7 +252,7 @@ def _reap(launcher: int) -> None:
 
 
 def _null() -> int:
-    """/dev/null, or where there is none something else that takes all and gives nothing."""
+    """A descriptor of /dev/null, or of an empty memory file if there is no /dev/null."""
     try:
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -272,7 +273,7 @@ def _cannot_launch(endpoint: Endpoint, exc: OSError) -> Absent:
 
 
 def _launch(endpoint: Endpoint, report_fd: int, null: int, options: Sequence[str]) -> int:
-    """The pid of the launcher, which reads _launch.py and ends at once."""
+    """Start the launcher, which runs _launch.py and ends at once. Returns its pid."""
     return os.posix_spawn(
         sys.executable,
         [
@@ -297,7 +298,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name in _KEPT or name.startswith(("UNITSYNC_", "LC_"))
     }
-    if sys.flags.ignore_environment:  # as the shim is run: what a script has set is not ours
+    if sys.flags.ignore_environment:  # as in the shim: the script's variable is not meant for us
         kept.pop("PYTHONHOME", None)
     if path := os.pathsep.join(_folders_of_packages()):
         kept["PYTHONPATH"] = path
@@ -305,9 +306,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _folders_of_packages() -> list[str]:
-    """Where this process has found what a coordinator loads, wherever it was told to look
-    (PYTHONPATH, PYTHONUSERBASE, sys.path); less where any Python looks, so that nothing
-    else that is there comes before Python's own."""
+    """The folders where this process found the packages that a coordinator loads, whether by
+    PYTHONPATH, PYTHONUSERBASE or sys.path. Folders in which every Python looks are left out:
+    in PYTHONPATH their other contents would come before Python's own modules."""
     import site
     from importlib.util import find_spec
 
@@ -321,7 +322,7 @@ def _folders_of_packages() -> list[str]:
 
 
 def _above_stdio(fd: int) -> int:
-    """*fd* moved out of the way of 0 to 2, which a caller may have closed."""
+    """*fd*, moved to 3 or higher: it may be 0 to 2 if the caller had closed those."""
     if fd > 2:
         return fd
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -346,8 +347,8 @@ def _where_to_look(endpoint: Endpoint) -> str:
 
 
 def _why_it_ends(patience: Patience) -> str:
-    """The last line of what Python says about a coordinator that it cannot load; "" where
-    it can: then it was killed."""
+    """The last line of Python's message if it cannot load the coordinator. "" if it can: then
+    the coordinator was killed."""
     import subprocess
 
     try:

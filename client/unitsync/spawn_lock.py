@@ -1,9 +1,9 @@
 """The lock under which one process starts a coordinator, however many race, and the
 patience of the others.
 
-The express path waits here as well: who finds the lock taken needs nothing but to look
-now and then, and only who has it loads what it takes to start a coordinator. Imports
-nothing but what the interpreter has loaded anyway, and ``fcntl``.
+The express path waits here too. A process that finds the lock taken only has to look now and
+then; only the one that holds it loads what it needs to start a coordinator. Imports only what
+the interpreter has already loaded, and ``fcntl``.
 """
 
 import fcntl
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
 NAME = "spawn.lock"
 START_PATIENCE_S = 60.0
-"""How long an attempt to start one may take, and the wait for others that do: a machine
-that is starting reads Python and libzmq from a cold disk while everything else does the
-same."""
+"""How long it may take to start a coordinator, or to wait for another process that starts
+one. While a machine starts, Python and libzmq are read from a cold disk, and so is everything
+else."""
 SIGN_OF_LIFE_S = (2.0, 10.0, 30.0)
 STILL_STARTING = "still starting the coordinator"
 _LOOK_EVERY_S = (0.02, 0.25)
-"""At first, and in the long run: hundreds that look leave time to the one that starts it."""
+"""At first, and in the long run. It grows so that hundreds of waiting processes leave time to
+the one that starts the coordinator."""
 
 _kept: "int | None" = None
-"""The lock, from when the express path took it until spawn.start() goes on with it."""
+"""The lock's descriptor, from when the express path takes the lock until spawn.start() takes
+it over."""
 
 
 class Patience:
-    """Counts the time spent on starting; says so on stderr when it becomes long."""
+    """Counts the time spent on starting, and says so on stderr when it takes long. Ends at
+    *by* (monotonic clock) or after START_PATIENCE_S."""
 
     def __init__(self, by: float) -> None:
         self._since = monotonic()
@@ -45,7 +48,7 @@ class Patience:
         return monotonic() - self._since
 
     def look(self) -> float:
-        """The seconds left, 0 or less when there are none."""
+        """The seconds left; 0 or less if there are none. Prints when it is time to."""
         spent = self.spent
         if self._signs and spent >= self._signs[0]:
             del self._signs[0]
@@ -54,7 +57,7 @@ class Patience:
         return self._by - monotonic()
 
     def next_look(self) -> float:
-        """Seconds until there is something to say or no time left."""
+        """Seconds until there is something to print, or no time left."""
         left = self._by - monotonic()
         return max(0.0, min(left, self._signs[0] - self.spent) if self._signs else left)
 
@@ -64,7 +67,8 @@ class Patience:
 
 
 def open_folder(path: str) -> int:
-    """A descriptor of the folder at *path*, made 0700 where it is missing. Raises OSError."""
+    """A descriptor of the folder at *path*. If missing, it is made with mode 0700. Raises
+    OSError."""
     try:
         _make_folders(path)
     except FileExistsError:
@@ -73,8 +77,8 @@ def open_folder(path: str) -> int:
 
 
 def _make_folders(path: str) -> None:
-    """*path* with mode 0700, and what is missing above it; usable by their user whatever
-    the umask is. Raises OSError, FileExistsError only for *path* itself."""
+    """Make the folder *path* with mode 0700, and the missing folders above it. Their user can
+    use them whatever the umask is. Raises OSError, and FileExistsError only for *path*."""
     if not os.path.exists(above := os.path.dirname(path)):
         try:
             _make_folders(above)
@@ -86,8 +90,8 @@ def _make_folders(path: str) -> None:
 
 
 def _give_back(path: str, mode: int, flags: int = 0, dir_fd: "int | None" = None) -> None:
-    """Let what we have made just now have *mode*. By a descriptor that needs no permission:
-    in its place may be a link by now."""
+    """Give *mode* to what we have just made. This uses a descriptor that needs no permission,
+    because somebody may have put a link in its place."""
     flags |= os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     found = os.open(path, flags, dir_fd=dir_fd)
     try:
@@ -99,8 +103,8 @@ def _give_back(path: str, mode: int, flags: int = 0, dir_fd: "int | None" = None
 
 
 def _open(folder: int) -> int:
-    """Raises OSError. Reading is enough to hold it, and whatever the umask took away when
-    it was made is given back to its user."""
+    """Open the lock file for reading, which is enough to hold the lock. If the umask has taken
+    permissions from its user, they are restored. Raises OSError."""
     flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         lock = os.open(NAME, flags, 0o600, dir_fd=folder)
@@ -113,8 +117,8 @@ def _open(folder: int) -> int:
 
 
 def take(folder: int) -> "int | None":
-    """The descriptor that holds the lock of *folder*, a descriptor as well; None while
-    another process holds it. Raises OSError."""
+    """The descriptor that holds the lock of *folder*, which is a descriptor too. None while
+    another process holds the lock. Raises OSError."""
     global _kept
     if _kept is not None:
         lock, _kept = _kept, None
@@ -131,7 +135,7 @@ def take(folder: int) -> "int | None":
 
 
 def let_go() -> None:
-    """Somebody serves by now: what the express path took is of no use."""
+    """Release the lock that the express path took: a coordinator now serves."""
     global _kept
     if _kept is not None:
         os.close(_kept)
@@ -141,9 +145,10 @@ def let_go() -> None:
 def await_another(
     path: str, user: int, connect: "Callable[[], LinkT | None]", by: float
 ) -> "LinkT | None":
-    """What *connect* returns when another process has started a coordinator for the folder
-    at *path*; None if it is for us to do so, then under the lock, or if there is no time
-    left at *by*. Raises OSError."""
+    """Wait while another process starts a coordinator for the folder at *path*.
+
+    Returns the link that *connect* returns. Returns None if it is our turn to start one; then
+    we hold the lock. Also returns None at *by*. Raises OSError."""
     global _kept
     patience = Patience(by)
     folder = open_folder(path)

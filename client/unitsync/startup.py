@@ -7,15 +7,15 @@ import os
 from unitsync.surroundings import Process, pid_namespace
 
 _BYTES_MAX = 4096
-"""More than the files here have that are read whole."""
+"""More than any file has that is read here as a whole."""
 _NOT_SHOWN = (FileNotFoundError, ProcessLookupError, PermissionError)
-"""What is the same each time that this process looks."""
+"""Errors that this process would get each time."""
 
 
 def machine_startup() -> str:
-    """Boot id, pid namespace and start of its pid 1; of what /proc does not show, a
-    constant. Raises OSError for what could be told another time: taken for another startup,
-    this one would begin anew."""
+    """Boot id, pid namespace and start time of its pid 1. What /proc does not show is replaced
+    by a constant. Raises OSError if it might be readable another time: otherwise this startup
+    would be taken for a new one and begin without state."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             boot = file.read().strip()
@@ -30,8 +30,8 @@ def machine_startup() -> str:
 
 
 def has_kept_state(journal: str) -> bool:
-    """Whether a coordinator of this startup has kept something in the file *journal*. True
-    where only a coordinator can tell."""
+    """Whether a coordinator of this startup has kept state in the file *journal*. True if only
+    a coordinator can tell."""
     try:
         with open(f"{journal}.mark", encoding="utf-8") as file:
             _, machine, *_ = file.read(_BYTES_MAX).splitlines()

@@ -1,9 +1,9 @@
-"""What a process can learn about its surroundings from os alone.
+"""What a process can learn about its surroundings with os alone.
 
 Whose coordinator it talks to, whether a folder or a peer may be trusted, and which
-script called it. The express path and the full clients share these rules; they import
-nothing, because a startup script calls a verb three or four times and each import
-costs more than all that is done here.
+script called it. The express path and the full clients share these rules. They import
+nothing else, because a startup script calls a verb three or four times, and each import
+takes longer than everything here.
 """
 
 import os
@@ -25,21 +25,21 @@ _PENDING_SIGKILL = 1 << 8
 _ANCESTORS_MAX = 1000
 _COMMAND_BYTES_MAX = 4096
 _TEXT_MAX = 2000
-"""Characters of a text for a shell that are looked at: a longer one is a script."""
+"""In characters. A longer text for a shell counts as a script."""
 _PROGRAMS = ("unitsync", "coder")
-"""What a verb is called by; and whatever name it was called by in fact."""
+"""The programs that call a verb. The name that was actually used is added."""
 _FORKED = 0x40
-"""PF_FORKNOEXEC of the kernel, in the flags that ps(1) shows: forked, and has not called
-exec since."""
+"""PF_FORKNOEXEC of the kernel, in the flags that ps(1) shows: the process was forked and has
+not called exec since."""
 
 
 # --- the command line ---------------------------------------------------------------
 
 
 def as_utf8(words: "list[str]") -> "list[str]":
-    """*words* of the command line as the UTF-8 that names are in, whatever encoding the
-    locale made Python take them for (PYTHONUTF8=0 with LC_ALL=C). A command behind ``--``
-    stays as it is: it goes back to where it came from."""
+    """The *words* of the command line, decoded as UTF-8. Names are in UTF-8, but the locale may
+    have made Python use another encoding (PYTHONUTF8=0 with LC_ALL=C). A command after ``--``
+    stays as it is, because it goes back to the system unchanged."""
     if sys.getfilesystemencoding() == "utf-8":
         return words
     end = words.index("--") if "run" in words and "--" in words else len(words)
@@ -51,8 +51,8 @@ def as_utf8(words: "list[str]") -> "list[str]":
 
 
 def installed_first() -> None:
-    """Let what Python and this installation bring win over what PYTHONPATH and the folder
-    of the program have by the same names, such as a ``typing.py`` of somebody's."""
+    """Reorder sys.path: the modules of Python and of this installation come before modules of
+    the same name in PYTHONPATH or in the program's folder, such as a user's ``typing.py``."""
     given = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
     foreign = {os.path.abspath(entry) for entry in given.split(os.pathsep)} if given else set()
     if not sys.flags.safe_path:
@@ -71,7 +71,7 @@ def installed_first() -> None:
 
 
 def invoking_user(environ: "Mapping[str, str]") -> int:
-    """Our effective uid; for root under sudo, the uid of who called sudo."""
+    """Our effective uid. For root under sudo, the uid of the user who called sudo."""
     euid = os.geteuid()
     by_sudo = environ.get("SUDO_UID", "")
     if euid == 0 and by_sudo.isascii() and by_sudo.isdigit():
@@ -89,8 +89,8 @@ def folder_owner_trusted(uid: int, user: int) -> bool:
 
 
 def folder_mode_trusted(mode: int) -> bool:
-    """Whether nobody else may list or change a folder of this mode. Permission to pass
-    through is accepted: ``serve --allow`` needs it, and peers are checked anyway."""
+    """Whether nobody else may list or change a folder with this mode. Others may have
+    permission to pass through: ``serve --allow`` needs that, and peers are checked anyway."""
     return not mode & 0o066
 
 
@@ -116,7 +116,7 @@ class Process:
         if len(fields) < 20:
             raise ValueError(stat)
         self._fields = fields
-        """From the third on, as the man page counts."""
+        """The fields from the third on, as the man page counts them."""
         self.pid = pid
         self.parent = int(fields[1])
         self.group = int(fields[2])
@@ -125,30 +125,30 @@ class Process:
         self.name = os.fsdecode(stat[left + 1 : right])
         self.args = os.fsdecode(args.rstrip(b"\0")).split("\0") if args else []
         self.image = (int(fields[25]), int(fields[45])) if len(fields) > 45 else (0, 0)
-        """Where its stack and its arguments begin: a fork has them from its parent, exec
-        chooses others. 0 where that cannot be read, as of another user's process."""
+        """Where its stack and its arguments begin. A fork has the same as its parent; exec
+        chooses new ones. 0 if they cannot be read, for example for another user's process."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether it only waits to be reaped. Without its main thread, which is a zombie
-        then, a process goes on for as long as it has others."""
+        """Whether it has ended and only waits to be reaped. If only its main thread has ended
+        (and is a zombie), the process goes on as long as it has other threads."""
         return self._fields[0] in (b"Z", b"X") and self._is_alone
 
     @property
     def is_dying(self) -> bool:
-        """Whether it has ended, or was killed and is about to."""
+        """Whether it has ended, or was killed and is about to end."""
         exiting = self.flags & _PF_EXITING and self._is_alone
         return bool(exiting or self.has_ended or int(self._fields[28]) & _PENDING_SIGKILL)
 
     @property
     def _is_alone(self) -> bool:
-        """Whether there is one thread at the most, ended or not."""
+        """Whether it has at most one thread, ended or not."""
         return int(self._fields[17]) < 2
 
     @property
     def command(self) -> str:
-        """The command line on one line, as a shell would take it, cut to what a message may
-        hold."""
+        """The command line on one line, quoted for a shell, cut to the size that a message
+        allows."""
         # A single word may be a title that the process has given itself.
         words = map(shell_word, self.args) if len(self.args) > 1 else self.args
         text = " ".join(words)[:_COMMAND_BYTES_MAX] or f"[{self.name}]"
@@ -158,9 +158,9 @@ class Process:
         return line[:_COMMAND_BYTES_MAX].decode("utf-8", "ignore")
 
     def passes_on(self, argv: "list[str]") -> bool:
-        """Whether it was made for the call of a verb with *argv*, and is over with it: its
-        arguments contain the call, as those of timeout, sudo and xargs do, or a text in
-        which nothing of substance follows the call."""
+        """Whether it was made only to call a verb with *argv*. Its arguments contain the call
+        (timeout, sudo, xargs), or a shell text in which nothing of substance follows the
+        call."""
         words = argv[1:]
         if not words:
             return False
@@ -184,36 +184,36 @@ class Process:
 
     @property
     def is_coder_agent(self) -> bool:
-        """Whether it is called ``coder``, and its first argument that is no option is
-        ``agent``. The shim has that name too, but runs in a shell."""
+        """Whether its name is ``coder`` and its first argument that is not an option is
+        ``agent``. The shim is also called ``coder``, but a shell runs it."""
         first = next((arg for arg in self.args[1:] if arg[:1] != "-"), "")
         return first == "agent" and "coder" in (self.name, os.path.basename(self.args[0]))
 
     @property
     def is_forked(self) -> bool:
-        """Whether it runs the program that its parent ran at its birth; also where the
-        kernel tells neither that nor the image (gVisor)."""
+        """Whether it still runs the program that its parent ran when it was forked. Also True
+        if the kernel shows neither that nor the image (gVisor)."""
         return bool(self.flags & _FORKED or not (self.flags or self.image[0]))
 
     def is_copy_of(self, parent: "Process") -> bool:
-        """Whether it is *parent*, forked: a subshell, or one side of a pipe. Not if that
-        has ended and *parent* has taken its children over."""
+        """Whether it is a forked copy of *parent*: a subshell, or one side of a pipe. False if
+        the process that forked it has ended and *parent* has adopted it."""
         if self.image[0]:
             same = self.image == parent.image
         else:
             same = bool(self.args) and (self.args, self.name) == (parent.args, parent.name)
-        # A parent that is another program by now (exec) keeps its process group.
+        # A parent that has become another program (exec) keeps its process group.
         return same or bool(self.flags & _FORKED and self.group == parent.group)
 
 
 def _agrees(args: "list[str]", at: int, words: "list[str]") -> bool:
-    """Whether the program ``args[at]`` is called with *words*, or with their first where
-    the rest is filled in or added, as by xargs and find."""
+    """Whether the program ``args[at]`` is called with *words*. It is enough that the first one
+    fits if the others are filled in or added, as by xargs and find."""
     given = args[at + 1 :]
     if words[0] not in given:
         return False
     if os.path.basename(args[at]) == "coder":
-        return True  # the shim has left out some of the others
+        return True  # the shim leaves out some of the other words
     given = given[given.index(words[0]) + 1 :]
     return all(
         word == other or not _is_plain(word) or any(arg.endswith(word) for arg in args[1:at])
@@ -222,12 +222,12 @@ def _agrees(args: "list[str]", at: int, words: "list[str]") -> bool:
 
 
 def _is_plain(word: str) -> bool:
-    """Whether *word* is no placeholder such as ``{}``, ``:::`` or ``$1``."""
+    """Whether *word* is not a placeholder such as ``{}``, ``:::`` or ``$1``."""
     return word.translate({45: None, 46: None, 95: None}).isalnum()
 
 
 def read_process(pid: int) -> Process | None:
-    """What /proc says of *pid*, None if there is nothing."""
+    """What /proc says about *pid*, or None if it shows nothing."""
     if pid < 1:
         return None
     try:
@@ -242,8 +242,8 @@ def read_process(pid: int) -> Process | None:
 
 
 def calling_script(argv: "list[str]") -> Process | None:
-    """The nearest ancestor of this process, a verb with *argv*, that neither passes the
-    call on nor is a forked copy of its parent. None where it cannot be seen."""
+    """The script that called this process, a verb with *argv*: its nearest ancestor that
+    neither passes the call on nor is a forked copy of its parent. None if it cannot be seen."""
     if not proc_is_ours():
         return None
     process = read_process(os.getppid())
@@ -266,7 +266,8 @@ def calling_owner(argv: "list[str]") -> "dict[str, Any]":
 
 
 def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
-    """The fields of wire.Owner for *process*, or for *pid* if that cannot be seen."""
+    """The fields of wire.Owner for *process*, or for *pid* if *process* is None because it
+    cannot be seen."""
     if process is None:
         return {"pid": pid, "ns": pid_namespace(), "watched": False}
     fields: dict[str, Any] = {
@@ -282,8 +283,8 @@ def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
 
 
 def owner_of(pid: int) -> "dict[str, Any] | None":
-    """The fields of wire.Owner for the process *pid*; None if there is none, or it only waits
-    to be reaped."""
+    """The fields of wire.Owner for the process *pid*. None if there is none, or if it has ended
+    and only waits to be reaped."""
     process = read_process(pid) if proc_is_ours() else None
     if process.has_ended if process is not None else not exists(pid):
         return None
@@ -304,19 +305,19 @@ def coder_agent() -> Process | None:
 
 def coder_startup() -> str:
     """The startup that a script of Coder's agent belongs to: pid and start time of the
-    agent, so that one that restarted begins anew. "" where there is none."""
+    agent, so that a restarted agent begins without state. "" if there is no agent."""
     agent = coder_agent()
     return f"coder-{pid_namespace()}-{agent.pid}-{agent.start}" if agent is not None else ""
 
 
 def pid_namespace() -> int:
-    """The inode of our pid namespace, 0 where it cannot be read."""
+    """The inode of our pid namespace, 0 if it cannot be read."""
     return _namespace("pid")
 
 
 def time_namespace() -> int:
-    """The inode of our time namespace, 0 where there is none: in another one, the same
-    process has another start time."""
+    """The inode of our time namespace, 0 if there is none. The same process has another start
+    time in another time namespace."""
     return _namespace("time")
 
 
@@ -329,9 +330,9 @@ def _namespace(kind: str) -> int:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is such a process, be it one that /proc does not show to us."""
+    """Whether there is such a process, even if /proc does not show it to us."""
     if pid < 1:
-        return False  # what kill(2) takes for a group
+        return False  # kill(2) would take it for a group
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -1,10 +1,10 @@
 """What people read: the table of ``list`` and the trees of ``why``.
 
-Takes what wire.py has for units, nodes and groups, or the same as maps, in a render.Plain. Text
-that comes from outside (names, command lines, reasons) is shown escaped where a terminal would
-act upon it. At a terminal no line is wider than that: unit names stay whole, and what is
-shortened keeps what tells it from others. Elsewhere nothing is shortened and times are ISO 8601.
-Imports nothing but what the interpreter has loaded anyway.
+It takes the units, nodes and groups of wire.py, or the same fields as maps in a render.Plain.
+Characters in text from outside (names, command lines, reasons) are escaped if a terminal would
+act upon them. At a terminal no line is wider than the terminal: unit names stay whole, and
+shortened text keeps the part that tells it from others. Elsewhere nothing is shortened and
+times are ISO 8601. Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ _COLOURS = {
     "not registered": "dim",
 }
 _COLUMNS_AT = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, STATUS)}
-"""What ``list`` shows from which width on: with more, nothing could be told apart."""
+"""The columns that ``list`` shows from each width on. More columns would be too narrow to
+tell anything apart."""
 _GAP = 2
 _NAME_MIN = 4
 _DETAIL_MIN = 20
-"""Columns of ``list`` that the last one keeps beside long names."""
+"""The width that the last column of ``list`` keeps beside long names."""
 _NAMES_MAX = 10
-"""Names in a group at a terminal, as in a level of a tree."""
+"""At most so many names in a group at a terminal, as in a level of a tree."""
 _GROUP_MIN = 20
-"""Columns from which on the names of a group stand beside what became of them."""
+"""From this width on, the names of a group stand beside the word for what became of them."""
 _ROOM_MIN = 20
-"""Columns for a unit in a tree, however deep it is, where there are as many."""
+"""The width for a unit in a tree, however deep, if the terminal is wide enough."""
 _FILLED = 80
-"""Columns that a list of names fills where there is no terminal."""
+"""The width of a list of names if there is no terminal."""
 
 
 # --- shared ---------------------------------------------------------------------
@@ -65,20 +66,20 @@ def _ago(at: float) -> str:
 
 def _who(owner: Owner | None) -> tuple[str, str]:
     """``pid 321`` and `` (bash clone.sh)``."""
-    if owner is None or owner.pid < 1:  # outside of its container
+    if owner is None or owner.pid < 1:  # outside the coordinator's container
         return "", "an unknown process"
     return f"pid {owner.pid}", f" ({safe(owner.command)})" if owner.command else ""
 
 
 def _names(names: Sequence[str], total: int) -> str:
-    """``a, b and 3 more``, of *total* names."""
+    """``a, b and 3 more``: *names*, and how many of *total* are left."""
     text = ", ".join(map(safe, names))
     return text + (f" and {total - len(names):,} more" if total > len(names) else "")
 
 
 def _listed(names: Sequence[str], screen: Screen) -> list[str]:
-    """The first of *names* at a terminal, where they are wrapped; elsewhere all of them in
-    lines, each name whole and each line not much too long."""
+    """At a terminal the first of *names*, to be wrapped. Elsewhere all of them, in lines of
+    about _FILLED columns that break no name."""
     if screen.width:
         return [_names(names[:_NAMES_MAX], len(names))]
     lines: list[str] = []
@@ -97,13 +98,13 @@ def _listed(names: Sequence[str], screen: Screen) -> list[str]:
 def _gave_up(unit: UnitInfo) -> str:
     owner = unit.given_up_by
     missing = ""
-    if unit.given_up in ("timed out", "interrupted"):  # it still waited then
+    if unit.given_up in ("timed out", "interrupted"):  # it was still waiting
         missing = _names(list(map(_suggested, unit.prerequisites)), unit.prerequisites_total)
     return gave_up(unit.given_up, safe(owner.command) if owner is not None else "", missing)
 
 
 def _suggested(unit: UnitInfo | Prerequisite) -> str:
-    """Its name, and the one that may have been meant."""
+    """The name of *unit*, and the one that may have been meant."""
     return unit.name + (f" (did you mean {unit.nearest}?)" if unit.nearest else "")
 
 
@@ -111,9 +112,9 @@ def _suggested(unit: UnitInfo | Prerequisite) -> str:
 
 
 def list_table(units: Iterable[UnitInfo], screen: Screen, columns: Sequence[str] = ()) -> list[str]:
-    """The units under a heading, with *columns* out of LIST_COLUMNS, or with those there
-    is room for. At a terminal, a long name goes on below itself, and what a unit waits for
-    or belongs to is shortened."""
+    """The units under a heading, with *columns* out of LIST_COLUMNS. If *columns* is empty,
+    with those that there is room for. At a terminal a long name is wrapped, and what a unit
+    waits for or belongs to is shortened."""
     units = list(units)
     if not columns:
         columns = next(_COLUMNS_AT[least] for least in _COLUMNS_AT if screen.holds(least))
@@ -137,8 +138,8 @@ def list_table(units: Iterable[UnitInfo], screen: Screen, columns: Sequence[str]
 
 
 def _narrow(widths: list[int], columns: Sequence[str], units: list[UnitInfo], most: int) -> None:
-    """Make *widths* of *columns* fit: of the names and the details as far as that goes,
-    then of whatever is widest."""
+    """Reduce *widths* of *columns* until they fit: first the names and the details as far as
+    possible, then whatever is widest."""
     room = most - _GAP * (len(columns) - 1)
     left = room - sum(
         width for width, column in zip(widths, columns, strict=True) if column not in (UNIT, DETAIL)
@@ -165,7 +166,7 @@ def _lines(
     colours: list[str],
     screen: Screen,
 ) -> Iterator[str]:
-    """A row, which has further lines if there is no room for a name in one."""
+    """The lines of a row. It has several if its name does not fit into one."""
     parts = [
         [cell[start:end] for start, end in wrapped(cell, width)]
         if column == UNIT
@@ -193,8 +194,8 @@ def _cell(unit: UnitInfo, column: str, screen: Screen) -> str:
 
 
 def _detail(unit: UnitInfo) -> tuple[str, str]:
-    """What a unit waits for, or whose it is, or why it ended so; first what tells it from
-    others: of a process its number, of a start how it ended."""
+    """What a unit waits for, or who owns it, or why it ended that way, in two parts. The first
+    part is what tells it from others: the pid of a process, or how a start ended."""
     if unit.given_up and unit.status == "pending":
         head, text = start_ended(unit.given_up), _gave_up(unit)
         return (head, text[len(head) :]) if text.startswith(head) else ("", text)
@@ -212,9 +213,10 @@ def _detail(unit: UnitInfo) -> tuple[str, str]:
 
 
 def _shortened(unit: UnitInfo, room: int) -> str:
-    """The detail of *unit* in *room* columns: as many whole names as fit, else how many
-    there are; or what tells it from others, and the end of a command line; or its beginning
-    and its end."""
+    """The detail of *unit*, shortened to *room* columns.
+
+    A list of names keeps as many whole names as fit, or becomes their number. A process keeps
+    its pid and the end of its command line. Other text keeps its beginning and its end."""
     head, rest = _detail(unit)
     text = head + rest
     if columns_of(text) <= room:
@@ -243,7 +245,7 @@ def _shortened(unit: UnitInfo, room: int) -> str:
 # --- why --------------------------------------------------------------------------
 
 _GUIDES = {
-    # (wide, ascii): a line that passes by, one that has a branch, the last branch, nothing
+    # (wide, ascii): a line that goes on, a branch, the last branch, nothing
     (True, False): ("│  ", "├─ ", "└─ ", "   "),
     (True, True): ("|  ", "+- ", "`- ", "   "),
     (False, False): ("│", "├", "└", " "),
@@ -252,7 +254,7 @@ _GUIDES = {
 
 
 def why_tree(root: WhyNode, screen: Screen) -> list[str]:
-    """The unit, and below each unit what keeps it from starting."""
+    """The tree of *root*: its unit, and below each unit what keeps it from starting."""
     unit = root.unit
     startable = unit.is_ready and unit.status in ("not registered", "pending")
     nothing = "; nothing keeps it from starting" if startable and not unit.nearest else ""
@@ -261,7 +263,7 @@ def why_tree(root: WhyNode, screen: Screen) -> list[str]:
     lines: list[str] = []
 
     def show(label: _Label, first: str, others: str) -> None:
-        if screen.width:  # far down, the guides that are furthest away have no room
+        if screen.width:  # deep down there is no room for the leftmost guides
             left_out = max(0, len(first) - max(0, screen.width - room))
             first, others = first[left_out:], others[left_out:]
         before = first
@@ -296,7 +298,7 @@ def _depth(node: WhyNode) -> int:
 
 
 def _named(unit: UnitInfo, more: str = "") -> _Label:
-    """The unit's name and how it stands: ``clone: started 4 s ago by pid 321 (bash clone.sh)``,
+    """The unit's name and state: ``clone: started 4 s ago by pid 321 (bash clone.sh)``,
     ``clone: failed 2 min ago: …``."""
     return _label(f"{safe(unit.name)}: ", str(unit.status), _after_status(unit) + more)
 
@@ -306,7 +308,7 @@ def _label(before: str, status: str, after: str) -> _Label:
 
 
 def _after_status(unit: UnitInfo) -> str:
-    """What follows on the status."""
+    """The text after the status."""
     if unit.status == "not registered":
         text = " yet" + (f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else "")
     elif unit.status == "pending":
@@ -359,8 +361,8 @@ def why_groups(groups: Iterable[Group], screen: Screen) -> list[str]:
 
 
 def _block(group: Group) -> object:
-    """What is the same of groups that stand in one block: their cause; of those that are not
-    registered, what they hold up."""
+    """The key by which groups are put into one block: their cause, or for causes that are not
+    registered, the units that they hold up."""
     if group.cause.status != "not registered":
         return group.cause.name
     return group.kind, tuple(group.units)

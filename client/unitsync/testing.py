@@ -35,11 +35,11 @@ STOP_PATIENCE_S: Final = 10.0
 
 @contextmanager
 def throwaway_coordinator(options: Sequence[str] = ()) -> Iterator[str]:
-    """Run a coordinator in a temporary folder of its own and yield its address, which
-    is for ``Client(address)``: no variable is set.
+    """Run a coordinator in a temporary folder of its own and yield its address, for
+    ``Client(address)``. No environment variable is set.
 
-    It is a child of this process, has no units and no UNITSYNC_* variables, takes the
-    *options* of ``unitsync serve``, and is ended with its folder on leaving. Raises
+    It is a child of this process and has no units and no UNITSYNC_* variables. It takes the
+    *options* of ``unitsync serve``. Leaving the block ends it and removes its folder. Raises
     Unreachable if it does not come up.
     """
     folder = tempfile.mkdtemp(prefix="us-", dir=_short_folder())
@@ -54,7 +54,7 @@ def throwaway_coordinator(options: Sequence[str] = ()) -> Iterator[str]:
                 ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[write],
-                start_new_session=True,  # a Ctrl-C ends the tests first
+                start_new_session=True,  # so that Ctrl-C ends the tests first
                 env={k: v for k, v in os.environ.items() if not k.startswith("UNITSYNC_")},
             )
         except BaseException:
@@ -93,8 +93,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _short_folder() -> str | None:
-    """Where to make the folder: a socket's path has few bytes, and some systems have a
-    very long TMPDIR."""
+    """Where to make the folder. A socket's path must be short, but some systems have a very
+    long TMPDIR."""
     usual = tempfile.gettempdir()
     return None if len(os.fsencode(usual)) < PATH_BYTES_MAX // 2 else "/tmp"
 
@@ -107,8 +107,8 @@ else:
 
     @pytest.fixture
     def coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-        """The address of a coordinator for this test alone. Clients and commands of the
-        test use it unless told otherwise, and start no other one when it ends."""
+        """The address of a coordinator for this test alone. Clients and commands in the
+        test use it unless told otherwise. When it ends, they start no other one."""
         with throwaway_coordinator() as address:
             monkeypatch.setenv("UNITSYNC_ENDPOINT", address)
             monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")

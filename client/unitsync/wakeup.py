@@ -1,8 +1,8 @@
 """Signals that come at the wrong moment.
 
-Python runs a signal's handler between two of its instructions. A signal that comes
-after the last of them and before poll(2) has begun would go unnoticed until the poll
-ends, which for a waiting verb is half a minute.
+Python runs a signal's handler between two of its own instructions. A signal that comes
+after the last instruction before poll(2), but before poll(2) has begun, would go unnoticed
+until the poll ends. For a waiting verb that takes half a minute.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import threading
 
 
 class Wakeup:
-    """While it lasts, every signal that has a handler makes ``fd`` readable.
+    """Inside this ``with`` block, every signal that has a handler makes ``fd`` readable.
 
-    ``fd`` is -1 where that cannot be had: outside the main thread, which alone handles
-    signals, and where somebody else (an event loop) has made such an arrangement.
+    ``fd`` is -1 if that is not possible: outside the main thread, because only that handles
+    signals, and if somebody else (an event loop) already uses the wake-up descriptor.
     """
 
     __slots__ = ("_write_end", "fd")
@@ -42,7 +42,7 @@ class Wakeup:
             os.close(self._write_end)
 
     def drain(self) -> None:
-        """Let ``fd`` be readable only by what comes from now on."""
+        """Empty ``fd``, so that only signals from now on make it readable."""
         try:
             os.read(self.fd, 4096)
         except BlockingIOError:

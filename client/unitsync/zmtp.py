@@ -1,8 +1,8 @@
-"""A connection to the coordinator by hand: ZMTP 3.0 over a unix socket
-(rfc.zeromq.org/spec/23, NULL mechanism), as a REQ peer. Importing zmq would cost a verb more
-than all the rest.
+"""A connection to the coordinator without zmq: ZMTP 3.0 over a unix socket
+(rfc.zeromq.org/spec/23, NULL mechanism), as a REQ peer. For a verb, importing zmq would take
+longer than everything else together.
 
-Imports nothing but what the interpreter has loaded anyway, and ``_socket``.
+Imports only what the interpreter has already loaded, and ``_socket``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ CONNECT_PATIENCE_S = 5
 """How long a busy coordinator may take to accept a connection."""
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
 _GLANCE_S = 5
-"""How long one system call may wait for the reply. A signal that comes after Python last
-looked for one and before the call has begun is noticed only when that ends."""
+"""How long one system call may wait for the reply. If a signal comes just before the call
+begins, Python notices it only when the call ends."""
 _LONG_BYTES = 8 if sys.maxsize > 1 << 32 else 4
 _SO_PEERCRED = 17
 _SO_SNDTIMEO = 21
@@ -32,12 +32,12 @@ _COMMAND, _LONG, _MORE = 4, 2, 1
 
 
 def reach(address: str, *, by: float, starting: bool = False) -> Link:
-    """A connection to our coordinator at *address*, made until *by*. While another process
-    starts one, that is waited for, if we would be *starting* one otherwise.
+    """A connection to our coordinator at *address*, made by *by*. With *starting*, which says
+    that we would start a coordinator, waits while another process starts one.
 
-    Raises OSError, also for a folder or a peer that must not be trusted, and where it is for
-    us to start one; ValueError for what is no address. endpoint.connect() says in words what
-    is wrong."""
+    Raises OSError, also for a folder or a peer that must not be trusted, and if it is our turn
+    to start a coordinator. Raises ValueError for what is not an address. endpoint.connect()
+    says in words what is wrong."""
     user = surroundings.invoking_user(os.environ)
     path = address.removeprefix("ipc://")
     if path == address or path[:1] != "/" or len(os.fsencode(path)) > surroundings.PATH_BYTES_MAX:
@@ -53,7 +53,7 @@ def reach(address: str, *, by: float, starting: bool = False) -> Link:
 
 
 def _reach(path: str, user: int, by: float) -> Link | None:
-    """None if nobody listens at *path*."""
+    """A connection to *path*, or None if nobody listens there. Raises OSError."""
     import _socket
 
     patience_s = min(CONNECT_PATIENCE_S, max(0.001, by - monotonic()))
@@ -69,7 +69,7 @@ def _reach(path: str, user: int, by: float) -> Link | None:
     except FileNotFoundError:
         return None
     try:
-        # With a timeout of Python's, connect() fails at once where the backlog is full.
+        # With a Python timeout, connect() would fail at once if the backlog is full.
         timeval = divmod(int(patience_s * 1_000_000), 1_000_000)
         packed = b"".join(part.to_bytes(_LONG_BYTES, sys.byteorder) for part in timeval)
         link.setsockopt(_socket.SOL_SOCKET, _SO_SNDTIMEO, packed)
@@ -87,41 +87,42 @@ def _reach(path: str, user: int, by: float) -> Link | None:
 
 
 class Link:
-    """Frames out, frames in, as a REQ peer. It is good for a further request also after one
-    whose reply did not come in time."""
+    """Sends and receives frames as a REQ peer. It can send another request even if the reply
+    to the last one did not come in time."""
 
     def __init__(self, socket: Any) -> None:
         """*socket* is connected. Raises OSError."""
         self._socket = socket
-        # Both at once: a peer that uses NULL knows beforehand what will be said (RFC 23).
+        # Both at once: with NULL a peer need not wait for the other's greeting (RFC 23).
         socket.sendall(_GREETING + _READY)
         self._buffer = b""
         self.greeted = False
-        """Whether the coordinator speaks to us: others it hangs up on first."""
+        """Whether the coordinator has sent us anything. It closes the connections of users whom
+        it does not serve before that."""
 
     def close(self) -> None:
         self._socket.close()
 
-    __del__ = close  # wherever it is dropped: who has Python warn of it would be told
+    __del__ = close  # wherever it is dropped; otherwise Python could warn of an open socket
 
     def send(self, frame: bytes, by: float) -> None:
-        """Raises OSError; TimeoutError if it does not speak to us until *by*."""
+        """Send *frame*. Raises OSError, and TimeoutError if there is no greeting by *by*."""
         size = len(frame)
         head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
         if not self.greeted:
-            # libzmq hangs up on a message that comes before it has sent its own READY.
+            # libzmq closes the connection if a message comes before it has sent its READY.
             self._greet(by)
         self._socket.settimeout(max(0.001, by - monotonic()))
         try:
             self._socket.sendall(b"\x01\x00" + head + frame)
-        except TimeoutError:  # half of it may be there
+        except TimeoutError:  # half of it may have been sent
             raise ConnectionError from None
 
     def receive(self, by: float) -> bytes:
-        """The next message's one frame. Raises OSError, TimeoutError at *by*."""
+        """The one frame of the next message. Raises OSError, and TimeoutError at *by*."""
         while True:
             flags, body = self._frame(by)
-            # Before it comes a delimiter with the MORE flag; a command asks for no answer.
+            # A delimiter with the MORE flag comes before it. A command needs no answer.
             if not flags & (_COMMAND | _MORE):
                 return body
 
@@ -138,7 +139,7 @@ class Link:
             raise ConnectionError("the peer refuses us")
 
     def _frame(self, by: float) -> tuple[int, bytes]:
-        """Flags and body of the next frame, which is taken only when all of it is there."""
+        """Flags and body of the next frame. It is taken only when all of it has arrived."""
         while True:
             buffer = self._buffer
             start = 9 if buffer and buffer[0] & _LONG else 2
@@ -150,7 +151,7 @@ class Link:
             self._read(by)
 
     def _read(self, by: float) -> None:
-        """What has arrived next. Raises OSError, TimeoutError at *by*."""
+        """Add what arrives next to the buffer. Raises OSError, and TimeoutError at *by*."""
         while True:
             left_s = by - monotonic()
             self._socket.settimeout(max(0.001, min(left_s, _GLANCE_S)))
