@@ -35,7 +35,16 @@ IMPURE = frozenset(
 
 DAEMON_MAY_USE = frozenset(
     (
-        *("_version", "coder_output", "empty_replies", "endpoint", "errors", "mounts", "names"),
+        *(
+            "_version",
+            "calling_script",
+            "coder_output",
+            "empty_replies",
+            "endpoint",
+            "errors",
+            "mounts",
+            "names",
+        ),
         *("printing", "startup", "surroundings", "wire"),
     )
 )

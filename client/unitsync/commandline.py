@@ -9,7 +9,7 @@ Imports only what the interpreter has already loaded.
 
 from __future__ import annotations
 
-from unitsync import surroundings
+from unitsync import calling_script
 from unitsync.conversation import FOREVER
 from unitsync.printing import one_line, quoted, safe
 from unitsync.verbs import ENDPOINT, OUTPUTS, OWNER_EXITS, REQUIREMENTS, SKIPS, VERBS, Flag
@@ -237,7 +237,7 @@ def in_shim(environ: Mapping[str, str]) -> bool:
 def startup_of(environ: Mapping[str, str]) -> str:
     """The startup that a verb belongs to; "" means the newest."""
     startup = environ.get("UNITSYNC_STARTUP", "")
-    return startup or (surroundings.coder_startup() if in_shim(environ) else "")
+    return startup or (calling_script.coder_startup() if in_shim(environ) else "")
 
 
 def split_names(given: Iterable[str]) -> list[str]:

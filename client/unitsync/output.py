@@ -28,33 +28,33 @@ def show(call: Call, pages: list[Any]) -> int:
     if reply.result == "why":
         return _why(call, pages)
     if reply.result == "pong" and call.as_json:
-        from unitsync import render
+        from unitsync import json_output
 
-        return finish(reply, _json(render.pong_fields(reply)))
+        return finish(reply, _json(json_output.pong_fields(reply)))
     if call.verb.name == "wait":
         return finish(reply, map(safe, reply.units) if call.request.get("any") else ())
     return finish(reply, done=reply.result == "ok")
 
 
 def _json(fields: object) -> list[str]:
-    from unitsync import render
+    from unitsync import json_output
 
-    return render.json_text(fields).split("\n")
+    return json_output.json_text(fields).split("\n")
 
 
 def _status(call: Call, reply: Any) -> int:
     if call.as_json:
-        from unitsync import render
+        from unitsync import json_output
 
-        return finish(reply, _json(render.status_fields(reply.unit, shim=call.shim)))
+        return finish(reply, _json(json_output.status_fields(reply.unit, shim=call.shim)))
     if call.shim:
         from unitsync import coder_output
 
         lines = map(safe, coder_output.status(reply.unit, call.columns)) if call.columns else None
         return finish(reply, lines)
-    from unitsync import screen
+    from unitsync import terminal
 
-    return finish(reply, screen.folded(reply.out, screen.stdout()))
+    return finish(reply, terminal.folded(reply.out, terminal.stdout()))
 
 
 def _list(call: Call, pages: list[Any]) -> int:
@@ -65,31 +65,33 @@ def _list(call: Call, pages: list[Any]) -> int:
         units = coder_output.registered(units)
         print_err(safe(coder_output.gone(unit.name)) for unit in units if unit.owner_gone)
     if call.as_json:
-        from unitsync import render
+        from unitsync import json_output
 
-        return finish(pages[0], _json([render.unit_fields(unit, shim=call.shim) for unit in units]))
+        return finish(
+            pages[0], _json([json_output.unit_fields(unit, shim=call.shim) for unit in units])
+        )
     if call.shim:
         return finish(pages[0], map(safe, coder_output.listed(units, call.columns)))
     if not units:
         return finish(pages[0], ["no units yet"])
-    from unitsync import screen, tables
+    from unitsync import tables, terminal
 
-    return finish(pages[0], tables.list_table(units, screen.stdout(), call.columns))
+    return finish(pages[0], tables.list_table(units, terminal.stdout(), call.columns))
 
 
 def _why(call: Call, pages: list[Any]) -> int:
-    from unitsync import render
+    from unitsync import json_output
 
-    groups = render.merged([group for page in pages for group in page.groups])
+    groups = json_output.merged([group for page in pages for group in page.groups])
     tree = pages[0].tree
     if call.as_json:
-        fields: object = [render.group_fields(group) for group in groups]
-        return finish(pages[0], _json(fields if tree is None else render.tree_fields(tree)))
-    from unitsync import screen, tables
+        fields: object = [json_output.group_fields(group) for group in groups]
+        return finish(pages[0], _json(fields if tree is None else json_output.tree_fields(tree)))
+    from unitsync import tables, terminal
 
     if tree is not None:
-        return finish(pages[0], tables.why_tree(tree, screen.stdout()))
-    return finish(pages[0], tables.why_groups(groups, screen.stdout()))
+        return finish(pages[0], tables.why_tree(tree, terminal.stdout()))
+    return finish(pages[0], tables.why_groups(groups, terminal.stdout()))
 
 
 # --- lines ---------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Who a run belongs to: the script that called a verb, or this process.
 
-surroundings.py finds the calling script. If a process cannot be seen in /proc, or is the
+calling_script.py finds the calling script. If a process cannot be seen in /proc, or is the
 init process of its pid namespace, its owner has ``watched`` False: nobody could tell when
 it ends.
 """
@@ -8,14 +8,8 @@ it ends.
 from __future__ import annotations
 
 import os
-import sys
 
-from unitsync import errors, surroundings, wire
-
-
-def calling_script() -> wire.Owner:
-    """The script that called this verb."""
-    return wire.Owner(**surroundings.calling_owner(sys.argv))
+from unitsync import calling_script, errors, wire
 
 
 def this_process() -> wire.Owner:
@@ -25,7 +19,7 @@ def this_process() -> wire.Owner:
 def of_pid(pid: int) -> wire.Owner:
     """The owner with that *pid*. Raises UsageError if there is no such process, or if it
     has ended and only waits to be reaped."""
-    fields = surroundings.owner_of(pid)
+    fields = calling_script.owner_of(pid)
     if fields is None:
         raise errors.UsageError(f"there is no process {pid} to be the owner")
     return wire.Owner(**fields)

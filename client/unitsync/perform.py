@@ -15,12 +15,12 @@ import os
 import sys
 from time import monotonic, sleep
 
-from unitsync import surroundings
+from unitsync import calling_script, surroundings
 from unitsync.conversation import FOREVER, Conversation, Done, Pause, withdrawal
+from unitsync.json_output import Plain
 from unitsync.msgpack import pack, unpack
 from unitsync.output import finish, print_err, print_out, show
 from unitsync.printing import safe
-from unitsync.render import Plain
 from unitsync.request_kinds import ACT, Autostart
 from unitsync.zmtp import Link, reach
 
@@ -56,15 +56,15 @@ def _owner(call: Call) -> Message:
     """The owner for *call*: the calling script, or the process that was named. For ``run`` it
     is this process, because it waits for the end of its command."""
     if call.owner_pid is None and not call.command:
-        return surroundings.calling_owner(sys.argv)
+        return calling_script.calling_owner(sys.argv)
     pid = os.getpid() if call.owner_pid is None else call.owner_pid
-    fields = surroundings.owner_of(pid)
+    fields = calling_script.owner_of(pid)
     if fields is None:
         from unitsync.commandline import wrong
 
         raise wrong(f"there is no process {pid} to be the owner")
     if call.command:
-        from unitsync.command import shown
+        from unitsync.run_command import shown
 
         words = surroundings.as_utf8(sys.argv[1:])
         at = words.index("run")  # an --endpoint may stand before it
@@ -76,7 +76,7 @@ def _owner(call: Call) -> Message:
 
 
 def _run(call: Call) -> int:
-    from unitsync import command
+    from unitsync import run_command
 
     request, unit = call.request, call.request["unit"]
     masks: list[set[int]] = []
@@ -85,16 +85,16 @@ def _run(call: Call) -> int:
         request,
         call.verb.may,
         call.timeout_s,
-        on_granted=lambda: masks.append(command.hold_signals()),
+        on_granted=lambda: masks.append(run_command.hold_signals()),
     )
     if not masks:
         return finish(granted)
     inherited = masks[0]
     finish(granted)
-    ended = command.carry_out(call.command, unit, inherited)
-    command.let_signals_go(inherited)
+    ended = run_command.carry_out(call.command, unit, inherited)
+    run_command.let_signals_go(inherited)
     if why := _record_end(call, granted.epoch, ended.reason):
-        command.warn_not_recorded(unit, *why)
+        run_command.warn_not_recorded(unit, *why)
     print_err(ended.told)
     return ended.status
 

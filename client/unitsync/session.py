@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from unitsync import conversation, empty_replies, errors, render, wire
+from unitsync import conversation, empty_replies, errors, json_output, wire
 from unitsync.absent import Absent, NothingKept
 from unitsync.names import not_utf8
 from unitsync.printing import one_line
@@ -134,7 +134,7 @@ def expect(reply: wire.AnyReply, kind: type[ReplyT]) -> ReplyT:
 
 def merged(pages: Sequence[wire.WhyReply]) -> wire.WhyReply:
     """All *pages* as one reply, each cause once."""
-    groups = render.merged(group for page in pages for group in page.groups)
+    groups = json_output.merged(group for page in pages for group in page.groups)
     whole = [wire.WhyGroup(group.cause, group.kind, group.units) for group in groups]  # type: ignore[arg-type]
     return replace(pages[0], groups=whole, next=-1)
 

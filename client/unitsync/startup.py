@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from unitsync.surroundings import Process, pid_namespace
+from unitsync.calling_script import Process, pid_namespace
 
 _BYTES_MAX = 4096
 """More than any file has that is read here as a whole."""

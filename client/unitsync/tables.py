@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import time
 
+from unitsync.json_output import iso
 from unitsync.printing import columns as columns_of
 from unitsync.printing import counted, duration, gave_up, glyphs, safe, start_ended
-from unitsync.render import iso
-from unitsync.screen import below, beside, cut, fitted, painted, wrapped
+from unitsync.terminal import STATUS_COLOURS, below, beside, cut, fitted, painted, wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TypeAlias
 
-    from unitsync.render import Group
-    from unitsync.screen import Screen
+    from unitsync.json_output import Group
+    from unitsync.terminal import Screen
     from unitsync.wire import Owner, Prerequisite, UnitInfo, WhyNode
 
     _Label: TypeAlias = tuple[str, str, str, str]
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
 UNIT, STATUS, READY, SINCE, DETAIL = "UNIT", "STATUS", "READY", "SINCE", "WAITS FOR / OWNER"
 LIST_COLUMNS = (UNIT, STATUS, READY, SINCE, DETAIL)
 
-_COLOURS = {
-    "completed": "green",
-    "failed": "red",
-    "skipped": "yellow",
-    "started": "cyan",
-    "pending": "",
-    "not registered": "dim",
-}
 _COLUMNS_AT = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, STATUS)}
 """The columns that ``list`` shows from each width on. More columns would be too narrow to
 tell anything apart."""
@@ -132,7 +124,9 @@ def list_table(units: Iterable[UnitInfo], screen: Screen, columns: Sequence[str]
             widths[place] = min(widths[place], needed)
     lines = list(_lines(columns, columns, widths, ["bold"] * len(columns), screen))
     for unit, row in zip(units, rows, strict=True):
-        colours = [_COLOURS.get(unit.status, "") if column == STATUS else "" for column in columns]
+        colours = [
+            STATUS_COLOURS.get(unit.status, "") if column == STATUS else "" for column in columns
+        ]
         lines += _lines(row, columns, widths, colours, screen)
     return lines
 
@@ -304,7 +298,7 @@ def _named(unit: UnitInfo, more: str = "") -> _Label:
 
 
 def _label(before: str, status: str, after: str) -> _Label:
-    return before, status, _COLOURS.get(status, ""), after
+    return before, status, STATUS_COLOURS.get(status, ""), after
 
 
 def _after_status(unit: UnitInfo) -> str:

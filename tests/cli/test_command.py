@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unitsync import command
+from unitsync import run_command
 
 
 @pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
@@ -17,14 +17,14 @@ def test_what_came_for_the_command_does_not_end_run_itself(before: signal.Handle
     """It has the end of the unit to record. What comes later interrupts that, unless it was
     to be ignored."""
     kept = signal.signal(signal.SIGTERM, before), signal.getsignal(signal.SIGHUP)
-    inherited = command.hold_signals()
+    inherited = run_command.hold_signals()
     heard = []
     try:
         signal.raise_signal(signal.SIGTERM)
         for number in (1, 2):
             try:
                 if number == 1:
-                    command.let_signals_go(inherited)
+                    run_command.let_signals_go(inherited)
                 else:
                     signal.raise_signal(signal.SIGTERM)
             except KeyboardInterrupt:
@@ -66,9 +66,9 @@ def test_which_signals_are_passed_on(
     infos = [SimpleNamespace(si_signo=n, si_code=c, si_pid=p) for n, c, p in kinds]
     waited = iter([(0, 0), (COMMAND, 256)])
     seen: list[object] = []
-    monkeypatch.setattr("unitsync.command._signal.sigwaitinfo", lambda _: infos.pop(0))
+    monkeypatch.setattr("unitsync.run_command._signal.sigwaitinfo", lambda _: infos.pop(0))
     monkeypatch.setattr(os, "waitpid", lambda pid, options: next(waited))
     monkeypatch.setattr(os, "kill", lambda *how: seen.append(how))
-    monkeypatch.setattr(command, "_stop_ourselves", lambda: seen.append("stops itself"))
-    assert command._accompany(COMMAND, group) == 256
+    monkeypatch.setattr(run_command, "_stop_ourselves", lambda: seen.append("stops itself"))
+    assert run_command._accompany(COMMAND, group) == 256
     assert seen == passed_on

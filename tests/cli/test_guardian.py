@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from unitsync import command
-from unitsync.command import Guardian
+from unitsync import run_command
+from unitsync.run_command import Guardian
 
 PATIENCE_S = 20.0
 SHELLS = [
@@ -64,7 +64,7 @@ def until_heedless(pid: int) -> None:
 
 def test_it_outlives_every_signal_that_is_passed_on(guardian: Guardian) -> None:
     until_heedless(guardian.group)
-    for number in command._PASSED_ON:
+    for number in run_command._PASSED_ON:
         os.killpg(guardian.group, number)
     guardian.end()
     assert os.waitpid(guardian.group, 0)[1] == 0, "it ended because it was told to"

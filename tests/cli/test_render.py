@@ -11,12 +11,12 @@ import pytest
 from msgspec import msgpack
 from msgspec.structs import replace
 
-from unitsync import render
+from unitsync import json_output
 from unitsync.cli.doctor.finding import Finding
 from unitsync.cli.doctor.report import report
 from unitsync.printing import columns, duration, safe, span
-from unitsync.screen import Screen, folded
 from unitsync.tables import list_table, why_groups, why_tree
+from unitsync.terminal import Screen, folded
 from unitsync.wire import (
     HistoryEntry,
     Owner,
@@ -186,7 +186,7 @@ def test_what_the_coordinator_sends_is_shown_the_same_undecoded(width: int) -> N
     """The express path takes the maps of a reply for units."""
 
     def undecoded(what: UnitInfo | WhyNode | WhyGroup) -> Any:
-        return render.Plain(msgpack.decode(msgpack.encode(what)))
+        return json_output.Plain(msgpack.decode(msgpack.encode(what)))
 
     screen = Screen(width, colour=width > 0)
     edge = Prerequisite("m", Requirement.START, Status.NOT_REGISTERED, False, nearest="n")
@@ -231,10 +231,10 @@ def test_guides_where_the_encoding_has_no_others() -> None:
 
 
 def test_json_is_exact_and_printable() -> None:
-    shown = render.json_text(render.unit_fields(unit("n", Status.FAILED, reason=NASTY)))
+    shown = json_output.json_text(json_output.unit_fields(unit("n", Status.FAILED, reason=NASTY)))
     assert all(line.isprintable() for line in shown.split("\n"))
     assert json.loads(shown)["reason"] == NASTY
-    assert "名" in render.json_text("名")
+    assert "名" in json_output.json_text("名")
 
 
 def test_json_keeps_the_names_of_the_replaced_command() -> None:
@@ -245,7 +245,7 @@ def test_json_keeps_the_names_of_the_replaced_command() -> None:
     ]
     history = [HistoryEntry(1.0, "started", 1, Owner(5, command="sh"))]
     info = UnitInfo("n", Status.PENDING, is_ready=False, prerequisites=edges, history=history)
-    fields = render.status_fields(info)
+    fields = json_output.status_fields(info)
     assert (fields["unit_name"], fields["status"], fields["is_ready"]) == ("n", "pending", False)
     keys = ("depends_on", "required_status", "current_status", "is_satisfied")
     dependencies = fields["dependencies"]

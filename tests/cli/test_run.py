@@ -199,11 +199,11 @@ def test_interrupted_at_its_grant_it_says_so(cli: Cli) -> None:
     """By itself: nobody may be able to see that its process is gone."""
     code = (
         "import sys\n"
-        "from unitsync import command\n"
+        "from unitsync import run_command\n"
         "from unitsync.cli import main\n"
         "def interrupted():\n"
         "    raise KeyboardInterrupt\n"
-        "command.hold_signals = interrupted\n"
+        "run_command.hold_signals = interrupted\n"
         "main()\n"
     )
     result = cli.exec(sys.executable, "-P", "-c", code, "run", "u", "--", "true")

@@ -247,7 +247,7 @@ def test_another_user_is_not_permitted(cli: Cli) -> None:
     cli.ok("ping")
     cli.folder.chmod(0o755)
     code = (
-        "import os, unitsync.cli.app, unitsync.render, unitsync.cli.shim\n"
+        "import os, unitsync.cli.app, unitsync.json_output, unitsync.cli.shim\n"
         "import unitsync.client, unitsync.owner\n"
         "os.setgid(12345); os.setuid(12345)  # who may not even read this installation\n"
         "unitsync.cli.main()"

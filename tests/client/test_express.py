@@ -160,14 +160,14 @@ def test_interrupted_it_says_so_in_one_line(deaf: Deaf, words: tuple[str, ...]) 
 
 AT_THE_GRANT = """
 import os, signal
-from unitsync import command
-hold_signals = command.hold_signals
+from unitsync import run_command
+hold_signals = run_command.hold_signals
 
 def interrupted():
     os.kill(os.getpid(), signal.SIGTERM)
     return hold_signals()
 
-command.hold_signals = interrupted
+run_command.hold_signals = interrupted
 """
 
 

@@ -26,7 +26,8 @@ def test_the_package_loads_nothing() -> None:
     [
         "from unitsync import Client",
         "import unitsync.client; unitsync.client.Client",
-        "from unitsync import owner, endpoint; owner.calling_script(); endpoint.resolve()",
+        "import sys; from unitsync import calling_script; calling_script.calling_owner(sys.argv)",
+        "from unitsync import owner, endpoint; owner.this_process(); endpoint.resolve()",
     ],
 )
 def test_the_way_of_a_verb_is_light(statement: str) -> None:
@@ -43,13 +44,13 @@ def test_an_endpoint_is_found_without_zmq() -> None:
 def test_tables_load_only_what_they_are_made_of() -> None:
     """As long as nothing wide is to be printed; then, unicodedata."""
     statement = (
-        "from unitsync import screen, tables; from unitsync.render import Plain; "
+        "from unitsync import tables, terminal; from unitsync.json_output import Plain; "
         "unit = Plain({'name': 'a', 'status': 'failed', 'is_ready': False, 'since': 1.0}); "
         "node = Plain({'unit': {'name': 'b', 'status': 'pending'}, 'because': []}); "
         "[tables.list_table([unit], here) and tables.why_tree(node, here) "
-        "and screen.folded(['a'], here) for here in (screen.stdout(), screen.Screen(80))]"
+        "and terminal.folded(['a'], here) for here in (terminal.stdout(), terminal.Screen(80))]"
     )
-    parts = ("coder_output", "printing", "render", "screen", "tables")
+    parts = ("coder_output", "printing", "json_output", "terminal", "tables")
     ours = {"unitsync", *(f"unitsync.{name}" for name in parts)}
     assert loaded(statement) - {"__future__"} == ours
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from unitsync import errors, owner, surroundings, wire
+from unitsync import calling_script, errors, owner, wire
 
 PROGRAM = f"""#!{sys.executable}
 import sys
 import msgspec
-from unitsync import owner
-sys.stdout.buffer.write(msgspec.json.encode(owner.calling_script()))
+from unitsync import calling_script
+sys.stdout.buffer.write(msgspec.json.encode(calling_script.calling_owner(sys.argv)))
 """
 
 
@@ -48,11 +48,11 @@ def test_is_the_script(tmp_path: Path) -> None:
 
 def process(
     args: str = "bash", *, flags: int = 0x400000, image: int = 7, group: int = 50
-) -> surroundings.Process:
+) -> calling_script.Process:
     fields = ["S", "1", *["0"] * 48]
     fields[2], fields[6], fields[25], fields[45] = map(str, (group, flags, image, image))
     stat = f"7 (bash) {' '.join(fields)}".encode()
-    return surroundings.Process(7, stat, args.replace(" ", "\0").encode() + b"\0")
+    return calling_script.Process(7, stat, args.replace(" ", "\0").encode() + b"\0")
 
 
 FORKED = 0x400040
@@ -73,7 +73,7 @@ FORKED = 0x400040
         (process("bash x.sh", flags=0, image=0), False),
     ],
 )
-def test_fork_or_exec(child: surroundings.Process, is_copy: bool) -> None:
+def test_fork_or_exec(child: calling_script.Process, is_copy: bool) -> None:
     parent = process(image=child.image[0] and 7)
     assert (child.is_forked and child.is_copy_of(parent)) is is_copy
 
@@ -111,7 +111,7 @@ def test_a_long_text_is_a_script() -> None:
     for blanks, passes_on in ((10, True), (5000, False)):
         text = f"true;{' ' * blanks}unitsync start ide"
         stat = b"7 (sh) S 1" + b" 0" * 50
-        shell = surroundings.Process(7, stat, f"sh\0-c\0{text}\0".encode())
+        shell = calling_script.Process(7, stat, f"sh\0-c\0{text}\0".encode())
         assert shell.passes_on(["unitsync", "start", "ide"]) is passes_on
 
 
@@ -192,7 +192,7 @@ def test_of_a_pid_that_proc_hides(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pid: int, number: int) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(surroundings, "read_process", lambda pid: None)
+    monkeypatch.setattr(calling_script, "read_process", lambda pid: None)
     monkeypatch.setattr(os, "kill", refuse)
     assert not owner.of_pid(os.getpid()).watched
 

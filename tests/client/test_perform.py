@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from unitsync import command, errors, output, perform, wire
+from unitsync import errors, output, perform, run_command, wire
 from unitsync.commandline import Call
+from unitsync.json_output import Plain
 from unitsync.msgpack import unpack
-from unitsync.render import Plain
 
 
 def plain(reply: wire.AnyReply) -> Any:
@@ -111,12 +111,12 @@ def test_the_status_of_a_command_outlasts_what_keeps_its_end_from_being_recorded
         more["on_granted"]()
         return granted
 
-    ended = command.Ended(7, "exit status 7")
+    ended = run_command.Ended(7, "exit status 7")
     monkeypatch.setattr(perform, "converse", converse)
-    monkeypatch.setattr(command, "hold_signals", set)
-    monkeypatch.setattr(command, "carry_out", lambda *_: ended)
-    monkeypatch.setattr(command, "let_signals_go", lambda mask: None)
-    monkeypatch.setattr(command, "warn_not_recorded", lambda unit, *told: warned.append(told))
+    monkeypatch.setattr(run_command, "hold_signals", set)
+    monkeypatch.setattr(run_command, "carry_out", lambda *_: ended)
+    monkeypatch.setattr(run_command, "let_signals_go", lambda mask: None)
+    monkeypatch.setattr(run_command, "warn_not_recorded", lambda unit, *told: warned.append(told))
     call = Call("run", ["ide"], {}, {}, ["sh", "-c", "exit 7"])
     monkeypatch.setattr(sys, "argv", ["unitsync", "run", "ide", "--", "sh", "-c", "exit 7"])
     assert perform.perform(call) == 7

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unitsync.printing import columns, glyphs
-from unitsync.screen import Screen, cut, fitted, folded, painted, stdout, wrapped
+from unitsync.terminal import Screen, cut, fitted, folded, painted, stdout, wrapped
 
 KOREAN = "\u1112\u1161\u11ab"
 """One syllable, put together from its parts."""

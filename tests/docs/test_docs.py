@@ -16,7 +16,7 @@ import typer.main
 from msgspec.structs import fields
 
 import docpages as pages
-from unitsync import errors, render, wire
+from unitsync import errors, json_output, wire
 from unitsync.aio import AsyncClient
 from unitsync.cli import doctor
 from unitsync.cli.app import app
@@ -257,13 +257,13 @@ UNIT = wire.UnitInfo(
 )
 PONG = wire.Pong(id="", version="1", protocol=1, pid=1, startup="", units=0, edges=0, since=1.0)
 JSON: dict[str, Any] = {
-    "A unit": render.status_fields(UNIT),
-    "An edge": render.edge_fields(EDGE),
-    "An owner": render.edge_fields(EDGE)["owner"],
-    "A history entry": render.status_fields(UNIT)["history"][0],  # type: ignore[index]
-    "A node of why": render.tree_fields(wire.WhyNode(UNIT)),
-    "A group of why": render.group_fields(wire.WhyGroup(UNIT, "waiting")),
-    "ping": render.pong_fields(PONG),
+    "A unit": json_output.status_fields(UNIT),
+    "An edge": json_output.edge_fields(EDGE),
+    "An owner": json_output.edge_fields(EDGE)["owner"],
+    "A history entry": json_output.status_fields(UNIT)["history"][0],  # type: ignore[index]
+    "A node of why": json_output.tree_fields(wire.WhyNode(UNIT)),
+    "A group of why": json_output.group_fields(wire.WhyGroup(UNIT, "waiting")),
+    "ping": json_output.pong_fields(PONG),
     "A finding of doctor": doctor.Finding._fields,
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 import docpages as pages
 from support.driver import Driven, Script
-from unitsync import conversation, names, spawn_lock, surroundings, wire
+from unitsync import calling_script, conversation, names, spawn_lock, surroundings, wire
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, similar, state, view, wording
@@ -26,7 +26,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "time from connecting to the end of the ZeroMQ handshake": (router.HANDSHAKE_MS / 1000,),
     "command line of an owner, text of a reason": (wire.TEXT_BYTES_MAX,),
     "`id` of a request, name of a startup": (wire.TEXT_BYTES_MAX,),
-    "text of `sh -c`": (surroundings._TEXT_MAX,),
+    "text of `sh -c`": (calling_script._TEXT_MAX,),
     "history of a unit": (view.HISTORY_MAX,),
     "refused starters remembered per unit": (state.DENIALS_MAX,),
     "starts that were taken back which a unit remembers": (state.WITHDRAWN_MAX,),

@@ -313,7 +313,7 @@ def test_who_is_allowed_gets_advice_for_who_is_allowed(cli: Cli) -> None:
     cli.folder.chmod(0o755)
     (cli.folder / "c" / "journal.db.damaged").touch()
     code = (
-        "import os, unitsync.cli.app, unitsync.render, unitsync.cli.shim\n"
+        "import os, unitsync.cli.app, unitsync.json_output, unitsync.cli.shim\n"
         "import unitsync.client, unitsync.owner, unitsync.spawn, sqlite3\n"
         "from unitsync.printing import safe\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from faults.test_owner_watch import WITHOUT_MAIN_THREAD, kill_unreaped, no_descriptors, process
-from unitsync.surroundings import Process
+from unitsync.calling_script import Process
 from unitsyncd.adapters.access import Peer
 from unitsyncd.adapters.client_processes import ClientProcesses
 from unitsyncd.adapters.processes import has_died, is_dying

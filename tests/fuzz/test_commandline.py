@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
 from unitsync import errors, msgpack
-from unitsync.cli import app, table
+from unitsync.cli import app, typer_commands
 from unitsync.commandline import Call, Leave, read
 
 VERBS = (
@@ -114,7 +114,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         found.append(call)
         return 0
 
-    monkeypatch.setattr(table, "perform", perform)
+    monkeypatch.setattr(typer_commands, "perform", perform)
     for name in ("TIMEOUT", "ON_OWNER_EXIT", "ON_SKIP", "STARTUP", "CODER_SHIM"):
         monkeypatch.delenv(f"UNITSYNC_{name}", raising=False)
     return found

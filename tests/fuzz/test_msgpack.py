@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
 from fuzz.messages import replies
-from unitsync import msgpack, perform, render, wire
+from unitsync import json_output, msgpack, perform, wire
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 long_texts = st.integers(0, 70_000).map(lambda size: "x" * size)
@@ -78,7 +78,7 @@ def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
 @settings(max_examples=60 * ROUNDS)
 def test_the_json_of_a_reply_is_the_same(reply: wire.AnyReply) -> None:
     """Made from a map that leaves out what has its default."""
-    plain = render.Plain(msgpack.unpack(wire.encode(reply), 0)[0])
+    plain = json_output.Plain(msgpack.unpack(wire.encode(reply), 0)[0])
     both: Any
     try:
         both = _fields(reply, plain)
@@ -86,7 +86,7 @@ def test_the_json_of_a_reply_is_the_same(reply: wire.AnyReply) -> None:
         return
     if both is None:
         return
-    mine, theirs = map(render.json_text, both)
+    mine, theirs = map(json_output.json_text, both)
     assert mine == theirs
     assert all(line.isprintable() for line in mine.split("\n"))
     assert json.loads(mine) == both[1]
@@ -96,15 +96,17 @@ def _fields(reply: wire.AnyReply, plain: Any) -> Any:
     """Those of both, None for a reply that has none."""
     match reply:
         case wire.StatusReply():
-            return render.status_fields(plain.unit), render.status_fields(reply.unit)
+            return json_output.status_fields(plain.unit), json_output.status_fields(reply.unit)
         case wire.ListReply():
-            return tuple([render.unit_fields(u) for u in one.units] for one in (plain, reply))
+            return tuple([json_output.unit_fields(u) for u in one.units] for one in (plain, reply))
         case wire.WhyReply(tree=None):
-            return tuple([render.group_fields(g) for g in one.groups] for one in (plain, reply))
+            return tuple(
+                [json_output.group_fields(g) for g in one.groups] for one in (plain, reply)
+            )
         case wire.WhyReply():
-            return render.tree_fields(plain.tree), render.tree_fields(reply.tree)
+            return json_output.tree_fields(plain.tree), json_output.tree_fields(reply.tree)
         case wire.Pong():
-            return render.pong_fields(plain), render.pong_fields(reply)
+            return json_output.pong_fields(plain), json_output.pong_fields(reply)
         case _:
             return None
 

@@ -28,7 +28,7 @@ with socket.socket(socket.AF_UNIX) as link:
 
 _LOADED = """
 import os, sys
-import unitsync.cli.app, unitsync.render, unitsync.client, unitsync.owner, unitsync.spawn
+import unitsync.cli.app, unitsync.json_output, unitsync.client, unitsync.owner, unitsync.spawn
 import unitsync.express, unitsync.autostart, unitsync.tables, unitsync.empty_replies, unitsync.names
 import asyncio, encodings.idna, sqlite3, unitsyncd.daemon, loguru
 user = int(sys.argv.pop(1))

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from unitsync import session, surroundings, wire
+from unitsync import calling_script, session, wire
 from unitsync.cli import doctor
-from unitsync.cli.table import Endpoint
+from unitsync.cli.typer_commands import Endpoint
 from unitsync.cli.verb import Verb, Verbs
 from unitsync.commandline import in_shim
 from unitsync.errors import UsageError
@@ -94,7 +94,7 @@ def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
     request = {
         "verb": "stop",
         "render": "coder" if in_shim(os.environ) else "text",
-        "owner": surroundings.calling_owner(sys.argv),
+        "owner": calling_script.calling_owner(sys.argv),
     }
     reply = converse(resolved.address, request, wire.Stop.may)
     if reply.result == "ok":

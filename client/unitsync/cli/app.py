@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from unitsync import errors
-from unitsync.cli import admin, complete, slips, table
+from unitsync.cli import admin, completion, slips, typer_commands
 from unitsync.cli.nearest import nearest
 from unitsync.cli.verb import Verbs
 from unitsync.output import print_lines, report, report_any
@@ -55,7 +55,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def unitsync(
     ctx: typer.Context,
-    endpoint: table.Endpoint = None,
+    endpoint: typer_commands.Endpoint = None,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
@@ -68,7 +68,7 @@ def unitsync(
         print_lines(ctx.get_help().splitlines())
 
 
-table.register(app)
+typer_commands.register(app)
 admin.register(app)
 
 
@@ -80,7 +80,7 @@ def run_app(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         command = typer.main.get_command(app)
-        with complete.as_bash_has_it():
+        with completion.as_bash_has_it():
             status = command.main(args=list(arguments), prog_name="unitsync", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except (Exception, KeyboardInterrupt) as problem:

@@ -9,7 +9,7 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.surroundings import pid_namespace, time_namespace
+from unitsync.calling_script import pid_namespace, time_namespace
 from unitsync.wire import Owner
 from unitsyncd.adapters.processes import has_ended, open_pidfd
 from unitsyncd.core.events import OwnerKey

@@ -12,7 +12,7 @@ import os
 import select
 from typing import Final
 
-from unitsync.surroundings import Process, exists
+from unitsync.calling_script import Process, exists
 
 _STAT_BYTES_MAX: Final = 4096
 """More than 52 numbers and a name have."""

@@ -7,11 +7,11 @@ from typing import Final
 
 import typer
 
-from unitsync import screen
+from unitsync import terminal
 from unitsync.cli.doctor import coder, coordinator, files, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup
 from unitsync.cli.doctor.report import report
-from unitsync.cli.table import Endpoint, OutputFormat
+from unitsync.cli.typer_commands import Endpoint, OutputFormat
 from unitsync.cli.verb import Verb
 from unitsync.commandline import choice
 from unitsync.output import print_lines
@@ -64,11 +64,11 @@ def doctor(
     """
     findings = list(examine(endpoint or ctx.obj))
     if choice(output or "table", OUTPUTS, "--output") == "json":
-        from unitsync import render
+        from unitsync import json_output
 
-        print_lines([render.json_text([finding._asdict() for finding in findings])])
+        print_lines([json_output.json_text([finding._asdict() for finding in findings])])
     else:
-        print_lines(report(findings, screen.stdout()))
+        print_lines(report(findings, terminal.stdout()))
     return int(any(finding.level == "problem" for finding in findings))
 
 

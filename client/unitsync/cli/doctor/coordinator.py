@@ -12,12 +12,12 @@ from unitsync import endpoint as endpoints
 from unitsync import errors, wire
 from unitsync._version import __version__
 from unitsync.autostart import is_allowed
+from unitsync.calling_script import proc_is_ours
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.client import Client
 from unitsync.commandline import startup_of
 from unitsync.printing import counted, duration
 from unitsync.session import expect
-from unitsync.surroundings import proc_is_ours
 
 _NICE: Final = 18
 """Index in proc_pid_stat(5) behind the name of the process, less its first two."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from unitsync.cli.doctor.finding import Finding
 from unitsync.printing import columns, padded, safe
-from unitsync.screen import Screen, below, beside, painted
+from unitsync.terminal import Screen, below, beside, painted
 
 _COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "red"}
 _SIDE_BY_SIDE: Final = 60

@@ -11,10 +11,10 @@ from typing import Final
 from unitsync import commandline, errors, wire
 from unitsync._version import __version__
 from unitsync.autostart import is_allowed
+from unitsync.calling_script import proc_is_ours
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.cli.nearest import nearest
 from unitsync.printing import shell_word
-from unitsync.surroundings import proc_is_ours
 
 FILES_LOW: Final = 1024
 """A limit of open files up to here leaves room for a few hundred waiting scripts."""

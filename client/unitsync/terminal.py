@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
+STATUS_COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "skipped": "yellow",
+    "started": "cyan",
+    "pending": "",
+    "not registered": "dim",
+}
+"""Of a unit, by its status."""
 _WIDTH_UNKNOWN = 80
 """Columns of a terminal that does not report its width."""
 _WIDEST = 2

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from unitsync.cli import complete, slips
+from unitsync.cli import completion, slips
 from unitsync.cli.verb import Verb
 from unitsync.commandline import Call
 from unitsync.errors import UsageError
@@ -19,7 +19,7 @@ from unitsync.perform import perform
 from unitsync.verbs import ENDPOINT, OUTPUT, VERBS, Flag
 from unitsync.verbs import Verb as Row
 
-_COMMAND: Final = "unitsync.command"
+_COMMAND: Final = "unitsync.run_command"
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def option(flag: Flag) -> Any:
 def _completion(what: str, choices: tuple[str, ...] = ()) -> Callable[..., list[str]] | None:
     if choices:
         return lambda: list(choices)
-    return {"": None, "one": complete.unit_names, "several": complete.listed_names}[what]
+    return {"": None, "one": completion.unit_names, "several": completion.listed_names}[what]
 
 
 Endpoint = Annotated[str | None, option(ENDPOINT)]
