@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cli.conftest import MODULE, Cli, check_golden, shown
+from unitsync import perform
+from unitsync.cli import complete
 
 VERBS = [
     "want",
@@ -193,6 +198,24 @@ def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
         assert result.out.split() == expected, words
         env = {"_UNITSYNC_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(line)}
         assert all(name in cli(env=env).out for name in expected)
+
+
+def test_completion_waits_for_no_coordinator_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alarm goes off while the reply is waited for; it is not asked once more."""
+    handlers: list[Any] = []
+    asked: list[Any] = []
+
+    def asks(link: Any, request: Any, by: float) -> None:
+        asked.append(request)
+        handlers[0](signal.SIGALRM, None)
+
+    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.append(handler))
+    monkeypatch.setattr(signal, "setitimer", lambda *_: None)
+    monkeypatch.setattr(perform._Connection, "open", lambda *_, **__: None)
+    monkeypatch.setattr(perform, "_asked", asks)
+    context: Any = SimpleNamespace(params={}, parent=None)
+    assert complete.unit_names(context, "") == []
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -74,9 +74,10 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
         signal.setitimer(signal.ITIMER_REAL, _WAIT_S)
         request = {"verb": "list", "render": "none"}
         reply = converse(endpoint or "", request, May(looks=True, autostart=Autostart.NEVER))
-        signal.setitimer(signal.ITIMER_REAL, 0)
     except Exception:
         return []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if reply.result != "list":
         return []
     return [
@@ -95,5 +96,9 @@ def listed_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in unit_names(ctx, last) if name not in given]
 
 
+class _TimeIsUp(Exception):
+    """No TimeoutError: for a conversation that is a reply that is overdue, which it repeats."""
+
+
 def _give_up(number: int, frame: FrameType | None) -> NoReturn:
-    raise TimeoutError
+    raise _TimeIsUp
