@@ -48,6 +48,8 @@ WITHDRAW_PATIENCE_S = 1.0
 LEAVE_PATIENCE_S = 0.1
 """The same for a client that got no answer to its start: long enough to send the withdrawal."""
 FOREVER = float("inf")
+_ANSWERS = {"start": "granted", "status": "status", "list": "list", "why": "why", "ping": "pong"}
+"""What the reply to a request is called that did what it asked for; to all others it is "ok"."""
 
 
 class Send:
@@ -186,15 +188,16 @@ class Conversation:
         self._pauses = 0
         self._away_since = FOREVER
         self._reason = None
-        if kind not in ("waiting", "ready"):
+        if kind in ("error", _ANSWERS.get(self._verb, "ok")):
             return Done(reply)
-        if not self._may.waits or self._changes.get("last"):
-            if not self._stale:
-                from unitsync.errors import ProtocolError
-
-                raise ProtocolError(f"the coordinator answered {self._verb!r} with {kind!r}")
+        last = not self._may.waits or self._changes.get("last")
+        if last and self._stale and kind in ("waiting", "ready"):
             self._stale -= 1
             return self._ask(now)
+        if last or kind not in ("waiting", "ready"):
+            from unitsync.errors import ProtocolError
+
+            raise ProtocolError(f"the coordinator answered {self._verb!r} with {kind!r}")
         if not self.epoch:
             self._changes["epoch"] = self.epoch = reply.epoch
         if self._verb == "start":

@@ -4,6 +4,7 @@ a request goes on until its deadline or ends for a reason that ends it, and says
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from hypothesis import settings
@@ -26,6 +27,10 @@ BUILD = {
     "status": lambda: requests.status("ide"),
 }
 WAITS = ("start", "wait")
+ANSWERS: dict[str, Any] = {
+    "start": partial(wire.Granted, run=1),
+    "status": partial(wire.StatusReply, unit=wire.UnitInfo("ide", wire.Status.PENDING, True)),
+}
 CODES = {"stopped": errors.Stopped, "not_kept": errors.NotKept}
 
 
@@ -50,7 +55,7 @@ class Machine(RuleBasedStateMachine):
 
     def begin(self, kind: str, timeout_s: float | None) -> None:
         request: Any = BUILD[kind]()
-        self.is_a_wait = kind in WAITS
+        self.kind, self.is_a_wait = kind, kind in WAITS
         self.now = BEGAN
         self.began = self.now
         if self.is_a_wait:
@@ -101,7 +106,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.over)
     @rule(code=st.sampled_from(["", "skipped", *CODES]))
     def is_answered(self, code: str) -> None:
-        reply: Any = wire.Ok(id=self.id)
+        reply: Any = ANSWERS.get(self.kind, wire.Ok)(id=self.id)
         if code:
             reply = wire.Error(id=self.id, code=code, message=code)
         self.losses = 0

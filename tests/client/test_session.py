@@ -136,6 +136,36 @@ class TestWaiting:
         with pytest.raises(errors.ProtocolError):
             talk.next(reply, 100.0)
 
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            *(requests.start("ide"), requests.wait("ide"), requests.complete("ide")),
+            *(requests.status("ide"), requests.list(), requests.why(), requests.ping()),
+        ],
+        ids=lambda request_: type(request_).__name__,
+    )
+    def test_only_what_was_asked_for_is_an_answer(self, request_: wire.AnyRequest) -> None:
+        """A script must not go on because of anything else that has no error in it."""
+        unit = wire.UnitInfo("ide", wire.Status.PENDING, True)
+        answers: list[wire.AnyReply] = [
+            wire.Ok(id="1"),
+            wire.Granted(id="1", run=1),
+            wire.StatusReply(id="1", unit=unit),
+            wire.ListReply(id="1", units=[], total=0),
+            wire.WhyReply(id="1"),
+            wire.Pong(
+                id="1", version="", protocol=1, pid=1, startup="", units=0, edges=0, since=0.0
+            ),
+        ]
+        taken = 0
+        for answer in answers:
+            try:
+                assert begun(request_).next(answer, 100.0) == Done(answer)
+                taken += 1
+            except errors.ProtocolError:
+                pass
+        assert taken == 1
+
     def test_the_last_claim_is_answered_finally(self) -> None:
         talk = begun(requests.start("ide"), 0)
         with pytest.raises(errors.ProtocolError):
