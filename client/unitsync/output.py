@@ -104,8 +104,9 @@ def finish(reply: Any, out: Iterable[str] | None = None, *, done: bool = False) 
     If stdout cannot be written to, the exit status is 1. But if the request was *done* or
     granted, the status stays and there is only a warning."""
     if reply.result == "error" and not reply.err:
-        print_err(map(safe, error_lines(reply.message, reply.hint)))
-        return int(reply.exit)
+        from unitsync.errors import from_code
+
+        return report(from_code(reply.code, reply.message, reply.hint, {}))
     print_err(map(safe, reply.err))
     problem = print_out(map(safe, reply.out) if out is None else out)
     if problem:

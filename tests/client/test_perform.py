@@ -88,6 +88,14 @@ def test_what_was_done_stays_done_where_stdout_is_full(
     assert capfd.readouterr().err.startswith(f"{kind}: cannot write to stdout: no space left")
 
 
+def test_an_error_without_its_lines_is_none_the_less_an_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    reply = wire.Error(id="", code="skipped", message="a is\nskipped", hint="unitsync why a")
+    assert output.finish(plain(reply)) == 3
+    assert capfd.readouterr().err == "error: a is\\nskipped\nhint: unitsync why a\n"
+
+
 @pytest.mark.parametrize(
     ("problem", "why"),
     [
