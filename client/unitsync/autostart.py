@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from unitsync import endpoint as endpoints
-from unitsync import errors, spawn_lock
+from unitsync import errors
 from unitsync.absent import Absent, NothingKept
 from unitsync.request_kinds import Autostart
 from unitsync.startup import has_kept_state
@@ -37,10 +37,8 @@ def ensure(
     Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
     """
     if endpoints.is_there(endpoint, by):
-        spawn_lock.let_go()
         return
     if told and os.path.exists(endpoint.stopped):
-        spawn_lock.let_go()
         raise errors.Stopped(
             f"the coordinator at {endpoint.address} was stopped",
             hint="unitsync ping starts it again",

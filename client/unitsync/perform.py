@@ -280,13 +280,16 @@ class _Connection:
                 pass
         see_all_packages()
         surroundings.installed_first()
-        from unitsync import autostart
+        from unitsync import autostart, spawn_lock
         from unitsync import endpoint as endpoints
 
         endpoint = endpoints.resolve(self._address)
         allowed = autostart.is_allowed()
         when = self._may.autostart
-        autostart.ensure(endpoint, when=when, autostart=allowed, told=told, by=by)
+        try:
+            autostart.ensure(endpoint, when=when, autostart=allowed, told=told, by=by)
+        finally:
+            spawn_lock.let_go()
         socket = endpoints.connect(endpoint, by)
         if socket is None:
             raise ConnectionError

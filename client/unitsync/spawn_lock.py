@@ -135,7 +135,7 @@ def take(folder: int) -> "int | None":
 
 
 def let_go() -> None:
-    """Release the lock that the express path took: a coordinator now serves."""
+    """Release the lock that the express path took, if spawn.start() did not take it over."""
     global _kept
     if _kept is not None:
         os.close(_kept)

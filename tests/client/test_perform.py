@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from unitsync import errors, output, perform, run_command, wire
+from support.daemon import short_folder
+from unitsync import endpoint, errors, output, perform, run_command, spawn_lock, wire
+from unitsync.absent import NotYet
 from unitsync.commandline import Call
 from unitsync.json_output import Plain
 from unitsync.msgpack import unpack
+from unitsync.request_kinds import WAIT
 
 
 def plain(reply: wire.AnyReply) -> Any:
@@ -150,3 +154,39 @@ def test_whatever_goes_wrong_is_told_in_lines(
 ) -> None:
     assert output.report_any(problem) == status
     assert capfd.readouterr().err.startswith(told)
+
+
+def test_the_lock_for_a_start_is_not_kept_by_who_does_not_start_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be held as long as this verb waits, and no other could start one."""
+
+    def is_there(*_: Any) -> bool:
+        assert spawn_lock._kept is not None  # nobody was there before
+        raise NotYet("it accepts no connections")
+
+    monkeypatch.setattr(endpoint, "is_there", is_there)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("UNITSYNC_AUTOSTART", "1")
+    with short_folder() as folder:
+        connection = perform._Connection(f"ipc://{folder}/c/coordinator.sock", WAIT)
+        with pytest.raises(NotYet):
+            connection.open(told=False, by=monotonic() + 10)
+    assert spawn_lock._kept is None
+
+
+def test_all_pages_are_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator that has lost its state meanwhile says so instead of going on."""
+    first = wire.ListReply(id="", epoch="e1", units=[UNIT], total=2, next=1)
+    pages = [first, wire.ListReply(id="", epoch="e1", units=[UNIT], total=2)]
+    asked: list[dict[str, Any]] = []
+
+    def converse(address: str, request: dict[str, Any], *rest: Any) -> Any:
+        asked.append(request)
+        return plain(pages[len(asked) - 1])
+
+    monkeypatch.setattr(perform, "converse", converse)
+    monkeypatch.setattr(perform, "show", lambda call, pages: len(pages))
+    assert perform.perform(Call("list", [], {}, {})) == 2
+    assert [request.get("offset") for request in asked] == [None, 1]
+    assert [request.get("epoch") for request in asked] == [None, "e1"]
