@@ -1,8 +1,9 @@
-"""The verbs that scripts, people and agents call: for each its arguments and flags, what is
-said of them, and what its request may do.
+"""The verbs that scripts, people and agents call: for each its arguments and flags, its help,
+and what its request may do.
 
-The one description: commandline.py makes requests by it, cli/ help and completion, bench/ the
-forms that it measures. Imports nothing but what the interpreter has loaded anyway.
+This is the only description of them. commandline.py makes requests from it, cli/ makes help
+and completion, and bench/ makes the forms to measure. Imports only what the interpreter has
+already loaded.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ COORDINATOR = "For the coordinator"
 
 
 class Flag:
-    """``choices``: all its values, if they can be counted. ``completes``: what of the
-    coordinator's its value is, "" for nothing. ``variable``: the environment variable that
-    stands for it. A ``switch`` has no value, and is the ``field`` of the request that it
-    sets to ``value``."""
+    """A flag of a verb.
+
+    - ``choices``: all possible values, if the set is fixed.
+    - ``completes``: how many unit names a shell completes: ``one``, ``several`` or "".
+    - ``variable``: the environment variable that stands for the flag.
+    - ``switch``: the flag takes no value. It sets the ``field`` of the request to ``value``.
+    """
 
     __slots__ = (
         *("choices", "completes", "field", "help", "hidden", "many", "metavar", "name", "short"),
@@ -61,8 +65,9 @@ class Flag:
 
 
 class Verb:
-    """``names``: how many units it names, at least and at most. ``arguments``: (name, metavar,
-    help) of each argument; the last one takes all further names if there may be more."""
+    """A verb. ``names``: how many names it takes, at least and at most. ``arguments``: (name,
+    metavar, help) of each argument; the last one takes all further names if there may be
+    more."""
 
     __slots__ = (
         *("arguments", "example", "fewest", "flags", "help", "may", "most", "name", "panel"),
@@ -91,7 +96,7 @@ class Verb:
         self.help = help
         self.example = example
         self.tag = tag or name
-        """Of its request, on the wire."""
+        """The tag of its request on the wire."""
 
 
 ENDPOINT = Flag(

@@ -1,11 +1,11 @@
 """The messages between clients and the coordinator.
 
 One frame in, one frame out, each a msgpack map. A request's ``verb`` and a reply's
-``result`` say which message it is; unknown fields are ignored and missing ones have
+``result`` say which message it is. Unknown fields are ignored and missing ones have
 the default given here, so either side may be older than the other within one
-``PROTOCOL``. docs/reference/wire-protocol.md is the page for people who write a
-client in another language; tests/golden/wire/ holds the bytes, and a change to one
-of those files breaks clients that are already installed.
+``PROTOCOL``. docs/reference/wire-protocol.md is for people who write a client in
+another language. tests/golden/wire/ holds the bytes; a change to one of those files
+breaks clients that are already installed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROTOCOL: Final = 1
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A longer message is answered with ``limit_reached``."""
 PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
-"""Units that one request names; for Declare, units and prerequisites together."""
+"""How many units one request may name. For Declare, units and prerequisites together."""
 
 
 class Status(enum.StrEnum):
@@ -39,7 +39,7 @@ class Status(enum.StrEnum):
 
 
 class Requirement(enum.StrEnum):
-    """What a dependent needs of a prerequisite; each is "at least"."""
+    """What a dependent needs of a prerequisite. Each means "at least"."""
 
     SUCCESS = "success"
     COMPLETION = "completion"
@@ -47,7 +47,7 @@ class Requirement(enum.StrEnum):
 
 
 class OnOwnerExit(enum.StrEnum):
-    """What becomes of a started unit whose owner ends without saying how it went."""
+    """What happens to a started unit whose owner ends without saying how it went."""
 
     FAIL = "fail"
     COMPLETE = "complete"
@@ -56,20 +56,20 @@ class OnOwnerExit(enum.StrEnum):
 
 
 class OnSkip(enum.StrEnum):
-    """What a start does that is skipped."""
+    """What a skipped start does."""
 
     EXIT = "exit"
     WAIT = "wait"
-    """It goes on waiting until what failed has succeeded."""
+    """It goes on waiting until the failed prerequisite has succeeded."""
 
 
 class Render(enum.StrEnum):
-    """Which ready-made lines (``out``, ``err``) a reply is to carry."""
+    """Which ready-made lines (``out``, ``err``) the reply must hold."""
 
     NONE = "none"
     TEXT = "text"
     CODER = "coder"
-    """As TEXT, and what Coder's command prints is printed as it does."""
+    """Like TEXT, but what Coder's command prints too has Coder's wording."""
 
 
 class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,12 +79,12 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
     start: int = 0
     """Start time in clock ticks since boot (field 22 of proc_pid_stat(5))."""
     ns: int = 0
-    """Inode of its pid namespace; 0 where it could not be read."""
+    """Inode of its pid namespace; 0 if it could not be read."""
     command: str = ""
     watched: bool = True
-    """False where the coordinator cannot tell when it ends."""
+    """False if the coordinator cannot tell when it ends."""
     clock: int = 0
-    """Inode of its time namespace, where ``start`` was read; 0 where there is none."""
+    """Inode of the time namespace in which ``start`` was read; 0 if there is none."""
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -100,24 +100,25 @@ class Request(
     """What every request carries.
 
     ``id`` names the request: repeating it at once (after a lost reply) has no second
-    effect. What a later repetition does stands in docs/reference/wire-protocol.md.
-    ``epoch`` is the state under which this wait began, "" for a new one.
-    ``startup`` is the startup that the caller knows itself to be in, "" for the newest.
+    effect. docs/reference/wire-protocol.md says what a later repetition does.
+    ``epoch`` is the state under which this wait began, "" for a new wait.
+    ``startup`` is the startup to which the caller belongs, "" for the newest.
     """
 
     may: ClassVar[May]
-    """What it may do."""
+    """What the request may do."""
 
     id: str
     v: int = 1
-    """Protocol version; left out, it is 1."""
+    """Protocol version. If left out, it is 1."""
     epoch: str = ""
     startup: str = ""
     owner: Owner | None = None
     render: Render = Render.NONE
 
     def reserved(self) -> str:
-        """What of it is for the coordinator's own user and root alone, "" if nothing is."""
+        """The part of the request that only the coordinator's own user and root may ask for, for
+        messages. "" if there is none."""
         return ""
 
 
@@ -135,7 +136,7 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Declare(Request, tag="declare", frozen=True):
-    """Many Wants at once: everything is done, or nothing at all."""
+    """Many Wants at once. Everything is done, or nothing."""
 
     may = ACT
     units: list[Declaration]
@@ -150,13 +151,14 @@ class Unwant(Request, tag="unwant", frozen=True):
 
 
 class Start(Request, tag="start", frozen=True):
-    """Declares ``after``, then claims the start. Granted only while this very message
-    is handled. Otherwise answered at once (``patience_s`` 0) or when something
-    changes, at the latest after ``patience_s``.
+    """Declares ``after``, then claims the start. It can be granted only while this very
+    message is handled. Otherwise the answer comes at once (``patience_s`` 0), or when
+    something changes, and after ``patience_s`` at the latest.
 
-    ``since_run`` repeats the ``run`` of the first Waiting reply, -1 before it.
-    ``last``: the deadline is here; answer finally. ``wait`` False: the same, but the
-    answer is ``not_ready`` instead of ``timed_out``. ``waited_s``: since it was first asked.
+    - ``since_run`` repeats the ``run`` of the first Waiting reply; -1 before that.
+    - ``last``: the deadline is here, so the answer must be final.
+    - ``wait`` False: the same, but the answer is ``not_ready`` instead of ``timed_out``.
+    - ``waited_s``: the time since the first request.
     """
 
     may = WAIT
@@ -174,8 +176,8 @@ class Start(Request, tag="start", frozen=True):
 
 
 class Withdraw(Request, tag="withdraw", frozen=True):
-    """Takes the start request ``start_id`` back; a run that it was granted meanwhile
-    fails with ``reason``."""
+    """Takes back the start request ``start_id``. If it was granted meanwhile, its run fails
+    with ``reason``."""
 
     may = May(acts=True, autostart=Autostart.NEVER)
     unit: str
@@ -199,7 +201,8 @@ class Fail(Request, tag="fail", frozen=True):
 
 
 class Wait(Request, tag="wait", frozen=True):
-    """Answered like Start, but nothing is registered or granted: Ok when met."""
+    """Answered like Start, but registers and grants nothing. The answer is Ok when the
+    requirement is met."""
 
     may = WAIT
     units: list[str]
@@ -217,7 +220,8 @@ class StatusOf(Request, tag="status", frozen=True):
 
 
 class List(Request, tag="list", frozen=True):
-    """A page of at most ``limit`` units in the order of their first mention."""
+    """Asks for a page of at most ``limit`` units, in the order in which they were first
+    mentioned."""
 
     may = LOOK
     offset: int = 0
@@ -225,8 +229,7 @@ class List(Request, tag="list", frozen=True):
 
 
 class Why(Request, tag="why", frozen=True):
-    """``unit`` "" asks about everything that does not go on: a
-    page of units from ``offset`` on."""
+    """``unit`` "" asks about everything that is stuck: a page of units from ``offset`` on."""
 
     may = LOOK
     unit: str = ""
@@ -234,8 +237,8 @@ class Why(Request, tag="why", frozen=True):
 
 
 class Ping(Request, tag="ping", frozen=True):
-    """``trial``: find out whether a change would be made now, without making one. If not,
-    the answer is the error that it would get."""
+    """``trial``: find out, without making a change, whether one would succeed now. If not,
+    the answer is the error that a change would get."""
 
     may = May()
     trial: bool = False
@@ -288,10 +291,10 @@ class Prerequisite(msgspec.Struct, frozen=True, omit_defaults=True):
     met: bool
     optional: bool = False
     since: float = 0.0
-    """Unix time in seconds of the current status; 0 where there is none."""
+    """Unix time in seconds when the current status began; 0 if there is none."""
     owner: Owner | None = None
     reason: str = ""
-    """Of a failure; of a skip, the root cause as text."""
+    """Why it failed; for a skipped one, the root cause as text."""
     owner_gone: bool = False
     nearest: str = ""
     """For a name that is not registered: the most similar registered one, or ""."""
@@ -317,18 +320,18 @@ class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     owner_gone: bool = False
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
     prerequisites: list[Prerequisite] = []
-    """All of them in a StatusReply; in a list or a tree only those not met."""
+    """All of them in a StatusReply. In a list or a tree only those that are not met."""
     prerequisites_total: int = 0
     waiting_clients: int = 0
     given_up: str = ""
-    """How the last start ended, if it came to nothing and nobody else waits to start the
+    """How the last start ended if it was not granted and nobody else waits to start the
     unit: timed out, interrupted, skipped, refused."""
     history: list[HistoryEntry] = []
     nearest: str = ""
     given_up_by: Owner | None = None
-    """Whose start that was."""
+    """The owner of that start."""
     still_runs: bool = False
-    """The unit has ended, and the ``run`` that it was started by has not."""
+    """The unit has ended, but the ``unitsync run`` that started it has not."""
 
 
 class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -336,7 +339,7 @@ class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):
 
     unit: UnitInfo
     requires: Requirement | None = None
-    """Of the edge from the node above; None at the root."""
+    """The requirement of the edge from the node above; None at the root."""
     because: list[WhyNode] = []
     more: int = 0
     """Further prerequisites that were left out."""
@@ -356,8 +359,8 @@ class WhyGroup(msgspec.Struct, frozen=True, omit_defaults=True):
 class Reply(
     msgspec.Struct, tag_field="result", frozen=True, omit_defaults=True, kw_only=True, gc=False
 ):
-    """``exit``, ``out`` and ``err`` are what a command line prints and exits with;
-    the lines are there only if the request asked for them (``render``)."""
+    """``exit`` is the exit status of the command line, ``out`` and ``err`` are the lines that
+    it prints. The lines are there only if the request asked for them (``render``)."""
 
     id: str
     epoch: str = ""
@@ -367,14 +370,14 @@ class Reply(
 
 
 class Ok(Reply, tag="ok", frozen=True):
-    """Done, or already so (``changed`` False). ``note`` says what to know about it."""
+    """Done, or already so (``changed`` False). ``note`` says what else there is to know."""
 
     changed: bool = True
     note: str = ""
     status: Status | None = None
-    """The unit's status afterwards, where the request named one unit."""
+    """The unit's status afterwards, if the request named one unit."""
     units: list[str] = []
-    """For Wait: those whose requirement is met."""
+    """For Wait: the units that meet the requirement."""
 
 
 class Granted(Reply, tag="granted", frozen=True):
@@ -391,7 +394,7 @@ class Waiting(Reply, tag="waiting", frozen=True):
 
 
 class Ready(Reply, tag="ready", frozen=True):
-    """A start would have been granted just now: claim it with the same ``id``."""
+    """A start would have been granted just now. Claim it with the same ``id``."""
 
     run: int = 0
 
@@ -419,7 +422,7 @@ class ListReply(Reply, tag="list", frozen=True):
 class WhyReply(Reply, tag="why", frozen=True):
     tree: WhyNode | None = None
     groups: list[WhyGroup] = []
-    """Of this page: the same cause may be in several of them."""
+    """The groups of this page. The same cause may be in several pages."""
     next: int = -1
     """Offset of the next page, -1 after the last."""
 
@@ -445,8 +448,8 @@ _decode_reply: Callable[[bytes], AnyReply] = msgspec.msgpack.Decoder(AnyReply).d
 
 
 class _Envelope(msgspec.Struct):
-    """The two fields that can be read from a request that is wrong otherwise, be it in
-    one of them."""
+    """The two fields that can be read from an otherwise invalid request, even if one of them
+    is what is wrong."""
 
     id: Any = ""
     v: Any = 0
@@ -457,7 +460,7 @@ _decode_envelope = msgspec.msgpack.Decoder(_Envelope).decode
 
 def decode_request(frame: bytes) -> AnyRequest:
     """The request in *frame*. Raises ProtocolError, with the request's ``id`` in its
-    details as far as it could be read ("" otherwise)."""
+    details ("" if it could not be read)."""
     try:
         request = _decode_request(frame)
         if request.v <= PROTOCOL:

@@ -1,4 +1,4 @@
-"""The command line. ``main`` is all that a process loads before it knows its verb."""
+"""The full command line, made with typer. This module itself loads only what ``main`` needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the verb in ``sys.argv`` and end the process with its exit status.
 
-    Whatever happens, the user sees lines of ``error:`` and ``hint:``, never a traceback.
+    Whatever happens, the user sees ``error:`` and ``hint:`` lines, never a traceback.
     """
     installed_first()
     try:
@@ -26,6 +26,6 @@ def main() -> NoReturn:
         status = run_app(as_utf8(sys.argv[1:]))
     except KeyboardInterrupt:  # while modules were still being loaded
         status = 130
-    if sys.flags.inspect:  # PYTHONINSPECT: it would stay for more to be typed
+    if sys.flags.inspect:  # PYTHONINSPECT: Python would open a prompt
         os._exit(status)
     sys.exit(status)

@@ -1,4 +1,5 @@
-"""The verbs around the coordinator itself that are not in verbs.py: serve, stop, doctor, shim."""
+"""The verbs that are not in verbs.py: serve, stop, doctor and shim, about the coordinator and
+the set-up."""
 
 from __future__ import annotations
 
@@ -98,7 +99,7 @@ def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
     }
     reply = converse(resolved.address, request, wire.Stop.may)
     if reply.result == "ok":
-        # Not by a connection that breaks then: there may be room for one client only.
+        # Not by waiting for a connection to break: there may be room for only one client.
         deadline = monotonic() + session.STOP_PATIENCE_S
         while reply.changed and endpoints.is_held(resolved):
             if monotonic() >= deadline:

@@ -1,4 +1,4 @@
-"""The typer app: its verbs in order, and how wrong usage and surprises are told."""
+"""The typer app: its verbs in order, and how it reports wrong usage and unexpected errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from unitsync.cli.verb import Verbs
 from unitsync.output import print_lines, report, report_any
 from unitsync.printing import quoted
 
-# typer brings its own copy of click or uses the installed one, depending on its
-# version; these classes are in the same place below BadParameter in both.
+# Depending on its version, typer brings its own copy of click or uses the installed one.
+# In both, these classes are the bases of BadParameter.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 _CLICK_EXCEPTION: type[Exception] = _USAGE_ERROR.__bases__[0]
 
@@ -73,10 +73,10 @@ admin.register(app)
 
 
 def run_app(arguments: Sequence[str]) -> int:
-    """Run the verb in *arguments* and return its exit status. What goes wrong has been
-    told on stderr by then, in lines of ``error:`` and ``hint:``."""
+    """Run the verb in *arguments* and return its exit status. Errors have been printed on
+    stderr by then, as ``error:`` and ``hint:`` lines."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # no locale makes printing fail
+        if stream is not None:  # so that printing works in any locale
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         command = typer.main.get_command(app)
@@ -90,7 +90,7 @@ def run_app(arguments: Sequence[str]) -> int:
 
 
 def _usage_error(problem: Any, words: Sequence[str]) -> errors.UsageError:
-    """What typer says about the wrong usage in *words*, in our form."""
+    """typer's error about the wrong usage in *words*, in our wording."""
     kind = type(problem).__name__
     context: Any = getattr(problem, "ctx", None)
     path = context.command_path if context is not None else "unitsync"
