@@ -1,4 +1,4 @@
-"""What the shells complete: unit names from the running coordinator, and choices."""
+"""Shell completion: unit names from the running coordinator, and choices."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ _PLAIN = frozenset("_%+=:./-")
 
 @contextlib.contextmanager
 def as_bash_has_it() -> Iterator[None]:
-    """bash ends a word at ":" and at "=" (COMP_WORDBREAKS), hands over the parts, and puts
-    what it gets in the place of the last of them."""
+    """Join the words that bash has split, and print only what it expects.
+
+    bash ends a word at ":" and "=" (COMP_WORDBREAKS), passes the parts on, and replaces only
+    the last part with what it gets."""
     if os.environ.get("_UNITSYNC_COMPLETE") != "complete_bash":
         yield
         return
@@ -31,7 +33,7 @@ def as_bash_has_it() -> Iterator[None]:
     at = int(os.environ.get("COMP_CWORD") or 0)
     words: list[str] = []
     begun = ""
-    """What of the last word is in its place already."""
+    """The part of the last word that bash keeps."""
     joins = False
     for word in given[: at + 1]:
         breaks = bool(words) and word in (":", "=")
@@ -55,12 +57,12 @@ def as_bash_has_it() -> Iterator[None]:
 
 
 def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names that begin with *incomplete*, of the first page of ``list``: registered units,
-    and behind them what is only waited for.
+    """The names on the first page of ``list`` that begin with *incomplete*: registered units
+    first, then names that are only waited for.
 
-    Starts no coordinator, and any trouble means no names: an error here would be
-    printed into the line that the user is typing. Names that a shell would read as
-    more than a word are left out, because shells insert (zsh: evaluate) them raw.
+    Starts no coordinator. On any error there are no names, because a message would be
+    printed into the line that the user is typing. Names that a shell would not read as one
+    plain word are left out, because shells insert (zsh: evaluate) them raw.
     """
     endpoint = None
     context: typer.Context | None = ctx
@@ -90,7 +92,7 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def listed_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The same for the last of several names with commas between them."""
+    """The same for the last of several names that are separated by commas."""
     before, comma, last = incomplete.rpartition(",")
     given = set(before.split(","))
     return [f"{before}{comma}{name}" for name in unit_names(ctx, last) if name not in given]

@@ -1,4 +1,4 @@
-"""What somebody may have meant who mistyped a word."""
+"""The word that somebody may have meant to type."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 
 def nearest(typed: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """The one of *known* that *typed* is the beginning of, or whose letters it has in
-    another order, or that looks most like it; "" if none does."""
+    """The word of *known* that begins with *typed*, or has its letters in another order, or
+    is most like it. "" if there is none, or if several begin with it."""
     words = list(known)
     begun = [word for word in words if word.startswith(typed)]
     if begun:

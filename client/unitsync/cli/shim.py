@@ -1,7 +1,7 @@
-"""The ``coder`` shim: writing it into a folder, and what it tells about its caller.
+"""The ``coder`` shim: writing it into a folder, and reading how one was made.
 
-shim.sh is the shim itself; it replaces ``coder exp sync VERB`` by ``unitsync VERB`` and
-hands everything else to the next ``coder``.
+shim.sh is the shim itself. It runs ``unitsync VERB`` for ``coder exp sync VERB`` and hands
+everything else to the next ``coder``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _USUAL_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bi
 
 
 def text(endpoint: str = "") -> str:
-    """The shim for the Python that runs this, by its absolute path, and for the
-    coordinator at *endpoint*; "" for the one that its caller has otherwise."""
+    """The text of a shim for the Python that runs this, by its absolute path, and for the
+    coordinator at *endpoint*. "" means the caller's usual coordinator."""
     if not sys.executable:
         raise UsageError("shim: this Python does not know where its own program is")
     template = Path(__file__).with_name("shim.sh").read_text(encoding="utf-8")
@@ -34,12 +34,12 @@ def text(endpoint: str = "") -> str:
 
 
 def program() -> str:
-    """What the shim lets Python run, which looks nowhere else than it is told here."""
+    """The program that the shim gives to Python. Python looks only in the folders named here."""
     return f"import sys; sys.path += {_folders()}; from unitsync.express import main; main()"
 
 
 def _folders() -> list[str]:
-    """Where this Python has unitsync and what it needs."""
+    """The folders in which this Python has unitsync and the packages that it needs."""
     found: dict[str, None] = {}
     for name in ("unitsync", "unitsyncd", "msgspec", "zmq", "typer", "loguru"):
         spec = importlib.util.find_spec(name)
@@ -49,7 +49,7 @@ def _folders() -> list[str]:
 
 
 def is_shim(path: Path) -> bool:
-    """Whether *path* is a shim of ours, of whatever version."""
+    """Whether *path* is one of our shims, of any version."""
     try:
         with path.open("rb") as file:
             return file.readline(200).startswith(b"#!") and file.readline(200).startswith(_MARK)
@@ -58,7 +58,8 @@ def is_shim(path: Path) -> bool:
 
 
 def settings_of(path: Path) -> dict[str, str]:
-    """What the shim *path* was made with: ``python``, and since version 2 ``endpoint``."""
+    """The settings that the shim *path* was made with: ``python``, and since version 2
+    ``endpoint``."""
     found = {}
     for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         name, assigned, value = line.removeprefix("unitsync_").partition("=")
@@ -68,9 +69,9 @@ def settings_of(path: Path) -> dict[str, str]:
 
 
 def programs() -> list[Path]:
-    """Each program called ``coder``, in the order in which a script comes upon them: where
-    Coder's agent puts a folder of its own before PATH, on PATH, and where a script of
-    another user, or under sudo, would look."""
+    """Each program called ``coder``, in the order in which a script finds them: in the folder
+    that Coder's agent puts before PATH, on PATH, and where a script of another user, or one
+    under sudo, would look."""
     agents = Path(os.environ.get("CODER_SCRIPT_BIN_DIR") or _AGENTS_FOLDER)
     found: dict[str, Path] = {}
     for folder in (agents, *_path(), *map(Path, _USUAL_PATH)):
@@ -81,13 +82,13 @@ def programs() -> list[Path]:
 
 
 def install(folder: Path, *, force: bool, endpoint: str = "") -> tuple[Path, list[str]]:
-    """Write ``coder`` into *folder* (made if it is on PATH) and return its path and what
-    the user should know about it. *endpoint* as for text().
+    """Write ``coder`` into *folder* and return its path and what the user should know about
+    it. The folder is made if it is missing but on PATH. *endpoint* as for text().
 
-    Raises Refused if there is no such folder, or something else is there already and
-    *force* is not given, and
-    NotPermitted or UnitsyncError where it cannot be written. What was there is replaced
-    in one step: a script that runs it at this moment is not disturbed.
+    Raises Refused if there is no such folder, or if something else is there already and
+    *force* is not given. Raises NotPermitted or UnitsyncError if it cannot be written. An
+    existing file is replaced in one step: a script that runs it at this moment is not
+    disturbed.
     """
     folder = Path(os.path.abspath(folder))
     target = folder / "coder"
@@ -132,7 +133,7 @@ def _path() -> list[Path]:
 
 
 def _advice(folder: Path) -> list[str]:
-    """Why ``coder`` might not mean the shim in *folder*, judged by this PATH."""
+    """Why ``coder`` might not be the shim in *folder*, judged by our own PATH."""
     for place in _path():
         try:
             if place.samefile(folder):

@@ -1,4 +1,5 @@
-"""What people write who know other tools, or the other verbs, and what to write instead."""
+"""Common mistakes of people who know other tools, or the other verbs, and what to write
+instead."""
 
 from __future__ import annotations
 
@@ -38,11 +39,11 @@ _INSTEAD: Final[Mapping[str, Mapping[str, str]]] = {
     "complete": {"--reason": "unitsync fail UNIT --reason TEXT"},
     "fail": {"--exit-code": "unitsync complete UNIT --exit-code N"},
 }
-"""What to do where the verb has no such flag."""
+"""What to do if the verb has no such flag."""
 
 
 def meant_by(flag: str, verb: str, flags: Collection[str]) -> str:
-    """The hint for *flag*, which *verb* with its *flags* does not know; "" for none."""
+    """The hint for *flag*, which is not one of the *flags* of *verb*. "" if there is none."""
     if instead := _INSTEAD.get(verb, {}).get(flag):
         return instead
     for meant, slips in _MEANT.items():
@@ -52,8 +53,8 @@ def meant_by(flag: str, verb: str, flags: Collection[str]) -> str:
 
 
 def behind_the_verb(flag: str, words: Sequence[str], verbs: Mapping[str, Collection[str]]) -> str:
-    """The hint for *flag*, which stands before the verb in *words*, if that is one of the
-    *verbs* and takes it; "" for none."""
+    """The hint for *flag* if it stands before the verb in *words*, and that verb is one of
+    *verbs* and takes it. "" otherwise."""
     for at, word in enumerate(words):
         if flag in verbs.get(word, ()):
             call = shlex.join([word, *words[:at], *words[at + 1 :]])
@@ -62,8 +63,8 @@ def behind_the_verb(flag: str, words: Sequence[str], verbs: Mapping[str, Collect
 
 
 def extra(verb: str, unit: str, names: Sequence[str], *, after: bool) -> str:
-    """The hint for *names* that *verb* has no use for behind *unit*, of which some were
-    named with --after if *after*; "" for none."""
+    """The hint for *names* after *unit* that *verb* does not take. *after* says whether there
+    was also --after. "" if there is no hint."""
     if verb == "fail":
         return f"unitsync fail {shell_word(unit)} --reason {shell_word(' '.join(names))}"
     if verb not in ("start", "run"):

@@ -1,5 +1,5 @@
-"""The verbs of verbs.py as typer commands, made from that table: their help, what shells
-complete, and how words that are not as they should be are told from each other."""
+"""The verbs of verbs.py as typer commands: their help, what shells complete, and what is
+wrong with a command line that commandline.py did not accept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 class _Run(Verb):
-    """A command line of which all behind ``--`` is somebody else's."""
+    """The verb ``run``: everything after ``--`` is the command to run."""
 
     behind = "-- COMMAND [ARG]..."
 
@@ -52,7 +52,7 @@ class _Run(Verb):
 
 
 def option(flag: Flag) -> Any:
-    """*flag* as typer has it."""
+    """*flag* as an option of typer."""
     return typer.Option(
         *(flag.name, *([flag.short] if flag.short else [])),
         metavar=flag.metavar or None,
@@ -74,7 +74,7 @@ OutputFormat = Annotated[str | None, option(OUTPUT)]
 
 
 def _function(row: Row) -> Callable[..., int]:
-    """What typer calls, with the arguments and flags of *row* as its parameters."""
+    """The function that typer calls. Its parameters are the arguments and flags of *row*."""
     fields: dict[str, tuple[Any, Any]] = {"ctx": (typer.Context, Parameter.empty)}
     for field, metavar, text in row.arguments:
         kind: Any = list[str] if "..." in metavar else str
@@ -114,13 +114,13 @@ def _function(row: Row) -> Callable[..., int]:
 
 
 def _field(flag: Flag) -> str:
-    """Its name as a parameter of Python's."""
+    """The name of *flag* as a Python parameter."""
     name = flag.name.removeprefix("--").replace("-", "_")
     return f"{name}_" if iskeyword(name) else name
 
 
 def _command(ctx: typer.Context, given: dict[str, Any]) -> list[str]:
-    """The command that is to be run. Raises UsageError."""
+    """The command to run. Raises UsageError."""
     words: list[str] = ctx.meta[_COMMAND]
     if ctx.args:
         hint = "put -- before the command: unitsync run UNIT -- COMMAND [ARG]..."

@@ -1,7 +1,7 @@
-"""How verbs and groups of verbs parse and show their help, whatever typer's version.
+"""How verbs and groups of verbs parse words and show their help, with any version of typer.
 
-typer brings its own copy of click or uses the installed one, depending on its version,
-so that nothing here names click's types.
+Depending on its version, typer brings its own copy of click or uses the installed one. So
+nothing here names click's types.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unitsync.printing import quoted
 
 
 class _Helped:
-    """Its help is printed as all that it prints is, to a reader that goes away too."""
+    """Prints its help like all other output, so that it may be piped into ``head``."""
 
     def get_help_option(self, ctx: Any) -> Any:
         option: Any = super().get_help_option(ctx)  # type: ignore[misc]
@@ -39,7 +39,7 @@ class Verb(_Helped, TyperCommand):
     """A command whose help is its usage, its text, its flags and its example."""
 
     behind = ""
-    """What the usage has behind the flags."""
+    """What the usage shows after the flags."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _take_as_given(self.get_params(ctx))
@@ -110,11 +110,11 @@ class Verbs(_Helped, TyperGroup):
 
 
 _WIDE = 56
-"""With fewer columns, what a flag means stands below it."""
+"""With fewer columns, the help of a flag stands below it."""
 
 
 def _keep_to_the_terminal(formatter: Any) -> None:
-    """click itself takes none for narrower than 50 columns."""
+    """Make the help as narrow as the terminal. click itself assumes at least 50 columns."""
     formatter.width = min(formatter.width, max(20, shutil.get_terminal_size().columns - 2))
 
 
@@ -124,8 +124,8 @@ def arguments(command: Any) -> list[str]:
 
 
 def _take_as_given(params: Iterable[Any]) -> None:
-    """Leave the values of *params* the strings that they are: typer would load pydantic
-    to do so, which costs each verb more than all the rest of it."""
+    """Leave the values of *params* as strings. Otherwise typer would load pydantic, which
+    takes longer than the rest of a verb."""
     for param in params:
         param.process_value = partial(_as_given, param)
 

@@ -1,4 +1,4 @@
-"""The verb ``doctor``: what is wrong with this set-up, and what to do."""
+"""The verb ``doctor``: it finds out what is wrong with this set-up and what to do about it."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
     files.others,
     coder.command,
 )
-"""Each may lean on what those before it have found out. Whatever stops a change is a
-problem to one of them."""
+"""Each check may use what the checks before it have found out. Whatever prevents a change is a
+problem in one of them."""
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -73,7 +73,7 @@ def doctor(
 
 
 def examine(address: str | None) -> Iterator[Finding]:
-    """All findings, in an order in which each helps to understand the next."""
+    """All findings, in such an order that each helps to understand the next."""
     setup = Setup(address)
     for check in CHECKS:
         for found in check(setup):

@@ -1,4 +1,4 @@
-"""Checks of ``doctor``: which ``coder`` a script gets, and where that leads."""
+"""Checks of ``doctor``: which ``coder`` a script runs, and which coordinator that reaches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _put_first(first: Path, other: Path) -> str:
 
 
 def _shim(setup: Setup, program: Path, *, first: bool) -> Iterator[Finding]:
-    """Whether *program* can be run, and whom it talks to."""
+    """Whether *program* can be run, and which coordinator it talks to."""
     try:
         made_with = shim.settings_of(program)
     except OSError as exc:

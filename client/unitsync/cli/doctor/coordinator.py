@@ -1,4 +1,4 @@
-"""Checks of ``doctor``: the coordinator that runs, or the one that would be started."""
+"""Checks of ``doctor``: the running coordinator, or the one that would be started."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from unitsync.printing import counted, duration
 from unitsync.session import expect
 
 _NICE: Final = 18
-"""Index in proc_pid_stat(5) behind the name of the process, less its first two."""
+"""The index of the nice value in proc_pid_stat(5), counted from 0. In the fields after the name
+it is two less."""
 _HINT_APART: Final = "unitsync stop, and let a verb without it be the first; or run it as a service"
 
 
@@ -55,8 +56,8 @@ def running(setup: Setup) -> Iterator[Finding]:
 
 
 def change(setup: Setup) -> Iterator[Finding]:
-    """Whether a change would be made: asked of the coordinator, or where there is none,
-    tried as it would be started."""
+    """Whether a change would succeed. Asks the coordinator; if there is none, tries to start
+    one."""
     endpoint, about = setup.endpoint, "changes"
     if endpoint is None or not setup.usable:
         return
@@ -84,7 +85,7 @@ def change(setup: Setup) -> Iterator[Finding]:
 
 
 def inherited(setup: Setup) -> Iterator[Finding]:
-    """What the coordinator has from whoever was the first to call."""
+    """Limits and priority that the coordinator has inherited from its first caller."""
     pid = _shown_in_proc(setup)
     if not pid:
         return
@@ -102,7 +103,7 @@ def inherited(setup: Setup) -> Iterator[Finding]:
 
 
 def namespaces(setup: Setup) -> Iterator[Finding]:
-    """Where the coordinator lives, and what that means for its callers."""
+    """The namespaces and the cgroup of the coordinator, and what they mean for its callers."""
     if setup.pong is None:
         return
     if setup.pid != setup.pong.pid:
@@ -123,7 +124,7 @@ def namespaces(setup: Setup) -> Iterator[Finding]:
 
 
 def _shown_in_proc(setup: Setup) -> int:
-    """The coordinator's number in /proc; 0 if it is not shown there."""
+    """The coordinator's pid in /proc, or 0 if /proc does not show it."""
     return setup.pid if proc_is_ours() else 0
 
 

@@ -1,4 +1,4 @@
-"""Checks of ``doctor``: the address, its folder, and what is kept there."""
+"""Checks of ``doctor``: the address, its folder, and the state kept there."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def journal(setup: Setup) -> Iterator[Finding]:
             remove = f"rm -r {shell_word(path)}; " if there else ""
             done = f"when the scripts are done: unitsync stop; {remove}unitsync reset --all"
             yield Finding("problem", about, text, setup.advice(done))
-        elif there:  # then a change has been tried, and told what comes of it
+        elif there:  # the check of a change has already reported the problem
             yield Finding("note", about, f"{path} is no file")
         else:
             yield Finding("ok", about, "none yet")
@@ -88,12 +88,12 @@ def journal(setup: Setup) -> Iterator[Finding]:
     files = glob.glob(f"{glob.escape(path)}*")
     size = sum(os.path.getsize(name) for name in files if os.path.exists(name))
     if (owner := os.lstat(path).st_uid) != os.geteuid():
-        # SQLite opens files beside it for writing, and gives them to its owner: not with
-        # the rights of root where somebody else may have put links.
+        # SQLite opens files beside it for writing and gives them to its owner. That must not
+        # happen with root's rights in a folder where somebody else may have put links.
         text = f"{size / 1e6:.1f} MB, for {endpoints.user_name(owner)} to look into"
         yield Finding("ok", about, text)
         return
-    # Without a log nobody has it open; to read it would leave one behind.
+    # Without a log nobody has it open, and reading it would leave a log behind.
     alone = "" if (log := os.path.exists(f"{path}-wal")) else "&immutable=1"
     if log and setup.pong is None:
         yield Finding("ok", about, f"{size / 1e6:.1f} MB, of a coordinator that was killed")
@@ -109,7 +109,7 @@ def journal(setup: Setup) -> Iterator[Finding]:
         finally:
             db.close()
     except sqlite3.Error as exc:
-        if setup.pong is None:  # then a change has been tried, and told what comes of it
+        if setup.pong is None:  # the check of a change has already reported the problem
             text = f"{path} is damaged: {exc}; it is set aside by the next coordinator"
             yield Finding("note", about, text)
         else:
@@ -133,7 +133,7 @@ def others(setup: Setup) -> Iterator[Finding]:
 
 
 def _why_another(setup: Setup, uid: int) -> str:
-    """Why the coordinator of the user *uid*, below /tmp, is not the one of *setup*."""
+    """Why the coordinator of the user *uid*, below /tmp, is not the one that *setup* uses."""
     named = "--endpoint" if setup.address else "UNITSYNC_ENDPOINT"
     is_named = setup.address or os.environ.get("UNITSYNC_ENDPOINT")
     if not is_named or uid != surroundings.invoking_user(os.environ):

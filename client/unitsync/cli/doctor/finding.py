@@ -1,4 +1,4 @@
-"""What a check of ``doctor`` finds, and what one check knows from those before it."""
+"""What a check of ``doctor`` finds, and what a check knows from the checks before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unitsync.endpoint import Endpoint
 
 
 class Finding(NamedTuple):
-    """``level``: ok, note (good to know) or problem (something will not work)."""
+    """``level`` is ok, note (good to know) or problem (something will not work)."""
 
     level: str
     about: str
@@ -22,24 +22,24 @@ class Finding(NamedTuple):
 
 @dataclass
 class Setup:
-    """What is looked at, as far as the checks so far have come."""
+    """What the checks so far have found out."""
 
     address: str | None
     """What ``--endpoint`` says."""
     endpoint: Endpoint | None = None
     """None before its check, or if the address cannot be one."""
     usable: bool = False
-    """Whether the folder may be looked into."""
+    """Whether we may look into the folder."""
     pong: wire.Pong | None = None
     """None if no coordinator answers."""
     pid: int = 0
-    """The coordinator's as we have it; 0 if it cannot be seen from here."""
+    """The coordinator's pid as we see it; 0 if it cannot be seen from here."""
     refused: errors.UnitsyncError | None = None
-    """What a change gets that it is asked for."""
+    """The error that the coordinator would answer a change with; None if it would make it."""
 
     @property
     def server(self) -> int:
-        """The uid that the coordinator runs as, or would."""
+        """The uid as which the coordinator runs, or would run."""
         assert self.endpoint is not None
         for path in (self.endpoint.path, self.endpoint.folder):
             try:
@@ -49,7 +49,7 @@ class Setup:
         return endpoints.serving_user(self.endpoint)
 
     def advice(self, what: str) -> str:
-        """*what* to do, for whoever may do it."""
+        """The hint to do *what*, addressed to whoever may do it."""
         if os.geteuid() in (0, self.server):
             return what
         return f"ask {endpoints.user_name(self.server)}: {what}"

@@ -1,4 +1,4 @@
-"""What ``doctor`` has found, for people."""
+"""Prints the findings of ``doctor`` for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unitsync.terminal import Screen, below, beside, painted
 
 _COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "red"}
 _SIDE_BY_SIDE: Final = 60
-"""Columns from which on a finding stands beside what it is about."""
+"""From this width on, a finding stands beside the word for what it is about."""
 _GAP: Final = 2
 
 

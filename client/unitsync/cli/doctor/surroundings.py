@@ -17,7 +17,7 @@ from unitsync.cli.nearest import nearest
 from unitsync.printing import shell_word
 
 FILES_LOW: Final = 1024
-"""A limit of open files up to here leaves room for a few hundred waiting scripts."""
+"""A limit of at most this many open files leaves room for only a few hundred waiting scripts."""
 
 SHEBANG_BYTES_MAX: Final = 256
 
@@ -31,7 +31,7 @@ VARIABLES: Final = frozenset(
         *("UNITSYNC_CODER_SHIM", "UNITSYNC_CODER_SHIM_DEPTH", "UNITSYNC_FAULT"),
     )
 )
-"""All that mean something."""
+"""All variables that unitsync reads or sets."""
 
 
 def version(setup: Setup) -> Iterator[Finding]:
@@ -39,7 +39,8 @@ def version(setup: Setup) -> Iterator[Finding]:
 
 
 def settings(setup: Setup) -> Iterator[Finding]:
-    """What verbs read; what the coordinator reads is tried where one would be started."""
+    """The variables that verbs read. Those that the coordinator reads are checked by starting
+    one on trial."""
     checks = (
         *(commandline.timeout_s, commandline.on_owner_exit, commandline.on_skip),
         is_allowed,
@@ -57,7 +58,8 @@ def settings(setup: Setup) -> Iterator[Finding]:
 
 
 def python(setup: Setup) -> Iterator[Finding]:
-    """With a PYTHONHOME of another version no Python starts, and nobody can say so."""
+    """With a PYTHONHOME of another version Python does not start, so unitsync cannot report
+    it then."""
     if home := os.environ.get("PYTHONHOME", ""):
         text = f"PYTHONHOME={home}: a Python of another version does not start with it"
         hint = "unset PYTHONHOME in scripts that call unitsync"
@@ -65,8 +67,8 @@ def python(setup: Setup) -> Iterator[Finding]:
 
 
 def command(setup: Setup) -> Iterator[Finding]:
-    """The script that pip has written: execve(2) ends the path of its interpreter at a
-    space, and at 255 bytes."""
+    """The script that pip has written. execve(2) cuts the path of its interpreter at a space,
+    and at 255 bytes."""
     script = os.path.join(os.path.dirname(sys.executable or ""), "unitsync")
     try:
         with open(script, "rb") as file:
