@@ -313,7 +313,7 @@ def _leading(text: str, *, digits: bool) -> str:
 def choice(text: str, known: Sequence[str], source: str) -> str:
     """*text* if it is one of *known*. Otherwise raises a UsageError that names *source*."""
     if text not in known:
-        from unitsync.cli.nearest import nearest
+        from unitsync.nearest import nearest
 
         meant = nearest(text, known)
         raise wrong(

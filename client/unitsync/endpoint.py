@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from unitsync import errors
 from unitsync.absent import Absent, NotYet
 from unitsync.surroundings import (
+    CONNECT_PATIENCE_S,
     PATH_BYTES_MAX,
     default_address,
     folder_mode_trusted,
@@ -29,7 +30,6 @@ from unitsync.surroundings import (
     invoking_user,
     peer_trusted,
 )
-from unitsync.zmtp import CONNECT_PATIENCE_S
 
 FILES_MIN: Final = 32
 """Open files that a coordinator needs, including some for clients."""

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CONNECT_PATIENCE_S = 5
+"""How long a busy coordinator may take to accept a connection."""
 PATH_BYTES_MAX = 107
 """sun_path of unix(7), less its final zero byte."""
 

@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-CONNECT_PATIENCE_S = 5
-"""How long a busy coordinator may take to accept a connection."""
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
 _GLANCE_S = 5
 """How long one system call may wait for the reply. If a signal comes just before the call
@@ -56,7 +54,7 @@ def _reach(path: str, user: int, by: float) -> Link | None:
     """A connection to *path*, or None if nobody listens there. Raises OSError."""
     import _socket
 
-    patience_s = min(CONNECT_PATIENCE_S, max(0.001, by - monotonic()))
+    patience_s = min(surroundings.CONNECT_PATIENCE_S, max(0.001, by - monotonic()))
     try:
         folder = os.lstat(os.path.dirname(path))
         if (

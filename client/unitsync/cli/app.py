@@ -10,8 +10,8 @@ import typer
 
 from unitsync import errors
 from unitsync.cli import admin, completion, slips, typer_commands
-from unitsync.cli.nearest import nearest
 from unitsync.cli.verb import Verbs
+from unitsync.nearest import nearest
 from unitsync.output import print_lines, report, report_any
 from unitsync.printing import quoted
 

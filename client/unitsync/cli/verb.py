@@ -14,7 +14,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from unitsync import errors
-from unitsync.cli.nearest import nearest
+from unitsync.nearest import nearest
 from unitsync.output import print_lines
 from unitsync.printing import quoted
 

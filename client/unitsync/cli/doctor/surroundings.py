@@ -13,7 +13,7 @@ from unitsync._version import __version__
 from unitsync.autostart import is_allowed
 from unitsync.calling_script import proc_is_ours
 from unitsync.cli.doctor.finding import Finding, Setup, problem
-from unitsync.cli.nearest import nearest
+from unitsync.nearest import nearest
 from unitsync.printing import shell_word
 
 FILES_LOW: Final = 1024
