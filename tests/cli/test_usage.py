@@ -15,7 +15,7 @@ import pytest
 
 from cli.conftest import MODULE, Cli, check_golden, shown
 from unitsync import perform
-from unitsync.cli import complete
+from unitsync.cli import completion
 
 VERBS = [
     "want",
@@ -214,7 +214,7 @@ def test_completion_waits_for_no_coordinator_that_hangs(monkeypatch: pytest.Monk
     monkeypatch.setattr(perform._Connection, "open", lambda *_, **__: None)
     monkeypatch.setattr(perform, "_asked", asks)
     context: Any = SimpleNamespace(params={}, parent=None)
-    assert complete.unit_names(context, "") == []
+    assert completion.unit_names(context, "") == []
     assert len(asked) == 1
 
 
