@@ -1,8 +1,8 @@
 """What goes into a unit's machine and what comes out of it.
 
-Facts are past tense and are what a store has to keep: applying them in order to a
-new unit gives the same unit again. Asks are what clients want; the machine answers
-each and turns it into facts. Effects are imperatives for whoever hosts the machine.
+Facts are in the past tense. A store has to keep them: applied in order to a new unit,
+they give the same unit again. Asks are what clients want: the machine answers each and
+turns it into facts. Effects are instructions to the host of the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OwnerKey: TypeAlias = tuple[int, int, int]
 
 
 class Denial(enum.StrEnum):
-    """Why an owner's last start of a unit was not granted, or counts no more."""
+    """Why an owner's last start of a unit was not granted, or no longer counts."""
 
     WAITING = "still waiting"
     TIMED_OUT = "timed out"
@@ -34,7 +34,7 @@ class Denial(enum.StrEnum):
 
     @property
     def has_a_say(self) -> bool:
-        """Whether a ``complete`` of such an owner is recorded at all (as failed)."""
+        """Whether a ``complete`` by such an owner is recorded at all (as failed)."""
         return self not in (Denial.REFUSED, Denial.SUPERSEDED)
 
 
@@ -42,8 +42,8 @@ class Denial(enum.StrEnum):
 
 
 class Fact(msgspec.Struct, frozen=True, tag_field="fact", array_like=True, gc=False):
-    """``at`` is Unix time in seconds, by a clock that is never set: a difference of two is
-    time that has passed. Stored as an array: new fields go last."""
+    """``at`` is Unix time in seconds, by a clock that is never set: the difference of two
+    is the time that has passed. Facts are stored as arrays, so new fields go last."""
 
     at: float
 
@@ -71,11 +71,11 @@ class Denied(Fact, tag="denied", frozen=True):
     denial: Denial
     reason: str = ""
     start_id: str = ""
-    """Of the start that was withdrawn, so that it is not granted if it comes later."""
+    """Id of the withdrawn start, so that it is not granted if it arrives later."""
 
 
 class OwnerGone(Fact, tag="owner_gone", frozen=True):
-    """The owner of the started run ended; what that means for the run is another fact."""
+    """The owner of the started run ended. Another fact says what that means for the run."""
 
 
 class WasReset(Fact, tag="reset", frozen=True):
@@ -83,7 +83,7 @@ class WasReset(Fact, tag="reset", frozen=True):
 
 
 class Declared(Fact, tag="declared", frozen=True):
-    """An edge. Kept with the dependent's facts, applied to the graph."""
+    """An edge was added. Kept with the dependent's facts, applied to the graph."""
 
     prerequisite: str
     need: Need
@@ -103,8 +103,8 @@ AnyFact: TypeAlias = UnitFact | Declared | Undeclared
 
 
 class PrerequisiteMoved(msgspec.Struct, frozen=True, gc=False):
-    """An edge's verdict went from ``before`` to ``after``. A new edge comes from MET,
-    one that is taken back goes there."""
+    """An edge's verdict went from ``before`` to ``after``. For a new edge, ``before`` is
+    MET. For an edge that is taken back, ``after`` is MET."""
 
     before: Verdict
     after: Verdict
@@ -124,13 +124,13 @@ class StartAsked(msgspec.Struct, frozen=True, gc=False):
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
     on_skip: OnSkip = OnSkip.EXIT
     verdict: Verdict | None = None
-    """Of the edges that count for this start, None if those are the unit's."""
+    """The verdict of the edges that count for this start; None if the unit's own count."""
     abandoned: bool = False
     """The process that asked is dead."""
 
 
 class DeclarationRefused(msgspec.Struct, frozen=True, gc=False):
-    """A start came with edges that cannot be declared; the client is told why."""
+    """A start came with edges that cannot be declared. The client is told why."""
 
     at: float
     owner: Owner | None
@@ -181,13 +181,13 @@ UnitEvent: TypeAlias = (
 
 
 class Answer(enum.Enum):
-    """What a client is to be told about its ask."""
+    """What a client is told about its ask."""
 
     GRANTED = enum.auto()
     ALREADY_YOURS = enum.auto()
     WAITING = enum.auto()
     READY = enum.auto()
-    """A start asked for now would be granted; said to a client that waits."""
+    """Told to a client that waits: a start asked for now would be granted."""
     STARTED_BY_OTHER = enum.auto()
     ENDED_MEANWHILE = enum.auto()
     SKIPPED = enum.auto()
@@ -202,14 +202,14 @@ class Answer(enum.Enum):
     SAME_OUTCOME = enum.auto()
     OTHER_OUTCOME = enum.auto()
     NO_SAY = enum.auto()
-    """Nothing changed: another owner runs the unit, or this one's run is over."""
+    """Nothing changed: another owner runs the unit, or this owner's run is over."""
 
     WITHDRAWN = enum.auto()
     RESET = enum.auto()
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """Keep *fact*: no reply of this turn may leave before it is kept."""
+    """Keep ``fact``. No reply of this turn may leave before it is kept."""
 
     fact: UnitFact
 

@@ -1,6 +1,6 @@
-"""When an edge is met: the one place that compares a requirement with a status.
+"""When an edge is met: the only place that compares a requirement with a status.
 
-A prerequisite publishes its Condition; an edge has a Need; the two together give a
+A prerequisite publishes its Condition. An edge has a Need. The two together give a
 Verdict.
 """
 
@@ -14,8 +14,8 @@ from unitsync.wire import Requirement, Status
 
 
 class Condition(enum.IntEnum):
-    """What a unit publishes about itself: its status, and for a failed one whether
-    its run had started (only then is ``start`` met)."""
+    """What a unit publishes about itself: its status, and if it failed, whether its run
+    had started (only then is ``start`` met)."""
 
     NOT_REGISTERED = 0
     PENDING = 1
@@ -42,8 +42,8 @@ _STATUS: Final = (
 
 
 class Need:
-    """What an edge needs of its prerequisite. There is one object for each combination, which
-    ``need_of`` gives; how a store writes it down is the store's business."""
+    """What an edge needs of its prerequisite. There is one object for each combination:
+    ``need_of`` returns it. Each store decides how it writes a Need down."""
 
     __slots__ = ("of_start", "optional", "requirement", "verdicts")
 
@@ -51,13 +51,13 @@ class Need:
         self.requirement: Final = requirement
         self.optional: Final = optional
         self.of_start: Final = of_start
-        """Whether it belongs to one start (``--after``), and the next one replaces it, or
-        stays with the unit (``want``)."""
+        """True if the edge belongs to one start (``--after``) and the next start replaces
+        it; False if it stays with the unit (``want``)."""
         self.verdicts: Final = tuple(_verdict(self, condition) for condition in Condition)
         """For each Condition of the prerequisite."""
 
     def needs_the_same(self, other: Need) -> bool:
-        """Whether the two differ at most in whose they are."""
+        """Whether the two are the same, apart from ``of_start``."""
         return self.requirement is other.requirement and self.optional is other.optional
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class Verdict(enum.IntEnum):
 
 
 def _verdict(need: Need, condition: Condition) -> Verdict:
-    """What each status meets, and that an optional prerequisite only orders."""
+    """The rules: what each status meets. An optional prerequisite only orders."""
     c = Condition
     ended_or_never = (c.SKIPPED, c.COMPLETED, c.FAILED, c.FAILED_UNSTARTED)
     match need.requirement:

@@ -1,10 +1,10 @@
 """A unit as a value, and how a fact changes it.
 
-``TRANSITIONS`` says which fact may follow on which phase. What leads to a fact is
-decided in unit.py; applying the kept facts to a new unit gives the same unit again.
+``TRANSITIONS`` says which fact may happen in which phase. unit.py decides when a fact
+happens. Applying the kept facts to a new unit gives the same unit again.
 
-``skipped`` is not a phase that is stored: a pending unit with a blocked prerequisite
-is skipped for as long as that lasts.
+``skipped`` is not a stored phase: a pending unit is skipped for as long as one of its
+prerequisites is blocked.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from unitsyncd.core.events import (
 from unitsyncd.core.requirement import Condition, Verdict
 
 DENIALS_MAX: Final = 256
-"""Owners with a denial that a unit remembers; the oldest goes."""
+"""Owners with a denial that a unit remembers. Beyond that it forgets the oldest."""
 WITHDRAWN_MAX: Final = 64
-"""Withdrawn starts that a unit remembers; the oldest goes."""
+"""Withdrawn starts that a unit remembers. Beyond that it forgets the oldest."""
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _PENDING: Final = Status.PENDING
@@ -67,9 +67,9 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     denials: tuple[tuple[OwnerKey, Denial], ...] = ()
     reset_id: str = ""
     withdrawn_id: str = ""
-    """Of the latest start that was withdrawn."""
+    """The id of the latest start that was withdrawn."""
     withdrawn_before: tuple[str, ...] = ()
-    """Of those before it, oldest first."""
+    """The ids of those before it, oldest first."""
 
     @property
     def ended(self) -> bool:
@@ -82,14 +82,14 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def verdict(self) -> Verdict:
-        """Of all its edges together."""
+        """The verdict of all its edges together."""
         if self.blocked:
             return _BLOCKED
         return _OUTSTANDING if self.outstanding else _MET
 
     @property
     def is_ready(self) -> bool:
-        """Whether a start asked for now, after the same as the last, would be granted now."""
+        """Whether a start would be granted now if it had the same ``--after`` as the last."""
         return not self.running and self.verdict is _MET
 
     @property
@@ -103,15 +103,15 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def was_withdrawn(unit: Unit, request_id: str) -> bool:
-    """Whether that start was taken back, maybe before it came: on another connection what
-    was sent later can arrive earlier."""
+    """Whether that start was withdrawn. The withdrawal may come first: a later message can
+    arrive earlier on another connection."""
     return request_id != "" and (
         request_id == unit.withdrawn_id or request_id in unit.withdrawn_before
     )
 
 
 class InvalidTransition(Exception):
-    """A fact that cannot follow on the unit's phase: a defect, never a client's fault."""
+    """A fact that cannot happen in the unit's phase: a defect, never a client's fault."""
 
     def __init__(self, unit: Unit, fact: UnitFact) -> None:
         super().__init__(f"{fact!r} cannot follow on {unit!r}")
@@ -161,7 +161,7 @@ def condition(unit: Unit) -> Condition:
 
 
 def applied(unit: Unit, fact: UnitFact) -> Unit:
-    """*unit* after *fact*. Raises InvalidTransition for one that cannot follow."""
+    """*unit* after *fact*. Raises InvalidTransition if *fact* cannot happen now."""
     return _APPLY[type(fact)](unit, fact)
 
 
@@ -172,7 +172,7 @@ def _registered(unit: Unit, fact: Registered) -> Unit:
 def _started(unit: Unit, fact: Started) -> Unit:
     again = unit.owner_gone and unit.phase is _STARTED
     denials = unit.denials
-    if unit.owner is not None:  # whose own run is over, or was taken from it
+    if unit.owner is not None:  # its own run is over, or was taken from it
         denials = _with(_without(denials, unit.owner), unit.owner.key, Denial.SUPERSEDED)
     denials = _without(denials, fact.owner)
     return replace(
@@ -195,7 +195,7 @@ def _started(unit: Unit, fact: Started) -> Unit:
 
 def _ended(unit: Unit, fact: Ended) -> Unit:
     phase = _next(unit, fact, fact.outcome)
-    # One that never started is a run all the same: those who wait to start it notice.
+    # A run that never started counts too, so that those who wait to start the unit notice.
     run = unit.run if unit.phase is _STARTED else unit.run + 1
     return replace(
         unit, phase=phase, since=fact.at, run=run, reason=fact.reason, end_id=fact.request_id

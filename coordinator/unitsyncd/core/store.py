@@ -1,7 +1,7 @@
 """Where facts are kept: the port that a store implements.
 
 A store holds epochs, one after the other, and one sequence of facts that runs through
-all of them. Whoever implements this has to pass tests/journal/store_contract.py.
+all of them. Every implementation must pass tests/journal/store_contract.py.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class EpochRecord(msgspec.Struct, frozen=True):
     epoch: str
     startup: str
     machine: str
-    """Which startup of the machine or container this was in."""
+    """The startup of the machine or container that it belongs to."""
     began: float
     """Unix time in seconds."""
     begun_by: str = ""
     """Id of the request that asked for it, "" if none did."""
     first_seq: int = 0
-    """Number of its first record; what is given to ``begin`` does not count."""
+    """Number of its first record. ``begin`` ignores the value that it is given."""
 
 
 def hint_full(folder: str) -> str:
@@ -78,16 +78,17 @@ class EventStore(Protocol):
         least the newest, so that an earlier startup is known for one. Raises StoreError."""
 
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
-        """Keep all of *records*, in order, or none. Raises StoreError, also if
+        """Keep all of *records*, in order, or none. Raises StoreError if it cannot, or if
         *expected_seq* is not ``next_seq``."""
 
     def try_append(self) -> None:
-        """Find out whether a record could be kept now, and keep none. Raises StoreError."""
+        """Check whether a record could be kept now, without keeping one. Raises
+        StoreError if not."""
 
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
-        """The records from *from_seq* on with their numbers, which have no gaps, or from
-        the oldest that is still there; to follow a store, read on from where the last
-        one ended. Raises DamagedStore, StoreError."""
+        """The records from *from_seq* on, or from the oldest one that is still there. Each
+        comes with its number; the numbers have no gaps. To follow a store, continue after
+        the last number. Raises DamagedStore, StoreError."""
 
     def close(self) -> None: ...
 
@@ -97,13 +98,13 @@ class SavedUnit(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     unit: Unit
     level: int
-    """Of the graph's cycle detection."""
+    """Its level in the graph's cycle detection."""
     edges: tuple[tuple[str, Need], ...]
     history: tuple[HistoryEntry, ...]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """All units of *epoch* as they were before the record ``seq``. A shortcut: the
+    """All units of ``epoch`` as they were before the record ``seq``. It is a shortcut: the
     records alone lead to the same units."""
 
     epoch: str

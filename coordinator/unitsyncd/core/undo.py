@@ -9,9 +9,9 @@ from typing import Any
 class UndoLog:
     """Remembers how to take each change back, newest first.
 
-    Every change inside a turn pushes its reverse before it is made; ``rollback`` to a
-    savepoint then restores exactly the state that was there. Before anything changes that a
-    snapshot has of a unit, ``touch`` is called with its name.
+    Every change inside a turn pushes its reverse before it is made. So ``rollback`` to a
+    savepoint restores exactly the state of that moment. ``touch`` must be called with a
+    unit's name before anything changes that a snapshot holds about this unit.
     """
 
     __slots__ = ("_entries", "push", "touch")
@@ -25,16 +25,16 @@ class UndoLog:
         self._entries.append((undo, args))
 
     def pause(self) -> None:
-        """Until ``resume`` nothing is remembered: what is done now is never taken back.
-        A log that is not to be used any more has to be paused, else it holds itself."""
+        """Remember nothing until ``resume``: changes made now cannot be taken back.
+        Pause a log that is no longer used, otherwise it keeps a reference to itself."""
         self.push = self.touch = _ignore
 
     def resume(self) -> None:
         self.push = self._remember
 
     def watch(self, told: Callable[[str], None] | None) -> None:
-        """From now on let *told* know of each unit that is about to change; if None, nobody.
-        Not while it is paused."""
+        """From now on call *told* for each unit that is about to change; None ends that.
+        Must not be called while the log is paused."""
         self.touch = told or _ignore
 
     def savepoint(self) -> int:

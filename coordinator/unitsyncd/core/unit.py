@@ -1,10 +1,11 @@
-"""The life of one unit: what an ask leads to is decided here, and nowhere else.
+"""The life of one unit: only this file decides what an ask leads to.
 
 ``step(unit, event)`` is the machine. It decides what an ask leads to, applies facts,
-counts prerequisites, and says what is to be done about it as a tuple of effects. It
-never looks at another unit, at the graph or at a clock: what it has to know is in the
-event. Whether an edge is met is requirement.py's business, how a fact changes a unit
-state.py's, the wording of an answer wording.py's.
+counts prerequisites, and returns what to do as a tuple of effects. It never looks at
+another unit, at the graph or at a clock: everything it needs is in the event.
+
+requirement.py decides whether an edge is met. state.py says how a fact changes a unit.
+wording.py words the answers.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ Step: TypeAlias = tuple[Unit, tuple[Effect, ...]]
 
 
 def step(unit: Unit, event: UnitEvent) -> Step:
-    """The unit after *event*, and what is to be done about it, in this order:
-    appends, publications, the reply.
+    """The unit after *event*, and the effects, in this order: appends, publications,
+    the reply.
 
-    Raises InvalidTransition for a fact that cannot follow on the unit's phase.
+    Raises InvalidTransition for a fact that cannot happen in the unit's phase.
     """
     return _STEPS[type(event)](unit, event)
 
@@ -119,7 +120,7 @@ _STEPS: Final[dict[type, Callable[[Unit, Any], Step]]] = {
     ResetAsked: _on_reset,
     **dict.fromkeys((Registered, Started, Ended, Denied, OwnerGone, WasReset), _on_fact),
 }
-"""By exact type: isinstance() against a struct's class is slow where it says no."""
+"""By exact type: isinstance() with a struct's class is slow when the answer is no."""
 
 
 def _after_facts(unit: Unit, facts: tuple[UnitFact, ...], answer: Answer | None, at: float) -> Step:
@@ -139,11 +140,11 @@ def _after_facts(unit: Unit, facts: tuple[UnitFact, ...], answer: Answer | None,
 
 
 def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
-    """What *ask* would be answered now. Pure look-ahead: ``step`` acts on it."""
+    """The answer that *ask* would get now. It changes nothing: ``step`` acts on it."""
     if was_withdrawn(unit, ask.request_id):
         return Answer.WITHDRAWN
     if was_granted(unit, ask.request_id):
-        return Answer.GRANTED  # a repeated request: the first reply was lost
+        return Answer.GRANTED  # the request was repeated because the first reply was lost
     if unit.running:
         mine = _is_owner(unit, ask.owner)
         return Answer.ALREADY_YOURS if mine else Answer.STARTED_BY_OTHER
@@ -162,24 +163,24 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
 
 
 def verdict_for(unit: Unit, ask: StartAsked) -> Verdict:
-    """Of the edges that count for *ask*."""
+    """The verdict of the edges that count for *ask*."""
     return unit.verdict if ask.verdict is None else ask.verdict
 
 
 def concerns_waiters(before: Unit, after: Unit) -> bool:
-    """Whether a start may be answered otherwise by *after*: whose start was not granted
-    does not matter for that."""
+    """Whether *after* may answer a waiting start differently than *before*. Denials make
+    no difference."""
     return replace(before, denials=after.denials) != after
 
 
 def _is_owner(unit: Unit, owner: Owner | None) -> bool:
-    """Of the current or latest run; nobody is the same as an unknown owner."""
+    """Whether *owner* has the current or latest run. An unknown owner is never the same."""
     return owner is not None and unit.owner is not None and owner.key == unit.owner.key
 
 
 def was_granted(unit: Unit, request_id: str) -> bool:
-    """Whether that request began the current run or the one before. One without an id
-    is never a repeated one."""
+    """Whether that request began the current run or the one before. A request without an
+    id never counts as repeated."""
     return request_id != "" and request_id in (unit.start_id, unit.previous_start_id)
 
 
@@ -210,7 +211,7 @@ def _denial_facts(
     unit: Unit, at: float, owner: Owner | None, denial: Denial, reason: str = ""
 ) -> tuple[UnitFact, ...]:
     if owner is None:
-        known = denial is Denial.WAITING  # which it is told each time that it asks again
+        known = denial is Denial.WAITING  # it gets this answer each time it asks again
     else:
         known = unit.denial(owner) is denial
     return () if known else (Denied(at, owner, denial, reason),)
@@ -219,7 +220,7 @@ def _denial_facts(
 def _withdrawal_facts(unit: Unit, ask: StartWithdrawn) -> tuple[UnitFact, ...]:
     owner = ask.owner
     if owner is not None and unit.denial(owner) in (None, Denial.INTERRUPTED):
-        owner = None  # of whom nothing new is known
+        owner = None  # nothing new is known about it
     if owner is None and (not ask.start_id or was_withdrawn(unit, ask.start_id)):
         return ()
     denied = Denied(ask.at, owner, Denial.INTERRUPTED, ask.reason, ask.start_id)
@@ -285,5 +286,5 @@ def _owner_lost_facts(unit: Unit, lost: OwnerLost) -> tuple[UnitFact, ...]:
 
 def _reset_facts(unit: Unit, ask: ResetAsked) -> tuple[UnitFact, ...]:
     if ask.request_id == unit.reset_id != "":
-        return ()  # a repeated request: what came after the first stays
+        return ()  # a repeated request must not undo what happened since the first
     return (WasReset(ask.at, ask.request_id),)
