@@ -1,8 +1,8 @@
 """Searches for what keeps units from starting.
 
-What one request may look at is bounded (``begin``). And many units may wait for the same:
-what was found among many edges, and at the root of a long chain, is remembered until a
-condition or an edge changes.
+Each request may only look at so much (``begin``). Many units may wait for the same one.
+So the searches remember what they found among many edges, and at the root of a long
+chain, until a condition or an edge changes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from unitsyncd.core.state import Unit
 SHOWN_MAX: Final = 10
 """Prerequisites named in a waiting notice, a list row or a level of a tree."""
 PASSED_MAX: Final = 100_000
-"""Edges that one request passes over: some milliseconds."""
+"""Edges that one request may pass over: some milliseconds."""
 DOWN_MAX: Final = 5000
-"""Units that one request goes down in search of root causes: some milliseconds."""
+"""Units that one request may go down in search of root causes: some milliseconds."""
 PATH_MAX: Final = 20
 REMEMBERED_MAX: Final = 5000
-"""Units of which that is remembered."""
+"""Units for which the unmet edges are remembered."""
 
 # Looking up a member of an enum costs as much as passing over an edge.
 _NOT_REGISTERED: Final = Condition.NOT_REGISTERED
@@ -36,7 +36,7 @@ class HasUnit(Protocol):
 
     @property
     def waiters(self) -> Sized | None:
-        """The starts of the unit that wait."""
+        """The waiting starts of the unit."""
 
 
 class Causes:
@@ -63,9 +63,9 @@ class Causes:
         changes: Callable[[], int],
         setbacks: Callable[[], int],
     ) -> None:
-        """What is not in *conditions* is not registered. *changes* gives another number
-        whenever a condition or an edge has changed, *setbacks* when the edges of a unit
-        that are met before the first that is not may have become fewer."""
+        """A name that is not in *conditions* is not registered. *changes* returns another
+        number whenever a condition or an edge has changed. *setbacks* returns another
+        number when a unit may have fewer met edges before its first unmet one."""
         self._units = units
         self._graph = graph
         self._conditions = conditions
@@ -73,35 +73,35 @@ class Causes:
         self._unmet: dict[str, list[tuple[str, Need]]] = {}
         self._roots: dict[Verdict, dict[str, str]] = {verdict: {} for verdict in Verdict}
         self._remembered_of = -1
-        """The change after which these were found."""
+        """The value of *changes* when these were found."""
         self._setbacks = setbacks
         self._met: dict[str, int] = {}
-        """Of units with many edges, how many are met before the first that is not."""
+        """For units with many edges: how many are met before the first unmet one."""
         self._met_of = -1
-        """The setback after which these were counted."""
+        """The value of *setbacks* when these were counted."""
         self.begin()
 
     def begin(self) -> None:
-        """To be called for each request: it may look at so much."""
+        """Begin a request: it gets a new allowance. Call this for each request."""
         self._passed = 0
         self._down = 0
 
     @property
     def is_spent(self) -> bool:
-        """Whether the request has passed over as many edges as one may. It is answered
-        all the same, with no more than has to be looked at."""
+        """Whether the request has passed over as many edges as it may. It still gets an
+        answer, which looks only at what it must."""
         return self._passed >= PASSED_MAX
 
     def held(self) -> tuple[dict[Any, Any], ...]:
-        """All that grows with the units, for who takes it apart."""
+        """All containers that grow with the units, for the caller to empty."""
         return self._unmet, self._met, *self._roots.values()
 
     def condition(self, name: str) -> Condition:
         return self._conditions.get(name, _NOT_REGISTERED)
 
     def wanted(self, unit: Unit) -> tuple[int, int]:
-        """How many edges of *unit* are outstanding and how many blocked, but for those that
-        its last start came with."""
+        """How many edges of *unit* are outstanding, and how many blocked. The edges of its
+        last start do not count."""
         outstanding, blocked = unit.outstanding, unit.blocked
         for edge, need in self._graph.of_start(unit.name).items():
             verdict = need.verdicts[self.condition(edge)]
@@ -110,7 +110,7 @@ class Causes:
         return outstanding, blocked
 
     def edges(self, name: str, *, met: bool) -> Iterator[tuple[str, Need]]:
-        """Those that are, or are not."""
+        """The edges of *name* that are met, or those that are not."""
         edges, condition = self._graph.prerequisites(name), self._conditions.get
         self._passed += len(edges)
         for edge, need in edges.items():
@@ -118,8 +118,8 @@ class Causes:
                 yield edge, need
 
     def first_unmet(self, unit: Unit) -> list[tuple[str, Need]]:
-        """The first SHOWN_MAX edges that are not met. Of many edges that is remembered:
-        otherwise all that wait for one unit would look through what that waits for."""
+        """The first SHOWN_MAX edges that are not met. If the unit has many edges, the result
+        is remembered. Otherwise each of its dependents would search these edges again."""
         name, most = unit.name, min(SHOWN_MAX, unit.outstanding + unit.blocked)
         self._forget_what_has_changed()
         found = self._unmet.get(name)
@@ -131,8 +131,8 @@ class Causes:
         return found
 
     def _edges_not_met(self, name: str) -> Iterator[tuple[str, Need]]:
-        """Of many edges, those that were met before the first one that was not are not
-        looked at again: what 100,000 have to complete for is asked about all the while."""
+        """If there are many edges, the met ones before the first unmet one are not looked at
+        again: people ask all the time about a unit that waits for 100,000 others."""
         edges, condition = self._graph.prerequisites(name), self._conditions.get
         if len(edges) < MANY_EDGES:
             yield from self.edges(name, met=False)
@@ -151,9 +151,9 @@ class Causes:
                 yield edge, need
 
     def waits_at(self, unit: Unit, first: int, most: int) -> tuple[list[str], int]:
-        """For each outstanding prerequisite of *unit* from its edge number *first* on, but
-        at *most* so many, where the waiting ends; and the edge to go on with, 0 if there
-        are no more."""
+        """Where the waiting ends, for each outstanding prerequisite of *unit* from its edge
+        number *first* on: a list of at most *most* names. Then the number of the edge to go
+        on with, 0 if there are no more."""
         name, condition = unit.name, self._conditions.get
         edges: Iterable[tuple[str, Need]]
         if not first and unit.outstanding + unit.blocked <= min(SHOWN_MAX, most):
@@ -170,9 +170,9 @@ class Causes:
         return roots, 0
 
     def skip_path(self, name: str, own: Mapping[str, Need] | None = None) -> list[str]:
-        """From a blocked unit down to the one whose failure is at the root of it; of a
-        long path only the first PATH_MAX units and the root. *own*: what counts in place of
-        the edges that its last start came with."""
+        """The path from a blocked unit down to the one whose failure is the root cause. A long
+        path has only its first PATH_MAX units and the root. *own*: the edges that count
+        instead of those of the unit's last start."""
         path = [name]
         if own is not None:
             wanted = self._graph.prerequisites(name).items()
@@ -198,15 +198,18 @@ class Causes:
         return path if root == path[-1] else [*path, root]
 
     def skip_root(self, name: str) -> str:
-        """The unit whose failure is at the root of the skip of *name*, or as deep as the
-        request may go one on the way to it."""
+        """The unit whose failure is the root cause of the skip of *name*. If that is deeper
+        than the request may go: the deepest unit on the way that it reached."""
         return self._root(name, Condition.SKIPPED, Verdict.BLOCKED)
 
     def _root(self, name: str, through: Condition, verdict: Verdict) -> str:
-        """Down the first edges with that *verdict*, through units of that condition, to
-        one that has none; where the request has gone down as many units as it may, a step
-        and no further than it has been. Remembered, with how far it came: otherwise each unit of
-        a long chain would be asked about all that are below it."""
+        """Follow the first edges with that *verdict*, through units in the condition
+        *through*, down to a unit that has no such edge.
+
+        A request that has gone down as many units as it may takes one more step, and then
+        only follows what is remembered. The result is remembered even if it is not the end:
+        otherwise each unit of a long chain would search through all units below it.
+        """
         self._forget_what_has_changed()
         roots = self._roots[verdict]
         path: list[str] = []
@@ -236,7 +239,7 @@ class Causes:
             candidates = edges.items()
             self._passed += len(edges)
         else:
-            candidates = self._edges_not_met(name)  # which counts them itself
+            candidates = self._edges_not_met(name)  # this counts them itself
         for edge, need in candidates:
             if need.verdicts[condition(edge, _NOT_REGISTERED)] is verdict:
                 return edge

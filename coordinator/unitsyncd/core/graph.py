@@ -1,10 +1,10 @@
 """Who waits for whom, and whether a new edge would close a cycle.
 
-The question is answered incrementally, after Bender, Fineman, Gilbert and Tarjan, "A
-New Approach to Incremental Cycle Detection and Related Problems" (ACM TALG 2016,
-section 2): every unit has a level that never falls along an edge, so that a new edge
-upwards needs no search, and one within a level only a bounded one. Many edges that come
-together are looked at together, once they would cost more than that one by one.
+Cycles are detected incrementally, after Bender, Fineman, Gilbert and Tarjan, "A New
+Approach to Incremental Cycle Detection and Related Problems" (ACM TALG 2016, section 2).
+Every unit has a level that never falls along an edge. So a new edge upwards needs no
+search, and an edge within a level needs only a bounded one. If the many edges of one
+request would cost more one by one than all together, the rest is checked together.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from unitsyncd.core.wording import cycle_error
 _NO_EDGES: Final[Mapping[str, Need]] = MappingProxyType({})
 
 SEARCH_PART: Final = 16
-"""A search within a level looks at √edges / SEARCH_PART edges at the most. Any constant
-keeps the bound of the paper, √edges for each edge over a whole build-up; 1 is the
-paper's. Smaller searches make more levels: where edges come in random order (layers,
-random graphs) 16 costs a quarter of 1, and chains in any order do not notice."""
+"""A search within a level looks at √edges / SEARCH_PART edges at most. The paper uses 1,
+but any constant keeps its bound: √edges for each edge, over a whole build-up. Smaller
+searches make more levels. If edges come in random order (layers, random graphs), 16 costs
+a quarter of what 1 costs. For chains, in any order, it makes no difference."""
 ONE_BY_ONE_MIN: Final = 10_000
-"""Edges that searches look at for one request, in some milliseconds, and as many again as
-there are, before its further edges are looked at together."""
+"""The searches for one request may look at this many edges (some milliseconds) plus as many
+as the graph has. The remaining edges of the request are then checked together."""
 MANY_EDGES: Final = 50
-"""From so many edges of a unit on it pays to remember what was found among them."""
+"""If a unit has this many edges, it pays to remember what was found among them."""
 
 
 class Request:
-    """What the edges of one request have cost: each is looked at as it comes, until that has
-    taken as long as to look at the whole graph, and the others together at the end. So a
-    request takes a few passes at the most, in whatever order its edges come."""
+    """What the edges of one request have cost. Each edge is checked as it comes, until that
+    has taken as long as a pass through the whole graph. The others are checked together at
+    the end. So a request takes a few passes at most, in whatever order its edges come."""
 
     __slots__ = ("looks_max", "unchecked")
 
     def __init__(self, graph: Graph) -> None:
         self.looks_max = graph.looks + graph.edges + ONE_BY_ONE_MIN
         self.unchecked: dict[str, None] = {}
-        """Dependents of edges that were not looked at yet."""
+        """Dependents of edges that are not checked yet."""
 
 
 class Graph:
@@ -63,31 +63,31 @@ class Graph:
     )
 
     def __init__(self, registered: Container[str] = ()) -> None:
-        """*registered*: the names of the units, with those that come to be later."""
+        """*registered*: the names of the units, including later ones."""
         self._registered = registered
         self._prerequisites: dict[str, dict[str, Need]] = {}
         self._dependents: dict[str, dict[str, None]] = {}
         self._levels: dict[str, int] = {}
         """Absent means 0."""
         self._of_start: dict[str, tuple[int, dict[str, Need]]] = {}
-        """Of units with many edges, those of the last start, and the change after which
-        they were found."""
+        """For units with many edges: the value of ``changes`` when they were searched, and
+        the edges of the last start."""
         self.edges = 0
         self.looks = 0
         """Counts the edges that searches have looked at."""
         self.changes = 0
-        """Counts how often an edge has come or gone, or become another one."""
+        """Counts how often an edge was added, removed or given another need."""
         self.setbacks = 0
-        """Counts how often edges have come into another order or were taken back."""
+        """Counts how often edges were put into another order or undone."""
         self.unregistered: dict[str, None] = {}
-        """What some unit waits for though nobody has registered it, in the order in which
-        that came to be."""
+        """Names that a unit waits for and nobody has registered, in the order in which this
+        became so."""
 
     def prerequisites(self, dependent: str) -> Mapping[str, Need]:
         return self._prerequisites.get(dependent, _NO_EDGES)
 
     def of_start(self, dependent: str) -> Mapping[str, Need]:
-        """Those of its edges that its last start came with."""
+        """The edges that its last start came with."""
         edges = self.prerequisites(dependent)
         if len(edges) < MANY_EDGES:
             return {name: need for name, need in edges.items() if need.of_start}
@@ -104,11 +104,11 @@ class Graph:
         return name in self._dependents
 
     def registered(self, name: str) -> None:
-        """To be called when *name* has been registered."""
+        """Must be called when *name* has been registered."""
         self.unregistered.pop(name, None)
 
     def not_registered(self, name: str) -> None:
-        """To be called when that was taken back."""
+        """Must be called when the registration of *name* was undone."""
         if self.is_waited_for(name):
             self.unregistered[name] = None
 
@@ -116,7 +116,7 @@ class Graph:
         return self._levels.get(name, 0)
 
     def load(self, dependent: str, level: int, edges: Iterable[tuple[str, Need]]) -> None:
-        """Put back edges of a graph that is known to be free of cycles."""
+        """Restore edges of a graph that is known to have no cycles."""
         for prerequisite, need in edges:
             self._insert(dependent, prerequisite, need)
         if level:
@@ -130,11 +130,12 @@ class Graph:
         undo: UndoLog,
         request: Request | None = None,
     ) -> None:
-        """Add an edge that is not there yet. With a *request* that is to be the same for all
-        of its edges, ``check`` has to follow before anything else is asked about cycles.
+        """Add an edge that is not there yet. If *request* is given, it must be the same
+        for all edges of the request, and ``check`` must be called after the last one.
 
         Raises CycleError, with nothing changed, if *prerequisite* already waits for
-        *dependent*, directly or through others, or leaves that to ``check``.
+        *dependent*, directly or through others. With *request* it may leave that to
+        ``check``.
         """
         if dependent == prerequisite:
             raise cycle_error([dependent, dependent])
@@ -145,7 +146,7 @@ class Graph:
             else:
                 request.unchecked[dependent] = None
         else:
-            # Nobody waits for the dependent, so that no cycle can be closed.
+            # Nobody waits for the dependent, so the edge cannot close a cycle.
             level, old = self._levels.get(prerequisite, 0), self._levels.get(dependent, 0)
             if level > old:
                 undo.push(self._put_levels_back, ((dependent, old),))
@@ -154,10 +155,11 @@ class Graph:
         self._insert(dependent, prerequisite, need)
 
     def check(self, request: Request, undo: UndoLog) -> None:
-        """Look at the edges of *request* that were not looked at yet, in time proportional to
+        """Check the edges of *request* that are not checked yet, in time proportional to
         what is behind them.
 
-        Raises CycleError if there is a cycle; then *undo* is to take all its edges back.
+        Raises CycleError if there is a cycle. Then the caller must take all edges of the
+        request back, with *undo*.
         """
         dependents = request.unchecked
         if not dependents:
@@ -167,16 +169,16 @@ class Graph:
             (max((levels.get(one, 0) for one in self.prerequisites(name)), default=0), name)
             for name in dependents
         ]
-        for target, name in sorted(targets, reverse=True):  # so that each rises only once
+        for target, name in sorted(targets, reverse=True):  # so each rises only once
             if levels.get(name, 0) < target:
                 self._raise(name, target, changed, undo)
         undo.push(self._put_levels_back, changed)
-        # Levels do not fall along any edge now. So all of a cycle is within one.
+        # Levels do not fall along any edge now. So a cycle is within one level.
         left = self._in_no_order(name for name in dependents if any(self._in_its_level(name)))
         if not left:
             return
-        # Each of these has a prerequisite among them: going down ends on a cycle, and one of
-        # *dependents* is on it.
+        # Each of these has a prerequisite among them. So going down leads to a cycle, and one
+        # of *dependents* is on it.
         name, passed = next(iter(left)), set[str]()
         while name not in passed or name not in dependents:
             passed.add(name)
@@ -184,14 +186,14 @@ class Graph:
         raise self._cycle(name, next(one for one in self._in_its_level(name) if one in left))
 
     def remove(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
-        """Remove an edge that is there. Levels stay: they only have to be monotonic."""
+        """Remove an existing edge. Levels stay: they only have to be monotonic."""
         need = self._prerequisites[dependent][prerequisite]
         undo.touch(dependent)
         undo.push(self._insert, dependent, prerequisite, need)
         self._remove(dependent, prerequisite)
 
     def put_need(self, dependent: str, prerequisite: str, need: Need, undo: UndoLog) -> None:
-        """Let the edge, which is there, have another need."""
+        """Give an existing edge another need."""
         undo.touch(dependent)
         undo.push(
             self._put_need, dependent, prerequisite, self._prerequisites[dependent][prerequisite]
@@ -203,13 +205,13 @@ class Graph:
         self.changes += 1
 
     def held(self) -> tuple[dict[str, Any], ...]:
-        """All that grows with the units, for who takes it apart."""
+        """All containers that grow with the units, for the caller to empty."""
         of_start = self._of_start
         return self._prerequisites, self._dependents, self._levels, self.unregistered, of_start
 
     def reorder(self, dependent: str, order: Iterable[str]) -> None:
-        """Let the prerequisites of *dependent* be in *order* again, which names each once:
-        those that have come back are the last."""
+        """Put the prerequisites of *dependent* back into *order*, which names each once:
+        edges that were restored have gone to the end."""
         edges = self._prerequisites.get(dependent)
         if edges:
             self._prerequisites[dependent] = {name: edges[name] for name in order}
@@ -243,8 +245,8 @@ class Graph:
         self._remove(dependent, prerequisite)
 
     def _put_levels_back(self, levels: Iterable[tuple[str, int]]) -> None:
-        """Levels that may stay when an edge goes may not when others come back: those
-        that were removed in the same turn, before it."""
+        """Restore the levels. They may stay when an edge is removed. But here, edges that
+        were removed earlier in the same turn may come back."""
         self._levels.update(levels)
 
     def _raise_levels(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
@@ -272,8 +274,8 @@ class Graph:
         undo: UndoLog,
         seen: Container[str] = frozenset(),
     ) -> bool:
-        """Raise *name*, and what waits for it, to *level* at the least; *changed* gets the
-        levels that they had. False, with some of it done, on meeting one that was *seen*."""
+        """Raise *name*, and what waits for it, to at least *level*. *changed* gets the levels
+        that they had. False, with some levels already raised, on meeting a *seen* unit."""
         levels, queue, touch = self._levels, [name], undo.touch
         touch(name)
         changed.append((name, levels.get(name, 0)))
@@ -293,8 +295,8 @@ class Graph:
         return True
 
     def _search_back(self, dependent: str, prerequisite: str, level: int, seen: set[str]) -> bool:
-        """Collect in *seen* what *prerequisite* waits for within its level; False if
-        that was too much to look at. Raises CycleError on meeting *dependent*."""
+        """Collect in *seen* what *prerequisite* waits for within its level. False if
+        there was too much to look at. Raises CycleError on meeting *dependent*."""
         budget = isqrt(self.edges) // SEARCH_PART + 1
         self.looks += budget
         queue = [prerequisite]
@@ -317,11 +319,11 @@ class Graph:
         return (one for one in self.prerequisites(name) if levels.get(one, 0) == level)
 
     def _in_no_order(self, names: Iterable[str]) -> dict[str, int]:
-        """Of *names* and what waits for them within their levels, those that are on a cycle
-        within these or behind one."""
+        """Looks at *names* and what waits for them within their levels. Returns those of
+        them that are on a cycle, or behind one."""
         levels = self._levels
         waits_for = dict.fromkeys(names, 0)
-        """How many others of them, as far as they have not been put in order."""
+        """For each, how many of the others it waits for that are not in order yet."""
         queue = list(waits_for)
         for name in queue:
             level, dependents = levels.get(name, 0), self._dependents.get(name, ())

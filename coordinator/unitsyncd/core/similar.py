@@ -1,8 +1,8 @@
-"""The most similar name that is registered, for people who have mistyped one.
+"""The most similar registered name, for people who have mistyped one.
 
-A name is compared with each registered one, which is slow for many, and clients may ask
-about any number of names. So what has been compared is remembered, and in one turn only
-so much is compared: the rest another time.
+A name is compared with each registered one. That is slow if there are many, and clients
+may ask about any number of names. So results are remembered, and one turn compares only
+so much: the rest is compared in later calls.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 UNITS_MAX: Final = 2000
-"""Beyond that many units no similar name is looked for."""
+"""With more units than this, no similar name is looked for."""
 COMPARED_MAX: Final = 50_000
 """Characters of registered names that are looked at in one turn."""
 REMEMBERED_MAX: Final = 1000
-"""Names that the most similar one is remembered of; beyond that all are forgotten."""
+"""Names for which the most similar one is remembered. Beyond that all are forgotten."""
 ALIKE: Final = 0.75
-"""How similar a name has to be, 0 to 1: twice the characters that two names have in
-common, in the same order, by the characters of both."""
+"""How similar a name has to be, from 0 to 1: twice the number of characters that two names
+have in common, in the same order, divided by the number of characters of both."""
 
 
 class Similar:
-    """Finds names in *names*, to which others may be added at the end."""
+    """Finds names in *names*. The caller may add others at the end."""
 
     __slots__ = ("_left", "_names", "_remembered")
 
@@ -30,18 +30,18 @@ class Similar:
         self._names = names
         self._left = COMPARED_MAX
         self._remembered: dict[tuple[str, str], tuple[int, float, str]] = {}
-        """(name, asker) → (how many it was compared with, likeness of the best, the best)"""
+        """(name, asker) → (number of names compared, similarity of the best, the best)"""
 
     def end_turn(self) -> None:
         self._left = COMPARED_MAX
 
     def forget(self) -> None:
-        """To be called when a name has been removed."""
+        """Must be called when a name has been removed."""
         self._remembered.clear()
 
     def nearest(self, name: str, asker: str = "") -> str:
         """The name most similar to *name* that is not the *asker*'s own, "" if none is
-        similar; as far as they have been compared by the end of this call."""
+        similar. Only counts the names that have been compared by the end of this call."""
         names, left, key = self._names, self._left, (name, asker)
         if len(names) > UNITS_MAX:
             return ""
@@ -67,7 +67,7 @@ class Similar:
 
 
 def _places(text: str) -> dict[str, int]:
-    """For each character of *text* a number with a bit for each place where it stands."""
+    """For each character of *text*, a number with a bit for each place where it occurs."""
     places: dict[str, int] = {}
     for place, character in enumerate(text):
         places[character] = places.get(character, 0) | 1 << place

@@ -1,7 +1,7 @@
-"""Reading: a fold of the facts for history, and answers made from what the units know.
+"""Reading: a history built from the facts, and answers made from the units' state.
 
-Nothing in here is ever asked for a decision. Whether a unit may start is the unit
-machine's to say; this module only shows it.
+Nothing in here takes part in a decision. The unit's state machine decides whether it may
+start; this module only shows it.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ from unitsyncd.core.similar import Similar
 from unitsyncd.core.state import Unit
 
 HISTORY_MAX: Final = 50
-"""Entries kept per unit; the oldest goes."""
+"""Entries kept per unit. Beyond that the oldest is dropped."""
 STATUS_MAX: Final = 1000
 """Prerequisites in the answer to a question about one unit."""
 TREE_NODES_MAX: Final = 200
 TREE_DEPTH_MAX: Final = 60
 WHY_PAGE: Final = 1000
-"""Units, and what they wait for, that one request about all of them looks at."""
+"""A request about all units looks at this many units and outstanding edges together."""
 LIST_EDGES_MAX: Final = 2000
-"""Prerequisites that are named in one page of all units."""
+"""Prerequisites named in one page of the list of all units."""
 
 _EDGE_SHIFT: Final = 32
-"""Where a page of causes begins: the number of the unit, and above these bits that of its
-edge."""
+"""A page of causes begins at a number: its lowest bits, so many, are the number of the unit.
+The bits above are the number of the unit's edge."""
 
 
 _DENIED: Final = {Denial.WAITING: "had to wait"}
-"""What became of a start, where the history says it otherwise."""
+"""What became of a start, if the history words it differently."""
 _REFUSED: Final = "refused"
 _GIVEN_UP: Final = {
     **{
@@ -65,7 +65,7 @@ _GIVEN_UP: Final = {
     },
     **{f"start {end.value}": _REFUSED for end in (Denial.REFUSED, Denial.NOT_DECLARED)},
 }
-"""What is said of a start that came to nothing, by its entry in the history."""
+"""How to describe a start that failed, by its entry in the history."""
 _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
     Started: lambda fact, run: HistoryEntry(fact.at, "started", run, fact.owner),
     Ended: lambda fact, run: HistoryEntry(fact.at, fact.outcome.value, run, fact.by, fact.reason),
@@ -75,9 +75,8 @@ _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
     OwnerGone: lambda fact, run: HistoryEntry(fact.at, "owner gone", run),
     WasReset: lambda fact, run: HistoryEntry(fact.at, "reset"),
 }
-"""What a fact is in the history of its unit, given the number of the run; other facts are
-no part of it. By exact type: isinstance() against a struct's class is slow where it says
-no."""
+"""From a fact and the number of the run to an entry in the unit's history. Other facts have
+none. By exact type: isinstance() with a struct's class is slow when the answer is no."""
 
 
 class View:
@@ -98,9 +97,9 @@ class View:
         self._history: dict[str, list[HistoryEntry]] = {}
         self.similar = Similar(names)
         self.unseen: Collection[OwnerKey] = ()
-        """Owners that are to be watched and cannot be looked at now."""
+        """Owners that should be watched but cannot be looked at now."""
         self.unkept: Collection[OwnerKey] = ()
-        """Owners that have ended, which could not be kept yet."""
+        """Owners that have ended, although the journal could not record that yet."""
 
     # --- the fold -----------------------------------------------------------------
 
@@ -123,15 +122,15 @@ class View:
             self._history[name] = entries
 
     def held(self) -> tuple[dict[Any, Any], ...]:
-        """All that grows with the units, for who takes it apart."""
+        """All containers that grow with the units, for the caller to empty."""
         return self._history, *self.causes.held()
 
     # --- one unit -----------------------------------------------------------------
 
     def info(self, name: str, *, full: bool = False) -> UnitInfo:
-        """*name* as it is now, registered or not; with *full* STATUS_MAX of its
-        prerequisites and its history, otherwise at most SHOWN_MAX prerequisites that are
-        not met."""
+        """*name* as it is now, registered or not. With *full*, it comes with its history
+        and at most STATUS_MAX prerequisites. Otherwise it comes with at most SHOWN_MAX
+        prerequisites that are not met."""
         holder = self._units.get(name)
         if holder is None:
             nearest = self.nearest(name) if full else ""
@@ -145,7 +144,7 @@ class View:
             total = len(edges)
         else:
             shown, total = self.unmet(name)
-            if given_up:  # nobody is told any more while it waits
+            if given_up:  # nobody waits any more who would be told
                 shown = self.with_similar(shown, name)
         return UnitInfo(
             name,
@@ -166,14 +165,14 @@ class View:
         )
 
     def owner(self, unit: Unit) -> Owner | None:
-        """The owner of *unit*, as one that is not watched while it cannot be looked at."""
+        """The owner of *unit*, marked as not watched while it cannot be looked at."""
         owner = unit.owner
         if self.unseen and owner is not None and unit.running and owner.key in self.unseen:
             return replace(owner, watched=False)
         return owner
 
     def _said_gone(self, unit: Unit) -> bool:
-        """Whether people are to be told that the owner of the run has ended."""
+        """Whether to tell people that the owner of the run has ended."""
         if unit.phase is not Status.STARTED or unit.on_owner_exit is OnOwnerExit.IGNORE:
             return False
         if unit.owner_gone:
@@ -181,8 +180,9 @@ class View:
         return bool(self.unkept) and unit.owner is not None and unit.owner.key in self.unkept
 
     def _given_up(self, holder: HasUnit) -> tuple[str, Owner | None]:
-        """How the last start ended that came to nothing, and whose it was: of a pending unit
-        that nobody waits to start, or refused whatever the unit does. "" if none did."""
+        """How the last start ended, if it was not granted, and whose it was. "" if it
+        was granted, or if somebody waits to start the unit. If the unit is not pending, only
+        a refusal counts."""
         unit = holder.unit
         history = self._history.get(unit.name)
         if holder.waiters or not history:
@@ -213,8 +213,8 @@ class View:
         )
 
     def _reason(self, unit: Unit) -> str:
-        """Why the unit is in its status: of an outcome as reported, of a skip its root
-        cause, of a pending unit what it waits for itself."""
+        """Why the unit is in its status. For an outcome: the reported reason. For a skip:
+        its root cause. For a pending unit: what it waits for itself."""
         if unit.phase is not Status.PENDING:
             return unit.reason
         if unit.blocked:
@@ -230,8 +230,8 @@ class View:
     def unmet(
         self, name: str, own: Mapping[str, Need] | None = None
     ) -> tuple[list[Prerequisite], int]:
-        """The first SHOWN_MAX prerequisites that are not met, and how many there are; with
-        *own* in place of those that the unit's last start came with."""
+        """The first SHOWN_MAX prerequisites that are not met, and how many there are in all.
+        If *own* is given, it replaces the edges of the unit's last start."""
         holder = self._units.get(name)
         if holder is None:
             return [], 0
@@ -245,16 +245,16 @@ class View:
         return (shown + theirs)[:SHOWN_MAX], sum(self.causes.wanted(unit)) + len(theirs)
 
     def _some_edges(self, unit: Unit) -> Iterator[tuple[str, Need]]:
-        """STATUS_MAX of the edges, those that are not met before the others."""
+        """STATUS_MAX of the edges, unmet ones first."""
         unmet: Iterable[tuple[str, Need]] = self.causes.first_unmet(unit)
         if unit.outstanding + unit.blocked > SHOWN_MAX:
             unmet = self.causes.edges(unit.name, met=False)
         return islice(chain(unmet, self.causes.edges(unit.name, met=True)), STATUS_MAX)
 
     def with_similar(self, edges: list[Prerequisite], asker: str = "") -> list[Prerequisite]:
-        """*edges* of *asker*, with the most similar registered name for some of those that are not
-        registered. Misleading while everything is still being registered: for people who
-        ask, and for waits that have become long."""
+        """*edges* of *asker*. Some of those that are not registered get the most similar
+        registered name. That would mislead while units are still being registered, so use it
+        only for people who ask, and for waits that have become long."""
         missing = [edge for edge in edges if not edge.met and not edge.since][:SHOWN_MAX]
         similar = {edge.name: self.similar.nearest(edge.name, asker) for edge in missing}
         return [
@@ -296,10 +296,11 @@ class View:
         return WhyNode(info, need.requirement if need is not None else None, below, more)
 
     def why_groups(self, offset: int) -> tuple[list[WhyGroup], int]:
-        """What waits, has failed, was skipped or lost its script among the next units, by
-        its root cause; and where to go on after them, -1 if there is nothing more. Looks at
-        WHY_PAGE units and what they wait for, or fewer where too much has to be passed over;
-        a unit that waits for more is gone on with.
+        """What waits, has failed, was skipped or lost its script among the next units,
+        grouped by root cause. Then the offset to go on with, -1 if there is nothing more.
+
+        Looks at WHY_PAGE units and outstanding edges, or fewer if it must pass over too many
+        edges. If a unit waits for more than that, the next page goes on with it.
         """
         groups: dict[tuple[str, str], list[str]] = {}
         left = WHY_PAGE
@@ -337,7 +338,7 @@ class View:
         return found, edge << _EDGE_SHIFT | number if more else -1
 
     def _cause(self, name: str, units: Sequence[str]) -> UnitInfo:
-        """*name*, which holds up the *units*, and the name that may have been meant."""
+        """*name*, which holds up *units*, with the registered name that may have been meant."""
         info = self.info(name)
         if info.status is not Status.NOT_REGISTERED:
             return info
@@ -350,10 +351,10 @@ class View:
     # --- all units ----------------------------------------------------------------
 
     def page(self, offset: int, limit: int) -> tuple[list[UnitInfo], int, int]:
-        """(rows, number of all units, offset of the next page or -1). Units that are
-        only waited for come after the registered ones. Looks at no more names than it
-        shows, and ends early rather than pass over too many edges; only of those waited
-        for it passes over the ones before."""
+        """(rows, number of all units, offset of the next page or -1). Units that are only
+        waited for come after the registered ones. A page ends early if it would have to
+        pass over too many edges. It looks only at the names that it shows, but it steps over
+        those of earlier pages that are only waited for."""
         registered, mentioned = len(self._names), self._graph.unregistered
         total = registered + len(mentioned)
         offset = min(offset, total)

@@ -1,7 +1,7 @@
-"""What a verb prints: one place for the wording, whatever client shows it.
+"""What a verb prints: one place for the wording, for all clients.
 
-Every error is one line ``error: …`` and where it helps one line ``hint: …``. Text that
-came from outside (command lines, reasons) is made printable first.
+Every error is one line ``error: …``, and one line ``hint: …`` if that helps. Text from
+outside (command lines, reasons) is made printable first.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from unitsync.wire import (
 )
 
 COMMAND_SHOWN: Final = 48
-"""Characters of a command line that are shown."""
+"""Characters shown of a command line."""
 
 
 WAITED_SAID_S: Final = 10.0
-"""From then on a notice says how long the wait has been."""
+"""After this time, a notice says how long the wait has been."""
 SHORT_S: Final = 0.001
-"""A wait that ended before was none."""
+"""A shorter wait does not count as one."""
 WAITED_MAX_S: Final = 1e9
-"""What a client may have sent as infinity is shown as."""
+"""Longer waits are shown as this: a client may have sent infinity."""
 EDGES_SHOWN: Final = 100
 """Prerequisites that have a line in the text about one unit."""
 STARTS_SHOWN: Final = 20
 """Waiting starts of one unit that have a line in the text about it."""
 NAMES_SHOWN: Final = 40
-"""Columns of names that stand below each other."""
+"""Width, in columns, of names that stand below each other."""
 CYCLE_SHOWN_MAX: Final = 1000
-"""Units of a cycle that are spelled out; of a longer one, so many of both ends."""
+"""Units of a cycle that are spelled out. Of a longer one, both ends are: half of them each."""
 
 
 UNSAID: Final = "ended without `complete`"
-"""How the reason ends of a unit whose script has ended and did not say how it went."""
+"""The end of the reason if a unit's script has ended without saying how it went."""
 
 MEANT: Final = "if that is how it is meant to end, give its start --on-owner-exit complete"
 
@@ -57,12 +57,12 @@ KILLED: Final = "killed before it was granted"
 
 
 def printable(text: str) -> str:
-    """*text* as safe() has it, but with spaces for line breaks and tabs."""
+    """*text* as safe() returns it, but with spaces for line breaks and tabs."""
     return safe(text.strip().replace("\n", " ").replace("\t", " "))
 
 
 def cut(text: str) -> str:
-    """*text*, or as much of it as is kept of one that comes from outside."""
+    """*text*, cut to TEXT_BYTES_MAX bytes: no more is kept of text from outside."""
     if len(text) <= TEXT_BYTES_MAX // 4:
         return text
     return text.encode()[:TEXT_BYTES_MAX].decode(errors="ignore")
@@ -81,8 +81,8 @@ def who(owner: Owner | None) -> str:
 
 
 def lost(owner: Owner) -> str:
-    """Why a unit failed whose *owner* has ended and did not say how it went. A ``run`` has
-    no ``complete`` to forget."""
+    """Why a unit failed if its *owner* has ended without saying how it went. A ``run``
+    cannot forget its ``complete``, so it has its own text."""
     if by_run(owner):
         return f"{who(owner)} was killed or could not record its end"
     return f"its script, {who(owner)}, {UNSAID}"
@@ -115,7 +115,7 @@ def standing(
 
 
 def prerequisite(edge: Prerequisite, now: float) -> str:
-    """How the edge stands, without its name."""
+    """The state of the edge, without its name."""
     text = standing(
         edge.status, edge.since, edge.owner, edge.reason, now, owner_gone=edge.owner_gone
     )
@@ -137,14 +137,15 @@ def prerequisites_inline(edges: Sequence[Prerequisite], total: int, now: float) 
 
 
 def _name_column(edges: Sequence[Prerequisite]) -> int:
-    """The width of the names; a very long one does not push all others' text aside."""
+    """The width of the names. It is bounded, so one very long name does not push the text of
+    all others aside."""
     return min(NAMES_SHOWN, max((columns(edge.name) for edge in edges), default=0))
 
 
 def waiting(
     subject: str, edges: Sequence[Prerequisite], total: int, now: float, waited_s: float
 ) -> list[str]:
-    """The sign of life of a verb that has waited *waited_s*; *subject* "" for ``wait``."""
+    """The notice of a verb that has waited *waited_s*. *subject* is "" for ``wait``."""
     if waited_s >= WAITED_SAID_S:
         waited = span(min(waited_s, WAITED_MAX_S))
         begin = f"{subject} has waited {waited} for" if subject else f"waiting {waited} by now, for"
@@ -167,7 +168,7 @@ def timed_out(request: Start | Wait) -> str:
 
 
 def longer(request: Start | Wait, hint: str) -> str:
-    """*hint*, and for a command how its time limit is raised."""
+    """*hint*. For a command, it also says how to raise the time limit."""
     if request.render is Render.NONE:
         return hint
     return f"{hint}; --timeout 1h waits longer" if hint else "--timeout 1h waits longer"
@@ -179,7 +180,7 @@ def did_not_wait(unit: str, names: Sequence[str]) -> str:
 
 
 def reset_by_force(request: Reset) -> str:
-    """The command that resets what *request* may not."""
+    """The command that resets by force what *request* may not reset."""
     names = "--all" if request.all else shlex.join(dict.fromkeys(request.units))
     return f"unitsync reset {names} --force"
 
@@ -208,7 +209,8 @@ def error(problem: UnitsyncError) -> list[str]:
 
 
 def error_reply(request_id: str, epoch: str, problem: UnitsyncError) -> Error:
-    """Always with its lines: an error may answer a request that could not be read."""
+    """The reply for *problem*. It always has its lines, because the request may be one that
+    could not be read."""
     return Error(
         id=request_id,
         epoch=epoch,
@@ -222,7 +224,7 @@ def error_reply(request_id: str, epoch: str, problem: UnitsyncError) -> Error:
 
 
 def note(text: str) -> str:
-    """Something to know about a request that was carried out."""
+    """A remark on a request that was carried out."""
     return f"unitsync: {printable(text)}"
 
 
@@ -233,8 +235,8 @@ def not_watched(unit: str, owner: Owner) -> str:
 def status(
     info: UnitInfo, now: float, starts: Sequence[tuple[Owner | None, Sequence[str]]] = ()
 ) -> list[str]:
-    """The text of ``unitsync status UNIT``; *starts* are those that wait, if they are several:
-    whose, and for what."""
+    """The text of ``unitsync status UNIT``. *starts* are the waiting starts, if there are
+    several: the owner of each, and what it waits for."""
     if info.status is Status.NOT_REGISTERED:
         lines = unregistered(info.name)
         if info.nearest:
@@ -278,14 +280,14 @@ def status(
 
 
 def _some(edges: Sequence[Prerequisite]) -> Sequence[Prerequisite]:
-    """EDGES_SHOWN of the *edges*: of more, those that are not met before the others."""
+    """At most EDGES_SHOWN of the *edges*, unmet ones first if there are more."""
     if len(edges) <= EDGES_SHOWN:
         return edges
     return sorted(edges, key=lambda edge: edge.met)[:EDGES_SHOWN]
 
 
 def by_run(owner: Owner | None) -> bool:
-    """Whether the owner is a ``run``, which says itself how it went unless it is killed."""
+    """Whether the owner is a ``run``. A ``run`` reports how it went, unless it is killed."""
     return owner is not None and owner.command.startswith("unitsync run ")
 
 
