@@ -11,6 +11,8 @@ from unitsync.errors import InvalidName, UsageError
 from unitsync.printing import quoted
 
 NAME_BYTES_MAX: Final = 255
+FIELDS: Final = ("unit", "prerequisites", "after", "units")
+"""The fields of requests that hold names."""
 
 _RESERVED: Final = frozenset("*?[],@")
 _UNSEEN: Final = re.compile(
@@ -25,11 +27,12 @@ _UNSEEN: Final = re.compile(
 """Invisible characters, in addition to those of the categories C and Z."""
 
 
-def not_utf8(texts: Iterable[str]) -> UsageError:
-    """The error for a request with *texts* of which one cannot be encoded. Raises
-    InvalidName instead if that one may be a name."""
-    for text in texts:
-        check_name(text)
+def not_utf8(values: Iterable[str | Iterable[str]]) -> UsageError:
+    """The error for a request that cannot be encoded. Raises InvalidName instead if one of its
+    names, which are in *values*, is to blame."""
+    for value in values:
+        for name in (value,) if isinstance(value, str) else value:
+            check_name(name)
     return UsageError("the request holds text that is not UTF-8")
 
 

@@ -26,7 +26,7 @@ from unitsync.zmtp import Link, reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from unitsync.commandline import Call, Message
@@ -153,9 +153,9 @@ def converse(
     try:
         pack(request)
     except UnicodeEncodeError:
-        from unitsync.names import not_utf8
+        from unitsync.names import FIELDS, not_utf8
 
-        raise not_utf8(_texts(request)) from None
+        raise not_utf8(request.get(field, ()) for field in FIELDS) from None
     user = surroundings.invoking_user(os.environ)
     address = address or os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
     connection = _Connection(address, may)
@@ -194,11 +194,6 @@ def converse(
         if request["verb"] == "start":
             connection.withdraw(request, exc)
         raise
-
-
-def _texts(request: Message) -> Iterator[str]:
-    for value in request.values():
-        yield from value if isinstance(value, list) else (value,) if isinstance(value, str) else ()
 
 
 def _let_signals_raise() -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from unitsync import conversation, empty_replies, errors, json_output, wire
 from unitsync.absent import Absent, NothingKept
-from unitsync.names import not_utf8
+from unitsync.names import FIELDS, not_utf8
 from unitsync.printing import one_line
 
 STOP_PATIENCE_S: Final = 10.0
@@ -194,7 +194,7 @@ def encode(request: wire.AnyRequest) -> bytes:
     try:
         frame = wire.encode(request)
     except UnicodeEncodeError:
-        raise not_utf8(_texts(request)) from None
+        raise not_utf8(_names(request)) from None
     except (TypeError, OverflowError, msgspec.MsgspecError) as exc:
         raise errors.UsageError(f"not a request: {exc}") from None
     if len(frame) > wire.MESSAGE_BYTES_MAX:
@@ -207,15 +207,10 @@ def encode(request: wire.AnyRequest) -> bytes:
     return frame
 
 
-def _texts(request: wire.AnyRequest) -> Iterable[str]:
+def _names(request: wire.AnyRequest) -> Iterable[str | Iterable[str]]:
     if isinstance(request, wire.Declare):
-        for declaration in request.units:
-            yield declaration.unit
-            yield from declaration.prerequisites
-        return
-    for field in ("unit", "prerequisites", "after", "units"):
-        value = getattr(request, field, ())
-        yield from (value,) if isinstance(value, str) else value
+        return ((unit.unit, *unit.prerequisites) for unit in request.units)
+    return (getattr(request, field, ()) for field in FIELDS)
 
 
 def check_timeout(timeout_s: float | None) -> float:

@@ -190,3 +190,15 @@ def test_all_pages_are_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert perform.perform(Call("list", [], {}, {})) == 2
     assert [request.get("offset") for request in asked] == [None, 1]
     assert [request.get("epoch") for request in asked] == [None, "e1"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "startup", "wrong"),
+    [("\udcff", "a startup", errors.InvalidName), ("a", "\udcff", errors.UsageError)],
+)
+def test_text_that_is_not_utf8(unit: str, startup: str, wrong: type[Exception]) -> None:
+    """Only what is a name is said to be a wrong one."""
+    call = Call("start", [unit], {}, {"UNITSYNC_STARTUP": startup})
+    with pytest.raises(errors.UsageError) as caught:
+        perform.converse("ipc:///nowhere/s", call.request, WAIT)
+    assert type(caught.value) is wrong
