@@ -11,11 +11,12 @@ import pytest
 
 from support.daemon import short_folder
 from unitsync import endpoint, errors, output, perform, run_command, spawn_lock, wire
-from unitsync.absent import NotYet
+from unitsync.absent import NothingKept, NotYet
 from unitsync.commandline import Call
+from unitsync.conversation import Conversation, Done
 from unitsync.json_output import Plain
 from unitsync.msgpack import unpack
-from unitsync.request_kinds import WAIT
+from unitsync.request_kinds import LOOK, WAIT
 
 
 def plain(reply: wire.AnyReply) -> Any:
@@ -103,6 +104,29 @@ def test_an_error_without_its_lines_is_none_the_less_an_error(
 @pytest.mark.parametrize(
     ("problem", "why"),
     [
+        (BrokenPipeError(), ""),  # nobody reads it any more, as with head(1)
+        (OSError(28, "No space left on device"), "cannot write to stdout: no space left on device"),
+    ],
+    ids=["gone", "full"],
+)
+def test_stdout_that_takes_no_more_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, problem: OSError, why: str
+) -> None:
+    """What is still buffered for it would fail again when the interpreter ends."""
+    silenced: list[int] = []
+
+    def write_lines(*_: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr(output, "write_lines", write_lines)
+    monkeypatch.setattr(output, "silence", silenced.append)
+    assert output.print_out(["line"]) == why
+    assert silenced == [1]
+
+
+@pytest.mark.parametrize(
+    ("problem", "why"),
+    [
         (errors.Unreachable("nobody is there", hint="go there"), ("nobody is there", "go there")),
         (ImportError("zmq"), ("unitsync is not installed completely any more: zmq", "")),
         (KeyboardInterrupt(), ("interrupted", "")),
@@ -129,13 +153,15 @@ def test_the_status_of_a_command_outlasts_what_keeps_its_end_from_being_recorded
     monkeypatch.setattr(run_command, "carry_out", lambda *_: ended)
     monkeypatch.setattr(run_command, "let_signals_go", lambda mask: None)
     monkeypatch.setattr(run_command, "warn_not_recorded", lambda unit, *told: warned.append(told))
-    call = Call("run", ["ide"], {}, {}, ["sh", "-c", "exit 7"])
+    environ = {"UNITSYNC_STARTUP": "one"}
+    call = Call("run", ["ide"], {}, environ, ["sh", "-c", "exit 7"])
     monkeypatch.setattr(sys, "argv", ["unitsync", "run", "ide", "--", "sh", "-c", "exit 7"])
     assert perform.perform(call) == 7
     assert warned == [why]
     assert (asked[1]["verb"], asked[1]["epoch"], asked[1]["reason"]) == (
         ("fail", "e1", "exit status 7")
     )
+    assert [request["startup"] for request in asked] == ["one", "one"]
 
 
 @pytest.mark.parametrize(
@@ -202,3 +228,72 @@ def test_text_that_is_not_utf8(unit: str, startup: str, wrong: type[Exception]) 
     with pytest.raises(errors.UsageError) as caught:
         perform.converse("ipc:///nowhere/s", call.request, WAIT)
     assert type(caught.value) is wrong
+
+
+class Says:
+    """A link on which *frames* arrive, one after the other."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self._frames = list(frames)
+
+    def send(self, frame: bytes, by: float) -> None:
+        self.sent.append(unpack(frame, 0)[0])
+
+    def receive(self, by: float) -> bytes:
+        return self._frames.pop(0)
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_answer_to_something_else_is_passed_over() -> None:
+    late, unread = wire.Ok(id="other"), wire.Error(id="", code="protocol", message="unread")
+    link: Any = Says(wire.encode(late), wire.encode(unread))
+    assert perform._asked(link, {"id": "this"}, 0.0).message == "unread"
+
+
+START = {"verb": "start", "id": "s1", "unit": "a", "owner": {"pid": 7}}
+
+
+@pytest.mark.parametrize(
+    ("why", "reason", "anew"),
+    [
+        (errors.TimedOut("no answer"), "its start got no answer in time", False),
+        (errors.ProtocolError("no answer"), "its start got no answer in time", False),
+        (KeyboardInterrupt(), "interrupted", True),
+        (SystemExit(143), "interrupted", True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_how_a_start_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch, why: BaseException, reason: str, anew: bool
+) -> None:
+    """On the same link, unless nobody knows how much of the start went through it; and
+    whatever is answered, what ended the start is what is told."""
+    old, new = Says(b"\xc1"), Says(b"\xc1")
+    monkeypatch.setattr(perform, "reach", lambda address, *, by: new)
+    connection: Any = perform._Connection("ipc:///nowhere/s", WAIT)
+    connection._link = old
+    connection.withdraw(START, why)
+    (sent,) = (new if anew else old).sent
+    assert (sent["verb"], sent["start_id"], sent["reason"]) == ("withdraw", "s1", reason)
+    assert not (old if anew else new).sent
+
+
+def test_a_start_that_reached_nobody_is_not_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perform, "reach", lambda *_, **__: pytest.fail("it asks for a link"))
+    perform._Connection("ipc:///nowhere/s", WAIT).withdraw(START, errors.Unreachable("nobody"))
+
+
+def test_a_further_page_of_state_that_is_gone_is_not_taken_for_empty() -> None:
+    for epoch, ends in (("", False), ("e1", True)):
+        request = {"verb": "list", "id": "1", "epoch": epoch}
+        talk = Conversation("list", Plain(request), LOOK, "ipc:///nowhere/s")
+        talk.begin(0.0)
+        nothing = NothingKept("nothing is kept")
+        if ends:
+            with pytest.raises(errors.Unreachable, match="nothing is kept"):
+                perform._without_one(nothing, talk, request)
+        else:
+            assert isinstance(perform._without_one(nothing, talk, request), Done)

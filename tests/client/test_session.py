@@ -109,13 +109,16 @@ class TestWaiting:
                 noticed.append(now)
         assert noticed == [100.0, 130.0, 160.0]
 
-    def test_a_script_that_is_gone_is_news_at_once(self) -> None:
-        """And once; with ``warn`` everybody who waits is to say so."""
+    @pytest.mark.parametrize(
+        "news", [{"owner_gone": True}, *({"status": wire.Status(s)} for s in ("failed", "skipped"))]
+    )
+    def test_what_has_failed_is_news_at_once(self, news: dict[str, Any]) -> None:
+        """And once; with ``warn`` and ``--on-skip wait`` everybody who waits is to say so."""
         talk = begun(requests.start("ide"))
         edge = wire.Prerequisite("clone", wire.Requirement.SUCCESS, wire.Status.STARTED, False)
         noticed = []
-        for now, gone in ((100.0, False), (101.0, True), (102.0, True), (131.0, True)):
-            told = replace(waiting(talk), waiting_for=[replace(edge, owner_gone=gone)])
+        for now, bad in ((100.0, False), (101.0, True), (102.0, True), (131.0, True)):
+            told = replace(waiting(talk), waiting_for=[replace(edge, **news) if bad else edge])
             step = talk.next(told, now)
             assert isinstance(step, Send)
             if step.notice is not None:
@@ -243,6 +246,10 @@ class TestLostLink:
             talk.next(LinkLost(overdue=True), 108.0)
         assert "coordinator.log" in caught.value.hint
 
+    def test_no_reply_is_waited_for_beyond_the_end(self) -> None:
+        step = conversation.Send({}, 35.0, 110.0, 111.0)
+        assert (step.reply_by(70.0), step.reply_by(80.0)) == (105.0, 111.0)
+
     def test_a_time_limit_of_what_does_not_wait_means_nothing(self) -> None:
         talk = Conversation(requests.ping(), ADDRESS)
         step = talk.begin(100.0, 0.0)
@@ -300,6 +307,48 @@ class TestNobodyThere:
         pauses = [step for step in steps if isinstance(step, Pause)]
         assert [step.delay_s for step in pauses] == [0.1, 0.2, 0.4, 0.8, 1.0]
         assert [step.notice is not None for step in pauses] == [True] + 4 * [False]
+
+        talk.next(waiting(talk), 105.0)
+        assert talk.next(NotYet("killed"), 106.0) == steps[0]
+
+    def test_it_is_looked_for_as_long_as_it_takes(self) -> None:
+        talk = begun(requests.start("ide"))
+        talk.next(waiting(talk), 100.0)
+        steps = [talk.next(NotYet("killed"), 101.0 + number) for number in range(2000)]
+        assert isinstance(steps[-1], Pause)
+        assert steps[-1].delay_s == conversation.AGAIN_S
+
+    @pytest.mark.parametrize("render", [wire.Render.TEXT, wire.Render.CODER])
+    @pytest.mark.parametrize(
+        ("kind", "problem", "err"),
+        [
+            (
+                "start",
+                NotYet("killed", hint="log"),
+                ["unitsync: killed; trying again", "hint: log"],
+            ),
+            ("start", errors.NotKept("full"), ["unitsync: full; trying again"]),
+            ("start", Absent("gone"), ["unitsync: gone; waiting for its return"]),
+            ("wait", errors.Stopped("done"), ["unitsync: done; waiting for its return"]),
+            ("ping", NotYet("killed", hint="log"), ["unitsync: killed; trying again"]),
+        ],
+        ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+    )
+    def test_what_is_said_of_it(
+        self, kind: str, problem: errors.UnitsyncError, err: list[str], render: wire.Render
+    ) -> None:
+        """On stdout only where a script expects the lines of Coder's start."""
+        build: Any = getattr(Requests(None, render=render), kind)
+        talk = begun(build() if kind == "ping" else build("ide"))
+        if kind != "ping":
+            talk.next(waiting(talk), 100.0)
+        answer: Any = problem
+        if isinstance(problem, errors.NotKept):
+            answer = wire.Error(id=talk.id, code="not_kept", message=problem.message)
+        steps: list[Any] = [talk.next(answer, now) for now in (101.0, 103.0)]
+        step = steps[1 if kind == "ping" else 0]
+        coder = render is wire.Render.CODER and kind == "start"
+        assert (step.notice.out, step.notice.err) == ((err, []) if coder else ([], err))
 
     def test_it_does_not_keep_still_beyond_the_deadline(self) -> None:
         talk = begun(requests.start("ide"), 10.0)
