@@ -12,7 +12,16 @@ from __future__ import annotations
 from unitsync import calling_script
 from unitsync.conversation import FOREVER
 from unitsync.printing import one_line, quoted, safe
-from unitsync.verbs import ENDPOINT, OUTPUTS, OWNER_EXITS, REQUIREMENTS, SKIPS, VERBS, Flag
+from unitsync.verbs import (
+    ENDPOINT,
+    ON_OWNER_EXIT,
+    ON_SKIP,
+    OUTPUTS,
+    REQUIREMENTS,
+    TIMEOUT,
+    VERBS,
+    Flag,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -248,9 +257,9 @@ def split_names(given: Iterable[str]) -> list[str]:
 def timeout_s(given: str | None, environ: Mapping[str, str]) -> float:
     """What ``--timeout`` says, else ``UNITSYNC_TIMEOUT``, else five minutes. Infinite means
     no limit."""
-    text, source = given, "--timeout"
+    text, source = given, TIMEOUT.name
     if text is None:
-        text, source = environ.get("UNITSYNC_TIMEOUT", ""), "UNITSYNC_TIMEOUT"
+        text, source = environ.get(TIMEOUT.variable, ""), TIMEOUT.variable
         if not text:
             return TIMEOUT_DEFAULT_S
     if not in_shim(environ):
@@ -264,18 +273,19 @@ def timeout_s(given: str | None, environ: Mapping[str, str]) -> float:
 def on_owner_exit(given: str | None, environ: Mapping[str, str]) -> str:
     """What ``--on-owner-exit`` says, else ``UNITSYNC_ON_OWNER_EXIT``, else the default,
     which is ``warn`` through the shim and ``fail`` otherwise."""
-    if given is not None:
-        return choice(given, OWNER_EXITS, "--on-owner-exit")
-    if text := environ.get("UNITSYNC_ON_OWNER_EXIT"):
-        return choice(text, OWNER_EXITS, "UNITSYNC_ON_OWNER_EXIT")
-    return "warn" if in_shim(environ) else "fail"
+    default = "warn" if in_shim(environ) else "fail"
+    return _chosen(given, ON_OWNER_EXIT, environ, default)
 
 
 def on_skip(given: str | None, environ: Mapping[str, str]) -> str:
     """What ``--on-skip`` says, else ``UNITSYNC_ON_SKIP``, else ``exit``."""
+    return _chosen(given, ON_SKIP, environ, "exit")
+
+
+def _chosen(given: str | None, flag: Flag, environ: Mapping[str, str], default: str) -> str:
     if given is not None:
-        return choice(given, SKIPS, "--on-skip")
-    return choice(environ.get("UNITSYNC_ON_SKIP") or "exit", SKIPS, "UNITSYNC_ON_SKIP")
+        return choice(given, flag.choices, flag.name)
+    return choice(environ.get(flag.variable) or default, flag.choices, flag.variable)
 
 
 def parse_duration(text: str, source: str) -> float:
@@ -324,15 +334,11 @@ def choice(text: str, known: Sequence[str], source: str) -> str:
 
 
 def number(text: str, source: str) -> int:
-    """The whole number in *text*. Raises UsageError if there is none, or if it does not fit
-    into a message (64 bits)."""
+    """The whole number in *text*. Raises UsageError if there is none."""
     try:
-        found = int(text)
+        return int(text)
     except ValueError:
         raise wrong(f"{source}: {quoted(text)} is not a whole number") from None
-    if not -(2**63) <= found < 2**64:
-        raise wrong(f"{source}: {quoted(text)} has more than 64 bits")
-    return found
 
 
 def exit_code(text: str) -> int:

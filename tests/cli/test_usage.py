@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import MODULE, Cli, check_golden, shown
-from unitsync import perform
+from unitsync import perform, verbs
 from unitsync.cli import completion
 
 VERBS = [
@@ -198,6 +198,11 @@ def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
         assert result.out.split() == expected, words
         env = {"_UNITSYNC_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(line)}
         assert all(name in cli(env=env).out for name in expected)
+
+
+def test_the_help_of_a_flag_names_its_variable() -> None:
+    flags = [flag for verb in verbs.VERBS.values() for flag in verb.flags.values()]
+    assert [flag.name for flag in flags if flag.variable not in flag.help] == []
 
 
 def test_completion_waits_for_no_coordinator_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
