@@ -1,7 +1,7 @@
 """The bus: units publish their condition, dependents subscribe to it.
 
 It keeps the latest condition of every unit, because a unit may subscribe after its
-prerequisite ended; without that it would wait for ever. A topic needs no publisher: a
+prerequisite ended. Without that it would wait forever. A topic needs no publisher: a
 name that nobody registered has the condition NOT_REGISTERED.
 """
 
@@ -21,8 +21,8 @@ _MET: Final = Verdict.MET
 
 
 class Bus:
-    """Delivers a PrerequisiteMoved to each subscriber for whom a publication makes a
-    difference, exactly once; a new subscriber is told how things stand."""
+    """Delivers a PrerequisiteMoved, exactly once, to each subscriber for whom a publication
+    makes a difference. A new subscriber is told the present verdict if it is not MET."""
 
     __slots__ = ("_conditions", "_dispatcher", "_subscribers", "_undo", "changes", "setbacks")
 
@@ -32,21 +32,20 @@ class Bus:
         self._conditions: dict[str, Condition] = {}
         self._subscribers: dict[str, dict[Actor, Need]] = {}
         self.changes = 0
-        """Counts how often the condition of a topic has become another one."""
+        """Counts how often the condition of a topic has changed."""
         self.setbacks = 0
-        """Counts how often an edge that was met is not any more or has gone, at the
-        least."""
+        """Counts at least each time that a met edge becomes unmet or is removed."""
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
-        """The latest of each topic; those that are NOT_REGISTERED are left out."""
+        """The latest condition of each topic. Those that are NOT_REGISTERED are left out."""
         return self._conditions
 
     def condition(self, topic: str) -> Condition:
         return self._conditions.get(topic, _NOT_REGISTERED)
 
     def verdict(self, edges: Mapping[str, Need]) -> Verdict:
-        """Of all *edges* together, looked at one by one."""
+        """The verdict of all *edges* together. Looks at each of them."""
         return max(
             (need.verdicts[self.condition(topic)] for topic, need in edges.items()), default=_MET
         )
@@ -54,7 +53,8 @@ class Bus:
     def load(
         self, actor: Actor, topic: str, condition: Condition, edges: Iterable[tuple[str, Need]]
     ) -> None:
-        """Put back what *actor* had published and subscribed to, and knows already."""
+        """Restore what *actor* had published and subscribed to. It knows this already, so it
+        is told nothing."""
         self._conditions[topic] = condition
         for prerequisite, need in edges:
             self._restore(actor, prerequisite, need)
@@ -63,8 +63,8 @@ class Bus:
         return list(self._subscribers.get(topic, ()))
 
     def publish(self, topic: str, after: Condition, at: float) -> None:
-        """Tell the subscribers of *topic* and remember it for later ones. Costs each
-        subscriber the same, however many prerequisites it has."""
+        """Tell the subscribers of *topic*, and remember *after* for later ones. The cost for
+        each subscriber is the same, however many prerequisites it has."""
         self.changes += 1
         before = self._conditions.get(topic, _NOT_REGISTERED)
         self._undo.push(self._put_condition, topic, before)
@@ -80,7 +80,8 @@ class Bus:
                 tell(actor, PrerequisiteMoved(*move, at))
 
     def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
-        """From now on *actor* is told; where the edge is not met at present, at once."""
+        """Tell *actor* about *topic* from now on. It is told at once if the edge is not met
+        at present."""
         self._undo.push(self._drop, actor, topic)
         self._subscribers.setdefault(topic, {})[actor] = need
         verdict = need.verdicts[self._conditions.get(topic, _NOT_REGISTERED)]
@@ -88,7 +89,8 @@ class Bus:
             self._dispatcher.tell(actor, PrerequisiteMoved(_MET, verdict, at))
 
     def unsubscribe(self, actor: Actor, topic: str, at: float) -> None:
-        """The reverse: what the edge counted for is taken back at once."""
+        """The reverse of ``subscribe``: if the edge is not met, *actor* is told at once to
+        stop counting it."""
         need = self.leave(actor, topic)
         verdict = need.verdicts[self.condition(topic)]
         if verdict is _MET:
@@ -97,20 +99,20 @@ class Bus:
             self._dispatcher.tell(actor, PrerequisiteMoved(verdict, _MET, at))
 
     def leave(self, actor: Actor, topic: str) -> Need:
-        """*actor* is told nothing more about *topic*, this included."""
+        """Tell *actor* nothing more about *topic*, not even that it has left."""
         need = self._subscribers[topic][actor]
         self._undo.push(self._restore, actor, topic, need)
         self._drop(actor, topic)
         return need
 
     def put_need(self, actor: Actor, topic: str, need: Need) -> None:
-        """*actor* is subscribed with another need, which every condition meets as it met
-        the one before."""
+        """Give *actor*'s subscription another need. Every condition must have the same verdict
+        for it as for the old one."""
         self._undo.push(self._restore, actor, topic, self._subscribers[topic][actor])
         self._restore(actor, topic, need)
 
     def held(self) -> tuple[dict[str, Any], ...]:
-        """All that grows with the units, for who takes it apart."""
+        """All containers that grow with the units, for the caller to empty."""
         return self._subscribers, self._conditions
 
     def _put_condition(self, topic: str, condition: Condition) -> None:

@@ -1,4 +1,4 @@
-"""Work that takes long, in steps that others are answered between."""
+"""Long work in steps, so that requests are answered in between."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 EMPTIED_STEP: Final = 5000
-"""Entries that are let go of at a time: a few milliseconds."""
+"""Entries that are removed at a time: a few milliseconds."""
 _DONE: Final = object()
 
 Work: TypeAlias = Iterator[None]
-"""Each ``next`` does a few milliseconds of it."""
+"""Each ``next`` does one step of a few milliseconds."""
 RunInSteps: TypeAlias = Callable[[Work], None]
-"""Has a work done, the first step at once and the others between later turns."""
+"""Does a Work: the first step at once, and the others between later turns."""
 
 
 def has_more(work: Work) -> bool:
-    """Do the next step of *work*; whether there may be more to do."""
+    """Do the next step of *work*. Whether there may be more to do."""
     return next(work, _DONE) is not _DONE
 
 
 def emptied(held: Iterable[dict[Any, Any] | list[Any]]) -> Work:
-    """Let go of all that *held* hold, which may take long."""
+    """Remove everything from the containers in *held*. That may take long."""
     for each in held:
         take_one = each.popitem if isinstance(each, dict) else each.pop
         while each:
@@ -31,6 +31,6 @@ def emptied(held: Iterable[dict[Any, Any] | list[Any]]) -> Work:
 
 
 def at_once(work: Work) -> None:
-    """A RunInSteps where nobody is kept waiting."""
+    """A RunInSteps that does all steps now, for when nobody waits meanwhile."""
     for _ in work:
         pass

@@ -35,8 +35,8 @@ def status(
 
 
 def _starts(info: wire.UnitInfo, registry: Registry) -> list[tuple[wire.Owner | None, list[str]]]:
-    """Whose starts of the unit are held back, and what each waits for, where they are several:
-    it may not be the same."""
+    """The owner of each held-back start of the unit, and what it waits for. Empty if there
+    are fewer than two: only several can wait for different units."""
     holder = registry.units.get(info.name)
     if holder is None or len(waiters := holder.waiters or ()) < 2:
         return []

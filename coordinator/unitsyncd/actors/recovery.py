@@ -1,4 +1,4 @@
-"""From what a store holds back to a registry, and the shortcut for the next time."""
+"""Builds a registry from what a store holds, and takes snapshots to make that faster."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from unitsyncd.limits import Limits
 SNAPSHOT_STEP: Final = 2000
 """Units of a snapshot that are taken at a time: a few milliseconds."""
 _EDGES_OF_A_UNIT: Final = 16
-"""So many edges take as long as a unit."""
+"""This many edges take as long as one unit."""
 _UNBOUNDED: Final = Limits(units=1 << 62, edges=1 << 62)
-"""What was let in under other limits stays."""
+"""Units and edges that were accepted under other limits stay."""
 
 
 def epochs_of(store: EventStore, machine: str) -> list[EpochRecord]:
-    """The epochs of the present startup of the *machine*, oldest first; none if the
-    newest one in the store is of another. Raises DamagedStore."""
+    """The epochs of the present startup of the machine, oldest first. None if the newest
+    epoch in the store belongs to another one. Raises DamagedStore."""
     epochs = store.epochs()
     if not epochs or epochs[-1].machine != machine:
         return []
@@ -35,8 +35,7 @@ def rebuild(
     store: EventStore, epoch: EpochRecord, snapshot: Snapshot | None, limits: Limits
 ) -> Registry:
     """The registry of *epoch*, the newest in the store, exactly as it was after the last
-    record; a *snapshot* of another epoch is passed over. Raises DamagedStore,
-    StoreError."""
+    record. Ignores a *snapshot* of another epoch. Raises DamagedStore, StoreError."""
     registry = Registry(epoch.epoch, epoch.startup, _UNBOUNDED)
     registry.turn.undo.pause()
     seq = epoch.first_seq
@@ -52,7 +51,7 @@ def rebuild(
             break
         try:
             replay.apply(name, fact)
-        except Exception as exc:  # whatever a record that is none may lead to
+        except Exception as exc:  # a damaged record can cause anything
             raise DamagedStore(f"record {number} does not follow: {exc!r}") from None
         seq = number + 1
     if seq != store.next_seq:
@@ -70,8 +69,8 @@ def rebuild(
 
 
 def take_snapshot(registry: Registry, seq: int) -> Snapshot:
-    """A snapshot of *registry*, whose last record has the number before *seq*. Between
-    turns only."""
+    """A snapshot of *registry*, whose last record has the number before *seq*. Call it
+    between turns only."""
     taker = SnapshotTaker(registry, seq)
     while not taker.go_on():
         pass
@@ -79,13 +78,14 @@ def take_snapshot(registry: Registry, seq: int) -> Snapshot:
 
 
 class SnapshotTaker:
-    """A snapshot of a registry that goes on meanwhile: taken a part at a time, so that no turn
-    is held up, and all of it as it was at the beginning: a unit that is about to change is
-    noted before."""
+    """Takes a snapshot of a registry that may change meanwhile. It is taken a part at a
+    time, so that it does not hold up any turn. All of it shows the moment of its beginning:
+    the old state of a unit is noted before the unit changes."""
 
     def __init__(self, registry: Registry, seq: int, step: int = 0) -> None:
-        """Begin one of *registry*, whose last record has the number before *seq*. Between
-        turns only, and with no other under way. *step* in place of SNAPSHOT_STEP is for tests."""
+        """Begin a snapshot of *registry*, whose last record has the number before *seq*. Only
+        between turns, and while no other snapshot of it is being taken. *step* replaces
+        SNAPSHOT_STEP in tests."""
         self.snapshot = Snapshot(registry.epoch, seq, [])
         self._registry = registry
         self._step = step or SNAPSHOT_STEP
@@ -93,13 +93,13 @@ class SnapshotTaker:
         self._names = registry.names
         self._count = len(registry.names)
         self.before: dict[str, SavedUnit | None] = {}
-        """The units that have changed since the beginning, as they were then; None for new
-        ones."""
+        """The units that have changed since the beginning, as they were at that time. None
+        for new ones."""
         self._under_way = True
         registry.turn.undo.watch(self._note)
 
     def go_on(self) -> bool:
-        """Take the next step, between turns; whether that was the last."""
+        """Take the next step, between turns. Whether that was the last."""
         try:
             self._take_step()
         except BaseException:
@@ -121,14 +121,14 @@ class SnapshotTaker:
                 break
 
     def stop(self) -> None:
-        """Take nothing more of it."""
+        """Give up what is not taken yet."""
         if self.is_under_way:
             self._registry.turn.undo.watch(None)
         self._under_way = False
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there is more to be taken, of a registry that is still there."""
+        """Whether there is more to take, and the registry still exists."""
         return self._under_way and not self._registry.is_over
 
     def _saved(self, name: str) -> SavedUnit:
@@ -157,8 +157,8 @@ def _load(registry: Registry, snapshot: Snapshot) -> None:
 
 
 class _Replay:
-    """Lets kept facts happen again. They were decided once, and nothing of it is ever
-    taken back: so each is applied at once, without what a turn does for a request."""
+    """Lets kept facts happen again. They were decided before and are never taken back. So
+    each is applied at once, without a turn around it."""
 
     def __init__(self, registry: Registry) -> None:
         self.request = Request(registry.graph)
@@ -169,7 +169,7 @@ class _Replay:
         self._history = registry.view.apply
 
     def apply(self, name: str, fact: AnyFact) -> None:
-        """Raises whatever, for a fact that does not follow on those before it."""
+        """Apply *fact*. Raises any exception if it cannot follow the facts before it."""
         registry, kind = self._registry, type(fact)
         if kind is Declared:
             assert isinstance(fact, Declared)
@@ -216,11 +216,11 @@ class KeepsSnapshots(Protocol):
 
 
 class SnapshotRhythm:
-    """When to take a snapshot: after a number of records that grows with the registry, so
-    that the work it takes stays in proportion to the work done."""
+    """When to take a snapshot: after a number of records that grows with the registry. So
+    the work for snapshots stays in proportion to the other work."""
 
     def __init__(self, keeper: KeepsSnapshots, records_min: int, since: int = 0) -> None:
-        """*since*: records after the last snapshot, or since the epoch's beginning."""
+        """*since*: number of records after the last snapshot, or since the epoch began."""
         self._keeper = keeper
         self._records_min = records_min
         self._since = since
@@ -238,7 +238,8 @@ class SnapshotRhythm:
         self.run_in_steps(self._taken(self._taker))
 
     def _taken(self, taker: SnapshotTaker) -> Work:
-        """Go on with *taker* and hand on its snapshot, or let go of it if its registry is over."""
+        """Go on with *taker* and save its snapshot. If its registry has been dissolved, drop
+        the snapshot."""
         held: list[Any] = [taker.before, taker.snapshot.units]
         try:
             while taker.is_under_way:

@@ -1,4 +1,4 @@
-"""One turn of the loop is one transaction: what it has gathered so far."""
+"""One turn of the loop is one transaction. This is what it has gathered so far."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from unitsyncd.core.undo import UndoLog
 
 
 class Moment:
-    """When, and for whom: ``now`` on the monotonic clock, ``at`` as facts have it,
-    both in seconds, and the ``peer`` whose request is being handled."""
+    """The time and the client: ``now`` on the monotonic clock and ``at`` on the clock of
+    facts, both in seconds, and the ``peer`` whose request is being handled."""
 
     __slots__ = ("at", "now", "peer")
 
@@ -19,9 +19,9 @@ class Moment:
 
 
 class Turn:
-    """Facts to be kept, how to take everything back, and whom to look at afterwards.
+    """The facts to keep, how to take everything back, and which actors to look at afterwards.
 
-    Actors write into it while they run; the supervisor begins, commits and rolls back.
+    Actors write into it while they run. The supervisor begins, commits and rolls back.
     """
 
     __slots__ = ("facts", "runs", "touched", "undo")
@@ -31,12 +31,12 @@ class Turn:
         self.facts: list[tuple[str, AnyFact]] = []
         """(unit name, fact) in the order in which they happened."""
         self.runs: list[int] = []
-        """For each of the facts the run of its unit then; later ones may be over."""
+        """For each of the facts, the number of its unit's run at that time."""
         self.touched: dict[AwaitedActor, None] = {}
-        """Actors with waiters whose answer may have changed."""
+        """Actors whose waiters may now get another answer."""
 
     def keep(self, unit: str, fact: AnyFact, run: int = 0) -> None:
-        """*fact* has happened to *unit*, in its *run* with that number."""
+        """Note that *fact* has happened to *unit*, in the run with the number *run*."""
         self.facts.append((unit, fact))
         self.runs.append(run)
 
@@ -50,8 +50,8 @@ class Turn:
         self.touched.clear()
 
     def take(self) -> list[tuple[str, AnyFact, int]]:
-        """The facts, each with its run; the turn is over, and nothing of it can be taken
-        back or kept once more."""
+        """End the turn. The facts, each with its run. From now on none of them can be taken
+        back, or kept again."""
         taken = [(unit, fact, run) for (unit, fact), run in zip(self.facts, self.runs, strict=True)]
         self.undo.clear()
         self.facts.clear()

@@ -1,4 +1,4 @@
-"""Times in replies, by the wall clock as it is set now: facts have them by another clock."""
+"""Times in replies, by the wall clock as it is set now. Facts use another clock."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _WHERE: Final[dict[type, tuple[str, ...]]] = {
     wire.WhyReply: ("tree", "groups"),
     wire.Pong: ("since",),
 }
-"""Fields that are a time, or hold one further down."""
+"""Fields that are a time or contain one, at any depth."""
 
 
 def by_wall_clock(value: Any, ahead: float) -> Any:
     """*value*, which may be a reply, with *ahead* seconds added to each time in it."""
     if isinstance(value, float):
-        return value + ahead if value else value  # 0 is no time
+        return value + ahead if value else value  # 0 means no time
     if isinstance(value, list):
         return [by_wall_clock(each, ahead) for each in value]
     if isinstance(value, dict):
