@@ -60,7 +60,7 @@ def test_no_verb_of_a_stranger(daemons: Daemons, sockets: Sockets) -> None:
         assert status == 77, (words, err)
         first, second = err.splitlines()
         assert first == f"error: no permission to use the coordinator at {daemon.endpoint}"
-        assert "this is user nobody; to be let in, there: unitsync serve --allow nobody" in second
+        assert "user root, who can allow user nobody: unitsync serve --allow nobody" in second
     assert req.ask(wire.List(id="l")) == before
 
 
@@ -392,8 +392,8 @@ def test_who_was_let_in_waits_for_its_return(daemons: Daemons, sockets: Sockets)
             assert "a waits for b" in process.stderr.readline()
             daemon.kill()
             assert process.stderr.readline() == (
-                f"unitsync: no coordinator runs at {daemon.endpoint}, and it is not for us to "
-                "start it; waiting for its return\n"
+                f"unitsync: no coordinator runs at {daemon.endpoint}, and this user may not start "
+                "it; waiting for its return\n"
             )
             assert process.stderr.readline() == "hint: start it as user root: unitsync serve\n"
             daemon = daemons.ready("--allow", "nobody")

@@ -274,7 +274,7 @@ def account(uid: int) -> tuple[str, int, str]:
     except KeyError:
         raise errors.Unreachable(
             f"there is no user {uid} to run a coordinator as",
-            hint="SUDO_UID names it: unset that to use a coordinator of root's",
+            hint="SUDO_UID names this user: unset it to use root's coordinator",
         ) from None
     return entry.pw_name, entry.pw_gid, entry.pw_dir
 
@@ -345,8 +345,8 @@ def _not_permitted(endpoint: Endpoint) -> errors.NotPermitted:
         hint = "it serves its own user and root; serve --allow adds others"
     else:
         hint = (
-            f"it is that of {user_name(owner)}, and this is {user_name(us)}; to be let in, "
-            f"there: unitsync serve --allow {_name_of(us)}"
+            f"it belongs to {user_name(owner)}, who can allow {user_name(us)}: "
+            f"unitsync serve --allow {_name_of(us)}"
         )
     return errors.NotPermitted(
         f"no permission to use the coordinator at {endpoint.address}", hint=hint

@@ -180,7 +180,7 @@ def _try_lock(endpoint: Endpoint) -> int | None:
     found = endpoints.check_folder(endpoint)
     if found is not None and os.geteuid() not in (0, found.st_uid):
         raise Absent(
-            f"no coordinator runs at {endpoint.address}, and it is not for us to start it",
+            f"no coordinator runs at {endpoint.address}, and this user may not start it",
             hint=f"start it as {endpoints.user_name(found.st_uid)}: unitsync serve",
             endpoint=endpoint.address,
         )

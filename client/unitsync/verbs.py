@@ -120,7 +120,7 @@ REQUIRES = Flag(
 )
 FOR = Flag(
     "--for",
-    "Until they succeeded, ended either way, or started. Default: success.",
+    "Wait until they succeeded, ended either way, or started. Default: success.",
     choices=REQUIREMENTS,
 )
 OPTIONAL = Flag(
@@ -145,7 +145,7 @@ ON_SKIP = Flag(
 NO_WAIT = Flag("--no-wait", "Exit with 75 at once if it is not ready.", field="wait", value=False)
 ON_OWNER_EXIT = Flag(
     "--on-owner-exit",
-    "What to make of it if the script ends without saying how it went "
+    "What to do if the script ends without saying how it went "
     "(UNITSYNC_ON_OWNER_EXIT). Default: fail.",
     choices=OWNER_EXITS,
     variable="UNITSYNC_ON_OWNER_EXIT",
@@ -156,7 +156,7 @@ OWNER = Flag(
     metavar="PID",
 )
 SPEAKER = Flag("--owner", "Speak for this process. Default: the calling script.", metavar="PID")
-ANY = Flag("--any", "Until one of them does, and print its name.", field="any")
+ANY = Flag("--any", "Wait for any one of them, and print its name.", field="any")
 EXIT_CODE = Flag(
     "--exit-code",
     "How the script ended: 0 means completed, anything else failed.",
@@ -217,9 +217,10 @@ _ALL = (
         """Wait for the prerequisites, then mark a unit started.
 
         Registers UNIT, waits until its prerequisites are met, marks it started and exits
-        with 0. While it waits it says on stderr what for. What --after names counts for
-        this start alone; the next one names its own. Any other exit status means that
-        the unit was not started: 3 if a prerequisite failed, 124 if the time is up.
+        with 0. While it waits, it says on stderr what it waits for. Prerequisites named
+        with --after count only for this start; the next one names its own. Any other exit
+        status means that the unit was not started: 3 if a prerequisite failed, 124 if the
+        time is up.
         """,
         "unitsync start ide --after git-clone,deps --timeout 10m || exit",
     ),
@@ -233,8 +234,8 @@ _ALL = (
         """Say that a unit has ended, well or not.
 
         Exits with 0 whenever the unit has ended, however it did, so that a trap never
-        spoils the status of a script. A script whose own start was not granted is not
-        believed: the unit counts as failed then.
+        spoils the status of a script. If the script's own start was not granted, the unit
+        counts as failed.
         """,
         """in a script, the trap after start:
   unitsync start ide --after deps || exit
@@ -309,12 +310,12 @@ _ALL = (
         PEOPLE,
         LOOK,
         (0, 1),
-        (("unit", "[UNIT]", "The unit's name; without it, everything that does not go on."),),
+        (("unit", "[UNIT]", "The unit's name; without it, everything that is stuck."),),
         (OUTPUT,),
         """Show what keeps a unit from starting, down to the root cause.
 
         Without a name: everything that waits, has failed, was skipped or lost its script,
-        grouped by what it is due to.
+        grouped by cause.
         """,
         "unitsync why ide",
     ),
@@ -338,11 +339,11 @@ _ALL = (
         (0, MANY),
         (("units", "[UNIT]...", "The units' names."),),
         (ALL, FORCE),
-        """Let units begin anew as pending, or forget everything.
+        """Make units pending again, or forget everything.
 
-        Edges and history stay. A started unit needs --force: its script runs on, and what
-        it says about the old run changes nothing. Who waits for such a unit, or to start
-        it, goes on waiting. After --all, whoever waits is sent away with exit status 69.
+        Edges and history stay. A started unit needs --force: its script goes on, but what
+        it says about the old run changes nothing. Scripts that wait for such a unit, or to
+        start it, go on waiting. After --all, scripts that wait end with exit status 69.
         """,
         "unitsync reset build test",
     ),

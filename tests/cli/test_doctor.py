@@ -32,7 +32,7 @@ def test_why_there_is_another_coordinator(
     (other,) = files.others(setup)
     assert other.text.startswith(f"{elsewhere}, of user ")
     if named and mine:
-        assert other.hint.startswith(f"{named} leads elsewhere")
+        assert other.hint.startswith(f"{named} names another one")
     else:
         assert other.hint == "each user has one of their own"
 
@@ -68,6 +68,6 @@ def test_a_folder_in_the_place_of_the_journal(cli: Cli) -> None:
     result = cli("doctor", "--output", "json")
     (found,) = [one for one in json.loads(result.out) if one["level"] == "problem"]
     assert (result.status, found["about"]) == (1, "journal")
-    assert "is no file any more: what the coordinator holds goes with it" in found["text"]
+    assert "is no longer a file: the coordinator's state will be lost" in found["text"]
     assert cli.script(found["hint"].partition(": ")[2]).told == []
     assert cli("doctor").status == 0

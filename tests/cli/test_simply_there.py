@@ -256,17 +256,14 @@ def test_another_user_is_not_permitted(cli: Cli) -> None:
     assert result[:2] == (77, "")
     assert result.told == [
         f"error: no permission to use the coordinator at {cli.endpoint}",
-        (
-            "hint: it is that of user root, and this is user 12345; to be let in, there: "
-            "unitsync serve --allow 12345"
-        ),
+        ("hint: it belongs to user root, who can allow user 12345: unitsync serve --allow 12345"),
     ]
     result = cli.exec(sys.executable, "-P", "-c", code, "doctor", "-o", "json")
     assert result.err == ""
     found = {finding["about"]: finding for finding in json.loads(result.out)}
     assert result.status == 1
     assert found["folder"]["level"] == "problem"
-    assert found["folder"]["text"].endswith("of user root: user 12345 has no way in")
+    assert found["folder"]["text"].endswith("of user root: user 12345 may not enter it")
     assert "journal" not in found  # which it cannot see
     assert "coordinator" not in found
 

@@ -317,7 +317,7 @@ def test_in_the_folder_of_root_only_root_starts_one(
     folder(nobody_there).mkdir(mode=0o700)
     place = endpoint.resolve()
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
-    with pytest.raises(absent.Absent, match="not for us to start it") as caught:
+    with pytest.raises(absent.Absent, match="this user may not start it") as caught:
         spawn._try_lock(place)
     assert caught.value.hint == "start it as user root: unitsync serve"
     assert os.listdir(place.folder) == []

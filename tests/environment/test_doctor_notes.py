@@ -27,8 +27,8 @@ def test_where_all_is_well_nothing_is_noted(cli: Cli) -> None:
     assert [text for text in notes(cli("doctor", "-o", "json")) if few_files not in text] == []
 
 
-PIDS = "the coordinator sees other process ids than we"
-FILES = "the coordinator sees other file systems than we"
+PIDS = "the coordinator sees other process ids than this process"
+FILES = "the coordinator sees other file systems than this process"
 
 
 @pytest.mark.parametrize(

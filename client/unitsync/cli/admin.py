@@ -88,7 +88,7 @@ Example:
 
 
 def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
-    """End the coordinator; what it knows is kept for its return."""
+    """End the coordinator and keep its state for the next start."""
     from unitsync import endpoint as endpoints
 
     resolved = endpoints.resolve(endpoint or ctx.obj)
@@ -118,7 +118,7 @@ Example:
 
 
 def shim_help(ctx: typer.Context) -> None:
-    """Let `coder exp sync` mean unitsync."""
+    """Make `coder exp sync` call unitsync."""
     if ctx.invoked_subcommand is None:
         print_lines(ctx.get_help().splitlines())
 
@@ -136,7 +136,7 @@ def shim_install(
     """Write the shim, a small program `coder`, into DIR.
 
     It hands `coder exp sync ...` to unitsync; everything else goes on to the next
-    `coder` on PATH. With --endpoint, all who call it meet at that coordinator.
+    `coder` on PATH. With --endpoint, everybody who calls it uses that coordinator.
     """
     from unitsync import endpoint as endpoints
     from unitsync.cli import shim

@@ -24,7 +24,7 @@ _MEANT: Final[Mapping[str, Collection[str]]] = {
     "--reason": ("--message", "--msg", "--because"),
 }
 """The flag that was meant, if the verb has it."""
-_NAMED_BEHIND: Final = "name them behind the unit: unitsync {} UNIT PREREQUISITE..."
+_NAMED_BEHIND: Final = "name them after the unit: unitsync {} UNIT PREREQUISITE..."
 _INSTEAD: Final[Mapping[str, Mapping[str, str]]] = {
     "start": {"--wait": "start waits by itself; --timeout DURATION says how long at most"},
     "run": {
@@ -58,7 +58,7 @@ def behind_the_verb(flag: str, words: Sequence[str], verbs: Mapping[str, Collect
     for at, word in enumerate(words):
         if flag in verbs.get(word, ()):
             call = shlex.join([word, *words[:at], *words[at + 1 :]])
-            return f"flags of a verb stand behind it: unitsync {call}"
+            return f"put the flags of a verb after it: unitsync {call}"
     return ""
 
 

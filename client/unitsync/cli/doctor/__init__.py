@@ -59,8 +59,8 @@ def doctor(
 ) -> int:
     """Check this set-up and say what to do about what is wrong.
 
-    Leaves nothing behind and changes nothing. Exits with 1 if there is a problem, as
-    there is whenever a change would be refused.
+    Leaves nothing behind and changes nothing. Exits with 1 if there is a problem; if a
+    change would be refused, that is one.
     """
     findings = list(examine(endpoint or ctx.obj))
     if choice(output or "table", OUTPUTS, "--output") == "json":

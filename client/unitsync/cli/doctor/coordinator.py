@@ -22,7 +22,7 @@ from unitsync.session import expect
 _NICE: Final = 18
 """The index of the nice value in proc_pid_stat(5), counted from 0. In the fields after the name
 it is two less."""
-_HINT_APART: Final = "unitsync stop, and let a verb without it be the first; or run it as a service"
+_HINT_APART: Final = "unitsync stop, then call a verb without this limit; or run it as a service"
 
 
 def running(setup: Setup) -> Iterator[Finding]:
@@ -108,14 +108,18 @@ def namespaces(setup: Setup) -> Iterator[Finding]:
         return
     if setup.pid != setup.pong.pid:
         hint = "owners are not watched across the two: use --owner, or run"
-        yield Finding("note", "namespace", "the coordinator sees other process ids than we", hint)
+        yield Finding(
+            "note", "namespace", "the coordinator sees other process ids than this process", hint
+        )
     pid = _shown_in_proc(setup)
     if not pid:
         return
     ours, theirs = _link("/proc/self/ns/mnt"), _link(f"/proc/{pid}/ns/mnt")
     if ours and theirs and ours != theirs:
         hint = "a /tmp of its own (PrivateTmp) hides the socket from others"
-        yield Finding("note", "namespace", "the coordinator sees other file systems than we", hint)
+        yield Finding(
+            "note", "namespace", "the coordinator sees other file systems than this process", hint
+        )
     ours, theirs = _cgroup("self"), _cgroup(str(pid))
     if ours and theirs and ours != theirs:
         hint = "to keep it apart from its callers run it as a service: unitsync serve"

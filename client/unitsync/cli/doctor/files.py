@@ -46,7 +46,7 @@ def folder(setup: Setup) -> Iterator[Finding]:
     owner = endpoints.user_name(found.st_uid)
     if not os.access(endpoint.folder, os.X_OK, effective_ids=True):
         us = endpoints.user_name(os.geteuid())
-        text = f"{endpoint.folder}, mode {mode:04o}, of {owner}: {us} has no way in"
+        text = f"{endpoint.folder}, mode {mode:04o}, of {owner}: {us} may not enter it"
         if found.st_uid == os.geteuid():
             hint = f"chmod 700 {endpoint.folder}"
         else:
@@ -75,8 +75,8 @@ def journal(setup: Setup) -> Iterator[Finding]:
     if not os.path.isfile(path):
         there = os.path.lexists(path)
         if setup.pong is not None and (setup.pong.units or there):
-            how = "is no file any more" if there else "is gone"
-            text = f"{path} {how}: what the coordinator holds goes with it when it ends"
+            how = "is no longer a file" if there else "is gone"
+            text = f"{path} {how}: the coordinator's state will be lost when it ends"
             remove = f"rm -r {shell_word(path)}; " if there else ""
             done = f"when the scripts are done: unitsync stop; {remove}unitsync reset --all"
             yield Finding("problem", about, text, setup.advice(done))
@@ -138,4 +138,4 @@ def _why_another(setup: Setup, uid: int) -> str:
     is_named = setup.address or os.environ.get("UNITSYNC_ENDPOINT")
     if not is_named or uid != surroundings.invoking_user(os.environ):
         return "each user has one of their own"
-    return f"{named} leads elsewhere; a script that is called without it goes there"
+    return f"{named} names another one; a script that is called without it uses this one"
