@@ -1,7 +1,7 @@
 """Answers the requests of one epoch: from a request to the actors and back.
 
-Each handler returns the reply, returns None if the request is held back, or raises the
-UnitsyncError that refuses it. Handlers run inside a turn: see supervisor.py.
+Each handler returns the reply, or None if the request is held back. It raises a
+UnitsyncError to refuse the request. Handlers run inside a turn: see supervisor.py.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from unitsyncd.core.unit import answer_to_start, verdict_for, was_granted
 
 OWNERS_SEEN_MAX: Final = 10_000
 FORGONE_MAX: Final = 1000
-"""Edges taken back that a unit remembers until its next run; further ones are not."""
+"""Taken-back edges that a unit remembers until its next run. It does not remember more."""
 
 
 class Handlers:
@@ -68,8 +68,8 @@ class Handlers:
         return _HANDLERS[type(request)](self, request)
 
     def answer_waiters(self) -> None:
-        """Tell those whose actors were touched in this turn what has come of it, now
-        that no actor has mail."""
+        """Look again at the waiters of all actors touched in this turn, and answer those that
+        are done. Call it when no actor has mail."""
         touched = self.registry.turn.touched
         while touched:
             actors = list(touched)
@@ -80,7 +80,7 @@ class Handlers:
                         self.settle(waiter, reply)
 
     def tell_to_wait(self, waiter: Waiter) -> None:
-        """Let *waiter* know what it waits for; it has to ask again."""
+        """Tell *waiter* what it waits for. It has to ask again."""
         request = waiter.request
         held_at = waiter.deadline - min(request.patience_s, wire.WAITING_PATIENCE_S)
         waited_s = request.waited_s + self._moment.now - held_at
@@ -94,7 +94,8 @@ class Handlers:
         return replies.start(request, Answer.WAITING, registry, at, own)
 
     def owner_gone(self, name: str, key: OwnerKey) -> None:
-        """The process that runs *name* has ended: so has its run, as it asked for."""
+        """The process that runs *name* has ended. Its ``--on-owner-exit`` decides what that
+        means for the run."""
         actor = self.registry.units[name]
         self.registry.tell(actor, OwnerLost(self._moment.at, key))
         if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
@@ -104,7 +105,7 @@ class Handlers:
                 self._notice(waiting.wakes if isinstance(waiting, WaitActor) else waiting)
 
     def _notice(self, actor: AwaitedActor) -> None:
-        """Let those who wait for *actor* say anew what they wait for."""
+        """Tell each waiter of *actor* again what it waits for."""
         for waiter in list(actor.waiters or ()):
             self.tell_to_wait(waiter)
 
@@ -121,7 +122,7 @@ class Handlers:
             self.settle(waiter, reply)
 
     def _reconsider(self, waiter: Waiter) -> wire.AnyReply | None:
-        """What *waiter* is to be told now; None if it goes on waiting."""
+        """What to tell *waiter* now; None if it goes on waiting."""
         request, registry, actor = waiter.request, self.registry, waiter.actor
         try:
             if isinstance(request, wire.Start):
@@ -149,11 +150,11 @@ class Handlers:
             return wording.error_reply(request.id, registry.epoch, problem)
 
     def is_abandoned(self, waiter: Waiter) -> bool:
-        """Whether it is a start whose client is dead: nobody else takes that back."""
+        """Whether it is a start whose client is dead: nobody else withdraws such a start."""
         return isinstance(waiter.request, wire.Start) and self._clients.has_died(waiter.peer)
 
     def abandon(self, waiter: Waiter) -> None:
-        """Take note that *waiter*, which is settled, was a start whose client is dead."""
+        """Record that *waiter*, which is settled, was a start whose client is dead."""
         request, actor = waiter.request, waiter.actor
         assert isinstance(request, wire.Start)
         assert isinstance(actor, UnitActor)
@@ -202,8 +203,8 @@ class Handlers:
         return replies.ok(request, registry, changed=changed, note=note, status=status)
 
     def _forgo(self, actor: UnitActor, prerequisites: Iterable[str]) -> bool:
-        """Take these edges back of the starts that wait; whether one that is held back now
-        has any of them."""
+        """Take these edges back from the starts that wait. Whether a start that is held back
+        now has any of them."""
         if actor.unit.running:
             return False
         gone = set(prerequisites)
@@ -237,7 +238,7 @@ class Handlers:
                 hint="each process makes its own connections",
             )
         if answer is Answer.WAITING and request.patience_s > 0:
-            # A first request may be patient, too.
+            # A first request may have patience, too.
             run = request.since_run if request.since_run >= 0 else actor.unit.run
             held = replace(request, owner=ask.owner, since_run=run)
             try:
@@ -252,8 +253,8 @@ class Handlers:
         return replies.start(request, answer, registry, at, own)
 
     def _give_edges(self, actor: UnitActor, own: Mapping[str, Need]) -> None:
-        """The run that has begun has these edges of its *own*, though another start came
-        last: the unit has them from now on, or none where it cannot have them any more."""
+        """Give the unit its run's *own* edges: another start has declared others since. If
+        the unit cannot have them any more, it gets none."""
         need = next(iter(own.values()), need_of(Requirement.SUCCESS, False, of_start=True))
         try:
             self.registry.declare_start(actor, own, need, self._moment.at)
@@ -263,7 +264,7 @@ class Handlers:
     def _listen(
         self, edges: Mapping[str, Need], any_of: bool = False, wakes: UnitActor | None = None
     ) -> WaitActor:
-        """An actor that is subscribed to *edges*: see WaitActor."""
+        """A WaitActor that is subscribed to *edges*."""
         turn = self.registry.turn
         listener = WaitActor(list(edges), any_of, turn.undo, turn.touched, wakes)
         for name, need in edges.items():
@@ -272,16 +273,17 @@ class Handlers:
         return listener
 
     def _claimant_is_dead(self, request: wire.Start) -> bool:
-        """What killed who waited may have done so a moment ago, on its word that all is
-        ready: then it is looked at more closely."""
+        """Whether the process that claims this start is dead. If it has waited before, it may
+        have been killed only a moment ago, so it is looked at more closely."""
         clients, peer = self._clients, self._moment.peer
         return clients.has_died(peer) if request.since_run < 0 else clients.is_dying(peer)
 
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
-        """Raises what refuses the declaration, and with it the start."""
+        """Declare the edges of ``--after``. Raises the error that refuses the declaration, and
+        with it the start."""
         at, facts = self._moment.at, len(self.registry.turn.facts)
         if not request.after and not self.registry.graph.prerequisites(request.unit):
-            return  # there is nothing to be added or replaced
+            return  # there is nothing to add or replace
         try:
             check_count(len(request.after))
             need = need_of(request.requires, request.optional, of_start=True)
@@ -295,8 +297,8 @@ class Handlers:
             raise
 
     def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
-        """Whether *request* has declared its edges before, or is not to: others may have
-        declared them otherwise meanwhile."""
+        """Whether *request* must not declare its edges, because it has done so before or was
+        withdrawn. Others may have declared different ones meanwhile."""
         unit = actor.unit
         return (
             request.since_run >= 0
@@ -305,15 +307,15 @@ class Handlers:
         )
 
     def _seen_owner(self, request: wire.Start) -> wire.Owner | None:
-        """The owner in *request*, as one that is not watched if it cannot be seen."""
+        """The owner in *request*, marked as not watched if it cannot be seen."""
         owner = self._known_owner(request)
         if owner is not None and owner.watched and not self._owners.can_be_seen(owner):
-            return replace(owner, watched=False)  # and status says so
+            return replace(owner, watched=False)  # ``status`` shows this
         return owner
 
     def _own_edges(self, request: wire.Start, actor: UnitActor) -> dict[str, Need] | None:
-        """What counts for this start in place of the edges that the unit has from the last
-        one; None if nothing does."""
+        """The edges that count for this start instead of those of the unit's last start. None
+        if those of the last start count."""
         return None if actor.unit.running else self.registry.edges_of(actor, request)
 
     def _start_ask(
@@ -336,14 +338,14 @@ class Handlers:
         )
 
     def _notice_lost_owner(self, actor: UnitActor) -> None:
-        """A unit whose owner is gone may be started by the next one."""
+        """Check whether the unit's owner is gone: then the next one may start it."""
         unit = actor.unit
         if unit.running and unit.owner is not None and not self._owners.is_alive(unit.owner):
             self.registry.tell(actor, OwnerLost(self._moment.at, unit.owner.key))
 
     def _withdraw(self, request: wire.Withdraw) -> wire.AnyReply:
         registry = self.registry
-        # The start itself may still be on its way, by another connection.
+        # The start itself may still be on its way, on another connection.
         actor = registry.register(request.unit, self._moment.at)
         for waiter in list(actor.waiters or ()):
             if waiter.request.id == request.start_id:
@@ -401,7 +403,7 @@ class Handlers:
         return reply or replies.wait_waiting(request, registry, self._moment.at)
 
     def _wait_reply(self, request: wire.Wait, actor: WaitActor) -> wire.AnyReply | None:
-        """None if there is nothing final to say yet."""
+        """The final reply, None if there is none yet. Raises the error to answer with."""
         match actor.verdict:
             case Verdict.MET:
                 return replies.wait_done(request, self.registry)
@@ -433,7 +435,7 @@ class Handlers:
         return replies.ok(request, self.registry, units=request.units)
 
     def check_reset(self, request: wire.Reset) -> list[UnitActor]:
-        """The units that *request* is about, each of which may be reset. Raises
+        """The units that *request* names, after checking that each may be reset. Raises
         UsageError, LimitReached, UnknownUnit, AlreadyStarted."""
         if request.all == bool(request.units):
             raise errors.UsageError("reset takes the names of units, or --all")
@@ -451,8 +453,8 @@ class Handlers:
         return actors
 
     def _known_owner(self, request: wire.AnyRequest) -> wire.Owner | None:
-        """The owner in *request*, as one object for all that it asks: it ends up in the
-        units and their histories."""
+        """The owner in *request*. It is the same object for all its requests, which saves
+        memory: units and their histories keep it."""
         owner = request.owner
         if owner is None:
             return None
@@ -467,7 +469,7 @@ class Handlers:
     # --- helpers ------------------------------------------------------------------
 
     def _known(self, name: str) -> UnitActor:
-        """Raises UnknownUnit, or InvalidName for what cannot be a name."""
+        """The actor of *name*. Raises UnknownUnit, or InvalidName if it cannot be a name."""
         actor = self.registry.units.get(name)
         if actor is None:
             self.registry.check(name)

@@ -23,8 +23,8 @@ _UNBOUNDED: Final = Limits(units=1 << 62, edges=1 << 62)
 
 
 def epochs_of(store: EventStore, machine: str) -> list[EpochRecord]:
-    """The epochs of the present startup of the machine, oldest first. None if the newest
-    epoch in the store belongs to another one. Raises DamagedStore."""
+    """The epochs of the startup *machine*, oldest first. Empty if the newest epoch in the
+    store belongs to another startup. Raises DamagedStore."""
     epochs = store.epochs()
     if not epochs or epochs[-1].machine != machine:
         return []

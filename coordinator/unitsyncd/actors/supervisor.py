@@ -1,9 +1,9 @@
 """A turn of the loop is one transaction.
 
-Between ``begin_turn`` and ``end_turn`` requests are handled one after the other: the actors
-work on each until none has mail. The end gives the replies that are due. Inside a turn
-actors see what is not final yet, nobody outside does. If a step raises, what its request
-changed is taken back and only that request gets an error.
+Between ``begin_turn`` and ``end_turn``, requests are handled one after the other: the actors
+work on each until none has mail. ``end_turn`` returns the replies that are due. Inside a
+turn, actors see changes that are not final yet; nobody outside does. If a step raises, the
+changes of its request are undone, and only that request gets an error.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from unitsyncd.core.store import EpochRecord, EventStore, StoreError
 from unitsyncd.limits import Limits
 
 EXPIRED_MAX: Final = 1000
-"""Requests whose patience has ended that are answered in one turn: some milliseconds."""
+"""Requests with no patience left that one turn answers: some milliseconds."""
 STORY_MAX: Final = 10
 """Entries of a unit's history that are logged with a defect."""
 REQUEST_MAX: Final = 2000
 """Characters of a request that are logged with a defect."""
 RESETS_MAX: Final = 100
-"""Requests to reset everything that are known again when they are repeated."""
+"""Requests to reset everything that are remembered, so that a repeated one does nothing."""
 
 
 class Recovered(NamedTuple):
@@ -48,12 +48,12 @@ class Recovered(NamedTuple):
     startups: list[str]
     registry: Registry
     resets: Sequence[str] = ()
-    """Ids of the requests that began epochs, as far as they are known."""
+    """Known ids of requests that began epochs."""
 
 
 class Supervisor:
-    """Single-threaded. ``now`` is on the monotonic clock and ``at`` as facts have it,
-    both in seconds and given by the caller."""
+    """Single-threaded. The caller gives the time, in seconds: ``now`` on the monotonic clock
+    and ``at`` on the clock of facts."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class Supervisor:
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
-        state of this startup is not there: then nothing is changed or waited for until
-        everything is reset. *on_kept* is told of each append, between turns. *check* raises
-        NotPermitted if a peer may not ask what is reserved. *first_stop* says whether the
-        request with that id has not ended a coordinator before this one."""
+        state of this startup is missing: then nothing can be changed or waited for until
+        everything is reset. *on_kept* is called after each append, between turns. *check*
+        raises NotPermitted if a peer may not make this request. *first_stop* returns False
+        if the request with that id has already ended an earlier coordinator."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity
@@ -98,11 +98,11 @@ class Supervisor:
         self._outbox: list[Outgoing] = []
         self._final: list[Outgoing] = []
         self._pending: list[tuple[bytes, wire.AnyRequest]] = []
-        """Handled in this turn, and not final."""
+        """Requests handled in this turn that are not final yet."""
         self._unbegun: EpochRecord | None = None
         """An epoch that the store could not begin yet."""
         self._startups = list(recovered.startups) if recovered is not None else []
-        """All that were ever seen; the last is the one that the units belong to."""
+        """All startups ever seen. The units belong to the last one."""
         self._resets = deque(recovered.resets if recovered is not None else (), RESETS_MAX)
         if recovered is not None and startup in ("", *self._startups):
             self._handlers = self._handlers_for(recovered.registry)
@@ -121,15 +121,15 @@ class Supervisor:
         self.stopping = False
         """A client has asked the coordinator to end."""
         self.ahead = 0.0
-        """Seconds to be added to the times in replies, so that they are by the wall clock."""
+        """Seconds to add to the times in replies, to match the wall clock."""
 
     def begin_turn(self, now: float, at: float) -> None:
         self._moment.now, self._moment.at = now, at
         faults.reach("received")
 
     def handle(self, peer: bytes, frame: bytes) -> None:
-        """Handle the request in *frame*, which *peer* has sent, as a part of the turn that has
-        begun."""
+        """Handle the request in *frame*, which *peer* has sent, as a part of the present
+        turn."""
         try:
             request = wire.decode_request(frame)
         except errors.ProtocolError as problem:
@@ -143,7 +143,7 @@ class Supervisor:
             self._break_off(problem)
 
     def end_turn(self) -> list[tuple[bytes, bytes]]:
-        """Keep what the turn has done; (peer, frame) of each reply that is due."""
+        """Keep what the turn has done. (peer, frame) of each reply that is due."""
         try:
             self._finish()
         except Exception as problem:
@@ -153,16 +153,17 @@ class Supervisor:
     def turn(
         self, batch: Iterable[tuple[bytes, bytes]], now: float, at: float
     ) -> list[tuple[bytes, bytes]]:
-        """A turn with the (peer, frame) requests of *batch*; the replies that are due."""
+        """Do a whole turn with the (peer, frame) requests of *batch*. The replies that are
+        due."""
         self.begin_turn(now, at)
         for peer, frame in batch:
             self.handle(peer, frame)
         return self.end_turn()
 
     def _break_off(self, problem: Exception) -> None:
-        """Take the turn back, as far as it is not final. If it could not be kept, each of its
-        requests is tried again as a transaction of its own, so that only the guilty one fails.
-        After a defect outside of a request each gets an error."""
+        """Undo everything in the turn that is not final. If it could not be kept, try each
+        of its requests again as a transaction of its own: so only the ones that cause the
+        trouble fail. After a defect outside of a request, each request gets an error."""
         self._take_back()
         pending = self._pending.copy()
         self._pending.clear()
@@ -189,8 +190,8 @@ class Supervisor:
         return self._error(request.id, sorry)
 
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
-        """Answer the waiters whose patience has ended: the first few, if there are
-        many, and the others when it is called again."""
+        """Answer the waiters with no patience left: at most EXPIRED_MAX in one call, and the
+        others in the next calls."""
         self._moment.now, self._moment.at = now, at
         handlers = self._handlers
         abandoned = []
@@ -211,7 +212,8 @@ class Supervisor:
         return self._outgoing()
 
     def _note_abandoned(self, starts: Sequence[Waiter]) -> None:
-        """If that cannot be kept, it is just not to be seen in the histories."""
+        """Record that these starts were abandoned. If that cannot be kept, the histories just
+        do not show it."""
         try:
             for waiter in starts:
                 self._handlers.abandon(waiter)
@@ -221,8 +223,8 @@ class Supervisor:
             self._on_defect("starts that were abandoned", problem)
 
     def owner_gone(self, key: OwnerKey, now: float, at: float) -> list[tuple[bytes, bytes]]:
-        """A watched owner has ended; the replies that are due because of it. Raises
-        StoreError if that could not be kept: then it is to be said again."""
+        """A watched owner has ended. The replies that are due because of it. Raises
+        StoreError if this could not be kept: then call it again later."""
         self._moment.now, self._moment.at = now, at
         handlers = self._handlers
         for unit in handlers.registry.runs_of(key):
@@ -251,11 +253,11 @@ class Supervisor:
         return self._handlers.registry.epoch
 
     def next_deadline(self) -> float | None:
-        """When ``expire`` is to be called next, on the monotonic clock."""
+        """When to call ``expire`` next, on the monotonic clock; None if nobody waits."""
         return self._handlers.waiters.next_deadline()
 
     def figures(self) -> dict[str, int]:
-        """How much it holds at the moment; ``waiting`` are requests that are held back."""
+        """How much it holds at the moment. ``waiting`` counts the held-back requests."""
         registry = self._handlers.registry
         return {
             "units": len(registry.units),
@@ -279,7 +281,7 @@ class Supervisor:
         except StoreError:
             raise
         except Exception as defect:
-            if self._handlers is not handlers:  # a new epoch has begun, and that was final
+            if self._handlers is not handlers:  # a new epoch has begun, and that is final
                 savepoint, sent = (0, 0), 0
             self._undo(savepoint)
             del self._outbox[sent:]
@@ -290,7 +292,7 @@ class Supervisor:
         self._handlers.registry.turn.rollback(savepoint)
 
     def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
-        """Log *defect*, met by *request*; what the client is told of it."""
+        """Log *defect*, which *request* has met. What to tell its client."""
         if isinstance(defect, MailboxFull):
             return self._error(request.id, defect.limit)
         about = defect.unit.name if isinstance(defect, InvalidTransition) else ""
@@ -304,7 +306,7 @@ class Supervisor:
         return self._error(request.id, sorry)
 
     def _story(self, unit: str) -> str:
-        """What has happened to *unit* lately, for the log."""
+        """The latest events of *unit*, for the log."""
         history = self._handlers.registry.view.history(unit)[-STORY_MAX:]
         entries = (f"{entry.what} ({entry.reason})" for entry in history)
         return f"{unit or 'nothing'} before that: {', '.join(entries) or 'nothing'}"
@@ -337,7 +339,7 @@ class Supervisor:
             if request.id not in self._resets:
                 savepoint = self._handlers.registry.turn.savepoint()
                 self._handlers.check_reset(request)
-                self._undo(savepoint)  # which owners are gone need not be kept any more
+                self._undo(savepoint)  # the check may have noticed lost owners: no longer needed
                 self._begin_anew("everything was reset", request.id)
             return replies.ok(request, self._handlers.registry)
         if isinstance(request, wire.Ping) and request.trial:
@@ -345,7 +347,7 @@ class Supervisor:
         return self._handlers.handle(request)
 
     def _try_change(self, request: wire.Ping) -> None:
-        """Raises what would refuse a change now. Nothing is changed."""
+        """Raises the error that a change would get now. Changes nothing."""
         savepoint = self._handlers.registry.turn.savepoint()
         name = f"trial-{self._new_epoch()}"
         try:
@@ -384,8 +386,8 @@ class Supervisor:
             raise
 
     def _begin_anew(self, why: str, begun_by: str = "") -> None:
-        """A new epoch, with nothing in it; who waited in the old one is sent away. What
-        this turn has done so far becomes final."""
+        """Begin a new, empty epoch. Those who waited in the old one are sent away. What this
+        turn has done so far becomes final."""
         self._finish(but_the_last=True)
         epoch = self._next_epoch(begun_by)
         self._begin(epoch)
@@ -420,8 +422,9 @@ class Supervisor:
         self._unbegun = None
 
     def _finish(self, *, but_the_last: bool = False) -> None:
-        """Keep what this turn has done and make it final, replies included; with
-        *but_the_last* the request that is being handled goes on. Raises StoreError."""
+        """Keep what this turn has done and make it final, replies included. With
+        *but_the_last*, the request that is being handled is not final yet. Raises
+        StoreError."""
         registry, facts = self._handlers.registry, len(self._handlers.registry.turn.facts)
         faults.reach("handled")
         if facts and self._store is not None:
@@ -431,7 +434,7 @@ class Supervisor:
             faults.reach("appended")
         try:
             registry.commit()
-        except Exception as defect:  # it is kept and done, whatever else cannot be told of it
+        except Exception as defect:  # the turn is already kept, so it counts all the same
             self._on_defect("what was kept could not all be taken note of", defect)
         self._final += self._outbox
         self._final += self._handlers.waiters.outbox
@@ -441,12 +444,12 @@ class Supervisor:
         if facts and self._store is not None:
             try:
                 self._on_kept(facts, registry, self._store.next_seq)
-            except Exception as defect:  # a snapshot, say, which the turn does not need
+            except Exception as defect:  # for example in a snapshot: the turn does not need it
                 self._on_defect("what was kept could not be made use of", defect)
         faults.reach("committed")
 
     def _take_back(self) -> None:
-        """Undo the turn, as far as it is not final."""
+        """Undo everything in the turn that is not final."""
         self._handlers.registry.dispatcher.drop_mail()
         self._handlers.registry.turn.rollback()
         self._outbox.clear()
@@ -466,7 +469,7 @@ class Supervisor:
 
 
 def _acts(request: wire.AnyRequest) -> bool:
-    """Whether it acts, or is the trial of one that does."""
+    """Whether *request* acts, or tries whether one that acts would be accepted."""
     return request.may.acts or (isinstance(request, wire.Ping) and request.trial)
 
 
@@ -477,6 +480,7 @@ def _not_kept(problem: StoreError) -> errors.NotKept:
 
 
 def _needs_state(request: wire.AnyRequest) -> bool:
-    """Whether it cannot be answered where the state is lost: only to begin anew can."""
+    """Whether *request* cannot be answered if the state is lost. To begin anew, with
+    ``reset --all``, is possible even then."""
     resets_all = isinstance(request, wire.Reset) and request.all
     return (_acts(request) or request.may.looks) and not resets_all
