@@ -94,6 +94,7 @@ class Link:
         # Both at once: with NULL a peer need not wait for the other's greeting (RFC 23).
         socket.sendall(_GREETING + _READY)
         self._buffer = b""
+        self._is_ready = False
         self.greeted = False
         """Whether the coordinator has sent us anything. It closes the connections of users whom
         it does not serve before that."""
@@ -107,7 +108,7 @@ class Link:
         """Send *frame*. Raises OSError, and TimeoutError if there is no greeting by *by*."""
         size = len(frame)
         head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
-        if not self.greeted:
+        if not self._is_ready:
             # libzmq closes the connection if a message comes before it has sent its READY.
             self._greet(by)
         self._socket.settimeout(max(0.001, by - monotonic()))
@@ -125,16 +126,19 @@ class Link:
                 return body
 
     def _greet(self, by: float) -> None:
-        while len(self._buffer) < 64:
-            self._read(by)
-        greeting = self._buffer[:64]
-        if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
-            raise ConnectionError("not a ZMTP 3 peer")
-        self._buffer = self._buffer[64:]
-        self.greeted = True
+        while not self.greeted:
+            greeting = self._buffer[:64]
+            if len(greeting) < 64:
+                self._read(by)
+                continue
+            if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
+                raise ConnectionError("not a ZMTP 3 peer")
+            self._buffer = self._buffer[64:]
+            self.greeted = True
         flags, body = self._frame(by)
         if not flags & _COMMAND or body[:6] != b"\x05READY":
             raise ConnectionError("the peer refuses us")
+        self._is_ready = True
 
     def _frame(self, by: float) -> tuple[int, bytes]:
         """Flags and body of the next frame. It is taken only when all of it has arrived."""

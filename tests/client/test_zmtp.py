@@ -1,0 +1,172 @@
+"""The connection that the command line makes by hand: byte for byte, against a peer that is only
+the other end of a socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from support.daemon import short_folder
+from unitsync import surroundings, zmtp
+
+ANSWER = b"\x01\x00" + b"\x00\x06answer"
+
+
+class Peer:
+    """The other end of a link."""
+
+    def __init__(self) -> None:
+        ours, self._socket = socket.socketpair()
+        self.link = zmtp.Link(ours)
+        assert self.hears() == zmtp._GREETING + zmtp._READY
+
+    def says(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def hears(self) -> bytes:
+        """What has been sent so far."""
+        try:
+            return self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+    peer.link.close()
+
+
+def now() -> float:
+    """A time that is up as soon as nothing more has arrived."""
+    return monotonic()
+
+
+def soon() -> float:
+    return monotonic() + 10
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [(0, b"\x00\x00"), (255, b"\x00\xff"), (256, b"\x02" + bytes(6) + b"\x01\x00")],
+)
+def test_how_long_a_frame_is(peer: Peer, size: int, head: bytes) -> None:
+    peer.says(zmtp._GREETING + zmtp._READY)
+    peer.link.send(b"x" * size, soon())
+    assert peer.hears() == b"\x01\x00" + head + b"x" * size
+
+
+def test_nothing_is_sent_before_the_peer_is_ready(peer: Peer) -> None:
+    """Also if its greeting comes so late that it is given up in between."""
+    for come in (b"", zmtp._GREETING[:63], zmtp._GREETING[63:], zmtp._READY[:-1]):
+        peer.says(come)
+        with pytest.raises(TimeoutError):
+            peer.link.send(b"", now())
+        assert peer.hears() == b""
+    peer.says(zmtp._READY[-1:])
+    peer.link.send(b"", soon())
+    assert peer.hears() == b"\x01\x00\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("comes", "greeted"),
+    [
+        (zmtp._GREETING[:10] + b"\x02" + zmtp._GREETING[11:], False),  # ZMTP 2
+        (b"\x00" + zmtp._GREETING[1:], False),
+        (zmtp._GREETING[:9] + b"\x00" + zmtp._GREETING[10:], False),
+        (zmtp._GREETING + b"\x04\x06\x05ERROR", True),
+        (zmtp._GREETING + b"\x00" + zmtp._READY[1:], True),  # no command
+    ],
+)
+def test_who_does_not_speak_as_we_do_is_left(peer: Peer, comes: bytes, greeted: bool) -> None:
+    peer.says(comes)
+    with pytest.raises(ConnectionError):
+        peer.link.send(b"", soon())
+    assert peer.link.greeted is greeted
+    assert peer.hears() == b""
+
+
+def test_a_command_is_no_answer(peer: Peer) -> None:
+    peer.says(zmtp._GREETING + zmtp._READY + b"\x04\x05\x04PING" + ANSWER)
+    peer.link.send(b"", soon())
+    assert peer.link.receive(soon()) == b"answer"
+
+
+def test_a_peer_that_hangs_up_is_gone_and_not_late(peer: Peer) -> None:
+    peer.says(zmtp._GREETING + zmtp._READY + ANSWER[:5])
+    peer.link.send(b"", soon())
+    peer.close()
+    with pytest.raises(ConnectionError):
+        peer.link.receive(soon())
+
+
+def test_what_was_sent_in_part_is_not_sent_again_on_the_same_link(peer: Peer) -> None:
+    peer.says(zmtp._GREETING + zmtp._READY)
+    with pytest.raises(ConnectionError):
+        peer.link.send(bytes(1 << 24), now())  # more than a socket holds
+
+
+# --- who is there -------------------------------------------------------------------
+
+
+@pytest.fixture
+def served() -> Iterator[Path]:
+    """The socket of somebody who listens, in a folder that is ours."""
+    with short_folder() as folder, socket.socket(socket.AF_UNIX) as listener:
+        (folder / "c").mkdir(mode=0o700)
+        path = folder / "c" / "coordinator.sock"
+        listener.bind(str(path))
+        listener.listen()
+        yield path
+
+
+def test_who_is_ours_is_reached(served: Path) -> None:
+    zmtp.reach(f"ipc://{served}", by=soon()).close()
+
+
+def test_a_folder_that_may_be_anybodys_is_not_entered(served: Path) -> None:
+    link = served.parent.with_name("link")
+    link.symlink_to(served.parent)
+    with pytest.raises(PermissionError):
+        zmtp.reach(f"ipc://{link}/coordinator.sock", by=soon())
+    os.chmod(served.parent, 0o755)
+    with pytest.raises(PermissionError):
+        zmtp.reach(f"ipc://{served}", by=soon())
+
+
+def test_a_peer_of_another_user_is_not_spoken_to(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(surroundings, "peer_trusted", lambda *ids: asked.append(ids))
+    with pytest.raises(PermissionError):
+        zmtp.reach(f"ipc://{served}", by=soon())
+    assert asked == [(os.geteuid(), surroundings.invoking_user(os.environ))]
+
+
+@pytest.mark.parametrize("user", [os.geteuid() + 1, os.geteuid()])
+def test_only_for_itself_a_process_takes_the_lock_to_start_one(
+    monkeypatch: pytest.MonkeyPatch, user: int
+) -> None:
+    """Under sudo it is started as the invoking user, by a process of that user."""
+    from unitsync import spawn_lock
+
+    waited: list[int] = []
+    monkeypatch.setattr(
+        spawn_lock, "await_another", lambda folder, user, connect, by: waited.append(user)
+    )
+    monkeypatch.setattr(surroundings, "invoking_user", lambda environ: user)
+    for starting in (True, False):
+        with pytest.raises(ConnectionRefusedError):
+            zmtp.reach("ipc:///nonexistent/c/coordinator.sock", by=soon(), starting=starting)
+    assert waited == ([user] if user == os.geteuid() else [])
