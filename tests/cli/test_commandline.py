@@ -1,0 +1,52 @@
+"""From words to what is asked for, where no other test looks: random words that mean the same
+with and without typer are in fuzz/test_commandline.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from unitsync import errors
+from unitsync.commandline import Call, read
+
+SHIM = {"UNITSYNC_CODER_SHIM": "1"}
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "render"),
+    [
+        ("start a", {}, "text"),
+        ("start a", SHIM, "coder"),
+        ("run a -- true", SHIM, "text"),  # stdout is the command's
+        ("status a", SHIM, "coder"),
+        ("status a -o json", SHIM, "none"),
+        ("list", SHIM, "none"),
+        ("why", {}, "none"),
+    ],
+)
+def test_whose_lines_are_asked_for(words: str, environ: dict[str, str], render: str) -> None:
+    assert read(words.split(), environ).request["render"] == render
+
+
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [
+        ("ping", ""),
+        ("--endpoint A ping", "A"),
+        ("--endpoint=A --endpoint B ping", "B"),
+        ("--endpoint A ping --endpoint B", "B"),
+        ("ping --endpoint B --endpoint=C", "C"),
+    ],
+)
+def test_the_address_nearest_to_the_end_counts(words: str, address: str) -> None:
+    assert read(words.split(), {}).address == address
+
+
+@pytest.mark.parametrize("flag", ["--on-skip", "--on-owner-exit"])
+def test_an_empty_choice_is_none_and_an_empty_variable_is_unset(flag: str) -> None:
+    variable = "UNITSYNC_" + flag[2:].upper().replace("-", "_")
+    field = flag[2:].replace("-", "_")
+    assert Call("start", ["a"], {}, {variable: ""}).request[field] in ("exit", "fail")
+    with pytest.raises(errors.UsageError, match=flag):
+        Call("start", ["a"], {flag: [""]}, {variable: "ignore"})
+    with pytest.raises(errors.UsageError, match=variable):
+        Call("start", ["a"], {}, {variable: "nonsense"})
