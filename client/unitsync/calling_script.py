@@ -2,8 +2,8 @@
 call (sudo, timeout, env, ``sh -c``) nor a forked copy of its parent. shelltext.py reads the
 texts of ``sh -c``.
 
-Imports nothing but what the interpreter has loaded anyway: a startup script calls a verb three
-or four times, and each import costs more than all that is done here.
+Imports only what the interpreter has already loaded, because a startup script calls a verb three
+or four times, and each import takes longer than everything here.
 """
 
 import os
@@ -29,7 +29,7 @@ not called exec since."""
 
 
 class Process:
-    """What /proc says of a process."""
+    """What /proc says about a process."""
 
     __slots__ = ("_fields", "args", "flags", "group", "image", "name", "parent", "pid", "start")
 

@@ -49,7 +49,7 @@ LEAVE_PATIENCE_S = 0.1
 """The same for a client that got no answer to its start: long enough to send the withdrawal."""
 FOREVER = float("inf")
 _ANSWERS = {"start": "granted", "status": "status", "list": "list", "why": "why", "ping": "pong"}
-"""What the reply to a request is called that did what it asked for; to all others it is "ok"."""
+"""The tag of the reply that says that the request was done. For all others it is "ok"."""
 
 
 class Send:
@@ -264,7 +264,7 @@ class Conversation:
 
         A wait that the coordinator knows of outlasts anything, and so does the end of a run
         that it granted. Any end of a run outlasts a journal that cannot be written: otherwise
-        the script would be recorded as one that ended without ``complete``."""
+        the record would say that the script ended without reporting how it went."""
         if self._ends_a_run and problem.code == "not_kept":
             return True
         return bool(self.epoch) and (self._may.waits or self._ends_a_run)

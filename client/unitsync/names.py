@@ -28,8 +28,8 @@ _UNSEEN: Final = re.compile(
 
 
 def not_utf8(values: Iterable[str | Iterable[str]]) -> UsageError:
-    """The error for a request that cannot be encoded. Raises InvalidName instead if one of its
-    names, which are in *values*, is to blame."""
+    """The error for a request that cannot be encoded. *values* are its names; raises InvalidName
+    instead if one of them is the reason."""
     for value in values:
         for name in (value,) if isinstance(value, str) else value:
             check_name(name)

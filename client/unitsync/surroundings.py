@@ -1,7 +1,7 @@
-"""What a process can learn about its surroundings from os alone: its words, its modules, whose
-coordinator it talks to, whether a folder or a peer may be trusted.
+"""What a process can learn about its surroundings with os alone: its command line, its modules,
+whose coordinator it talks to, and whether a folder or a peer may be trusted.
 
-Imports nothing but what the interpreter has loaded anyway.
+Imports only what the interpreter has already loaded.
 """
 
 import os

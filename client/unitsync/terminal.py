@@ -25,7 +25,7 @@ STATUS_COLOURS = {
     "pending": "",
     "not registered": "dim",
 }
-"""Of a unit, by its status."""
+"""The colour of a unit, by its status."""
 _WIDTH_UNKNOWN = 80
 """Columns of a terminal that does not report its width."""
 _WIDEST = 2

@@ -15,8 +15,8 @@ say() {
     printf 'coder (unitsync shim): %s\n' "$*" >&2
 }
 
-# Whether the file $1 is this shim or another one. The second line tells; a binary is
-# not read further than its second newline.
+# Whether the file $1 is this shim or another one. Its second line tells; nothing after that
+# is read, not even of a binary.
 is_shim() {
     [ "$1" -ef "$0" ] && return 0
     { IFS= read -r first && IFS= read -r second; } < "$1" 2> /dev/null || return 1
@@ -66,8 +66,8 @@ pass_on() {
     exit 127
 }
 
-# Flags that the replaced command takes before or after its verb and that mean nothing
-# to unitsync; $kind says how much of the line they are. --socket-path and
+# Finds flags that Coder's command takes before or after its verb and that mean nothing to
+# unitsync. $kind says whether a flag's value is the next word. --socket-path and
 # CODER_AGENT_SOCKET_PATH name a socket that speaks another protocol.
 classify() {
     case $1 in
@@ -153,7 +153,7 @@ if [ -n "$unitsync_endpoint" ]; then
     export UNITSYNC_ENDPOINT="$unitsync_endpoint"
 fi
 if [ -x "$unitsync_python" ]; then
-    # -I -S: no variable of Python and no site package of a script gets in between.
+    # -I -S: Python ignores the variables and the site packages of a script.
     exec "$unitsync_python" -I -S -c @PROGRAM@ "$@"
 fi
 if command -v unitsync > /dev/null 2>&1; then
