@@ -1,8 +1,8 @@
 """Mailboxes and the dispatcher that runs the actors with mail.
 
-An actor costs no task: it is an object with a mailbox, and one dispatcher on the
-event loop runs those that have mail, each message to completion, in the order of
-arrival. What an actor does with a message is its own business.
+An actor needs no task: it is an object with a mailbox. One dispatcher on the event loop
+runs the actors that have mail. Each message is handled to completion, in the order of
+arrival. The actor decides what to do with it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Final
 from unitsync.errors import LimitReached
 
 MAILBOX_MAX: Final = 2_000_000
-"""Messages that one actor may have waiting; within a turn that is at most a few for
-each of its prerequisites."""
+"""Messages that may wait in one mailbox. Within a turn, an actor gets at most a few for each
+of its prerequisites."""
 
 
 class MailboxFull(Exception):
-    """The turn is to be taken back; ``limit`` is what to say about it."""
+    """The turn must be undone. ``limit`` is the error for the client."""
 
     def __init__(self, messages: int) -> None:
         text = f"a unit cannot be told of more than {messages:,} changes at once"
@@ -27,8 +27,8 @@ class MailboxFull(Exception):
 
 
 class Actor:
-    """Subclasses handle one message at a time in ``receive``. What that returns is for who
-    calls it; nobody hears of it where the message came by mail."""
+    """Subclasses handle one message at a time in ``receive``. Its result goes to a direct
+    caller. For a message from the mailbox, the result is dropped."""
 
     __slots__ = ("mailbox",)
 
@@ -57,8 +57,8 @@ class Dispatcher:
             raise MailboxFull(MAILBOX_MAX)
 
     def run(self) -> None:
-        """Run actors until none has mail. What an actor raises comes out of here, with
-        the mail of all others still in place: see ``drop_mail``."""
+        """Run actors until none has mail. If an actor raises, the exception comes out of
+        here, and the mail of all others is still in place: see ``drop_mail``."""
         runnable = self._runnable
         while runnable:
             actor = runnable.popleft()
@@ -67,7 +67,7 @@ class Dispatcher:
                 actor.receive(message)
 
     def drop_mail(self) -> None:
-        """Empty every mailbox: the turn that sent the mail is being taken back."""
+        """Empty every mailbox, because the turn that sent the mail is being undone."""
         for actor in self._runnable:
             actor.mailbox = None
         self._runnable.clear()

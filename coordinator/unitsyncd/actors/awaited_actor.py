@@ -1,4 +1,4 @@
-"""Actors that requests can wait for, and such a request."""
+"""Actors that requests can wait for, and the requests that wait."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class AwaitedActor(Actor):
 
 
 class WaitActor(AwaitedActor):
-    """A client's ``wait`` as an actor: counts what it waits for, exactly as a unit does,
-    for as long as the request is held back."""
+    """A client's ``wait`` as an actor. While the request is held back, it counts what it
+    waits for, exactly as a unit does. A ``start`` with edges of its own has one, too."""
 
     __slots__ = ("_touched", "_undo", "_wakes", "any", "blocked", "outstanding", "units")
 
@@ -31,8 +31,8 @@ class WaitActor(AwaitedActor):
         touched: dict[AwaitedActor, None],
         wakes: AwaitedActor | None = None,
     ) -> None:
-        """*wakes*: for whom it listens, if not for itself. That one is put into *touched*
-        when something moves."""
+        """*wakes*: the actor that it listens for, if not itself. When something moves, that
+        actor is put into *touched*."""
         super().__init__()
         self._undo = undo
         self._touched = touched
@@ -45,12 +45,12 @@ class WaitActor(AwaitedActor):
 
     @property
     def wakes(self) -> AwaitedActor:
-        """Whose requests are to be looked at when something moves."""
-        return self._wakes or self  # no reference to itself: nothing is to be left in cycles
+        """The actor whose requests must be looked at when something moves."""
+        return self._wakes or self  # no stored reference to itself: that would be a cycle
 
     @property
     def verdict(self) -> Verdict:
-        """All of the units, or with ``any`` one of them."""
+        """The verdict of all the units, or with ``any`` of the best one."""
         if self.any:
             if self.outstanding + self.blocked < len(self.units):
                 return Verdict.MET
@@ -74,7 +74,7 @@ class WaitActor(AwaitedActor):
 
 
 class Waiter:
-    """One held-back request of the client *peer*. ``done`` once it has been answered."""
+    """One held-back request of the client ``peer``. It is ``done`` when it was answered."""
 
     __slots__ = ("actor", "deadline", "done", "knows_of_skip", "listener", "peer", "request")
 
@@ -88,6 +88,6 @@ class Waiter:
         """On the monotonic clock, in seconds."""
         self.done = False
         self.listener: WaitActor | None = None
-        """Subscribed for this request alone, as long as it is held back."""
+        """Subscribed for this request alone, while it is held back."""
         self.knows_of_skip = False
-        """Whether its client was told that the start is skipped, and waits all the same."""
+        """Whether its client was told that the start is skipped, and still waits."""

@@ -435,7 +435,7 @@ class Handlers:
         return replies.ok(request, self.registry, units=request.units)
 
     def check_reset(self, request: wire.Reset) -> list[UnitActor]:
-        """The units that *request* names, after checking that each may be reset. Raises
+        """The units that *request* is about, after checking that each may be reset. Raises
         UsageError, LimitReached, UnknownUnit, AlreadyStarted."""
         if request.all == bool(request.units):
             raise errors.UsageError("reset takes the names of units, or --all")

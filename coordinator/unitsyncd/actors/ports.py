@@ -1,4 +1,4 @@
-"""What the actors ask for; adapters know how to find that out."""
+"""What the actors need to know from outside. Adapters implement it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from unitsyncd.core.events import OwnerKey
 
 
 class OwnerWatch(Protocol):
-    """Knows about processes. Word of one that has ended goes to Supervisor.owner_gone."""
+    """Knows about processes. The implementation reports the end of one to
+    Supervisor.owner_gone."""
 
     @property
     def unseen(self) -> Collection[OwnerKey]:
-        """Owners that are to be watched and cannot be looked at now. The same object for
-        good."""
+        """Owners that should be watched but cannot be looked at now. Always the same
+        object."""
 
     @property
     def unkept(self) -> Collection[OwnerKey]:
-        """Owners that have ended, which could not be kept yet. The same object for good."""
+        """Owners that have ended, although the journal could not record that yet. Always the
+        same object."""
 
     def is_alive(self, owner: wire.Owner) -> bool:
         """False only if the process is certainly gone."""
@@ -33,7 +35,7 @@ class OwnerWatch(Protocol):
 
 
 class NobodyWatched:
-    """An OwnerWatch to whom all are alive, where nothing is to last."""
+    """An OwnerWatch that takes all owners for alive, for a trial that keeps nothing."""
 
     unseen = frozenset[OwnerKey]()
     unkept = frozenset[OwnerKey]()
@@ -58,10 +60,11 @@ class ClientProcesses(Protocol):
         """True only if the process is certainly dead."""
 
     def is_dying(self, peer: bytes) -> bool:
-        """The same, and True as well if it was killed and is about to end. Takes longer."""
+        """Like ``has_died``, but also True if it was killed and is about to end. Takes
+        longer."""
 
     def end_turn(self) -> None:
-        """What was found out is too old from now on."""
+        """Forget what was found out in this turn: it may no longer be true."""
 
 
 class _AllAlive:
@@ -75,7 +78,7 @@ class _AllAlive:
 
 
 ALL_ALIVE: Final[ClientProcesses] = _AllAlive()
-"""Where nothing is known of the clients."""
+"""For when nothing is known about the clients."""
 
 
 class Identity(Protocol):

@@ -34,8 +34,8 @@ from unitsyncd.limits import Limits, limit_reached
 
 
 class Registry:
-    """Everything that a new epoch begins without. Changes go through the methods,
-    each of which leaves no mail behind."""
+    """Everything that belongs to one epoch: a new epoch begins with none of it. Changes go
+    through the methods, and none of them leaves mail behind."""
 
     def __init__(self, epoch: str, startup: str, limits: Limits) -> None:
         self.epoch = epoch
@@ -45,7 +45,7 @@ class Registry:
         self.bus = Bus(self.dispatcher, self.turn.undo)
         self.units: dict[str, UnitActor] = {}
         self.names: list[str] = []
-        """Of the units, in the same order: a part of a list is found at once."""
+        """The names of the units, in the same order: a page of the list is found at once."""
         self.graph = Graph(self.units)
         causes = Causes(
             self.units,
@@ -59,23 +59,24 @@ class Registry:
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}
         self.on_owner: Callable[[OwnerKey, Owner | None], None] = lambda key, owner: None
-        """Called at the commit that gives an owner its first run (with the owner) or
-        takes its last (with None)."""
+        """Called at a commit: with the owner if it now has its first run, with None if its
+        last run is over."""
 
     def tell(self, actor: UnitActor, event: UnitEvent) -> Answer | None:
-        """Let *actor* handle *event*, and everybody whom that concerns; its answer."""
-        answer = actor.receive(event)  # it has no mail that it would have to read before
+        """Let *actor* handle *event*, and then run everybody who is affected. The answer of
+        *actor*."""
+        answer = actor.receive(event)  # it has no mail to read first
         self.dispatcher.run()
         return answer
 
     def check(self, name: str) -> None:
-        """Raise InvalidName for what is no unit name. What is there already is one: an
-        earlier version may have taken more than this one."""
+        """Raise InvalidName if *name* is not a unit name. A name that is already in use is
+        always accepted: an earlier version may have allowed more names."""
         if name not in self.units and not self.graph.is_waited_for(name):
             check_name(name)
 
     def register(self, name: str, at: float) -> UnitActor:
-        """The actor of *name*, registered now if it was not. Raises InvalidName,
+        """The actor of *name*, which is registered now if it was not. Raises InvalidName,
         LimitReached."""
         actor = self.units.get(name)
         if actor is not None:
@@ -90,7 +91,7 @@ class Registry:
         return actor
 
     def enlist(self, name: str) -> UnitActor:
-        """The actor of a new unit, to whom nothing has happened yet."""
+        """Add a new unit that has no facts yet. Its actor."""
         actor = UnitActor(name, self.bus, self.turn)
         self.turn.undo.touch(name)
         self.turn.undo.push(self._strike, name)
@@ -100,7 +101,7 @@ class Registry:
         return actor
 
     def _strike(self, name: str) -> None:
-        """Undo ``enlist``, of the last that it was done for."""
+        """Undo ``enlist``. *name* must be the last unit that was added."""
         del self.units[name]
         self.names.pop()
         self.view.similar.forget()
@@ -109,15 +110,16 @@ class Registry:
     def declare(
         self, declarations: Iterable[tuple[UnitActor, Iterable[str]]], need: Need, at: float
     ) -> None:
-        """Add every edge or none; what *declarations* themselves do is taken back as well.
-        Raises InvalidName, ContradictionError, CycleError, LimitReached."""
+        """Add every edge or none. If it adds none, changes made while iterating over
+        *declarations* are undone as well. Raises InvalidName, ContradictionError,
+        CycleError, LimitReached."""
         savepoint = self.turn.savepoint()
         request = Request(self.graph)
         try:
             for actor, prerequisites in declarations:
                 unit = actor.unit.name
                 if need.of_start and (edges := self.graph.prerequisites(unit)):
-                    # One that gets another need goes to the end, and has to come back.
+                    # An edge that gets another need goes to the end. Undo puts it back.
                     self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
                 for prerequisite in prerequisites:
                     self._declare(actor, prerequisite, need, at, request)
@@ -165,16 +167,16 @@ class Registry:
     def declare_start(
         self, actor: UnitActor, prerequisites: Collection[str], need: Need, at: float
     ) -> None:
-        """Let these edges take the place of those that the unit's last start came with.
-        Raises what ``declare`` raises, and then nothing was changed."""
+        """Replace the edges of the unit's last start with these. Raises what ``declare``
+        raises, and then nothing has changed."""
         before = self.graph.of_start(actor.unit.name)
         self.declare([(actor, prerequisites)], need, at)
         named = set(prerequisites)
         self.undeclare(actor, [edge for edge in before if edge not in named], at)
 
     def edges_of(self, actor: UnitActor, start: Start) -> dict[str, Need] | None:
-        """What counts for *start* from its ``--after``, besides what the unit wants; None if
-        that is what the unit has, which it has from the start that came last."""
+        """The edges of *start*'s ``--after`` that count besides those from ``want``. None if
+        they are the same as those that the unit has from its last start."""
         name = actor.unit.name
         edges = self.graph.prerequisites(name)
         if not start.after and not edges:
@@ -190,20 +192,21 @@ class Registry:
         return None if own == self.graph.of_start(name) else own
 
     def verdict(self, actor: UnitActor, own: Mapping[str, Need]) -> Verdict:
-        """What a start is held back by whose own edges are not those of the unit."""
+        """The verdict for a start with its *own* edges instead of those that the unit has from
+        its last start."""
         outstanding, blocked = self.view.causes.wanted(actor.unit)
         wanted = Verdict.OUTSTANDING if outstanding else Verdict.MET
         return max(Verdict.BLOCKED if blocked else wanted, self.bus.verdict(own))
 
     def shared(self, name: str) -> str:
-        """*name* as the object that its unit has, if it is registered: one for all that
-        wait for it, which takes its memory once and is found in half the time."""
+        """*name* as the string object of its unit, if it is registered. All dependents share
+        it: that saves memory and halves the time of a look-up."""
         actor = self.units.get(name)
         return name if actor is None else actor.unit.name
 
     def not_waited_for(self, actor: UnitActor, names: Iterable[str]) -> list[str]:
-        """Those of *names* that neither the unit nor a start of it that is held back waits
-        for. Raises InvalidName for what cannot be one."""
+        """Those of *names* that neither the unit waits for, nor any of its held-back starts.
+        Raises InvalidName if one of them is not a unit name."""
         edges = self.graph.prerequisites(actor.unit.name)
         missing = [name for name in dict.fromkeys(names) if name not in edges]
         for name in missing:
@@ -216,7 +219,7 @@ class Registry:
         return missing
 
     def undeclare(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
-        """Take those edges back that are there; how many there were."""
+        """Take back those of the edges that exist. How many did."""
         unit, edges = actor.unit.name, self.graph.prerequisites(actor.unit.name)
         there = [name for name in dict.fromkeys(prerequisites) if name in edges]
         if there:
@@ -244,12 +247,14 @@ class Registry:
         self.view.causes.begin()
 
     def dissolve(self) -> Work:
-        """Let everything go, for which the work is left; nothing may be asked of this registry
-        from now on. Its parts know each other, and the collector does not look for cycles among
-        what has been there for long."""
+        """Empty the registry, which must not be used from now on. The work that is left to do.
+
+        This must be done by hand: the parts refer to each other, and the garbage collector
+        does not look for cycles among old objects.
+        """
         held: list[dict[Any, Any] | list[Any]] = []
         held += [*self.bus.held(), *self.graph.held(), *self.view.held(), self.units, self.names]
-        self.turn.take()  # those who waited, who were sent away since the last one
+        self.turn.take()  # it still holds the waiters that were sent away since the last one
         self.turn.undo.pause()
         vars(self).clear()
         return emptied(held)
@@ -269,7 +274,7 @@ class Registry:
         return [owner for owner in owners if owner is not None]
 
     def update_run(self, name: str) -> None:
-        """Take note of the owner that the unit has now, or has no longer."""
+        """Update what is known about the unit's owner: it may have another one now, or none."""
         unit = self.units[name].unit
         owner = unit.owner if unit.running else None
         before = self._owner_of.pop(name, None)
@@ -289,6 +294,6 @@ class Registry:
 
 
 _OF_GRAPH: Final = frozenset((Registered, Declared, Undeclared))
-"""Facts that are no part of a unit's history."""
+"""Facts that do not belong to a unit's history."""
 _OF_RUNS: Final = frozenset((Started, Ended, OwnerGone, WasReset))
 """Facts after which a unit may have another owner, or none."""

@@ -50,7 +50,7 @@ def ok(
 
 
 def _success(request: wire.Request) -> list[str]:
-    """What the replaced command prints when it has done what it was asked."""
+    """What Coder's command prints on success."""
     said = request.render is Render.CODER and isinstance(
         request, wire.Want | wire.Start | wire.Complete
     )
@@ -67,8 +67,8 @@ def start(
     now: float,
     own: Mapping[str, Need] | None,
 ) -> wire.AnyReply:
-    """*own*: what counts in place of the edges that the unit's last start came with. Raises
-    the error that *answer* stands for, if it is one."""
+    """The reply for *answer*. Raises the error that *answer* stands for, if it is one.
+    *own*: the edges that count instead of those of the unit's last start."""
     unit = registry.units[request.unit].unit
     match answer:
         case Answer.GRANTED:
@@ -262,7 +262,7 @@ def wait_given_up(request: wire.Wait, registry: Registry, now: float) -> errors.
 
 
 def wait_blocked(request: wire.Wait, registry: Registry) -> errors.Skipped:
-    """The first of the units that will not come to what is waited for."""
+    """The error about the first of the units that cannot meet the requirement any more."""
     need = need_of(request.requires, False)
     for name in request.units:
         edge = registry.view.prerequisite(name, need)

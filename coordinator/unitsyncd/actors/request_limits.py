@@ -1,4 +1,4 @@
-"""What would be kept of a request for ever is bounded before anything is done with it."""
+"""Bounds the parts of a request that would be kept forever, before it is handled."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from unitsync.errors import LimitReached
 from unitsyncd.core.wording import cut
 
 _CERTAINLY_SHORT: Final = wire.TEXT_BYTES_MAX // 4
-"""Characters that are TEXT_BYTES_MAX bytes at the most."""
+"""So many characters have at most TEXT_BYTES_MAX bytes."""
 
 
 def bounded(request: wire.AnyRequest) -> wire.AnyRequest:
     """*request* with its owner's command line cut. Raises LimitReached for an id that is
-    too long: what is left of it might be another one's."""
+    too long. It cannot be cut, because the rest might equal another id."""
     if len(request.id) > _CERTAINLY_SHORT or len(request.startup) > _CERTAINLY_SHORT:
         _check_length("id", request.id)
         _check_length("startup", request.startup)

@@ -19,8 +19,8 @@ class UnitActor(AwaitedActor):
         super().__init__()
         self.unit = Unit(name)
         self.forgone: frozenset[str] = frozenset()
-        """What was taken back of the edges of starts that wait, until the next run begins:
-        such a start still names it whenever it asks again."""
+        """Prerequisites that were taken back from waiting starts. They are remembered until
+        the next run begins, because such a start still names them whenever it asks again."""
         self._bus = bus
         self._turn = turn
 

@@ -1,8 +1,7 @@
 """Requests that are held back until something changes or their patience ends.
 
-A waiter is never granted anything: it is told that it may claim, and the
-grant goes to whoever claims first. A reply to a client that was killed must not be a
-grant.
+A waiter is never granted anything. It is told that it may ask again, and the grant goes to
+whoever asks first. So a reply to a client that was killed is never a grant.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ Outgoing: TypeAlias = tuple[bytes, wire.AnyReply]
 """(routing id of the peer, reply)"""
 
 OF_CLIENT_MAX: Final = 20_000
-"""Requests of one client that are held back: they may all be answered in one turn, and
-then there has to be room for the replies. See REPLIES_QUEUED_MAX of router.py."""
+"""Requests of one client that are held back. One turn may answer them all, and then there
+must be room for the replies: see REPLIES_QUEUED_MAX in router.py."""
 
 
 class Waiters:
-    """All waiters, by actor and by deadline. Takes part in the turn: what a
-    turn held back or answered is undone with it."""
+    """All waiters, by actor and by deadline. If a turn is undone, so is everything that it
+    held back or answered here."""
 
     def __init__(self, turn: Turn, limits: Limits) -> None:
-        """Holds as many requests as *limits* say."""
+        """*limits* say how many requests it holds."""
         self._turn = turn
         self._limits = limits
         self._of_client: dict[bytes, int] = {}
-        """Requests that are held back; a client that has none is not in here."""
+        """Number of held-back requests. A client without any is not in here."""
         self._names = 0
-        """In all the Waits that are held back."""
+        """Number of names in all held-back Waits."""
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._sequence = 0
         self._live = 0
@@ -44,7 +43,7 @@ class Waiters:
 
     @property
     def count(self) -> int:
-        """Requests that are held back."""
+        """Number of held-back requests."""
         return self._live
 
     def hold(
@@ -64,7 +63,7 @@ class Waiters:
         return waiter
 
     def settle(self, waiter: Waiter, reply: wire.AnyReply | None) -> None:
-        """*waiter* is answered with *reply*, or with nothing if it was taken back."""
+        """Answer *waiter* with *reply*. None if it gets no answer."""
         self._turn.undo.push(self._reopen, waiter, len(self.outbox))
         waiter.done = True
         self._count(waiter, -1)
@@ -74,12 +73,12 @@ class Waiters:
             self.outbox.append((waiter.peer, reply))
 
     def next_deadline(self) -> float | None:
-        """The earliest, on the monotonic clock; None if nobody waits."""
+        """The earliest deadline, on the monotonic clock; None if nobody waits."""
         self._drop_done()
         return self._deadlines[0][0] if self._deadlines else None
 
     def due(self, now: float) -> Iterator[Waiter]:
-        """Those whose patience has ended; the caller settles each."""
+        """The waiters with no patience left. The caller must settle each."""
         while self._deadlines and self._deadlines[0][0] <= now:
             waiter = heapq.heappop(self._deadlines)[2]
             if not waiter.done:
@@ -113,7 +112,7 @@ class Waiters:
             del self._of_client[waiter.peer]
 
     def _drop_done(self) -> None:
-        """Called between turns only: within one, an answer may still be taken back."""
+        """Call it between turns only: within a turn, an answer may still be undone."""
         heap = self._deadlines
         if len(heap) > 2 * self._live + 1000:
             heap[:] = [entry for entry in heap if not entry[2].done]
