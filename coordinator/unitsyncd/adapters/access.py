@@ -1,8 +1,8 @@
 """Who may talk to the coordinator, and what only its own user and root may ask of it.
 
-Whom ``serve --allow`` lets in is kept beside the journal, so that a coordinator that a verb
-starts again lets in the same: a file of lines, the startup of the machine, as what is allowed
-ends with it, and then a name or number each.
+The names given to ``serve --allow`` are kept beside the journal, so that a coordinator that
+a verb starts again lets in the same users. The first line of the file is the startup of the
+machine, because the permission ends with it. Each further line is a name or number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unitsyncd.adapters.lines import replace_lines
 
 ALLOWED_FILE: Final = "allowed"
 _ID_MAX: Final = 2**32 - 2
-"""The greatest number of a user (credentials(7)); the next one means nobody."""
+"""The greatest user number (credentials(7)). The next one means "no user"."""
 
 
 class Peer(NamedTuple):
@@ -36,8 +36,8 @@ class Peer(NamedTuple):
 
 
 class Access:
-    """The coordinator's own user and root, and those named with ``--allow``. Everybody
-    else is hung up on when they connect, before their first byte is read."""
+    """The coordinator's own user and root, and those named with ``--allow``. The connection
+    of anybody else is closed at once, before its first byte is read."""
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         """*allowed*: names or numbers of users, names of groups. Raises UsageError for
@@ -45,7 +45,7 @@ class Access:
         self._own = frozenset((os.geteuid(), 0))
         self.users = set(self._own)
         self.groups: set[int] = set()
-        """Whoever runs with this group, or is listed as its member."""
+        """Groups: processes that run with one of them, and users listed as its members."""
         for name in allowed:
             users, groups = _named(name)
             if not users and not groups:
@@ -61,7 +61,7 @@ class Access:
         return self.users != self._own or bool(self.groups)
 
     def check(self, request: wire.AnyRequest, peer: Peer | None) -> None:
-        """Raises NotPermitted if *peer* may not ask this."""
+        """Raises NotPermitted if *peer* may not make this request."""
         what = request.reserved()
         if what and (peer is None or peer.uid not in self._own):
             who = " and ".join(map(user_name, sorted(self._own, reverse=True)))
@@ -72,7 +72,7 @@ class Access:
 
 
 def _named(name: str) -> tuple[set[int], set[int]]:
-    """The users and groups that are called *name*."""
+    """The users and groups with this *name*."""
     if name.isascii() and name.isdigit():
         number = int(name)
         return ({number} if number <= _ID_MAX else set()), set()
@@ -89,8 +89,8 @@ def _named(name: str) -> tuple[set[int], set[int]]:
 
 
 def keep_allowed(folder: str, names: Sequence[str]) -> None:
-    """Let *names* take the place of those that were allowed until now. If that fails it
-    is logged: they are let in all the same, until the coordinator ends."""
+    """Replace the kept names with *names*. A failure is only logged: *names* are still let
+    in until the coordinator ends."""
     path = os.path.join(folder, ALLOWED_FILE)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -102,7 +102,7 @@ def keep_allowed(folder: str, names: Sequence[str]) -> None:
 
 
 def kept_allowed(folder: str) -> list[str]:
-    """Who was allowed last, but for those who do not exist any more."""
+    """The names that were allowed last, without those that no longer exist."""
     try:
         with open(os.path.join(folder, ALLOWED_FILE), encoding="utf-8") as file:
             startup, *names = file.read().splitlines()

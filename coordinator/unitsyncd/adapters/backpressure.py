@@ -1,8 +1,8 @@
-"""How much of what was sent to clients they have not read yet.
+"""Counts the bytes sent to clients that they have not read yet.
 
-libzmq bounds the number of messages that wait for a client, not their size, and a page
-of a list is a thousand times as long as other replies. So for long ones it is asked when
-it lets go of them.
+libzmq bounds the number of messages that wait for a client, but not their size. A page of
+a list is a thousand times as long as other replies. So long replies are tracked: libzmq
+tells when it has released them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import zmq
 LONG_BYTES: Final = 4096
 """Replies from this length on are counted."""
 CLIENT_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Of long replies that one client may leave unread."""
+"""Bytes of long replies that one client may leave unread."""
 ALL_BYTES_MAX: Final = 1024 * 1024 * 1024
-"""Of long replies that all clients together may leave unread; then one that has left any
-gets no further one."""
+"""Bytes of long replies that all clients together may leave unread. Beyond that, a client
+that has any unread gets no further ones."""
 _SWEEP_EVERY: Final = 1000
 
 _Held: TypeAlias = tuple[int, zmq.MessageTracker]
@@ -50,7 +50,7 @@ class Backpressure:
             self._sweep()
 
     def _look(self, peer: bytes) -> None:
-        """Forget what *peer* has read, or what went with its connection."""
+        """Forget what *peer* has read, or what was lost with its connection."""
         held = self._held.get(peer)
         if held is None:
             return

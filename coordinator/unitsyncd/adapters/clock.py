@@ -1,9 +1,10 @@
 """When something happened, by a clock that nobody sets.
 
-A machine often gets its time while it starts. So facts say when by the boot-time clock,
-which goes on while the machine sleeps, in Unix time as it was when the startup began. A
-small file keeps how far the two were apart, so that a coordinator that comes back goes on
-in the same time. Without that file, as after a version that had none, it begins anew.
+The wall clock of a machine is often set while the machine starts. So facts use the
+boot-time clock, which goes on while the machine sleeps. It is shifted to Unix time, as it
+was when the startup began. A small file keeps that offset, so that a restarted coordinator
+uses the same time. Without the file, for example after an older version that had none, the
+offset is taken anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 from unitsyncd.adapters.lines import replace_lines
 
 NOTICED_S: Final = 1.0
-"""By so much the wall clock has to be set before that counts: it is steered all the time."""
+"""Smaller changes of the wall clock do not count: small corrections happen all the time."""
 
 
 def _boot() -> float:
@@ -34,8 +35,8 @@ class Clock:
         wall: Callable[[], float] = time.time,
         boot: Callable[[], float] = _boot,
     ) -> None:
-        """*path*: where it is kept for this startup of the *machine*; where that cannot be
-        written it is not kept."""
+        """*path*: the file that keeps the offset for the startup *machine*. If it cannot be
+        written, the offset is not kept."""
         self._wall = wall
         self._boot = boot
         self._ahead = 0.0
@@ -46,11 +47,11 @@ class Clock:
                 replace_lines(path, (machine, repr(self._offset)))
 
     def at(self) -> float:
-        """Now. The difference of two of these is time that has passed."""
+        """Now. The difference of two of these is the time that has passed."""
         return self._boot() + self._offset
 
     def ahead(self) -> float:
-        """How far the wall clock is ahead of ``at`` by now, since it was set: 0 if it was not."""
+        """How far the wall clock is ahead of ``at`` because it was set; 0 if it was not set."""
         ahead = self._wall() - self.at()
         if abs(ahead - self._ahead) > NOTICED_S:
             self._ahead = ahead if abs(ahead) > NOTICED_S else 0.0

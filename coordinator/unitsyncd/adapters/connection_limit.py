@@ -1,8 +1,8 @@
-"""How many clients are connected, and no more of them than there is room for.
+"""Counts the connected clients, and lets in no more than there is room for.
 
-libzmq is let accept one connection at a time (single_accept.py), and only while there are
-descriptors left. When there is no more room, the socket's name is taken away, so that
-newcomers can be told, and those who had come before that are hung up on.
+libzmq may accept one connection at a time (single_accept.py), and only while there are
+descriptors left. When there is no more room, the socket is renamed, so that new clients
+can be told the reason. Connections that came before that and were not accepted are closed.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from unitsyncd.adapters.single_accept import SingleAccept
 BACKLOG_MAX: Final = 1024
 """Connections that the kernel holds until they are accepted."""
 OWN_FILES: Final = 32
-"""Descriptors of the coordinator that are neither clients nor owners: two dozen, and a few
-now and then."""
+"""Descriptors that the coordinator needs for neither clients nor owners: two dozen, and a few
+more now and then."""
 _ALWAYS_FREE: Final = 4
-"""Of those, whatever happens: nobody is let in with fewer left."""
+"""Of these descriptors, so many stay free: nobody is let in while fewer are left."""
 AGAIN_S: Final = 0.05
-"""How soon is looked again at what nothing tells of."""
+"""How soon to look again, because no event says when there is room."""
 _PLUGGED_S: Final = 1.0
 """How long libzmq's thread may take to watch a new socket."""
 _ENDLESS: Final = 1 << 20
@@ -44,14 +44,14 @@ class FileBudget(NamedTuple):
 
     connections: int
     files: int
-    """So many may be open, of whatever kind."""
+    """Number of descriptors that may be open, of any kind."""
     pidfds: int
     backlog: int
 
 
 def file_budget(wanted: int) -> FileBudget:
-    """Room for *wanted* connections, or for as many as the limit of open files allows,
-    which is raised as far as it may be."""
+    """Room for *wanted* connections, or for as many as the limit of open files allows.
+    Raises that limit as far as possible."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard == resource.RLIM_INFINITY:
@@ -64,8 +64,8 @@ def file_budget(wanted: int) -> FileBudget:
 
 class ConnectionLimit:
     """Counts the connections of a socket. *on_full* is called with True when there is no
-    room for more of them, with False when there is again; it returns whether it could do
-    what is to be done then, and is called again if not."""
+    room for more, and with False when there is room again. It returns whether it succeeded;
+    if not, it is called again."""
 
     def __init__(
         self,
@@ -75,14 +75,14 @@ class ConnectionLimit:
         budget: FileBudget,
         on_full: Callable[[bool], bool],
     ) -> None:
-        """To be made before *socket* is bound to the descriptor *listening*."""
+        """Create it before *socket* is bound to the descriptor *listening*."""
         self._budget = budget
         self._listening = listening
         self._fewer = budget.connections - max(1, min(50, budget.connections // 10))
         self._on_full = on_full
         self.connections = 0
         self._full_at = 0
-        """So many connections there were when there was no more room, 0 if there is."""
+        """Number of connections when the room ran out; 0 while there is room."""
         self._watched = socket
         address = "inproc://connections"
         events = zmq.EVENT_ACCEPTED | zmq.EVENT_ACCEPT_FAILED | zmq.EVENT_DISCONNECTED
@@ -96,8 +96,9 @@ class ConnectionLimit:
         self._again: asyncio.TimerHandle | None = None
 
     def bound(self) -> None:
-        """To be called when the socket is bound, before anybody can find it."""
-        # Where two accept, neither may be left waiting for what the other has got.
+        """Call it when the socket is bound, before anybody can find it."""
+        # libzmq and _hang_up() both accept. Neither may block on a connection that the other
+        # one has taken.
         os.set_blocking(self._listening, False)
         deadline = time.monotonic() + _PLUGGED_S
         while self._accept is None:
@@ -116,7 +117,7 @@ class ConnectionLimit:
         self._look()
 
     def close(self) -> None:
-        """To be called before the socket is closed."""
+        """Call it before the socket is closed."""
         if self._loop is not None:
             self._loop.remove_reader(self._monitor.fileno())
         if self._again is not None:
@@ -169,7 +170,7 @@ class ConnectionLimit:
         return lowest
 
     def _hang_up(self) -> None:
-        """On those who came to the socket before its name was taken away."""
+        """Close connections that came before the socket was renamed and are not accepted."""
         try:
             with socket.socket(fileno=os.dup(self._listening)) as listening:
                 while True:

@@ -1,5 +1,5 @@
-"""Whether files can grow in a folder: tried with one that nobody sees, and named as its
-user needs to hear it."""
+"""Whether files can grow in a folder: tried with a file that has no name. And what to tell
+the user if they cannot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from unitsyncd.core.store import hint_full
 
 TRIED_BYTES: Final = 16 * 1024
-"""As much as a small change takes in the journal."""
+"""What a small change takes in the journal."""
 
 _NOT_OURS: Final = (
     "the user that the coordinator runs as must be able to write there; or name another folder "
@@ -31,7 +31,7 @@ def nameless(folder: str) -> int:
     flags = os.O_RDWR | os.O_CLOEXEC
     try:
         return os.open(folder, flags | os.O_TMPFILE, 0o600)
-    except OSError as exc:  # not every file system can, and not every one says so alike
+    except OSError as exc:  # some file systems cannot do this, and they say so differently
         if exc.errno in (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOSPC):
             raise
     descriptor, path = tempfile.mkstemp(prefix=".unitsync-", dir=folder)
@@ -40,7 +40,7 @@ def nameless(folder: str) -> int:
 
 
 def grow(descriptor: int, size: int) -> None:
-    """Write where a file of *size* bytes would go on. Raises OSError."""
+    """Write TRIED_BYTES where a file of *size* bytes would grow. Raises OSError."""
     left = TRIED_BYTES
     while left:
         left -= os.pwrite(descriptor, bytes(left), size + TRIED_BYTES - left)

@@ -1,4 +1,4 @@
-"""Processes that runs belong to: whether they are still there, and word when they end."""
+"""The processes that own runs: whether they are still there, and a call when they end."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from unitsyncd.adapters.processes import has_ended, open_pidfd
 from unitsyncd.core.events import OwnerKey
 
 POLL_S: Final = 1.0
-"""How often an owner is looked at that no pidfd could be had for."""
+"""How often an owner without a pidfd is looked at."""
 
 
 class Owners:
-    """Watches processes through pidfd_open(2), where there is none by looking now and
-    then. A pid of another pid namespace means nothing here: such an owner is not watched.
-    One that cannot be looked at is looked for again, and is ``unseen`` until then. Both
-    count as alive until somebody says how their run ended."""
+    """Watches processes through pidfd_open(2), or by polling if that is not possible.
+
+    A pid of another pid namespace means nothing here: such an owner is not watched. An
+    owner that cannot be looked at is ``unseen``, and is tried again. Both count as alive
+    until somebody says how their run ended.
+    """
 
     def __init__(self, on_gone: Callable[[OwnerKey], None], *, pidfds_max: int) -> None:
-        """*on_gone* is called once for each watched owner that has ended, from the
-        event loop, never from within ``watch``. Holds at most *pidfds_max* descriptors;
-        further owners are looked at now and then."""
+        """*on_gone* is called once for each watched owner that has ended: from the event
+        loop, never from within ``watch``. Holds at most *pidfds_max* descriptors. Further
+        owners are polled."""
         self._on_gone = on_gone
         self._pidfds_left = pidfds_max
         self._namespace = pid_namespace()
         self._clock = time_namespace()
         self._watched: dict[OwnerKey, int | None] = {}
-        """Owner to pidfd, or to None if it is looked at by polling."""
+        """Owner to pidfd, or to None if it is polled."""
         self._polled: set[OwnerKey] = set()
         self._poll: asyncio.TimerHandle | None = None
         self.unseen: set[OwnerKey] = set()
-        self.unkept: set[OwnerKey] = set()
-        """Owners that have ended, of which ``on_gone`` could not take note yet."""
         """Those among the polled that cannot be looked at: nobody would know if they had
         ended."""
+        self.unkept: set[OwnerKey] = set()
+        """Owners that have ended, although ``on_gone`` could not record that yet."""
 
     @property
     def watched(self) -> int:
@@ -60,7 +62,7 @@ class Owners:
             _close(pidfd)
 
     def can_be_seen(self, owner: Owner) -> bool:
-        """Whether its pid and start mean the same process to us as to itself."""
+        """Whether its pid and start time mean the same process here as where it runs."""
         ours = owner.watched and owner.start > 0 and owner.ns == self._namespace
         return ours and owner.clock in (0, self._clock)
 
@@ -70,7 +72,7 @@ class Owners:
             self._look_at(owner.key)
 
     def _look_at(self, key: OwnerKey) -> None:
-        """Make sure that there will be word of the end of *key*, which is not awaited yet."""
+        """Make sure that the end of *key* will be noticed. It has no watched pidfd yet."""
         _, pid, start = key
         loop = asyncio.get_running_loop()
         pidfd = open_pidfd(pid) if self._pidfds_left > 0 else None
@@ -104,7 +106,7 @@ class Owners:
         return True
 
     def forget(self, key: OwnerKey) -> None:
-        """Nothing depends on that owner any more."""
+        """Stop watching that owner: nothing depends on it any more."""
         pidfd = self._watched.pop(key, None)
         self._polled.discard(key)
         self.unseen.discard(key)

@@ -1,5 +1,5 @@
-"""What this process holds: how much memory, of how much that it may take, and all figures
-as one line for its log."""
+"""What this process uses: its memory, how much it may use, and all figures as one line
+for the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIMITS_OF_A_CONTAINER: Final = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
-"""Of cgroup v2 and v1, as they are seen from within (cgroup_namespaces(7))."""
+"""Files of cgroup v2 and v1, as seen from inside the container (cgroup_namespaces(7))."""
 
 
 def resident_bytes() -> int:
@@ -28,10 +28,10 @@ def resident_bytes() -> int:
 
 
 def memory_bound(wanted_mib: int) -> int:
-    """The bytes that this process may take: *wanted_mib*, or three quarters of what the
-    machine or container has if that is less. But no less than twice what it takes now,
-    which is what its units need: a coordinator that ends because of them would begin
-    with the same."""
+    """The bytes of memory that this process may use: *wanted_mib*, or three quarters of what
+    the machine or container has, if that is less. But at least twice what it uses now,
+    because its units need that: if it ended because of them, the next coordinator would
+    have the same units."""
     available = os.sysconf("SC_PHYS_PAGES") * _PAGE_BYTES
     for path in _LIMITS_OF_A_CONTAINER:
         with contextlib.suppress(OSError, ValueError), open(path) as file:
@@ -44,10 +44,10 @@ def memory_bound(wanted_mib: int) -> int:
 
 
 def figures() -> dict[str, int]:
-    """Within the event loop. ``blocks`` are the pieces of memory that Python has given
-    out: unlike ``resident_bytes`` it goes down with each object that goes."""
-    # Python lets go of the spare objects that it keeps at hand when it looks for cycles among
-    # all objects, which here it is given none of.
+    """Call it within the event loop. ``blocks`` are the pieces of memory that Python has
+    allocated: unlike ``resident_bytes``, it goes down with each freed object."""
+    # A full collection makes Python free the spare objects that it keeps. Freezing leaves it
+    # no objects to search, so the collection takes no time.
     gc.collect(0)
     gc.freeze()
     gc.collect()
@@ -55,7 +55,7 @@ def figures() -> dict[str, int]:
     return {
         "tasks": len(asyncio.all_tasks()),
         "threads": threading.active_count(),
-        "files": len(os.listdir("/proc/self/fd")) - 1,  # without the listing's own
+        "files": len(os.listdir("/proc/self/fd")) - 1,  # without the one of the listing itself
         "blocks": sys.getallocatedblocks(),
         "resident_bytes": resident_bytes(),
     }

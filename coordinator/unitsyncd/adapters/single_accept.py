@@ -1,10 +1,10 @@
 """Lets libzmq accept one connection at a time.
 
-Its thread accepts whoever comes and ends the process when there is no descriptor left
-for one, and whatever is to keep it from that comes too late now and then. So the
-listening socket's entry in the epoll(7) set of that thread is made one that reports once
-(EPOLLONESHOT): the next connection is accepted when ``open`` was called again. Until
-then the kernel holds those who come.
+libzmq's thread accepts every connection. If no descriptor is left for one, it ends the
+process. Code that only reacts to connections is sometimes too late to prevent that. So
+this changes the listening socket's entry in the epoll(7) set of that thread: it reports
+only once (EPOLLONESHOT). The next connection is accepted after ``open`` was called again.
+Until then the kernel holds new connections.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class _Event(ctypes.Structure):
 
 class SingleAccept:
     def __init__(self, listening: int) -> None:
-        """*listening* is a descriptor that a thread of libzmq accepts at, or will soon.
-        Raises OSError where /proc does not tell of it (yet)."""
+        """*listening* is the descriptor of a listening socket. A thread of libzmq accepts
+        connections there, or will soon. Raises OSError if /proc does not show that (yet)."""
         self._epoll, data = _watcher(listening)
         self._listening = listening
         self._event = _Event(_ONCE, data)
@@ -37,7 +37,7 @@ class SingleAccept:
         self.open()
 
     def open(self) -> None:
-        """Let one connection in: the one that has waited longest, or the next one."""
+        """Let one connection in: the one that has waited longest, or else the next one."""
         event = ctypes.byref(self._event)
         if self._control(self._epoll, _MODIFY, self._listening, event):
             number = ctypes.get_errno()
@@ -45,14 +45,14 @@ class SingleAccept:
 
 
 def _watcher(listening: int) -> tuple[int, int]:
-    """The descriptor of the epoll set that watches *listening* for connections, and what
-    it keeps with it (see fdinfo in proc(5)). Raises OSError if there is none."""
+    """The descriptor of the epoll set that watches *listening* for connections, and the data
+    of that entry (see fdinfo in proc(5)). Raises OSError if there is none."""
     for name in os.listdir("/proc/self/fdinfo"):
         try:
             with open(f"/proc/self/fdinfo/{name}") as file:
                 lines = [line.split() for line in file if line.startswith("tfd:")]
         except OSError:
-            continue  # the listing's own
+            continue  # the descriptor of the listing itself
         for _, number, _, events, _, data, *_ in lines:
             if int(number) == listening and int(events, 16) & select.EPOLLIN:
                 return int(name), int(data, 16)

@@ -7,7 +7,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send *state* (``READY=1``) to $NOTIFY_SOCKET; nothing if there is none."""
+    """Send *state* (``READY=1``) to $NOTIFY_SOCKET. Does nothing if that is not set."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -17,4 +17,4 @@ def notify(state: str) -> None:
         try:
             sock.sendto(state.encode(), address)
         except OSError:
-            return  # a manager that went away is not our trouble
+            return  # the manager is gone, so there is nobody to tell
