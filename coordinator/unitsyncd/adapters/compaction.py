@@ -1,5 +1,5 @@
-"""What the journal no longer has to remember goes, a part at a time: a turn that begins an
-epoch after a long one takes no longer than any other."""
+"""Deletes what the journal no longer has to keep, a part at a time. So the turn that begins
+a new epoch after a long one takes no longer than any other."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from itertools import accumulate
 from typing import Final
 
 EPOCHS_MAX: Final = 20
-"""Epochs of which the records stay in the file."""
+"""Epochs whose records stay in the file."""
 PART_ROWS: Final = 200
 PART_BYTES: Final = 8 * 1024 * 1024
-"""Of turns that are looked at or forgotten at a time: about a millisecond."""
+"""Rows and bytes of turns that are looked at or deleted at a time: about a millisecond."""
 SHRINK_PAGES: Final = 64
 """Free pages that the file gives back at a time: less than a millisecond."""
 
 
 def compact(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
-    """Forget the epochs that are too old or, with their records, beyond *old_bytes_max*,
-    the oldest first; then give the room back to the file system. To be gone on with between
-    transactions, and as long as no epoch begins; begun anew at any point, it goes on with
-    what is left, of which an epoch without its oldest records may stay that is small by
-    then. Raises sqlite3.Error."""
+    """Delete old epochs, the oldest first: those beyond EPOCHS_MAX, and those whose records
+    exceed *old_bytes_max*. Then give the room back to the file system.
+
+    Take each step between transactions, until it ends or a new epoch begins. It can be
+    restarted at any point and goes on with what is left. Then an epoch that has lost its
+    oldest records may stay, because it is small enough now. Raises sqlite3.Error.
+    """
     starts = [row[0] for row in db.execute("SELECT first_seq FROM epochs ORDER BY number DESC")]
     if not starts:
         return
@@ -44,21 +46,22 @@ def compact(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
         if few < len(rows) or few == PART_ROWS:
             yield
     while db.execute("PRAGMA freelist_count").fetchone()[0]:
-        # execute() would give back one: it takes a pragma without rows for done.
+        # execute() would free only one page: it stops at once if a pragma returns no rows.
         db.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
         yield
 
 
 def _part(db: sqlite3.Connection, which: str, parameters: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(seq, bytes of records) of the first few of those turns."""
+    """(seq, bytes of records) of the first PART_ROWS of those turns."""
     return db.execute(
         f"SELECT seq, length(records) FROM turns WHERE {which} LIMIT {PART_ROWS}", parameters
     ).fetchall()
 
 
 def _take_off_the_list(db: sqlite3.Connection, keep_from: int) -> None:
-    """The epochs before *keep_from* and beyond EPOCHS_MAX. The marker may name the one before
-    the newest still: it stays, as does the newest of each startup of this machine."""
+    """Delete the epochs before *keep_from* and beyond EPOCHS_MAX from the list. The last but
+    one stays, because the marker may still name it. So does the newest epoch of each startup
+    of this machine."""
     db.execute(
         "DELETE FROM epochs WHERE (first_seq < ? OR number <= "
         f"(SELECT max(number) FROM epochs) - {EPOCHS_MAX}) "

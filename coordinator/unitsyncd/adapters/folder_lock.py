@@ -17,8 +17,8 @@ from unitsync.errors import Unreachable
 from unitsync.mounts import NETWORK, file_system
 
 OPEN_TO_OTHERS: Final = 0o711
+"""With ``--allow``: others may reach the socket, but not list the folder."""
 LOCK_PATIENCE_S: Final = 1.0
-"""With ``--allow``: others may pass through to the socket, not look around."""
 
 
 class AlreadyServed(Exception):
@@ -30,8 +30,8 @@ class FolderLock:
     there, and systemd-tmpfiles(8) leaves the folder alone."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Take the folder, made if missing. Raises AlreadyServed, or Unreachable for a
-        folder that is not safe to use."""
+        """Lock the folder, and create it if it is missing. Raises AlreadyServed, or
+        Unreachable if the folder is not safe to use."""
         self.endpoint = endpoint
         self._path = endpoint.path
         self._socket: tuple[int, int] | None = None
@@ -53,15 +53,15 @@ class FolderLock:
             raise AlreadyServed(endpoint.address) from None
         self._identity = (found.st_dev, found.st_ino)
         self._mode = 0o600
-        try:  # Who may pass through is said later; a read-only file system says no at once.
+        try:  # The final mode is set later. This fails at once on a read-only file system.
             self._set_mode(0o700 | found.st_mode & OPEN_TO_OTHERS)
         except OSError as exc:
             os.close(self._folder)
             raise unusable(endpoint, exc) from None
 
     def _lock(self) -> bool:
-        """Whether the folder is ours now. Others hold it for a moment when they look, or
-        when they are about to end."""
+        """Whether we hold the lock now. Others may hold it for a moment, to look at the folder
+        or because they are about to end."""
         patience = time.monotonic() + LOCK_PATIENCE_S
         while True:
             try:
@@ -74,7 +74,7 @@ class FolderLock:
                 return True
 
     def open_to_others(self, shared: bool) -> None:
-        """Whether others than its user may come to the socket."""
+        """Let other users reach the socket, or not."""
         self._mode = 0o666 if shared else 0o600
         self._set_mode(OPEN_TO_OTHERS if shared else 0o700)
 
@@ -84,7 +84,8 @@ class FolderLock:
 
     def listen(self, backlog: int) -> int:
         """The descriptor of a listening socket that nobody can find until ``appear``. Raises
-        Unreachable for what cannot be the socket of an earlier coordinator, OSError."""
+        Unreachable if something is in its place that cannot be the socket of an earlier
+        coordinator. Raises OSError."""
         refuse_what_is_no_socket(self.endpoint)
         for path in (self.endpoint.path, self.endpoint.full, self._hidden, self.endpoint.stopped):
             with contextlib.suppress(FileNotFoundError):
@@ -106,8 +107,9 @@ class FolderLock:
         os.rename(self._hidden, self.endpoint.path)
 
     def hide(self, hidden: bool) -> bool:
-        """Take the socket's name away while the coordinator has no room for further
-        connections; those that are there stay. Whether it is so now, or the socket gone."""
+        """Rename the socket while the coordinator has no room for more connections, or with
+        *hidden* False rename it back. Existing connections stay. True if that succeeded, or
+        if the socket is gone."""
         source, target = self.endpoint.path, self.endpoint.full
         if not hidden:
             source, target = target, source
@@ -122,7 +124,7 @@ class FolderLock:
         return True
 
     def is_ours(self) -> bool:
-        """Whether folder and socket are still those that were taken."""
+        """Whether folder and socket are still the same ones."""
         try:
             folder = os.lstat(self.endpoint.folder)
             sock = os.lstat(self._path)
@@ -134,23 +136,23 @@ class FolderLock:
         ) == self._socket
 
     def end(self, *, for_good: bool = True) -> None:
-        """Take the socket's name away; *for_good*, and leave a note that says so: those
-        who wait do not start another coordinator then."""
+        """Remove the socket. With *for_good*, also leave a file that says so: then waiting
+        clients do not start another coordinator."""
         try:
             os.unlink(self._path)
-        except OSError as exc:  # who connects there finds nobody
+        except OSError as exc:  # clients that connect there find nobody
             logger.warning("the socket stays: {}", exc)
         if for_good:
             with contextlib.suppress(OSError), open(self.endpoint.stopped, "w"):
                 pass
 
     def leave(self) -> None:
-        """Let go of the folder."""
+        """Release the lock on the folder."""
         os.close(self._folder)
 
 
 def refuse_what_is_no_socket(endpoint: Endpoint) -> None:
-    """Raises Unreachable for what is in a socket's place and cannot be one."""
+    """Raises Unreachable if something in a socket's place is not a socket."""
     for path in (endpoint.path, endpoint.full):
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -162,8 +164,8 @@ def refuse_what_is_no_socket(endpoint: Endpoint) -> None:
 
 
 def refuse_network(endpoint: Endpoint) -> None:
-    """A socket on a network file system is seen by machines that it does not reach, and
-    locks and SQLite cannot be trusted there."""
+    """Raises Unreachable for a folder on a network file system: other machines would see the
+    socket but could not use it, and locks and SQLite cannot be trusted there."""
     kind = file_system(endpoint.folder)
     if kind in NETWORK:
         raise Unreachable(

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 
 def replace_lines(path: str, lines: Iterable[str]) -> None:
-    """Let *lines* take the place of the file at *path* in one step. Follows no link.
-    Raises OSError, and then the file is as it was."""
+    """Replace the file at *path* with *lines*, in one step. Follows no link. Raises
+    OSError, and then the file is as it was."""
     temporary = f"{path}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
 """The ZeroMQ side: a ROUTER that plain REQ sockets talk to.
 
-The socket's descriptor is watched by the event loop and drained without blocking. It
-is edge-triggered (zmq_getsockopt(3), ZMQ_FD), so that ``EVENTS`` has to be looked at
+The event loop watches the socket's descriptor and drains the socket without blocking. The
+descriptor is edge-triggered (zmq_getsockopt(3), ZMQ_FD). So ``EVENTS`` must be looked at
 again after draining and after every send.
 """
 
@@ -30,47 +30,47 @@ Envelope: TypeAlias = tuple[bytes, bytes]
 """(routing id of the peer, one frame)"""
 
 BATCH_MAX: Final = 16
-"""Requests that one turn of the loop takes. All of them are answered at its end: with
-larger turns clients wait for each other, and the coordinator then for them. For 32
-clients 16 gives a quarter more requests per second than 512, and than 4."""
+"""Requests that one turn of the loop takes. All of them are answered at its end. With
+larger turns, clients wait for each other, and then the coordinator waits for them. For 32
+clients, 16 gives a quarter more requests per second than 512 does, or 4."""
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
 TURN_S: Final = 0.02
-"""A turn that has taken so long takes no further request. libzmq hands over those of all
-clients in rotation, so that nobody waits for all that another one has sent."""
+"""After this time a turn takes no further request. libzmq hands over the requests of all
+clients in rotation, so nobody waits for everything that another client has sent."""
 UNHANDLED_MAX: Final = 250
 """Messages of one client that libzmq reads ahead."""
 KNOWN_PEERS_MAX: Final = 65_536
 PARTS_PER_TURN: Final = 5000
-"""Of a message with more parts than a request has, so many are read and dropped at a time:
-some milliseconds. libzmq gives out nothing else until that message is through."""
+"""If a message has more parts than a request, so many are read and dropped at a time: some
+milliseconds. libzmq delivers nothing else until that message has been read."""
 HANDSHAKE_MS: Final = 5000
-"""Who has connected and not said by then that it speaks ZMTP is hung up on."""
+"""A client that has not completed the ZMTP handshake by then is disconnected."""
 REPLIES_QUEUED_MAX: Final = 25_000
-"""Replies that a client may leave unread. One that has thousands of requests in flight on
-its socket gets them all in one turn: more than it may have held back, 20,000. Those that
-are shorter than LONG_BYTES are bounded by this alone, at 100 MB."""
+"""Replies that a client may leave unread. A client with thousands of requests in flight on
+one socket may get all replies in one turn, so this is more than it may have held back
+(20,000). For replies shorter than LONG_BYTES this is the only bound: 100 MB."""
 DROPPED_EVERY_S: Final = 10.0
-"""How often it is logged, at the most, that replies were dropped."""
+"""Dropped replies are logged at most this often."""
 FRAME_BYTES_MAX: Final = 128 * 1024 * 1024
-"""libzmq cuts the connection beyond this, and a REQ would hang; the documented limit,
-wire.MESSAGE_BYTES_MAX, is far below and answered with an error."""
+"""libzmq closes the connection if a frame is larger, and a REQ would hang. The documented
+limit, wire.MESSAGE_BYTES_MAX, is far below that: beyond it, the client gets an error."""
 # As plain ints: pyzmq's are enum flags, and each use of one costs as much as a send.
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
 _ROUTING_ID_BYTES: Final = 5
-"""Of those that libzmq gives; the first of these bytes is 0."""
+"""Length of the ids that libzmq assigns. Their first byte is 0."""
 FAREWELL_MS: Final = 1000
 """How long the last replies may take to leave when the coordinator ends."""
 
 
 class Turns(Protocol):
-    """Answers requests, all that are handled in one turn at its end."""
+    """Answers requests: all those of a turn at the end of the turn."""
 
     @property
     def epoch(self) -> str:
-        """The present one, for what is refused here."""
+        """The present epoch, for the errors that the router itself sends."""
 
     def begin_turn(self) -> None: ...
 
@@ -91,18 +91,18 @@ class Router:
         budget: FileBudget,
         on_full: Callable[[bool], bool],
     ) -> None:
-        """*listening* is a descriptor of a unix socket that listens, which nobody can find
-        yet, and the router's from now on. *access* says who may talk: libzmq hangs up on
-        everybody else before it reads a byte. *on_full* is told when there is no more room
-        for connections, and when there is again: see ConnectionLimit."""
+        """*listening* is the descriptor of a listening unix socket that nobody can find
+        yet. The router owns it from now on. *access* says who may talk: libzmq closes all
+        other connections before it reads a byte. *on_full* is called when there is no more
+        room for connections, and when there is room again: see ConnectionLimit."""
         self._turns = turns
         self._always_look = access.shared
         self._peers: dict[bytes, Peer] = {}
         self._dropping = False
-        """The next parts belong to a message that has been refused."""
+        """Whether the next parts belong to a message that has been refused."""
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 16)
-        # libzmq numbers its peers from rand(3) on, which nobody seeds: all would know the next.
+        # libzmq numbers its peers starting from rand(3). Unseeded, the numbers are predictable.
         ctypes.CDLL(None).srand(secrets.randbits(32))
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
@@ -131,8 +131,8 @@ class Router:
         return self._limit.connections
 
     def peer(self, routing_id: bytes) -> Peer | None:
-        """Who has sent the request that is being handled; of others it may have been
-        forgotten, or not be true any more."""
+        """Who has sent the request that is being handled. For other routing ids, the answer
+        may be missing or out of date."""
         return self._peers.get(routing_id)
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -142,7 +142,7 @@ class Router:
         self._look_again()
 
     def close(self) -> None:
-        """Stop listening; replies already sent leave within FAREWELL_MS."""
+        """Stop listening. Replies already sent have FAREWELL_MS to leave."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket.fileno())
         if self._again is not None:
@@ -181,7 +181,7 @@ class Router:
         self._look_again()
 
     def _drop(self) -> None:
-        """Take note of a reply to a client that does not read."""
+        """Count a dropped reply to a client that does not read."""
         self._dropped += 1
         now = monotonic()
         if now >= self._tell_dropped_at:
@@ -189,7 +189,7 @@ class Router:
             logger.warning("clients do not read; replies dropped so far: {}", self._dropped)
 
     def _look_again(self) -> None:
-        """Drain once more if something arrived that no edge will tell of."""
+        """Drain once more if something has arrived without a new edge on the descriptor."""
         assert self._loop is not None
         if self._again is None and self._readable():
             self._again = self._loop.call_soon(self._drain)
@@ -204,11 +204,11 @@ class Router:
         due: list[Envelope] = []
         try:
             self._turn(due)
-        finally:  # a defect is no reason to look no further
+        finally:  # after a defect too, so that the router goes on
             self.send(due)
 
     def _turn(self, due: list[Envelope]) -> None:
-        """A turn with what has arrived, if anything has; *due* gets the replies."""
+        """A turn with the requests that have arrived, if any. *due* gets the replies."""
         arriving = self._arriving(due)
         if (first := next(arriving, None)) is None:
             return
@@ -216,12 +216,12 @@ class Router:
         try:
             for peer, frame in chain((first,), arriving):
                 self._turns.handle(peer, frame)
-        finally:  # what was handled before a defect is answered all the same
+        finally:  # requests handled before a defect still get their replies
             due.extend(self._turns.end_turn())
 
     def _arriving(self, refused: list[Envelope]) -> Iterator[Envelope]:
-        """What may be handled in this turn, each read when the one before it has been
-        handled; what may not is answered in *refused*."""
+        """The requests to handle in this turn. Each is read only when the one before it has
+        been handled. *refused* gets the replies to messages that are refused."""
         size = 0
         until = monotonic() + TURN_S
         if self._dropping and not self._drop_parts():
@@ -245,7 +245,7 @@ class Router:
                 return
 
     def _request(self, peer: bytes, first: zmq.Frame) -> bytes:
-        """What *peer* asks in the message of which *first* has been read. Raises
+        """The request of *peer*, in the message whose part *first* has been read. Raises
         ProtocolError, LimitReached."""
         second = self._socket.recv(_NOBLOCK, copy=False) if first.more else None
         self._dropping = second is not None and second.more
@@ -268,16 +268,16 @@ class Router:
         return second.bytes
 
     def _look_at(self, peer: bytes, part: zmq.Frame) -> None:
-        """Take note of who *peer* is. Where other users may talk, that is done for each
-        message: one of them may have guessed the id of a peer that is gone."""
+        """Remember who *peer* is. If other users may talk, this is done for each message: a
+        user may have guessed the routing id of a peer that is gone."""
         if len(self._peers) >= KNOWN_PEERS_MAX:
             self._peers.clear()
-        # libzmq gives an ipc peer as localhost:uid:gid:pid.
+        # libzmq describes an ipc peer as localhost:uid:gid:pid.
         uid, gid, pid = str(part.get("Peer-Address")).rsplit(":", 3)[-3:]
         self._peers[peer] = Peer(int(uid), int(gid), int(pid))
 
     def _drop_parts(self) -> bool:
-        """Whether the last of the refused message has been dropped."""
+        """Drop parts of the refused message. Whether that was the last of them."""
         for _ in range(PARTS_PER_TURN):
             if not self._socket.recv(_NOBLOCK, copy=False).more:
                 self._dropping = False
@@ -286,5 +286,5 @@ class Router:
 
 
 def _signed(number: int) -> int:
-    """*number*, which has 32 bits and no sign, as the int that pyzmq takes."""
+    """*number*, an unsigned integer of 32 bits, as the signed one that pyzmq takes."""
     return number - (1 << 32) if number >> 31 else number

@@ -1,8 +1,8 @@
-"""Ids of the requests that have ended a coordinator in this folder, so that one that is
-repeated does not end the next one as well.
+"""Ids of the requests that have ended a coordinator in this folder. So a repeated request
+does not end the next coordinator as well.
 
-A file of lines, each the hash of an id, the latest last. It outlives startups: an id is
-good for one stop.
+Each line of the file is the hash of an id, the latest last. The file outlives startups: an
+id is good for one stop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unitsyncd.adapters.lines import replace_lines
 
 FILE_NAME: Final = "stops"
 STOPS_MAX: Final = 100
-"""Of so many ids it is known that they have ended a coordinator."""
+"""Number of ids that are kept."""
 
 
 class Stops:
@@ -30,8 +30,8 @@ class Stops:
             self._known = []
 
     def is_first(self, request_id: str) -> bool:
-        """Whether no coordinator was ended by *request_id* before; from now on one was. If
-        that cannot be kept it is logged: the next coordinator will not know of it."""
+        """Whether *request_id* has not ended a coordinator before. From now on it has. If that
+        cannot be kept, it is logged, and the next coordinator will not know it."""
         if not request_id:
             return True
         digest = hashlib.sha256(request_id.encode()).hexdigest()
