@@ -65,9 +65,9 @@ class Flag:
 
 
 class Verb:
-    """A verb. ``names``: how many names it takes, at least and at most. ``arguments``: (name,
-    metavar, help) of each argument; the last one takes all further names if there may be
-    more."""
+    """A verb. ``arguments``: (name, metavar, help) of each argument. As their metavars say,
+    those in brackets may be missing, and the last one takes all further names if it has dots.
+    So the verb takes ``fewest`` to ``most`` names."""
 
     __slots__ = (
         *("arguments", "example", "fewest", "flags", "help", "may", "most", "name", "panel"),
@@ -79,7 +79,6 @@ class Verb:
         name: str,
         panel: str,
         may: May,
-        names: tuple[int, int],
         arguments: tuple[tuple[str, str, str], ...],
         flags: tuple[Flag, ...],
         help: str,
@@ -90,8 +89,10 @@ class Verb:
         self.name = name
         self.panel = panel
         self.may = may
-        self.fewest, self.most = names
         self.arguments = arguments
+        metavars = [metavar for _, metavar, _ in arguments]
+        self.fewest = sum(metavar[0] != "[" for metavar in metavars)
+        self.most = MANY if "..." in "".join(metavars) else len(metavars)
         self.flags = {flag.name: flag for flag in (*flags, ENDPOINT)}
         self.help = help
         self.example = example
@@ -186,7 +187,6 @@ _ALL = (
         "want",
         SCRIPTS,
         ACT,
-        (1, MANY),
         (_UNIT, ("prerequisites", "[PREREQUISITE]...", "What it waits for.")),
         (REQUIRES, OPTIONAL),
         """Declare what a unit waits for.
@@ -201,7 +201,6 @@ _ALL = (
         "unwant",
         SCRIPTS,
         ACT,
-        (2, MANY),
         (_UNIT, ("prerequisites", "PREREQUISITE...", "What it no longer waits for.")),
         (),
         "Take back what a unit waits for.",
@@ -211,7 +210,6 @@ _ALL = (
         "start",
         SCRIPTS,
         WAIT,
-        (1, 1),
         (_UNIT,),
         (*_AFTER, TIMEOUT, NO_WAIT, ON_OWNER_EXIT, ON_SKIP, OWNER),
         """Wait for the prerequisites, then mark a unit started.
@@ -228,7 +226,6 @@ _ALL = (
         "complete",
         SCRIPTS,
         ACT,
-        (1, 1),
         (_UNIT,),
         (EXIT_CODE, EVEN_SO, SPEAKER),
         """Say that a unit has ended, well or not.
@@ -245,7 +242,6 @@ _ALL = (
         "fail",
         SCRIPTS,
         ACT,
-        (1, 1),
         (_UNIT,),
         (REASON, SPEAKER),
         """Say that a unit has failed.
@@ -258,7 +254,6 @@ _ALL = (
         "run",
         SCRIPTS,
         WAIT,
-        (1, 1),
         (_UNIT,),
         (*_AFTER, TIMEOUT, ON_SKIP),
         """Run a command as a unit.
@@ -276,7 +271,6 @@ _ALL = (
         "wait",
         PEOPLE,
         WAIT,
-        (1, MANY),
         (_UNITS,),
         (FOR, ANY, TIMEOUT),
         """Wait for units without registering or starting anything.
@@ -289,7 +283,6 @@ _ALL = (
         "status",
         PEOPLE,
         LOOK,
-        (1, 1),
         (_UNIT,),
         (OUTPUT, COLUMN),
         "Show one unit: its prerequisites, its owner, its history.",
@@ -299,7 +292,6 @@ _ALL = (
         "list",
         PEOPLE,
         LOOK,
-        (0, 0),
         (),
         (OUTPUT, COLUMN),
         "Show all units: since when, what they wait for, whose they are.",
@@ -309,7 +301,6 @@ _ALL = (
         "why",
         PEOPLE,
         LOOK,
-        (0, 1),
         (("unit", "[UNIT]", "The unit's name; without it, everything that is stuck."),),
         (OUTPUT,),
         """Show what keeps a unit from starting, down to the root cause.
@@ -323,7 +314,6 @@ _ALL = (
         "ping",
         COORDINATOR,
         May(),
-        (0, 0),
         (),
         (OUTPUT,),
         """Ask whether the coordinator answers.
@@ -336,7 +326,6 @@ _ALL = (
         "reset",
         COORDINATOR,
         ACT,
-        (0, MANY),
         (("units", "[UNIT]...", "The units' names."),),
         (ALL, FORCE),
         """Make units pending again, or forget everything.
