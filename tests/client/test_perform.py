@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.daemon import short_folder
-from unitsync import endpoint, errors, output, perform, run_command, spawn_lock, wire
+from unitsync import autostart, endpoint, errors, output, perform, run_command, spawn_lock, wire
 from unitsync.absent import NothingKept, NotYet
 from unitsync.commandline import Call
 from unitsync.conversation import Conversation, Done
@@ -297,3 +297,28 @@ def test_a_further_page_of_state_that_is_gone_is_not_taken_for_empty() -> None:
                 perform._without_one(nothing, talk, request)
         else:
             assert isinstance(perform._without_one(nothing, talk, request), Done)
+
+
+@pytest.mark.parametrize("greeted", [False, True])
+def test_who_is_hung_up_on_before_a_word_looks_why(
+    monkeypatch: pytest.MonkeyPatch, greeted: bool
+) -> None:
+    """A coordinator hangs up on users whom it does not serve. To ``stop``, a link that breaks
+    would otherwise say that it has ended."""
+
+    class Refuses(Says):
+        def send(self, frame: bytes, by: float) -> None:
+            raise ConnectionError
+
+    link: Any = Refuses()
+    link.greeted = greeted
+    looks: list[str] = []
+    monkeypatch.setattr(perform, "reach", lambda *_, **__: link)
+    monkeypatch.setattr(perform, "Link", lambda socket: link)
+    monkeypatch.setattr(autostart, "ensure", lambda *_, **__: looks.append("there"))
+    monkeypatch.setattr(endpoint, "connect", lambda *_: looks.append("ours") or object())
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
+    request = {"verb": "stop", "owner": {"pid": 7}}
+    assert perform.converse("ipc:///nowhere/s", request, wire.Stop.may).result == "ok"
+    assert looks == ([] if greeted else ["there", "ours"])
