@@ -1,4 +1,4 @@
-"""Whether those who ask are still there: a claim by a process that is dead is no claim."""
+"""Whether the clients are still there: a request by a dead process does not count."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from unitsyncd.adapters.processes import has_died, is_dying
 
 
 class ClientProcesses:
-    """The processes that connections come from, as the kernel noted them (SO_PEERCRED of
-    unix(7)). Nothing is known of one in another pid namespace, nor of one whose pid has
-    been given to another process since: they count as alive."""
+    """The processes that connections come from, as the kernel noted them (SO_PEERCRED in
+    unix(7)). A process counts as alive if it is in another pid namespace, or if its pid has
+    been given to another process since: nothing is known about it."""
 
     def __init__(self, peer: Callable[[bytes], Peer | None]) -> None:
-        """*peer* says who has the connection with a routing id, if that is known."""
+        """*peer* returns who has the connection with a routing id, or None."""
         self._peer = peer
         self._alive: set[tuple[int, bool]] = set()
-        """Those that were looked at in this turn, closely or not: to look takes a tenth of a
-        request, to look closely twice as long."""
+        """(pid, closely): processes found alive in this turn. A look takes a tenth of the time
+        of a request, a close one twice as long."""
 
     def has_died(self, peer: bytes) -> bool:
-        """True only if the process is certainly dead. It is looked at once a turn."""
+        """True only if the process is certainly dead. Looks at most once in a turn."""
         return self._look(peer, closely=False)
 
     def is_dying(self, peer: bytes) -> bool:
-        """The same, and True as well if the process was killed and is about to end."""
+        """Like ``has_died``, but also True if it was killed and is about to end."""
         return self._look(peer, closely=True)
 
     def end_turn(self) -> None:

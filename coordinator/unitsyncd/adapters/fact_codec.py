@@ -26,7 +26,7 @@ NUMBERS: Final = {
     need_of(_COMPLETION, optional=True, of_start=True): 10,
     need_of(_START, optional=True, of_start=True): 11,
 }
-"""A number stays what it is: there are journals with it."""
+"""Never change a number: existing journals contain it."""
 _NEEDS: Final = {number: need for need, number in NUMBERS.items()}
 
 T = TypeVar("T")

@@ -1,17 +1,17 @@
 """The embedded event store: a SQLite file beside the socket.
 
-One row holds the records of one turn of the loop. ``synchronous=OFF`` is enough: what
-a process has handed to the kernel outlives the process, and a machine that loses
-power begins a new startup anyway. The file says its version in ``user_version``;
-tests/golden/journal/ holds a file of each version that must stay readable, since
-people upgrade while scripts wait.
+One row holds the records of one turn of the loop. ``synchronous=OFF`` is enough: what a
+process has handed to the kernel outlives the process, and a machine that loses power begins
+a new startup anyway. ``user_version`` holds the version of the file format. People upgrade
+while scripts wait, so earlier versions must stay readable: tests/golden/journal/ holds a
+file of each.
 
-The records of the present epoch stay, all of them, however many that are: snapshots are a
-shortcut, and without one the records alone lead to the same units.
+All records of the present epoch stay, however many there are. Snapshots are only a shortcut:
+the records alone lead to the same units.
 
-SQLite drops the end of a damaged write-ahead log without a word, and makes an empty
-database where there is none. So a small file beside the journal says how far it must
-go: see state_marker.py.
+SQLite silently drops the end of a damaged write-ahead log, and creates an empty database if
+there is none. So a small file beside the journal says how many records it must have: see
+state_marker.py.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from unitsyncd.core.store import (
 
 FORMAT: Final = 1
 OLD_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of records of earlier epochs; the oldest epochs go first."""
+"""Bytes of records of earlier epochs that are kept. The oldest epochs are deleted first."""
 OLD_SHARE: Final = 8
-"""Of a small disk they take no more than the eighth part."""
+"""On a small disk, these records take at most this fraction of it: one eighth."""
 NEW_BYTES: Final = 128 * 1024
-"""What a new journal takes, with the files that SQLite makes beside it, and a few changes."""
+"""What a new journal with a few changes takes, including the files that SQLite makes."""
 OPENING_BUSY_S: Final = 1.0
-"""How long another process may hold the file while it is opened."""
+"""How long to wait for another process that has locked the file, when opening it."""
 LOG_PAGES: Final = 64
-"""From so many pages on SQLite's write-ahead log is put into the file, and goes on from its
-beginning: a quarter of a megabyte, where a small disk would be filled by the usual 1,000."""
+"""At so many pages (a quarter of a megabyte), SQLite moves its write-ahead log into the file
+and starts the log again. Its default, 1,000 pages, could fill a small disk."""
 BUSY_MS: Final = 50
-"""How long another process may hold it afterwards, when nobody is answered meanwhile. One
-that has held it for longer is not waited for until something could be written again."""
+"""How long to wait for a lock later: nobody is answered meanwhile. After that, a lock is not
+waited for again until something could be written."""
 
 _SCHEMA: Final = f"""
     PRAGMA user_version = {FORMAT};
@@ -78,33 +78,34 @@ _TROUBLE: Final = frozenset(
         *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOLFS),
     )
 )
-"""What goes wrong around the file; everything else is wrong in it."""
+"""Errors with causes outside the file. All others mean that the file is damaged."""
 _DAMAGE: Final = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
 
 
 class Journal:
-    """See EventStore. One process at a time: the caller holds the folder's lock."""
+    """See EventStore. For one process at a time: the caller must hold the folder's lock."""
 
     def __init__(
         self, path: str, *, old_bytes_max: int = OLD_BYTES_MAX, read_only: bool = False
     ) -> None:
-        """Open or make the file. With *read_only*, only to read what is there, and to leave
-        it and the files beside it as they are. Raises DamagedStore, StoreError."""
+        """Open the file, or create it. With *read_only*, the file and those beside it stay as
+        they are. Raises DamagedStore, StoreError."""
         self.path = path
         self.read_only = read_only
         self._index_is_ours = read_only and not os.path.exists(f"{path}-shm")
-        """SQLite makes one to read a log by, and leaves it there."""
+        """Whether to remove the index at the end: SQLite creates it to read the log, and then
+        leaves it."""
         self.next_seq = 0
         self._old_bytes_max = old_bytes_max
         self._encode = fact_codec.encoder().encode
         self._decode = fact_codec.decoder(list[Record]).decode
         self._marker = MarkerFile(path)
         self._busy = False
-        """Whether another process held it at the last attempt to write."""
+        """Whether another process had locked the file at the last attempt to write."""
         self._left: list[EpochRecord] | None = None
-        """What a new file is to begin with, while there is none in place of the old one."""
+        """The epochs for a new file, if the old one is gone and the new one is not complete."""
         self._compaction: Iterator[None] | None = None
-        """A part at each step, a step a turn; None when nothing is left to do."""
+        """Does one step in each turn; None when nothing is left to do."""
         try:
             with _judged(self.path):
                 self._db = sqlite3.connect(
@@ -146,7 +147,8 @@ class Journal:
             yield EpochRecord(*fields)
 
     def begin(self, epoch: EpochRecord) -> None:
-        """Where the journal itself fills the disk, the records of all earlier epochs go."""
+        """See EventStore. If the journal itself fills the disk, the records of all earlier
+        epochs are dropped."""
         if self._left is not None or self._fills_the_disk():
             self._make_anew()
         try:
@@ -161,7 +163,7 @@ class Journal:
         self._go_on_compacting()
 
     def _list(self, epoch: EpochRecord, first_seq: int | None = None) -> None:
-        """Put *epoch*, of which the records begin with *first_seq*, at the end of the list."""
+        """Add *epoch* to the end of the list. Its records begin with *first_seq*."""
         fields = (
             *(epoch.epoch, epoch.startup, epoch.machine, float(epoch.began), epoch.begun_by),
             epoch.first_seq if first_seq is None else first_seq,
@@ -172,7 +174,7 @@ class Journal:
         )
 
     def _fills_the_disk(self) -> bool:
-        """Whether there would be room for a new journal, and is none for this one to grow."""
+        """Whether this journal cannot grow, but a new one would have room in its place."""
         if sum(map(_size, (self.path, f"{self.path}-wal"))) < NEW_BYTES:
             return False
         with contextlib.suppress(OSError):
@@ -183,13 +185,13 @@ class Journal:
         return cause is not None and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
     def _make_anew(self) -> None:
-        """Put a new file in place of the old one, with the list of epochs and no records: to
-        shorten the old one would take room as well. Raises StoreError, and then nothing is
-        kept until that is possible."""
+        """Replace the file with a new one, which has the list of epochs and no records. To
+        shorten the old one would need room on the disk. Raises StoreError; then nothing can
+        be kept until this succeeds."""
         if self._left is None:
             try:
                 self._left = self.epochs()
-            except DamagedStore:  # which the next process sees to
+            except DamagedStore:  # the next process handles that
                 return
         self._db.close()
         for suffix in ("", "-wal", "-shm", ".snapshot", ".snapshot.new"):
@@ -212,8 +214,8 @@ class Journal:
             raise self._explained(StoreError("it could not be made anew"))
 
     def set_marker(self, epoch: EpochRecord) -> None:
-        """From now on its loss is noticed: what the journal has must contain what it has
-        now of *epoch*, its newest."""
+        """From now on a loss is noticed: the journal must contain *epoch*, its newest, and all
+        records that it has now."""
         self._marker.write(StateMarker(epoch.machine, epoch.epoch, self.next_seq))
 
     def append(self, expected_seq: int, records: Sequence[Record]) -> None:
@@ -245,8 +247,8 @@ class Journal:
         return compact(self._db, most)
 
     def _go_on_compacting(self) -> None:
-        """The next part, or if that cannot be done now, all anew with the next turn. A
-        damaged file is left as it is, for the next process to see to."""
+        """Do the next step. If that is not possible now, the next turn starts again. A damaged
+        file is left as it is: the next process handles it."""
         assert self._compaction is not None
         try:
             with _judged(self.path):
@@ -275,11 +277,11 @@ class Journal:
             )
 
     def _cannot_grow(self) -> OSError | None:
-        """Why its files cannot grow, None if they can or it cannot be told."""
+        """Why its files cannot grow; None if they can, or if that is unknown."""
         try:
             trial = disk_space.nameless(os.path.dirname(self.path))
         except OSError:
-            return None  # those that are open may grow even so
+            return None  # the open files may still be able to grow
         try:
             size = max(_size(self.path), _size(f"{self.path}-wal"))
             disk_space.grow(trial, size)
@@ -290,7 +292,8 @@ class Journal:
         return None
 
     def _explained(self, problem: StoreError) -> StoreError:
-        """SQLite knows whether a disk is full, and calls the rest "disk I/O error"."""
+        """*problem* with its cause, if that can be found: SQLite only says whether the disk is
+        full, and calls the rest "disk I/O error"."""
         if isinstance(problem, StoreBusy) or (cause := self._cannot_grow()) is None:
             return problem
         return StoreError(
@@ -338,8 +341,8 @@ class Journal:
         self._marker.close()
 
     def abandon(self) -> None:
-        """Close it and leave the write-ahead log there, which SQLite would remove
-        together with what it cannot read of it."""
+        """Close the file, but keep the write-ahead log. SQLite would remove it, together with
+        the parts that it cannot read."""
         if self.read_only:
             self.close()
             return
@@ -369,13 +372,13 @@ class Journal:
         version = self._format()
         if version > FORMAT:
             raise DamagedStore(f"it has format {version}, and this version reads up to {FORMAT}")
-        if not version:  # to be read, and nothing has been written yet
+        if not version:  # opened read-only, and nothing has been written yet
             self._db.close()
             self._db = sqlite3.connect(":memory:", isolation_level=None)
             self._db.executescript(_SCHEMA)
 
     def _find_next_seq(self) -> int:
-        """The larger of the two ends: of the records, and of the records before the
+        """The larger of two numbers: the one after the last record, and the first one of the
         newest epoch."""
         last = self._db.execute(
             "SELECT seq + count FROM turns ORDER BY seq DESC LIMIT 1"
@@ -386,8 +389,7 @@ class Journal:
 
 @contextlib.contextmanager
 def _judged(path: str) -> Iterator[None]:
-    """Turns what goes wrong into DamagedStore where the file is at fault, else into
-    StoreError."""
+    """Turns an error into DamagedStore if the file is damaged, otherwise into StoreError."""
     try:
         yield
     except sqlite3.Error as exc:
@@ -400,8 +402,8 @@ def _judged(path: str) -> Iterator[None]:
 
 
 def _to_read(path: str) -> str:
-    """The URI of the file at *path*. Without a log nobody has it open, and reading it as
-    others do would leave one behind."""
+    """The URI to read the file at *path*. If it has no log, nobody has it open. Then
+    ``immutable`` keeps SQLite from creating a log."""
     alone = "" if os.path.exists(f"{path}-wal") else "&immutable=1"
     return f"{Path(path).as_uri()}?mode=ro{alone}"
 
@@ -436,7 +438,7 @@ def _crc(fields: Any) -> int:
 
 
 def set_aside(path: str) -> str:
-    """Move a damaged journal out of the way, over an earlier one; where it is now."""
+    """Rename a damaged journal, and overwrite an earlier one of that name. Its new path."""
     aside = f"{path}.damaged"
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):

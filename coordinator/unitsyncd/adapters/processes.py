@@ -1,9 +1,9 @@
-"""What the kernel says of processes: which one has a pid, and whether it has ended.
+"""What the kernel says about processes: which one has a pid, and whether it has ended.
 
-That a process has ended is for its pidfd to say (pidfd_open(2)): it becomes readable when
-the last thread is gone, whether anybody has reaped the process or not. /proc only says
-which process has a pid, by its start. What cannot be looked at, for want of a descriptor
-or because /proc hides it (hidepid of proc(5)), is not known to have ended.
+The pidfd of a process (pidfd_open(2)) says whether it has ended: it becomes readable when
+the last thread is gone, even if nobody has reaped the process. /proc only says which process
+has a pid, by its start time. Some processes cannot be looked at, because no descriptor is
+left or because /proc hides them (hidepid in proc(5)). They are not known to have ended.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final
 from unitsync.calling_script import Process, exists
 
 _STAT_BYTES_MAX: Final = 4096
-"""More than 52 numbers and a name have."""
+"""More than 52 numbers and a name take."""
 
 
 def open_pidfd(pid: int) -> int | None:
-    """None where none can be had: there is no such process, it is the id of a thread, no
-    descriptors are left, the kernel is older than 5.3."""
+    """A pidfd of *pid*. None if there is no such process, if it is the id of a thread, if no
+    descriptors are left, or if the kernel is older than 5.3."""
     try:
         return os.pidfd_open(pid)
     except (OSError, OverflowError):
@@ -28,11 +28,11 @@ def open_pidfd(pid: int) -> int | None:
 
 
 def has_ended(pid: int, start: int, pidfd: int | None) -> bool | None:
-    """Whether the process *pid* that began at *start* has ended, None if that cannot be
-    told. *pidfd* is one that was opened for *pid* before, if one could be had.
+    """Whether the process *pid* that began at *start* has ended, None if that is unknown.
+    *pidfd* was opened for *pid* before, or is None if that was not possible.
 
     The pid may have been given to another process before *pidfd* was opened. So the start
-    is looked at here, afterwards: if it is the right one, so is *pidfd*.
+    time is checked here, afterwards: if it is right, *pidfd* belongs to the right process.
     """
     try:
         process = _process(pid)
@@ -50,7 +50,7 @@ def has_ended(pid: int, start: int, pidfd: int | None) -> bool | None:
 
 
 def has_died(pid: int) -> bool:
-    """True only if the process that has *pid* now, or had it last, has certainly ended."""
+    """True only if the process that has *pid*, or had it last, has certainly ended."""
     pidfd = open_pidfd(pid)
     if pidfd is None:
         try:
@@ -64,7 +64,7 @@ def has_died(pid: int) -> bool:
 
 
 def is_dying(pid: int) -> bool:
-    """The same, and True as well if it was killed and is about to end."""
+    """Like ``has_died``, but also True if it was killed and is about to end."""
     try:
         return _process(pid).is_dying
     except (OSError, ValueError):
@@ -72,7 +72,7 @@ def is_dying(pid: int) -> bool:
 
 
 def _process(pid: int) -> Process:
-    # No more than this of /proc: to read its command line can block, on a lock that the
+    # Read only this file of /proc: reading the command line can block on a lock that the
     # process holds.
     descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -1,8 +1,8 @@
 """Snapshots of the units in a file beside the journal, written by a thread.
 
-The file is a shortcut and nothing else: one that is missing, damaged or of another
-format is passed over, and the journal is replayed from the start of the epoch.
-Layout: a magic line, then chunks of <length, crc32, msgpack>; the first is the header.
+The file is only a shortcut. If it is missing, damaged or of another format, it is ignored,
+and the journal is replayed from the start of the epoch.
+Layout: a magic line, then chunks of <length, crc32, msgpack>. The first one is the header.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from unitsyncd.core.store import SavedUnit, Snapshot
 _MAGIC: Final = b"unitsync snapshot 1\n"
 _FRAME: Final = struct.Struct("<II")
 _CHUNK_UNITS: Final = 200
-"""Units that are encoded at a time: the thread lets the loop go on in between."""
+"""Units encoded at a time: the thread lets the event loop run in between."""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class Snapshots:
         self._thread: threading.Thread | None = None
 
     def load(self) -> Snapshot | None:
-        """The saved snapshot, None if there is none that can be read."""
+        """The saved snapshot, None if there is no readable one."""
         try:
             with open(self._path, "rb") as file:
                 data = file.read()
@@ -65,9 +65,9 @@ class Snapshots:
         return self._thread is not None and self._thread.is_alive()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Begin to write *snapshot*, which takes the place of the last one when all of
-        it is there. It is emptied as that goes on: to let go of all units at once would
-        hold up everybody. Not while ``busy``."""
+        """Begin to write *snapshot*. It replaces the last one when it is complete. Its units
+        are removed meanwhile: to free all of them at once would hold up everybody. Must not
+        be called while ``busy``."""
         assert not self.busy
         thread = threading.Thread(target=self._write, args=(snapshot,), name="snapshot")
         try:
@@ -78,7 +78,7 @@ class Snapshots:
         self._thread = thread
 
     def close(self) -> None:
-        """Wait until what is being written has been written."""
+        """Wait until the present write has ended."""
         if self._thread is not None:
             self._thread.join()
 

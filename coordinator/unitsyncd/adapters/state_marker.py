@@ -1,7 +1,7 @@
-"""What must be in a journal, said outside of it, so that a loss is noticed.
+"""What a journal must contain, written outside of it, so that a loss is noticed.
 
 A file of three lines: the number of the next record, the startup of the machine, and
-the newest epoch. It is never ahead of the journal; behind it may be.
+the newest epoch. It may be behind the journal, but never ahead of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class StateMarker(NamedTuple):
     machine: str
     epoch: str
     next_seq: int
-    """So many records there were at least, in this epoch and all before it."""
+    """There were at least so many records, in this epoch and all before it."""
 
 
 def _path(journal: str) -> str:
@@ -23,7 +23,7 @@ def _path(journal: str) -> str:
 
 
 def read_marker(journal: str) -> StateMarker | None:
-    """The marker of the journal at *journal*, None if there is none that can be read."""
+    """The marker of the journal at *journal*, None if there is no readable one."""
     try:
         with open(_path(journal), encoding="utf-8") as file:
             next_seq, machine, epoch = file.read().splitlines()
@@ -33,8 +33,9 @@ def read_marker(journal: str) -> StateMarker | None:
 
 
 class MarkerFile:
-    """Keeps the marker. A full disk is no reason to refuse what the journal itself has
-    kept: then the old marker stays, and is renewed as soon as that is possible."""
+    """Keeps the marker. If it cannot be written, for example on a full disk, that is no
+    reason to refuse what the journal has kept. The old marker stays, and is renewed as soon
+    as possible."""
 
     def __init__(self, journal: str) -> None:
         self._path = _path(journal)
@@ -43,7 +44,7 @@ class MarkerFile:
         """None if the file does not hold the marker's machine and epoch."""
 
     def write(self, marker: StateMarker) -> None:
-        """Let *marker* take the place of the old one in one step."""
+        """Replace the old marker with *marker*, in one step."""
         self.close()
         self._marker = marker
         temporary = f"{self._path}.new"
@@ -62,7 +63,7 @@ class MarkerFile:
         self._file = file
 
     def advance(self, next_seq: int) -> None:
-        """The journal has grown. Nothing to do before the first marker."""
+        """The journal has grown. Does nothing before the first ``write``."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.pwrite(self._file, b"%020d" % next_seq, 0)
