@@ -371,6 +371,14 @@ What counts is the group's entry
 one below your home … is none
 When it does not come to that
 or by those who made it grow
+[Ff]or ever\b
+What concerns
+takes what it takes
+not to be had
+of which the end
+what is no (?:name|text|duration)
+begins? anew as pending
+has no say
 """
 
 
