@@ -26,7 +26,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 def lines() -> list[tuple[str, str]]:
-    text = pages.read("reference/wire-protocol.md").partition("These are the messages that such a client sends")[2]
+    page = pages.read("reference/wire-protocol.md")
+    text = page.partition("These are the messages that such a client sends")[2]
     block = text.partition("```text\n")[2].partition("```")[0]
     return [(line[0], line[2:]) for line in block.splitlines()]
 
