@@ -39,25 +39,25 @@ from unitsyncd.saved_state import open_state
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
 GC_THRESHOLDS: Final = (20_000, 1_000_000, 1_000_000)
-"""Cycles are looked for among the youngest objects only, in a millisecond: units, edges and
-requests make none, an epoch that is over is taken apart, and a look at all that has been
-made lately would hold the loop for as long as that is much."""
+"""The collector looks for cycles among the youngest objects only: that takes a millisecond.
+Units, edges and requests make no cycles, and the parts of an old epoch are taken apart. To
+search older objects too would hold up the loop, longer the more objects there are."""
 SWITCH_S: Final = 0.0005
-"""How long the thread that writes a snapshot may hold up the loop, in place of Python's 5 ms."""
+"""How long the thread that writes a snapshot may hold up the loop. Python's default is 5 ms."""
 REST_S: Final = 0.005
-"""Between the parts of a long work: time for those who ask."""
+"""Pause between the steps of long work, so that requests are answered."""
 LOOK_S: Final = 1.0
-"""How often the coordinator looks whether folder and socket are still its own."""
+"""How often the coordinator checks that folder and socket are still its own."""
 
 
 class Daemon:
-    """Serves one endpoint until it is stopped, or finds that its socket is no longer
-    its own."""
+    """Serves one endpoint until it is stopped, or until its folder or socket is no longer its
+    own, or until it takes too much memory."""
 
     version = __version__
 
     def __init__(self, folder_lock: FolderLock, access: Access, limits: Limits) -> None:
-        """Within the event loop. Raises StoreError if there can be no journal."""
+        """Create it within the event loop. Raises StoreError if the journal cannot be used."""
         self.pid = os.getpid()
         self._folder_lock = folder_lock
         budget = connection_limit.file_budget(limits.connections)
@@ -85,7 +85,7 @@ class Daemon:
             clients=ClientProcesses(lambda peer: self._router.peer(peer)),
             at=self.since,
         )
-        self._kept = self._kept._replace(recovered=None)  # it is the supervisor's by now
+        self._kept = self._kept._replace(recovered=None)  # it belongs to the supervisor now
         self._router = Router(
             folder_lock.listen(budget.backlog),
             access=access,
@@ -101,8 +101,9 @@ class Daemon:
         self._too_large: LimitReached | None = None
 
     async def run(self, on_ready: Callable[[], None]) -> None:
-        """Serve; *on_ready* is called once requests are answered. Raises LimitReached if it
-        took too much memory: it has ended as if it had been killed, but in order."""
+        """Serve. *on_ready* is called once requests are answered. Raises LimitReached if the
+        process took too much memory. For clients that looks like a killed coordinator, but
+        everything is closed in order."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.set_exception_handler(_log_defect_in_loop)
@@ -138,7 +139,7 @@ class Daemon:
             raise self._too_large
 
     def _now(self) -> tuple[float, float]:
-        """For what comes next: on the monotonic clock, and as facts have it."""
+        """The time of the next turn: on the monotonic clock, and on the clock of facts."""
         self._supervisor.ahead = self._clock.ahead()
         return time.monotonic(), self._clock.at()
 
@@ -176,7 +177,7 @@ class Daemon:
         return self._folder_lock.hide(full)
 
     def _run_in_steps(self, work: Work) -> None:
-        """Do the next step of *work*, and the others after a while each."""
+        """Do the next step of *work*, and each further one after a pause."""
         self._unfinished.discard(work)
         if has_more(work):
             self._unfinished.add(work)
@@ -186,7 +187,7 @@ class Daemon:
         deadline = self._supervisor.next_deadline()
         if self._timer is not None:
             if deadline is not None and self._timer.when() <= deadline:
-                return  # it looks again when it fires
+                return  # when it fires, it is set again
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
@@ -204,11 +205,11 @@ class Daemon:
         self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
 
     def _look_at_memory(self) -> None:
-        """What comes of messages that libzmq collects is bounded by nothing else. Whoever
-        waits goes on waiting, with the next coordinator."""
+        """End if the process takes too much memory: nothing else bounds what libzmq's queues
+        of messages take. Those who wait go on waiting, with the next coordinator."""
         try:
             resident = resources.resident_bytes()
-        except OSError:  # there is no file left to be opened
+        except OSError:  # no descriptor is left
             return
         if resident > self._memory_max and self._too_large is None:
             mib = self._memory_max >> 20
@@ -226,7 +227,7 @@ class Daemon:
         held["unfinished"] = len(self._unfinished)
         try:
             logger.info(resources.figures_line(held | resources.figures()))
-        except OSError as problem:  # there is no file left to be opened
+        except OSError as problem:  # no descriptor is left
             logger.warning("{}; {}", resources.figures_line(held), problem)
 
     def _end(self, why: str) -> None:
@@ -236,7 +237,7 @@ class Daemon:
 
 
 def _log_defect_in_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Whatever comes out of a callback; the loop goes on."""
+    """Log an exception from a callback. The loop goes on."""
     logger.opt(exception=context.get("exception")).error("a defect: {}", context["message"])
 
 
@@ -246,7 +247,7 @@ def _log_defect_in_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def _startup_named() -> str:
-    """Raises UsageError."""
+    """UNITSYNC_STARTUP, or "". Raises UsageError."""
     startup = os.environ.get("UNITSYNC_STARTUP", "")
     try:
         startup.encode()
@@ -256,7 +257,7 @@ def _startup_named() -> str:
 
 
 class _Ready:
-    """Tells whoever started us, once: ``ready``, ``running`` or ``error: …``."""
+    """Tells the process that started us, once: ``ready``, ``running`` or ``error: …``."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -264,9 +265,9 @@ class _Ready:
     def say(self, line: str) -> None:
         if self._descriptor is None:
             return
-        with contextlib.suppress(OSError):  # whoever started us did not wait
+        with contextlib.suppress(OSError):  # the process that started us did not wait
             os.write(self._descriptor, f"{line}\n".encode())
-        with contextlib.suppress(OSError):  # it was no descriptor
+        with contextlib.suppress(OSError):  # it was not a descriptor
             os.close(self._descriptor)
         self._descriptor = None
 
@@ -277,7 +278,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until stopped; the exit status."""
+    """Serve until stopped. The exit status."""
     ready = _Ready(None)
     try:
         options = _options(argv)
@@ -297,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _of_a_file(problem: OSError) -> UnitsyncError:
-    """What cannot be used where the coordinator is to serve."""
+    """The error for a file or folder that the coordinator cannot use."""
     return UnitsyncError(
         f"{problem.filename or 'the coordinator'}: {problem.strerror or problem}",
         hint="remove what is in the way, or name another folder in UNITSYNC_ENDPOINT",
@@ -313,7 +314,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trial", action="store_true", help="try all that serving needs, and end")
     options = parser.parse_args(argv)
     options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
-    # Who calls serve says all of who may take part, also if that is nobody.
+    # A call of ``serve`` names everybody who may take part, even if that is nobody.
     options.allow_kept = not options.allow and options.ready_fd is not None
     return options
 
@@ -371,7 +372,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
 
 
 def _log_level(named: str) -> str:
-    """Raises UsageError."""
+    """The level *named*, or the default. Raises UsageError."""
     named = named.lower()
     if named and named not in LOG_LEVELS:
         raise UsageError(f"UNITSYNC_LOG_LEVEL is {named!a}, not one of {', '.join(LOG_LEVELS)}")
@@ -379,10 +380,12 @@ def _log_level(named: str) -> str:
 
 
 def _become_its_user(endpoint: Endpoint) -> Endpoint:
-    """Under sudo, become the invoking user for good, unless the folder is root's. That user
-    may put links and the files of others into the folder and replace it at any time:
-    nothing there is done with the rights of root. Returns the endpoint as that of the user
-    that we are then."""
+    """Under sudo, become the invoking user for good, unless the folder belongs to root.
+    Returns the endpoint for the user that we are then.
+
+    That user may put links and other people's files into the folder, and may replace it at
+    any time. So nothing there is done with the rights of root.
+    """
     user = endpoints.serving_user(endpoint)
     if user != os.geteuid():
         name, group, _ = endpoints.account(user)

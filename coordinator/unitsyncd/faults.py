@@ -1,7 +1,7 @@
-"""Named points at which a test can let the coordinator die.
+"""Named points at which a test can kill the coordinator.
 
-``UNITSYNC_FAULT=appended:3`` ends it with SIGKILL when it comes to the point
-``appended`` for the third time. Unset, a point costs one comparison.
+``UNITSYNC_FAULT=appended:3`` ends it with SIGKILL when it reaches the point
+``appended`` for the third time. If that is not set, a point costs one comparison.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import signal
 from typing import Final
 
 POINTS: Final = ("received", "handled", "appended", "committed", "sent one", "sent")
-"""In a turn of the loop, in this order; ``sent one`` only if it has several replies. And
-``begun``: an epoch is in the journal, and no word of it beside the journal."""
+"""The points in a turn of the loop, in this order. ``sent one`` is only reached if there are
+several replies. Outside of this list there is ``begun``: a new epoch is in the journal, but
+not yet in the marker beside it."""
 
 _point, _, _count = os.environ.get("UNITSYNC_FAULT", "").partition(":")
 _left = int(_count or 1)

@@ -1,8 +1,8 @@
 """The bounds that can be set: name, default, environment variable.
 
-A request that would go beyond one is answered with ``limit_reached``, which names the
-bound and its value; a client for which there is no room is not let in. Bounds that
-cannot be set stand beside what they bound, and all are in docs/reference/limits.md.
+A request that would exceed one is answered with ``limit_reached``, which names the bound
+and its value. A client for which there is no room is not let in. Bounds that cannot be set
+stand beside the code that they bound. docs/reference/limits.md lists all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unitsync.errors import LimitReached, UsageError
 
 DIGITS_MAX: Final = 18
 CONNECTIONS_MIN: Final = 2
-"""A client looks whether somebody is there before it connects for good."""
+"""A client first connects once to check whether somebody is there."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -25,16 +25,17 @@ class Limits(msgspec.Struct, frozen=True):
     """Registered units."""
     edges: int = 10_000_000
     waiting: int = 100_000
-    """Requests that are held back at the same time; one client may have half of them, and
-    no more than 20,000."""
+    """Requests that are held back at the same time. One client may have half of them, but no
+    more than 20,000."""
     waited_for: int = 2_000_000
-    """Names in all the ``wait`` requests that are held back."""
+    """Names in all held-back ``wait`` requests."""
     startups: int = 10_000
-    """Startups since the machine began, so that changes by an older one are refused."""
+    """Startups remembered since the machine started, so that changes by older ones are
+    refused."""
     connections: int = 50_000
-    """Clients at the same time; fewer if the limit of open files leaves no room."""
+    """Clients at the same time. Fewer if the limit of open files leaves no room."""
     memory: int = 4_096
-    """MiB that the coordinator may take before it ends and begins anew; see resources.py."""
+    """MiB that the coordinator may use before it ends and begins anew: see resources.py."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Limits:
@@ -61,8 +62,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 def limit_reached(name: str, maximum: int, what: str, hint: str = "") -> LimitReached:
-    """The answer to what goes beyond the bound *name*: the coordinator *what*. Without a
-    *hint* that bound is one that can be set."""
+    """The error for a request that exceeds the bound *name*. *what* completes "the
+    coordinator …". If *hint* is "", the bound must be one that can be set."""
     return LimitReached(
         f"the coordinator {what}",
         hint=hint or f"raise UNITSYNC_MAX_{name.upper()} where the coordinator is started",

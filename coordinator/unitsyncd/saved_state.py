@@ -1,4 +1,4 @@
-"""Opening what earlier coordinators have kept, and judging whether it can be trusted."""
+"""Opens what earlier coordinators have kept, and decides whether it can be trusted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unitsyncd.core.store import DamagedStore, EpochRecord, Snapshot
 from unitsyncd.limits import Limits
 
 SNAPSHOT_RECORDS: Final = 100_000
-"""Records between snapshots, at the least."""
+"""Least number of records between snapshots."""
 
 
 class SavedState(NamedTuple):
@@ -33,11 +33,11 @@ class SavedState(NamedTuple):
     recovered: Recovered | None
     clock: Clock
     lost: str
-    """Why the state of this startup is not there although it should be, or ""."""
+    """Why the state of this startup is missing, or "" if it is not."""
 
     @property
     def default_startup(self) -> str:
-        """What Supervisor takes where no startup is named."""
+        """The startup for Supervisor if none is named."""
         return "" if self.recovered is not None else self.machine
 
     def close(self) -> None:
@@ -48,8 +48,8 @@ class SavedState(NamedTuple):
 def open_state(
     path: str, limits: Limits, *, snapshot_records: int = SNAPSHOT_RECORDS
 ) -> SavedState:
-    """The journal at *path* and what it holds of the present startup. A damaged one is
-    set aside. Raises StoreError if there can be no journal."""
+    """The journal at *path*, and what it holds of the present startup. A damaged journal is
+    set aside. Raises StoreError if the journal cannot be used."""
     machine = machine_startup()
     snapshots = Snapshots(f"{path}.snapshot")
     marker = read_marker(path)
@@ -80,8 +80,8 @@ def open_state(
 
 
 def read_state(path: str, limits: Limits) -> tuple[str, Recovered | None, str]:
-    """The startup of the machine, what is kept of it at *path*, and why that is lost, as
-    ``open_state`` would have them; nothing is changed. Raises StoreError."""
+    """The startup of the machine, what is kept of it at *path*, and why that is lost: the same
+    as from ``open_state``. Changes nothing. Raises StoreError."""
     machine = machine_startup()
     marker = read_marker(path)
     if marker is not None and marker.machine != machine:
@@ -101,8 +101,8 @@ def read_state(path: str, limits: Limits) -> tuple[str, Recovered | None, str]:
 def _recover(
     journal: Journal, snapshots: Snapshots, machine: str, limits: Limits, marker: StateMarker | None
 ) -> tuple[Recovered | None, int]:
-    """What is there of this startup of the *machine*, and the number of records since
-    the last snapshot. Raises DamagedStore, StoreError."""
+    """What the journal holds of the startup *machine*, and the number of records since the
+    last snapshot. Raises DamagedStore, StoreError."""
     epochs = epochs_of(journal, machine)
     if not epochs:
         return None, 0
@@ -132,7 +132,7 @@ def _recover(
 
 @contextlib.contextmanager
 def _no_collector() -> Iterator[None]:
-    """What is made meanwhile is there to stay."""
+    """No garbage collection meanwhile: the objects created here stay."""
     gc.disable()
     try:
         yield
@@ -154,8 +154,8 @@ def _check_length(at_least: int, next_seq: int) -> None:
 def _rebuild(
     journal: Journal, epoch: EpochRecord, snapshot: Snapshot | None, limits: Limits
 ) -> tuple[Registry, Snapshot | None]:
-    """The registry, and the snapshot if it was of use: one that does not lead to units
-    is passed over."""
+    """The registry, and the snapshot if it was used. A snapshot that does not lead to units
+    is ignored."""
     try:
         return rebuild(journal, epoch, snapshot, limits), snapshot
     except DamagedStore as exc:

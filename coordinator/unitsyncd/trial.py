@@ -1,5 +1,5 @@
-"""Whether a coordinator could serve here and would make changes: found out without
-changing anything, for ``unitsync doctor``."""
+"""Finds out whether a coordinator could serve here and make changes. Changes nothing
+itself. For ``unitsync doctor``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FILES: Final = ("coordinator.log", "spawn.lock", "journal.db", "journal.db-wal",
 
 
 def try_to_serve(endpoint: Endpoint, startup: str, limits: Limits) -> None:
-    """Returns if a coordinator would serve at *endpoint* and make changes of *startup*.
+    """Returns if a coordinator would serve at *endpoint* and make changes for *startup*.
 
-    Raises what it would refuse to start with, or a change with. AlreadyServed if there
-    is one. StoreError, OSError.
+    Otherwise raises the error that the start of the coordinator, or a change, would fail
+    with. Raises AlreadyServed if there is a coordinator. Raises StoreError, OSError.
     """
     logger.remove()
     folder = endpoint.folder
@@ -63,7 +63,8 @@ def _write_in(folder: str) -> None:
 
 @contextlib.contextmanager
 def _held(endpoint: Endpoint) -> Iterator[None]:
-    """While it lasts, no coordinator comes up that would write what is being read."""
+    """Locks the folder meanwhile, so that no coordinator starts and writes to the files that
+    are being read. Raises AlreadyServed."""
     folder = os.open(endpoint.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,1 +1,1 @@
-"""What reaches outside of the process: sockets, processes, files."""
+"""Everything that reaches outside of the process: sockets, processes, files."""
