@@ -27,7 +27,7 @@ from bench import compare, machine, report, scenarios, tables
 from bench.record import RESULTS, Series, read
 
 SCENARIO_PATIENCE_S: Final = 240.0
-"""Longer than any takes on a slow machine; then it is ended."""
+"""Longer than any scenario takes on a slow machine. After that it is ended."""
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -82,13 +82,13 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(name: str, path: Path, run: str, *, quick: bool) -> bool:
-    """Whether the scenario came to its end. Nothing of it is left behind."""
+    """Run the scenario in a process of its own. Whether it finished. Leaves nothing behind."""
     folder = tempfile.mkdtemp(prefix="usb-", dir="/tmp")  # short, for sockets
     try:
         command = [sys.executable, "-m", "bench.scenarios", name, str(path.resolve()), run, folder]
         if quick:
             command.append("quick")
-        # Who ends us meanwhile has to wait until we know what to end.
+        # A signal that ends us must wait until we know which process to end.
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *_ENDINGS))
         process = subprocess.Popen(
             command,
@@ -102,7 +102,7 @@ def _run(name: str, path: Path, run: str, *, quick: bool) -> bool:
             signal.pthread_sigmask(signal.SIG_SETMASK, usual)
             ended = _ends_within(process.pid, SCENARIO_PATIENCE_S)
         finally:
-            # Before it is reaped: until then nobody else can have its number.
+            # Before the child is reaped: until then, no other process can have its pid.
             os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
     finally:
@@ -113,7 +113,7 @@ def _run(name: str, path: Path, run: str, *, quick: bool) -> bool:
 
 
 def _ends_within(pid: int, patience_s: float) -> bool:
-    """Whether the child *pid* ends in time; it is left to be reaped."""
+    """Whether the child *pid* ends in time. The caller must reap it."""
     descriptor = os.pidfd_open(pid)
     try:
         poll = select.poll()
@@ -124,8 +124,8 @@ def _ends_within(pid: int, patience_s: float) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without the user's coordinator, without one that starts by itself, and with
-    Python as an installed command finds it: its modules compiled, its output buffered."""
+    """Our environment, without the user's coordinator and without autostart. Python is set up
+    as for an installed command: with compiled modules and buffered output."""
     kept = {
         name: value
         for name, value in os.environ.items()

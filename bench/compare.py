@@ -1,11 +1,11 @@
 """Compares two runs: ``bench/compare.py A B`` prints B divided by A, with its spread.
 
 A and B are each a file of results, ``newest``, ``previous``, or a part of a file name
-in bench/results/, such as a commit. What is quick on one side only is left out, and
-said so: it counts fewer things, and too few times. Where the spread does not hold 1.00, the last
-column says what it means. Whether it means the code is another question: between two
-machines, or two hours of one, trust what was divided by something in its own run, the
-rows with ÷.
+in bench/results/, such as a commit. A series that is quick on one side only is left out,
+with a note: it counts fewer things, and too few times. If the spread does not include 1.00,
+the last column says what that means. The code need not be the cause: machines differ, and
+so do two hours on one machine. Then trust the rows with ÷, which were divided by something
+from the same run.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ _RESAMPLES: Final = 1000
 
 
 class Ratio(NamedTuple):
-    """Median divided by median, and between what 95 of 100 resamplings put it."""
+    """Median divided by median, and the range that 95 of 100 resamplings are in."""
 
     value: float
     low: float
@@ -20,7 +20,7 @@ class Ratio(NamedTuple):
 
 
 def quantile(samples: Sequence[float], share: float) -> float:
-    """Linear between the two nearest samples; *share* is 0 to 1."""
+    """Interpolated between the two nearest samples. *share* is 0 to 1."""
     ordered = sorted(samples)
     place = share * (len(ordered) - 1)
     below = int(place)
@@ -29,10 +29,10 @@ def quantile(samples: Sequence[float], share: float) -> float:
 
 
 def ratio(upper: Sequence[float], lower: Sequence[float], *, side_by_side: bool) -> Ratio:
-    """Of the medians. Samples that were taken *side_by_side* (same index, same moment)
-    are resampled together, so that what befell both does not widen the spread."""
+    """The ratio of the medians. Samples taken *side_by_side* (same index, same moment) are
+    resampled together. So disturbances that affected both do not widen the spread."""
     value = _divided(statistics.median(upper), statistics.median(lower))
-    # The same samples give the same figures, others are drawn from independently.
+    # Seeded with the samples, so that the same samples always give the same figures.
     chance = random.Random(repr((list(upper), list(lower))))
     ratios = []
     together = side_by_side and len(upper) == len(lower)
@@ -49,7 +49,7 @@ def ratio(upper: Sequence[float], lower: Sequence[float], *, side_by_side: bool)
 
 
 def divided(upper: Ratio, lower: Ratio) -> Ratio:
-    """One ratio by another, which come from different runs."""
+    """One ratio divided by another. The two come from different runs."""
     pairs = zip(upper.resampled, lower.resampled, strict=True)
     return _with_spread(_divided(upper.value, lower.value), [_divided(*pair) for pair in pairs])
 
@@ -70,7 +70,7 @@ _SCALES: Final = {
 
 
 def shown(value: float, unit: str) -> str:
-    """*value* for people, with three digits that count: ``12.3 ms``."""
+    """*value* for people, with three significant digits: ``12.3 ms``."""
     if unit not in _SCALES:
         text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
         return f"{text}{unit.removeprefix('1') if unit.startswith('1/') else unit}"

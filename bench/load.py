@@ -1,9 +1,8 @@
-"""Load: plain REQ sockets with frames that were encoded before, and one DEALER that
-keeps many requests under way.
+"""Load: plain REQ sockets with frames encoded in advance, and one DEALER with many requests
+in flight.
 
-Frames say what the Python client would say, owner included. Replies are kept and
-decoded once the clock has stopped, so that a refused request cannot pass for a fast
-one.
+Frames say what the Python client would say, owner included. Replies are kept, and decoded
+after the clock has stopped. So a refused request cannot pass for a fast one.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from unitsync import owner, wire
 
 REPLY_PATIENCE_MS: Final = 30_000
 CLIENTS_PER_PROCESS: Final = 16
-"""More in one process keep its core busier than the server's; fewer leave less of the
-two cores to the server."""
+"""With more in one process, its core is busier than the server's. With fewer, less of the two
+cores is left for the server."""
 WINDOW: Final = 100
-"""Requests that the DEALER has under way."""
+"""Requests that the DEALER has in flight."""
 
 Frames = list[bytes]
 
 
 class Work(NamedTuple):
-    """What one round asks of each client: ``requests`` of one kind, one after the other."""
+    """What each client does in one round: ``requests`` of one kind, one after the other."""
 
     kind: str
     requests: int
@@ -50,7 +49,7 @@ class Round(NamedTuple):
 
 
 class Refused(Exception):
-    """The coordinator answered with an error where there was nothing to object to."""
+    """The coordinator answered a correct request with an error."""
 
 
 # --- what is sent -----------------------------------------------------------------
@@ -61,7 +60,7 @@ def ping(prefix: str, count: int) -> Frames:
 
 
 def want(prefix: str, count: int) -> Frames:
-    """Each registers a unit with an edge to one that was declared before it."""
+    """Each registers a unit with an edge to one that was declared earlier."""
     me = owner.this_process()
     return [
         wire.encode(
@@ -77,12 +76,12 @@ def want(prefix: str, count: int) -> Frames:
 
 
 def start_complete(prefix: str, count: int) -> Frames:
-    """In turn: start a new unit, complete it."""
+    """Alternately: start a new unit, complete it."""
     return runs(f"{prefix}-{number}" for number in range(-(-count // 2)))[:count]
 
 
 def runs(units: Iterable[str]) -> Frames:
-    """Start and complete of each, with ids as long as the client's."""
+    """``start`` and ``complete`` of each, with ids as long as the client's."""
     me = owner.this_process()
     frames = []
     for unit in units:
@@ -92,7 +91,7 @@ def runs(units: Iterable[str]) -> Frames:
 
 
 def completes(units: Iterable[str]) -> Frames:
-    """Complete of each, which has to be registered, but not started."""
+    """``complete`` of each. The units must be registered, but not started."""
     me = owner.this_process()
     return [wire.encode(wire.Complete(id=f"e{unit:0>23}", owner=me, unit=unit)) for unit in units]
 
@@ -105,7 +104,7 @@ KINDS: Final[dict[str, Callable[[str, int], Frames]]] = {
 
 
 def check(replies: Iterable[bytes]) -> None:
-    """Raises Refused if one of the coordinator's *replies* is an error or no grant."""
+    """Raises Refused if one of the coordinator's *replies* is an error, or tells to wait."""
     for frame in replies:
         reply = wire.decode_reply(frame)
         if isinstance(reply, wire.Error | wire.Waiting):
@@ -127,7 +126,7 @@ class Crowd:
         for pipe in self._pipes:
             pipe.send(work)
         for pipe in self._pipes:
-            self._receive(pipe)  # has encoded its frames
+            self._receive(pipe)  # the process has encoded its frames
         for pipe in self._pipes:
             pipe.send(None)
         reports = [self._receive(pipe) for pipe in self._pipes]
@@ -148,8 +147,8 @@ class Crowd:
 
 @contextlib.contextmanager
 def crowd(address: str, clients: int, *, checked: bool) -> Iterator[Crowd]:
-    """*clients* REQ sockets that are connected to *address*; with *checked* their
-    replies must be those of a coordinator."""
+    """*clients* REQ sockets that are connected to *address*. With *checked*, their replies
+    must be those of a coordinator."""
     pipes: list[Connection] = []
     processes = []
     left = clients
@@ -212,8 +211,8 @@ def _req(context: zmq.Context[zmq.Socket[bytes]], address: str) -> zmq.Socket[by
 def _converse(
     sockets: Sequence[zmq.Socket[bytes]], frames: Sequence[Frames]
 ) -> tuple[tuple[float, float, float], Frames]:
-    """((began, ended, CPU seconds), replies); each socket always has one request under
-    way, and it sends the next as soon as the reply is there."""
+    """((began, ended, CPU seconds), replies). Each socket always has one request in flight,
+    and sends the next as soon as the reply is there."""
     replies: Frames = []
     poller = zmq.Poller()
     following = {}
@@ -241,7 +240,7 @@ def _converse(
 
 @contextlib.contextmanager
 def _no_collector() -> Iterator[None]:
-    """The load's own garbage collection is nobody's cost."""
+    """Turns off the load's own garbage collection, so that it is not measured."""
     gc.collect()
     gc.disable()
     try:
@@ -254,8 +253,8 @@ def _no_collector() -> Iterator[None]:
 
 
 class Pipeline:
-    """A DEALER whose requests reach the server in the order in which they were given,
-    with at most *window* of them unanswered."""
+    """A DEALER whose requests reach the server in the given order, with at most *window* of
+    them unanswered."""
 
     def __init__(self, address: str, *, checked: bool, window: int = WINDOW) -> None:
         self._checked = checked
@@ -275,7 +274,7 @@ class Pipeline:
         return took
 
     def converse(self, frames: Sequence[bytes]) -> tuple[float, Frames]:
-        """(seconds, the replies whatever they say), in the order of the requests."""
+        """(seconds, replies in the order of the requests). Does not check the replies."""
         replies: Frames = []
         send, receive = self._dealer.send_multipart, self._dealer.recv_multipart
         with _no_collector():

@@ -21,7 +21,7 @@ _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 class Machine(msgspec.Struct, frozen=True):
     commit: str
-    """With a ``+`` where the measured code had changes that were not committed."""
+    """With a ``+`` if the measured code had uncommitted changes."""
     cpu: str
     cores: int
     memory_bytes: int
@@ -29,11 +29,11 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     libraries: dict[str, str]
     busy_before: float
-    """Share of all cores, 0 to 1, that others used just before the scenario."""
+    """Share of all cores, 0 to 1, that other processes used just before the scenario."""
 
 
 def describe() -> Machine:
-    """Takes a second: it looks how busy the machine is."""
+    """Takes a second, to see how busy the machine is."""
     return Machine(
         commit=commit(),
         cpu=_cpu(),
@@ -86,9 +86,9 @@ def _idle_and_all() -> tuple[int, int]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of all threads of *pid* so far, those that have ended left out.
+    """CPU time of all threads of *pid* so far, without those that have ended.
 
-    From schedstat (nanoseconds); where the kernel has none, from stat (ticks of 10 ms).
+    From schedstat (nanoseconds). If the kernel has none, from stat (ticks of 10 ms).
     """
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
@@ -105,7 +105,7 @@ def _first_number(path: str) -> int:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of *pid* that is in RAM and its own, shared libraries left out.
+    """Memory of *pid* that is in RAM and its own, without shared libraries.
 
     Asks the kernel to look (smaps_rollup), because the counters behind VmRSS lag by
     tens of pages per thread.

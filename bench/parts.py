@@ -1,5 +1,5 @@
-"""A coordinator that is put together here, from the daemon's parts without some of them:
-in this process without sockets, and in a process of its own without a journal.
+"""Coordinators put together from some of the daemon's parts: one in this process without
+sockets, and one in a process of its own without a journal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Unconnected:
 
     def __init__(self, kept: SavedState | None) -> None:
         self._steps: deque[Callable[[], object]] = deque()
-        """What is to be done between later turns."""
+        """Work to do between later turns."""
         self._supervisor = _supervisor(NobodyWatched(), kept, self._run_in_steps)
         if kept is not None:
             kept.rhythm.run_in_steps = self._run_in_steps
@@ -49,14 +49,14 @@ class Unconnected:
             self._steps.append(lambda: self._run_in_steps(work))
 
     def turn(self, request: wire.AnyRequest) -> tuple[float, wire.AnyReply]:
-        """Seconds that a turn with just *request* takes; the reply."""
+        """(seconds, reply) of a turn with just *request*."""
         frame = wire.encode(request)
         began = time.monotonic()
         ((_, reply),) = self._supervisor.turn([(b"peer", frame)], began, began)
         return time.monotonic() - began, wire.decode_reply(reply)
 
     def rest(self) -> list[float]:
-        """Do what is to be done between turns; the seconds that each step takes."""
+        """Do the work between turns. The seconds that each step takes."""
         took_s = []
         while self._steps:
             began = time.monotonic()
@@ -65,7 +65,7 @@ class Unconnected:
         return took_s
 
     def ask(self, frames: Sequence[bytes], batch: int) -> float:
-        """Seconds that it takes to answer *frames*, *batch* in a turn. Raises Refused."""
+        """Seconds to answer *frames*, with *batch* of them in each turn. Raises Refused."""
         turns = [
             [(b"peer", frame) for frame in frames[first : first + batch]]
             for first in range(0, len(frames), batch)
@@ -82,8 +82,8 @@ class Unconnected:
 
 @contextlib.contextmanager
 def unconnected(journal: Path | None) -> Iterator[Unconnected]:
-    """With a *journal* at that path, and snapshots when they are due, or with none. Looks
-    for cycles of garbage as rarely as the daemon, from now on."""
+    """With a journal at the path *journal*, and snapshots when they are due; with None, without
+    both. From now on this process collects garbage as rarely as the daemon."""
     gc.collect()
     gc.set_threshold(*GC_THRESHOLDS)
     kept = None if journal is None else open_state(str(journal), _LIMITS)
@@ -95,8 +95,8 @@ def unconnected(journal: Path | None) -> Iterator[Unconnected]:
 
 
 def without_journal(folder: Path) -> contextlib.AbstractContextManager[Server]:
-    """A coordinator in a process of its own that keeps nothing and so takes no snapshots.
-    It also has no use for what is missing here: timers, a log, a lock on its folder."""
+    """A coordinator in a process of its own. It keeps nothing, so it takes no snapshots. It
+    has no timers, no log and no lock on its folder either: it needs none of them."""
     return served(_serve, folder)
 
 

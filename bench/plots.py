@@ -1,6 +1,6 @@
 """Bars as SVG: one file for each comparison in docs/img/, made from the newest results.
 
-Each bar is a median; the thin line over it spans the middle half of the samples.
+Each bar is a median. The thin line over it spans the middle half of the samples.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Plot(NamedTuple):
 
 
 def write(series: Sequence[Series]) -> list[tuple[str, Path]]:
-    """Write what can be drawn of *series*; (title, file) of each plot."""
+    """Write the plots that *series* has results for. (title, file) of each plot."""
     IMAGES.mkdir(exist_ok=True)
     written = []
     for plot in _plots(series):

@@ -1,5 +1,5 @@
-"""Many waiting clients in few processes: ZMTP spoken by hand on plain unix sockets, as
-the installed command does. libzmq would need two descriptors for each."""
+"""Many waiting clients in few processes. They speak ZMTP by hand on plain unix sockets, as
+the installed command does: libzmq would need two descriptors for each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Link:
     """One client's connection. Raises ConnectionError once the other side is gone."""
 
     def __init__(self, path: str) -> None:
-        """The connection is greeted when this returns."""
+        """When this returns, the ZMTP greeting is done."""
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect(path)
@@ -36,7 +36,7 @@ class Link:
             self._read()
         self._buffer = self._buffer[_THEIR_GREETING:]
         while not self._buffer or self._frame() is None:
-            self._read()  # libzmq hangs up on a message that comes before its READY
+            self._read()  # libzmq disconnects if a message comes before its READY
 
     def send(self, frame: bytes) -> None:
         size = len(frame)
@@ -44,7 +44,7 @@ class Link:
         self.socket.sendall(b"\x01\x00" + head + frame)
 
     def receive(self) -> list[bytes]:
-        """The replies that are complete, after one read."""
+        """Read once. The replies that are complete now."""
         self._read()
         replies = []
         while (found := self._frame()) is not None:
@@ -60,7 +60,7 @@ class Link:
         self._buffer += more
 
     def _frame(self) -> tuple[int, bytes] | None:
-        """(flags, body) of the next frame, if it is there as a whole."""
+        """(flags, body) of the next frame, None if it is not complete."""
         buffer = self._buffer
         long = bool(buffer and buffer[0] & 2)
         begin = 9 if long else 2
@@ -86,8 +86,8 @@ class Waiters:
 
 @contextlib.contextmanager
 def waiters(path: str, units: list[str]) -> Iterator[Waiters]:
-    """One client for each of *units*, which waits to start it, with a connection of its
-    own. Its request has been sent; that it is held back is not known yet."""
+    """One client for each of *units*, which waits to start it on a connection of its own. The
+    requests have been sent, but the coordinator may not hold them back yet."""
     pipes: list[Connection] = []
     processes = []
     try:
@@ -147,7 +147,7 @@ def _wait(pipe: Connection, path: str, units: list[str]) -> None:
 
 
 def _claim(links: dict[int, Link], claims: dict[int, bytes], watch: select.epoll) -> float:
-    """Answer each ``ready`` with a claim until all are granted; when that was."""
+    """Answer each ``ready`` with a claim until all are granted. The time of the last grant."""
     left = len(links)
     while left:
         events = watch.poll(PATIENCE_S)
@@ -167,7 +167,7 @@ def _claim(links: dict[int, Link], claims: dict[int, bytes], watch: select.epoll
 
 
 def allow_files(count: int) -> None:
-    """As many open files, as far as the hard limit goes."""
+    """Allow *count* open files, or as many as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
