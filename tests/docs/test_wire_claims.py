@@ -6,6 +6,7 @@ import errno
 import re
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -15,7 +16,6 @@ import zmq
 import docpages as pages
 from faults.places import Place, a_place
 from faults.scripts import until
-from unitsync import Client
 from unitsync.testing import coordinator
 
 __all__ = ["coordinator"]
@@ -177,9 +177,10 @@ def test_what_connecting_gives_where_there_is_no_coordinator() -> None:
         assert connecting(place) == ""
     with a_place() as place:
         place.start({"UNITSYNC_MAX_CONNECTIONS": "2"})
-        with Client(place.address) as one, Client(place.address) as other:
-            one.ping()
-            other.ping()
+        with ExitStack() as stack:
+            for _ in range(2):  # each with one connection, and none before it to look
+                held = stack.enter_context(socket.socket(socket.AF_UNIX))
+                held.connect(str(place.home / "coordinator.sock"))
             until(lambda: bool(connecting(place)))
             told.append(connecting(place))
         until(lambda: connecting(place) == "")
