@@ -1,7 +1,7 @@
 """Results: one line of JSON per series of samples, with the machine they come from.
 
-A file in bench/results/ holds one run of the suite. Lines are only ever appended, and
-each says everything about itself, so that files may be joined or cut at will.
+A file in bench/results/ holds one run of the suite. Lines are only ever appended. Each is
+complete in itself, so files may be joined or split as you like.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ UNITSYNC: Final = "unitsync"
 
 
 class NoSuchResults(Exception):
-    """Told to the user as it is."""
+    """Its text is shown to the user unchanged."""
 
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     """Samples of one thing, measured one way."""
 
     run: str
-    """When the run began (UTC) and at which commit; lines of one run share it."""
+    """When the run began (UTC), and at which commit. All lines of one run have the same."""
     at: str
     scenario: str
     case: str
     measure: str
-    """What a sample is, as in "CPU of the server per request"."""
+    """What a sample is, such as "CPU of the server per request"."""
     unit: str
     """``s``, ``1/s``, ``bytes``, or nothing for a plain number."""
     subject: str
     """What was measured: unitsync, or something to compare it with."""
     samples: list[float]
     base: str = ""
-    """The subject that this one is compared with. Its samples were taken in turn with
-    these: those with the same index stood side by side."""
+    """The subject that this one is compared with. The two took their samples alternately:
+    those with the same index were taken at about the same time."""
     higher_is_better: bool = False
     note: str = ""
     """What to know about this run, such as what could not be measured."""
@@ -52,13 +52,13 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """Names the same thing in every run."""
+        """The same in every run for the same thing."""
         return (self.scenario, self.case, self.measure, self.subject)
 
 
 class Recorder:
-    """Collects the series of one scenario. Nothing is kept before ``write``: half a run
-    must not take the place of a whole one."""
+    """Collects the series of one scenario. Nothing is saved before ``write``: half a run
+    must not replace a whole one."""
 
     def __init__(
         self, path: Path, run: str, scenario: str, machine: Machine, *, quick: bool
@@ -69,7 +69,7 @@ class Recorder:
         self._machine = machine
         self._quick = quick
         self.note = ""
-        """Goes with each series that is added from now on."""
+        """Saved with each series that is added from now on."""
         self._series: list[Series] = []
 
     def add(
@@ -110,8 +110,8 @@ class Recorder:
 
 
 def read(path: Path) -> list[Series]:
-    """Every line of *path*; of the lines with the same key the last counts. Raises
-    NoSuchResults for a file that is not ours."""
+    """The series in *path*. If several lines have the same key, the last one counts. Raises
+    NoSuchResults if the file does not hold results."""
     decode = msgspec.json.Decoder(Series).decode
     found: dict[tuple[str, str, str, str], Series] = {}
     try:
@@ -126,7 +126,7 @@ def read(path: Path) -> list[Series]:
 
 
 def files() -> list[Path]:
-    """All results, oldest first: the names begin with the time."""
+    """All files of results, oldest first: their names begin with the time."""
     return sorted(RESULTS.glob("*.jsonl"))
 
 
@@ -144,7 +144,7 @@ def find(name: str) -> Path:
 
 
 def newest(paths: Iterable[Path] | None = None) -> list[Series]:
-    """For each scenario the series of its newest run that was not a quick one."""
+    """For each scenario, the series of its newest run that was not quick."""
     found: dict[str, list[Series]] = {}
     for path in files() if paths is None else paths:
         by_scenario: dict[str, list[Series]] = {}

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def markdown(series: Sequence[Series]) -> str:
-    """A table for each scenario, and where the figures are from."""
+    """A table for each scenario, and where the figures come from."""
     parts = []
     for scenario, own in tables.by_scenario(series).items():
         body = tables.rows(own)
@@ -63,7 +63,7 @@ def markdown(series: Sequence[Series]) -> str:
 
 
 def write(page: Path, text: str) -> None:
-    """Put *text* between the markers of *page*. Raises ValueError if it has none."""
+    """Write *text* between the markers of *page*. Raises ValueError if it has none."""
     before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

@@ -1,6 +1,6 @@
-"""The servers under test: a coordinator, and what stands beside it.
+"""The servers under test: a coordinator, and the servers that it is compared with.
 
-Each runs in a process of its own, in the scenario's folder, and is ended with it.
+Each runs in a process of its own, in the scenario's folder, and ends with the scenario.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Server(NamedTuple):
 
 
 def coordinator(folder: Path) -> contextlib.AbstractContextManager[Server]:
-    """A coordinator in *folder*, a new sub-folder of which holds its socket and log."""
+    """A coordinator whose socket and log are in a new sub-folder of *folder*."""
     return coordinator_at(new_folder(folder))
 
 
 @contextlib.contextmanager
 def coordinator_at(place: Path) -> Iterator[Server]:
-    """A coordinator whose own folder is *place*, with what an earlier one left there. It
-    may be killed by whoever uses it."""
+    """A coordinator whose own folder is *place*, with everything that an earlier one left
+    there. The caller may kill it."""
     address = f"ipc://{place}/coordinator.sock"
     reading, writing = os.pipe()
     command = ["-m", "unitsyncd", "--endpoint", address, "--ready-fd", str(writing)]
@@ -63,20 +63,20 @@ def coordinator_at(place: Path) -> Iterator[Server]:
 
 
 def echo(folder: Path) -> contextlib.AbstractContextManager[Server]:
-    """A ROUTER that sends each message back, one at a time, blocking: of the ways to
-    write one in Python the one that answers most."""
+    """A blocking ROUTER that sends each message back, one at a time. Of the ways to write one
+    in Python, this is the fastest."""
     return served(_serve_echo, folder)
 
 
 def relay(folder: Path) -> contextlib.AbstractContextManager[Server]:
-    """A ROUTER that keeps who says ``wait``, and answers them when somebody says ``go``,
-    which is answered with their number."""
+    """A ROUTER that holds back each ``wait``, and answers all of them when a ``go`` comes.
+    The ``go`` is answered with their number."""
     return served(_serve_relay, folder)
 
 
 @contextlib.contextmanager
 def served(serve: Callable[[str], None], folder: Path) -> Iterator[Server]:
-    """A process of its own in which *serve* is called with its address; ended by a signal."""
+    """A process that calls *serve* with its address. It is ended by a signal."""
     address = f"ipc://{new_folder(folder)}/server.sock"
     process = SPAWN.Process(target=serve, args=(address,), daemon=True)
     process.start()
@@ -125,8 +125,8 @@ def new_folder(folder: Path) -> Path:
 
 
 def await_end(process: subprocess.Popen[bytes]) -> None:
-    """Return the moment *process* has ended: Popen.wait() with a timeout looks only now
-    and then. Raises RuntimeError if it failed, TimeoutError."""
+    """Return at the moment when *process* has ended: Popen.wait() with a timeout looks only
+    now and then. Raises RuntimeError if the process failed, TimeoutError."""
     handle = os.pidfd_open(process.pid)
     try:
         if not select.select([handle], [], [], END_PATIENCE_S)[0]:

@@ -12,20 +12,20 @@ from typing import Final, NamedTuple
 
 BASH: Final = "/bin/bash"
 PREREQUISITES: Final = 2
-"""Of each unit that is not in the first layer."""
+"""Number of prerequisites of each unit that is not in the first layer."""
 
 Graph = dict[str, list[str]]
-"""Units with their prerequisites, each after those that it needs."""
+"""Units with their prerequisites. Each unit comes after those that it needs."""
 
 
 class Cost(NamedTuple):
     wall_s: float
     cpu_s: float
-    """Of all processes and those that they waited for."""
+    """CPU time of all processes, and of those that they waited for."""
 
 
 def layered(layers: int, width: int) -> Graph:
-    """Each unit needs PREREQUISITES of the layer before. The same every time."""
+    """Each unit needs PREREQUISITES units of the layer before. The same every time."""
     chance = random.Random(layers * 1000 + width)
     graph: Graph = {}
     above: list[str] = []
@@ -50,7 +50,7 @@ def dependents(graph: Graph) -> Graph:
 
 
 def write(folder: Path, graph: Graph, text: Callable[[str, Sequence[str]], str]) -> list[list[str]]:
-    """A script for each unit; the calls that run them."""
+    """Write a script for each unit. The calls that run them."""
     folder.mkdir()
     calls = []
     for name, prerequisites in graph.items():
@@ -67,8 +67,8 @@ def run_all(
     errors: Path,
     at_once: int | None = None,
 ) -> Cost:
-    """Start all of *calls* at once, or so many *at_once*, and wait for each. What they say
-    on stderr goes to *errors*. Raises RuntimeError if one does not exit with 0."""
+    """Run all of *calls*, at most *at_once* of them at the same time, or all if that is None.
+    Their stderr goes to *errors*. Raises RuntimeError if one does not exit with 0."""
     actions = [(os.POSIX_SPAWN_OPEN, 2, str(errors), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)]
     running: dict[int, list[str]] = {}
     cpu_s = 0.0

@@ -14,7 +14,7 @@ HEADINGS: Final = (
     *("compared with", "its median", "ratio", "spread", "n"),
 )
 _P99_FROM: Final = 100
-"""So few samples have no 99th percentile worth naming."""
+"""With fewer samples, a 99th percentile would mean little."""
 
 Row = Sequence[str]
 
@@ -44,7 +44,7 @@ def _row(one: Series, by_key: dict[tuple[str, str, str, str], Series]) -> Row:
 
 
 def plain(headings: Row, body: Sequence[Row]) -> str:
-    """Aligned columns; those without any text are left out."""
+    """Aligned columns. Empty columns are left out."""
     table = _without_empty([headings, *body])
     widths = [max(len(row[at]) for row in table) for at in range(len(table[0]))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]

@@ -1,8 +1,8 @@
-"""The scenarios: each module here but the private ones is one, by its name.
+"""The scenarios: each module here is one, except the private modules.
 
-A scenario has a ``measure(bench)`` function; the first line of its docstring says what
-it measures. It starts its own coordinator and ends it, warms up first, and takes what
-it compares in turn.
+A scenario has a ``measure(bench)`` function. The first line of the module's docstring says
+what it measures. It starts its own coordinator and ends it, warms up first, and takes the
+samples that it compares alternately.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from bench.record import Recorder
 
 
 class CannotMeasure(Exception):
-    """The set-up would measure something else. Its arguments, the reason and a hint, are
-    told to the user as they are."""
+    """The set-up would measure something else. Its arguments are the reason and a hint. Both
+    are shown to the user unchanged."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason, hint)
@@ -27,13 +27,14 @@ class Bench(NamedTuple):
     """What a scenario is given."""
 
     folder: Path
-    """A short path, empty, for sockets; removed afterwards."""
+    """An empty folder with a short path, for sockets. It is removed afterwards."""
     record: Recorder
     quick: bool
-    """Show that it works rather than measure."""
+    """Only show that it works; the figures mean little."""
 
     def count(self, full: int) -> int:
-        """How many of something to do: *full*, or a tenth to be quick; at least 2."""
+        """How many of something to do: *full*, or a tenth of it if ``quick``, but at least
+        2."""
         return max(2, full // 10) if self.quick else full
 
 

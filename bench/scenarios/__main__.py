@@ -1,6 +1,6 @@
 """One scenario in this process: ``python -m bench.scenarios NAME FILE RUN FOLDER [quick]``.
 
-Called by ``python -m bench``, which gives it a folder and ends whatever it leaves.
+Called by ``python -m bench``, which gives it a folder and ends all processes that it leaves.
 """
 
 from __future__ import annotations

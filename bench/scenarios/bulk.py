@@ -1,10 +1,10 @@
 """1,000,000 units with two edges each: declared in bulk, then completed in order.
 
-20 requests of 50,000 units each declare them. Then, on one connection with 256 requests
-under way, ``start`` and ``complete`` of each; with a new coordinator ``complete`` alone,
-of units that never started; and the same in this process without sockets, 256 requests
-in a turn. Each once, since it takes long: a sample is one of the 20 parts. Ends before
-the last part rather than take more than its time.
+20 requests of 50,000 units each declare them. Then each unit gets a ``start`` and a
+``complete``, on one connection with 256 requests in flight. With a new coordinator, it gets
+only a ``complete``, without a start. Then the same in this process without sockets, with
+256 requests in a turn. All this is done once, because it takes long: a sample is one of the
+20 parts. If time runs out, the last parts are left out.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from unitsync import Client, owner, wire
 
 UNITS: Final = 1_000_000
 EDGES: Final = 2
-"""Of each unit."""
+"""Edges of each unit."""
 PARTS: Final = 20
 WINDOW: Final = 256
 STARTED_BY_S: Final = 90.0
 COMPLETED_BY_S: Final = 140.0
 IN_PROCESS_BY_S: Final = 165.0
-"""After the beginning."""
+"""Seconds after the beginning."""
 
 
 def measure(bench: Bench) -> None:
@@ -95,7 +95,7 @@ def _in_process(bench: Bench, parts: Sequence[range], late: float) -> None:
 
 
 def _until(late: float, parts: Sequence[range], asked_s: Callable[[range], float]) -> list[float]:
-    """Seconds per unit of each part, as many parts as there is time for."""
+    """Seconds per unit, for each part. Does as many parts as there is time for."""
     done_s: list[float] = []
     part_s = 0.0
     for part in parts:
@@ -129,12 +129,12 @@ def _names(numbers: range) -> list[str]:
 
 
 def _first() -> Frames:
-    """To warm up, and what the first of all wait for."""
+    """Units to warm up with. The very first units wait for them."""
     return runs(["root", *(f"first{number}" for number in range(1_000))])
 
 
 def _declare(numbers: range) -> bytes:
-    """Each waits for the one before it and for one at half its number."""
+    """Each waits for the unit before it and for the one at half its number."""
     return wire.encode(
         wire.Declare(
             id=f"part {numbers.start}",

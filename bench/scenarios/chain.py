@@ -1,7 +1,7 @@
 """Graphs of 10,000 units: chains in both orders, completing them, fan-in and fan-out.
 
-One connection with 100 requests under way, so that the coordinator is what is waited
-for. Where it is many requests, the same frames go to a bare ROUTER echo in turn.
+One connection with 100 requests in flight, so that the coordinator is the bottleneck. If a
+case has many requests, the same frames also go to a bare ROUTER echo, alternately.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ECHO: Final = "bare echo"
 
 
 class Step(NamedTuple):
-    """Frames to send, and by how much the time that they take is divided."""
+    """Frames to send. Their time is divided by ``share``."""
 
     what: str
     per: str

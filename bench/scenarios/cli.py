@@ -1,7 +1,7 @@
 """The command beside ``python -c pass``: wall and CPU time of a whole process.
 
-The verbs that a startup script calls, each as often as the bare interpreter, in turn.
-``run`` has two more processes, the command and the guardian beside it.
+The verbs that a startup script calls, each as often as the bare interpreter, alternately.
+``run`` has two more processes: the command, and the guardian beside it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BARE: Final = "python -c pass"
 
 
 def command() -> list[str]:
-    """The installed command. Raises CannotMeasure where it is not what users call:
+    """The installed command. Raises CannotMeasure if it is not the one that users call:
     anything else imports more, or other code."""
     if "PYTHONPATH" in os.environ:
         raise CannotMeasure(
@@ -65,8 +65,8 @@ def measure(bench: Bench) -> None:
 
 
 def timed(call: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """(wall, CPU) seconds of a process from its spawn to its end; what it says on stdout goes
-    nowhere. Raises RuntimeError if it does not exit with 0."""
+    """(wall, CPU) seconds of a process from its spawn to its end. Its stdout is dropped. Raises
+    RuntimeError if it does not exit with 0."""
     silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     began = time.monotonic()
     pid = os.posix_spawn(call[0], call, environment, file_actions=silent)

@@ -1,7 +1,6 @@
 """Every form of a script's verb beside ``python -c pass``: with each flag alone, and with all.
 
-The forms come from the table that the command itself reads (verbs.py), and so none
-is left out.
+The forms come from the table that the command itself reads (verbs.py), so none is missing.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ NAMES: Final = {
     "ping": [],
     "list": [],
 }
-"""Of units; other verbs take one."""
+"""The units that a verb is called with. Other verbs take one new unit."""
 ALONE: Final = {"--requires": ["--after", "done"], "--optional": ["--after", "done"]}
-"""What these need beside them, where a verb takes it."""
+"""Words that these flags need beside them, if the verb takes ``--after``."""
 
 
 def forms() -> Iterator[list[str]]:
-    """Each call without its command; ``UNIT`` stands for a new unit."""
+    """Each call, without the command's own name. ``UNIT`` stands for a new unit."""
     for verb, row in VERBS.items():
         names = NAMES.get(verb, ["UNIT"])
         flags = [flag for flag in row.flags.values() if flag.name in VALUES or flag.switch]
@@ -102,7 +101,7 @@ def measure(bench: Bench) -> None:
 
 
 def _prepare(client: Client, verb: str, unit: str) -> None:
-    """Let there be what the form is about; as few units as can be, as list shows them all."""
+    """Create the units that the form needs. As few as possible, because ``list`` shows all."""
     client.reset(all=True, force=True)
     client.want("a", "b")
     client.want("done")
