@@ -1,11 +1,11 @@
 """Large graphs: Debian's packages with their cycles, random layers, chains, bands.
 
-The packages are those of apt's lists on this machine, each waiting for the first
-alternative of each of its dependencies; an edge that would close a cycle is refused and
-the rest goes on. One connection, 100 requests under way, the same frames to the bare
-echo in turn; a sample is the mean of one part of the edges, in the order of their
-declaration, so that the samples show whether a graph becomes slower as it grows. Then
-all edges of a graph in random order by one request, to a new coordinator each time.
+The packages are those of apt's lists on this machine. Each waits for the first alternative
+of each of its dependencies. An edge that would close a cycle is refused, and the rest goes
+on. One connection has 100 requests in flight. The same frames go to the bare echo,
+alternately. A sample is the mean of one part of the edges, in the order of declaration. So
+the samples show whether a graph becomes slower as it grows. Then one request declares all
+edges of a graph in random order, to a new coordinator each time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ LAYERS: Final = 100
 WIDTH: Final = 500
 OF_LAYER_ABOVE: Final = 3
 TOGETHER: Final = 90_000
-"""Edges of one request, which names 200,000 units at the most."""
+"""Edges of one request, which may name at most 200,000 units."""
 BAND: Final = 3
-"""Units just before it that each waits for."""
+"""Each unit waits for so many units just before it."""
 TIMES: Final = 5
 PARTS: Final = 10
 ECHO: Final = "bare echo"
@@ -100,7 +100,8 @@ def _measure(bench: Bench, case: str, edges: Edges) -> None:
 
 
 def _refuses(frame: bytes) -> bool:
-    """Whether it says that the edge would close a cycle. Raises Refused for all else."""
+    """Whether the reply says that the edge would close a cycle. Raises Refused for any other
+    error."""
     reply = wire.decode_reply(frame)
     if isinstance(reply, wire.Error) and reply.code == "cycle":
         return True

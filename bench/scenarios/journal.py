@@ -1,10 +1,10 @@
 """What the journal costs: requests per second with it and without it.
 
-Through sockets: 32 REQ clients, with the coordinator as users run it and with one that is
-put together from the same parts without a journal, in turn. And in this process without
-sockets and clients, the same requests in batches of 32 and of 1, where what the journal
-costs is not hidden behind them. Only through sockets do snapshots become due: the note
-says whether one was written.
+Through sockets: 32 REQ clients talk alternately to the coordinator as users run it, and to
+one that is put together from the same parts without a journal. And in this process, without
+sockets and clients: the same requests in batches of 32 and of 1, so that nothing hides the
+cost of the journal. Snapshots become due only through sockets. The note says whether one
+was written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from unitsync.endpoint import resolve
 ROUNDS: Final = 7
 CLIENTS: Final = 32
 THEIR_REQUESTS: Final = 16_000
-"""In one round, all clients together: enough in all rounds for a snapshot."""
+"""Requests of all clients together in one round. All rounds together are enough for a
+snapshot."""
 REQUESTS: Final = 20_000
 BATCHES: Final = (32, 1)
 KINDS_KEPT: Final = ("want", "start + complete")
@@ -59,7 +60,7 @@ def _through_sockets(bench: Bench, kind: str) -> None:
                     rates[subject].append(rate)
         journal = resolve(ours.address).journal
     case = f"{kind}, {CLIENTS} clients"
-    written = Path(f"{journal}.snapshot").exists()  # by now, if one was begun
+    written = Path(f"{journal}.snapshot").exists()  # if one was begun, it is complete by now
     bench.record.note = f"{case}: {'a' if written else 'no'} snapshot was written meanwhile"
     _add(bench, case, rates)
 

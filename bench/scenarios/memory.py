@@ -1,8 +1,8 @@
 """Memory of the coordinator per unit, at 100,000 units with two edges each.
 
-Taken of the running daemon, before and after: as declared, and again after each was
-started and completed. A first thousand of each are made before, so that what is there
-once counts for nothing.
+Measured on the running daemon, before and after: once when the units are declared, and again
+when each was started and completed. A first thousand of each are made before that, so that
+one-time costs do not count.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def measure(bench: Bench) -> None:
 
 
 def wants(numbers: Iterable[int]) -> list[bytes]:
-    """Each unit waits for the one before it and for one at half its number."""
+    """Each unit waits for the one before it and for the one at half its number."""
     me = owner.this_process()
     return [
         wire.encode(
@@ -60,6 +60,6 @@ def wants(numbers: Iterable[int]) -> list[bytes]:
 
 
 def ends(numbers: range) -> list[bytes]:
-    """Start and complete of each, in an order in which each start is granted."""
+    """``start`` and ``complete`` of each, in an order in which each start is granted."""
     roots = [f"root-{root}" for root in range(4)] if 0 in numbers else []
     return runs([*roots, *(f"unit-{number}" for number in numbers)])

@@ -1,10 +1,10 @@
 """After ``kill -9``: 100,000 units are back, and a waiting script is back in line.
 
-A coordinator that holds 100,000 units, two edges each, all completed, is killed; the
-time is from the spawn of the next one until it serves, with the snapshot beside the
-journal and with the journal alone. And with few units: from the kill until the script
-that waited is held back again, by a coordinator that it started itself, and until it
-has been let go by it.
+A coordinator is killed that holds 100,000 units, with two edges each, all completed. The
+time is from the spawn of the next coordinator until it serves: with the snapshot beside the
+journal, and with the journal alone. And with few units, while a script waits: the script
+starts the next coordinator itself. The times are from the kill until that coordinator holds
+the script back again, and until it lets the script go.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _ready_s(place: Path, expected: int) -> float:
 
 
 def _until_written(temporary: Path) -> None:
-    """A snapshot that is being written would come to nothing."""
+    """Wait until a snapshot that is being written is complete: a kill would lose it."""
     late = time.monotonic() + PATIENCE_S
     while temporary.exists():
         if time.monotonic() > late:
@@ -96,8 +96,8 @@ def _until_written(temporary: Path) -> None:
 
 
 def _return(place: Path, unitsync: Sequence[str]) -> tuple[float, float]:
-    """Seconds from the kill until the script is back in line, and from the ``complete``
-    that follows to the script's end."""
+    """Seconds from the kill until the script is held back again, and from the following
+    ``complete`` to the script's end."""
     with coordinator_at(place) as server:
         with Client(server.address) as client:
             client.start("gate")
@@ -137,7 +137,7 @@ def _until_parked(server: Server) -> None:
                 if client.status("unit").waiting_clients:
                     return
         except errors.UnitsyncError:
-            pass  # there is none at the moment
+            pass  # there is no coordinator at the moment
         if time.monotonic() > late:
             raise TimeoutError("the start is not held back")
         time.sleep(_LOOK_EVERY_S)

@@ -1,8 +1,8 @@
 """100 bash scripts in a layered graph, all started at once, beside 300 ``python -c pass``.
 
 Each calls the installed command for ``want``, ``start`` and ``complete``. The CPU time is
-that of everything: bash, the verbs, and the coordinator. The bare interpreters run as
-many at a time as there are cores, in turn with the scripts.
+that of everything: bash, the verbs, and the coordinator. There are as many bare interpreters
+at a time as there are cores. They alternate with the scripts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LAYERS: Final = 10
 WIDTH: Final = 10
 VERBS: Final = 3
 BOOT: Final = "boot"
-"""What the first layer wants, completed before."""
+"""The unit that the first layer waits for. It is completed at the beginning."""
 BARE: Final = "python -c pass for each verb"
 EXPLAINED: Final = "CPU ÷ cores"
 

@@ -1,8 +1,8 @@
 """Requests per second and CPU per request, against a bare ROUTER echo.
 
-1, 8 and 32 REQ clients, which send the same frames to a coordinator and to the echo,
-in turn. The coordinator is a new one for each kind and number; it keeps what it was
-told from round to round.
+1, 8 and 32 REQ clients, which send the same frames alternately to a coordinator and to the
+echo. Each kind of request and each number of clients gets a new coordinator. It keeps its
+units from round to round.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.servers import Server, coordinator, echo
 
 ROUNDS: Final = 5
 REQUESTS: Final = {1: 2_500, 8: 8_000, 32: 16_000}
-"""By number of clients: requests in one round, all clients together."""
+"""Number of clients → requests in one round, of all clients together."""
 ECHO: Final = "bare echo"
 
 

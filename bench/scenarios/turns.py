@@ -1,10 +1,10 @@
 """How long one request holds up all others, beside graphs of 100,000 units.
 
-Reads and verbs about one unit, in this process without sockets, journal included: a sample
-is a turn of the loop with one request, and something has changed since the one before, so
-that nothing is remembered. Of a question that is answered in pages each page is one; every
-other request is repeated. What a new startup leaves to be done between later turns is measured
-as it is done, a step at a time. Also told: which turn was the longest.
+Reads, and verbs about one unit, in this process without sockets, but with a journal. A sample
+is a turn of the loop with one request. Something changes before each, so that nothing is
+remembered. If a question is answered in pages, each page is a sample. Every other request is
+repeated. The work that a new startup leaves for later turns is measured a step at a time. The
+results also say which turn was the longest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unitsync import wire
 
 UNITS: Final = 100_000
 WIDTH: Final = 1_000
-"""Units of a layer."""
+"""Units in a layer."""
 OF_LAYER_ABOVE: Final = 10
 CHAINS: Final = 100
 PART: Final = 10_000
@@ -50,7 +50,7 @@ class _Changing:
         self._changes = 0
 
     def turn(self, request: wire.AnyRequest) -> tuple[float, wire.AnyReply]:
-        """As Unconnected has it, after another unit was registered."""
+        """Like ``Unconnected.turn``, but registers another unit before."""
         self._changes += 1
         new = f"change-{self._changes}"
         self._inner.turn(wire.Want(id="", unit=new, prerequisites=[]))
@@ -97,7 +97,7 @@ def _pages(
 
 
 def _layers(inner: Unconnected, units: int) -> tuple[str, str]:
-    """Each unit waits for some of the layer above."""
+    """Each unit waits for some units of the layer above."""
     _declare(
         inner,
         {
@@ -124,8 +124,8 @@ def _nobody_registered(inner: Unconnected, units: int) -> tuple[str, str]:
 
 
 def _gate(inner: Unconnected, units: int) -> tuple[str, str]:
-    """Half of the units wait for one that waits for the other half, of which only the last
-    has not completed."""
+    """Half of the units wait for one unit, which waits for the other half. Of these, only the
+    last has not completed."""
     names = [f"p{number}" for number in range(units // 2)]
     after = [f"d{number}" for number in range(units // 2)]
     _declare(inner, {**{name: [] for name in names}, "gate": names})

@@ -1,8 +1,8 @@
 """10,000 waiting clients: memory for each, and how fast all are let go.
 
-Each waits for one and the same unit to start its own, once on a connection of its own
-(as scripts do; in two processes) and once on a connection that all share (as an asyncio
-client does). The release is timed from ``complete`` to the last claim that was granted.
+All wait for the same unit, to start one of their own: once on a connection each (as scripts
+do; in two processes), and once on a connection that all share (as an asyncio client does).
+The release is timed from ``complete`` to the last claim that was granted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def measure(bench: Bench) -> None:
 
 
 def _declare(server: Server, client: Client, count: int) -> None:
-    """The gate, started, and the units that wait for it."""
+    """Start the gate, and declare the units that wait for it."""
     client.start(GATE)
     with Pipeline(server.address, checked=True) as line:
         line.ask(
@@ -103,7 +103,7 @@ def _shared(server: Server, client: Client, count: int) -> tuple[float, float]:
 
 
 def _until_parked(client: Client, count: int) -> None:
-    """A request that was sent is not yet one that is held back."""
+    """Wait until the requests are held back: when they are sent, they are not yet."""
     late = time.monotonic() + REPLY_PATIENCE_MS / 1000
     for number in range(count):
         while not client.status(f"u{number}").waiting_clients:

@@ -1,8 +1,8 @@
 """From ``complete`` to the end of the ``start`` that waited for it.
 
-As whole processes of the command; with the blocking client in two processes and in two
-threads; with the asyncio client in two tasks. Beside them, in turn, the least that this
-can cost: a bare ROUTER that passes a word from one REQ socket to another.
+With whole processes of the command, with the blocking client in two processes and in two
+threads, and with the asyncio client in two tasks. Alternately with these, the least that
+this can cost: a bare ROUTER that passes a word from one REQ socket to another.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def measure(bench: Bench) -> None:
 
 
 def _commands(bench: Bench, client: Client) -> None:
-    """A waiting ``unitsync start`` process, woken by this process's client and by a
-    ``unitsync complete`` process, in turn."""
+    """A waiting ``unitsync start`` process, woken alternately by this process's client and by
+    a ``unitsync complete`` process."""
     by_client: list[float] = []
     by_command: list[float] = []
     environment = {**os.environ, "UNITSYNC_ENDPOINT": client.endpoint}
@@ -80,7 +80,7 @@ def _commands(bench: Bench, client: Client) -> None:
 
 
 def _until_parked(client: Client, unit: str) -> None:
-    """A start that has told that it waits is not yet one that is held back."""
+    """Wait until the start is held back: when it says that it waits, it is not yet."""
     late = time.monotonic() + PATIENCE_S
     while not client.status(unit).waiting_clients:
         if time.monotonic() > late:
@@ -91,7 +91,7 @@ def _until_parked(client: Client, unit: str) -> None:
 
 
 class Channel(Protocol):
-    """Between the side that wakes and the side that waits."""
+    """A channel between the side that wakes and the side that waits."""
 
     def send(self, word: str | float, /) -> None: ...
     def recv(self) -> str | float: ...
@@ -141,7 +141,8 @@ def _wake_relay(trigger: zmq.Socket[bytes], waits: Channel) -> float:
 
 
 def _start_each(channel: Channel, address: str) -> None:
-    """The side that waits: starts what it is told, and tells when that was granted."""
+    """The side that waits: starts each unit that it is told, and reports when that was
+    granted."""
     with Client(address) as client:
         while name := channel.recv():
             client.start(f"unit-{name}", after=[f"gate-{name}"], timeout_s=PATIENCE_S)
@@ -176,7 +177,7 @@ def _in_process(side: Callable[[Channel, str], None], address: str) -> Iterator[
 
 
 class _Bounded:
-    """A pipe on which nobody waits for ever."""
+    """A pipe on which nobody waits forever."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe

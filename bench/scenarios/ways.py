@@ -1,9 +1,9 @@
 """The same scripts put in order by unitsync, make, files, a poller and redis.
 
-60 bash scripts that do nothing, in a layered graph, all started at once (by make: when
-their turn has come): wall, and the CPU time of everything, servers included. And some in a
-row, each of which takes a while, so that the others are waiting: from the end of one to
-the beginning of the next.
+60 bash scripts that do nothing, in a layered graph. All are started at once (by make, each
+when its turn comes). Measured are the wall time, and the CPU time of everything, servers
+included. And some scripts in a row, each of which takes a while, so that the others wait:
+the time from the end of one to the beginning of the next.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LAYERS: Final = 6
 WIDTH: Final = 10
 ROW: Final = 6
 TAKES_S: Final = (0.2, 1.2)
-"""Each of the row, by chance, the same for all: else who sleeps between two looks would
-always be looked for at the same moment of its sleep."""
+"""Each script in the row takes a random time in this range, the same for all ways. With a
+fixed time, a poller would always be met at the same moment of its sleep."""
 REDIS: Final = "redis"
 
 
@@ -41,13 +41,13 @@ class Prepared(NamedTuple):
     calls: list[list[str]]
     environment: Mapping[str, str]
     server: int | None
-    """The pid of what runs beside the scripts, all the time."""
+    """The pid of the server that runs beside the scripts; None if there is none."""
 
 
 Work: TypeAlias = Callable[[str], str]
-"""The lines of a unit's script between waiting and telling that it has ended."""
+"""Takes a unit. Returns the lines of its script between the waiting and the report of its end."""
 Way: TypeAlias = Callable[[Path, Graph, Work], contextlib.AbstractContextManager[Prepared]]
-"""Given an empty folder, the graph and the work."""
+"""Takes an empty folder, the graph and the work."""
 
 
 def measure(bench: Bench) -> None:
@@ -92,8 +92,8 @@ def measure(bench: Bench) -> None:
 def _run(
     folder: Path, way: Way, graph: Graph, takes_s: Mapping[str, float]
 ) -> tuple[shell.Cost, list[float]]:
-    """The cost, and the seconds from the end of a unit's last prerequisite to its own
-    beginning, for each unit that has any."""
+    """The cost. And for each unit with prerequisites, the seconds from the end of the last of
+    them to the unit's own beginning."""
     place = folder / "way"
     place.mkdir()
     log = place / "log"
@@ -157,7 +157,7 @@ def _make(folder: Path, graph: Graph, work: Work) -> Iterator[Prepared]:
 
 
 def _files(pause: str) -> Way:
-    """Each leaves a file when it has ended; who waits looks for files and sleeps."""
+    """Each script leaves a file when it ends. Those that wait look for files, and sleep."""
 
     @contextlib.contextmanager
     def way(folder: Path, graph: Graph, work: Work) -> Iterator[Prepared]:
@@ -173,8 +173,9 @@ def _files(pause: str) -> Way:
 
 @contextlib.contextmanager
 def _redis(folder: Path, graph: Graph, work: Work) -> Iterator[Prepared]:
-    """A list for each edge: who has ended pushes to those of its dependents, which it
-    must know, and who waits takes one from each of its own with BLPOP."""
+    """A list for each edge. A script that ends pushes to the lists of its dependents, so it
+    must know them. A script that waits takes one entry from each of its own lists, with
+    BLPOP."""
     address = folder / "redis.sock"
     verb = f"redis-cli -s {address}"
     following = shell.dependents(graph)
