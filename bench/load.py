@@ -249,7 +249,7 @@ def _no_collector() -> Iterator[None]:
         gc.enable()
 
 
-# --- one connection, many requests under way ---------------------------------------
+# --- one connection, many requests in flight ----------------------------------------
 
 
 class Pipeline:

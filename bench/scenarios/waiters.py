@@ -103,7 +103,7 @@ def _shared(server: Server, client: Client, count: int) -> tuple[float, float]:
 
 
 def _until_parked(client: Client, count: int) -> None:
-    """Wait until the requests are held back: when they are sent, they are not yet."""
+    """Wait until the requests are held back: when they are sent, they may not be yet."""
     late = time.monotonic() + REPLY_PATIENCE_MS / 1000
     for number in range(count):
         while not client.status(f"u{number}").waiting_clients:

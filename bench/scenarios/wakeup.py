@@ -80,7 +80,7 @@ def _commands(bench: Bench, client: Client) -> None:
 
 
 def _until_parked(client: Client, unit: str) -> None:
-    """Wait until the start is held back: when it says that it waits, it is not yet."""
+    """Wait until the start is held back: when it says that it waits, it may not be yet."""
     late = time.monotonic() + PATIENCE_S
     while not client.status(unit).waiting_clients:
         if time.monotonic() > late:
