@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from unitsync import errors
+from unitsync.cli import app
 from unitsync.commandline import Call, read
 
 SHIM = {"UNITSYNC_CODER_SHIM": "1"}
@@ -50,3 +51,18 @@ def test_an_empty_choice_is_none_and_an_empty_variable_is_unset(flag: str) -> No
         Call("start", ["a"], {flag: [""]}, {variable: "ignore"})
     with pytest.raises(errors.UsageError, match=variable):
         Call("start", ["a"], {}, {variable: "nonsense"})
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("run a b -- true", "to wait for b: unitsync run a --after b -- COMMAND [ARG]..."),
+        ("run a b --after c -- true", "several prerequisites: --after a,b or --after a --after b"),
+        ("run a true", "put -- before the command: unitsync run UNIT -- COMMAND [ARG]..."),
+    ],
+)
+def test_words_too_many_before_a_command(
+    words: str, hint: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run_app(words.split()) == 2
+    assert capfd.readouterr().err.splitlines()[1] == f"hint: {hint}"

@@ -105,6 +105,7 @@ def test_a_command_is_no_answer(peer: Peer) -> None:
 def test_a_peer_that_hangs_up_is_gone_and_not_late(peer: Peer) -> None:
     peer.says(zmtp._GREETING + zmtp._READY + ANSWER[:5])
     peer.link.send(b"", soon())
+    peer.hears()  # or it would be reset
     peer.close()
     with pytest.raises(ConnectionError):
         peer.link.receive(soon())
