@@ -62,8 +62,9 @@ def soon() -> float:
 )
 def test_how_long_a_frame_is(peer: Peer, size: int, head: bytes) -> None:
     peer.says(zmtp._GREETING + zmtp._READY)
-    peer.link.send(b"x" * size, soon())
-    assert peer.hears() == b"\x01\x00" + head + b"x" * size
+    for _ in range(2):  # a link is good for several
+        peer.link.send(b"x" * size, soon())
+        assert peer.hears() == b"\x01\x00" + head + b"x" * size
 
 
 def test_nothing_is_sent_before_the_peer_is_ready(peer: Peer) -> None:
