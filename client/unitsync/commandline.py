@@ -128,7 +128,7 @@ class Call:
             request["reason"] = one_line(_last(flags, "--reason") or "")
         if name == "reset" and bool(request["units"]) is ("all" in request):
             raise wrong(
-                "reset: name units or say that all are meant, one of the two",
+                "reset: name units, or use --all, but not both",
                 "unitsync reset UNIT... | unitsync reset --all",
             )
 

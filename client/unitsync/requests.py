@@ -185,7 +185,7 @@ class Requests:
         names = _names(units)
         if bool(names) == all:
             raise errors.UsageError(
-                "reset: name units or say that all are meant, one of the two",
+                "reset: name units, or use --all, but not both",
                 hint="unitsync reset UNIT... | unitsync reset --all",
             )
         return wire.Reset(

@@ -164,11 +164,11 @@ class Daemon:
         try:
             replies = self._supervisor.owner_gone(key, *self._now())
         except StoreError as problem:
-            logger.error("that pid {} has ended could not be kept: {}", key[1], problem)
+            logger.error("the end of pid {} could not be kept: {}", key[1], problem)
             self._owners.unkept.add(key)
             asyncio.get_running_loop().call_later(LOOK_S, self._owner_gone, key)
             return
-        logger.info("pid {} has ended, with a unit started", key[1])
+        logger.info("pid {} has ended while it ran a unit", key[1])
         self._router.send(replies)
         self._set_timer()
 

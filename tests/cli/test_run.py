@@ -338,7 +338,7 @@ def test_a_run_tells_that_its_unit_was_ended_before_its_command(cli: Cli, said: 
     assert ended.status == 0
     told = {
         "fail": "g has already failed; nothing was changed",
-        "complete": "g had completed before its command ended: somebody said so",
+        "complete": "g had completed before its command: another process reported it",
     }[said]
     assert ended.told[1:] == [f"unitsync: {told}"]
     assert "is still there" not in cli.ok("status", "g")

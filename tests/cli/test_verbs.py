@@ -378,10 +378,7 @@ def test_who_has_no_say_is_told_where_to_look(cli: Cli) -> None:
     result = cli.script("unitsync start u 2>/dev/null; unitsync complete u")
     assert result[:2] == (0, "")
     assert result.told == [
-        (
-            "unitsync: u is not this script's to end: its own start was refused, "
-            "or its run is over; nothing was changed, it has not ended: started"
-        ),
+        "unitsync: nothing was changed: this script does not run u, which is still started",
         "hint: unitsync status u",
     ]
 
@@ -398,7 +395,7 @@ def test_a_script_that_ends_without_a_word(cli: Cli) -> None:
         "Unit:    u",
         "Status:  failed N s ago: its script, pid PID (SCRIPT), ended without `complete`",
         "Ready:   yes",
-        "Hint:    if that is how it is meant to end, give its start --on-owner-exit complete",
+        "Hint:    if the script may end like that, start it with --on-owner-exit complete",
     ]
     for told in (text.split("Hint:")[0], skipped.err, cli.ok("list"), cli.ok("why", "v")):
         assert "ended without `complete`" in told

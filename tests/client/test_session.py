@@ -373,8 +373,8 @@ class TestRequests:
             (lambda: requests.want("a", ["b"], requires="done"), "'done' does not say what"),
             (lambda: requests.start("a", on_owner_exit="die"), "'die'"),
             (lambda: requests.wait([]), "no unit"),
-            (lambda: requests.reset(), "name units or say that all"),
-            (lambda: requests.reset(["a"], all=True), "name units or say that all"),
+            (lambda: requests.reset(), "name units, or use --all"),
+            (lambda: requests.reset(["a"], all=True), "name units, or use --all"),
         ],
     )
     def test_refuses_what_is_none(self, build: Any, message: str) -> None:

@@ -94,14 +94,14 @@ def test_who_was_answered_leaves_no_deadline(driven: Driven, ann: Script, bob: S
 def test_a_notice_says_how_long_the_wait_has_been(driven: Driven, bob: Script) -> None:
     start = replace(bob.start("ide", "clone"), render=wire.Render.TEXT)
     wait = replace(bob.wait("clone", patience_s=30.0), render=wire.Render.TEXT, waited_s=90.0)
-    for request, told in ((start, "ide waits for"), (wait, "waiting 1 min 30 s by now, for")):
+    for request, told in ((start, "ide waits for"), (wait, "waited 1 min 30 s so far for")):
         reply = bob.must(wire.Waiting, replace(request, id=driven.new_id(), patience_s=0.0))
         assert reply.err == [f"unitsync: {told} clone: not registered yet"]
     assert bob.ask(replace(wait, waited_s=90.0)) is None
     driven.pass_time(30.1)
     reply = bob.told()
     assert isinstance(reply, wire.Waiting)
-    assert reply.err == ["unitsync: waiting 2 min by now, for clone: not registered yet"]
+    assert reply.err == ["unitsync: waited 2 min so far for clone: not registered yet"]
     error = bob.refused("timed_out", replace(start, last=True, patience_s=0.0, waited_s=300.2))
     assert error.err == [
         "error: ide timed out after 5 min waiting for clone: not registered yet",

@@ -340,7 +340,9 @@ def test_a_connection_whose_maker_is_dead_starts_nothing(place: Place, pid: int)
             [sys.executable, "-c", HANDED_OVER], stdout=subprocess.PIPE, text=True, check=True
         )
         start, complete = told.stdout.splitlines()
-        assert start.startswith("error the process that made this connection is dead")
+        assert start.startswith(
+            "error ide is not started: the process that opened this connection has died"
+        )
         assert complete.startswith("ok")
         assert client.status("ide").run == 1
 

@@ -234,8 +234,8 @@ class Handlers:
             self._give_edges(actor, own)
         if answer is Answer.WITHDRAWN and ask.abandoned:
             raise errors.Interrupted(
-                f"the process that made this connection is dead, so {request.unit} is not started",
-                hint="each process makes its own connections",
+                f"{request.unit} is not started: the process that opened this connection has died",
+                hint="open a connection in the process that uses it",
             )
         if answer is Answer.WAITING and request.patience_s > 0:
             # A first request may have patience, too.

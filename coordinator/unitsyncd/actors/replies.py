@@ -203,7 +203,7 @@ def outcome(
         and request.id != unit.end_id
         and wording.by_run(request.owner)
     ):
-        note = f"{unit.name} had {unit.phase.value} before its command ended: somebody said so"
+        note = f"{unit.name} had {unit.phase.value} before its command: another process reported it"
         return ok(request, registry, changed=False, note=note, status=status)
     if answer in _WITHOUT_A_NOTE:
         return ok(request, registry, changed=changed, status=status)
@@ -221,8 +221,8 @@ def outcome(
             note = f"{unit.name} has already {unit.phase.value}{because}; nothing was changed"
         case Answer.NO_SAY:
             note = (
-                f"{unit.name} is not this script's to end: its own start was refused, "
-                f"or its run is over; nothing was changed, it has not ended: {status.value}"
+                f"nothing was changed: this script does not run {unit.name}, which is still "
+                f"{status.value}"
             )
             hint = f"unitsync status {shlex.quote(unit.name)}"
     return ok(request, registry, changed=changed, note=note, hint=hint, status=status)

@@ -185,7 +185,7 @@ class Supervisor:
     def _unsure(self, request: wire.AnyRequest) -> wire.Error:
         sorry = errors.InternalError(
             "a defect in the coordinator; what was asked for may have been done",
-            hint="unitsync list shows what was; coordinator.log beside its socket has the details",
+            hint="unitsync list shows whether it was; see coordinator.log beside its socket",
         )
         return self._error(request.id, sorry)
 
@@ -366,8 +366,8 @@ class Supervisor:
         if request.startup in self._startups:
             raise errors.StaleStartup(
                 f"this process belongs to an earlier startup ({request.startup})",
-                hint="UNITSYNC_STARTUP says which one it belongs to: without it, it takes part in "
-                "the newest; under a name that is new, another one begins",
+                hint="unset UNITSYNC_STARTUP to use the newest startup, or set it to a new name to "
+                "begin another one",
             )
         if len(self._startups) >= (most := self._limits.startups):
             raise errors.LimitReached(
@@ -435,7 +435,7 @@ class Supervisor:
         try:
             registry.commit()
         except Exception as defect:  # the turn is already kept, so it counts all the same
-            self._on_defect("what was kept could not all be taken note of", defect)
+            self._on_defect("facts were kept, but could not all be applied", defect)
         self._final += self._outbox
         self._final += self._handlers.waiters.outbox
         self._outbox.clear()

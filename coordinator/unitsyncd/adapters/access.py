@@ -98,7 +98,7 @@ def keep_allowed(folder: str, names: Sequence[str]) -> None:
         if names:
             replace_lines(path, (machine_startup(), *names))
     except OSError as problem:
-        logger.error("who is allowed cannot be kept: {}", problem)
+        logger.error("the list of allowed users cannot be kept: {}", problem)
 
 
 def kept_allowed(folder: str) -> list[str]:

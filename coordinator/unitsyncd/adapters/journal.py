@@ -421,8 +421,8 @@ def _trouble(problem: sqlite3.Error, path: str) -> StoreError:
 
 def _hint_files(folder: str) -> str:
     return (
-        f"the coordinator's files in {folder} must be its user's to write; or name another "
-        "folder in UNITSYNC_ENDPOINT"
+        f"let the coordinator's user write its files in {folder}, or name another folder in "
+        "UNITSYNC_ENDPOINT"
     )
 
 

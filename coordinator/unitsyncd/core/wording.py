@@ -50,7 +50,7 @@ CYCLE_SHOWN_MAX: Final = 1000
 UNSAID: Final = "ended without `complete`"
 """The end of the reason if a unit's script has ended without saying how it went."""
 
-MEANT: Final = "if that is how it is meant to end, give its start --on-owner-exit complete"
+MEANT: Final = "if the script may end like that, start it with --on-owner-exit complete"
 
 KILLED: Final = "killed before it was granted"
 """The reason of a start whose client is dead."""
@@ -148,7 +148,7 @@ def waiting(
     """The notice of a verb that has waited *waited_s*. *subject* is "" for ``wait``."""
     if waited_s >= WAITED_SAID_S:
         waited = span(min(waited_s, WAITED_MAX_S))
-        begin = f"{subject} has waited {waited} for" if subject else f"waiting {waited} by now, for"
+        begin = f"{subject} has waited {waited} for" if subject else f"waited {waited} so far for"
     else:
         begin = f"{subject} waits for" if subject else "waiting for"
     begin = f"unitsync: {begin}"
