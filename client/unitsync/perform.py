@@ -275,7 +275,7 @@ class _Connection:
                 pass
         see_all_packages()
         surroundings.installed_first()
-        from unitsync import autostart, spawn_lock
+        from unitsync import absent, autostart, spawn_lock
         from unitsync import endpoint as endpoints
 
         endpoint = endpoints.resolve(self._address)
@@ -283,9 +283,12 @@ class _Connection:
         when = self._may.autostart
         try:
             autostart.ensure(endpoint, when=when, autostart=allowed, told=told, by=by)
+            socket = endpoints.connect(endpoint, by)
+        except OSError as problem:  # no descriptor is left, say: not a broken link
+            why = f"cannot reach the coordinator at {self._address}: {problem.strerror or problem}"
+            raise absent.Absent(why, endpoint=self._address) from None
         finally:
             spawn_lock.let_go()
-        socket = endpoints.connect(endpoint, by)
         if socket is None:
             raise ConnectionError
         self._careful, self._looked = False, True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -322,3 +323,18 @@ def test_who_is_hung_up_on_before_a_word_looks_why(
     request = {"verb": "stop", "owner": {"pid": 7}}
     assert perform.converse("ipc:///nowhere/s", request, wire.Stop.may).result == "ok"
     assert looks == ([] if greeted else ["there", "ours"])
+
+
+def test_what_keeps_a_verb_from_connecting_is_no_broken_link(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would be repeated until the deadline, and the coordinator blamed for it."""
+
+    def no_descriptor(*where: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("unitsync.autostart.ensure", lambda *where, **how: None)
+    monkeypatch.setattr("unitsync.endpoint.connect", no_descriptor)
+    call = Call("wait", ["a"], {"--endpoint": [f"ipc://{tmp_path}/none"]}, {})
+    with pytest.raises(errors.Unreachable, match="Too many open files"):
+        perform.perform(call)
