@@ -125,6 +125,8 @@ def check(caller: Caller, program: str, form: str) -> None:
         return form.format(verb=verb, word=word, path=path, python=sys.executable)
 
     begin = f"cd {caller.scripts.folder}"
+    if program == "fakeroot" and os.geteuid():
+        pytest.skip("under fakeroot a user seems to be root, who has a coordinator of their own")
     if "{verb}" in form:
         trial = caller.scripts.run("bash", "-c", f"{begin}; {line('', 'true')}")
         if trial.status:

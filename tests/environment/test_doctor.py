@@ -263,6 +263,7 @@ def test_without_proc_it_says_what_cannot_be_seen(made: Cli, make: str) -> None:
     assert note["hint"] == "mount -t proc proc /proc"
 
 
+@needs_namespaces
 def test_below_a_parent_that_cannot_be_written_to(made: Cli) -> None:
     """By somebody who is not root, or has none of root's rights."""
     told = tell(made, "chmod 555 $H", *UNPRIVILEGED)
