@@ -105,7 +105,8 @@ def test_a_program_that_calls(caller: Caller, how: str, call: str) -> None:
     language = LANGUAGES[how]
     words = language.command.split()
     need(words[0])
-    text = language.text.replace("CALL", CALLS[call].replace("$", "$$" if how == "make" else "$"))
+    dollar = {"make": "$$", "perl backticks": "\\$"}.get(how, "$")
+    text = language.text.replace("CALL", CALLS[call].replace("$", dollar))
     path = caller.file(text, f"{how}.d/{language.name}")
     if how == "npm":
         path = path.removesuffix("/package.json")
