@@ -14,10 +14,7 @@ import pytest
 
 from cli.conftest import MODULE, PATIENCE_S, UNITSYNC, Cli, Result, check_golden, normalised, shown
 
-pytestmark = [
-    pytest.mark.parametrize("cli", [MODULE, UNITSYNC], ids=["module", "command"], indirect=True),
-    pytest.mark.usefixtures("shared_cli"),
-]
+pytestmark = pytest.mark.usefixtures("shared_cli")
 
 
 def transcript(cli: Cli, calls: str) -> str:
@@ -494,3 +491,12 @@ def test_normalising_leaves_nothing_that_changes(cli: Cli) -> None:
         "started 12 s ago by pid 5 (bash /tmp/us-ab/tmpx.sh) 2026-01-01T00:00:00+01:00"
     )
     assert text == "started N s ago by pid PID (bash SCRIPT) TIME"
+
+
+@pytest.mark.parametrize("cli", [MODULE], ids=["module"], indirect=True)
+def test_words_that_typer_has_taken_apart_give_the_same_output(cli: Cli) -> None:
+    """``python -m unitsync`` never takes words apart by itself."""
+    calls = ("want a b", "complete c", "wait c --timeout 0", "start a -x", "start a --no-wait")
+    for words in (*calls, "status a", "why a", "list --output json"):
+        ours, theirs = cli(*words.split()), cli.exec(*UNITSYNC, *words.split())
+        assert normalised(str(ours)) == normalised(str(theirs)), words
