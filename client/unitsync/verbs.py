@@ -234,8 +234,9 @@ _ALL = (
         spoils the status of a script. If the script's own start was not granted, the unit
         counts as failed.
         """,
-        """in a script, the trap after start:
+        """in a script, the traps after start:
   unitsync start ide --after deps || exit
+  trap 'exit 1' HUP INT TERM
   trap 'unitsync complete ide --exit-code $?' EXIT""",
     ),
     Verb(

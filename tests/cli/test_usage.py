@@ -123,7 +123,8 @@ def test_help(cli: Cli) -> None:
         lines = result.out.rstrip("\n").splitlines()
         assert max(map(len, lines)) <= 80
         example = next(i for i, line in enumerate(lines) if line.strip().startswith("Example"))
-        assert all("unitsync" in line for line in lines[example + 1 :])  # and nothing after it
+        after = lines[example + 1 :]  # and nothing else
+        assert all("unitsync" in line or line.startswith("    trap ") for line in after)
     text = "\n".join(
         shown(f"{verb} --help".strip(), result) for verb, result in zip(calls, results, strict=True)
     )

@@ -42,7 +42,7 @@ def test_whose_start_timed_out_does_not_end_the_run_of_a_script_that_is_gone(
     until(lambda: "owner gone" in [entry.what for entry in info(place, "ide").history])
     release(gate)
     said = late.end()
-    assert (said.status, "not this script's to end" in said.err) == (0, True), said
+    assert (said.status, "this script does not run ide" in said.err) == (0, True), said
     assert info(place, "ide").status is Status.STARTED
     assert scripts.run("unitsync", "complete", "ide").status == 0, "anybody else may say it"
     assert info(place, "ide").status is Status.COMPLETED

@@ -5,6 +5,7 @@ real scripts, the real command, a real coordinator.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from faults.places import Place
+from faults.places import PATIENCE_S, Place
 from faults.scripts import Script, Scripts, fifo, release, scripts_at, until
 from journal.driving import Driver
 from unitsync import errors, wire
 from unitsync import owner as owners
 from unitsync.startup import machine_startup
+from unitsync.verbs import VERBS
 from unitsync.wire import OnOwnerExit, Owner, Status
 from unitsyncd.limits import Limits
 from unitsyncd.saved_state import open_state
@@ -69,6 +71,28 @@ def check_failed(place: Place, script: Script) -> None:
 
 
 # --- how it ends ------------------------------------------------------------------
+
+
+TRAPS = VERBS["complete"].example.partition("\n")[2].replace(" --after deps", "")
+
+
+@shared
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh", "ksh"])
+def test_the_documented_traps_report_a_signal(
+    place: Place, scripts: Scripts, gate: str, shell: str, number: int
+) -> None:
+    """In bash ``$?`` is the status of the last command in an EXIT trap, and often 0."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    text = f"{TRAPS}\ntrue\n(read x < {gate}) &\nwait\nexit 0\n"
+    script = scripts.spawn(shell, scripts.file(text))
+    started(place)
+    script.kill(number)
+    script.process.wait(PATIENCE_S)
+    release(gate)
+    unit = info(place, "ide")
+    assert (unit.status, unit.reason) == (Status.FAILED, "exit status 1")
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGSEGV"])

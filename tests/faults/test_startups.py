@@ -162,7 +162,7 @@ def test_what_an_older_startup_says_changes_nothing(
         for verb in CHANGING:
             code, said = of("one", verb)
             assert (code, "earlier startup (one)" in said) == (1, True), verb
-            assert "hint: UNITSYNC_STARTUP says which one it belongs to" in said
+            assert "hint: unset UNITSYNC_STARTUP to use the newest startup" in said
         for verb in ("status clone", "list", "why", "ping"):
             assert of("one", verb)[0] == 0, verb
         assert client.list() == before

@@ -3,7 +3,9 @@
 # first page has answered, and the server lives on.
 #
 # This is the form for a script that cannot be one command of `unitsync run`. The trap
-# comes after the start: a script that was not let through has nothing to complete.
+# comes after the start: a script that was not let through has nothing to complete. The
+# first trap makes a signal count as a failure: bash alone would report the status of the
+# last command.
 set -euo pipefail
 
 unitsync want web-server build-site || exit
@@ -13,6 +15,7 @@ finish() {
     stopwatch web-server
     unitsync complete web-server --exit-code "$status"
 }
+trap 'exit 1' HUP INT TERM
 trap finish EXIT
 stopwatch web-server
 
