@@ -449,7 +449,7 @@ class Handlers:
             repeated = request.id != "" and actor.unit.reset_id == request.id
             if actor.unit.running and not request.force and not repeated:
                 hint = wording.reset_by_force(request)
-                raise replies.already_started(actor.unit, self._moment.at, hint)
+                raise replies.already_started(actor.unit, self._moment.at, hint, reset=True)
         return actors
 
     def _known_owner(self, request: wire.AnyRequest) -> wire.Owner | None:

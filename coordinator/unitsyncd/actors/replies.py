@@ -140,12 +140,16 @@ def _waiting_to_start(
     )
 
 
-def already_started(unit: Unit, now: float, hint: str) -> errors.AlreadyStarted:
+def already_started(
+    unit: Unit, now: float, hint: str, *, reset: bool = False
+) -> errors.AlreadyStarted:
+    """Why a start, or with *reset* a reset, is refused."""
+    before = "nothing was reset: " if reset else ""
     shown = wording.standing(
         unit.phase, unit.since, unit.owner, "", now, owner_gone=unit.owner_gone
     )
     return errors.AlreadyStarted(
-        f"{unit.name} is already running: {shown}",
+        f"{before}{unit.name} is already running: {shown}",
         hint=hint,
         unit=unit.name,
         owner_pid=unit.owner.pid if unit.owner is not None else 0,
