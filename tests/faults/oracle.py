@@ -9,7 +9,7 @@ one below it, comes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from unitsync import wire
@@ -64,9 +64,18 @@ class Run:
 
 
 class Model:
-    """Statuses and edges after the facts so far."""
+    """Statuses and edges after the facts so far. *ops* are all that clients asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, ops: Sequence[Op]) -> None:
+        self._starts = {
+            op.request.id: op.request for op in ops if isinstance(op.request, wire.Start)
+        }
+        self._taken_back = {
+            (op.request.unit, name)
+            for op in ops
+            if isinstance(op.request, wire.Unwant)
+            for name in op.request.prerequisites
+        }
         self.units: dict[str, Run] = {}
         self.edges: dict[str, dict[str, Need]] = defaultdict(dict)
         self._dependents: dict[str, set[str]] = defaultdict(set)
@@ -97,10 +106,13 @@ class Model:
             case Undeclared(prerequisite=prerequisite):
                 del self.edges[name][prerequisite]
                 self._dependents[prerequisite].remove(name)
-            case Started(owner=owner):
+            case Started(owner=owner, request_id=id):
                 running = unit.phase is Status.STARTED and not unit.owner_gone
                 assert not running, f"{name} runs twice at the same time"
-                assert not self.unmet(name), f"{name} started before {self.unmet(name)}"
+                missing = [
+                    edge for edge, need in self.needed(name, id) if not self.is_met(edge, need)
+                ]
+                assert not missing, f"{name} started before {missing}"
                 unit.phase, unit.had_started, unit.owner_gone = Status.STARTED, True, False
                 unit.run += 1
                 unit.belongs_to(owner.key if owner is not None else None)
@@ -123,6 +135,20 @@ class Model:
                     unit.former.discard(owner.key)
             case _:
                 raise AssertionError(fact)
+
+    def needed(self, name: str, start_id: str) -> Iterator[tuple[str, Need]]:
+        """What the start *start_id* of the unit has to wait for: what the unit waits for, and
+        what this start names. At its grant the unit may still have the edges of another start
+        that waits beside it."""
+        for edge, need in self.edges[name].items():
+            if not need.of_start:
+                yield edge, need
+        start = self._starts.get(start_id)
+        assert start is not None, f"{name} was started and nobody asked for it"
+        own = need_of(start.requires, start.optional, of_start=True)
+        for edge in start.after:
+            if (name, edge) not in self._taken_back:
+                yield edge, own
 
     def unmet(self, name: str) -> list[str]:
         return [edge for edge, need in self.edges[name].items() if not self.is_met(edge, need)]
@@ -164,7 +190,7 @@ class Model:
 def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.UnitInfo]) -> None:
     """*records* are the facts of the one epoch, *ops* all that clients asked and were
     told, *listed* all units as the last coordinator has them."""
-    model = Model()
+    model = Model(ops)
     grants: dict[str, list[Grant]] = defaultdict(list)
     latest: dict[str, list[str]] = defaultdict(list)
     """Unit to the requests that were granted since it was last reset."""
@@ -173,7 +199,6 @@ def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.Un
         model.apply(name, fact)
         match fact:
             case Started(request_id=id):
-                assert id in asked, f"{name} was started and nobody asked for it"
                 assert all(grant.void for grant in grants[id]), f"{id} was granted twice"
                 grants[id].append(Grant(model.units[name].run))
                 latest[name].append(id)
@@ -310,7 +335,7 @@ def check_waits(records: Sequence[Record], ops: Sequence[Op]) -> None:
     )
     now: list[Op] = []
     """Waits that went on at the moment and are not known to have been met."""
-    model = Model()
+    model = Model(ops)
     moments = [0.0, *(fact.at for _, fact in records)]
     # All facts of one turn of the coordinator bear the time when it began: the state after
     # any of them may have lasted until the next turn.
