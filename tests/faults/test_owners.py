@@ -85,13 +85,13 @@ def test_the_documented_traps_report_a_signal(
     """In bash ``$?`` is the status of the last command in an EXIT trap, and often 0."""
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    text = f"{TRAPS}\ntrue\n(read x < {gate}) &\nwait\nexit 0\n"
+    text = f"{TRAPS}\n(read x < {gate}) &\necho on >&2\nwait\nexit 0\n"
     script = scripts.spawn(shell, scripts.file(text))
-    started(place)
+    script.says("on")
     script.kill(number)
     script.process.wait(PATIENCE_S)
     release(gate)
-    unit = info(place, "ide")
+    unit = info(place)
     assert (unit.status, unit.reason) == (Status.FAILED, "exit status 1")
 
 
