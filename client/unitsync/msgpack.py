@@ -11,6 +11,40 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_DEFAULTS = {
+    **dict.fromkeys(("reason", "nearest", "given_up", "command", "epoch", "startup"), ""),
+    **dict.fromkeys(("code", "message", "hint"), ""),
+    **dict.fromkeys(("run", "prerequisites_total", "waiting_clients", "more", "exit"), 0),
+    **dict.fromkeys(("owner", "given_up_by", "requires", "tree"), None),
+    **dict.fromkeys(("owner_gone", "still_runs", "optional"), False),
+    **dict.fromkeys(("prerequisites", "history", "because", "units", "groups"), ()),
+    **dict.fromkeys(("out", "err", "waiting_for"), ()),
+    "next": -1,
+    "changed": True,
+    "since": 0.0,
+    "on_owner_exit": "fail",
+    "watched": True,
+}
+
+
+class Plain:
+    """A map of a reply, with its fields as attributes. Missing fields have the defaults that
+    they have in wire.py."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._fields.get(name, _DEFAULTS.get(name))
+        if isinstance(value, dict):
+            return Plain(value)
+        if isinstance(value, list):
+            return [Plain(item) if isinstance(item, dict) else item for item in value]
+        return value
+
+
 def pack(value: object) -> bytes:
     """*value* in msgpack. It may be a str, bool, unsigned 64-bit int, float, list or dict.
     Raises ValueError."""

@@ -17,8 +17,7 @@ from time import monotonic, sleep
 
 from unitsync import calling_script, surroundings
 from unitsync.conversation import FOREVER, Conversation, Done, Pause, withdrawal
-from unitsync.json_output import Plain
-from unitsync.msgpack import pack, unpack
+from unitsync.msgpack import Plain, pack, unpack
 from unitsync.output import finish, print_err, print_out, show
 from unitsync.printing import safe
 from unitsync.request_kinds import ACT, Autostart

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from unitsync import json_output
 from unitsync.cli.doctor.finding import Finding
 from unitsync.cli.doctor.report import report
+from unitsync.msgpack import Plain
 from unitsync.printing import columns, duration, safe, span
 from unitsync.tables import list_table, why_groups, why_tree
 from unitsync.terminal import Screen, folded
@@ -186,7 +187,7 @@ def test_what_the_coordinator_sends_is_shown_the_same_undecoded(width: int) -> N
     """The express path takes the maps of a reply for units."""
 
     def undecoded(what: UnitInfo | WhyNode | WhyGroup) -> Any:
-        return json_output.Plain(msgpack.decode(msgpack.encode(what)))
+        return Plain(msgpack.decode(msgpack.encode(what)))
 
     screen = Screen(width, colour=width > 0)
     edge = Prerequisite("m", Requirement.START, Status.NOT_REGISTERED, False, nearest="n")

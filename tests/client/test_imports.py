@@ -44,13 +44,13 @@ def test_an_endpoint_is_found_without_zmq() -> None:
 def test_tables_load_only_what_they_are_made_of() -> None:
     """As long as nothing wide is to be printed; then, unicodedata."""
     statement = (
-        "from unitsync import tables, terminal; from unitsync.json_output import Plain; "
+        "from unitsync import tables, terminal; from unitsync.msgpack import Plain; "
         "unit = Plain({'name': 'a', 'status': 'failed', 'is_ready': False, 'since': 1.0}); "
         "node = Plain({'unit': {'name': 'b', 'status': 'pending'}, 'because': []}); "
         "[tables.list_table([unit], here) and tables.why_tree(node, here) "
         "and terminal.folded(['a'], here) for here in (terminal.stdout(), terminal.Screen(80))]"
     )
-    parts = ("coder_output", "printing", "json_output", "terminal", "tables")
+    parts = ("coder_output", "json_output", "msgpack", "printing", "tables", "terminal")
     ours = {"unitsync", *(f"unitsync.{name}" for name in parts)}
     assert loaded(statement) - {"__future__"} == ours
 

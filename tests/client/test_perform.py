@@ -15,8 +15,7 @@ from unitsync import autostart, endpoint, errors, output, perform, run_command, 
 from unitsync.absent import NothingKept, NotYet
 from unitsync.commandline import Call
 from unitsync.conversation import Conversation, Done
-from unitsync.json_output import Plain
-from unitsync.msgpack import unpack
+from unitsync.msgpack import Plain, unpack
 from unitsync.request_kinds import LOOK, WAIT
 
 

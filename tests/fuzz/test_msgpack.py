@@ -78,7 +78,7 @@ def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
 @settings(max_examples=60 * ROUNDS)
 def test_the_json_of_a_reply_is_the_same(reply: wire.AnyReply) -> None:
     """Made from a map that leaves out what has its default."""
-    plain = json_output.Plain(msgpack.unpack(wire.encode(reply), 0)[0])
+    plain = msgpack.Plain(msgpack.unpack(wire.encode(reply), 0)[0])
     both: Any
     try:
         both = _fields(reply, plain)
