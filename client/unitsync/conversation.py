@@ -7,7 +7,7 @@ aio.py) move bytes and wait.
 
 ``now`` is always the client's monotonic clock in seconds. Requests and replies are read only
 through attributes with the names of wire.py. So they may be messages of wire.py or a Plain
-(json_output.py). Imports only what the interpreter has already loaded.
+(msgpack.py). Imports only what the interpreter has already loaded.
 """
 
 from __future__ import annotations

@@ -108,15 +108,12 @@ def _record_end(call: Call, epoch: str, reason: str) -> tuple[str, str] | None:
     """
     request: Message = {
         "verb": "fail" if reason else "complete",
-        "unit": call.request["unit"],
+        **_from_start(call.request),
         "epoch": epoch,
-        "owner": call.request["owner"],
         "render": "text",
     }
     if reason:
         request["reason"] = reason
-    if "startup" in call.request:
-        request["startup"] = call.request["startup"]
     try:
         reply = converse(call.address, request, ACT)
     except KeyboardInterrupt:
@@ -129,6 +126,11 @@ def _record_end(call: Call, epoch: str, reason: str) -> tuple[str, str] | None:
         return reply.message, reply.hint
     print_err(map(safe, reply.err))
     return None
+
+
+def _from_start(start: Message) -> Message:
+    """What a further request about the same start says too."""
+    return {field: start[field] for field in ("unit", "owner", "startup") if field in start}
 
 
 # --- the conversation ---------------------------------------------------------------
@@ -319,13 +321,10 @@ class _Connection:
         request: Message = {
             "verb": "withdraw",
             "id": os.urandom(8).hex(),
-            "unit": start["unit"],
+            **_from_start(start),
             "start_id": start["id"],
             "reason": reason,
-            "owner": start["owner"],
         }
-        if "startup" in start:
-            request["startup"] = start["startup"]
         try:
             if not isinstance(why, Exception):  # interrupted
                 self.drop()

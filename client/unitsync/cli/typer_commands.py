@@ -19,7 +19,7 @@ from unitsync.perform import perform
 from unitsync.verbs import ENDPOINT, OUTPUT, VERBS, Flag
 from unitsync.verbs import Verb as Row
 
-_COMMAND: Final = "unitsync.run_command"
+_COMMAND: Final = "unitsync.command"
 
 
 def register(app: typer.Typer) -> None:
