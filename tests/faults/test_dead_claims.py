@@ -291,7 +291,8 @@ def test_it_is_noticed_when_it_should_have_asked_again(place: Place, pid: int, n
 # --- who is not dead --------------------------------------------------------------
 
 FORKED = """
-import os, sys
+import os
+from time import sleep
 from unitsync import Client
 
 client = Client()

@@ -71,7 +71,7 @@ def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
     frame = wire.encode(reply)
     plain, end = msgpack.unpack(frame, 0)
     assert end == len(frame)
-    assert repr(plain) == repr(msgspec.msgpack.decode(frame))  # not a number is no other
+    assert repr(plain) == repr(msgspec.msgpack.decode(frame))  # NaN is not equal to itself
 
 
 @given(replies)
@@ -126,7 +126,7 @@ def test_whatever_it_gets_it_understands_or_leaves(frame: bytes, data: st.DataOb
         expected = msgspec.msgpack.decode(frame)
     except msgspec.MsgspecError:
         return  # it is more lenient
-    assert reply == expected
+    assert repr(reply) == repr(expected)  # NaN is not equal to itself
 
 
 @pytest.mark.parametrize(
