@@ -166,10 +166,8 @@ def test_actors_know_no_loop_no_socket_and_no_clock() -> None:
 
 
 def test_a_conversation_is_without_io() -> None:
-    for name in ("conversation", "session", "requests", "wire", "errors"):
-        found = list(imports(CLIENT / f"{name}.py"))
-        allowed = {"os"} if name == "requests" else set()  # random ids
-        none_of([each for each in found if each.top in IMPURE - allowed])
+    for name in ("conversation", "client_verbs", "wire", "errors"):
+        none_of([each for each in imports(CLIENT / f"{name}.py") if each.top in IMPURE])
 
 
 def test_the_messages_lean_on_nothing() -> None:

@@ -17,9 +17,9 @@ from time import monotonic
 import zmq
 
 from unitsync import endpoint as endpoints
-from unitsync import errors, session, wire
+from unitsync import errors, wire
+from unitsync.client_base import LinkLost
 from unitsync.link import Link
-from unitsync.session import LinkLost
 
 
 class AsyncLink:
@@ -41,12 +41,12 @@ class AsyncLink:
     def is_usable(self, loop: asyncio.AbstractEventLoop) -> bool:
         return not self._closed and self._loop is loop and self._link.pid == os.getpid()
 
-    async def ask(self, id: str, step: session.Send) -> wire.AnyReply:
-        """The reply to the request *id*. Raises LinkLost."""
-        self.send(step.frame)
-        return await self._reply(id, step.reply_by(monotonic()))
+    async def ask(self, id: str, frame: bytes, by: float) -> wire.AnyReply:
+        """The reply to the request *id*, which is in *frame*. Raises LinkLost."""
+        self.send(frame)
+        return await self._reply(id, by)
 
-    async def gone(self, by: float) -> bool:
+    async def is_gone(self, by: float) -> bool:
         """Whether the coordinator closes the connection by *by*."""
         try:
             await self._reply("gone", by)

@@ -18,8 +18,8 @@ from typing import Final
 import zmq
 
 from unitsync import errors, wire
+from unitsync.client_base import LinkLost
 from unitsync.endpoint import Endpoint
-from unitsync.session import LinkLost
 
 _LINGER_MS: Final = 1000
 """How long a closed link may take to send what is still queued."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import select
 import subprocess
@@ -17,8 +16,9 @@ from typing import Any
 import pytest
 
 from client.test_express import Deaf, deaf
-from unitsync import AsyncClient, Client, conversation, endpoint, errors, session, wire
+from unitsync import AsyncClient, Client, conversation, endpoint, errors, wire
 from unitsync.async_link import AsyncLink
+from unitsync.client_base import LinkLost
 
 __all__ = ["deaf"]
 
@@ -148,7 +148,7 @@ async def test_a_start_that_is_cancelled_while_it_connects_again_is_taken_back(
         await waits.happened()
         gate = Gate(sync)
         assert sync._link is not None
-        sync._link.close(session.LinkLost)
+        sync._link.close(LinkLost)
         await gate.reached()
         task.cancel()
         gate.open()
@@ -480,7 +480,7 @@ async def test_a_reply_that_is_there_when_something_is_sent_is_not_left_lying(
         link = sync._link
         assert link is not None
         assert select.select([link._fds[0]], [], [], PATIENCE_S)[0]
-        link.send(session.encode(sync.requests.ping()))
+        link.send(wire.encode(wire.Ping(**sync.said())))
         await asyncio.wait_for(task, PATIENCE_S)
 
 
@@ -501,10 +501,9 @@ async def test_a_socket_that_cannot_connect_looks_again_and_again(
     monkeypatch.setattr(endpoint, "is_there", is_there)
     place = endpoint.resolve(f"ipc://{short_path}/s")
     link = AsyncLink(place, asyncio.get_running_loop())
-    never = session.Send(b"", FOREVER_S, math.inf, math.inf)
-    with pytest.raises((session.LinkLost, errors.Unreachable)) as caught:
-        await asyncio.wait_for(link.ask("id", never), PATIENCE_S)
-    assert (caught.type is session.LinkLost) is (found is False)
+    with pytest.raises((LinkLost, errors.Unreachable)) as caught:
+        await asyncio.wait_for(link.ask("id", b"", time.monotonic() + FOREVER_S), PATIENCE_S)
+    assert (caught.type is LinkLost) is (found is False)
     assert not answers
 
 

@@ -105,7 +105,7 @@ class TestLooking:
 
     def test_a_page_of_what_is_gone_is_none(self, nobody_there: str, open_client: Any) -> None:
         client = open_client()
-        request = client.requests.list(1000, epoch="epoch of the first page")
+        request = wire.List(**{**client.said(), "epoch": "of the first page"}, offset=1000)
         with pytest.raises(errors.Unreachable, match="has kept nothing"):
             client.call(request)
 
@@ -259,7 +259,7 @@ class TestVerbs:
         self, coordinator: str, open_client: Any
     ) -> None:
         client = open_client(render=wire.Render.TEXT)
-        reply = client.call(client.requests.complete("clone"))
+        reply = client.call(wire.Complete(**client.said(), unit="clone"))
         assert isinstance(reply, wire.Error)
         assert (reply.code, reply.exit) == ("unknown_unit", 4)
         assert reply.err[0].startswith("error: ")

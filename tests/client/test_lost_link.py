@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from client.test_express import Deaf, deaf
-from unitsync import AsyncClient, Client, conversation, errors, session, wire
+from unitsync import AsyncClient, Client, client_verbs, conversation, errors, wire
 
 __all__ = ["deaf"]
 
@@ -352,7 +352,7 @@ def test_one_that_does_not_end_is_told_of(
     in_background: InBackground,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "STOP_PATIENCE_S", 0.5)
+    monkeypatch.setattr(client_verbs, "STOP_PATIENCE_S", 0.5)
     client = open_client(endpoint=deaf.address, autostart=False)
     stopped = in_background(client.stop)
     peer, request = deaf.hears()
@@ -368,7 +368,7 @@ def test_a_stop_that_was_heard_before_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its coordinator has ended, and the one that answers now was started since then."""
-    monkeypatch.setattr(session, "STOP_PATIENCE_S", 0.1)
+    monkeypatch.setattr(client_verbs, "STOP_PATIENCE_S", 0.1)
     stopped = in_background(open_client(endpoint=deaf.address, autostart=False).stop)
     peer, request = deaf.hears()
     deaf.says(peer, wire.Ok(id=request.id, changed=False))

@@ -11,7 +11,8 @@ import pytest
 from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
 from support.refusing import Refusing
-from unitsync import session, wire
+from unitsync import wire
+from unitsync.client_verbs import merged
 from unitsync.wire import Requirement, Status
 from unitsyncd.actors.registry import Registry
 from unitsyncd.core.graph import MANY_EDGES
@@ -129,7 +130,7 @@ class Changing:
 def told(replies: list[wire.WhyReply]) -> set[tuple[str, str, str]]:
     return {
         (unit, group.kind, group.cause.name)
-        for group in session.merged(replies).groups
+        for group in merged(replies).groups
         for unit in group.units
     }
 

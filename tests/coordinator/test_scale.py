@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coordinator.test_bulk import Bench
-from unitsync import session, wire
+from unitsync import wire
+from unitsync.client_verbs import merged
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core import similar
 from unitsyncd.core.causes import SHOWN_MAX
@@ -76,11 +77,11 @@ def test_causes_are_merged_from_all_pages() -> None:
     bench = Bench()
     chain(bench)
     assert len(pages(bench)) > 2
-    [waiting] = session.merged(pages(bench)).groups
+    [waiting] = merged(pages(bench)).groups
     assert (waiting.cause.name, waiting.kind) == ("u0", "waiting")
     assert waiting.units == [f"u{n}" for n in range(1, COUNT)]
     bench.ask(wire.Fail(id="f", unit="u0", reason="broken"))
-    [skipped] = session.merged(pages(bench)).groups
+    [skipped] = merged(pages(bench)).groups
     assert (skipped.cause.name, skipped.kind) == ("u0", "skipped")
     assert skipped.units == waiting.units
 
@@ -88,15 +89,15 @@ def test_causes_are_merged_from_all_pages() -> None:
 def test_what_is_remembered_of_causes_is_forgotten_with_every_change() -> None:
     bench = Bench()
     bench.declare({"c": ["b"], "b": ["a"], "a": [], "z": []})
-    assert session.merged(pages(bench)).groups[0].cause.name == "a"
+    assert merged(pages(bench)).groups[0].cause.name == "a"
     bench.ask(wire.Want(id="w", unit="a", prerequisites=["z"]))
-    [group] = session.merged(pages(bench)).groups
+    [group] = merged(pages(bench)).groups
     assert (group.cause.name, group.units) == ("z", ["c", "b", "a"])
     bench.ask(wire.Unwant(id="u", unit="a", prerequisites=["z"]))
-    assert session.merged(pages(bench)).groups[0].cause.name == "a"
+    assert merged(pages(bench)).groups[0].cause.name == "a"
     bench.ask(wire.Fail(id="f", unit="a"))
     bench.ask(wire.Fail(id="g", unit="b"))
-    groups = session.merged(pages(bench)).groups
+    groups = merged(pages(bench)).groups
     assert [(group.cause.name, group.kind, group.units) for group in groups] == [
         ("b", "skipped", ["c"]),
         ("a", "failed", []),
@@ -179,7 +180,7 @@ def test_who_waits_for_a_unit_does_not_look_through_what_that_waits_for() -> Non
     for name in names[:-1]:
         bench.ask(wire.Complete(id=name, unit=name))
     looks = looks_at_conditions(bench)
-    [waiting] = session.merged(pages(bench)).groups
+    [waiting] = merged(pages(bench)).groups
     assert (waiting.cause.name, len(waiting.units)) == (names[-1], 2001)
     rows = [row for page in listed(bench) for row in page.units if row.name.startswith("d")]
     assert {row.prerequisites[0].reason for row in rows} == {f"waits for {names[-1]}"}
@@ -254,7 +255,7 @@ def test_a_page_passes_over_a_bounded_number_of_edges(monkeypatch: pytest.Monkey
         replies.append(why)
         offset = why.next
     assert len(replies) > 10
-    [waiting] = session.merged(replies).groups
+    [waiting] = merged(replies).groups
     assert (waiting.cause.name, waiting.units) == (names[-1], after)
 
 
@@ -267,7 +268,7 @@ def test_a_unit_that_waits_for_more_than_a_page_of_causes() -> None:
     replies = pages(bench)
     assert len(replies) > 2
     assert max(len(reply.groups) for reply in replies) <= WHY_PAGE
-    told = {group.cause.name: group.units for group in session.merged(replies).groups}
+    told = {group.cause.name: group.units for group in merged(replies).groups}
     assert told == {
         "end": [names[0], names[-1], "all"],
         **{name: ["all"] for name in names[1:-1]},

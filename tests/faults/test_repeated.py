@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from faults.places import Place, await_end
+from support.requests import Requests
 from unitsync import Client, wire
-from unitsync.requests import Requests
 from unitsync.wire import Owner, Status
 
 ask = Requests(Owner(pid=1, start=1, ns=1, command="gone", watched=False))
@@ -59,16 +59,16 @@ def test_a_stop_without_an_id_is_meant_for_whoever_is_there(place: Place) -> Non
 START, COMPLETE, FAIL = ask.start("ide"), ask.complete("ide"), ask.fail("ide")
 BACK = ask.start("back")
 REQUESTS: list[tuple[list[wire.AnyRequest], wire.AnyRequest]] = [
-    ([], ask.want("ide", ["clone"])),
+    ([], ask.want("ide", "clone")),
     ([], ask.declare({"ide": ["clone"]})),
-    ([ask.want("ide", ["clone"])], ask.unwant("ide", ["clone"])),
+    ([ask.want("ide", "clone")], ask.unwant("ide", "clone")),
     ([], START),
     ([START], COMPLETE),
     ([START], FAIL),
     ([START, COMPLETE, other.start("ide")], COMPLETE),
     ([START, COMPLETE, other.start("ide")], START),
     ([START], ask.withdraw(START, "cancelled")),
-    ([START, ask.complete("ide")], ask.reset(["ide"])),
+    ([START, ask.complete("ide")], ask.reset("ide")),
     ([START], ask.reset(all=True, force=True)),
 ]
 
@@ -113,7 +113,7 @@ def test_a_start_that_was_taken_back_stays_so(place: Place) -> None:
 
 
 def test_a_reset_after_which_a_unit_started_leaves_it_alone(place: Place) -> None:
-    units, everything = ask.reset(["ide"], force=True), ask.reset(all=True, force=True)
+    units, everything = ask.reset("ide", force=True), ask.reset(all=True, force=True)
     with place.client() as client:
         ok(client, START)
         ok(client, everything)

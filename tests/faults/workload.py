@@ -22,9 +22,9 @@ from msgspec.structs import replace
 
 from faults.oracle import Op
 from faults.places import Place
+from support.requests import Requests
 from unitsync import AsyncClient, Client, autostart, errors, wire
 from unitsync.request_kinds import Autostart
-from unitsync.requests import Requests
 from unitsync.wire import Owner, Requirement
 
 TIMEOUT_S: Final = 40.0
@@ -66,7 +66,7 @@ class Workload:
 
     def _script(self, index: int, names: list[str]) -> None:
         with self.place.client(owner=an_owner(index)) as client:
-            self._bring_about(index, names, Talk(self, client).ask, client.requests)
+            self._bring_about(index, names, Talk(self, client).ask)
 
     def _asyncio(self, index: int, names: list[str]) -> None:
         """The same through AsyncClient; each request is a task of the loop."""
@@ -74,12 +74,7 @@ class Workload:
             client = AsyncClient(self.place.address, owner=an_owner(index))
             try:
                 talk = AsyncTalk(self, client)
-                self._bring_about(
-                    index,
-                    names,
-                    lambda request: runner.run(talk.ask(request)),
-                    client.requests,
-                )
+                self._bring_about(index, names, lambda request: runner.run(talk.ask(request)))
             finally:
                 runner.run(client.close())
 
@@ -87,20 +82,18 @@ class Workload:
         """The same from a REQ socket: what any language has."""
         talk = PlainTalk(self)
         try:
-            self._bring_about(index, names, talk.ask, Requests(an_owner(index)))
+            self._bring_about(index, names, talk.ask)
         finally:
             talk.close()
 
-    def _bring_about(
-        self, index: int, names: list[str], ask: Callable[..., Op], requests: Requests
-    ) -> None:
-        rng = random.Random(self._seed * 1000 + index)
+    def _bring_about(self, index: int, names: list[str], ask: Callable[..., Op]) -> None:
+        rng, requests = random.Random(self._seed * 1000 + index), Requests(an_owner(index))
         for name in names:
             number = int(name[1:])
             for _ in range(rng.choice([0, 1, 1, 2]) if number else 0):
                 edges = rng.sample(self.names[:number], rng.randint(1, min(3, number)))
                 requires = rng.choice(REQUIREMENTS)
-                ask(requests.want(name, edges, requires=requires, optional=rng.random() < 0.1))
+                ask(requests.want(name, *edges, requires=requires, optional=rng.random() < 0.1))
         for _ in range(self._rounds):
             for name in names:
                 ask(requests.start(name))
@@ -115,24 +108,21 @@ class Workload:
         """Somebody who only looks."""
         rng = random.Random(self._seed * 1000 + index)
         with self.place.client(owner=an_owner(index)) as client:
-            talk = Talk(self, client)
+            talk, requests = Talk(self, client), Requests(an_owner(index))
             for _ in range(5):
                 names = rng.sample(self.names, rng.randint(1, 3))
-                talk.ask(
-                    client.requests.wait(
-                        names, requires=rng.choice(REQUIREMENTS), any=rng.random() < 0.3
-                    )
-                )
-                talk.ask(client.requests.list())
+                requires, some = rng.choice(REQUIREMENTS), rng.random() < 0.3
+                talk.ask(requests.wait(*names, requires=requires, any=some))
+                talk.ask(requests.list())
 
     def _operator(self, index: int) -> None:
         """Somebody who resets what others did, and does it anew."""
         rng = random.Random(self._seed * 1000 + index)
         with self.place.client(owner=an_owner(index)) as client:
-            talk, requests = Talk(self, client), client.requests
+            talk, requests = Talk(self, client), Requests(an_owner(index))
             for _ in range(6):
                 name = rng.choice(self.names)
-                done = talk.ask(requests.reset([name], force=rng.random() < 0.7))
+                done = talk.ask(requests.reset(name, force=rng.random() < 0.7))
                 if done.code:
                     continue
                 talk.ask(requests.start(name))

@@ -17,7 +17,10 @@ from hypothesis import given, settings
 from fuzz.amount import ROUNDS
 from fuzz.messages import mutated, replies
 from support.daemon import short_folder
-from unitsync import Client, errors, session, wire
+from support.talk import begun
+from unitsync import Client, errors, wire
+from unitsync.client_base import expect
+from unitsync.conversation import Done, Pause, Send
 
 TIMEOUT_S = 0.05
 
@@ -138,15 +141,13 @@ def test_any_reply_is_made_something_of(reply: wire.AnyReply) -> None:
         wire.Ping(id="p"),
         wire.Wait(id="w", units=["a"]),
     ):
-        talk = session.Conversation(request, "ipc:///nowhere/s")
-        talk.begin(0.0, 10.0)
         try:
-            step = talk.next(reply, 1.0)
+            step = begun(request, 10.0).hears(reply, 101.0)
         except errors.UnitsyncError:
             continue
-        assert isinstance(step, session.Send | session.Pause | session.Done)
-        if isinstance(step, session.Done):
+        assert isinstance(step, Send | Pause | Done)
+        if isinstance(step, Done):
             try:
-                session.expect(step.reply, wire.Granted)
+                expect(step.reply, wire.Granted)
             except errors.UnitsyncError:
                 pass

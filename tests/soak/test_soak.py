@@ -22,6 +22,7 @@ from faults.places import Place, a_place
 from soak.crowd import PATIENCE_S, Crowd, kill_coordinator
 from soak.worker import GROUP, REQUIREMENTS
 from support.figures import figures_of
+from support.requests import Requests
 from unitsync import Client, wire
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.events import Declared, Undeclared
@@ -78,14 +79,14 @@ class Soak:
                 first = number - number % GROUP
                 edges = [f"u{first}"] if number % GROUP else []
                 requires = REQUIREMENTS[number % 6]
-                self._ask(client, client.requests.want(name, edges, requires=requires))
+                self._ask(client, Requests(None).want(name, *edges, requires=requires))
 
     def fill_histories(self) -> None:
         """Let every unit be pending and have as long a history as it can have, of entries
         that all take the same room."""
         with self.place.client() as client:
             for _ in range(HISTORY_MAX):
-                self._ask(client, client.requests.reset(self.names, force=True))
+                self._ask(client, Requests(None).reset(*self.names, force=True))
 
     def list(self) -> list[wire.UnitInfo]:
         with self.place.client() as client:

@@ -23,8 +23,8 @@ import msgspec
 from faults.oracle import Op
 from faults.places import Place
 from faults.workload import FATAL, REQUIREMENTS, AsyncTalk, PlainTalk, Talk
+from support.requests import Requests
 from unitsync import AsyncClient, owner, wire
-from unitsync.requests import Requests
 
 GROUP: Final = 10
 """Units that may depend on each other, each on those with a lower number; the first of
@@ -116,9 +116,9 @@ def drawn(requests: Requests, rng: random.Random, units: int) -> Draw:
             case chance if chance < 0.2:
                 edges, requires = prerequisites(rng, number)
                 optional = rng.random() < 0.1
-                yield requests.want(unit, edges, requires=requires, optional=optional), 0
+                yield requests.want(unit, *edges, requires=requires, optional=optional), 0
             case chance if chance < 0.3:
-                yield requests.unwant(unit, prerequisites(rng, number)[0]), 0
+                yield requests.unwant(unit, *prerequisites(rng, number)[0]), 0
             case chance if chance < 0.55:
                 yield from started(requests, rng, unit, number)
             case chance if chance < 0.75:
@@ -130,9 +130,9 @@ def drawn(requests: Requests, rng: random.Random, units: int) -> Draw:
                 names = [f"u{rng.randrange(units)}" for _ in range(rng.randint(1, 3))]
                 some = rng.random() < 0.3
                 requires = rng.choice(REQUIREMENTS)
-                yield requests.wait(names, requires=requires, any=some), patience(rng)
+                yield requests.wait(*names, requires=requires, any=some), patience(rng)
             case chance if chance < 0.89:
-                yield requests.reset([unit], force=rng.random() < 0.7), 0
+                yield requests.reset(unit, force=rng.random() < 0.7), 0
             case chance if chance < 0.99:
                 yield requests.status(unit), 0
             case chance if chance < 0.997:

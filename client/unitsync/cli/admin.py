@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from unitsync import calling_script, session, wire
+from unitsync import calling_script, client_verbs, wire
 from unitsync.cli import doctor
 from unitsync.cli.typer_commands import Endpoint
 from unitsync.cli.verb import Verb, Verbs
@@ -100,10 +100,10 @@ def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
     reply = converse(resolved.address, request, wire.Stop.may)
     if reply.result == "ok":
         # Not by waiting for a connection to break: there may be room for only one client.
-        deadline = monotonic() + session.STOP_PATIENCE_S
+        deadline = monotonic() + client_verbs.STOP_PATIENCE_S
         while reply.changed and endpoints.is_held(resolved):
             if monotonic() >= deadline:
-                raise session.not_ended(resolved.address)
+                raise client_verbs.not_ended(resolved.address)
             sleep(_STOP_LOOK_S)
         return finish(reply, reply.out or ["stopped"], done=True)
     return finish(reply)

@@ -15,9 +15,9 @@ from unitsync.autostart import is_allowed
 from unitsync.calling_script import proc_is_ours
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.client import Client
+from unitsync.client_base import expect
 from unitsync.commandline import startup_of
 from unitsync.printing import counted, duration
-from unitsync.session import expect
 
 _NICE: Final = 18
 """The index of the nice value in proc_pid_stat(5), counted from 0. In the fields after the name
@@ -39,7 +39,7 @@ def running(setup: Setup) -> Iterator[Finding]:
             setup.pong = pong = client.ping()
             setup.pid = endpoints.listener(endpoint)
             try:
-                expect(client.call(client.requests.ping(trial=True)), wire.Pong)
+                expect(client.call(wire.Ping(**client.said(), trial=True)), wire.Pong)
             except errors.UnitsyncError as refused:
                 setup.refused = refused
     except errors.UnitsyncError as wrong:

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from unitsync import conversation, errors, session, wire
+from support.requests import Requests
+from support.talk import ADDRESS, Talk, answer, begun
+from unitsync import conversation, errors, wire
 from unitsync.absent import Absent, NotYet
-from unitsync.requests import Requests
-from unitsync.session import Conversation, Done, LinkLost, Pause, Send
+from unitsync.conversation import Pause, Send
 
-ADDRESS = "ipc:///tmp/x/coordinator.sock"
 requests = Requests(wire.Owner(pid=7), startup="boot")
 
 
-def sent(step: session.Step) -> Any:
-    assert isinstance(step, Send)
-    return wire.decode_request(step.frame)
-
-
-def waiting(talk: Conversation, run: int = 3, epoch: str = "e1") -> wire.Waiting:
-    return wire.Waiting(id=talk.id, run=run, epoch=epoch)
-
-
-def begun(request: wire.AnyRequest, timeout_s: float | None = None) -> Conversation:
-    talk = Conversation(request, ADDRESS)
-    talk.begin(100.0, timeout_s)
-    return talk
+def waiting(talk: Talk, run: int = 3, epoch: str = "e1") -> wire.Waiting:
+    return wire.Waiting(id=talk.request.id, run=run, epoch=epoch)
 
 
 class TestWaiting:
     def test_first_request_is_answered_at_once(self) -> None:
-        talk = Conversation(requests.start("ide", after=["clone"]), ADDRESS)
+        talk = Talk(requests.start("ide", after=["clone"]))
         step = talk.begin(100.0, 60.0)
-        request = sent(step)
+        request = talk.sent(step)
         assert (request.patience_s, request.since_run, request.epoch) == (0, -1, "")
         assert (request.unit, request.after, request.startup) == ("ide", ["clone"], "boot")
         assert not request.last
@@ -47,63 +34,64 @@ class TestWaiting:
     def test_waiting_repeats_the_same_request_with_patience(self) -> None:
         talk = begun(requests.start("ide"))
         reply = waiting(talk)
-        step = talk.next(reply, 100.0)
-        request = sent(step)
-        assert (request.id, request.patience_s) == (talk.id, 30.0)
+        step = talk.hears(reply, 100.0)
+        request = talk.sent(step)
+        assert (request.id, request.patience_s) == (talk.request.id, 30.0)
         assert (request.since_run, request.epoch) == (3, "e1")
         assert isinstance(step, Send)
-        assert step.notice == reply
+        assert step.notice is not None
+        assert step.notice.reply == reply
         assert step.reply_within_s == 30.0 + conversation.REPLY_SLACK_S
 
     def test_a_late_reply_to_an_earlier_request_is_no_reply_to_the_last(self) -> None:
         """It is asked again on the connection on which the reply is overdue."""
         talk = begun(requests.start("ide"), 10.0)
-        talk.next(LinkLost(overdue=True), 105.0)
-        assert sent(talk.next(waiting(talk), 110.0)).last
-        assert sent(talk.next(waiting(talk), 110.0)).last
+        talk.lost(105.0, overdue=True)
+        assert talk.sent(talk.hears(waiting(talk), 110.0)).last
+        assert talk.sent(talk.hears(waiting(talk), 110.0)).last
         with pytest.raises(errors.ProtocolError):
-            talk.next(waiting(talk), 110.0)
+            talk.hears(waiting(talk), 110.0)
 
     def test_run_and_epoch_are_those_of_the_first_reply(self) -> None:
         talk = begun(requests.start("ide"))
-        talk.next(waiting(talk, run=3, epoch="e1"), 100.0)
-        request = sent(talk.next(waiting(talk, run=9, epoch="e2"), 130.0))
+        talk.hears(waiting(talk, run=3, epoch="e1"), 100.0)
+        request = talk.sent(talk.hears(waiting(talk, run=9, epoch="e2"), 130.0))
         assert (request.since_run, request.epoch) == (3, "e1")
 
     def test_ready_is_claimed_at_once(self) -> None:
         talk = begun(requests.start("ide"))
-        talk.next(waiting(talk), 100.0)
-        step = talk.next(wire.Ready(id=talk.id, run=3, epoch="e1"), 110.0)
-        request = sent(step)
-        assert (request.id, request.patience_s, request.last) == (talk.id, 0, False)
-        granted = wire.Granted(id=talk.id, run=4)
-        assert talk.next(granted, 110.0) == Done(granted)
+        talk.hears(waiting(talk), 100.0)
+        step = talk.hears(wire.Ready(id=talk.request.id, run=3, epoch="e1"), 110.0)
+        request = talk.sent(step)
+        assert (request.id, request.patience_s, request.last) == (talk.request.id, 0, False)
+        granted = wire.Granted(id=talk.request.id, run=4)
+        assert answer(talk.hears(granted, 110.0)) == granted
 
     def test_a_claim_that_came_too_late_waits_on(self) -> None:
         talk = begun(requests.start("ide"))
-        talk.next(waiting(talk), 100.0)
-        talk.next(wire.Ready(id=talk.id), 110.0)
-        assert sent(talk.next(waiting(talk), 110.0)).patience_s == 30.0
+        talk.hears(waiting(talk), 100.0)
+        talk.hears(wire.Ready(id=talk.request.id), 110.0)
+        assert talk.sent(talk.hears(waiting(talk), 110.0)).patience_s == 30.0
 
     def test_patience_ends_with_the_deadline_and_then_one_last_claim(self) -> None:
         talk = begun(requests.start("ide"), 40.0)
-        assert sent(talk.next(waiting(talk), 100.0)).patience_s == 30.0
-        assert sent(talk.next(waiting(talk), 130.0)).patience_s == 10.0
-        step = talk.next(waiting(talk), 140.0)
-        request = sent(step)
+        assert talk.sent(talk.hears(waiting(talk), 100.0)).patience_s == 30.0
+        assert talk.sent(talk.hears(waiting(talk), 130.0)).patience_s == 10.0
+        step = talk.hears(waiting(talk), 140.0)
+        request = talk.sent(step)
         assert (request.patience_s, request.last) == (0, True)
         assert isinstance(step, Send)
         assert step.notice is None
 
     def test_timeout_zero_asks_once(self) -> None:
-        talk = Conversation(requests.start("ide"), ADDRESS)
-        assert sent(talk.begin(100.0, 0)).last
+        talk = Talk(requests.start("ide"))
+        assert talk.sent(talk.begin(100.0, 0)).last
 
     def test_notice_at_once_and_then_every_30_s(self) -> None:
         talk = begun(requests.start("ide"))
         noticed = []
         for now in (100.0, 101.0, 115.0, 130.0, 130.5, 160.0):
-            step = talk.next(waiting(talk), now)
+            step = talk.hears(waiting(talk), now)
             assert isinstance(step, Send)
             if step.notice is not None:
                 noticed.append(now)
@@ -119,25 +107,25 @@ class TestWaiting:
         noticed = []
         for now, bad in ((100.0, False), (101.0, True), (102.0, True), (131.0, True)):
             told = replace(waiting(talk), waiting_for=[replace(edge, **news) if bad else edge])
-            step = talk.next(told, now)
+            step = talk.hears(told, now)
             assert isinstance(step, Send)
             if step.notice is not None:
                 noticed.append(now)
         assert noticed == [100.0, 101.0, 131.0]
-        step = talk.next(waiting(talk), 132.0)
+        step = talk.hears(waiting(talk), 132.0)
         assert isinstance(step, Send)
         assert step.notice is None  # good news waits its turn
 
     def test_wait_is_a_long_poll_too(self) -> None:
-        talk = begun(requests.wait(["a", "b"], any=True), 10.0)
-        request = sent(talk.next(waiting(talk), 100.0))
+        talk = begun(requests.wait("a", "b", any=True), 10.0)
+        request = talk.sent(talk.hears(waiting(talk), 100.0))
         assert (request.units, request.any, request.patience_s) == (["a", "b"], True, 10.0)
 
     @pytest.mark.parametrize("reply", [wire.Waiting(id="1"), wire.Ready(id="1")])
     def test_other_requests_are_never_told_to_wait(self, reply: wire.AnyReply) -> None:
-        talk = begun(requests.want("a", ["b"]))
+        talk = begun(requests.want("a", "b"))
         with pytest.raises(errors.ProtocolError):
-            talk.next(reply, 100.0)
+            talk.hears(reply, 100.0)
 
     @pytest.mark.parametrize(
         "request_",
@@ -161,9 +149,9 @@ class TestWaiting:
             ),
         ]
         taken = 0
-        for answer in answers:
+        for reply in answers:
             try:
-                assert begun(request_).next(answer, 100.0) == Done(answer)
+                assert answer(begun(request_).hears(reply, 100.0)) == reply
                 taken += 1
             except errors.ProtocolError:
                 pass
@@ -172,78 +160,73 @@ class TestWaiting:
     def test_the_last_claim_is_answered_finally(self) -> None:
         talk = begun(requests.start("ide"), 0)
         with pytest.raises(errors.ProtocolError):
-            talk.next(waiting(talk), 100.0)
-
-    @pytest.mark.parametrize("timeout_s", [-1, math.nan, "5m"])
-    def test_what_is_no_timeout_is_refused(self, timeout_s: Any) -> None:
-        with pytest.raises(errors.UsageError, match="timeout_s"):
-            Conversation(requests.start("ide"), ADDRESS).begin(100.0, timeout_s)
+            talk.hears(waiting(talk), 100.0)
 
 
 class TestLostLink:
     def test_repeats_the_same_request(self) -> None:
         talk = begun(requests.complete("ide"))
-        request = sent(talk.next(LinkLost(), 101.0))
-        assert (request.id, request.unit) == (talk.id, "ide")
+        request = talk.sent(talk.lost(101.0))
+        assert (request.id, request.unit) == (talk.request.id, "ide")
 
     def test_a_wait_outlasts_any_number_of_them(self) -> None:
         """It was held back, so that there was nothing to reply. After some it keeps
         still for a moment each time, lest it be the cause of them."""
         talk = begun(requests.start("ide"), 60.0)
-        talk.next(waiting(talk), 100.0)
+        talk.hears(waiting(talk), 100.0)
         for number in range(1, 20):
-            step = talk.next(LinkLost(), 101.0)
+            step = talk.lost(101.0)
             if isinstance(step, Pause):
                 assert number >= conversation.LOST_LINKS_MAX
                 assert conversation.LOOK_EVERY_S <= step.delay_s <= conversation.AGAIN_S
                 step = talk.resume(101.0)
-            assert sent(step).epoch == "e1"
-        assert isinstance(talk.next(LinkLost(), 159.5), Pause)
-        assert sent(talk.resume(160.0)).last
+            assert talk.sent(step).epoch == "e1"
+        assert isinstance(talk.lost(159.5), Pause)
+        assert talk.sent(talk.resume(160.0)).last
         with pytest.raises(errors.TimedOut, match="ends before it answers"):
-            talk.next(LinkLost(), 160.0)
+            talk.lost(160.0)
 
     def test_resumes_a_wait_with_what_is_left_of_it(self) -> None:
         talk = begun(requests.start("ide"), 20.0)
-        talk.next(waiting(talk), 100.0)
-        request = sent(talk.next(LinkLost(), 105.0))
+        talk.hears(waiting(talk), 100.0)
+        request = talk.sent(talk.lost(105.0))
         assert (request.patience_s, request.epoch, request.since_run) == (15.0, "e1", 3)
-        assert sent(talk.next(LinkLost(), 121.0)).last
+        assert talk.sent(talk.lost(121.0)).last
 
     def test_goes_on_until_the_deadline(self) -> None:
         talk = begun(requests.ping())
         for number in range(50):
-            step = talk.next(LinkLost(), 100.0 + number)
+            step = talk.lost(100.0 + number)
             if isinstance(step, Pause):
                 step = talk.resume(100.0 + number)
-            assert sent(step).id == talk.id
+            assert talk.sent(step).id == talk.request.id
         with pytest.raises(errors.Unreachable) as caught:
-            talk.next(LinkLost(), 100.0 + conversation.REQUEST_PATIENCE_S)
+            talk.lost(100.0 + conversation.REQUEST_PATIENCE_S)
         assert caught.value.endpoint == ADDRESS
 
     def test_gives_up_sooner_on_one_that_does_not_answer(self) -> None:
         talk = begun(requests.ping())
-        talk.next(LinkLost(overdue=True), 105.0)
+        talk.lost(105.0, overdue=True)
         with pytest.raises(errors.Unreachable, match="does not answer"):
-            talk.next(LinkLost(overdue=True), 110.0)
+            talk.lost(110.0, overdue=True)
 
     @pytest.mark.parametrize("request_", [requests.start("ide"), requests.wait("ide")])
     def test_a_wait_beside_one_that_does_not_answer_times_out(
         self, request_: wire.AnyRequest
     ) -> None:
         """A second after its deadline, and says on the way that it is not answered."""
-        talk = Conversation(request_, ADDRESS)
-        first, second = talk.begin(100.0, 7.0), talk.next(LinkLost(overdue=True), 105.0)
+        talk = Talk(request_)
+        first, second = talk.begin(100.0, 7.0), talk.lost(105.0, overdue=True)
         assert isinstance(first, Send)
         assert isinstance(second, Send)
         assert [first.reply_by(100.0), second.reply_by(105.0)] == [105.0, 108.0]
         assert (first.notice, second.notice is None) == (None, False)
-        last = talk.next(LinkLost(overdue=True), 108.0)
-        assert sent(last).last
+        last = talk.lost(108.0, overdue=True)
+        assert talk.sent(last).last
         assert isinstance(last, Send)
         assert last.reply_by(108.0) == 108.0
         with pytest.raises(errors.TimedOut, match="does not answer") as caught:
-            talk.next(LinkLost(overdue=True), 108.0)
+            talk.lost(108.0, overdue=True)
         assert "coordinator.log" in caught.value.hint
 
     def test_no_reply_is_waited_for_beyond_the_end(self) -> None:
@@ -251,71 +234,70 @@ class TestLostLink:
         assert (step.reply_by(70.0), step.reply_by(80.0)) == (105.0, 111.0)
 
     def test_a_time_limit_of_what_does_not_wait_means_nothing(self) -> None:
-        talk = Conversation(requests.ping(), ADDRESS)
+        talk = Talk(requests.ping())
         step = talk.begin(100.0, 0.0)
         assert isinstance(step, Send)
         assert step.reply_within_s == conversation.REPLY_SLACK_S
         assert step.reach_by == 100.0 + conversation.REQUEST_PATIENCE_S
-        assert isinstance(talk.next(LinkLost(overdue=True), 105.0), Send)
+        assert isinstance(talk.lost(105.0, overdue=True), Send)
 
     def test_a_reply_begins_the_count_anew(self) -> None:
         talk = begun(requests.start("ide"))
         for _ in range(3 * conversation.LOST_LINKS_MAX):
-            talk.next(LinkLost(), 100.0)
-            talk.next(waiting(talk), 100.0)
+            talk.lost(100.0)
+            talk.hears(waiting(talk), 100.0)
 
     def test_the_next_coordinator_has_as_much_time_to_answer(self) -> None:
         talk = begun(requests.ping())
-        talk.next(LinkLost(overdue=True), 105.0)
-        talk.next(LinkLost(), 106.0)
-        assert isinstance(talk.next(LinkLost(overdue=True), 111.0), Send)
+        talk.lost(105.0, overdue=True)
+        talk.lost(106.0)
+        assert isinstance(talk.lost(111.0, overdue=True), Send)
 
     def test_is_what_stop_asked_for(self) -> None:
-        step = begun(requests.stop()).next(LinkLost(), 100.0)
-        assert isinstance(step, Done)
-        assert isinstance(step.reply, wire.Ok)
-        assert isinstance(begun(requests.stop()).next(LinkLost(overdue=True), 105.0), Send)
+        step = begun(requests.stop()).lost(100.0)
+        assert answer(step) is None
+        assert isinstance(begun(requests.stop()).lost(105.0, overdue=True), Send)
 
 
 class TestNobodyThere:
     @pytest.mark.parametrize(
-        "request_", [requests.complete("ide", epoch="e1"), requests.fail("ide", "", epoch="e1")]
+        "request_",
+        [replace(requests.complete("ide"), epoch="e1"), replace(requests.fail("ide"), epoch="e1")],
     )
     def test_the_end_of_a_run_outlasts_it(self, request_: wire.AnyRequest) -> None:
         talk = begun(request_)
-        assert isinstance(talk.next(Absent("no"), 100.0), Pause)
-        assert sent(talk.resume(101.0)).id == talk.id
+        assert isinstance(talk.away(Absent("no"), 100.0), Pause)
+        assert talk.sent(talk.resume(101.0)).id == talk.request.id
         with pytest.raises(errors.Unreachable, match="no"):  # which says more than the last
-            talk.next(NotYet("killed"), 100.0 + conversation.REQUEST_PATIENCE_S)
+            talk.away(NotYet("killed"), 100.0 + conversation.REQUEST_PATIENCE_S)
 
     @pytest.mark.parametrize(
         "request_", [requests.start("ide"), requests.wait("ide"), requests.complete("ide")]
     )
     def test_what_nobody_was_told_of_yet_ends_at_once(self, request_: wire.AnyRequest) -> None:
         with pytest.raises(errors.Unreachable, match="no"):
-            begun(request_).next(Absent("no"), 100.0)
+            begun(request_).away(Absent("no"), 100.0)
 
     def test_what_ends_a_run_outlasts_that_it_cannot_be_kept(self) -> None:
         full = wire.Error(id="1", code="not_kept", message="the disk is full")
-        assert isinstance(begun(requests.complete("ide")).next(full, 100.0), Pause)
-        assert begun(requests.want("ide", [])).next(full, 100.0) == Done(full)
+        assert isinstance(begun(requests.complete("ide")).hears(full, 100.0), Pause)
+        assert answer(begun(requests.want("ide")).hears(full, 100.0)) == full
 
     def test_it_is_told_at_once_and_looked_for_less_and_less_often(self) -> None:
         talk = begun(requests.start("ide"))
-        talk.next(waiting(talk), 100.0)
-        steps = [talk.next(NotYet("killed"), 101.0) for _ in range(5)]
-        pauses = [step for step in steps if isinstance(step, Pause)]
+        talk.hears(waiting(talk), 100.0)
+        pauses = [talk.away(NotYet("killed"), 101.0) for _ in range(5)]
         assert [step.delay_s for step in pauses] == [0.1, 0.2, 0.4, 0.8, 1.0]
         assert [step.notice is not None for step in pauses] == [True] + 4 * [False]
 
-        talk.next(waiting(talk), 105.0)
-        assert talk.next(NotYet("killed"), 106.0) == steps[0]
+        talk.hears(waiting(talk), 105.0)
+        again = talk.away(NotYet("killed"), 106.0)
+        assert (again.delay_s, again.notice is not None) == (0.1, True)
 
     def test_it_is_looked_for_as_long_as_it_takes(self) -> None:
         talk = begun(requests.start("ide"))
-        talk.next(waiting(talk), 100.0)
-        steps = [talk.next(NotYet("killed"), 101.0 + number) for number in range(2000)]
-        assert isinstance(steps[-1], Pause)
+        talk.hears(waiting(talk), 100.0)
+        steps = [talk.away(NotYet("killed"), 101.0 + number) for number in range(2000)]
         assert steps[-1].delay_s == conversation.AGAIN_S
 
     @pytest.mark.parametrize("render", [wire.Render.TEXT, wire.Render.CODER])
@@ -341,110 +323,19 @@ class TestNobodyThere:
         build: Any = getattr(Requests(None, render=render), kind)
         talk = begun(build() if kind == "ping" else build("ide"))
         if kind != "ping":
-            talk.next(waiting(talk), 100.0)
-        answer: Any = problem
-        if isinstance(problem, errors.NotKept):
-            answer = wire.Error(id=talk.id, code="not_kept", message=problem.message)
-        steps: list[Any] = [talk.next(answer, now) for now in (101.0, 103.0)]
+            talk.hears(waiting(talk), 100.0)
+        error = wire.Error(id=talk.request.id, code="not_kept", message=problem.message)
+        not_kept = isinstance(problem, errors.NotKept)
+        steps: list[Any] = [
+            talk.hears(error, now) if not_kept else talk.away(problem, now)
+            for now in (101.0, 103.0)
+        ]
         step = steps[1 if kind == "ping" else 0]
         coder = render is wire.Render.CODER and kind == "start"
         assert (step.notice.out, step.notice.err) == ((err, []) if coder else ([], err))
 
     def test_it_does_not_keep_still_beyond_the_deadline(self) -> None:
         talk = begun(requests.start("ide"), 10.0)
-        step = talk.next(NotYet("killed"), 109.95)
+        step = talk.away(NotYet("killed"), 109.95)
         assert isinstance(step, Pause)
         assert step.delay_s == pytest.approx(0.05)
-
-
-class TestRequests:
-    def test_each_has_an_id_of_its_own(self) -> None:
-        assert len({requests.ping().id for _ in range(100)}) == 100
-
-    def test_a_single_name_is_not_its_letters(self) -> None:
-        assert requests.start("ide", after="clone").after == ["clone"]
-        assert requests.wait("clone").units == ["clone"]
-
-    @pytest.mark.parametrize(
-        ("build", "message"),
-        [
-            (lambda: requests.want("a", [1]), "must be a str, not int"),
-            (lambda: requests.want(None, []), "must be a str, not NoneType"),
-            (lambda: requests.want("a", ["b"], requires="done"), "'done' does not say what"),
-            (lambda: requests.start("a", on_owner_exit="die"), "'die'"),
-            (lambda: requests.wait([]), "no unit"),
-            (lambda: requests.reset(), "name units, or use --all"),
-            (lambda: requests.reset(["a"], all=True), "name units, or use --all"),
-        ],
-    )
-    def test_refuses_what_is_none(self, build: Any, message: str) -> None:
-        with pytest.raises(errors.UsageError, match=message):
-            build()
-
-    @pytest.mark.parametrize(
-        "request_",
-        [
-            requests.want("a", ["b", "\udcff"]),
-            requests.declare({"\udcff": []}),
-            requests.declare({"a": ["b", "\udcff"]}),
-        ],
-    )
-    def test_a_name_that_is_no_utf8_is_no_name(self, request_: wire.AnyRequest) -> None:
-        with pytest.raises(errors.InvalidName):
-            session.encode(request_)
-
-    def test_a_request_that_is_too_large_is_not_sent(self) -> None:
-        names = [f"{n:0255}" for n in range(70_000)]
-        with pytest.raises(errors.LimitReached) as caught:
-            session.encode(requests.want("a", names))
-        assert caught.value.maximum == wire.MESSAGE_BYTES_MAX
-
-
-class TestExpect:
-    def test_an_error_is_raised_with_its_attributes(self) -> None:
-        reply = wire.Error(
-            id="1",
-            code="skipped",
-            message="no",
-            hint="why",
-            details={"unit": "ide", "cause": "clone", "reason": "exit 1", "path": ["ide", "clone"]},
-        )
-        with pytest.raises(errors.Skipped) as caught:
-            session.expect(reply, wire.Granted)
-        assert (caught.value.cause, caught.value.path) == ("clone", ["ide", "clone"])
-        assert (caught.value.message, caught.value.hint) == ("no", "why")
-
-    def test_another_reply_is_a_protocol_error(self) -> None:
-        with pytest.raises(errors.ProtocolError, match="Ok instead of Granted"):
-            session.expect(wire.Ok(id="1"), wire.Granted)
-
-
-class _Mute(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError
-
-
-@pytest.mark.parametrize(
-    ("exc", "reason"),
-    [
-        (None, None),
-        (SystemExit(), None),
-        (SystemExit(0), None),
-        (SystemExit(3), "exit status 3"),
-        (SystemExit("no disk"), "exit status 1: no disk"),
-        (KeyboardInterrupt(), "interrupted"),
-        (asyncio.CancelledError(), "cancelled"),
-        (ValueError("no such\n  branch"), "ValueError: no such branch"),
-        (ValueError(), "ValueError"),
-        (ValueError("\udcff"), "ValueError: ?"),
-        (_Mute(), "_Mute"),
-    ],
-)
-def test_why_a_block_failed(exc: BaseException | None, reason: str | None) -> None:
-    assert session.failure(exc) == reason
-
-
-def test_a_reason_is_cut_to_the_bound_of_the_wire() -> None:
-    reason = session.failure(ValueError("ä" * 5000))
-    assert reason is not None
-    assert wire.TEXT_BYTES_MAX - 2 < len(reason.encode()) <= wire.TEXT_BYTES_MAX

@@ -10,19 +10,20 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
+from support.requests import Requests
+from support.talk import Talk
 from unitsync import conversation, errors, wire
 from unitsync.absent import Absent, NotYet
-from unitsync.requests import Requests
-from unitsync.session import Conversation, Done, LinkLost, Pause, Send
+from unitsync.conversation import Done, Pause, Send
 
-ADDRESS = "ipc:///tmp/x/coordinator.sock"
 BEGAN = 100.0
 requests = Requests(wire.Owner(pid=7), render=wire.Render.TEXT)
 BUILD = {
     "start": lambda: requests.start("ide"),
-    "wait": lambda: requests.wait(["ide"]),
-    "end of a run": lambda: requests.complete("ide", epoch="e0"),
+    "wait": lambda: requests.wait("ide"),
+    "end of a run": lambda: replace(requests.complete("ide"), epoch="e0"),
     "complete": lambda: requests.complete("ide"),
     "status": lambda: requests.status("ide"),
 }
@@ -73,8 +74,9 @@ class Machine(RuleBasedStateMachine):
         self.asked_last = False
         self.patient = False
         self.over = False
-        self.talk = Conversation(request, ADDRESS)
-        self.check(lambda: self.talk.begin(self.now, timeout_s), "ask", None)
+        self.talk = Talk(request)
+        limit_s = math.inf if timeout_s is None else timeout_s
+        self.check(lambda: self.talk.begin(self.now, limit_s), "ask", None)
 
     # --- what comes -----------------------------------------------------------------
 
@@ -101,7 +103,7 @@ class Machine(RuleBasedStateMachine):
             self.outlasts = True
             self.patient = not ready
             notice = None if ready or not self.is_news() else "waits"
-        self.check(lambda: self.talk.next(reply, self.now), "ask", notice)
+        self.check(lambda: self.talk.hears(reply, self.now), "ask", notice)
 
     @precondition(lambda self: not self.over)
     @rule(code=st.sampled_from(["", "skipped", *CODES]))
@@ -115,7 +117,7 @@ class Machine(RuleBasedStateMachine):
             expected = self.kept_from_it(CODES[code](code))
         else:
             self.replied()
-        self.check(lambda: self.talk.next(reply, self.now), *expected)
+        self.check(lambda: self.talk.hears(reply, self.now), *expected)
 
     @precondition(lambda self: not self.over)
     @rule()
@@ -125,19 +127,19 @@ class Machine(RuleBasedStateMachine):
         expected: Any = ("ask", None)
         if self.losses >= conversation.LOST_LINKS_MAX:
             expected = self.kept_from_it(NotYet("ends before it answers"))
-        self.check(lambda: self.talk.next(LinkLost(), self.now), *expected)
+        self.check(lambda: self.talk.lost(self.now), *expected)
 
     @precondition(lambda self: not self.over)
     @rule()
     def the_reply_is_overdue(self) -> None:
         self.now = max(self.now, self.step.reply_by(self.now))
-        self.check(lambda: self.talk.next(LinkLost(overdue=True), self.now), *self.late())
+        self.check(lambda: self.talk.lost(self.now, overdue=True), *self.late())
 
     @precondition(lambda self: not self.over)
     @rule(kind=st.sampled_from([Absent, NotYet, errors.Stopped]))
     def nobody_is_there(self, kind: type[errors.UnitsyncError]) -> None:
         away = kind(f"{kind.__name__}: nobody is there")
-        self.check(lambda: self.talk.next(away, self.now), *self.kept_from_it(away))
+        self.check(lambda: self.talk.away(away, self.now), *self.kept_from_it(away))
 
     # --- what is to follow ----------------------------------------------------------
 
@@ -209,7 +211,7 @@ class Machine(RuleBasedStateMachine):
             self.now += step.delay_s
             step = self.talk.resume(self.now)
         self.step = step
-        self.check_request(wire.decode_request(step.frame))
+        self.check_request(self.talk.sent(step))
 
     def check_request(self, request: Any) -> None:
         assert (request.id, request.epoch) == (self.id, self.epoch)
