@@ -242,7 +242,19 @@ def _subclasses(cls: type[UnitsyncError]) -> Iterator[type[UnitsyncError]]:
 
 BY_CODE: Mapping[str, type[UnitsyncError]] = {cls.code: cls for cls in _subclasses(UnitsyncError)}
 
+_RESERVED = frozenset(("self", "message", "hint", "details", *dir(UnitsyncError)))
+
+
+def not_a_reply(why: object) -> ProtocolError:
+    return ProtocolError(
+        f"not a reply that this version understands: {why}",
+        hint="the coordinator may be of another version: unitsync ping",
+    )
+
 
 def from_code(code: str, message: str, hint: str, details: Mapping[str, object]) -> UnitsyncError:
-    """The error that a reply describes. An unknown *code* becomes a UnitsyncError."""
+    """The error that a reply describes. An unknown *code* becomes a UnitsyncError. If *details*
+    cannot be attributes, it is a ProtocolError."""
+    if not _RESERVED.isdisjoint(details):
+        return not_a_reply(f"the error {code!r} has the details {sorted(details)}")
     return BY_CODE.get(code, UnitsyncError)(message, hint=hint, **details)

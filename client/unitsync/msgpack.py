@@ -31,13 +31,13 @@ class Plain:
     """A map of a reply, with its fields as attributes. Missing fields have the defaults that
     they have in wire.py."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("fields",)
 
     def __init__(self, fields: dict[str, Any]) -> None:
-        self._fields = fields
+        self.fields = fields
 
     def __getattr__(self, name: str) -> Any:
-        value = self._fields.get(name, _DEFAULTS.get(name))
+        value = self.fields.get(name, _DEFAULTS.get(name))
         if isinstance(value, dict):
             return Plain(value)
         if isinstance(value, list):

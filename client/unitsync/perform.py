@@ -42,13 +42,17 @@ def perform(call: Call) -> int:
         return _run(call)
     reply = converse(call.address, call.request, call.verb.may, call.timeout_s)
     pages = [reply]
-    while reply.next > 0:
-        request = {**call.request, "offset": reply.next, "epoch": reply.epoch}
-        reply = converse(call.address, request, call.verb.may)
-        pages.append(reply)
-    if reply.result == "error":
-        return finish(reply)
-    return show(call, pages)
+    try:
+        while reply.next > 0:
+            request = {**call.request, "offset": reply.next, "epoch": reply.epoch}
+            reply = converse(call.address, request, call.verb.may)
+            pages.append(reply)
+        if reply.result == "error":
+            return finish(reply)
+        return show(call, pages)
+    except _BROKEN:
+        check(*pages)
+        raise
 
 
 def _owner(call: Call) -> Message:
@@ -186,7 +190,7 @@ def converse(
             except Exception as problem:
                 step = _without_one(problem, talk, request)
             else:
-                step = talk.received(reply.result, reply, monotonic())
+                step = _after(reply, talk)
         final = Plain({"result": "ok"}) if step.reply is None else step.reply
         if final.result == "granted":
             on_granted()
@@ -217,14 +221,32 @@ def _asked(link: Link, request: Message, by: float) -> Any:
         try:
             reply = understood(frame)
         except ValueError as problem:
-            from unitsync.errors import ProtocolError
+            from unitsync.errors import not_a_reply
 
-            raise ProtocolError(
-                f"not a reply that this version understands: {problem}",
-                hint="the coordinator may be of another version: unitsync ping",
-            ) from None
+            raise not_a_reply(problem) from None
         if reply["id"] in (request["id"], ""):  # "": the coordinator could not read the id
             return Plain(reply)
+
+
+_BROKEN = (TypeError, AttributeError, ValueError, LookupError)
+"""What comes of a reply that has the right kind, but not the fields of that kind."""
+
+
+def check(*replies: Plain) -> None:
+    """Raises ProtocolError if one of the *replies* has not the fields of its kind. Not for
+    every reply, because that needs msgspec."""
+    from unitsync import wire
+
+    for reply in replies:
+        wire.check_reply(reply.fields)
+
+
+def _after(reply: Any, talk: Conversation) -> Step:
+    try:
+        return talk.received(reply.result, reply, monotonic())
+    except _BROKEN:
+        check(reply)
+        raise
 
 
 def _without_one(problem: Exception, talk: Conversation, request: Message) -> Step:
@@ -347,11 +369,16 @@ def understood(frame: bytes) -> Message:
         or type(reply.get("id")) is not str
         or type(reply.get("result")) is not str
         or type(reply.get("exit", 0)) is not int
+        or (reply["result"] == "error" and not _is_error(reply))
         or not _are_lines(reply.get("out", []))
         or not _are_lines(reply.get("err", []))
     ):
         raise ValueError("not a reply")
     return reply
+
+
+def _is_error(reply: Message) -> bool:
+    return type(reply.get("code")) is str and type(reply.get("message")) is str
 
 
 def _are_lines(value: object) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
-from unitsync.errors import ProtocolError
+from unitsync.errors import ProtocolError, not_a_reply
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
 from unitsync.request_kinds import ACT, LOOK, WAIT, Autostart, May
 from unitsync.request_kinds import WAITING_PATIENCE_S as WAITING_PATIENCE_S
@@ -487,7 +487,12 @@ def decode_reply(frame: bytes) -> AnyReply:
     try:
         return _decode_reply(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise ProtocolError(
-            f"not a reply that this version understands: {exc}",
-            hint="the coordinator may be of another version: unitsync ping",
-        ) from None
+        raise not_a_reply(exc) from None
+
+
+def check_reply(fields: object) -> None:
+    """Raises ProtocolError if *fields*, decoded without types, are not those of a reply."""
+    try:
+        msgspec.convert(fields, AnyReply)
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise not_a_reply(exc) from None
