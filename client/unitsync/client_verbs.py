@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from unitsync import errors, json_output, wire
 from unitsync.client_base import ClientBase
-from unitsync.commandline import EXIT_CODE_MAX
+from unitsync.commandline import check_exit_code, check_reset, choice
 from unitsync.printing import one_line
 
 STOP_PATIENCE_S: Final = 10.0
@@ -100,8 +100,8 @@ class Verbs(ClientBase):
             requires=_requirement(requires),
             optional=optional,
             wait=wait,
-            on_owner_exit=_one_of(wire.OnOwnerExit, on_owner_exit, "what an owner's exit means"),
-            on_skip=_one_of(wire.OnSkip, on_skip, "what a skipped start does"),
+            on_owner_exit=_one_of(wire.OnOwnerExit, on_owner_exit, "on_owner_exit"),
+            on_skip=_one_of(wire.OnSkip, on_skip, "on_skip"),
         )
         return await self._ask(request, wire.Granted, timeout_s)
 
@@ -110,9 +110,7 @@ class Verbs(ClientBase):
 
         Raises UnknownUnit.
         """
-        if not isinstance(exit_code, int) or not 0 <= exit_code <= EXIT_CODE_MAX:
-            what = f"{exit_code!r} is no exit status; those are 0 to {EXIT_CODE_MAX}"
-            raise errors.UsageError(what)
+        check_exit_code(exit_code, repr(exit_code))
         request = wire.Complete(
             **self.said(), unit=_name(unit), exit_code=exit_code, even_so=even_so
         )
@@ -180,11 +178,7 @@ class Verbs(ClientBase):
     async def reset(self, *units: str, all: bool = False, force: bool = False) -> None:
         """Make *units* (or ``all``) pending again, as if they had never run. A started unit
         needs *force*."""
-        if bool(units) == all:
-            raise errors.UsageError(
-                "reset: name units, or use --all, but not both",
-                hint="unitsync reset UNIT... | unitsync reset --all",
-            )
+        check_reset(units, all)
         request = wire.Reset(**self.said(), units=_names(units), all=all, force=force)
         await self._ask(request, wire.Ok)
 
@@ -317,17 +311,12 @@ def not_ended(address: str) -> errors.Unreachable:
 
 
 def _requirement(text: str) -> wire.Requirement:
-    return _one_of(wire.Requirement, text, "what is needed of a prerequisite")
+    return _one_of(wire.Requirement, text, "requires")
 
 
-def _one_of(kind: type[ChoiceT], text: str, what: str) -> ChoiceT:
+def _one_of(kind: type[ChoiceT], text: str, parameter: str) -> ChoiceT:
     """Raises UsageError."""
-    try:
-        return kind(text)
-    except ValueError:
-        raise errors.UsageError(
-            f"{text!r} does not say {what}", hint=f"one of {', '.join(kind)}"
-        ) from None
+    return kind(choice(str(text), tuple(kind), parameter))
 
 
 def _name(name: str) -> str:

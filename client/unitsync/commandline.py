@@ -126,11 +126,8 @@ class Call:
             request["even_so"] = self.shim or request.get("even_so", False)
         if name == "fail":
             request["reason"] = one_line(_last(flags, "--reason") or "")
-        if name == "reset" and bool(request["units"]) is ("all" in request):
-            raise wrong(
-                "reset: name units, or use --all, but not both",
-                "unitsync reset UNIT... | unitsync reset --all",
-            )
+        if name == "reset":
+            check_reset(request["units"], "all" in request)
 
     def _columns(self, flags: Flags) -> list[str]:
         """The columns that ``--column`` names; empty means all."""
@@ -344,11 +341,21 @@ def number(text: str, source: str) -> int:
 def exit_code(text: str) -> int:
     """What ``--exit-code`` says. Raises UsageError."""
     code = number(text, "--exit-code")
-    if not 0 <= code <= EXIT_CODE_MAX:
-        raise wrong(
-            f"--exit-code: {quoted(text)} is no exit status; those are 0 to {EXIT_CODE_MAX}"
-        )
+    check_exit_code(code, f"--exit-code: {quoted(text)}")
     return code
+
+
+def check_exit_code(code: object, shown: str) -> None:
+    if not isinstance(code, int) or not 0 <= code <= EXIT_CODE_MAX:
+        raise wrong(f"{shown} is no exit status; those are 0 to {EXIT_CODE_MAX}")
+
+
+def check_reset(units: Sequence[str], everything: bool) -> None:
+    if bool(units) == everything:
+        raise wrong(
+            "reset: name units, or use --all, but not both",
+            "unitsync reset UNIT... | unitsync reset --all",
+        )
 
 
 def _last(flags: Flags, name: str) -> str | None:

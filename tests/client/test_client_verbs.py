@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.requests import Requests
-from unitsync import errors, wire
+from unitsync import errors, verbs, wire
 from unitsync.client_base import check_timeout, encode, expect
 from unitsync.client_verbs import failure
 
@@ -29,7 +29,11 @@ class TestRequests:
         [
             (lambda: requests.want("a", 1), "must be a str, not int"),
             (lambda: requests.want(None), "must be a str, not NoneType"),
-            (lambda: requests.want("a", "b", requires="done"), "'done' does not say what"),
+            (
+                lambda: requests.want("a", "b", requires="done"),
+                "requires: 'done' is not one of success, ",
+            ),
+            (lambda: requests.wait("a", requires=None), "requires: 'None' is not one of"),
             (lambda: requests.start("a", on_owner_exit="die"), "'die'"),
             (lambda: requests.wait(), "no unit"),
             (lambda: requests.reset(), "name units, or use --all"),
@@ -62,6 +66,14 @@ class TestRequests:
         with pytest.raises(errors.LimitReached) as caught:
             encode(requests.want("a", *names))
         assert caught.value.maximum == wire.MESSAGE_BYTES_MAX
+
+
+def test_the_command_and_python_have_the_same_choices() -> None:
+    pairs = (
+        *((verbs.REQUIREMENTS, wire.Requirement), (verbs.OWNER_EXITS, wire.OnOwnerExit)),
+        (verbs.SKIPS, wire.OnSkip),
+    )
+    assert [known for known, _ in pairs] == [tuple(kind) for _, kind in pairs]
 
 
 class TestExpect:
