@@ -123,8 +123,11 @@ def test_the_proof_notices_when_nothing_keeps_the_order(tmp_path: Path) -> None:
         'case $1 in run) shift 2; exec "$@" ;; list) echo "[]" ;; esac\n'
     )
     careless.chmod(0o755)
-    agent = example / "scripts" / "agent.py"
-    agent.write_text("#!/usr/bin/env bash\nexec unitsync run agent -- stopwatch agent true\n")
+    # These two would look for a page until their time is up, if the site is not made first.
+    for script in ("agent.py", "web-server.sh"):
+        unit = script.partition(".")[0]
+        text = f"#!/usr/bin/env bash\nexec unitsync run {unit} -- stopwatch {unit} true\n"
+        (example / "scripts" / script).write_text(text)
     ran = startup("--seed", 0, example=example)
     assert ran.returncode == 1
     assert re.search(r"report began [\d.]+ ms before pip-install had ended", ran.stdout), ran.stdout
