@@ -7,6 +7,7 @@ time; without it the same examples are tried each time.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,13 @@ leaks.begin_session()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "own_coordinator: see the fixture cli")
+
+
+def pytest_collection_finish() -> None:
+    """What there is by now lasts as long as the tests: no search for garbage, of which the
+    check for leaks makes many, needs to go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 # A shell without job control has its background jobs ignore Ctrl-C, and that is
