@@ -18,11 +18,27 @@ import pytest
 
 from support.coordinators import begin, serving
 from unitsync import AsyncClient, Client, wire
-from unitsync.testing import coordinator
-
-__all__ = ["coordinator"]
+from unitsync.testing import throwaway_coordinator
 
 PATIENCE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def shared_coordinator() -> Iterator[str]:
+    with throwaway_coordinator() as address:
+        yield address
+
+
+@pytest.fixture
+def coordinator(shared_coordinator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """As unitsync.testing has it, but all tests of a file find the same one, each without a
+    unit."""
+    monkeypatch.setenv("UNITSYNC_ENDPOINT", shared_coordinator)
+    monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
+    monkeypatch.delenv("UNITSYNC_STARTUP", raising=False)
+    yield shared_coordinator
+    with Client(startup="") as client:
+        client.reset(all=True, force=True)
 
 
 class Awaited:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,24 +35,6 @@ class Noticed:
 
     def notice(self) -> wire.Waiting:
         return self._first.result(PATIENCE_S)
-
-
-@pytest.fixture(scope="module")
-def shared_coordinator() -> Iterator[str]:
-    with throwaway_coordinator() as address:
-        yield address
-
-
-@pytest.fixture
-def coordinator(shared_coordinator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """As unitsync.testing has it, but all tests of this file find the same one, each
-    without a unit."""
-    monkeypatch.setenv("UNITSYNC_ENDPOINT", shared_coordinator)
-    monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
-    monkeypatch.delenv("UNITSYNC_STARTUP", raising=False)
-    yield shared_coordinator
-    with Client(startup="") as client:
-        client.reset(all=True, force=True)
 
 
 @pytest.mark.usefixtures("coordinator")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from unitsync import Client, errors
-from unitsync.testing import throwaway_coordinator
+from unitsync.testing import coordinator, throwaway_coordinator
+
+__all__ = ["coordinator"]
 
 pytest_plugins = ["pytester"]
 
