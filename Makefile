@@ -6,6 +6,8 @@ STAMP := $(VENV)/.set-up
 FUZZED := tests/fuzz tests/coordinator/test_model.py tests/journal/test_rebuild.py
 NO_ROOM := { echo 'hint: it needs the module venv (Debian: apt install python3-venv), the network, and room:'; \
     echo "200 MB here and 100 MB in $${TMPDIR:-/tmp}; name another folder in TMPDIR if that is full"; } >&2
+# A test waits for a third of its time, for timers and time limits: one worker a CPU is too few.
+WORKERS ?= $(shell echo $$(($$(nproc) * 2)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # An activated environment or a PYTHONPATH of the caller must not stand in for .venv.
@@ -30,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(STAMP) ## all tests (ARGS='-k name' goes on to pytest)
-	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 soak: $(STAMP) ## 200 clients at random for two minutes, with crashes (SOAK_S=3600 for an hour)
 	SOAK_S=$${SOAK_S:-120} $(BIN)/python -m pytest tests/soak $(ARGS)
