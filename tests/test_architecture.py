@@ -173,10 +173,14 @@ def test_a_conversation_is_without_io() -> None:
 def test_the_messages_lean_on_nothing() -> None:
     ours = {
         name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
-        for name in ("wire", "errors", "printing", "request_kinds")
+        for name in ("wire", "wire_values", "errors", "printing", "request_kinds")
     }
     assert ours == {
-        "wire": {"unitsync.errors", "unitsync.printing", "unitsync.request_kinds"},
+        "wire": {
+            *("unitsync.errors", "unitsync.printing", "unitsync.request_kinds"),
+            "unitsync.wire_values",
+        },
+        "wire_values": set(),
         "errors": set(),
         "request_kinds": set(),
         "printing": set(),

@@ -58,33 +58,31 @@ def test_the_bytes_of_each_message(name: str) -> None:
     assert msgspec.msgpack.decode(frame) == plain
 
 
-MAY = {
-    # acts, only looks, waits, starts a coordinator
-    wire.Want: (True, False, False, Autostart.ALWAYS),
-    wire.Declare: (True, False, False, Autostart.ALWAYS),
-    wire.Unwant: (True, False, False, Autostart.ALWAYS),
-    wire.Start: (True, False, True, Autostart.ALWAYS),
-    wire.Withdraw: (True, False, False, Autostart.NEVER),
-    wire.Complete: (True, False, False, Autostart.ALWAYS),
-    wire.Fail: (True, False, False, Autostart.ALWAYS),
-    wire.Wait: (True, False, True, Autostart.ALWAYS),
-    wire.StatusOf: (False, True, False, Autostart.IF_STATE_IS_KEPT),
-    wire.List: (False, True, False, Autostart.IF_STATE_IS_KEPT),
-    wire.Why: (False, True, False, Autostart.IF_STATE_IS_KEPT),
-    wire.Ping: (False, False, False, Autostart.ALWAYS),
-    wire.Reset: (True, False, False, Autostart.ALWAYS),
-    wire.Stop: (False, False, False, Autostart.NEVER),
-}
+KINDS: tuple[type[wire.Request], ...] = get_args(wire.AnyRequest)
 
 
-@pytest.mark.parametrize("kind", get_args(wire.AnyRequest))
-def test_each_request_says_what_it_may_do(kind: type[wire.Request]) -> None:
+def test_what_is_no_plain_change_is_known() -> None:
+    """What only looks, for example, changes nothing and is served to everybody."""
+    assert {kind for kind in KINDS if kind.may.looks} == {wire.StatusOf, wire.List, wire.Why}
+    assert {kind for kind in KINDS if not kind.may.acts and not kind.may.looks} == {
+        *(wire.Ping, wire.Stop)
+    }
+    assert {kind for kind in KINDS if kind.may.autostart == Autostart.NEVER} == {
+        *(wire.Withdraw, wire.Stop)
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_request_may_do_fits_together(kind: type[wire.Request]) -> None:
     may = kind.may
-    assert (may.acts, may.looks, may.waits, may.autostart) == MAY[kind]
+    assert may.waits is ("patience_s" in kind.__struct_fields__)
+    assert not (may.acts and may.looks)
+    assert may.acts or not may.waits
+    assert may.looks is (may.autostart == Autostart.IF_STATE_IS_KEPT)
 
 
 def test_a_verb_of_the_command_line_may_do_what_its_request_may() -> None:
-    kinds = {str(kind.__struct_config__.tag): kind for kind in get_args(wire.AnyRequest)}
+    kinds = {str(kind.__struct_config__.tag): kind for kind in KINDS}
     for verb in VERBS.values():
         may = kinds[verb.tag].may
         assert (verb.may.acts, verb.may.looks, verb.may.waits, verb.may.autostart) == (

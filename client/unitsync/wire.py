@@ -10,7 +10,6 @@ breaks clients that are already installed.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
@@ -20,6 +19,12 @@ from unitsync.errors import ProtocolError, not_a_reply
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
 from unitsync.request_kinds import ACT, LOOK, WAIT, Autostart, May
 from unitsync.request_kinds import WAITING_PATIENCE_S as WAITING_PATIENCE_S
+from unitsync.wire_values import OnOwnerExit as OnOwnerExit
+from unitsync.wire_values import OnSkip as OnSkip
+from unitsync.wire_values import Owner as Owner
+from unitsync.wire_values import Render as Render
+from unitsync.wire_values import Requirement as Requirement
+from unitsync.wire_values import Status as Status
 
 PROTOCOL: Final = 1
 
@@ -27,68 +32,6 @@ MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 """A longer message is answered with ``limit_reached``."""
 PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
 """How many units one request may name. For Declare, units and prerequisites together."""
-
-
-class Status(enum.StrEnum):
-    NOT_REGISTERED = "not registered"
-    PENDING = "pending"
-    STARTED = "started"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-class Requirement(enum.StrEnum):
-    """What a dependent needs of a prerequisite. Each means "at least"."""
-
-    SUCCESS = "success"
-    COMPLETION = "completion"
-    START = "start"
-
-
-class OnOwnerExit(enum.StrEnum):
-    """What happens to a started unit whose owner ends without saying how it went."""
-
-    FAIL = "fail"
-    COMPLETE = "complete"
-    IGNORE = "ignore"
-    WARN = "warn"
-
-
-class OnSkip(enum.StrEnum):
-    """What a skipped start does."""
-
-    EXIT = "exit"
-    WAIT = "wait"
-    """It goes on waiting until the failed prerequisite has succeeded."""
-
-
-class Render(enum.StrEnum):
-    """Which ready-made lines (``out``, ``err``) the reply must hold."""
-
-    NONE = "none"
-    TEXT = "text"
-    CODER = "coder"
-    """Like TEXT, but what Coder's command prints too has Coder's wording."""
-
-
-class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The process that a run belongs to. pid and start identify it within ns."""
-
-    pid: int
-    start: int = 0
-    """Start time in clock ticks since boot (field 22 of proc_pid_stat(5))."""
-    ns: int = 0
-    """Inode of its pid namespace; 0 if it could not be read."""
-    command: str = ""
-    watched: bool = True
-    """False if the coordinator cannot tell when it ends."""
-    clock: int = 0
-    """Inode of the time namespace in which ``start`` was read; 0 if there is none."""
-
-    @property
-    def key(self) -> tuple[int, int, int]:
-        return (self.ns, self.pid, self.start)
 
 
 # --- requests ---------------------------------------------------------------------

@@ -193,7 +193,7 @@ class Handlers:
 
     def _unwant(self, request: wire.Unwant) -> wire.AnyReply:
         registry = self.registry
-        actor = self._known(request.unit)
+        actor = registry.known(request.unit)
         check_count(len(request.prerequisites))
         missing = registry.not_waited_for(actor, request.prerequisites)
         changed = self._forgo(actor, request.prerequisites)
@@ -370,7 +370,7 @@ class Handlers:
         self, request: wire.Complete | wire.Fail, outcome: Status, reason: str, even_so: bool
     ) -> wire.AnyReply:
         registry = self.registry
-        actor = self._known(request.unit)
+        actor = registry.known(request.unit)
         reason = wording.cut(reason)
         ask = OutcomeReported(
             self._moment.at, request.id, outcome, reason, self._known_owner(request), even_so
@@ -420,12 +420,6 @@ class Handlers:
     def _status(self, request: wire.StatusOf) -> wire.AnyReply:
         return queries.status(request, self.registry, self._owners, self._moment.at)
 
-    def _list(self, request: wire.List) -> wire.AnyReply:
-        return queries.page(request, self.registry)
-
-    def _why(self, request: wire.Why) -> wire.AnyReply:
-        return queries.why(request, self.registry)
-
     def _ping(self, request: wire.Ping) -> wire.AnyReply:
         return queries.pong(request, self.registry, self._identity)
 
@@ -443,7 +437,7 @@ class Handlers:
         if request.all:
             actors = list(self.registry.units.values())
         else:
-            actors = [self._known(name) for name in dict.fromkeys(request.units)]
+            actors = [self.registry.known(name) for name in dict.fromkeys(request.units)]
         for actor in actors:
             self._notice_lost_owner(actor)
             repeated = request.id != "" and actor.unit.reset_id == request.id
@@ -466,22 +460,6 @@ class Handlers:
         self._owners_seen[owner.key] = owner
         return owner
 
-    # --- helpers ------------------------------------------------------------------
-
-    def _known(self, name: str) -> UnitActor:
-        """The actor of *name*. Raises UnknownUnit, or InvalidName if it cannot be a name."""
-        actor = self.registry.units.get(name)
-        if actor is None:
-            self.registry.check(name)
-            nearest = self.registry.view.nearest(name)
-            raise errors.UnknownUnit(
-                f"{name} is not registered",
-                hint=f"did you mean {nearest}?" if nearest else "unitsync list shows every unit",
-                unit=name,
-                nearest=nearest,
-            )
-        return actor
-
 
 _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyReply | None]]] = {
     wire.Want: Handlers._want,
@@ -493,8 +471,8 @@ _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyRepl
     wire.Fail: Handlers._fail,
     wire.Wait: Handlers._wait,
     wire.StatusOf: Handlers._status,
-    wire.List: Handlers._list,
-    wire.Why: Handlers._why,
+    wire.List: lambda self, request: queries.page(request, self.registry),
+    wire.Why: lambda self, request: queries.why(request, self.registry),
     wire.Ping: Handlers._ping,
     wire.Reset: Handlers._reset,
 }

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from unitsync.errors import ContradictionError, UnitsyncError
+from unitsync.errors import ContradictionError, UnitsyncError, UnknownUnit
 from unitsync.names import check_name
 from unitsync.wire import Owner, Start
 from unitsyncd.actors.actor import Dispatcher
@@ -74,6 +74,20 @@ class Registry:
         always accepted: an earlier version may have allowed more names."""
         if name not in self.units and not self.graph.is_waited_for(name):
             check_name(name)
+
+    def known(self, name: str) -> UnitActor:
+        """The actor of *name*. Raises UnknownUnit, or InvalidName if it cannot be a name."""
+        actor = self.units.get(name)
+        if actor is None:
+            self.check(name)
+            nearest = self.view.nearest(name)
+            raise UnknownUnit(
+                f"{name} is not registered",
+                hint=f"did you mean {nearest}?" if nearest else "unitsync list shows every unit",
+                unit=name,
+                nearest=nearest,
+            )
+        return actor
 
     def register(self, name: str, at: float) -> UnitActor:
         """The actor of *name*, which is registered now if it was not. Raises InvalidName,
