@@ -10,6 +10,8 @@ import pytest
 
 from cli.conftest import Cli, normalised
 
+pytestmark = pytest.mark.usefixtures("shared_cli")
+
 
 def test_why_knows_who_waits_to_start_a_unit_again(cli: Cli) -> None:
     cli.ok("run", "deps", "--", "true")
