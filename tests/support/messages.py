@@ -1,9 +1,12 @@
 """One message of each kind, with every field that it can have, and some as a client
-sends them that leaves out what has a default."""
+sends them that leaves out what has a default. A request of which only the fields matter is
+made from its class."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
+
+from msgspec.structs import fields
 
 from unitsync.wire import (
     AnyReply,
@@ -30,9 +33,7 @@ from unitsync.wire import (
     Reset,
     Start,
     Status,
-    StatusOf,
     StatusReply,
-    Stop,
     UnitInfo,
     Unwant,
     Wait,
@@ -152,15 +153,21 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
         wait=False,
     ),
     "wait-least": Wait(id="1", units=["ide"]),
-    "status": StatusOf(**_SENT, unit="ide"),
     "list": List(**_SENT, offset=2000, limit=50),
     "list-least": List(id="1"),
     "why": Why(**_SENT, unit="ide", offset=7),
     "ping": Ping(**_SENT, trial=True),
     "ping-least": Ping(id="1"),
     "reset": Reset(**_SENT, units=["ide"], all=True, force=True),
-    "stop": Stop(**_SENT),
 }
+
+
+_VALUES: Final[dict[Any, Any]] = {str: "ide", int: 7, float: 1.5, bool: True, list[str]: ["ide"]}
+_SAMPLED: Final = {type(request) for request in REQUESTS.values()}
+for _kind in (kind for kind in get_args(AnyRequest) if kind not in _SAMPLED):
+    _own = [field for field in fields(_kind) if field.name not in _SENT]
+    _given = {field.name: _VALUES[field.type] for field in _own}
+    REQUESTS[str(_kind.__struct_config__.tag)] = _kind(**_SENT, **_given)
 
 REPLIES: Final[dict[str, AnyReply]] = {
     "ok": Ok(
