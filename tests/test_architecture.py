@@ -45,7 +45,7 @@ DAEMON_MAY_USE = frozenset(
             "mounts",
             "names",
         ),
-        *("printing", "startup", "surroundings", "wire"),
+        *("printing", "startup", "wire"),
     )
 )
 """Modules of unitsync that the coordinator shares with its clients."""
@@ -173,17 +173,17 @@ def test_a_conversation_is_without_io() -> None:
 def test_the_messages_lean_on_nothing() -> None:
     ours = {
         name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
-        for name in ("wire", "wire_values", "errors", "printing", "request_kinds")
+        for name in ("wire", "wire_values", "errors", "printing", "conversation")
     }
     assert ours == {
         "wire": {
-            *("unitsync.errors", "unitsync.printing", "unitsync.request_kinds"),
+            *("unitsync.errors", "unitsync.printing", "unitsync.conversation"),
             "unitsync.wire_values",
         },
         "wire_values": set(),
         "errors": set(),
-        "request_kinds": set(),
-        "printing": set(),
+        "conversation": {"unitsync.errors", "unitsync.absent"},
+        "printing": {"unitsync.calling_script"},
     }
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from support.messages import REPLIES, REQUESTS
 from unitsync import errors, wire
-from unitsync.request_kinds import Autostart
+from unitsync.conversation import Autostart
 from unitsync.verbs import VERBS
 
 GOLDEN = Path(__file__).parent / "golden" / "wire"

@@ -10,7 +10,7 @@ from typing import Final
 from unitsync import endpoint as endpoints
 from unitsync import errors
 from unitsync.absent import Absent, NothingKept
-from unitsync.request_kinds import Autostart
+from unitsync.conversation import Autostart
 from unitsync.startup import has_kept_state
 
 _HINT_ABSENT: Final = (

@@ -8,8 +8,6 @@ or four times, and each import takes longer than everything here.
 
 import os
 
-from unitsync.printing import shell_word
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -26,12 +24,12 @@ _PROGRAMS = ("unitsync", "coder")
 _FORKED = 0x40
 """PF_FORKNOEXEC of the kernel, in the flags that ps(1) shows: the process was forked and has
 not called exec since."""
+_PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
+"""Characters without a meaning to a shell, as in shlex.quote()."""
 
 
 class Process:
     """What /proc says about a process."""
-
-    __slots__ = ("_fields", "args", "flags", "group", "image", "name", "parent", "pid", "start")
 
     def __init__(self, pid: int, stat: bytes, args: bytes) -> None:
         """*stat* is in the format of proc_pid_stat(5), *args* of proc_pid_cmdline(5).
@@ -77,11 +75,8 @@ class Process:
         allows."""
         # A single word may be a title that the process has given itself.
         words = map(shell_word, self.args) if len(self.args) > 1 else self.args
-        text = " ".join(words)[:_COMMAND_BYTES_MAX] or f"[{self.name}]"
-        text = os.fsencode(text).decode("utf-8", "replace")
-        shown = "".join(char if char.isprintable() else " " for char in text)
-        line = " ".join(shown.split()).encode("utf-8", "replace")
-        return line[:_COMMAND_BYTES_MAX].decode("utf-8", "ignore")
+        text = os.fsencode(" ".join(words) or f"[{self.name}]")
+        return command_line(text[:_COMMAND_BYTES_MAX].decode("utf-8", "replace"))
 
     def passes_on(self, argv: "list[str]") -> bool:
         """Whether it was made only to call a verb with *argv*. Its arguments contain the call
@@ -285,3 +280,18 @@ def _read(path: str) -> bytes:
         return data
     finally:
         os.close(descriptor)
+
+
+def shell_word(text: str) -> str:
+    """*text* quoted as one word for a shell, if it needs quotes."""
+    if text and _PLAIN.issuperset(text):
+        return text
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def command_line(text: str) -> str:
+    """*text*, the command line of an owner, on one line and cut to the size that a message
+    allows."""
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    line = " ".join(shown.split()).encode("utf-8", "replace")
+    return line[:_COMMAND_BYTES_MAX].decode("utf-8", "ignore")

@@ -5,52 +5,46 @@ shim to them. With ``status`` and ``list``, stdout gets only the lines that Code
 What unitsync knows beyond that goes to stderr.
 """
 
-from __future__ import annotations
-
 from unitsync import printing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unitsync.wire import Requirement, UnitInfo
+    from unitsync.wire import UnitInfo
 
 STATUS_COLUMNS = ("DEPENDS ON", "REQUIRED STATUS", "CURRENT STATUS", "SATISFIED")
 LIST_COLUMNS = ("UNIT", "STATUS", "READY")
 
 
-def status(unit: UnitInfo, columns: Sequence[str] = ()) -> list[str]:
+def status(unit: "UnitInfo", columns: "Sequence[str]" = ()) -> list[str]:
     """What ``status`` prints. *columns* are the columns of its table; empty means all."""
     lines = [f"Unit: {unit.name}", f"Status: {unit.status}", f"Ready: {_bool(is_ready(unit))}"]
     lines += ["", "Dependencies:"]
     if not unit.prerequisites:
         return [*lines, "No dependencies found"]
     rows = [
-        (edge.name, required_status(edge.requires), str(edge.status), _bool(edge.met))
+        (edge.name, printing.required_status(edge.requires), str(edge.status), _bool(edge.met))
         for edge in unit.prerequisites
     ]
     return lines + _table(STATUS_COLUMNS, rows, columns)
 
 
-def listed(units: Iterable[UnitInfo], columns: Sequence[str] = ()) -> list[str]:
+def listed(units: "Iterable[UnitInfo]", columns: "Sequence[str]" = ()) -> list[str]:
     """What ``list`` prints. *columns* are the columns of its table; empty means all."""
     rows = [(unit.name, str(unit.status), _bool(is_ready(unit))) for unit in units]
     return _table(LIST_COLUMNS, rows, columns) if rows else ["No units registered"]
 
 
-def registered(units: Iterable[UnitInfo]) -> list[UnitInfo]:
+def registered(units: "Iterable[UnitInfo]") -> "list[UnitInfo]":
     """The units that ``list`` shows, in its order."""
     known = (unit for unit in units if unit.status != "not registered")
     return sorted(known, key=lambda unit: unit.name)
 
 
-def is_ready(unit: UnitInfo) -> bool:
+def is_ready(unit: "UnitInfo") -> bool:
     """Whether the prerequisites of *unit* are met. That is what Coder means by ready."""
     return unit.is_ready or unit.status == "started"
-
-
-def required_status(requires: Requirement) -> str:
-    return "started" if requires == "start" else "completed"
 
 
 def waiting(unit: str) -> str:
@@ -66,7 +60,7 @@ def gone(name: str) -> str:
     return f"unitsync: the script that started {name} has ended and did not complete it"
 
 
-def besides(unit: UnitInfo) -> list[str]:
+def besides(unit: "UnitInfo") -> list[str]:
     """What ``status`` prints on stderr."""
     lines = [gone(unit.name)] if unit.owner_gone else []
     lines += [gone(edge.name) for edge in unit.prerequisites if edge.owner_gone]
@@ -97,7 +91,7 @@ def _bool(value: bool) -> str:
 
 
 def _table(
-    names: Sequence[str], rows: Sequence[tuple[str, ...]], columns: Sequence[str]
+    names: "Sequence[str]", rows: "Sequence[tuple[str, ...]]", columns: "Sequence[str]"
 ) -> list[str]:
     """*rows*, sorted, under the *names* of their columns. Every cell is padded, even the
     last."""

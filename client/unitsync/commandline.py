@@ -7,11 +7,11 @@ Both turn what they have parsed into the same Call.
 Imports only what the interpreter has already loaded.
 """
 
-from __future__ import annotations
+import os
+import sys
 
 from unitsync import calling_script
 from unitsync.conversation import FOREVER
-from unitsync.printing import one_line, quoted, safe
 from unitsync.verbs import (
     ENDPOINT,
     ON_OWNER_EXIT,
@@ -66,18 +66,13 @@ class Call:
     - ``notes``: lines for stderr
     """
 
-    __slots__ = (
-        *("address", "as_json", "columns", "command", "notes", "owner_pid", "request", "shim"),
-        *("timeout_s", "verb"),
-    )
-
     def __init__(
         self,
         verb: str,
-        names: Sequence[str],
-        flags: Flags,
-        environ: Mapping[str, str],
-        command: Sequence[str] = (),
+        names: "Sequence[str]",
+        flags: "Flags",
+        environ: "Mapping[str, str]",
+        command: "Sequence[str]" = (),
     ) -> None:
         """*names* are the words after the verb; *flags* holds the values of each flag, [] for
         a switch. Raises UsageError."""
@@ -98,14 +93,14 @@ class Call:
         self._name(names)
         self._take(flags, environ)
 
-    def _name(self, names: Sequence[str]) -> None:
+    def _name(self, names: "Sequence[str]") -> None:
         for field, metavar, _ in self.verb.arguments:
             if "..." in metavar:
                 self.request[field] = list(names)
             elif names:
                 self.request[field], names = names[0], names[1:]
 
-    def _take(self, flags: Flags, environ: Mapping[str, str]) -> None:
+    def _take(self, flags: "Flags", environ: "Mapping[str, str]") -> None:
         """Put *flags*, and the variables in *environ* that stand for them, into the request."""
         request, known, name = self.request, self.verb.flags, self.verb.name
         for flag in flags:
@@ -125,15 +120,18 @@ class Call:
             request["exit_code"] = exit_code(_last(flags, "--exit-code") or "0")
             request["even_so"] = self.shim or request.get("even_so", False)
         if name == "fail":
+            from unitsync.printing import one_line
+
             request["reason"] = one_line(_last(flags, "--reason") or "")
         if name == "reset":
             check_reset(request["units"], "all" in request)
 
-    def _columns(self, flags: Flags) -> list[str]:
+    def _columns(self, flags: "Flags") -> list[str]:
         """The columns that ``--column`` names; empty means all."""
         if "--column" not in flags:
             return []
         from unitsync import coder_output, tables
+        from unitsync.printing import quoted
 
         known: tuple[str, ...] = coder_output.STATUS_COLUMNS
         if self.verb.name == "list":
@@ -147,7 +145,7 @@ class Call:
                 )
         return [name for name in names if name in known]
 
-    def _after(self, flags: Flags) -> list[str]:
+    def _after(self, flags: "Flags") -> list[str]:
         """The names that ``--after`` gives. If there are none, for example from an empty
         variable, a note says so."""
         if "--after" not in flags:
@@ -160,6 +158,8 @@ class Call:
             return []
         names = split_names(flags["--after"])
         if not names:
+            from unitsync.printing import safe
+
             unit = safe(self.request["unit"])
             self.notes.append(f"unitsync: --after is empty: {unit} waits for nothing more")
         return names
@@ -168,7 +168,18 @@ class Call:
 # --- words --------------------------------------------------------------------------
 
 
-def read(words: list[str], environ: Mapping[str, str]) -> Call:
+def as_utf8(words: "list[str]") -> "list[str]":
+    """The *words* of the command line, decoded as UTF-8. Names are in UTF-8, but the locale may
+    have made Python use another encoding (PYTHONUTF8=0 with LC_ALL=C). A command after ``--``
+    stays as it is, because it goes back to the system unchanged."""
+    if sys.getfilesystemencoding() == "utf-8":
+        return words
+    end = words.index("--") if "run" in words and "--" in words else len(words)
+    ours = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in words[:end]]
+    return ours + words[end:]
+
+
+def read(words: list[str], environ: "Mapping[str, str]") -> "Call":
     """The Call that *words* stand for. Raises Leave, and UsageError for an invalid value."""
     before, name, words = _at_the_verb(words)
     verb, command = VERBS[name], []
@@ -207,7 +218,7 @@ def _at_the_verb(words: list[str]) -> tuple[list[str], str, list[str]]:
     return before, words[at], words[at + 1 :]
 
 
-def _split(words: list[str], known: Mapping[str, Flag]) -> tuple[list[str], Flags]:
+def _split(words: list[str], known: "Mapping[str, Flag]") -> "tuple[list[str], Flags]":
     """The names in *words*, and the *known* flags in it with their values."""
     names: list[str] = []
     flags: Flags = {}
@@ -235,23 +246,23 @@ def _split(words: list[str], known: Mapping[str, Flag]) -> tuple[list[str], Flag
 # --- values -------------------------------------------------------------------------
 
 
-def in_shim(environ: Mapping[str, str]) -> bool:
+def in_shim(environ: "Mapping[str, str]") -> bool:
     """Whether this process was reached through the ``coder`` shim."""
     return environ.get("UNITSYNC_CODER_SHIM") == "1"
 
 
-def startup_of(environ: Mapping[str, str]) -> str:
+def startup_of(environ: "Mapping[str, str]") -> str:
     """The startup that a verb belongs to; "" means the newest."""
     startup = environ.get("UNITSYNC_STARTUP", "")
     return startup or (calling_script.coder_startup() if in_shim(environ) else "")
 
 
-def split_names(given: Iterable[str]) -> list[str]:
+def split_names(given: "Iterable[str]") -> list[str]:
     """The names that a flag was given. The flag can be repeated and also takes commas."""
     return [name for value in given for part in value.split(",") if (name := part.strip())]
 
 
-def timeout_s(given: str | None, environ: Mapping[str, str]) -> float:
+def timeout_s(given: str | None, environ: "Mapping[str, str]") -> float:
     """What ``--timeout`` says, else ``UNITSYNC_TIMEOUT``, else five minutes. Infinite means
     no limit."""
     text, source = given, TIMEOUT.name
@@ -267,19 +278,19 @@ def timeout_s(given: str | None, environ: Mapping[str, str]) -> float:
     return FOREVER if text[:1] == "-" or not seconds else seconds
 
 
-def on_owner_exit(given: str | None, environ: Mapping[str, str]) -> str:
+def on_owner_exit(given: str | None, environ: "Mapping[str, str]") -> str:
     """What ``--on-owner-exit`` says, else ``UNITSYNC_ON_OWNER_EXIT``, else the default,
     which is ``warn`` through the shim and ``fail`` otherwise."""
     default = "warn" if in_shim(environ) else "fail"
     return _chosen(given, ON_OWNER_EXIT, environ, default)
 
 
-def on_skip(given: str | None, environ: Mapping[str, str]) -> str:
+def on_skip(given: str | None, environ: "Mapping[str, str]") -> str:
     """What ``--on-skip`` says, else ``UNITSYNC_ON_SKIP``, else ``exit``."""
     return _chosen(given, ON_SKIP, environ, "exit")
 
 
-def _chosen(given: str | None, flag: Flag, environ: Mapping[str, str], default: str) -> str:
+def _chosen(given: str | None, flag: Flag, environ: "Mapping[str, str]", default: str) -> str:
     if given is not None:
         return choice(given, flag.choices, flag.name)
     return choice(environ.get(flag.variable) or default, flag.choices, flag.variable)
@@ -301,10 +312,8 @@ def parse_duration(text: str, source: str) -> float:
         if right and digits == whole:
             return float(digits)
         if not right or unit not in _UNIT_S:
-            raise wrong(
-                f"{source}: {quoted(text)} is not a duration",
-                "for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait forever",
-            )
+            hint = "for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait forever"
+            raise invalid(source, text, "is not a duration", hint)
         total += float(digits) * _UNIT_S[unit]
         if not left:
             return total
@@ -317,16 +326,14 @@ def _leading(text: str, *, digits: bool) -> str:
     return text[:end]
 
 
-def choice(text: str, known: Sequence[str], source: str) -> str:
+def choice(text: str, known: "Sequence[str]", source: str) -> str:
     """*text* if it is one of *known*. Otherwise raises a UsageError that names *source*."""
     if text not in known:
         from unitsync.nearest import nearest
 
         meant = nearest(text, known)
-        raise wrong(
-            f"{source}: {quoted(text)} is not one of {', '.join(known)}",
-            f"did you mean {meant}?" if meant else "",
-        )
+        hint = f"did you mean {meant}?" if meant else ""
+        raise invalid(source, text, f"is not one of {', '.join(known)}", hint)
     return text
 
 
@@ -335,13 +342,13 @@ def number(text: str, source: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise wrong(f"{source}: {quoted(text)} is not a whole number") from None
+        raise invalid(source, text, "is not a whole number") from None
 
 
 def exit_code(text: str) -> int:
     """What ``--exit-code`` says. Raises UsageError."""
     code = number(text, "--exit-code")
-    check_exit_code(code, f"--exit-code: {quoted(text)}")
+    check_exit_code(code, f"--exit-code: {text!a}")
     return code
 
 
@@ -350,7 +357,7 @@ def check_exit_code(code: object, shown: str) -> None:
         raise wrong(f"{shown} is no exit status; those are 0 to {EXIT_CODE_MAX}")
 
 
-def check_reset(units: Sequence[str], everything: bool) -> None:
+def check_reset(units: "Sequence[str]", everything: bool) -> None:
     if bool(units) == everything:
         raise wrong(
             "reset: name units, or use --all, but not both",
@@ -358,11 +365,18 @@ def check_reset(units: Sequence[str], everything: bool) -> None:
         )
 
 
-def _last(flags: Flags, name: str) -> str | None:
+def _last(flags: "Flags", name: str) -> str | None:
     return flags[name][-1] if name in flags else None
 
 
-def wrong(message: str, hint: str = "") -> UsageError:
+def wrong(message: str, hint: str = "") -> "UsageError":
     from unitsync.errors import UsageError
 
     return UsageError(message, hint=hint)
+
+
+def invalid(source: str, text: str, why: str, hint: str = "") -> "UsageError":
+    """The error for a value *text* that *source* gave: ``--timeout: 'x' is not a duration``."""
+    from unitsync.printing import quoted
+
+    return wrong(f"{source}: {quoted(text)} {why}", hint)

@@ -7,22 +7,19 @@ aio.py) move bytes and wait.
 
 ``now`` is always the client's monotonic clock in seconds. Requests and replies are read only
 through attributes with the names of wire.py. So they may be messages of wire.py or a Plain
-(msgpack.py). Imports only what the interpreter has already loaded.
+(wire_by_hand.py). Imports only what the interpreter has already loaded.
 """
-
-from __future__ import annotations
-
-from unitsync.request_kinds import WAITING_PATIENCE_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from unitsync.errors import UnitsyncError
-    from unitsync.request_kinds import May
 
     Step: TypeAlias = "Send | Pause | Done"
 
+WAITING_PATIENCE_S = 30.0
+"""How long the coordinator may hold back the answer to a repeated request that waits."""
 REPLY_SLACK_S = 5.0
 """How long after a request's patience its reply is overdue."""
 OVERTIME_S = 1.0
@@ -52,6 +49,46 @@ _ANSWERS = {"start": "granted", "status": "status", "list": "list", "why": "why"
 """The tag of the reply that says that the request was done. For all others it is "ok"."""
 
 
+# --- what a request may do -----------------------------------------------------------
+
+
+class Autostart:
+    """When a request starts a coordinator if there is none."""
+
+    NEVER = "never"
+    IF_STATE_IS_KEPT = "if state is kept"
+    """For requests that only look. If no state is kept, the answer is known without a
+    coordinator: nothing is registered."""
+    ALWAYS = "always"
+
+
+class May:
+    def __init__(
+        self,
+        *,
+        acts: bool = False,
+        looks: bool = False,
+        waits: bool = False,
+        autostart: str = Autostart.ALWAYS,
+    ) -> None:
+        self.acts = acts
+        """It changes something or waits. An earlier startup may not do that; a startup that
+        was not seen before begins with it."""
+        self.looks = looks
+        """It only looks. Under a startup that was not seen before, it sees nothing."""
+        self.waits = waits
+        """Its answer may be held back."""
+        self.autostart = autostart
+
+
+ACT = May(acts=True)
+WAIT = May(acts=True, waits=True)
+LOOK = May(looks=True, autostart=Autostart.IF_STATE_IS_KEPT)
+
+
+# --- the conversation ----------------------------------------------------------------
+
+
 class Send:
     """Send the request with ``changes`` applied to its fields.
 
@@ -59,10 +96,8 @@ class Send:
     is overdue ``reply_within_s`` after the request was sent, and at ``over_by`` at the
     latest. If there is a ``notice``, tell the user first."""
 
-    __slots__ = ("changes", "notice", "over_by", "reach_by", "reply_within_s")
-
     def __init__(
-        self, changes: dict[str, Any], reply_within_s: float, reach_by: float, over_by: float
+        self, changes: "dict[str, Any]", reply_within_s: float, reach_by: float, over_by: float
     ) -> None:
         self.changes = changes
         self.reply_within_s = reply_within_s
@@ -78,17 +113,13 @@ class Pause:
     """There is no coordinator for now: call ``resume`` in ``delay_s`` seconds. If there is a
     ``notice``, tell the user first."""
 
-    __slots__ = ("delay_s", "notice")
-
-    def __init__(self, delay_s: float, notice: Notice | None) -> None:
+    def __init__(self, delay_s: float, notice: "Notice | None") -> None:
         self.delay_s = delay_s
         self.notice = notice
 
 
 class Done:
-    __slots__ = ("reply",)
-
-    def __init__(self, reply: Any) -> None:
+    def __init__(self, reply: "Any") -> None:
         self.reply = reply
 
 
@@ -96,9 +127,7 @@ class Notice:
     """What to tell a user who waits: lines for stdout (``out``) and stderr (``err``), and
     the coordinator's last ``reply`` (None if there was none)."""
 
-    __slots__ = ("err", "out", "reply")
-
-    def __init__(self, reply: Any, out: Any, err: Any) -> None:
+    def __init__(self, reply: "Any", out: "Any", err: "Any") -> None:
         self.reply = reply
         self.out = out
         self.err = err
@@ -112,28 +141,7 @@ class Conversation:
     ``away`` decides which errors end the request earlier.
     """
 
-    __slots__ = (
-        "_address",
-        "_away_since",
-        "_bad",
-        "_began",
-        "_changes",
-        "_deadline",
-        "_last",
-        "_losses",
-        "_may",
-        "_noticed",
-        "_overdue",
-        "_patient",
-        "_pauses",
-        "_reason",
-        "_request",
-        "_stale",
-        "_verb",
-        "epoch",
-    )
-
-    def __init__(self, verb: str, request: Any, may: May, address: str) -> None:
+    def __init__(self, verb: str, request: "Any", may: "May", address: str) -> None:
         self._verb = verb
         self._request = request
         self._may = may
@@ -164,17 +172,17 @@ class Conversation:
         in which it began, even with a coordinator that comes back."""
         return bool(self.epoch) and self._may.waits
 
-    def begin(self, now: float, timeout_s: float = FOREVER) -> Send:
+    def begin(self, now: float, timeout_s: float = FOREVER) -> "Send":
         """The first step."""
         self._began = now
         self._deadline = now + (timeout_s if self._may.waits else REQUEST_PATIENCE_S)
         return self._ask(now)
 
-    def resume(self, now: float) -> Send:
+    def resume(self, now: float) -> "Send":
         """The step that sends the request again, after a Pause."""
         return self._ask(now)
 
-    def received(self, kind: str, reply: Any, now: float) -> Step:
+    def received(self, kind: str, reply: "Any", now: float) -> "Step":
         """The next step after the coordinator's *reply*, whose tag on the wire is *kind*.
         Raises ProtocolError for a reply that does not fit the request, and what ``away``
         raises."""
@@ -211,7 +219,7 @@ class Conversation:
                 step.notice = Notice(reply, reply.out, reply.err)
         return step
 
-    def lost(self, now: float, *, overdue: bool = False) -> Step:
+    def lost(self, now: float, *, overdue: bool = False) -> "Step":
         """The next step when the link breaks, or when it stands but the reply is *overdue*.
         Raises what ``away`` raises."""
         if self._verb == "stop" and not overdue:
@@ -238,7 +246,7 @@ class Conversation:
         step.notice = self._notice_of(problem, now, REPLY_SLACK_S)
         return step
 
-    def away(self, problem: UnitsyncError, now: float) -> Pause:
+    def away(self, problem: "UnitsyncError", now: float) -> "Pause":
         """The next step when *problem* says why there is no coordinator. Raises *problem* if
         the request does not outlast it. At the deadline raises TimedOut, or the error that
         has delayed the request until then."""
@@ -259,7 +267,7 @@ class Conversation:
     def _ends_a_run(self) -> bool:
         return self._verb in ("complete", "fail")
 
-    def _outlasts(self, problem: UnitsyncError) -> bool:
+    def _outlasts(self, problem: "UnitsyncError") -> bool:
         """Whether the request goes on until its deadline in spite of *problem*.
 
         A wait that the coordinator knows of outlasts anything, and so does the end of a run
@@ -269,7 +277,9 @@ class Conversation:
             return True
         return bool(self.epoch) and (self._may.waits or self._ends_a_run)
 
-    def _notice_of(self, problem: UnitsyncError, now: float, for_s: float = 0.0) -> Notice | None:
+    def _notice_of(
+        self, problem: "UnitsyncError", now: float, for_s: float = 0.0
+    ) -> "Notice | None":
         """What to tell the user about a *problem* that has lasted at least *for_s* seconds."""
         from unitsync.absent import NotYet
         from unitsync.errors import NotKept
@@ -296,7 +306,7 @@ class Conversation:
             return Notice(self._last, lines, [])
         return Notice(self._last, [], lines)
 
-    def _expired(self, problem: UnitsyncError) -> UnitsyncError:
+    def _expired(self, problem: "UnitsyncError") -> "UnitsyncError":
         """The error at a deadline until which *problem* has lasted."""
         from unitsync.errors import TimedOut
 
@@ -312,7 +322,7 @@ class Conversation:
             waiting_for=[edge.name for edge in missing],
         )
 
-    def _ask(self, now: float) -> Send:
+    def _ask(self, now: float) -> "Send":
         patience_s = 0.0
         left = max(0.0, self._deadline - now)
         if self._may.waits:
@@ -327,7 +337,7 @@ class Conversation:
         over_by = self._deadline + OVERTIME_S
         return Send(self._changes, patience_s + REPLY_SLACK_S, reach_by, over_by)
 
-    def _is_bad_news(self, reply: Any) -> bool:
+    def _is_bad_news(self, reply: "Any") -> bool:
         """Whether a prerequisite has failed, or its script has ended, since the user was last
         told. That matters only with ``on_skip`` ``wait`` and ``on_owner_exit`` ``warn``: in
         all other cases the wait ends then."""
@@ -358,7 +368,7 @@ def withdrawal(why: BaseException) -> tuple[str, float]:
     return "interrupted" if interrupted else "cancelled", WITHDRAW_PATIENCE_S
 
 
-def _as_told(problem: UnitsyncError) -> UnitsyncError:
+def _as_told(problem: "UnitsyncError") -> "UnitsyncError":
     """*problem* as the public class of errors.py."""
     from unitsync.errors import from_code
 

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from unitsync import errors
 from unitsync.absent import Absent, NotYet
-from unitsync.surroundings import (
+from unitsync.wire_by_hand import (
     CONNECT_PATIENCE_S,
     PATH_BYTES_MAX,
     default_address,

@@ -6,7 +6,8 @@ Loaded only when that happens.
 import errno
 import os
 
-from unitsync.printing import safe, shell_word
+from unitsync.calling_script import shell_word
+from unitsync.printing import safe
 
 _FIRST_LINE_MAX = 256
 """In bytes. execve(2) looks at no more."""

@@ -1,47 +1,33 @@
-"""Where the command ``unitsync`` begins. Verbs that commandline.py can read are performed
-without typer, everything else by the full command line.
+"""The command line of the shim, and how it goes on where typer is needed.
 
-Imports only what the interpreter has already loaded.
+The script ``unitsync`` does the same in two steps, because each module costs a verb 0.1 ms.
 """
 
-from __future__ import annotations
-
 import os
-import sys
 
-from unitsync import surroundings
-from unitsync.commandline import Leave, read
-from unitsync.output import error_lines, print_err, report_any
-from unitsync.perform import perform, see_all_packages
+from unitsync import perform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def main() -> NoReturn:
+def main() -> "NoReturn":
     """Run the verb in ``sys.argv`` and end the process with its exit status."""
-    status = run(surroundings.as_utf8(sys.argv[1:]))
-    if status is None:
-        try:
-            see_all_packages()
-            from unitsync.cli import main as full
-        except ImportError as problem:  # it was there when this process began
-            print_err(error_lines(f"unitsync is not installed completely: {problem}", ""))
-            os._exit(1)
-        full()
-    # There is nothing to clean up, and the interpreter's own cleanup takes time.
-    os._exit(status)
+    perform.main()
+    full_command_line()
 
 
-def run(words: list[str]) -> int | None:
-    """Perform the verb in *words*. Returns its exit status, or None for words that are left
-    to the full command line. Errors have been printed on stderr by then."""
+def full_command_line() -> "NoReturn":
+    """The same for words that ``perform.main`` leaves."""
     try:
-        return perform(read(words, os.environ))
-    except Leave:
-        return None
-    except SystemExit as exc:  # by a signal
-        return int(exc.code or 0)
-    except BaseException as problem:
-        return report_any(problem)
+        from unitsync import module_path
+
+        module_path.see_all_packages()
+        from unitsync.cli import main as full
+    except ImportError as problem:  # it was there when this process began
+        from unitsync.output import print_err
+
+        print_err([f"error: unitsync is not installed completely: {problem}"])
+        os._exit(1)
+    full()

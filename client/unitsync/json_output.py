@@ -5,11 +5,9 @@ same fields as a map in a Plain. It imports only what the interpreter has alread
 ``_json``.
 """
 
-from __future__ import annotations
-
 import time
 
-from unitsync import coder_output
+from unitsync.printing import required_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ def json_text(value: object) -> str:
     return "".join(_json(value, "\n"))
 
 
-def _json(value: object, line: str) -> Iterator[str]:
+def _json(value: object, line: str) -> "Iterator[str]":
     """The pieces of *value* as JSON. *line* is a line break and the indentation."""
     from _json import encode_basestring
 
@@ -71,7 +69,7 @@ def iso(at: float, precision: str = "milliseconds") -> str | None:
     return f"{text}{'-' if local.tm_gmtoff < 0 else '+'}{hours:02}:{left // 60:02}"
 
 
-def _owner_fields(unit: UnitInfo | Prerequisite) -> dict[str, object] | None:
+def _owner_fields(unit: "UnitInfo | Prerequisite") -> dict[str, object] | None:
     if unit.owner is None:
         return None
     return {
@@ -82,15 +80,15 @@ def _owner_fields(unit: UnitInfo | Prerequisite) -> dict[str, object] | None:
     }
 
 
-def _process_fields(owner: Owner | None) -> dict[str, object] | None:
+def _process_fields(owner: "Owner | None") -> dict[str, object] | None:
     return None if owner is None else {"pid": owner.pid, "command": owner.command}
 
 
-def edge_fields(edge: Prerequisite) -> dict[str, object]:
+def edge_fields(edge: "Prerequisite") -> dict[str, object]:
     """An edge. It has the field names of Coder's command, and ours beside them."""
     return {
         "depends_on": edge.name,
-        "required_status": coder_output.required_status(edge.requires),
+        "required_status": required_status(edge.requires),
         "current_status": str(edge.status),
         "is_satisfied": edge.met,
         "requires": str(edge.requires),
@@ -102,7 +100,7 @@ def edge_fields(edge: Prerequisite) -> dict[str, object]:
     }
 
 
-def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
+def unit_fields(unit: "UnitInfo", *, shim: bool = False) -> dict[str, object]:
     """A unit. It has the field names of Coder's command, and ours beside them. With *shim*
     it also has Coder's values."""
     fields: dict[str, object] = {
@@ -123,11 +121,13 @@ def unit_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
         "nearest": unit.nearest or None,
     }
     if shim:
+        from unitsync import coder_output
+
         return coder_output.without_null({**fields, "is_ready": coder_output.is_ready(unit)})
     return fields
 
 
-def status_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
+def status_fields(unit: "UnitInfo", *, shim: bool = False) -> dict[str, object]:
     """The unit_fields() and the history of *unit*, oldest first."""
     history = [
         {
@@ -140,10 +140,14 @@ def status_fields(unit: UnitInfo, *, shim: bool = False) -> dict[str, object]:
         for entry in unit.history
     ]
     fields = {**unit_fields(unit, shim=shim), "history": history}
-    return coder_output.without_null(fields) if shim else fields
+    if shim:
+        from unitsync import coder_output
+
+        return coder_output.without_null(fields)
+    return fields
 
 
-def tree_fields(node: WhyNode) -> dict[str, object]:
+def tree_fields(node: "WhyNode") -> dict[str, object]:
     return {
         **unit_fields(node.unit),
         "requires": None if node.requires is None else str(node.requires),
@@ -157,13 +161,13 @@ class Group:
 
     __slots__ = ("cause", "kind", "units")
 
-    def __init__(self, cause: UnitInfo, kind: str) -> None:
+    def __init__(self, cause: "UnitInfo", kind: str) -> None:
         self.cause = cause
         self.kind = kind
         self.units: list[str] = []
 
 
-def merged(groups: Iterable[WhyGroup]) -> list[Group]:
+def merged(groups: "Iterable[WhyGroup]") -> "list[Group]":
     """The *groups* of all pages of ``why``, each cause once per kind. A cause that failed is
     left out if others were skipped because of it: it is named there."""
     found: dict[tuple[str, str], Group] = {}
@@ -180,7 +184,7 @@ def merged(groups: Iterable[WhyGroup]) -> list[Group]:
     ]
 
 
-def group_fields(group: Group) -> dict[str, object]:
+def group_fields(group: "Group") -> dict[str, object]:
     return {
         "kind": group.kind,
         "cause": unit_fields(group.cause),
@@ -189,7 +193,7 @@ def group_fields(group: Group) -> dict[str, object]:
     }
 
 
-def pong_fields(pong: Pong) -> dict[str, object]:
+def pong_fields(pong: "Pong") -> dict[str, object]:
     return {
         "version": pong.version,
         "protocol": pong.protocol,

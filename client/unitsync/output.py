@@ -4,8 +4,6 @@ JSON for programs, Coder's columns through the shim, and errors.
 Imports only what the interpreter has already loaded, and ``_json``.
 """
 
-from __future__ import annotations
-
 import sys
 
 from unitsync.printing import safe, silence, write_lines
@@ -18,9 +16,11 @@ if TYPE_CHECKING:
     from unitsync.commandline import Call
 
 
-def show(call: Call, pages: list[Any]) -> int:
+def show(call: "Call", pages: "list[Any]") -> int:
     """Print the *pages* of the final reply, usually one. Returns the exit status."""
     reply = pages[0]
+    if reply.result == "error":
+        return finish(reply)
     if reply.result == "status":
         return _status(call, reply)
     if reply.result == "list":
@@ -42,7 +42,7 @@ def _json(fields: object) -> list[str]:
     return json_output.json_text(fields).split("\n")
 
 
-def _status(call: Call, reply: Any) -> int:
+def _status(call: "Call", reply: "Any") -> int:
     if call.as_json:
         from unitsync import json_output
 
@@ -57,7 +57,7 @@ def _status(call: Call, reply: Any) -> int:
     return finish(reply, terminal.folded(reply.out, terminal.stdout()))
 
 
-def _list(call: Call, pages: list[Any]) -> int:
+def _list(call: "Call", pages: "list[Any]") -> int:
     units = [unit for page in pages for unit in page.units]
     if call.shim:
         from unitsync import coder_output
@@ -79,7 +79,7 @@ def _list(call: Call, pages: list[Any]) -> int:
     return finish(pages[0], tables.list_table(units, terminal.stdout(), call.columns))
 
 
-def _why(call: Call, pages: list[Any]) -> int:
+def _why(call: "Call", pages: "list[Any]") -> int:
     from unitsync import json_output
 
     groups = json_output.merged([group for page in pages for group in page.groups])
@@ -97,7 +97,7 @@ def _why(call: Call, pages: list[Any]) -> int:
 # --- lines ---------------------------------------------------------------------------
 
 
-def finish(reply: Any, out: Iterable[str] | None = None, *, done: bool = False) -> int:
+def finish(reply: "Any", out: "Iterable[str] | None" = None, *, done: bool = False) -> int:
     """Print the lines of *reply* and return its exit status. *out*, already safe(), replaces
     its lines for stdout.
 
@@ -121,7 +121,7 @@ def error_lines(message: str, hint: str) -> list[str]:
     return [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
 
 
-def report(problem: Any) -> int:
+def report(problem: "Any") -> int:
     """Print *problem*, a UnitsyncError. Returns its exit status."""
     print_err(map(safe, error_lines(problem.message, problem.hint)))
     return int(problem.exit_status)
@@ -153,7 +153,7 @@ def report_any(problem: BaseException) -> int:
     return 1
 
 
-def print_out(lines: Iterable[str]) -> str:
+def print_out(lines: "Iterable[str]") -> str:
     """Print *lines* on stdout. Returns why that failed (for example a full disk); "" if it
     succeeded, or if nobody reads stdout any more."""
     try:
@@ -166,7 +166,7 @@ def print_out(lines: Iterable[str]) -> str:
     return ""
 
 
-def print_err(lines: Iterable[str]) -> None:
+def print_err(lines: "Iterable[str]") -> None:
     """Print *lines* on stderr. Never raises, because nobody could be told."""
     try:
         write_lines(sys.stderr, lines)
@@ -174,7 +174,7 @@ def print_err(lines: Iterable[str]) -> None:
         silence(2)
 
 
-def print_lines(lines: Iterable[str]) -> None:
+def print_lines(lines: "Iterable[str]") -> None:
     """Print *lines* on stdout that are not from a reply. Raises UnitsyncError if that fails."""
     if problem := print_out(lines):
         from unitsync.errors import UnitsyncError

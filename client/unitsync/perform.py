@@ -1,42 +1,77 @@
-"""One verb from its request to its exit status, for the express path and the full command line.
+"""One verb from its words to its exit status. The command ``unitsync`` begins here.
 
 Starting Python takes 7 ms; importing zmq, msgspec and typer takes ten times that. Here a verb
-talks to the coordinator without any of them (zmtp.py, msgpack.py). Most replies already hold
-the text to print and the exit status. conversation.py decides how the conversation goes.
-autostart.py and endpoint.py start a coordinator and say what is wrong with an endpoint. They
-are imported only if no coordinator is there, or none that answers.
+talks to the coordinator without any of them (wire_by_hand.py). Most replies already hold the
+text to print and the exit status. conversation.py decides how the conversation goes.
 
-Imports only what the interpreter has already loaded.
+Each module costs 0.1 ms, too. So only what every verb needs is imported at the top, and only
+what the interpreter has already loaded. output.py is imported if there is something to print,
+autostart.py and endpoint.py if no coordinator is there, or none that answers.
 """
-
-from __future__ import annotations
 
 import os
 import sys
 from time import monotonic, sleep
 
-from unitsync import calling_script, surroundings
-from unitsync.conversation import FOREVER, Conversation, Done, Pause, withdrawal
-from unitsync.msgpack import Plain, pack, unpack
-from unitsync.output import finish, print_err, print_out, show
-from unitsync.printing import safe
-from unitsync.request_kinds import ACT, Autostart
-from unitsync.zmtp import Link, reach
+from unitsync import calling_script
+from unitsync.commandline import Leave, as_utf8, read
+from unitsync.conversation import (
+    ACT,
+    FOREVER,
+    Autostart,
+    Conversation,
+    Done,
+    Pause,
+    withdrawal,
+)
+from unitsync.wire_by_hand import (
+    Link,
+    Plain,
+    default_address,
+    invoking_user,
+    pack,
+    reach,
+    unpack,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
     from unitsync.commandline import Call, Message
-    from unitsync.conversation import Step
-    from unitsync.request_kinds import May
+    from unitsync.conversation import May, Step
 
 
-def perform(call: Call) -> int:
+def main() -> None:
+    """Run the verb in ``sys.argv`` and end the process with its exit status. Returns if the
+    words are left to the full command line: express.py goes on with them."""
+    status = run(as_utf8(sys.argv[1:]))
+    if status is not None:
+        # There is nothing to clean up, and the interpreter's own cleanup takes time.
+        os._exit(status)
+
+
+def run(words: list[str]) -> int | None:
+    """Perform the verb in *words*. Returns its exit status, or None for words that are left
+    to the full command line. Errors have been printed on stderr by then."""
+    try:
+        return perform(read(words, os.environ))
+    except Leave:
+        return None
+    except SystemExit as exc:  # by a signal
+        return int(exc.code or 0)
+    except BaseException as problem:
+        from unitsync.output import report_any
+
+        return report_any(problem)
+
+
+def perform(call: "Call") -> int:
     """Send the request of *call* and print the answer. Returns the exit status. Raises
     UnitsyncError, and SystemExit if a signal ended it."""
-    print_err(call.notes)
+    if call.notes:
+        _print(err=call.notes)
     call.request["owner"] = _owner(call)
     if call.command:
         return _run(call)
@@ -47,15 +82,24 @@ def perform(call: Call) -> int:
             request = {**call.request, "offset": reply.next, "epoch": reply.epoch}
             reply = converse(call.address, request, call.verb.may)
             pages.append(reply)
-        if reply.result == "error":
-            return finish(reply)
+        if _is_silent(reply):
+            return int(reply.exit)
+        from unitsync.output import show
+
         return show(call, pages)
     except _BROKEN:
         check(*pages)
         raise
 
 
-def _owner(call: Call) -> Message:
+def _is_silent(reply: "Any") -> bool:
+    """Whether *reply* is the usual one to a verb that changes something: there is nothing to
+    print."""
+    done = reply.result in ("ok", "granted")
+    return done and not (reply.out or reply.err or reply.units)
+
+
+def _owner(call: "Call") -> "Message":
     """The owner for *call*: the calling script, or the process that was named. For ``run`` it
     is this process, because it waits for the end of its command."""
     if call.owner_pid is None and not call.command:
@@ -69,7 +113,7 @@ def _owner(call: Call) -> Message:
     if call.command:
         from unitsync.run_command import shown
 
-        words = surroundings.as_utf8(sys.argv[1:])
+        words = as_utf8(sys.argv[1:])
         at = words.index("run")  # an --endpoint may stand before it
         fields["command"] = shown([*words[:at], *words[at + 1 :]])
     return fields
@@ -78,7 +122,7 @@ def _owner(call: Call) -> Message:
 # --- run ----------------------------------------------------------------------------
 
 
-def _run(call: Call) -> int:
+def _run(call: "Call") -> int:
     from unitsync import run_command
 
     request, unit = call.request, call.request["unit"]
@@ -90,19 +134,23 @@ def _run(call: Call) -> int:
         call.timeout_s,
         on_granted=lambda: masks.append(run_command.hold_signals()),
     )
-    if not masks:
-        return finish(granted)
+    if not _is_silent(granted):
+        from unitsync.output import finish
+
+        status = finish(granted)
+        if not masks:
+            return status
     inherited = masks[0]
-    finish(granted)
     ended = run_command.carry_out(call.command, unit, inherited)
     run_command.let_signals_go(inherited)
     if why := _record_end(call, granted.epoch, ended.reason):
         run_command.warn_not_recorded(unit, *why)
-    print_err(ended.told)
+    if ended.told:
+        _print(err=ended.told)
     return ended.status
 
 
-def _record_end(call: Call, epoch: str, reason: str) -> tuple[str, str] | None:
+def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None:
     """Tell the coordinator how the run that was granted under *epoch* ended: completed, or
     failed for *reason*. Returns None, or why it could not be recorded and a hint. Never raises.
 
@@ -128,11 +176,14 @@ def _record_end(call: Call, epoch: str, reason: str) -> tuple[str, str] | None:
         return str(problem), getattr(problem, "hint", "")
     if reply.result == "error":
         return reply.message, reply.hint
-    print_err(map(safe, reply.err))
+    if not _is_silent(reply):
+        from unitsync.output import finish
+
+        finish(reply)
     return None
 
 
-def _from_start(start: Message) -> Message:
+def _from_start(start: "Message") -> "Message":
     """What a further request about the same start says too."""
     return {field: start[field] for field in ("unit", "owner", "startup") if field in start}
 
@@ -142,12 +193,12 @@ def _from_start(start: Message) -> Message:
 
 def converse(
     address: str,
-    request: Message,
-    may: May,
+    request: "Message",
+    may: "May",
     timeout_s: float = FOREVER,
     *,
-    on_granted: Callable[[], None] = lambda: None,
-) -> Any:
+    on_granted: "Callable[[], None]" = lambda: None,
+) -> "Any":
     """The final reply to *request* as a Plain. If *address* is "", the environment names it.
 
     *on_granted* is called when a start is granted. Until it has returned, a signal that ends
@@ -161,8 +212,8 @@ def converse(
         from unitsync.names import FIELDS, not_utf8
 
         raise not_utf8(request.get(field, ()) for field in FIELDS) from None
-    user = surroundings.invoking_user(os.environ)
-    address = address or os.environ.get("UNITSYNC_ENDPOINT") or surroundings.default_address(user)
+    user = invoking_user(os.environ)
+    address = address or os.environ.get("UNITSYNC_ENDPOINT") or default_address(user)
     connection = _Connection(address, may)
     talk = Conversation(request["verb"], Plain(request), may, address)
     if may.waits:
@@ -171,8 +222,7 @@ def converse(
         step: Step = talk.begin(monotonic(), timeout_s)
         while not isinstance(step, Done):
             if step.notice is not None:
-                print_err(map(safe, step.notice.err))
-                print_out(map(safe, step.notice.out))
+                _print(err=step.notice.err, out=step.notice.out)
             if isinstance(step, Pause):
                 connection.drop()
                 sleep(step.delay_s)
@@ -201,6 +251,14 @@ def converse(
         raise
 
 
+def _print(*, err: "Iterable[str]", out: "Iterable[str]" = ()) -> None:
+    from unitsync.output import print_err, print_out
+    from unitsync.printing import safe
+
+    print_err(map(safe, err))
+    print_out(map(safe, out))
+
+
 def _let_signals_raise() -> None:
     import _signal  # type: ignore[import-not-found]  # signal itself loads enum
 
@@ -209,11 +267,11 @@ def _let_signals_raise() -> None:
             _signal.signal(number, _end)
 
 
-def _end(number: int, frame: object) -> NoReturn:
+def _end(number: int, frame: object) -> "NoReturn":
     raise SystemExit(128 + number)
 
 
-def _asked(link: Link, request: Message, by: float) -> Any:
+def _asked(link: Link, request: "Message", by: float) -> "Any":
     """The reply to *request*. Raises OSError, TimeoutError at *by*, ProtocolError."""
     link.send(pack(request), by)
     while True:
@@ -241,7 +299,7 @@ def check(*replies: Plain) -> None:
         wire.check_reply(reply.fields)
 
 
-def _after(reply: Any, talk: Conversation) -> Step:
+def _after(reply: "Any", talk: Conversation) -> "Step":
     try:
         return talk.received(reply.result, reply, monotonic())
     except _BROKEN:
@@ -249,7 +307,7 @@ def _after(reply: Any, talk: Conversation) -> Step:
         raise
 
 
-def _without_one(problem: Exception, talk: Conversation, request: Message) -> Step:
+def _without_one(problem: Exception, talk: Conversation, request: "Message") -> "Step":
     """The next step if *problem* means that there is no coordinator. Raises any other
     *problem*, and what ``away`` raises."""
     from unitsync.absent import Absent, NothingKept
@@ -268,9 +326,7 @@ def _without_one(problem: Exception, talk: Conversation, request: Message) -> St
 class _Connection:
     """The connection to the coordinator at *address*. Made when it is needed."""
 
-    __slots__ = ("_address", "_careful", "_link", "_looked", "_may")
-
-    def __init__(self, address: str, may: May) -> None:
+    def __init__(self, address: str, may: "May") -> None:
         self._address = address
         self._may = may
         self._link: Link | None = None
@@ -296,8 +352,10 @@ class _Connection:
                 return self._link
             except (OSError, ValueError, ImportError):
                 pass
-        see_all_packages()
-        surroundings.installed_first()
+        from unitsync import module_path
+
+        module_path.see_all_packages()
+        module_path.installed_first()
         from unitsync import absent, autostart, spawn_lock
         from unitsync import endpoint as endpoints
 
@@ -332,7 +390,7 @@ class _Connection:
             self._link.close()
             self._link = None
 
-    def withdraw(self, start: Message, why: BaseException) -> None:
+    def withdraw(self, start: "Message", why: BaseException) -> None:
         """Take *start* back: nothing may be granted to a client that is gone.
 
         If it was interrupted, use a new connection, because nobody knows how much of the
@@ -357,7 +415,7 @@ class _Connection:
             pass  # the coordinator is gone too, or forgets the start by itself
 
 
-def understood(frame: bytes) -> Message:
+def understood(frame: bytes) -> "Message":
     """The reply in *frame*. Raises ValueError if it is not a reply that can be printed."""
     try:
         reply, end = unpack(frame, 0)
@@ -377,18 +435,9 @@ def understood(frame: bytes) -> Message:
     return reply
 
 
-def _is_error(reply: Message) -> bool:
+def _is_error(reply: "Message") -> bool:
     return type(reply.get("code")) is str and type(reply.get("message")) is str
 
 
 def _are_lines(value: object) -> bool:
     return type(value) is list and all(type(line) is str for line in value)
-
-
-def see_all_packages() -> None:
-    """Load the module site if Python was started without it. The shim does that, because site
-    costs a third as much as everything else."""
-    if sys.flags.no_site:
-        import site
-
-        site.main()

@@ -13,8 +13,6 @@ TEXT_BYTES_MAX = 4096
 """Reasons and owners' command lines are cut to this many bytes. A longer id is refused."""
 RUN_AGAIN_MAX = 300
 """At most so many characters of a command are shown in "run again"."""
-_PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
-"""Characters without a meaning to a shell, as in shlex.quote()."""
 
 
 def safe(text: str) -> str:
@@ -40,13 +38,6 @@ def quoted(text: str) -> str:
         if "\udc80" <= char <= "\udcff":  # PEP 383
             shown = shown.replace(ascii(char)[1:-1], f"\\x{ord(char) - 0xDC00:02x}")
     return shown
-
-
-def shell_word(text: str) -> str:
-    """*text* quoted as one word for a shell, if it needs quotes."""
-    if text and _PLAIN.issuperset(text):
-        return text
-    return "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def columns(text: str) -> int:
@@ -92,6 +83,11 @@ def padded(text: str, width: int) -> str:
 def counted(number: int, what: str) -> str:
     """``1 unit``, ``2 units``."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def required_status(requires: str) -> str:
+    """The status that a requirement asks for, as Coder names it."""
+    return "started" if requires == "start" else "completed"
 
 
 def unregistered(name: str) -> list[str]:
@@ -165,6 +161,8 @@ def reaching(hint: str) -> str:
             address = word[11:] or next(words, "")
     if not address or "unitsync " not in hint:
         return hint
+    from unitsync.calling_script import shell_word
+
     given = f"unitsync --endpoint {shell_word(address)} "
     text, *calls = hint.split("unitsync ")
     quotes = 0

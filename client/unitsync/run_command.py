@@ -10,7 +10,7 @@ import _signal  # type: ignore[import-not-found]  # signal itself loads enum
 import errno
 import os
 
-from unitsync.printing import one_line, safe, shell_word, silence, write_lines
+from unitsync.calling_script import command_line, shell_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def shown(call: "Iterable[str]") -> str:
     """How a ``run`` with the words *call* is shown as an owner: as its user typed it, with
     all options, so that it can be run again. The real command line of this process begins
     with two long paths."""
-    return one_line(" ".join(["unitsync run", *map(shell_word, call)]))
+    return command_line(" ".join(["unitsync run", *map(shell_word, call)]))
 
 
 def hold_signals() -> "set[int]":
@@ -64,7 +64,7 @@ def _watched() -> "set[int]":
     return {*heeded, _signal.SIGCHLD}
 
 
-def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> Ended:
+def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
     """Run the command *words* and wait for its end. Call it between ``hold_signals``, which
     returned *inherited*, and ``let_signals_go``."""
     program = words[0]
@@ -81,6 +81,9 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> Ended:
         except OSError as exc:
             return _not_run(program, exc)
         guardian.guard(pid)
+        # Now, while the command runs. When it has ended, the package may be gone.
+        import unitsync.output  # noqa: F401
+
         status = _accompany(pid, guardian.group)
     finally:
         guardian.end()
@@ -262,18 +265,16 @@ def _send(target: int, number: int) -> None:
 
 def warn_not_recorded(unit: str, why: str, hint: str = "") -> None:
     """Warn that the coordinator was not told how the run of *unit* ended."""
+    from unitsync.printing import safe
+
     warn(f"the end of {safe(unit)} could not be recorded: {safe(why)}", safe(hint))
 
 
 def warn(text: str, hint: str = "") -> None:
     """Print a warning. Never raises, because nobody could handle the error."""
-    import sys
+    from unitsync.output import print_err
 
-    lines = [f"warning: {text}", f"hint: {hint}"]
-    try:
-        write_lines(sys.stderr, lines if hint else lines[:1])
-    except OSError:
-        silence(2)
+    print_err([f"warning: {text}", *([f"hint: {hint}"] if hint else ())])
 
 
 def _stop_ourselves() -> None:
@@ -291,7 +292,7 @@ def _name_of(number: int) -> str:
     return f"signal {number}"  # a real-time signal
 
 
-def _not_run(program: str, problem: OSError) -> Ended:
+def _not_run(program: str, problem: OSError) -> "Ended":
     from unitsync.exec_errors import explain
 
     status, text, hint = explain(program, problem)

@@ -19,7 +19,7 @@ from unitsync import spawn_lock
 from unitsync.absent import Absent, NotYet
 from unitsync.endpoint import Endpoint
 from unitsync.spawn_lock import STILL_STARTING, Patience
-from unitsync.surroundings import PATH_BYTES_MAX
+from unitsync.wire_by_hand import PATH_BYTES_MAX
 
 _LAUNCHER: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_launch.py")
 

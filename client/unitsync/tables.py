@@ -7,8 +7,6 @@ shortened text keeps the part that tells it from others. Elsewhere nothing is sh
 times are ISO 8601. Imports only what the interpreter has already loaded.
 """
 
-from __future__ import annotations
-
 import time
 
 from unitsync.json_output import iso
@@ -56,20 +54,20 @@ def _ago(at: float) -> str:
     return f"{duration(time.time() - at)} ago" if at else ""
 
 
-def _who(owner: Owner | None) -> tuple[str, str]:
+def _who(owner: "Owner | None") -> tuple[str, str]:
     """``pid 321`` and `` (bash clone.sh)``."""
     if owner is None or owner.pid < 1:  # outside the coordinator's container
         return "", "an unknown process"
     return f"pid {owner.pid}", f" ({safe(owner.command)})" if owner.command else ""
 
 
-def _names(names: Sequence[str], total: int) -> str:
+def _names(names: "Sequence[str]", total: int) -> str:
     """``a, b and 3 more``: *names*, and how many of *total* are left."""
     text = ", ".join(map(safe, names))
     return text + (f" and {total - len(names):,} more" if total > len(names) else "")
 
 
-def _listed(names: Sequence[str], screen: Screen) -> list[str]:
+def _listed(names: "Sequence[str]", screen: "Screen") -> list[str]:
     """At a terminal the first of *names*, to be wrapped. Elsewhere all of them, in lines of
     about _FILLED columns that break no name."""
     if screen.width:
@@ -87,7 +85,7 @@ def _listed(names: Sequence[str], screen: Screen) -> list[str]:
     return [f"{line}," for line in lines[:-1]] + lines[-1:]
 
 
-def _gave_up(unit: UnitInfo) -> str:
+def _gave_up(unit: "UnitInfo") -> str:
     owner = unit.given_up_by
     missing = ""
     if unit.given_up in ("timed out", "interrupted"):  # it was still waiting
@@ -95,7 +93,7 @@ def _gave_up(unit: UnitInfo) -> str:
     return gave_up(unit.given_up, safe(owner.command) if owner is not None else "", missing)
 
 
-def _suggested(unit: UnitInfo | Prerequisite) -> str:
+def _suggested(unit: "UnitInfo | Prerequisite") -> str:
     """The name of *unit*, and the one that may have been meant."""
     return unit.name + (f" (did you mean {unit.nearest}?)" if unit.nearest else "")
 
@@ -103,7 +101,9 @@ def _suggested(unit: UnitInfo | Prerequisite) -> str:
 # --- list -------------------------------------------------------------------------
 
 
-def list_table(units: Iterable[UnitInfo], screen: Screen, columns: Sequence[str] = ()) -> list[str]:
+def list_table(
+    units: "Iterable[UnitInfo]", screen: "Screen", columns: "Sequence[str]" = ()
+) -> list[str]:
     """The units under a heading, with *columns* out of LIST_COLUMNS. If *columns* is empty,
     with those that there is room for. At a terminal a long name is wrapped, and what a unit
     waits for or belongs to is shortened."""
@@ -131,7 +131,9 @@ def list_table(units: Iterable[UnitInfo], screen: Screen, columns: Sequence[str]
     return lines
 
 
-def _narrow(widths: list[int], columns: Sequence[str], units: list[UnitInfo], most: int) -> None:
+def _narrow(
+    widths: list[int], columns: "Sequence[str]", units: "list[UnitInfo]", most: int
+) -> None:
     """Reduce *widths* of *columns* until they fit: first the names and the details as far as
     possible, then whatever is widest."""
     room = most - _GAP * (len(columns) - 1)
@@ -154,12 +156,12 @@ def _narrow(widths: list[int], columns: Sequence[str], units: list[UnitInfo], mo
 
 
 def _lines(
-    cells: Sequence[str],
-    columns: Sequence[str],
+    cells: "Sequence[str]",
+    columns: "Sequence[str]",
     widths: list[int],
     colours: list[str],
-    screen: Screen,
-) -> Iterator[str]:
+    screen: "Screen",
+) -> "Iterator[str]":
     """The lines of a row. It has several if its name does not fit into one."""
     parts = [
         [cell[start:end] for start, end in wrapped(cell, width)]
@@ -175,7 +177,7 @@ def _lines(
         yield line.rstrip(" ")
 
 
-def _cell(unit: UnitInfo, column: str, screen: Screen) -> str:
+def _cell(unit: "UnitInfo", column: str, screen: "Screen") -> str:
     if column == UNIT:
         return safe(unit.name)
     if column == STATUS:
@@ -187,7 +189,7 @@ def _cell(unit: UnitInfo, column: str, screen: Screen) -> str:
     return "".join(_detail(unit))
 
 
-def _detail(unit: UnitInfo) -> tuple[str, str]:
+def _detail(unit: "UnitInfo") -> tuple[str, str]:
     """What a unit waits for, or who owns it, or why it ended that way, in two parts. The first
     part is what tells it from others: the pid of a process, or how a start ended."""
     if unit.given_up and unit.status == "pending":
@@ -206,7 +208,7 @@ def _detail(unit: UnitInfo) -> tuple[str, str]:
     return "", waited_for if unit.status == "pending" else ""
 
 
-def _shortened(unit: UnitInfo, room: int) -> str:
+def _shortened(unit: "UnitInfo", room: int) -> str:
     """The detail of *unit*, shortened to *room* columns.
 
     A list of names keeps as many whole names as fit, or becomes their number. A process keeps
@@ -247,7 +249,7 @@ _GUIDES = {
 }
 
 
-def why_tree(root: WhyNode, screen: Screen) -> list[str]:
+def why_tree(root: "WhyNode", screen: "Screen") -> list[str]:
     """The tree of *root*: its unit, and below each unit what keeps it from starting."""
     unit = root.unit
     startable = unit.is_ready and unit.status in ("not registered", "pending")
@@ -256,7 +258,7 @@ def why_tree(root: WhyNode, screen: Screen) -> list[str]:
     guides = _GUIDES[screen.holds(3 * _depth(root) + room), screen.ascii_only]
     lines: list[str] = []
 
-    def show(label: _Label, first: str, others: str) -> None:
+    def show(label: "_Label", first: str, others: str) -> None:
         if screen.width:  # deep down there is no room for the leftmost guides
             left_out = max(0, len(first) - max(0, screen.width - room))
             first, others = first[left_out:], others[left_out:]
@@ -265,7 +267,7 @@ def why_tree(root: WhyNode, screen: Screen) -> list[str]:
             lines.append(before + line)
             before = others
 
-    def grow(node: WhyNode, before: str) -> None:
+    def grow(node: "WhyNode", before: str) -> None:
         because = list(node.because)
         children: list[tuple[_Label, WhyNode | None]] = [(_child(node), node) for node in because]
         if node.more > 0:
@@ -281,27 +283,27 @@ def why_tree(root: WhyNode, screen: Screen) -> list[str]:
     return lines
 
 
-def _child(node: WhyNode) -> _Label:
+def _child(node: "WhyNode") -> "_Label":
     if node.requires is None or node.requires == "success":
         return _named(node.unit)
     return _named(node.unit, f", needs its {node.requires}")
 
 
-def _depth(node: WhyNode) -> int:
+def _depth(node: "WhyNode") -> int:
     return max((1 + _depth(child) for child in node.because), default=0)
 
 
-def _named(unit: UnitInfo, more: str = "") -> _Label:
+def _named(unit: "UnitInfo", more: str = "") -> "_Label":
     """The unit's name and state: ``clone: started 4 s ago by pid 321 (bash clone.sh)``,
     ``clone: failed 2 min ago: …``."""
     return _label(f"{safe(unit.name)}: ", str(unit.status), _after_status(unit) + more)
 
 
-def _label(before: str, status: str, after: str) -> _Label:
+def _label(before: str, status: str, after: str) -> "_Label":
     return before, status, STATUS_COLOURS.get(status, ""), after
 
 
-def _after_status(unit: UnitInfo) -> str:
+def _after_status(unit: "UnitInfo") -> str:
     """The text after the status."""
     if unit.status == "not registered":
         text = " yet" + (f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else "")
@@ -325,7 +327,7 @@ def _after_status(unit: UnitInfo) -> str:
     return text
 
 
-def why_groups(groups: Iterable[Group], screen: Screen) -> list[str]:
+def why_groups(groups: "Iterable[Group]", screen: "Screen") -> list[str]:
     """For each root cause, the units that it holds up."""
     held: dict[object, list[Group]] = {}
     for group in groups:
@@ -354,7 +356,7 @@ def why_groups(groups: Iterable[Group], screen: Screen) -> list[str]:
     return lines[1:] or list(beside("", 0, [nothing], screen.width))
 
 
-def _block(group: Group) -> object:
+def _block(group: "Group") -> object:
     """The key by which groups are put into one block: their cause, or for causes that are not
     registered, the units that they hold up."""
     if group.cause.status != "not registered":
@@ -362,7 +364,7 @@ def _block(group: Group) -> object:
     return group.kind, tuple(group.units)
 
 
-def _unregistered(units: Sequence[UnitInfo], screen: Screen) -> list[str]:
+def _unregistered(units: "Sequence[UnitInfo]", screen: "Screen") -> list[str]:
     """``not registered yet: a, b (did you mean c?) and 3 more``."""
     listed = "\n  ".join(_listed(list(map(_suggested, units)), screen))
     label = _label("", "not registered", f" yet: {listed}")

@@ -5,8 +5,6 @@ terminal. Elsewhere nothing is broken or shortened. Imports only what the interp
 already loaded.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -53,7 +51,7 @@ class Screen:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
-def stdout() -> Screen:
+def stdout() -> "Screen":
     """The screen for stdout. It has colours only at a terminal and without ``NO_COLOR``."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     ascii_only = not encoding.lower().startswith("utf")
@@ -77,7 +75,7 @@ def _terminal_width() -> int:
         return _WIDTH_UNKNOWN
 
 
-def folded(lines: Iterable[str], screen: Screen) -> list[str]:
+def folded(lines: "Iterable[str]", screen: "Screen") -> list[str]:
     """The *lines* of ``status``, none wider than the screen. Continued lines are indented."""
     safe_lines = map(safe, lines)
     if not screen.width:
@@ -85,7 +83,7 @@ def folded(lines: Iterable[str], screen: Screen) -> list[str]:
     return [part for line in safe_lines for part in _folded(line, max(screen.width, _WIDEST))]
 
 
-def _folded(line: str, width: int) -> Iterator[str]:
+def _folded(line: str, width: int) -> "Iterator[str]":
     """Break *line*: either one like ``Status:  pending``, or a line of a list, which begins
     with spaces."""
     indent = min(4 if line.startswith(" ") else 9, width // 3)
@@ -134,8 +132,8 @@ def wrapped(text: str, width: int) -> list[tuple[int, int]]:
 
 
 def painted(
-    before: str, word: str, colour: str, after: str, screen: Screen, width: int
-) -> Iterator[str]:
+    before: str, word: str, colour: str, after: str, screen: "Screen", width: int
+) -> "Iterator[str]":
     """The lines of *before*, *word* and *after* together, none wider than *width*. *word* has
     the *colour*."""
     text = before + word + after
@@ -161,7 +159,7 @@ def cut(text: str, width: int) -> str:
     return taken + " " * (width - used)
 
 
-def beside(head: str, indent: int, texts: Iterable[str], width: int) -> Iterator[str]:
+def beside(head: str, indent: int, texts: "Iterable[str]", width: int) -> "Iterator[str]":
     """*texts* below each other, in lines of *width* columns. The first line begins with
     *head*, which takes *indent* columns; all others are indented by as much."""
     before = head
@@ -171,7 +169,7 @@ def beside(head: str, indent: int, texts: Iterable[str], width: int) -> Iterator
             before = " " * indent
 
 
-def below(texts: Iterable[str], width: int) -> Iterator[str]:
+def below(texts: "Iterable[str]", width: int) -> "Iterator[str]":
     """*texts* indented below a heading."""
     indent = min(2, width // 3) if width else 2
     return beside(" " * indent, indent, texts, width)

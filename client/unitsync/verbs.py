@@ -6,9 +6,7 @@ and completion, and bench/ makes the forms to measure. Imports only what the int
 already loaded.
 """
 
-from __future__ import annotations
-
-from unitsync.request_kinds import ACT, LOOK, WAIT, May
+from unitsync.conversation import ACT, LOOK, WAIT, May
 
 REQUIREMENTS = ("success", "completion", "start")
 OWNER_EXITS = ("fail", "complete", "ignore", "warn")
@@ -29,11 +27,6 @@ class Flag:
     - ``variable``: the environment variable that stands for the flag.
     - ``switch``: the flag takes no value. It sets the ``field`` of the request to ``value``.
     """
-
-    __slots__ = (
-        *("choices", "completes", "field", "help", "hidden", "many", "metavar", "name", "short"),
-        *("switch", "value", "variable"),
-    )
 
     def __init__(
         self,
@@ -69,18 +62,13 @@ class Verb:
     those in brackets may be missing, and the last one takes all further names if it has dots.
     So the verb takes ``fewest`` to ``most`` names."""
 
-    __slots__ = (
-        *("arguments", "example", "fewest", "flags", "help", "may", "most", "name", "panel"),
-        "tag",
-    )
-
     def __init__(
         self,
         name: str,
         panel: str,
         may: May,
         arguments: tuple[tuple[str, str, str], ...],
-        flags: tuple[Flag, ...],
+        flags: "tuple[Flag, ...]",
         help: str,
         example: str,
         *,
@@ -90,14 +78,25 @@ class Verb:
         self.panel = panel
         self.may = may
         self.arguments = arguments
-        metavars = [metavar for _, metavar, _ in arguments]
-        self.fewest = sum(metavar[0] != "[" for metavar in metavars)
-        self.most = MANY if "..." in "".join(metavars) else len(metavars)
-        self.flags = {flag.name: flag for flag in (*flags, ENDPOINT)}
+        self._flags = flags
         self.help = help
         self.example = example
         self.tag = tag or name
         """The tag of its request on the wire."""
+
+    @property
+    def flags(self) -> dict[str, Flag]:
+        """Its flags by name."""
+        return {flag.name: flag for flag in (*self._flags, ENDPOINT)}
+
+    @property
+    def fewest(self) -> int:
+        return sum(metavar[0] != "[" for _, metavar, _ in self.arguments)
+
+    @property
+    def most(self) -> int:
+        many = any("..." in metavar for _, metavar, _ in self.arguments)
+        return MANY if many else len(self.arguments)
 
 
 ENDPOINT = Flag(

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
+from unitsync.conversation import ACT, LOOK, WAIT, Autostart, May
+from unitsync.conversation import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.errors import ProtocolError, not_a_reply
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
-from unitsync.request_kinds import ACT, LOOK, WAIT, Autostart, May
-from unitsync.request_kinds import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.wire_values import OnOwnerExit as OnOwnerExit
 from unitsync.wire_values import OnSkip as OnSkip
 from unitsync.wire_values import Owner as Owner

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from unitsync import json_output
 from unitsync.cli.doctor.finding import Finding
 from unitsync.cli.doctor.report import report
-from unitsync.msgpack import Plain
 from unitsync.printing import columns, duration, safe, span
 from unitsync.tables import list_table, why_groups, why_tree
 from unitsync.terminal import Screen, folded
@@ -28,6 +27,7 @@ from unitsync.wire import (
     WhyGroup,
     WhyNode,
 )
+from unitsync.wire_by_hand import Plain
 
 NASTY = "x \x1b[31mred\x07 [bold]rich[/bold] \u202e\x9b2J\n"
 SAFE = r"x \x1b[31mred\x07 [bold]rich[/bold] \u202e\x9b2J\n"

@@ -15,7 +15,7 @@ import pytest
 
 from unitsync import Client, absent, endpoint, errors, spawn
 from unitsync.autostart import ensure
-from unitsync.request_kinds import Autostart
+from unitsync.conversation import Autostart
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
 NOBODY = 65534

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from support.daemon import short_folder
-from unitsync import Client, wire, zmtp
+from unitsync import Client, wire, wire_by_hand
 
 PATIENCE_MS = 20_000
 
@@ -22,9 +22,9 @@ CALLS = 30
 
 PROGRAM = """
 import sys
-from unitsync import express
+from unitsync import perform
 
-status = express.run(sys.argv[1:])
+status = perform.run(sys.argv[1:])
 dear = {"zmq", "msgspec", "typer", "rich", "argparse", "socket", "re", "enum", "json", "datetime"}
 heavy = dear & set(sys.modules)
 sys.exit("left" if status is None else status or f"imported: {heavy}" if heavy else status)
@@ -220,7 +220,7 @@ class Slow:
             self.now += self._timeout
             raise TimeoutError
         self.now = self._arrives
-        return zmtp._GREETING + zmtp._READY + b"\x01\x00" + b"\x00\x06answer"
+        return wire_by_hand._GREETING + wire_by_hand._READY + b"\x01\x00" + b"\x00\x06answer"
 
 
 def test_no_system_call_lasts_long_enough_for_a_signal_to_seem_unheard(
@@ -228,15 +228,15 @@ def test_no_system_call_lasts_long_enough_for_a_signal_to_seem_unheard(
 ) -> None:
     """One that comes just before such a call does not interrupt it."""
     socket = Slow(12)
-    monkeypatch.setattr(zmtp, "monotonic", lambda: socket.now)
-    link = zmtp.Link(socket)
+    monkeypatch.setattr(wire_by_hand, "monotonic", lambda: socket.now)
+    link = wire_by_hand.Link(socket)
     link.send(b"", 35)
     assert link.receive(35) == b"answer"
     assert socket.waits == [5, 5, 5]
 
     socket = Slow(100)
     with pytest.raises(TimeoutError):
-        zmtp.Link(socket).send(b"", 13)
+        wire_by_hand.Link(socket).send(b"", 13)
     assert socket.waits == [5, 5, 3]
 
 
@@ -259,9 +259,9 @@ class Piecemeal(Slow):
 def test_a_reply_that_comes_after_its_time_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever had arrived of it when it was given up."""
     answer = b"\x01\x00" + b"\x02" + (300).to_bytes(8, "big") + b"x" * 300
-    socket = Piecemeal(zmtp._GREETING + zmtp._READY + answer)
-    monkeypatch.setattr(zmtp, "monotonic", lambda: socket.now)
-    link = zmtp.Link(socket)
+    socket = Piecemeal(wire_by_hand._GREETING + wire_by_hand._READY + answer)
+    monkeypatch.setattr(wire_by_hand, "monotonic", lambda: socket.now)
+    link = wire_by_hand.Link(socket)
     given_up = 0
     for act in (lambda: link.send(b"", socket.now + 1), lambda: link.receive(socket.now + 1)):
         while True:

@@ -44,15 +44,14 @@ def test_an_endpoint_is_found_without_zmq() -> None:
 def test_tables_load_only_what_they_are_made_of() -> None:
     """As long as nothing wide is to be printed; then, unicodedata."""
     statement = (
-        "from unitsync import tables, terminal; from unitsync.msgpack import Plain; "
+        "from unitsync import tables, terminal; from unitsync.wire_by_hand import Plain; "
         "unit = Plain({'name': 'a', 'status': 'failed', 'is_ready': False, 'since': 1.0}); "
         "node = Plain({'unit': {'name': 'b', 'status': 'pending'}, 'because': []}); "
         "[tables.list_table([unit], here) and tables.why_tree(node, here) "
         "and terminal.folded(['a'], here) for here in (terminal.stdout(), terminal.Screen(80))]"
     )
-    parts = ("coder_output", "json_output", "msgpack", "printing", "tables", "terminal")
-    ours = {"unitsync", *(f"unitsync.{name}" for name in parts)}
-    assert loaded(statement) - {"__future__"} == ours
+    parts = ("json_output", "printing", "tables", "terminal", "wire_by_hand")
+    assert loaded(statement) == {"unitsync", *(f"unitsync.{name}" for name in parts)}
 
 
 def test_every_error_is_exported() -> None:

@@ -14,9 +14,8 @@ from support.daemon import short_folder
 from unitsync import autostart, endpoint, errors, output, perform, run_command, spawn_lock, wire
 from unitsync.absent import NothingKept, NotYet
 from unitsync.commandline import Call
-from unitsync.conversation import Conversation, Done
-from unitsync.msgpack import Plain, unpack
-from unitsync.request_kinds import LOOK, WAIT
+from unitsync.conversation import LOOK, WAIT, Conversation, Done
+from unitsync.wire_by_hand import Plain, unpack
 
 
 def plain(reply: wire.AnyReply) -> Any:
@@ -212,7 +211,7 @@ def test_all_pages_are_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(pages[len(asked) - 1])
 
     monkeypatch.setattr(perform, "converse", converse)
-    monkeypatch.setattr(perform, "show", lambda call, pages: len(pages))
+    monkeypatch.setattr(output, "show", lambda call, pages: len(pages))
     assert perform.perform(Call("list", [], {}, {})) == 2
     assert [request.get("offset") for request in asked] == [None, 1]
     assert [request.get("epoch") for request in asked] == [None, "e1"]

@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from support.daemon import short_folder
-from unitsync import surroundings, zmtp
+from unitsync import wire_by_hand
 
 ANSWER = b"\x01\x00" + b"\x00\x06answer"
 
@@ -22,8 +22,8 @@ class Peer:
 
     def __init__(self) -> None:
         ours, self._socket = socket.socketpair()
-        self.link = zmtp.Link(ours)
-        assert self.hears() == zmtp._GREETING + zmtp._READY
+        self.link = wire_by_hand.Link(ours)
+        assert self.hears() == wire_by_hand._GREETING + wire_by_hand._READY
 
     def says(self, data: bytes) -> None:
         self._socket.sendall(data)
@@ -61,7 +61,7 @@ def soon() -> float:
     [(0, b"\x00\x00"), (255, b"\x00\xff"), (256, b"\x02" + bytes(6) + b"\x01\x00")],
 )
 def test_how_long_a_frame_is(peer: Peer, size: int, head: bytes) -> None:
-    peer.says(zmtp._GREETING + zmtp._READY)
+    peer.says(wire_by_hand._GREETING + wire_by_hand._READY)
     for _ in range(2):  # a link is good for several
         peer.link.send(b"x" * size, soon())
         assert peer.hears() == b"\x01\x00" + head + b"x" * size
@@ -69,12 +69,17 @@ def test_how_long_a_frame_is(peer: Peer, size: int, head: bytes) -> None:
 
 def test_nothing_is_sent_before_the_peer_is_ready(peer: Peer) -> None:
     """Also if its greeting comes so late that it is given up in between."""
-    for come in (b"", zmtp._GREETING[:63], zmtp._GREETING[63:], zmtp._READY[:-1]):
+    for come in (
+        b"",
+        wire_by_hand._GREETING[:63],
+        wire_by_hand._GREETING[63:],
+        wire_by_hand._READY[:-1],
+    ):
         peer.says(come)
         with pytest.raises(TimeoutError):
             peer.link.send(b"", now())
         assert peer.hears() == b""
-    peer.says(zmtp._READY[-1:])
+    peer.says(wire_by_hand._READY[-1:])
     peer.link.send(b"", soon())
     assert peer.hears() == b"\x01\x00\x00\x00"
 
@@ -82,11 +87,11 @@ def test_nothing_is_sent_before_the_peer_is_ready(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("comes", "greeted"),
     [
-        (zmtp._GREETING[:10] + b"\x02" + zmtp._GREETING[11:], False),  # ZMTP 2
-        (b"\x00" + zmtp._GREETING[1:], False),
-        (zmtp._GREETING[:9] + b"\x00" + zmtp._GREETING[10:], False),
-        (zmtp._GREETING + b"\x04\x06\x05ERROR", True),
-        (zmtp._GREETING + b"\x00" + zmtp._READY[1:], True),  # no command
+        (wire_by_hand._GREETING[:10] + b"\x02" + wire_by_hand._GREETING[11:], False),  # ZMTP 2
+        (b"\x00" + wire_by_hand._GREETING[1:], False),
+        (wire_by_hand._GREETING[:9] + b"\x00" + wire_by_hand._GREETING[10:], False),
+        (wire_by_hand._GREETING + b"\x04\x06\x05ERROR", True),
+        (wire_by_hand._GREETING + b"\x00" + wire_by_hand._READY[1:], True),  # no command
     ],
 )
 def test_who_does_not_speak_as_we_do_is_left(peer: Peer, comes: bytes, greeted: bool) -> None:
@@ -98,13 +103,13 @@ def test_who_does_not_speak_as_we_do_is_left(peer: Peer, comes: bytes, greeted: 
 
 
 def test_a_command_is_no_answer(peer: Peer) -> None:
-    peer.says(zmtp._GREETING + zmtp._READY + b"\x04\x05\x04PING" + ANSWER)
+    peer.says(wire_by_hand._GREETING + wire_by_hand._READY + b"\x04\x05\x04PING" + ANSWER)
     peer.link.send(b"", soon())
     assert peer.link.receive(soon()) == b"answer"
 
 
 def test_a_peer_that_hangs_up_is_gone_and_not_late(peer: Peer) -> None:
-    peer.says(zmtp._GREETING + zmtp._READY + ANSWER[:5])
+    peer.says(wire_by_hand._GREETING + wire_by_hand._READY + ANSWER[:5])
     peer.link.send(b"", soon())
     peer.hears()  # or it would be reset
     peer.close()
@@ -113,7 +118,7 @@ def test_a_peer_that_hangs_up_is_gone_and_not_late(peer: Peer) -> None:
 
 
 def test_what_was_sent_in_part_is_not_sent_again_on_the_same_link(peer: Peer) -> None:
-    peer.says(zmtp._GREETING + zmtp._READY)
+    peer.says(wire_by_hand._GREETING + wire_by_hand._READY)
     with pytest.raises(ConnectionError):
         peer.link.send(bytes(1 << 24), now())  # more than a socket holds
 
@@ -133,27 +138,27 @@ def served() -> Iterator[Path]:
 
 
 def test_who_is_ours_is_reached(served: Path) -> None:
-    zmtp.reach(f"ipc://{served}", by=soon()).close()
+    wire_by_hand.reach(f"ipc://{served}", by=soon()).close()
 
 
 def test_a_folder_that_may_be_anybodys_is_not_entered(served: Path) -> None:
     link = served.parent.with_name("link")
     link.symlink_to(served.parent)
     with pytest.raises(PermissionError):
-        zmtp.reach(f"ipc://{link}/coordinator.sock", by=soon())
+        wire_by_hand.reach(f"ipc://{link}/coordinator.sock", by=soon())
     os.chmod(served.parent, 0o755)
     with pytest.raises(PermissionError):
-        zmtp.reach(f"ipc://{served}", by=soon())
+        wire_by_hand.reach(f"ipc://{served}", by=soon())
 
 
 def test_a_peer_of_another_user_is_not_spoken_to(
     served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(surroundings, "peer_trusted", lambda *ids: asked.append(ids))
+    monkeypatch.setattr(wire_by_hand, "peer_trusted", lambda *ids: asked.append(ids))
     with pytest.raises(PermissionError):
-        zmtp.reach(f"ipc://{served}", by=soon())
-    assert asked == [(os.geteuid(), surroundings.invoking_user(os.environ))]
+        wire_by_hand.reach(f"ipc://{served}", by=soon())
+    assert asked == [(os.geteuid(), wire_by_hand.invoking_user(os.environ))]
 
 
 @pytest.mark.parametrize("user", [os.geteuid() + 1, os.geteuid()])
@@ -167,8 +172,10 @@ def test_only_for_itself_a_process_takes_the_lock_to_start_one(
     monkeypatch.setattr(
         spawn_lock, "await_another", lambda folder, user, connect, by: waited.append(user)
     )
-    monkeypatch.setattr(surroundings, "invoking_user", lambda environ: user)
+    monkeypatch.setattr(wire_by_hand, "invoking_user", lambda environ: user)
     for starting in (True, False):
         with pytest.raises(ConnectionRefusedError):
-            zmtp.reach("ipc:///nonexistent/c/coordinator.sock", by=soon(), starting=starting)
+            wire_by_hand.reach(
+                "ipc:///nonexistent/c/coordinator.sock", by=soon(), starting=starting
+            )
     assert waited == ([user] if user == os.geteuid() else [])

@@ -10,7 +10,7 @@ import pytest
 
 import docpages as pages
 from support.driver import Driven, Script
-from unitsync import calling_script, conversation, names, spawn_lock, surroundings, wire
+from unitsync import calling_script, conversation, names, spawn_lock, wire, wire_by_hand
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, similar, state, view, wording
@@ -49,7 +49,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "time that `run` and a block of the clients try": (conversation.REQUEST_PATIENCE_S,),
     "time that one attempt to start a coordinator may take": (spawn_lock.START_PATIENCE_S,),
     "time beyond `--timeout`": (conversation.OVERTIME_S,),
-    "path of the socket": (surroundings.PATH_BYTES_MAX,),
+    "path of the socket": (wire_by_hand.PATH_BYTES_MAX,),
     "units among which a similar name is looked for": (similar.UNITS_MAX,),
     "names compared for that": (similar.COMPARED_MAX,),
     "replies that a client does not read": (router.REPLIES_QUEUED_MAX, 256, 1),

@@ -316,10 +316,10 @@ def test_a_child_whose_parent_is_dead_has_its_own_connection(place: Place, pid: 
 HANDED_OVER = """
 import os
 from time import monotonic, sleep
-from unitsync import perform, zmtp
+from unitsync import perform, wire_by_hand
 
 by = monotonic() + 20
-link = zmtp.reach(os.environ["UNITSYNC_ENDPOINT"], by=by)
+link = wire_by_hand.reach(os.environ["UNITSYNC_ENDPOINT"], by=by)
 ask = lambda **request: perform._asked(link, {"id": "x", **request}, by)
 ask(verb="ping")
 maker = os.getpid()

@@ -24,7 +24,7 @@ from faults.oracle import Op
 from faults.places import Place
 from support.requests import Requests
 from unitsync import AsyncClient, Client, autostart, errors, wire
-from unitsync.request_kinds import Autostart
+from unitsync.conversation import Autostart
 from unitsync.wire import Owner, Requirement
 
 TIMEOUT_S: Final = 40.0

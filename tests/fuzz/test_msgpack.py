@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
 from fuzz.messages import replies
-from unitsync import json_output, msgpack, perform, wire
+from unitsync import json_output, perform, wire, wire_by_hand
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 long_texts = st.integers(0, 70_000).map(lambda size: "x" * size)
@@ -37,14 +37,14 @@ def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 )
 @settings(max_examples=300 * ROUNDS)
 def test_what_it_packs_is_msgpack(value: object) -> None:
-    assert msgspec.msgpack.decode(msgpack.pack(value)) == value
+    assert msgspec.msgpack.decode(wire_by_hand.pack(value)) == value
 
 
 @given(st.one_of(st.integers(max_value=-1), st.integers(2**64), st.none(), st.binary(), st.text()))
 @settings(max_examples=200 * ROUNDS)
 def test_what_it_cannot_pack_it_leaves(value: object) -> None:
     try:
-        msgpack.pack([value])
+        wire_by_hand.pack([value])
     except ValueError:
         pass
     else:
@@ -62,14 +62,14 @@ def test_what_it_cannot_pack_it_leaves(value: object) -> None:
 @settings(max_examples=300 * ROUNDS)
 def test_it_unpacks_msgpack(value: object) -> None:
     frame = msgspec.msgpack.encode(value)
-    assert msgpack.unpack(frame, 0) == (value, len(frame))
+    assert wire_by_hand.unpack(frame, 0) == (value, len(frame))
 
 
 @given(replies)
 @settings(max_examples=300 * ROUNDS)
 def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
     frame = wire.encode(reply)
-    plain, end = msgpack.unpack(frame, 0)
+    plain, end = wire_by_hand.unpack(frame, 0)
     assert end == len(frame)
     assert repr(plain) == repr(msgspec.msgpack.decode(frame))  # NaN is not equal to itself
 
@@ -78,7 +78,7 @@ def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
 @settings(max_examples=60 * ROUNDS)
 def test_the_json_of_a_reply_is_the_same(reply: wire.AnyReply) -> None:
     """Made from a map that leaves out what has its default."""
-    plain = msgpack.Plain(msgpack.unpack(wire.encode(reply), 0)[0])
+    plain = wire_by_hand.Plain(wire_by_hand.unpack(wire.encode(reply), 0)[0])
     both: Any
     try:
         both = _fields(reply, plain)

@@ -23,7 +23,7 @@ from fuzz.messages import harmless, messages, mutated, replies
 from journal.driving import Driver, check_sound, rebuilt, state
 from support.daemon import Daemon, Dealer, Req, Sockets
 from support.figures import figures_of
-from unitsync import errors, wire, zmtp
+from unitsync import errors, wire, wire_by_hand
 from unitsyncd.adapters.journal import Journal
 
 MIB = 1024 * 1024
@@ -206,7 +206,7 @@ def test_what_is_no_zmtp(daemon: Daemon, sockets: Sockets, chance: random.Random
     req = sockets.req(daemon.endpoint)
     req.ask(wire.Ping(id="1"))
     before = files(daemon)
-    opening = zmtp._GREETING + zmtp._READY
+    opening = wire_by_hand._GREETING + wire_by_hand._READY
     for _ in range(150 * ROUNDS):
         said = opening
         for _ in range(chance.randrange(4)):

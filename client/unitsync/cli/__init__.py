@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from unitsync.surroundings import as_utf8, installed_first
+from unitsync.commandline import as_utf8
+from unitsync.module_path import installed_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

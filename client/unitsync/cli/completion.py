@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import typer
 
+from unitsync.conversation import Autostart, May
 from unitsync.perform import converse
-from unitsync.request_kinds import Autostart, May
 
 _WAIT_S = 1.0
 _PLAIN = frozenset("_%+=:./-")

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unitsync import endpoint as endpoints
-from unitsync import errors, mounts, surroundings
+from unitsync import errors, mounts, wire_by_hand
+from unitsync.calling_script import shell_word
 from unitsync.cli.doctor.finding import Finding, Setup, problem
-from unitsync.printing import counted, shell_word
+from unitsync.printing import counted
 
 
 def endpoint(setup: Setup) -> Iterator[Finding]:
@@ -136,6 +137,6 @@ def _why_another(setup: Setup, uid: int) -> str:
     """Why the coordinator of the user *uid*, below /tmp, is not the one that *setup* uses."""
     named = "--endpoint" if setup.address else "UNITSYNC_ENDPOINT"
     is_named = setup.address or os.environ.get("UNITSYNC_ENDPOINT")
-    if not is_named or uid != surroundings.invoking_user(os.environ):
+    if not is_named or uid != wire_by_hand.invoking_user(os.environ):
         return "each user has one of their own"
     return f"{named} names another one; a script that is called without it uses this one"

@@ -11,10 +11,9 @@ from typing import Final
 from unitsync import commandline, errors, wire
 from unitsync._version import __version__
 from unitsync.autostart import is_allowed
-from unitsync.calling_script import proc_is_ours
+from unitsync.calling_script import proc_is_ours, shell_word
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.nearest import nearest
-from unitsync.printing import shell_word
 
 FILES_LOW: Final = 1024
 """A limit of at most this many open files leaves room for only a few hundred waiting scripts."""
