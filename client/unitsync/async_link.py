@@ -104,7 +104,7 @@ class AsyncLink:
             while (reply := self._link.receive()) is not None:
                 self._deliver(reply)
         except errors.ProtocolError as exc:
-            self.close(partial(errors.from_code, exc.code, exc.message, exc.hint, exc.details))
+            self.close(_again(exc))
             return
         while event := self._link.event():
             if event == zmq.EVENT_DISCONNECTED:
@@ -126,9 +126,14 @@ class AsyncLink:
         try:
             there = await asyncio.to_thread(endpoints.is_there, self._endpoint)
         except errors.UnitsyncError as exc:
-            self.close(partial(type(exc), exc.message, hint=exc.hint, **exc.details))
+            self.close(_again(exc))
         else:
             if not there:
                 self.close(LinkLost)
         finally:
             self._looking = None
+
+
+def _again(exc: errors.UnitsyncError) -> Callable[[], Exception]:
+    """Makes copies of *exc*, one for each request that ends with it."""
+    return partial(type(exc), exc.message, hint=exc.hint, **exc.details)

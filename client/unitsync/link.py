@@ -117,20 +117,18 @@ class Link:
     def __init__(self, endpoint: Endpoint) -> None:
         try:
             self._open(endpoint)
+            return
         except RuntimeError:
-            raise errors.Unreachable(
-                "this process may start no more threads, and cannot talk to the coordinator",
-                hint="raise the limit: ulimit -u, ulimit -v, TasksMax=, MemoryMax=",
-                endpoint=endpoint.address,
-            ) from None
+            problem, limits = "start no more threads", "ulimit -u, ulimit -v, TasksMax=, MemoryMax="
         except (OSError, zmq.ZMQError) as exc:
             if exc.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            raise errors.Unreachable(
-                "this process may open no more files, and cannot talk to the coordinator",
-                hint="raise the limit: ulimit -n, LimitNOFILE=",
-                endpoint=endpoint.address,
-            ) from None
+            problem, limits = "open no more files", "ulimit -n, LimitNOFILE="
+        raise errors.Unreachable(
+            f"this process may {problem}, and cannot talk to the coordinator",
+            hint=f"raise the limit: {limits}",
+            endpoint=endpoint.address,
+        )
 
     def _open(self, endpoint: Endpoint) -> None:
         context = _shared_context()
