@@ -42,54 +42,26 @@ if TYPE_CHECKING:
     from unitsync.errors import UsageError as UsageError
 
 _MODULES = {"Client": "client", "AsyncClient": "aio", "__version__": "_version"}
-_ERRORS = (
-    "AlreadyStarted",
-    "ContradictionError",
-    "CycleError",
-    "DeclarationError",
-    "EndedMeanwhile",
-    "InternalError",
-    "Interrupted",
-    "InvalidName",
-    "LimitReached",
-    "NotGranted",
-    "NotKept",
-    "NotPermitted",
-    "NotReady",
-    "ProtocolError",
-    "Refused",
-    "Skipped",
-    "StaleStartup",
-    "StateChanged",
-    "StateLost",
-    "Stopped",
-    "TimedOut",
-    "Unavailable",
-    "UnitsyncError",
-    "UnknownUnit",
-    "Unreachable",
-    "UsageError",
-)
-_MODULES.update(dict.fromkeys(_ERRORS, "errors"))
-
-__all__ = [
-    "AsyncClient",
-    "Client",
-    "__version__",
-    *_ERRORS,
-]
+"""Where what is not an error comes from."""
 
 
 def __getattr__(name: str) -> object:
-    module = _MODULES.get(name)
-    if module is None:
+    if name == "__all__":
+        return _exported()
+    if name not in _MODULES and not (name[:1].isupper() and name in _exported()):
         raise AttributeError(f"module 'unitsync' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"unitsync.{module}"), name)
+    value = getattr(import_module(f"unitsync.{_MODULES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted({*globals(), *_exported()})
+
+
+def _exported() -> list[str]:
+    from unitsync import errors
+
+    return [*_MODULES, *(kind.__name__ for kind in errors.BY_CODE.values())]

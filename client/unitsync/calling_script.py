@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _PROC_BYTES_MAX = 64 * 1024
 _PF_EXITING = 0x4
 _PENDING_SIGKILL = 1 << 8
-_ANCESTORS_MAX = 1000
+ANCESTORS_MAX = 1000
 _COMMAND_BYTES_MAX = 4096
 _TEXT_MAX = 2000
 """In characters. A longer text for a shell counts as a script."""
@@ -104,13 +104,6 @@ class Process:
         )
 
     @property
-    def is_coder_agent(self) -> bool:
-        """Whether its name is ``coder`` and its first argument that is not an option is
-        ``agent``. The shim is also called ``coder``, but a shell runs it."""
-        first = next((arg for arg in self.args[1:] if arg[:1] != "-"), "")
-        return first == "agent" and "coder" in (self.name, os.path.basename(self.args[0]))
-
-    @property
     def is_forked(self) -> bool:
         """Whether it still runs the program that its parent ran when it was forked. Also True
         if the kernel shows neither that nor the image (gVisor)."""
@@ -168,7 +161,7 @@ def calling_script(argv: "list[str]") -> Process | None:
     if not proc_is_ours():
         return None
     process = read_process(os.getppid())
-    for _ in range(_ANCESTORS_MAX):
+    for _ in range(ANCESTORS_MAX):
         if process is None:
             return None
         if process.passes_on(argv):
@@ -210,25 +203,6 @@ def owner_of(pid: int) -> "dict[str, Any] | None":
     if process.has_ended if process is not None else not exists(pid):
         return None
     return owner_fields(process, pid)
-
-
-def coder_agent() -> Process | None:
-    """The nearest ancestor that is Coder's agent."""
-    process = read_process(os.getpid()) if proc_is_ours() else None
-    for _ in range(_ANCESTORS_MAX):
-        if process is None:
-            return None
-        process = read_process(process.parent)
-        if process is not None and process.is_coder_agent:
-            return process
-    return None
-
-
-def coder_startup() -> str:
-    """The startup that a script of Coder's agent belongs to: pid and start time of the
-    agent, so that a restarted agent begins without state. "" if there is no agent."""
-    agent = coder_agent()
-    return f"coder-{pid_namespace()}-{agent.pid}-{agent.start}" if agent is not None else ""
 
 
 def pid_namespace() -> int:

@@ -10,7 +10,6 @@ Imports only what the interpreter has already loaded.
 import os
 import sys
 
-from unitsync import calling_script
 from unitsync.conversation import FOREVER
 from unitsync.verbs import (
     ENDPOINT,
@@ -35,18 +34,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_DEFAULT_S = 300.0
 EXIT_CODE_MAX = 255
-_UNIT_S = {
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "\u00b5s": 1e-6,
-    "\u03bcs": 1e-6,
-    "ns": 1e-9,
-}
-_DIGITS = frozenset("0123456789.")
 
 
 class Leave(Exception):
@@ -254,7 +241,11 @@ def in_shim(environ: "Mapping[str, str]") -> bool:
 def startup_of(environ: "Mapping[str, str]") -> str:
     """The startup that a verb belongs to; "" means the newest."""
     startup = environ.get("UNITSYNC_STARTUP", "")
-    return startup or (calling_script.coder_startup() if in_shim(environ) else "")
+    if startup or not in_shim(environ):
+        return startup
+    from unitsync import coder_agent
+
+    return coder_agent.startup()
 
 
 def split_names(given: "Iterable[str]") -> list[str]:
@@ -297,33 +288,14 @@ def _chosen(given: str | None, flag: Flag, environ: "Mapping[str, str]", default
 
 
 def parse_duration(text: str, source: str) -> float:
-    """The seconds that *text* stands for: a plain number, or numbers with units as in
-    ``1h30m``. ``none`` is infinite. Anything else raises a UsageError that names *source*."""
-    left = text.strip().lower()
-    if left == "none":
-        return FOREVER
-    whole, total = left, 0.0
-    while True:
-        digits = _leading(left, digits=True)
-        left = left[len(digits) :]
-        unit = _leading(left, digits=False)
-        left = left[len(unit) :]
-        right = digits.count(".") <= 1 and digits.strip(".") != ""
-        if right and digits == whole:
-            return float(digits)
-        if not right or unit not in _UNIT_S:
-            hint = "for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait forever"
-            raise invalid(source, text, "is not a duration", hint)
-        total += float(digits) * _UNIT_S[unit]
-        if not left:
-            return total
+    """The seconds that *text* stands for. Raises a UsageError that names *source*."""
+    from unitsync.durations import seconds_in
 
-
-def _leading(text: str, *, digits: bool) -> str:
-    end = 0
-    while end < len(text) and (text[end] in _DIGITS) is digits:
-        end += 1
-    return text[:end]
+    seconds = seconds_in(text)
+    if seconds is None:
+        hint = "for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait forever"
+        raise invalid(source, text, "is not a duration", hint)
+    return seconds
 
 
 def choice(text: str, known: "Sequence[str]", source: str) -> str:

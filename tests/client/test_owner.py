@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from unitsync import calling_script, errors, owner, wire
+from unitsync import calling_script, coder_agent, errors, owner, wire
 
 PROGRAM = f"""#!{sys.executable}
 import sys
@@ -135,7 +135,7 @@ def test_the_code_of_a_python_is_no_call() -> None:
     ],
 )
 def test_coders_agent(args: str, is_agent: bool) -> None:
-    assert process(args).is_coder_agent is is_agent
+    assert coder_agent.is_agent(process(args)) is is_agent
 
 
 # --- namespaces -----------------------------------------------------------------------
