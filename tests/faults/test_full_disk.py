@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.places import Place, clean_environment
+from faults.places import Place
 from faults.scripts import Scripts, fifo, release, scripts_at, until
+from faults.small_disk import HELD, a_place_on_a_small_disk, held_apart, mount
 from unitsync import AsyncClient, Client, conversation, errors
 from unitsync.wire import Status, UnitInfo
 
@@ -284,18 +284,7 @@ def test_a_coordinator_that_comes_back_to_a_full_disk(place: Place, client: Clie
 
 
 def test_on_a_file_system_that_is_full() -> None:
-    """In a mount namespace of its own, so that the small file system goes with it."""
-    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("this user may not make a mount namespace")
-    done = subprocess.run(
-        ["unshare", "-m", "--propagation", "private", sys.executable, __file__],
-        env=clean_environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert (done.returncode, done.stdout) == (0, "all of it held\n"), done.stderr
+    held_apart(__file__)
 
 
 def fill(path: Path) -> None:
@@ -308,50 +297,36 @@ def fill(path: Path) -> None:
         pass
 
 
-def inside() -> None:
-    """What the test above is about."""
-    conversation.REQUEST_PATIENCE_S = 0.5  # for the end of a run
-    place = Place()
-    try:
-        place.home.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs", str(place.home)]
-        subprocess.run(mount, check=True)
-        place.start()
-        with place.client() as client:
-            client.want("ide", "clone")
-            client.start("clone")
-            kept = 1
-            try:
-                while kept < 10_000:
-                    client.want(f"u{kept}", *[f"prerequisite-{n}" for n in range(20)])
-                    kept += 1
-            except errors.NotKept:
-                pass
-            assert 5 < kept < 10_000, kept
-            assert client.ping().units == kept + 1
-            rest = place.home / "rest"
-            fill(rest)
-            for _ in range(3):
-                for change in (lambda: client.complete("clone"), lambda: client.reset("clone")):
-                    try:
-                        change()
-                    except (errors.NotKept, errors.AlreadyStarted):
-                        continue
-                    break
-            units = client.list()
-            place.kill()
-            rest.unlink(missing_ok=True)
-            (place.home / "journal.db.snapshot").unlink(missing_ok=True)
-            subprocess.run([*mount[:4], "remount,size=2m", str(place.home)], check=True)
-            client.ping()
-            assert client.list() == units
-            client.complete("clone")
-            client.start("ide", timeout_s=5)
-        place.stop()
-    finally:
-        place.close()
-    print("all of it held")
-
-
 if __name__ == "__main__":
-    inside()
+    conversation.REQUEST_PATIENCE_S = 0.5  # for the end of a run
+    with a_place_on_a_small_disk("512k") as place, place.client() as client:
+        client.want("ide", "clone")
+        client.start("clone")
+        kept = 1
+        try:
+            while kept < 10_000:
+                client.want(f"u{kept}", *[f"prerequisite-{n}" for n in range(20)])
+                kept += 1
+        except errors.NotKept:
+            pass
+        assert 5 < kept < 10_000, kept
+        assert client.ping().units == kept + 1
+        rest = place.home / "rest"
+        fill(rest)
+        for _ in range(3):
+            for change in (lambda: client.complete("clone"), lambda: client.reset("clone")):
+                try:
+                    change()
+                except (errors.NotKept, errors.AlreadyStarted):
+                    continue
+                break
+        units = client.list()
+        place.kill()
+        rest.unlink(missing_ok=True)
+        (place.home / "journal.db.snapshot").unlink(missing_ok=True)
+        mount("-o", "remount,size=2m", str(place.home))
+        client.ping()
+        assert client.list() == units
+        client.complete("clone")
+        client.start("ide", timeout_s=5)
+    sys.stdout.write(HELD)

@@ -6,31 +6,21 @@ Each in a mount namespace of its own, so that the small file system goes with it
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from faults.places import Place, clean_environment
+from faults.places import Place
+from faults.small_disk import HELD, a_place_on_a_small_disk, held_apart
 from unitsync import Client, errors, owner
 
 
 @pytest.mark.parametrize("what", ["reset", "startups"])
 @pytest.mark.parametrize("size", ["192k", "1m"])
 def test_there_is_a_way_out(what: str, size: str) -> None:
-    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("this user may not make a mount namespace")
-    done = subprocess.run(
-        ["unshare", "-m", "--propagation", "private", sys.executable, __file__, what, size],
-        env=clean_environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert (done.returncode, done.stdout) == (0, "all of it held\n"), done.stderr
+    held_apart(__file__, what, size)
 
 
 def fill(client: Client, disk: Path) -> int:
@@ -85,19 +75,7 @@ def startups(place: Place) -> None:
         assert client.ping().units == kept + 1
 
 
-def inside(what: str, size: str) -> None:
-    place = Place()
-    try:
-        place.home.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(place.home)]
-        subprocess.run(mount, check=True)
-        place.start()
-        (reset if what == "reset" else startups)(place)
-        place.stop()
-    finally:
-        place.close()
-    print("all of it held")
-
-
 if __name__ == "__main__":
-    inside(*sys.argv[1:])
+    with a_place_on_a_small_disk(sys.argv[2]) as place:
+        (reset if sys.argv[1] == "reset" else startups)(place)
+    sys.stdout.write(HELD)

@@ -7,7 +7,6 @@ Each in a mount namespace of its own, so that the file system goes with it.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,13 +16,12 @@ from typing import TypeAlias
 
 import pytest
 
-from faults.places import Place, a_place, clean_environment
+from faults.places import Place
 from faults.scripts import Scripts, fifo, release, scripts_at, until
+from faults.small_disk import HELD, a_place_on_a_small_disk, held_apart, mount
 from faults.test_waiting import VERBS, waiting
 from unitsync import errors
 from unitsync.wire import Status
-
-HELD = "all of it held\n"
 
 
 def status(place: Place, unit: str) -> Status:
@@ -34,10 +32,6 @@ def status(place: Place, unit: str) -> Status:
 def held_back(place: Place) -> bool:
     with place.client() as client:
         return client.status("ide").waiting_clients > 0
-
-
-def mount(*words: str) -> None:
-    subprocess.run(["mount", *words], check=True)
 
 
 @contextlib.contextmanager
@@ -168,31 +162,12 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_on_a_small_file_system(scenario: str) -> None:
-    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("this user may not make a mount namespace")
-    done = subprocess.run(
-        ["unshare", "-m", "--propagation", "private", sys.executable, __file__, scenario],
-        env=clean_environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=55,
-    )
-    assert (done.returncode, done.stdout) == (0, HELD), done.stderr
-
-
-def inside(scenario: str) -> None:
-    with a_place() as place:
-        place.home.mkdir()
-        mount("-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(place.home))
-        place.start()
-        with scripts_at(place) as scripts:
-            SCENARIOS[scenario](place, scripts)
-        if place.serving():
-            place.stop()
-        assert not Path(place.journal + ".damaged").exists()
-    sys.stdout.write(HELD)
+    held_apart(__file__, scenario)
 
 
 if __name__ == "__main__":
-    inside(*sys.argv[1:])
+    with a_place_on_a_small_disk("1m") as place:
+        with scripts_at(place) as scripts:
+            SCENARIOS[sys.argv[1]](place, scripts)
+        assert not Path(place.journal + ".damaged").exists()
+    sys.stdout.write(HELD)
