@@ -38,6 +38,15 @@ NAMES: Final = {
     "list": [],
 }
 """The units that a verb is called with. Other verbs take one new unit."""
+TWO_PROCESSES: Final = (
+    "python that starts sh and true",
+    """
+import os
+sh = os.posix_spawn("/bin/sh", ["sh", "-c", "read -r over < /dev/null"], {})
+os.waitpid(os.posix_spawnp("true", ["true"], os.environ), 0)
+""",
+)
+"""What ``run`` cannot do without: its command, and the process that watches over it."""
 ALONE: Final = {"--requires": ["--after", "done"], "--optional": ["--after", "done"]}
 """Words that these flags need beside them, if the verb takes ``--after``."""
 
@@ -80,7 +89,14 @@ def measure(bench: Bench) -> None:
         client = Client(server.address)
         taken: dict[str, tuple[list[float], list[float]]] = {}
         number = 0
+        label, program = TWO_PROCESSES
         for turn in range(-WARM_UP, rounds):
+            least, _ = timed([sys.executable, "-c", program], environment)
+            base, _ = timed(bare, environment)
+            if turn >= 0:
+                samples = taken.setdefault(label, ([], []))
+                samples[0].append(least)
+                samples[1].append(base)
             for form in forms():
                 number += 1
                 unit = f"u{number}"
