@@ -6,14 +6,18 @@ Imports only what the interpreter has already loaded.
 import os
 import sys
 
+_PROGRAM_FOLDER = None if sys.flags.safe_path else os.path.abspath(sys.path[0])
+"""Noted now, because it comes first only until the modules are reordered."""
+
 
 def installed_first() -> None:
     """Reorder sys.path: the modules of Python and of this installation come before modules of
-    the same name in PYTHONPATH or in the program's folder, such as a user's ``typing.py``."""
+    the same name in PYTHONPATH or in the program's folder, such as a user's ``typing.py``. To
+    call it again changes nothing."""
     given = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
     foreign = {os.path.abspath(entry) for entry in given.split(os.pathsep)} if given else set()
-    if not sys.flags.safe_path:
-        foreign.add(os.path.abspath(sys.path[0]))
+    if _PROGRAM_FOLDER is not None:
+        foreign.add(_PROGRAM_FOLDER)
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     library = os.path.dirname(os.__file__)
     first = [entry for entry in sys.path if os.path.abspath(entry) not in foreign]

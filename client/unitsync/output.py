@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def show(call: "Call", pages: "list[Any]") -> int:
-    """Print the *pages* of the final reply, usually one. Returns the exit status."""
-    reply = pages[0]
+    """Print the *pages* of the final reply, usually one. If the last one is an error, print only
+    that: the others are not the whole answer. Returns the exit status."""
+    reply = pages[-1]
     if reply.result == "error":
         return finish(reply)
     if reply.result == "status":

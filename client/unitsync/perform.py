@@ -286,6 +286,15 @@ def _asked(link: Link, request: "Message", by: float) -> "Any":
             return Plain(reply)
 
 
+def _see_all_modules() -> None:
+    """Call this before an import of what express.py does without: packages, and modules of
+    Python that a script's own modules could stand in for."""
+    from unitsync import module_path
+
+    module_path.see_all_packages()
+    module_path.installed_first()
+
+
 _BROKEN = (TypeError, AttributeError, ValueError, LookupError)
 """What comes of a reply that has the right kind, but not the fields of that kind."""
 
@@ -293,6 +302,7 @@ _BROKEN = (TypeError, AttributeError, ValueError, LookupError)
 def check(*replies: Plain) -> None:
     """Raises ProtocolError if one of the *replies* has not the fields of its kind. Not for
     every reply, because that needs msgspec."""
+    _see_all_modules()
     from unitsync import wire
 
     for reply in replies:
@@ -352,10 +362,7 @@ class _Connection:
                 return self._link
             except (OSError, ValueError, ImportError):
                 pass
-        from unitsync import module_path
-
-        module_path.see_all_packages()
-        module_path.installed_first()
+        _see_all_modules()
         from unitsync import absent, autostart, spawn_lock
         from unitsync import endpoint as endpoints
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,6 +119,19 @@ def test_through_the_shim_no_variable_of_python_counts(cli: Cli) -> None:
     installed = (str(Path(package.__path__[0]).parent) for package in (unitsync, unitsyncd))
     editable = f"PYTHONPATH={os.pathsep.join(dict.fromkeys(installed))}".encode()
     assert [name for name in environ if name.startswith(b"PYTHON")] in ([], [editable])
+
+
+def test_modules_of_the_program_stay_last(tmp_path: Path) -> None:
+    """However often a verb tries to reach a coordinator."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom unitsync.module_path import installed_first\n"
+        "for _ in range(9):\n    installed_first()\n    print(sys.path)\n"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    ordered = subprocess.check_output([sys.executable, program], env=env, text=True)
+    (once,) = set(ordered.splitlines())
+    assert once.endswith(f", {str(tmp_path)!r}]")
 
 
 def _environ_of_the_coordinator(cli: Cli) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -41,6 +42,18 @@ def test_the_command_says_whose_fault_it_is(deaf: Deaf, words: str, reply: dict[
     assert process.returncode == 1
     assert told.startswith("error: not a reply that this version understands: "), told
     assert told.endswith("hint: the coordinator may be of another version: unitsync ping\n")
+
+
+def test_modules_of_a_script_do_not_stand_in_for_those_of_python(
+    deaf: Deaf, tmp_path: Path
+) -> None:
+    for name in ("typing", "enum", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise SystemError('this is another one')\n")
+    with verb(deaf.address, "list", more={"PYTHONPATH": str(tmp_path)}) as process:
+        peer, request = deaf.hears()
+        deaf.says(peer, msgspec.msgpack.encode({"id": request.id, "result": "list", "units": 5}))
+        told = process.communicate(timeout=PATIENCE_S)[1]
+    assert told.startswith("error: not a reply that this version understands: "), told
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,19 @@ def test_all_pages_are_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [request.get("epoch") for request in asked] == [None, "e1"]
 
 
+@pytest.mark.parametrize("verb", ["list", "why"])
+def test_pages_before_an_error_are_no_answer(capfd: pytest.CaptureFixture[str], verb: str) -> None:
+    first = {
+        "list": wire.ListReply(id="", epoch="e1", units=[UNIT], total=2, next=1),
+        "why": wire.WhyReply(id="", epoch="e1", next=1),
+    }[verb]
+    error = wire.Error(
+        id="", exit=69, code="state_changed", message="it has", err=["error: it has"]
+    )
+    assert output.show(Call(verb, [], {}, {}), [plain(first), plain(error)]) == 69
+    assert capfd.readouterr() == ("", "error: it has\n")
+
+
 @pytest.mark.parametrize(
     ("unit", "startup", "wrong"),
     [("\udcff", "a startup", errors.InvalidName), ("a", "\udcff", errors.UsageError)],
