@@ -6,10 +6,11 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from functools import wraps
+from functools import partial, wraps
+from operator import methodcaller
 from time import monotonic, sleep
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import zmq
 
@@ -25,10 +26,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _run(work: Coroutine[Any, Any, R]) -> R:
-    """The result of *work*, which never suspends."""
+_BEGUN: Final = methodcaller("send", None)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """The result of the coroutine that *work* makes, which never suspends.
+
+    It is made and begun without a line of Python in between. There, a signal handler could
+    raise an exception, and Python would warn of a coroutine that was never awaited."""
     try:
-        work.send(None)
+        next(map(_BEGUN, iter(work, None)))
     except StopIteration as done:
         result: R = done.value
         return result
@@ -42,7 +49,7 @@ def _blocking(
 
     @wraps(verb)
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return _run(verb(self, *args, **kwargs))
+        return _run(partial(verb, self, *args, **kwargs))
 
     return method
 
@@ -68,7 +75,7 @@ class UnitBlock:
         self._block = block
 
     def __enter__(self) -> wire.Granted:
-        return _run(self._block.__aenter__())
+        return _run(self._block.__aenter__)
 
     def __exit__(
         self,
@@ -76,7 +83,7 @@ class UnitBlock:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _run(self._block.__aexit__(kind, exc, traceback))
+        _run(partial(self._block.__aexit__, kind, exc, traceback))
 
 
 class Client(ClientBase):

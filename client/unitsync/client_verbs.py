@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -208,17 +207,19 @@ class Verbs(ClientBase):
         status. The coordinator is told how it ended even while the task is being cancelled.
         The exception always propagates. Entering raises what ``start`` raises.
         """
-        start = partial(
-            Verbs.start,
-            self,
-            name,
-            after=after,
-            requires=requires,
-            optional=optional,
-            timeout_s=timeout_s,
-            on_owner_exit=on_owner_exit,
-            on_skip=on_skip,
-        )
+
+        async def start() -> wire.Granted:
+            return await Verbs.start(
+                self,
+                name,
+                after=after,
+                requires=requires,
+                optional=optional,
+                timeout_s=timeout_s,
+                on_owner_exit=on_owner_exit,
+                on_skip=on_skip,
+            )
+
         return AsyncUnitBlock(self, name, start)
 
     async def call(

@@ -88,6 +88,31 @@ def test_ctrl_c_is_heard_at_each_moment_of_a_look_for_what_has_arrived(
     assert not deaf
 
 
+def test_ctrl_c_leaves_no_coroutine_that_was_never_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def call(client: Client, request: wire.AnyRequest, timeout_s: float | None) -> Any:
+        return wire.Granted(id="", run=1) if isinstance(request, wire.Start) else wire.Ok(id="")
+
+    def act() -> None:
+        client.want("ide")
+        with client.unit("ide"):
+            pass
+
+    monkeypatch.setattr(Client, "_call", call)
+    client = Client("ipc:///nonexistent/s", owner=wire.Owner(pid=7))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for moment in count(1):
+            try:
+                if not interrupted_at(moment, act):
+                    break
+            except KeyboardInterrupt:
+                pass
+    assert moment > 1
+    assert not [str(warning.message) for warning in told]
+
+
 def test_a_signal_that_was_heard_lets_a_wait_rest_again(
     coordinator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
