@@ -298,7 +298,6 @@ def fill(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    conversation.REQUEST_PATIENCE_S = 0.5  # for the end of a run
     with a_place_on_a_small_disk("512k") as place, place.client() as client:
         client.want("ide", "clone")
         client.start("clone")
@@ -313,6 +312,7 @@ if __name__ == "__main__":
         assert client.ping().units == kept + 1
         rest = place.home / "rest"
         fill(rest)
+        patience_s, conversation.REQUEST_PATIENCE_S = conversation.REQUEST_PATIENCE_S, 0.5
         for _ in range(3):
             for change in (lambda: client.complete("clone"), lambda: client.reset("clone")):
                 try:
@@ -320,6 +320,7 @@ if __name__ == "__main__":
                 except (errors.NotKept, errors.AlreadyStarted):
                     continue
                 break
+        conversation.REQUEST_PATIENCE_S = patience_s
         units = client.list()
         place.kill()
         rest.unlink(missing_ok=True)
