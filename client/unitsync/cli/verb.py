@@ -7,7 +7,6 @@ nothing here names click's types.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -19,14 +18,38 @@ from unitsync.output import print_lines
 from unitsync.printing import quoted
 
 
-class _Helped:
-    """Prints its help like all other output, so that it may be piped into ``head``."""
+class _Base:
+    """What verbs and groups of verbs share. They print their help like all other output, so
+    that it may be piped into ``head``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for param in self.get_params(ctx):  # type: ignore[attr-defined]
+            param.process_value = partial(_as_given, param)
+        try:
+            words: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+        except Exception as problem:
+            if getattr(problem, "ctx", ctx) is None:
+                problem.ctx = ctx  # type: ignore[attr-defined]
+            raise
+        return words
 
     def get_help_option(self, ctx: Any) -> Any:
         option: Any = super().get_help_option(ctx)  # type: ignore[misc]
         if option is not None:
             option.callback = _show_help
         return option
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        # As narrow as the terminal. click itself assumes at least 50 columns.
+        formatter.width = min(formatter.width, max(20, shutil.get_terminal_size().columns - 2))
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        params: list[Any] = self.get_params(ctx)  # type: ignore[attr-defined]
+        flags = [param for param in params if param.param_type_name == "option"]
+        records = [record for flag in flags if (record := flag.get_help_record(ctx)) is not None]
+        with formatter.section("Options"):
+            formatter.write_dl(records, col_max=26 if formatter.width >= _WIDE else 2)
 
 
 def _show_help(ctx: Any, param: Any, wanted: bool) -> None:
@@ -35,38 +58,18 @@ def _show_help(ctx: Any, param: Any, wanted: bool) -> None:
         ctx.exit()
 
 
-class Verb(_Helped, TyperCommand):
+class Verb(_Base, TyperCommand):
     """A command whose help is its usage, its text, its flags and its example."""
 
     behind = ""
     """What the usage shows after the flags."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _take_as_given(self.get_params(ctx))
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as problem:
-            if getattr(problem, "ctx", ctx) is None:
-                problem.ctx = ctx  # type: ignore[attr-defined]
-            raise
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        _keep_to_the_terminal(formatter)
-        super().format_help(ctx, formatter)
-
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*arguments(self), "[OPTIONS]", *self.behind.split()]
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        _format_flags(self, ctx, formatter)
 
-
-class Verbs(_Helped, TyperGroup):
+class Verbs(_Base, TyperGroup):
     """A group whose help is in sections and whose unknown verbs get a suggestion."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _take_as_given(self.get_params(ctx))
-        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
@@ -82,10 +85,6 @@ class Verbs(_Helped, TyperGroup):
             )
         return super().resolve_command(ctx, args)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        _keep_to_the_terminal(formatter)
-        super().format_help(ctx, formatter)
-
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -93,7 +92,7 @@ class Verbs(_Helped, TyperGroup):
             raise errors.Interrupted("interrupted") from None
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        _format_flags(self, ctx, formatter)
+        super().format_options(ctx, formatter)
         sections: dict[str, list[Any]] = {}
         for command in self.commands.values():
             if not command.hidden:
@@ -113,24 +112,14 @@ _WIDE = 56
 """With fewer columns, the help of a flag stands below it."""
 
 
-def _keep_to_the_terminal(formatter: Any) -> None:
-    """Make the help as narrow as the terminal. click itself assumes at least 50 columns."""
-    formatter.width = min(formatter.width, max(20, shutil.get_terminal_size().columns - 2))
-
-
 def arguments(command: Any) -> list[str]:
     """The arguments of *command* as its usage shows them."""
     return [param.metavar for param in command.params if param.param_type_name == "argument"]
 
 
-def _take_as_given(params: Iterable[Any]) -> None:
-    """Leave the values of *params* as strings. Otherwise typer would load pydantic, which
-    takes longer than the rest of a verb."""
-    for param in params:
-        param.process_value = partial(_as_given, param)
-
-
 def _as_given(param: Any, ctx: Any, value: Any) -> Any:
+    """The *value* of *param* as a string, or strings. Otherwise typer would load pydantic, which
+    takes longer than the rest of a verb."""
     several = param.multiple or param.nargs == -1
     missing = not value if several else value is None
     if param.required and missing and not ctx.resilient_parsing:
@@ -141,10 +130,3 @@ def _as_given(param: Any, ctx: Any, value: Any) -> Any:
     if several:
         value = list(value or ())
     return value if param.callback is None else param.callback(ctx, param, value)
-
-
-def _format_flags(command: Any, ctx: Any, formatter: Any) -> None:
-    flags = [param for param in command.get_params(ctx) if param.param_type_name == "option"]
-    records = [record for flag in flags if (record := flag.get_help_record(ctx)) is not None]
-    with formatter.section("Options"):
-        formatter.write_dl(records, col_max=26 if formatter.width >= _WIDE else 2)
