@@ -12,56 +12,48 @@ from typing import Annotated
 import typer
 
 from unitsync import calling_script, client_verbs, wire
-from unitsync.cli import doctor
-from unitsync.cli.typer_commands import Endpoint
-from unitsync.cli.verb import Verb, Verbs
+from unitsync.cli.doctor import doctor
+from unitsync.cli.typer_commands import Endpoint, option
+from unitsync.cli.verb import Verb, Verbs, example
 from unitsync.commandline import in_shim
 from unitsync.errors import UsageError
 from unitsync.output import finish, print_err, print_lines
 from unitsync.perform import converse
-from unitsync.verbs import COORDINATOR
+from unitsync.verbs import COORDINATOR, Flag
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs to *app*."""
-    add = app.command
-    add("serve", cls=Verb, epilog=_SERVE_EXAMPLE, rich_help_panel=COORDINATOR)(serve)
-    add("stop", cls=Verb, epilog=_STOP_EXAMPLE, rich_help_panel=COORDINATOR)(stop)
+    for verb, call in (
+        (serve, "unitsync serve --allow developers --log-level debug"),
+        (stop, "unitsync stop"),
+        (doctor, "unitsync doctor"),
+    ):
+        app.command(cls=Verb, epilog=example(call), rich_help_panel=COORDINATOR)(verb)
 
-    doctor.register(app, COORDINATOR)
-
+    install = example("sudo unitsync shim install /usr/local/bin")
     shim = typer.Typer(cls=Verbs, rich_markup_mode=None, subcommand_metavar="install DIR")
-    shim.callback(invoke_without_command=True, epilog=_SHIM_EXAMPLE)(shim_help)
-    shim.command("install", cls=Verb, epilog=_SHIM_EXAMPLE)(shim_install)
+    shim.callback(invoke_without_command=True, epilog=install)(shim_help)
+    shim.command("install", cls=Verb, epilog=install)(shim_install)
     app.add_typer(shim, name="shim", rich_help_panel=COORDINATOR)
 
 
-_SERVE_EXAMPLE = """\b
-Example:
-  unitsync serve --allow developers --log-level debug
-"""
+_ALLOW = Flag(
+    "--allow",
+    "Who may use it besides its own user and root; may be repeated (UNITSYNC_ALLOW).",
+    metavar="USER|GROUP",
+)
+_LOG_LEVEL = Flag(
+    "--log-level",
+    "trace, debug, info, warning or error (UNITSYNC_LOG_LEVEL).",
+    metavar="LEVEL",
+)
 
 
 def serve(
     ctx: typer.Context,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow",
-            metavar="USER|GROUP",
-            help="Who may use it besides its own user and root; may be repeated (UNITSYNC_ALLOW).",
-            show_default=False,
-        ),
-    ] = None,
-    log_level: Annotated[
-        str | None,
-        typer.Option(
-            "--log-level",
-            metavar="LEVEL",
-            help="trace, debug, info, warning or error (UNITSYNC_LOG_LEVEL).",
-            show_default=False,
-        ),
-    ] = None,
+    allow: Annotated[list[str] | None, option(_ALLOW)] = None,
+    log_level: Annotated[str | None, option(_LOG_LEVEL)] = None,
     endpoint: Endpoint = None,
 ) -> int:
     """Run the coordinator in the foreground.
@@ -79,12 +71,6 @@ def serve(
     for who in allow or ():
         arguments += ["--allow", who]
     return daemon.main(arguments)
-
-
-_STOP_EXAMPLE = """\b
-Example:
-  unitsync stop
-"""
 
 
 def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
@@ -110,11 +96,6 @@ def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
 
 
 _STOP_LOOK_S = 0.01
-
-_SHIM_EXAMPLE = """\b
-Example:
-  sudo unitsync shim install /usr/local/bin
-"""
 
 
 def shim_help(ctx: typer.Context) -> None:

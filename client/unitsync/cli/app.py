@@ -97,12 +97,11 @@ def _usage_error(problem: Any, words: Sequence[str]) -> errors.UsageError:
     hint = f"{path} --help"
     if kind == "NoSuchOption":
         text = f"there is no flag {quoted(problem.option_name)}"
-        flags = problem.possibilities or ()
-        if meant := nearest(problem.option_name, flags):
+        if meant := nearest(problem.option_name, problem.possibilities or ()):
             hint = f"did you mean {meant}?"
         if context is not None:
             verb = context.command.name
-            hint = slips.meant_by(problem.option_name, verb, _flags(context)) or hint
+            hint = slips.meant_by(problem.option_name, verb, _flags_of(context.command)) or hint
             if context.parent is None:
                 verbs = {name: _flags_of(one) for name, one in context.command.commands.items()}
                 hint = slips.behind_the_verb(problem.option_name, words, verbs) or hint
@@ -118,10 +117,6 @@ def _usage_error(problem: Any, words: Sequence[str]) -> errors.UsageError:
     return errors.UsageError(text[:1].lower() + text[1:], hint=hint)
 
 
-def _flags(context: Any) -> set[str]:
-    """The flags that the verb of *context* takes."""
-    return _flags_of(context.command)
-
-
 def _flags_of(command: Any) -> set[str]:
+    """The flags that *command* takes."""
     return {flag for param in command.params for flag in param.opts}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from unitsync.cli import completion, slips
-from unitsync.cli.verb import Verb
+from unitsync.cli.verb import Verb, example
 from unitsync.commandline import Call
 from unitsync.errors import UsageError
 from unitsync.perform import perform
@@ -26,13 +26,12 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to *app*, in their order."""
     for row in VERBS.values():
         runs = row.name == "run"
-        begins = "\b\nExample" + (":\n  " if row.example.startswith("unitsync") else ", ")
         app.command(
             row.name,
             cls=_Run if runs else Verb,
             context_settings={"allow_extra_args": runs},
             help=cleandoc(row.help),
-            epilog=f"{begins}{row.example}\n",
+            epilog=example(row.example),
             rich_help_panel=row.panel,
         )(_function(row))
 

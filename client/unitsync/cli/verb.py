@@ -108,6 +108,12 @@ class Verbs(_Base, TyperGroup):
                 )
 
 
+def example(text: str) -> str:
+    """The end of a help. *text* is a call, or says when to make which calls."""
+    begins = ":\n  " if text.startswith(("unitsync", "sudo")) else ", "
+    return f"\b\nExample{begins}{text}\n"
+
+
 _WIDE = 56
 """With fewer columns, the help of a flag stands below it."""
 

@@ -12,13 +12,12 @@ from unitsync.cli.doctor import coder, coordinator, files, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup
 from unitsync.cli.doctor.report import report
 from unitsync.cli.typer_commands import Endpoint, OutputFormat
-from unitsync.cli.verb import Verb
 from unitsync.commandline import choice
 from unitsync.output import print_lines
 from unitsync.printing import reaching
 from unitsync.verbs import OUTPUTS
 
-__all__ = ["CHECKS", "Finding", "Setup", "examine", "register"]
+__all__ = ["CHECKS", "Finding", "Setup", "doctor", "examine"]
 
 CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
     surroundings.version,
@@ -39,17 +38,6 @@ CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
 )
 """Each check may use what the checks before it have found out. Whatever prevents a change is a
 problem in one of them."""
-
-
-def register(app: typer.Typer, panel: str) -> None:
-    """Add the verb to *app*."""
-    app.command("doctor", cls=Verb, epilog=_EXAMPLE, rich_help_panel=panel)(doctor)
-
-
-_EXAMPLE = """\b
-Example:
-  unitsync doctor
-"""
 
 
 def doctor(
