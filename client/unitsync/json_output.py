@@ -28,22 +28,17 @@ def _json(value: object, line: str) -> "Iterator[str]":
     if isinstance(value, str):
         text = encode_basestring(value)
         yield text if text.isprintable() else "".join(map(_printable, text))
-    elif isinstance(value, dict):
-        yield "{"
-        further = f"{line}  "
-        for number, (key, item) in enumerate(value.items()):
-            yield f"{',' if number else ''}{further}"
-            yield from _json(key, further)
-            yield ": "
-            yield from _json(item, further)
-        yield f"{line}}}" if value else "}"
-    elif isinstance(value, list | tuple):
-        yield "["
+    elif isinstance(value, dict | list | tuple):
+        begin, end = "{}" if isinstance(value, dict) else "[]"
+        yield begin
         further = f"{line}  "
         for number, item in enumerate(value):
             yield f"{',' if number else ''}{further}"
             yield from _json(item, further)
-        yield f"{line}]" if value else "]"
+            if isinstance(value, dict):
+                yield ": "
+                yield from _json(value[item], further)
+        yield f"{line}{end}" if value else end
     elif value is None or isinstance(value, bool):
         yield {None: "null", True: "true", False: "false"}[value]
     else:
@@ -100,9 +95,9 @@ def edge_fields(edge: "Prerequisite") -> dict[str, object]:
     }
 
 
-def unit_fields(unit: "UnitInfo", *, shim: bool = False) -> dict[str, object]:
-    """A unit. It has the field names of Coder's command, and ours beside them. With *shim*
-    it also has Coder's values."""
+def unit_fields(unit: "UnitInfo", *, shim: bool = False, **more: object) -> dict[str, object]:
+    """A unit. It has the field names of Coder's command, and ours beside them, and the fields
+    *more*. With *shim* it also has Coder's values."""
     fields: dict[str, object] = {
         "unit_name": unit.name,
         "status": str(unit.status),
@@ -119,6 +114,7 @@ def unit_fields(unit: "UnitInfo", *, shim: bool = False) -> dict[str, object]:
         "given_up_by": _process_fields(unit.given_up_by),
         "still_runs": unit.still_runs,
         "nearest": unit.nearest or None,
+        **more,
     }
     if shim:
         from unitsync import coder_output
@@ -139,21 +135,16 @@ def status_fields(unit: "UnitInfo", *, shim: bool = False) -> dict[str, object]:
         }
         for entry in unit.history
     ]
-    fields = {**unit_fields(unit, shim=shim), "history": history}
-    if shim:
-        from unitsync import coder_output
-
-        return coder_output.without_null(fields)
-    return fields
+    return unit_fields(unit, shim=shim, history=history)
 
 
 def tree_fields(node: "WhyNode") -> dict[str, object]:
-    return {
-        **unit_fields(node.unit),
-        "requires": None if node.requires is None else str(node.requires),
-        "because": [tree_fields(child) for child in node.because],
-        "because_more": node.more,
-    }
+    return unit_fields(
+        node.unit,
+        requires=None if node.requires is None else str(node.requires),
+        because=[tree_fields(child) for child in node.because],
+        because_more=node.more,
+    )
 
 
 class Group:
