@@ -73,15 +73,11 @@ def _listed(names: "Sequence[str]", screen: "Screen") -> list[str]:
     if screen.width:
         return [_names(names[:_NAMES_MAX], len(names))]
     lines: list[str] = []
-    used = _FILLED
     for name in map(safe, names):
-        width = columns_of(name)
-        if used + width + 2 > _FILLED:
-            lines.append(name)
-            used = width
-        else:
+        if lines and columns_of(f"{lines[-1]}, {name}") <= _FILLED:
             lines[-1] += f", {name}"
-            used += width + 2
+        else:
+            lines.append(name)
     return [f"{line}," for line in lines[:-1]] + lines[-1:]
 
 
@@ -268,8 +264,7 @@ def why_tree(root: "WhyNode", screen: "Screen") -> list[str]:
             before = others
 
     def grow(node: "WhyNode", before: str) -> None:
-        because = list(node.because)
-        children: list[tuple[_Label, WhyNode | None]] = [(_child(node), node) for node in because]
+        children: list[tuple[_Label, WhyNode | None]] = [(_edge(at), at) for at in node.because]
         if node.more > 0:
             children.append((("", "", "", f"and {node.more:,} more"), None))
         for number, (label, child) in enumerate(children, 1):
@@ -283,10 +278,9 @@ def why_tree(root: "WhyNode", screen: "Screen") -> list[str]:
     return lines
 
 
-def _child(node: "WhyNode") -> "_Label":
-    if node.requires is None or node.requires == "success":
-        return _named(node.unit)
-    return _named(node.unit, f", needs its {node.requires}")
+def _edge(node: "WhyNode") -> "_Label":
+    special = node.requires not in (None, "success")
+    return _named(node.unit, f", needs its {node.requires}" if special else "")
 
 
 def _depth(node: "WhyNode") -> int:
@@ -367,6 +361,5 @@ def _block(group: "Group") -> object:
 def _unregistered(units: "Sequence[UnitInfo]", screen: "Screen") -> list[str]:
     """``not registered yet: a, b (did you mean c?) and 3 more``."""
     listed = "\n  ".join(_listed(list(map(_suggested, units)), screen))
-    label = _label("", "not registered", f" yet: {listed}")
-    lines = painted(*label, screen, screen.width)
-    return [part for line in lines for part in line.split("\n")]
+    lines = painted(*_label("", "not registered", f" yet: {listed}"), screen, screen.width)
+    return "\n".join(lines).split("\n")
