@@ -19,9 +19,8 @@ from unitsync.client_base import expect
 from unitsync.commandline import startup_of
 from unitsync.printing import counted, duration
 
-_NICE: Final = 18
-"""The index of the nice value in proc_pid_stat(5), counted from 0. In the fields after the name
-it is two less."""
+_NICE: Final = 16
+"""The index of the nice value in the fields of proc_pid_stat(5) after the name, from 0 on."""
 _HINT_APART: Final = "unitsync stop, then call a verb without this limit; or run it as a service"
 
 
@@ -97,7 +96,7 @@ def inherited(setup: Setup) -> Iterator[Finding]:
             text = f"the coordinator may have no more than {int(found[1]):,} {what}"
             yield Finding("note", "limits", text, hint)
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if len(fields) > _NICE - 2 and (nice := int(fields[_NICE - 2])) > 0:
+    if len(fields) > _NICE and (nice := int(fields[_NICE])) > 0:
         text = f"the coordinator has a nice value of {nice}: on a busy machine all wait for it"
         yield Finding("note", "priority", text, setup.advice(f"renice 0 {pid}, as root"))
 
@@ -107,19 +106,17 @@ def namespaces(setup: Setup) -> Iterator[Finding]:
     if setup.pong is None:
         return
     if setup.pid != setup.pong.pid:
+        text = "the coordinator sees other process ids than this process"
         hint = "owners are not watched across the two: use --owner, or run"
-        yield Finding(
-            "note", "namespace", "the coordinator sees other process ids than this process", hint
-        )
+        yield Finding("note", "namespace", text, hint)
     pid = _shown_in_proc(setup)
     if not pid:
         return
     ours, theirs = _link("/proc/self/ns/mnt"), _link(f"/proc/{pid}/ns/mnt")
     if ours and theirs and ours != theirs:
+        text = "the coordinator sees other file systems than this process"
         hint = "a /tmp of its own (PrivateTmp) hides the socket from others"
-        yield Finding(
-            "note", "namespace", "the coordinator sees other file systems than this process", hint
-        )
+        yield Finding("note", "namespace", text, hint)
     ours, theirs = _cgroup("self"), _cgroup(str(pid))
     if ours and theirs and ours != theirs:
         hint = "to keep it apart from its callers run it as a service: unitsync serve"

@@ -6,6 +6,7 @@ import glob
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from unitsync import endpoint as endpoints
@@ -100,15 +101,13 @@ def journal(setup: Setup) -> Iterator[Finding]:
         yield Finding("ok", about, f"{size / 1e6:.1f} MB, of a coordinator that was killed")
         return
     try:
-        db = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro{alone}", uri=True, timeout=5)
-        try:
+        uri = f"{Path(path).as_uri()}?mode=ro{alone}"
+        with closing(sqlite3.connect(uri, uri=True, timeout=5)) as db:
             if not db.execute("PRAGMA user_version").fetchone()[0]:
                 yield Finding("ok", about, "nothing was written into it yet")
                 return
             count = db.execute("SELECT count(*) FROM epochs").fetchone()[0]
             records = db.execute("SELECT coalesce(sum(count), 0) FROM turns").fetchone()[0]
-        finally:
-            db.close()
     except sqlite3.Error as exc:
         if setup.pong is None:  # the check of a change has already reported the problem
             text = f"{path} is damaged: {exc}; it is set aside by the next coordinator"

@@ -55,5 +55,5 @@ class Setup:
         return f"ask {endpoints.user_name(self.server)}: {what}"
 
 
-def problem(about: str, error: errors.UnitsyncError, hint: str = "") -> Finding:
-    return Finding("problem", about, error.message, hint or error.hint)
+def problem(about: str, error: errors.UnitsyncError) -> Finding:
+    return Finding("problem", about, error.message, error.hint)

@@ -40,11 +40,12 @@ def version(setup: Setup) -> Iterator[Finding]:
 def settings(setup: Setup) -> Iterator[Finding]:
     """The variables that verbs read. Those that the coordinator reads are checked by starting
     one on trial."""
-    checks = (
-        *(commandline.timeout_s, commandline.on_owner_exit, commandline.on_skip),
+    for check in (
+        commandline.timeout_s,
+        commandline.on_owner_exit,
+        commandline.on_skip,
         is_allowed,
-    )
-    for check in checks:
+    ):
         try:
             check(None, os.environ)
         except errors.UnitsyncError as wrong:
