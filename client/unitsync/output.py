@@ -31,23 +31,23 @@ def show(call: "Call", pages: "list[Any]") -> int:
     if reply.result == "pong" and call.as_json:
         from unitsync import json_output
 
-        return finish(reply, _json(json_output.pong_fields(reply)))
+        return _json(reply, json_output.pong_fields(reply))
     if call.verb.name == "wait":
         return finish(reply, map(safe, reply.units) if call.request.get("any") else ())
     return finish(reply, done=reply.result == "ok")
 
 
-def _json(fields: object) -> list[str]:
+def _json(reply: "Any", fields: object) -> int:
     from unitsync import json_output
 
-    return json_output.json_text(fields).split("\n")
+    return finish(reply, json_output.json_text(fields).split("\n"))
 
 
 def _status(call: "Call", reply: "Any") -> int:
     if call.as_json:
         from unitsync import json_output
 
-        return finish(reply, _json(json_output.status_fields(reply.unit, shim=call.shim)))
+        return _json(reply, json_output.status_fields(reply.unit, shim=call.shim))
     if call.shim:
         from unitsync import coder_output
 
@@ -68,9 +68,7 @@ def _list(call: "Call", pages: "list[Any]") -> int:
     if call.as_json:
         from unitsync import json_output
 
-        return finish(
-            pages[0], _json([json_output.unit_fields(unit, shim=call.shim) for unit in units])
-        )
+        return _json(pages[0], [json_output.unit_fields(unit, shim=call.shim) for unit in units])
     if call.shim:
         return finish(pages[0], map(safe, coder_output.listed(units, call.columns)))
     if not units:
@@ -87,7 +85,7 @@ def _why(call: "Call", pages: "list[Any]") -> int:
     tree = pages[0].tree
     if call.as_json:
         fields: object = [json_output.group_fields(group) for group in groups]
-        return finish(pages[0], _json(fields if tree is None else json_output.tree_fields(tree)))
+        return _json(pages[0], fields if tree is None else json_output.tree_fields(tree))
     from unitsync import tables, terminal
 
     if tree is not None:
@@ -109,8 +107,7 @@ def finish(reply: "Any", out: "Iterable[str] | None" = None, *, done: bool = Fal
 
         return report(from_code(reply.code, reply.message, reply.hint, {}))
     print_err(map(safe, reply.err))
-    problem = print_out(map(safe, reply.out) if out is None else out)
-    if problem:
+    if problem := print_out(map(safe, reply.out) if out is None else out):
         done = done or reply.result == "granted"
         print_err([f"{'warning' if done else 'error'}: {problem}"])
         return int(reply.exit) if done else 1

@@ -153,10 +153,7 @@ def _spawn(
     if not words[0]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     # Python ignores these two signals, but a command expects that they end it.
-    how: dict[str, Any] = {
-        "setsigmask": mask,
-        "setsigdef": (_signal.SIGPIPE, _signal.SIGXFSZ),
-    }
+    how: dict[str, Any] = {"setsigmask": mask, "setsigdef": (_signal.SIGPIPE, _signal.SIGXFSZ)}
     if group:
         how["setpgroup"] = group
     try:
@@ -203,10 +200,8 @@ class Guardian:
                 "/bin/sh",
                 ["sh", "-c", self._LEADER if self._apart else self._FOLLOWER],
                 {},
-                file_actions=[
-                    # It prints nothing, and there may be no /dev/null to print to.
-                    *((os.POSIX_SPAWN_DUP2, end, stdio) for stdio in (0, 1, 2)),
-                ],
+                # It prints nothing, and there may be no /dev/null to print to.
+                file_actions=[(os.POSIX_SPAWN_DUP2, end, stdio) for stdio in (0, 1, 2)],
                 setsigmask=_PASSED_ON if self._apart else (),
                 setsigdef=(_signal.SIGPIPE,),
                 **where,

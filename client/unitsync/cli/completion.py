@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
@@ -46,12 +45,11 @@ def as_bash_has_it() -> Iterator[None]:
         joins = breaks
     os.environ["COMP_WORDS"] = "\n".join(words)
     os.environ["COMP_CWORD"] = str(len(words) - 1)
-    whole, stdout = io.StringIO(), sys.stdout
-    sys.stdout = whole
+    whole = io.StringIO()
     try:
-        yield
+        with contextlib.redirect_stdout(whole):
+            yield
     finally:
-        sys.stdout = stdout
         for line in whole.getvalue().splitlines():
             print(line.removeprefix(begun.partition("=")[2] or begun))
 
