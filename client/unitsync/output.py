@@ -133,21 +133,17 @@ def report_any(problem: BaseException) -> int:
     if isinstance(problem, KeyboardInterrupt):
         print_err(error_lines("interrupted", ""))
         return 130
-    text = " ".join(str(problem).split())
+    text, hint = " ".join(str(problem).split()), ""
     if isinstance(problem, OSError):
         where = f"{problem.filename}: " if problem.filename else ""
-        lines = error_lines(f"{where}{problem.strerror or problem}", "")
+        text = f"{where}{problem.strerror or problem}"
     elif isinstance(problem, ImportError):  # it was there when this process began
-        lines = error_lines(
-            f"unitsync is not installed completely any more: {text}",
-            "install it again, and call this verb again",
-        )
+        text = f"unitsync is not installed completely any more: {text}"
+        hint = "install it again, and call this verb again"
     else:
-        lines = error_lines(
-            f"this is a defect of unitsync: {type(problem).__name__}: {text}",
-            "please report it with what you called",
-        )
-    print_err(map(safe, lines))
+        text = f"this is a defect of unitsync: {type(problem).__name__}: {text}"
+        hint = "please report it with what you called"
+    print_err(map(safe, error_lines(text, hint)))
     return 1
 
 
