@@ -35,3 +35,16 @@ def see_all_packages() -> None:
         import site
 
         site.main()
+
+
+def folders_of(packages: tuple[str, ...]) -> list[str]:
+    """The folders where this process finds *packages*, whether by PYTHONPATH, PYTHONUSERBASE or
+    sys.path."""
+    from importlib.util import find_spec
+
+    found: list[str] = []
+    for name in packages:
+        spec = find_spec(name)
+        places = (spec.submodule_search_locations or ()) if spec is not None else ()
+        found += [os.path.dirname(os.path.abspath(place)) for place in places]
+    return list(dict.fromkeys(found))

@@ -18,6 +18,7 @@ from unitsync import endpoint as endpoints
 from unitsync import spawn_lock
 from unitsync.absent import Absent, NotYet
 from unitsync.endpoint import Endpoint
+from unitsync.module_path import folders_of
 from unitsync.spawn_lock import STILL_STARTING, Patience
 from unitsync.wire_by_hand import PATH_BYTES_MAX
 
@@ -30,8 +31,6 @@ _KEPT: Final = frozenset(
         *("PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
     )
 )
-
-
 _PACKAGES: Final = ("unitsync", "unitsyncd", "loguru", "msgspec", "zmq")
 
 
@@ -306,19 +305,12 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _folders_of_packages() -> list[str]:
-    """The folders where this process found the packages that a coordinator loads, whether by
-    PYTHONPATH, PYTHONUSERBASE or sys.path. Folders in which every Python looks are left out:
-    in PYTHONPATH their other contents would come before Python's own modules."""
+    """The folders of the packages that a coordinator loads. Folders in which every Python looks
+    are left out: in PYTHONPATH their other contents would come before Python's own modules."""
     import site
-    from importlib.util import find_spec
 
-    found: list[str] = []
-    for name in _PACKAGES:
-        spec = find_spec(name)
-        places = (spec.submodule_search_locations or ()) if spec is not None else ()
-        found += [os.path.dirname(os.path.abspath(place)) for place in places]
     usual = {os.path.abspath(folder) for folder in site.getsitepackages()}
-    return list(dict.fromkeys(folder for folder in found if folder not in usual))
+    return [folder for folder in folders_of(_PACKAGES) if folder not in usual]
 
 
 def _above_stdio(fd: int) -> int:

@@ -6,7 +6,6 @@ everything else to the next ``coder``.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
 import sys
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from unitsync.errors import NotPermitted, Refused, UnitsyncError, UsageError
+from unitsync.module_path import folders_of
 
+_PACKAGES: Final = ("unitsync", "unitsyncd", "msgspec", "zmq", "typer", "loguru")
 _MARK: Final = b"# unitsync shim for coder, version "
 _AGENTS_FOLDER: Final = "/tmp/coder-script-data/bin"
 _USUAL_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/bin")
@@ -35,17 +36,8 @@ def text(endpoint: str = "") -> str:
 
 def program() -> str:
     """The program that the shim gives to Python. Python looks only in the folders named here."""
-    return f"import sys; sys.path += {_folders()}; from unitsync.express import main; main()"
-
-
-def _folders() -> list[str]:
-    """The folders in which this Python has unitsync and the packages that it needs."""
-    found: dict[str, None] = {}
-    for name in ("unitsync", "unitsyncd", "msgspec", "zmq", "typer", "loguru"):
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            found[os.path.dirname(os.path.dirname(os.path.abspath(spec.origin)))] = None
-    return list(found)
+    found = folders_of(_PACKAGES)
+    return f"import sys; sys.path += {found}; from unitsync.express import main; main()"
 
 
 def is_shim(path: Path) -> bool:
