@@ -67,7 +67,6 @@ def _watched() -> "set[int]":
 def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
     """Run the command *words* and wait for its end. Call it between ``hold_signals``, which
     returned *inherited*, and ``let_signals_go``."""
-    program = words[0]
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if ignored, there is no status
     guardian = Guardian(apart=not _at_the_terminal())
     try:
@@ -79,7 +78,11 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
         try:
             pid = _spawn(words, _environment(unit), inherited, guardian.group)
         except OSError as exc:
-            return _not_run(program, exc)
+            from unitsync.exec_errors import explain
+            from unitsync.output import error_lines
+
+            code, text, hint = explain(words[0], exc)
+            return Ended(code, text, error_lines(text, hint))
         guardian.guard(pid)
         # Now, while the command runs. When it has ended, the package may be gone.
         import unitsync.output  # noqa: F401
@@ -285,10 +288,3 @@ def _name_of(number: int) -> str:
         if name[:3] == "SIG" and name[3] != "_" and getattr(_signal, name) == number:
             return name
     return f"signal {number}"  # a real-time signal
-
-
-def _not_run(program: str, problem: OSError) -> "Ended":
-    from unitsync.exec_errors import explain
-
-    status, text, hint = explain(program, problem)
-    return Ended(status, text, [f"error: {text}", *([f"hint: {hint}"] if hint else ())])
