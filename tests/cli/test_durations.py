@@ -26,6 +26,10 @@ from unitsync.errors import UsageError
         ("1m500ms", 60.5),
         ("1.5h", 5400.0),
         ("2d", 172800.0),
+        ("1us", 1e-6),
+        ("1\u00b5s", 1e-6),
+        ("1\u03bcs", 1e-6),
+        ("1ns", 1e-9),
         (" 5M ", 300.0),
         ("none", math.inf),
         ("NONE", math.inf),
@@ -36,7 +40,24 @@ def test_read(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "-1", "-5m", "5 m", "5x", "m", "1h-30m", "5m3", "inf", "nan", "1e3", "٣s"]
+    "text",
+    [
+        "",
+        " ",
+        "-1",
+        "-5m",
+        "5 m",
+        "5x",
+        "m",
+        "1h-30m",
+        "5m3",
+        "inf",
+        "nan",
+        "1e3",
+        "٣s",
+        "1..5",
+        "1.2.3s",
+    ],
 )
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:

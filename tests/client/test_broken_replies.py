@@ -63,6 +63,7 @@ def test_modules_of_a_script_do_not_stand_in_for_those_of_python(
         ("status ide", {"result": "status", "unit": {"name": "ide"}}),
         ("want ide", {**USAGE, "details": {"hint": 1}}),
         ("want ide", {**USAGE, "details": {"args": 1}}),
+        ("want ide", {**USAGE, "details": {"self": 1}}),
     ],
     ids=str,
 )

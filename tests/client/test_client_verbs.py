@@ -7,11 +7,12 @@ import math
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from support.requests import Requests
+from support.requests import Asked, Requests
 from unitsync import errors, verbs, wire
 from unitsync.client_base import check_timeout, encode, expect
-from unitsync.client_verbs import failure
+from unitsync.client_verbs import Verbs, failure
 
 requests = Requests(wire.Owner(pid=7), startup="boot")
 
@@ -61,6 +62,73 @@ class TestRequests:
         with pytest.raises(errors.InvalidName):
             encode(request_)
 
+    def test_a_number_that_is_too_large_is_no_request(self) -> None:
+        with pytest.raises(errors.UsageError, match="not a request"):
+            encode(wire.Start(id="1", unit="a", since_run=1 << 64))
+
+    def test_a_block_starts_its_unit_as_start_does(self) -> None:
+        given: dict[str, Any] = {
+            "after": ["b"],
+            "requires": "start",
+            "optional": True,
+            "on_owner_exit": "warn",
+            "on_skip": "wait",
+        }
+        with pytest.raises(Asked) as caught:
+            requests.client.unit("a", **given).__aenter__().send(None)
+        start = requests.start("a", **given)
+        assert replace(caught.value.request, id=start.id) == start
+
+    def test_a_start_is_taken_back_for_the_owner_that_it_named(self) -> None:
+        class Interrupted(Verbs):
+            back: wire.Withdraw | None = None
+
+            def _prepare(self) -> None:
+                pass
+
+            async def _converse(self, *_: Any) -> Any:
+                raise KeyboardInterrupt
+
+            def _take_back(self, withdraw: wire.Withdraw, why: BaseException) -> None:
+                self.back = withdraw
+
+        client = Interrupted(
+            "ipc:///nowhere/s", owner=wire.Owner(7), startup="boot", render=wire.Render.TEXT
+        )
+        start = wire.Start(id="1", unit="ide", owner=wire.Owner(8))
+        with pytest.raises(KeyboardInterrupt):
+            client.call(start).send(None)
+        assert client.back is not None
+        assert client.back == wire.Withdraw(
+            id=client.back.id,
+            startup="boot",
+            owner=wire.Owner(8),
+            unit="ide",
+            start_id="1",
+            reason="interrupted",
+        )
+
+    @pytest.mark.parametrize("verb", ["list", "why"])
+    def test_all_pages_are_of_one_epoch(self, verb: str) -> None:
+        asked: list[Any] = []
+
+        class Paged(Verbs):
+            def _prepare(self) -> None:
+                pass
+
+            async def _converse(self, request: Any, *_: Any) -> Any:
+                asked.append(request)
+                more: dict[str, Any] = {"epoch": "e1", "next": 7 if len(asked) == 1 else -1}
+                if verb == "list":
+                    return wire.ListReply(id="", units=[], total=0, **more)
+                return wire.WhyReply(id="", **more)
+
+        client = Paged("ipc:///nowhere/s", owner=wire.Owner(7))
+        with pytest.raises(StopIteration) as done:
+            getattr(client, verb)().send(None)
+        assert [(page.offset, page.epoch) for page in asked] == [(0, ""), (7, "e1")]
+        assert verb == "list" or done.value.value.next == -1
+
     def test_a_request_that_is_too_large_is_not_sent(self) -> None:
         names = [f"{n:0255}" for n in range(70_000)]
         with pytest.raises(errors.LimitReached) as caught:
@@ -95,6 +163,10 @@ class TestExpect:
             expect(wire.Ok(id="1"), wire.Granted)
 
 
+class _Cancelled(asyncio.CancelledError):
+    """As anyio and others derive their own."""
+
+
 class _Mute(Exception):
     def __str__(self) -> str:
         raise RuntimeError
@@ -110,6 +182,7 @@ class _Mute(Exception):
         (SystemExit("no disk"), "exit status 1: no disk"),
         (KeyboardInterrupt(), "interrupted"),
         (asyncio.CancelledError(), "cancelled"),
+        (_Cancelled(), "cancelled"),
         (ValueError("no such\n  branch"), "ValueError: no such branch"),
         (ValueError(), "ValueError"),
         (ValueError("\udcff"), "ValueError: ?"),

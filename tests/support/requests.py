@@ -8,7 +8,7 @@ from unitsync import wire
 from unitsync.client_verbs import Verbs
 
 
-class _Asked(Exception):
+class Asked(Exception):
     def __init__(self, request: wire.AnyRequest) -> None:
         super().__init__()
         self.request = request
@@ -19,25 +19,25 @@ class _Asking(Verbs):
         pass
 
     async def _ask(self, request: wire.AnyRequest, *_: Any) -> Any:
-        raise _Asked(request)
+        raise Asked(request)
 
 
 class Requests:
     """``want("ide", "clone")`` is the request that ``client.want("ide", "clone")`` sends."""
 
     def __init__(self, owner: wire.Owner | None, *, startup: str = "", **options: Any) -> None:
-        self._client = _Asking("ipc:///nowhere/s", owner=owner, startup=startup, **options)
+        self.client = _Asking("ipc:///nowhere/s", owner=owner, startup=startup, **options)
 
     def __getattr__(self, verb: str) -> Any:
         def build(*args: Any, **kwargs: Any) -> Any:
             try:
-                getattr(self._client, verb)(*args, **kwargs).send(None)
-            except _Asked as asked:
+                getattr(self.client, verb)(*args, **kwargs).send(None)
+            except Asked as asked:
                 return asked.request
             raise AssertionError(f"{verb} asked for nothing")
 
         return build
 
     def withdraw(self, start: wire.Start, reason: str) -> wire.Withdraw:
-        said = self._client.said()
+        said = self.client.said()
         return wire.Withdraw(**said, unit=start.unit, start_id=start.id, reason=reason)
