@@ -163,7 +163,9 @@ EXIT_CODE = Flag(
     metavar="N",
 )
 EVEN_SO = Flag(
-    "--even-so", "Complete it even if this script's start was not granted.", field="even_so"
+    "--even-so",
+    "Complete it even if this script's start was not granted and nobody else runs it.",
+    field="even_so",
 )
 REASON = Flag("--reason", "Why, in one line.", metavar="TEXT")
 OUTPUT = Flag(

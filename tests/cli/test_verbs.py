@@ -369,15 +369,49 @@ def test_started_by_another_living_owner(cli: Cli) -> None:
     assert f" ago by pid {process.pid} (bash /tmp/" in result.told[0]
 
 
-def test_who_has_no_say_is_told_where_to_look(cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("verb", "way_out"),
+    [
+        ("complete u", "complete u"),
+        ("complete u --even-so", "complete u"),
+        ("complete u --exit-code 3", "complete u --exit-code 3"),
+        ("fail u --reason x", "fail u"),
+    ],
+)
+def test_who_has_no_say_is_told_who_has_and_how_to_speak_for_it(
+    cli: Cli, verb: str, way_out: str
+) -> None:
     process = cli.spawn(command=cli.write_script("unitsync start u; echo ready >&2; sleep 60"))
     process.next_line()
-    result = cli.script("unitsync start u 2>/dev/null; unitsync complete u")
+    hint = f"{way_out} --owner {process.pid}"
+    result = cli.script(f"unitsync start u 2>/dev/null; unitsync {verb}; unitsync {hint}")
     assert result[:2] == (0, "")
-    assert result.told == [
+    assert len(result.told) == 2
+    begin = "unitsync: nothing was changed: this script does not run u"
+    assert result.told[0].startswith(f"{begin}, pid {process.pid} (bash /tmp/")
+    assert result.told[0].endswith(") does")
+    assert result.told[1] == f"hint: to end it all the same: unitsync {hint}"
+    ended = "completed" if way_out == "complete u" else "failed"
+    assert json.loads(cli.ok("status", "u", "-o", "json"))["status"] == ended
+
+
+def test_who_has_no_say_is_told_how_to_go_on_if_the_owner_is_gone(cli: Cli) -> None:
+    script = "unitsync start u --on-owner-exit ignore; echo ready >&2; sleep 60"
+    process = cli.spawn(command=cli.write_script(script))
+    process.next_line()
+    refused = "unitsync start u 2>/dev/null; echo refused >&2; read; unitsync fail u"
+    other = cli.spawn(command=cli.write_script(refused), stdin=subprocess.PIPE)
+    assert other.next_line() == "refused"
+    process.send(signal.SIGKILL)
+    with cli.client() as client:
+        while not any(entry.what == "owner gone" for entry in client.status("u").history):
+            pass
+    begin = "hint: unitsync start u begins a new run"
+    assert other.popen.communicate("\n", timeout=50)[1].splitlines() == [
         "unitsync: nothing was changed: this script does not run u, which is still started",
-        "hint: unitsync status u",
+        f"{begin}; to end this one, in another shell: unitsync fail u",
     ]
+    cli.ok("fail", "u")
 
 
 def test_a_script_that_ends_without_a_word(cli: Cli) -> None:

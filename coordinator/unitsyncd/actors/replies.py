@@ -224,12 +224,26 @@ def outcome(
             because = f" ({unit.reason})" if unit.reason else ""
             note = f"{unit.name} has already {unit.phase.value}{because}; nothing was changed"
         case Answer.NO_SAY:
-            note = (
-                f"nothing was changed: this script does not run {unit.name}, which is still "
-                f"{status.value}"
-            )
-            hint = f"unitsync status {shlex.quote(unit.name)}"
+            note, hint = _no_say(request, unit)
     return ok(request, registry, changed=changed, note=note, hint=hint, status=status)
+
+
+def _no_say(request: wire.Complete | wire.Fail, unit: Unit) -> tuple[str, str]:
+    """The note and the hint for an owner whose report changes nothing."""
+    name, owner = shlex.quote(unit.name), unit.owner
+    call = f"unitsync fail {name}"
+    if isinstance(request, wire.Complete):
+        code = f" --exit-code {request.exit_code}" if request.exit_code else ""
+        call = f"unitsync complete {name}{code}"
+    note = f"nothing was changed: this script does not run {unit.name}"
+    if unit.running and owner is not None and owner.pid > 0:
+        hint = f"to end it all the same: {call} --owner {owner.pid}"
+        return f"{note}, {wording.who(owner)} does", hint
+    hint = f"unitsync status {name}"
+    if unit.phase is Status.STARTED and unit.owner_gone:
+        begin = f"unitsync start {name} begins a new run"
+        hint = f"{begin}; to end this one, in another shell: {call}"
+    return f"{note}, which is still {unit.condition.status.value}", hint
 
 
 # --- wait -------------------------------------------------------------------------
