@@ -422,15 +422,29 @@ def test_a_script_that_ends_without_a_word(cli: Cli) -> None:
     skipped = cli("start", "v", "--after", "u")
     assert skipped.status == 3
     text = re.sub(r"\(bash -c .*…\)", "(SCRIPT)", normalised(cli.ok("status", "u")))
-    assert text.splitlines()[:4] == [
+    assert text.splitlines()[:6] == [
         "Unit:    u",
         "Status:  failed N s ago: its script, pid PID (SCRIPT), ended without `complete`",
         "Ready:   yes",
-        "Hint:    if the script may end like that, start it with --on-owner-exit complete",
+        "Hint:    let run report how it ends: unitsync run u -- COMMAND",
+        "         or set the traps that unitsync complete --help shows;",
+        "         if it may end like that, start it with --on-owner-exit complete",
     ]
     for told in (text.split("Hint:")[0], skipped.err, cli.ok("list"), cli.ok("why", "v")):
         assert "ended without `complete`" in told
         assert "--on-owner-exit" not in told
+
+
+def test_a_script_that_may_end_without_a_word_has_to_be_spoken_for(cli: Cli) -> None:
+    script = "unitsync start 'u(1)' --on-owner-exit warn"
+    assert "Hint:" not in cli.script(f"{script}; unitsync status 'u(1)'").out
+    with cli.client() as client:
+        while not client.status("u(1)").owner_gone:
+            pass
+    hint = "Hint:    say how it went: unitsync complete 'u(1)', or unitsync fail 'u(1)'"
+    assert cli.ok("status", "u(1)").splitlines()[3] == hint
+    cli.ok("complete", "u(1)")
+    assert "Hint:" not in cli.ok("status", "u(1)")
 
 
 def test_a_run_that_is_killed_is_not_blamed_for_a_missing_complete(cli: Cli) -> None:

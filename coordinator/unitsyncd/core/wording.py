@@ -16,6 +16,7 @@ from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,
     HistoryEntry,
+    OnOwnerExit,
     Owner,
     Prerequisite,
     Render,
@@ -49,8 +50,6 @@ CYCLE_SHOWN_MAX: Final = 1000
 
 UNSAID: Final = "ended without `complete`"
 """The end of the reason if a unit's script has ended without saying how it went."""
-
-MEANT: Final = "if the script may end like that, start it with --on-owner-exit complete"
 
 KILLED: Final = "killed before it was granted"
 """The reason of a start whose client is dead."""
@@ -249,8 +248,7 @@ def status(
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
     if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: the coordinator cannot tell when it ends")
-    if info.status is Status.FAILED and info.reason.endswith(UNSAID):
-        lines.append(f"Hint:    {MEANT}")
+    lines += _end_hint(info)
     if info.waiting_clients:
         lines.append(f"Waiting: {info.waiting_clients:,} to start it")
         for owner, names in starts:
@@ -277,6 +275,20 @@ def status(
     if info.history:
         lines += ["", "History:", *(_history(entry, now) for entry in info.history)]
     return lines
+
+
+def _end_hint(info: UnitInfo) -> list[str]:
+    """What to do if the script of the unit has ended without saying how it went."""
+    name = shlex.quote(info.name)
+    if info.status is Status.FAILED and info.reason.endswith(UNSAID):
+        return [
+            f"Hint:    let run report how it ends: unitsync run {name} -- COMMAND",
+            "         or set the traps that unitsync complete --help shows;",
+            "         if it may end like that, start it with --on-owner-exit complete",
+        ]
+    if info.owner_gone and info.on_owner_exit is OnOwnerExit.WARN:
+        return [f"Hint:    say how it went: unitsync complete {name}, or unitsync fail {name}"]
+    return []
 
 
 def _some(edges: Sequence[Prerequisite]) -> Sequence[Prerequisite]:
