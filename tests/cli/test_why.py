@@ -61,6 +61,18 @@ def test_after_a_timeout_what_was_missing_is_still_told(cli: Cli) -> None:
         assert f"{last} to start it; run again: " in cli.ok(*verb.split()), verb
 
 
+def test_why_of_a_unit_says_the_nearest_name_of_each_prerequisite(cli: Cli) -> None:
+    cli.ok("run", "deps", "--", "true")
+    cli.ok("want", "lint", "depz", "other")
+    cli.ok("want", "all", "lint")
+    assert normalised(cli.ok("why", "all")) == (
+        "all: pending for N s\n"
+        "└─ lint: pending for N s\n"
+        "   ├─ depz: not registered yet (did you mean deps?)\n"
+        "   └─ other: not registered yet\n"
+    )
+
+
 def test_why_says_the_nearest_name_of_each_cause(cli: Cli) -> None:
     cli.ok("run", "deps", "--", "true")
     cli.ok("want", "lint", "depz")

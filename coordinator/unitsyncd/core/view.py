@@ -291,7 +291,10 @@ class View:
         if asks and depth < TREE_DEPTH_MAX:
             for edge, _ in zip(info.prerequisites, budget, strict=False):
                 further = self._need(name, edge.name)
-                below.append(self._tree(edge.name, further, depth + 1, budget))
+                child = self._tree(edge.name, further, depth + 1, budget)
+                if edge.nearest:
+                    child = replace(child, unit=replace(child.unit, nearest=edge.nearest))
+                below.append(child)
         more = info.prerequisites_total - len(below) if asks else 0
         return WhyNode(info, need.requirement if need is not None else None, below, more)
 
