@@ -193,6 +193,13 @@ def test_a_wait_for_a_name_that_nobody_knows_suggests_the_nearest(cli: Cli) -> N
     assert process.end()[:2] == (0, "")
 
 
+def test_wait_any_says_that_one_is_enough(cli: Cli) -> None:
+    process = cli.spawn("wait", "a", "b", "--any")
+    assert process.next_line() == "unitsync: waiting for one of 2 units:"
+    cli.ok("run", "b", "--", "true")
+    assert process.end()[:2] == (0, "b\n")
+
+
 def test_wait_any_prints_which(cli: Cli) -> None:
     cli.ok("start", "b")
     cli.ok("complete", "b")

@@ -263,7 +263,9 @@ def wait_waiting(request: wire.Wait, registry: Registry, now: float) -> wire.Wai
         epoch=registry.epoch,
         waiting_for=edges,
         total=total,
-        err=wording.waiting("", edges, total, now, request.waited_s) if lines else [],
+        err=wording.waiting("", edges, total, now, request.waited_s, one=request.any)
+        if lines
+        else [],
     )
 
 

@@ -142,9 +142,16 @@ def _name_column(edges: Sequence[Prerequisite]) -> int:
 
 
 def waiting(
-    subject: str, edges: Sequence[Prerequisite], total: int, now: float, waited_s: float
+    subject: str,
+    edges: Sequence[Prerequisite],
+    total: int,
+    now: float,
+    waited_s: float,
+    *,
+    one: bool = False,
 ) -> list[str]:
-    """The notice of a verb that has waited *waited_s*. *subject* is "" for ``wait``."""
+    """The notice of a verb that has waited *waited_s*. *subject* is "" for ``wait``. *one*:
+    it waits for any one of them."""
     if waited_s >= WAITED_SAID_S:
         waited = span(min(waited_s, WAITED_MAX_S))
         begin = f"{subject} has waited {waited} for" if subject else f"waited {waited} so far for"
@@ -154,7 +161,7 @@ def waiting(
     if total == 1:
         return [f"{begin} {edges[0].name}: {prerequisite(edges[0], now)}"]
     width = _name_column(edges)
-    lines = [f"{begin} {total:,} units:"]
+    lines = [f"{begin} {'one of ' if one else ''}{total:,} units:"]
     lines += [f"  {padded(edge.name, width)}  {prerequisite(edge, now)}" for edge in edges]
     if total > len(edges):
         lines.append(f"  and {total - len(edges):,} more")
