@@ -55,7 +55,10 @@ class AsyncClient(Verbs):
     async def _exchange(
         self, request: wire.AnyRequest, frame: bytes, step: Send, *, told: bool
     ) -> wire.AnyReply:
+        closings = self._closings
         link = await self._open(request.may.autostart, told, step.reach_by)
+        if self._closings != closings:
+            raise self._closed()
         return await link.ask(request.id, frame, step.reply_by(monotonic()))
 
     async def _pause(self, delay_s: float) -> None:

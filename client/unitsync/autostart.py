@@ -13,10 +13,7 @@ from unitsync.absent import Absent, NothingKept
 from unitsync.conversation import Autostart
 from unitsync.startup import has_kept_state
 
-_HINT_ABSENT: Final = (
-    "verbs that change something, wait, ping and serve start one; "
-    "status, list and why where this startup has kept state"
-)
+_HINT_ABSENT: Final = "the next want, start, run, wait or ping starts one"
 
 
 def ensure(

@@ -331,10 +331,8 @@ def check_exit_code(code: object, shown: str) -> None:
 
 def check_reset(units: "Sequence[str]", everything: bool) -> None:
     if bool(units) == everything:
-        raise wrong(
-            "reset: name units, or use --all, but not both",
-            "unitsync reset UNIT... | unitsync reset --all",
-        )
+        what = "either units or --all can be reset" if units else "no unit was named"
+        raise wrong(what, "unitsync reset UNIT... | unitsync reset --all")
 
 
 def _last(flags: "Flags", name: str) -> str | None:

@@ -176,10 +176,8 @@ def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None
         return str(problem), getattr(problem, "hint", "")
     if reply.result == "error":
         return reply.message, reply.hint
-    if not _is_silent(reply):
-        from unitsync.output import finish
-
-        finish(reply)
+    if reply.err:
+        _print(err=reply.err)
     return None
 
 

@@ -85,8 +85,10 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
             return Ended(code, text, error_lines(text, hint))
         guardian.guard(pid)
         # Now, while the command runs. When it has ended, the package may be gone.
-        import unitsync.output  # noqa: F401
-
+        try:
+            import unitsync.output  # noqa: F401
+        except ImportError:
+            pass
         status = _accompany(pid, guardian.group)
     finally:
         guardian.end()

@@ -96,7 +96,7 @@ def test_stop_starts_none(cli: Cli) -> None:
     assert result[:2] == (69, "")
     error, hint = result.told
     assert error == f"error: no coordinator runs at {cli.endpoint}"
-    assert hint.endswith(" start one; status, list and why where this startup has kept state")
+    assert hint == "hint: the next want, start, run, wait or ping starts one"
     assert not (cli.folder / "c").exists()
 
 

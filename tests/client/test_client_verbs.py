@@ -37,8 +37,8 @@ class TestRequests:
             (lambda: requests.wait("a", requires=None), "requires: 'None' is not one of"),
             (lambda: requests.start("a", on_owner_exit="die"), "'die'"),
             (lambda: requests.wait(), "no unit"),
-            (lambda: requests.reset(), "name units, or use --all"),
-            (lambda: requests.reset("a", all=True), "name units, or use --all"),
+            (lambda: requests.reset(), "no unit was named"),
+            (lambda: requests.reset("a", all=True), "either units or --all"),
         ],
     )
     def test_refuses_what_is_none(self, build: Any, message: str) -> None:
