@@ -49,6 +49,7 @@ def test_a_stranger_is_hung_up_on_before_a_word(daemons: Daemons, whom: str) -> 
 
 
 @as_root
+@pytest.mark.timeout(180)
 def test_no_verb_of_a_stranger(daemons: Daemons, sockets: Sockets) -> None:
     daemon = daemons.ready("--allow", "bin")
     req = sockets.req(daemon.endpoint)

@@ -176,7 +176,23 @@ def calling_script(argv: "list[str]") -> Process | None:
 
 def calling_owner(argv: "list[str]") -> "dict[str, Any]":
     """The fields of wire.Owner for the script that called the verb with *argv*."""
-    return owner_fields(calling_script(argv), os.getppid())
+    process = calling_script(argv)
+    fields = owner_fields(process, os.getppid())
+    if process is None:
+        fields["start"] = _start_of_unseen_parent()
+    return fields
+
+
+def _start_of_unseen_parent() -> int:
+    """When our parent began, if the /proc of an outer pid namespace shows it; otherwise 0.
+    A container gets the namespace number of one that has ended, so pid and number alone
+    would take its script for the other's."""
+    try:
+        ourselves = Process(0, _read("/proc/self/stat"), b"")
+    except (OSError, ValueError):
+        return 0
+    parent = read_process(ourselves.parent)
+    return parent.start if parent is not None else 0
 
 
 def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":

@@ -321,7 +321,7 @@ def test_stop_returns_when_it_is_gone(mortal: Any, open_client: Any) -> None:
 def test_stop_starts_none(nobody_there: str, open_client: Any) -> None:
     with pytest.raises(errors.Unreachable) as caught:
         open_client().stop()
-    assert "start one" in caught.value.hint
+    assert "starts one" in caught.value.hint
     assert not os.path.exists(os.path.dirname(nobody_there.removeprefix("ipc://")))
 
 

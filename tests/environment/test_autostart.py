@@ -35,7 +35,7 @@ def coordinator(cli: Cli) -> int:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may take back a nice value")
 def test_what_its_first_caller_had_does_not_stay(cli: Cli) -> None:
-    before = "ulimit -S -f 100 -t 600 -v 4000000; nice -n 15 ionice -c 3 chrt --idle 0"
+    before = "ulimit -S -f 100 -t 600 -v 4000000; nice -n 5 ionice -c 3 chrt --batch 0"
     cli.exec("bash", "-c", f'{before} "$@"', "bash", *cli.command, "want", "a", "b")
     pid = coordinator(cli)
     assert os.getpriority(os.PRIO_PROCESS, pid) == 0
@@ -114,7 +114,8 @@ def test_one_is_started_all_the_same(cli: Cli, missing: str) -> None:
     script = f'{missing}; "$@" < /etc/hostname'
     for words in (("want", "a", "b"), ("run", "u", "--", "true"), ("stop",)):
         result = cli.exec(*ALONE, script, "sh", *UNITSYNC, *words)
-        told = [line for line in result.told if "u is not watched" not in line]
+        busy = ("u is not watched", "still starting the coordinator")
+        told = [line for line in result.told if not any(text in line for text in busy)]
         assert (result.status, told) == (0, []), (words, result)
 
 

@@ -98,9 +98,8 @@ def journal(setup: Setup) -> Iterator[Finding]:
     # Without a log nobody has it open, and reading it would leave a log behind.
     alone = "" if (log := os.path.exists(f"{path}-wal")) else "&immutable=1"
     if log and setup.pong is None:
-        yield Finding(
-            "ok", about, f"{size / 1e6:.1f} MB, in use or left by a coordinator that was killed"
-        )
+        text = f"{size / 1e6:.1f} MB, in use or left by a coordinator that was killed"
+        yield Finding("ok", about, text)
         return
     try:
         uri = f"{Path(path).as_uri()}?mode=ro{alone}"
