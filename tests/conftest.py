@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 
@@ -51,6 +52,10 @@ for _number in (signal.SIGINT, signal.SIGQUIT):
 # Under nohup they would all ignore a hangup; what is handled here is not, behind exec(3).
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda number, frame: None)
+
+# Many systems give a user 1,024 open files, which hundreds of clients in one process exceed.
+_most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most if 0 < _most < 20_000 else 20_000, _most))
 
 # Thousands of processes import the same modules: each would compile them again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

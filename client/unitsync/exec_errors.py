@@ -26,14 +26,16 @@ def explain(program: str, problem: OSError) -> tuple[int, str, str]:
     if not program:
         text = "the command is empty, as from an unset variable"
         return 127, text, "unitsync run UNIT -- COMMAND [ARG]..."
-    path = _found(program)
-    if problem.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.exists(path):
+    path, number = _found(program), problem.errno
+    if number == errno.EACCES and "/" not in program and _is_not_there(path):
+        number = errno.ENOENT  # EACCES was about a folder on PATH that is closed to this user
+    if number in (errno.ENOENT, errno.ENOTDIR) and not os.path.exists(path):
         return 127, f"{safe(program)}: no such program", _where_it_may_be(program)
-    if problem.errno == errno.ENOENT:
+    if number == errno.ENOENT:
         status, (why, hint) = 127, _nothing_to_run_it(path)
-    elif problem.errno == errno.ENOEXEC:
+    elif number == errno.ENOEXEC:
         status, (why, hint) = 126, _no_program(path)
-    elif problem.errno == errno.EACCES:
+    elif number == errno.EACCES:
         status, (why, hint) = 126, _not_permitted(path)
     else:
         status, why, hint = 126, (problem.strerror or str(problem)).lower(), ""
@@ -47,6 +49,12 @@ def _found(program: str) -> str:
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     paths = [os.path.join(folder, program) for folder in folders]
     return next(filter(os.path.lexists, paths), "")
+
+
+def _is_not_there(path: str) -> bool:
+    """Whether nothing was found on PATH, or a script whose interpreter is not there."""
+    line = _first_line(path)
+    return not path or (line[:2] == b"#!" and not os.path.lexists(_interpreter(line)))
 
 
 def _where_it_may_be(program: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PATIENCE_S, Cli, Process
-from unitsync import wire
+from unitsync import exec_errors, wire
 
 READY = "echo ready >&2; "
 
@@ -65,6 +66,29 @@ def test_no_such_program(cli: Cli) -> None:
     hint = "hint: it is not on PATH, but here: ./deps.sh, or sh deps.sh if it is a script"
     assert cli("run", "u", "--", "deps.sh").told[1] == hint
     assert cli("run", "u", "--", "").status == 127
+
+
+def test_a_folder_on_path_that_is_closed_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``su`` with root's PATH. The kernel's error for whatever is not found is then
+    EACCES."""
+    closed = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    status, text, hint = exec_errors.explain("tool", closed)
+    assert (status, text) == (127, "tool: no such program")
+    assert hint.startswith("it is not on PATH")
+    tool = tmp_path / "tool"
+    tool.write_text("#!/no/such/python3\n")
+    tool.chmod(0o755)
+    status, text, _ = exec_errors.explain("tool", closed)
+    assert (status, text) == (
+        127,
+        f"{tool} cannot be run: its interpreter /no/such/python3 is not there",
+    )
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o644)
+    assert exec_errors.explain("tool", closed)[0] == 126
 
 
 def test_a_program_that_cannot_be_run(cli: Cli) -> None:
