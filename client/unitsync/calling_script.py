@@ -212,12 +212,14 @@ def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
     return fields
 
 
-def owner_of(pid: int) -> "dict[str, Any] | None":
-    """The fields of wire.Owner for the process *pid*. None if there is none, or if it has ended
-    and only waits to be reaped."""
+def owner_of(pid: int) -> "dict[str, Any]":
+    """The fields of wire.Owner for the process *pid*. Raises UsageError if there is none, or if
+    it has ended and only waits to be reaped."""
     process = read_process(pid) if proc_is_ours() else None
     if process.has_ended if process is not None else not exists(pid):
-        return None
+        from unitsync.errors import UsageError
+
+        raise UsageError(f"there is no process {pid} to be the owner")
     return owner_fields(process, pid)
 
 

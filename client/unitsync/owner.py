@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from unitsync import calling_script, errors, wire
+from unitsync import calling_script, wire
 
 
 def this_process() -> wire.Owner:
@@ -19,7 +19,4 @@ def this_process() -> wire.Owner:
 def of_pid(pid: int) -> wire.Owner:
     """The owner with that *pid*. Raises UsageError if there is no such process, or if it
     has ended and only waits to be reaped."""
-    fields = calling_script.owner_of(pid)
-    if fields is None:
-        raise errors.UsageError(f"there is no process {pid} to be the owner")
-    return wire.Owner(**fields)
+    return wire.Owner(**calling_script.owner_of(pid))

@@ -106,10 +106,6 @@ def _owner(call: "Call") -> "Message":
         return calling_script.calling_owner(sys.argv)
     pid = os.getpid() if call.owner_pid is None else call.owner_pid
     fields = calling_script.owner_of(pid)
-    if fields is None:
-        from unitsync.commandline import wrong
-
-        raise wrong(f"there is no process {pid} to be the owner")
     if call.command:
         from unitsync.run_command import shown
 
