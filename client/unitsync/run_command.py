@@ -7,14 +7,14 @@ loaded.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself loads enum
-import errno
 import os
 
 from unitsync.calling_script import command_line, shell_word
+from unitsync.command import Ended, cannot_run, environment_of, how_it_ended, signal_name, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
 _SI_KERNEL = 0x80
@@ -25,22 +25,7 @@ _PASSED_ON = (
     *(_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1),
     *(_signal.SIGUSR2, _signal.SIGWINCH, _signal.SIGCONT, _signal.SIGTSTP),
 )
-_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
-"""The values that Python may set LC_CTYPE to (PEP 538)."""
 _DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
-
-
-class Ended:
-    """How the command ended. ``status`` is the exit status for it, ``reason`` says why the
-    unit failed ("" if it did not), ``told`` holds the lines for stderr if the command was
-    not run."""
-
-    __slots__ = ("reason", "status", "told")
-
-    def __init__(self, status: int, reason: str, told: "Sequence[str]" = ()) -> None:
-        self.status = status
-        self.reason = reason
-        self.told = told
 
 
 def shown(call: "Iterable[str]") -> str:
@@ -76,13 +61,9 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
         return Ended(126, text, [f"error: {text}"])
     try:
         try:
-            pid = _spawn(words, _environment(unit), inherited, guardian.group)
+            pid = spawn(words, environment_of(unit), inherited, guardian.group or None)
         except OSError as exc:
-            from unitsync.exec_errors import explain
-            from unitsync.output import error_lines
-
-            code, text, hint = explain(words[0], exc)
-            return Ended(code, text, error_lines(text, hint))
+            return cannot_run(words[0], exc)
         guardian.guard(pid)
         # Now, while the command runs. When it has ended, the package may be gone.
         try:
@@ -92,11 +73,7 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
         status = _accompany(pid, guardian.group)
     finally:
         guardian.end()
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return Ended(128 + number, f"killed by {_name_of(number)}")
-    code = os.WEXITSTATUS(status)
-    return Ended(code, f"exit status {code}" if code else "")
+    return how_it_ended(status)
 
 
 def let_signals_go(inherited: "set[int]") -> None:
@@ -109,30 +86,6 @@ def let_signals_go(inherited: "set[int]") -> None:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _signal.default_int_handler)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, inherited)
-
-
-def _environment(unit: str) -> "dict[bytes, bytes]":
-    """The environment that our caller gave us, and the name of the *unit*.
-
-    os.environ is different: in the C locale Python writes LC_CTYPE=C.UTF-8 into it (PEP 538).
-    With that, a command that should count bytes would count characters.
-    """
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            given = file.read()
-    except OSError:
-        environment = dict(os.environb)
-        if not environment.get(b"LC_ALL") and environment.get(b"LC_CTYPE") in _COERCED:
-            environment[b"LC_CTYPE"] = b"C"  # what was in effect; else Python changes nothing
-    else:
-        environment = {}
-        for entry in given.split(b"\0"):
-            end = entry.find(b"=", 1)  # no shell makes a name that begins with "="
-            if end > 0:
-                environment.setdefault(entry[:end], entry[end + 1 :])  # the first, as getenv(3)
-    environment[b"UNITSYNC_UNIT"] = unit.encode("utf-8", "surrogateescape")
-    environment.pop(b"UNITSYNC_CODER_SHIM", None)  # it concerns only this process
-    return environment
 
 
 def _at_the_terminal() -> bool:
@@ -148,35 +101,6 @@ def _at_the_terminal() -> bool:
         return False
     finally:
         os.close(terminal)
-
-
-def _spawn(
-    words: "list[str]", environment: "Mapping[bytes, bytes]", mask: "set[int]", group: int
-) -> int:
-    """Start a child that runs *words* with the caller's signal mask and descriptors, in the
-    process group *group* (0 for ours). Returns its pid. Raises OSError."""
-    if not words[0]:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    # Python ignores these two signals, but a command expects that they end it.
-    how: dict[str, Any] = {"setsigmask": mask, "setsigdef": (_signal.SIGPIPE, _signal.SIGXFSZ)}
-    if group:
-        how["setpgroup"] = group
-    try:
-        return os.posix_spawnp(words[0], words, environment, **how)
-    except OSError as exc:
-        if exc.errno != errno.ENOEXEC:
-            raise
-        refused = exc
-    import shutil
-
-    from unitsync.exec_errors import is_binary
-
-    # A script without a #! line: POSIX shells and execvp(3) give it to sh.
-    script = shutil.which(words[0]) or words[0]
-    if is_binary(script):
-        raise refused
-    shell = ["/bin/sh", script, *words[1:]]
-    return os.posix_spawn(shell[0], shell, environment, **how)
 
 
 class Guardian:
@@ -260,7 +184,7 @@ def _send(target: int, number: int) -> None:
     try:
         os.kill(target, number)
     except OSError:  # it now runs as another user (sudo)
-        warn(f"cannot pass {_name_of(number)} on to pid {abs(target)}")
+        warn(f"cannot pass {signal_name(number)} on to pid {abs(target)}")
 
 
 def warn_not_recorded(unit: str, why: str, hint: str = "") -> None:
@@ -283,10 +207,3 @@ def _stop_ourselves() -> None:
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))
     os.kill(os.getpid(), _signal.SIGTSTP)
     _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTSTP,))
-
-
-def _name_of(number: int) -> str:
-    for name in dir(_signal):  # if a signal has two names, the usual one comes first
-        if name[:3] == "SIG" and name[3] != "_" and getattr(_signal, name) == number:
-            return name
-    return f"signal {number}"  # a real-time signal
