@@ -14,32 +14,7 @@ if TYPE_CHECKING:
     from unitsync._version import __version__ as __version__
     from unitsync.aio import AsyncClient as AsyncClient
     from unitsync.client import Client as Client
-    from unitsync.errors import AlreadyStarted as AlreadyStarted
-    from unitsync.errors import ContradictionError as ContradictionError
-    from unitsync.errors import CycleError as CycleError
-    from unitsync.errors import DeclarationError as DeclarationError
-    from unitsync.errors import EndedMeanwhile as EndedMeanwhile
-    from unitsync.errors import InternalError as InternalError
-    from unitsync.errors import Interrupted as Interrupted
-    from unitsync.errors import InvalidName as InvalidName
-    from unitsync.errors import LimitReached as LimitReached
-    from unitsync.errors import NotGranted as NotGranted
-    from unitsync.errors import NotKept as NotKept
-    from unitsync.errors import NotPermitted as NotPermitted
-    from unitsync.errors import NotReady as NotReady
-    from unitsync.errors import ProtocolError as ProtocolError
-    from unitsync.errors import Refused as Refused
-    from unitsync.errors import Skipped as Skipped
-    from unitsync.errors import StaleStartup as StaleStartup
-    from unitsync.errors import StateChanged as StateChanged
-    from unitsync.errors import StateLost as StateLost
-    from unitsync.errors import Stopped as Stopped
-    from unitsync.errors import TimedOut as TimedOut
-    from unitsync.errors import Unavailable as Unavailable
-    from unitsync.errors import UnitsyncError as UnitsyncError
-    from unitsync.errors import UnknownUnit as UnknownUnit
-    from unitsync.errors import Unreachable as Unreachable
-    from unitsync.errors import UsageError as UsageError
+    from unitsync.errors import *  # noqa: F403 (all of them)
 
 _MODULES = {"Client": "client", "AsyncClient": "aio", "__version__": "_version"}
 """Where what is not an error comes from."""
