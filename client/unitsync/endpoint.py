@@ -26,18 +26,14 @@ from unitsync.wire_by_hand import (
     PATH_BYTES_MAX,
     default_address,
     folder_mode_trusted,
-    folder_owner_trusted,
     invoking_user,
-    peer_trusted,
+    trusted,
 )
 
 FILES_MIN: Final = 32
 """Open files that a coordinator needs, including some for clients."""
 FULL_PATIENCE_S: Final = 3.0
 _LOOK_S: Final = 0.05
-JOURNAL_NAME: Final = "journal.db"
-LOG_NAME: Final = "coordinator.log"
-STOPPED_NAME: Final = "stopped"
 
 _SEPARATE_FOLDER = "give it a folder of its own: ipc:///some/folder/coordinator.sock"
 
@@ -53,11 +49,11 @@ class Endpoint(NamedTuple):
 
     @property
     def log(self) -> str:
-        return os.path.join(self.folder, LOG_NAME)
+        return os.path.join(self.folder, "coordinator.log")
 
     @property
     def journal(self) -> str:
-        return os.path.join(self.folder, JOURNAL_NAME)
+        return os.path.join(self.folder, "journal.db")
 
     @property
     def full(self) -> str:
@@ -67,7 +63,7 @@ class Endpoint(NamedTuple):
     @property
     def stopped(self) -> str:
         """A file that exists from an orderly end of the coordinator until its return."""
-        return os.path.join(self.folder, STOPPED_NAME)
+        return os.path.join(self.folder, "stopped")
 
 
 def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ) -> Endpoint:
@@ -124,7 +120,7 @@ def check_folder(endpoint: Endpoint) -> os.stat_result | None:
         raise _refused(endpoint, "it is a symbolic link", _SEPARATE_FOLDER)
     if not stat.S_ISDIR(found.st_mode):
         raise _refused(endpoint, "it is not a folder", _SEPARATE_FOLDER)
-    if not folder_owner_trusted(found.st_uid, endpoint.user):
+    if not trusted(found.st_uid, endpoint.user):
         raise _refused(
             endpoint,
             f"it belongs to {user_name(found.st_uid)}, not to {user_name(endpoint.user)}",
@@ -302,7 +298,7 @@ def _credentials(link: socket.socket) -> tuple[int, int, int]:
 
 def _check_peer(endpoint: Endpoint, link: socket.socket) -> None:
     pid, uid, _ = _credentials(link)
-    if not peer_trusted(uid, endpoint.user):
+    if not trusted(uid, endpoint.user):
         raise errors.Unreachable(
             f"{endpoint.address} is served by {user_name(uid)} (process {pid}), "
             f"not by {user_name(endpoint.user)}",

@@ -52,8 +52,8 @@ def default_address(user: int) -> str:
     return f"ipc:///tmp/unitsync-{user}/coordinator.sock"
 
 
-def folder_owner_trusted(uid: int, user: int) -> bool:
-    """Whether a socket's folder that belongs to *uid* may serve *user*."""
+def trusted(uid: int, user: int) -> bool:
+    """Whether *user* trusts a coordinator that runs as *uid*, or a folder that *uid* owns."""
     return uid in (user, os.geteuid(), 0)
 
 
@@ -61,11 +61,6 @@ def folder_mode_trusted(mode: int) -> bool:
     """Whether nobody else may list or change a folder with this mode. Others may have
     permission to pass through: ``serve --allow`` needs that, and peers are checked anyway."""
     return not mode & 0o066
-
-
-def peer_trusted(uid: int, user: int) -> bool:
-    """Whether a coordinator that runs as *uid* may serve *user*."""
-    return uid in (user, os.geteuid(), 0)
 
 
 # --- the connection -------------------------------------------------------------------
@@ -101,7 +96,7 @@ def _reach(path: str, user: int, by: float) -> "Link | None":
         folder = os.lstat(os.path.dirname(path))
         if (
             folder.st_mode >> 12 != 4  # S_ISDIR, and no link
-            or not folder_owner_trusted(folder.st_uid, user)
+            or not trusted(folder.st_uid, user)
             or not folder_mode_trusted(folder.st_mode)
         ):
             raise PermissionError
@@ -115,7 +110,7 @@ def _reach(path: str, user: int, by: float) -> "Link | None":
         link.setsockopt(_socket.SOL_SOCKET, _SO_SNDTIMEO, packed)
         link.connect(path)
         peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
-        if not peer_trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
+        if not trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
             raise PermissionError
         link.settimeout(patience_s)
         return Link(link)

@@ -155,10 +155,15 @@ def test_a_peer_of_another_user_is_not_spoken_to(
     served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(wire_by_hand, "peer_trusted", lambda *ids: asked.append(ids))
+
+    def is_only_the_folder(uid: int, user: int) -> bool:
+        asked.append((uid, user))
+        return len(asked) == 1
+
+    monkeypatch.setattr(wire_by_hand, "trusted", is_only_the_folder)
     with pytest.raises(PermissionError):
         wire_by_hand.reach(f"ipc://{served}", by=soon())
-    assert asked == [(os.geteuid(), wire_by_hand.invoking_user(os.environ))]
+    assert asked == [(os.geteuid(), wire_by_hand.invoking_user(os.environ))] * 2
 
 
 @pytest.mark.parametrize("user", [os.geteuid() + 1, os.geteuid()])
