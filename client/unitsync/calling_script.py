@@ -199,12 +199,12 @@ def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
     """The fields of wire.Owner for *process*, or for *pid* if *process* is None because it
     cannot be seen."""
     if process is None:
-        return {"pid": pid, "ns": pid_namespace(), "watched": False}
+        return {"pid": pid, "ns": namespace("pid"), "watched": False}
     fields: dict[str, Any] = {
         "pid": process.pid,
         "start": process.start,
-        "ns": pid_namespace(),
-        "clock": time_namespace(),
+        "ns": namespace("pid"),
+        "clock": namespace("time"),
         "command": process.command,
     }
     if process.pid < 2:
@@ -223,18 +223,9 @@ def owner_of(pid: int) -> "dict[str, Any]":
     return owner_fields(process, pid)
 
 
-def pid_namespace() -> int:
-    """The inode of our pid namespace, 0 if it cannot be read."""
-    return _namespace("pid")
-
-
-def time_namespace() -> int:
-    """The inode of our time namespace, 0 if there is none. The same process has another start
-    time in another time namespace."""
-    return _namespace("time")
-
-
-def _namespace(kind: str) -> int:
+def namespace(kind: str) -> int:
+    """The inode of our ``pid`` or ``time`` namespace, 0 if there is none or it cannot be read.
+    The same process has another start time in another time namespace."""
     try:
         # Not by stat(2), which finds nothing under proot.
         return int(os.readlink(f"/proc/self/ns/{kind}").strip(f"{kind}:[]"))

@@ -2,25 +2,19 @@
 
 import os
 
-from unitsync.calling_script import (
-    ANCESTORS_MAX,
-    Process,
-    pid_namespace,
-    proc_is_ours,
-    read_process,
-)
+from unitsync.calling_script import ANCESTORS_MAX, Process, namespace, proc_is_ours, read_process
 
 
 def startup() -> str:
     """The startup that a script of Coder's agent belongs to: pid and start time of the
     agent, so that a restarted agent begins without state. "" if there is no agent."""
-    process = read_process(os.getpid()) if proc_is_ours() else None
+    process = read_process(os.getppid()) if proc_is_ours() else None
     for _ in range(ANCESTORS_MAX):
         if process is None:
             break
+        if is_agent(process):
+            return f"coder-{namespace('pid')}-{process.pid}-{process.start}"
         process = read_process(process.parent)
-        if process is not None and is_agent(process):
-            return f"coder-{pid_namespace()}-{process.pid}-{process.start}"
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from unitsync.calling_script import Process, pid_namespace
+from unitsync.calling_script import Process, namespace
 
 _BYTES_MAX = 4096
 """More than any file has that is read here as a whole."""
@@ -26,7 +26,7 @@ def machine_startup() -> str:
             start = Process(1, stat.read(_BYTES_MAX), b"").start
     except _NOT_SHOWN:
         start = 0
-    return f"{boot}:{pid_namespace()}:{start}"
+    return f"{boot}:{namespace('pid')}:{start}"
 
 
 def has_kept_state(journal: str) -> bool:

@@ -141,8 +141,8 @@ def test_coders_agent(args: str, is_agent: bool) -> None:
 def test_a_restarted_agent_is_another_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = process("coder agent")
     agent.start = 4711
-    monkeypatch.setattr(coder_agent, "read_process", {os.getpid(): process(), 1: agent}.get)
-    monkeypatch.setattr(coder_agent, "pid_namespace", lambda: 9)
+    monkeypatch.setattr(coder_agent, "read_process", {os.getppid(): process(), 1: agent}.get)
+    monkeypatch.setattr(coder_agent, "namespace", lambda kind: 9)
     assert coder_agent.startup() == "coder-9-7-4711"
     monkeypatch.setattr(coder_agent, "proc_is_ours", lambda: False)
     assert coder_agent.startup() == ""

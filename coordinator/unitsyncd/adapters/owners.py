@@ -9,7 +9,7 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.calling_script import pid_namespace, time_namespace
+from unitsync.calling_script import namespace
 from unitsync.wire import Owner
 from unitsyncd.adapters.processes import has_ended, open_pidfd
 from unitsyncd.core.events import OwnerKey
@@ -32,8 +32,8 @@ class Owners:
         owners are polled."""
         self._on_gone = on_gone
         self._pidfds_left = pidfds_max
-        self._namespace = pid_namespace()
-        self._clock = time_namespace()
+        self._namespace = namespace("pid")
+        self._clock = namespace("time")
         self._watched: dict[OwnerKey, int | None] = {}
         """Owner to pidfd, or to None if it is polled."""
         self._polled: set[OwnerKey] = set()
