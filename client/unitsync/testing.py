@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,9 +41,10 @@ def throwaway_coordinator(options: Sequence[str] = ()) -> Iterator[str]:
     *options* of ``unitsync serve``. Leaving the block ends it and removes its folder. Raises
     Unreachable if it does not come up.
     """
-    folder = tempfile.mkdtemp(prefix="us-", dir=_short_folder())
-    address = f"ipc://{folder}/coordinator.sock"
-    try:
+    with tempfile.TemporaryDirectory(
+        prefix="us-", dir=_short_folder(), ignore_cleanup_errors=True
+    ) as folder:
+        address = f"ipc://{folder}/coordinator.sock"
         read, write = os.pipe()
         try:
             process = subprocess.Popen(
@@ -72,8 +72,6 @@ def throwaway_coordinator(options: Sequence[str] = ()) -> Iterator[str]:
             yield address
         finally:
             _end(process)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _report(descriptor: int) -> str:
