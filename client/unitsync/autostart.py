@@ -13,7 +13,8 @@ from unitsync.absent import Absent, NothingKept
 from unitsync.conversation import Autostart
 from unitsync.startup import has_kept_state
 
-_HINT_ABSENT: Final = "the next want, start, run, wait or ping starts one"
+_OFF: Final = ("0", "no", "false", "off")
+_ON: Final = ("1", "yes", "true", "on")
 
 
 def ensure(
@@ -48,7 +49,7 @@ def ensure(
     if when == Autostart.NEVER:
         raise Absent(
             f"no coordinator runs at {endpoint.address}",
-            hint=_HINT_ABSENT,
+            hint="the next want, start, run, wait or ping starts one",
             endpoint=endpoint.address,
         )
     if not autostart:
@@ -77,7 +78,3 @@ def is_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.envir
             hint=f"one of {', '.join((*_OFF, *_ON))}",
         )
     return True
-
-
-_OFF: Final = ("0", "no", "false", "off")
-_ON: Final = ("1", "yes", "true", "on")
