@@ -82,14 +82,15 @@ def _check_threads() -> None:
 
 
 def _forked() -> None:
-    """In a forked child: drop the parent's sockets without the warnings of pyzmq that they
-    were never closed. The lock is new, because another thread may have held it at the fork."""
+    """In a forked child: drop the parent's sockets, which pyzmq does not close then, without
+    its warnings about that. The lock is new, because another thread may have held it at the
+    fork."""
     global _making, _context
     _making = threading.RLock()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         for link in list(_links):
-            link.forget()
+            del link.dealer, link.monitor
         _links.clear()
         _context = None
 
@@ -111,8 +112,6 @@ def _begin_threads(context: zmq.Context[zmq.Socket[bytes]]) -> None:
 
 class Link:
     """Raises Unreachable if the process may open no more files or start no more threads."""
-
-    __slots__ = ("__weakref__", "dealer", "monitor", "pid")
 
     def __init__(self, endpoint: Endpoint) -> None:
         try:
@@ -174,11 +173,6 @@ class Link:
         before a disconnection are still there."""
         frames = _received(self.monitor)
         return int.from_bytes(frames[0][:2], "little") if frames else 0
-
-    def forget(self) -> None:
-        """In a forked child: drop the sockets without closing them. They are the parent's,
-        and pyzmq leaves them alone."""
-        del self.dealer, self.monitor
 
     def close(self, *, lost: bool = False) -> None:
         """Close the sockets. With *lost*, drop what is still queued: it is repeated on another
