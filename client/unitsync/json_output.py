@@ -150,8 +150,6 @@ def tree_fields(node: "WhyNode") -> dict[str, object]:
 class Group:
     """A wire.WhyGroup whose units may have come in several pages."""
 
-    __slots__ = ("cause", "kind", "units")
-
     def __init__(self, cause: "UnitInfo", kind: str) -> None:
         self.cause = cause
         self.kind = kind

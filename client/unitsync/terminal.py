@@ -33,8 +33,6 @@ _WIDEST = 2
 class Screen:
     """*width* in columns, 0 if it is not a terminal. *ascii_only* if it can only show ASCII."""
 
-    __slots__ = ("ascii_only", "colour", "width")
-
     def __init__(self, width: int = 0, *, colour: bool = False, ascii_only: bool = False) -> None:
         self.width = width
         self.colour = colour

@@ -19,8 +19,6 @@ class Wakeup:
     signals, and if somebody else (an event loop) already uses the wake-up descriptor.
     """
 
-    __slots__ = ("_write_end", "fd")
-
     def __enter__(self) -> Wakeup:
         self.fd = -1
         if threading.current_thread() is not threading.main_thread():
