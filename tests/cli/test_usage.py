@@ -219,7 +219,7 @@ def test_completion_waits_for_no_coordinator_that_hangs(monkeypatch: pytest.Monk
     monkeypatch.setattr(signal, "setitimer", lambda *_: None)
     monkeypatch.setattr(perform._Connection, "open", lambda *_, **__: None)
     monkeypatch.setattr(perform, "_asked", asks)
-    context: Any = SimpleNamespace(params={}, parent=None)
+    context: Any = SimpleNamespace(params={"endpoint": "ipc:///nobody.sock"})
     assert completion.unit_names(context, "") == []
     assert len(asked) == 1
 

@@ -62,11 +62,9 @@ def unit_names(ctx: typer.Context, incomplete: str) -> list[str]:
     printed into the line that the user is typing. Names that a shell would not read as one
     plain word are left out, because shells insert (zsh: evaluate) them raw.
     """
-    endpoint = None
-    context: typer.Context | None = ctx
-    while context is not None and endpoint is None:
-        endpoint = context.params.get("endpoint")
-        context = context.parent  # type: ignore[assignment]
+    endpoint = ctx.params.get("endpoint")
+    if endpoint is None:
+        endpoint = ctx.find_root().params.get("endpoint")
     given = set(ctx.params.get("units") or ()) | set(ctx.params.get("prerequisites") or ())
     given.add(ctx.params.get("unit"))
     try:
