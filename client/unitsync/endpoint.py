@@ -14,19 +14,18 @@ import os
 import resource
 import socket
 import stat
-import struct
 from collections.abc import Mapping
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
-from unitsync import errors
+from unitsync import errors, wire_by_hand
 from unitsync.absent import Absent, NotYet
 from unitsync.wire_by_hand import (
-    CONNECT_PATIENCE_S,
     PATH_BYTES_MAX,
     default_address,
     folder_mode_trusted,
     invoking_user,
+    peer_of,
     trusted,
 )
 
@@ -174,13 +173,7 @@ def _connect(endpoint: Endpoint, by: float, room_by: float = math.inf) -> socket
         return None
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        # This bounds connect() if the backlog is full. A Python timeout would make the
-        # socket non-blocking, and then connect() would fail at once.
-        patience_us = int(1e6 * max(0.001, min(CONNECT_PATIENCE_S, by - monotonic())))
-        patience = struct.pack("@ll", *divmod(patience_us, 10**6))
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        link.connect(endpoint.path)
+        wire_by_hand.connect(link, endpoint.path, by)
         _check_peer(endpoint, link)
     except OSError as exc:
         link.close()
@@ -213,7 +206,7 @@ def _connect(endpoint: Endpoint, by: float, room_by: float = math.inf) -> socket
 def _is_greeted(link: socket.socket) -> bool:
     """Whether the coordinator sends us anything. It closes the connection of a user whom it
     does not serve before it sends. Its own user and root need not wait to see that."""
-    if os.geteuid() in (0, _credentials(link)[1]):
+    if os.geteuid() in (0, peer_of(link)[1]):
         return True
     try:
         return link.recv(1, socket.MSG_PEEK) != b""
@@ -258,7 +251,7 @@ def listener(endpoint: Endpoint) -> int:
     if link is None:
         return 0
     with link:
-        return _credentials(link)[0]
+        return peer_of(link)[0]
 
 
 def account(uid: int) -> tuple[str, int, str]:
@@ -288,16 +281,8 @@ def _name_of(uid: int) -> str:
         return str(uid)
 
 
-def _credentials(link: socket.socket) -> tuple[int, int, int]:
-    """pid, uid and gid of the other side."""
-    size = struct.calcsize("iII")
-    packed = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    pid, uid, gid = struct.unpack("iII", packed)
-    return pid, uid, gid
-
-
 def _check_peer(endpoint: Endpoint, link: socket.socket) -> None:
-    pid, uid, _ = _credentials(link)
+    pid, uid = peer_of(link)
     if not trusted(uid, endpoint.user):
         raise errors.Unreachable(
             f"{endpoint.address} is served by {user_name(uid)} (process {pid}), "

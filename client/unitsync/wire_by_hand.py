@@ -28,8 +28,6 @@ _GLANCE_S = 5
 """How long one system call may wait for the reply. If a signal comes just before the call
 begins, Python notices it only when the call ends."""
 _LONG_BYTES = 8 if sys.maxsize > 1 << 32 else 4
-_SO_PEERCRED = 17
-_SO_SNDTIMEO = 21
 _READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 _COMMAND, _LONG, _MORE = 4, 2, 1
 """Flags of a frame."""
@@ -91,7 +89,6 @@ def _reach(path: str, user: int, by: float) -> "Link | None":
     """A connection to *path*, or None if nobody listens there. Raises OSError."""
     import _socket
 
-    patience_s = min(CONNECT_PATIENCE_S, max(0.001, by - monotonic()))
     try:
         folder = os.lstat(os.path.dirname(path))
         if (
@@ -104,21 +101,38 @@ def _reach(path: str, user: int, by: float) -> "Link | None":
     except FileNotFoundError:
         return None
     try:
-        # With a Python timeout, connect() would fail at once if the backlog is full.
-        timeval = divmod(int(patience_s * 1_000_000), 1_000_000)
-        packed = b"".join(part.to_bytes(_LONG_BYTES, sys.byteorder) for part in timeval)
-        link.setsockopt(_socket.SOL_SOCKET, _SO_SNDTIMEO, packed)
-        link.connect(path)
-        peer = link.getsockopt(_socket.SOL_SOCKET, _SO_PEERCRED, 12)
-        if not trusted(int.from_bytes(peer[4:8], sys.byteorder), user):
+        connect(link, path, by)
+        if not trusted(peer_of(link)[1], user):
             raise PermissionError
-        link.settimeout(patience_s)
         return Link(link)
     except BaseException as exc:
         link.close()
         if isinstance(exc, FileNotFoundError | ConnectionRefusedError):
             return None
         raise
+
+
+def connect(link: "Any", path: str, by: float) -> None:
+    """Connect *link*, a unix socket without a Python timeout, to *path*. It and every further
+    call of *link* take CONNECT_PATIENCE_S at most, and not longer than until *by*. Raises
+    OSError: BlockingIOError if the backlog is full."""
+    import _socket
+
+    # With a Python timeout, connect() would fail at once if the backlog is full.
+    patience_us = int(1e6 * max(0.001, min(CONNECT_PATIENCE_S, by - monotonic())))
+    parts = (part.to_bytes(_LONG_BYTES, sys.byteorder) for part in divmod(patience_us, 10**6))
+    timeval = b"".join(parts)
+    link.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
+    link.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, timeval)
+    link.connect(path)
+
+
+def peer_of(link: "Any") -> tuple[int, int]:
+    """pid and uid of the other side of *link*."""
+    import _socket
+
+    peer = link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    return int.from_bytes(peer[:4], sys.byteorder), int.from_bytes(peer[4:8], sys.byteorder)
 
 
 class Link:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from unitsync import Client, absent, endpoint, errors, spawn
+from unitsync import Client, absent, endpoint, errors, spawn, wire_by_hand
 from unitsync.autostart import ensure
 from unitsync.conversation import Autostart
 
@@ -188,7 +188,7 @@ class TestPeer:
     def test_with_a_full_backlog_is_waited_for(
         self, short_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(endpoint, "CONNECT_PATIENCE_S", 1)
+        monkeypatch.setattr(wire_by_hand, "CONNECT_PATIENCE_S", 1)
         short_path.chmod(0o700)
         place = endpoint.resolve(f"ipc://{short_path}/c.sock")
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
