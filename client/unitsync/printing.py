@@ -197,9 +197,15 @@ def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
 def silence(descriptor: int) -> None:
     """Send what is still buffered for *descriptor* to /dev/null, so that Python does not
     complain about it at exit."""
+    nothing = null()
+    os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def null() -> int:
+    """A descriptor of /dev/null. In a chroot that somebody made without it, of an empty memory
+    file."""
     try:
-        null = os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # a chroot that somebody made by hand
-        null = os.memfd_create("null")
-    os.dup2(null, descriptor)
-    os.close(null)
+        return os.open(os.devnull, os.O_RDWR)
+    except OSError:
+        return os.memfd_create("null")

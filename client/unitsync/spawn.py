@@ -9,6 +9,7 @@ import math
 import os
 import select
 import signal
+import site
 import sys
 from collections.abc import Mapping, Sequence
 from time import monotonic
@@ -19,6 +20,7 @@ from unitsync import spawn_lock
 from unitsync.absent import Absent, NotYet
 from unitsync.endpoint import Endpoint
 from unitsync.module_path import folders_of
+from unitsync.printing import null
 from unitsync.spawn_lock import STILL_STARTING, Patience
 from unitsync.wire_by_hand import PATH_BYTES_MAX
 
@@ -208,7 +210,7 @@ def _spawn(endpoint: Endpoint, patience: Patience, *options: str) -> str:
     try:
         opened += os.pipe()
         opened[1] = _above_stdio(opened[1])
-        opened.append(_null())
+        opened.append(null())
         opened[2] = _above_stdio(opened[2])
         launched = _launch(endpoint, opened[1], opened[2], options)
     except OSError as exc:
@@ -250,14 +252,6 @@ def _reap(launcher: int) -> None:
         pass  # the caller reaps its children itself
 
 
-def _null() -> int:
-    """A descriptor of /dev/null, or of an empty memory file if there is no /dev/null."""
-    try:
-        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return os.memfd_create("null")
-
-
 def _cannot_launch(endpoint: Endpoint, exc: OSError) -> Absent:
     what = {
         errno.EAGAIN: "there may be no more processes: raise ulimit -u (TasksMax=)",
@@ -271,7 +265,7 @@ def _cannot_launch(endpoint: Endpoint, exc: OSError) -> Absent:
     )
 
 
-def _launch(endpoint: Endpoint, report_fd: int, null: int, options: Sequence[str]) -> int:
+def _launch(endpoint: Endpoint, report_fd: int, null_fd: int, options: Sequence[str]) -> int:
     """Start the launcher, which runs _launch.py and ends at once. Returns its pid."""
     return os.posix_spawn(
         sys.executable,
@@ -282,7 +276,7 @@ def _launch(endpoint: Endpoint, report_fd: int, null: int, options: Sequence[str
         ],
         _environment(os.environ),
         file_actions=[
-            (os.POSIX_SPAWN_DUP2, null, 0),
+            (os.POSIX_SPAWN_DUP2, null_fd, 0),
             (os.POSIX_SPAWN_DUP2, report_fd, 1),
             (os.POSIX_SPAWN_DUP2, 0, 2),
         ],
@@ -299,18 +293,13 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
     if sys.flags.ignore_environment:  # as in the shim: the script's variable is not meant for us
         kept.pop("PYTHONHOME", None)
-    if path := os.pathsep.join(_folders_of_packages()):
-        kept["PYTHONPATH"] = path
-    return kept
-
-
-def _folders_of_packages() -> list[str]:
-    """The folders of the packages that a coordinator loads. Folders in which every Python looks
-    are left out: in PYTHONPATH their other contents would come before Python's own modules."""
-    import site
-
+    # Without the folders in which every Python looks: in PYTHONPATH their other contents would
+    # come before Python's own modules.
     usual = {os.path.abspath(folder) for folder in site.getsitepackages()}
-    return [folder for folder in folders_of(_PACKAGES) if folder not in usual]
+    folders = [folder for folder in folders_of(_PACKAGES) if folder not in usual]
+    if folders:
+        kept["PYTHONPATH"] = os.pathsep.join(folders)
+    return kept
 
 
 def _above_stdio(fd: int) -> int:
@@ -326,16 +315,12 @@ def _failed(endpoint: Endpoint, report: str, patience: Patience) -> Absent:
     why, _, hint = report.partition("\n")
     why = why.removeprefix("error:").strip() or _why_it_ends(patience)
     hint = hint.removeprefix("hint:").strip()
+    log = f"look into {endpoint.log}, or " if os.path.exists(endpoint.log) else ""
     return (Absent if why else NotYet)(
         f"the coordinator did not start: {why or 'it ended without a word'}",
-        hint=hint or _where_to_look(endpoint),
+        hint=hint or f"{log}see it fail: unitsync serve; limits may be too low: ulimit -a",
         endpoint=endpoint.address,
     )
-
-
-def _where_to_look(endpoint: Endpoint) -> str:
-    log = f"look into {endpoint.log}, or " if os.path.exists(endpoint.log) else ""
-    return f"{log}see it fail: unitsync serve; limits may be too low: ulimit -a"
 
 
 def _why_it_ends(patience: Patience) -> str:
