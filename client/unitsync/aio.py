@@ -132,13 +132,9 @@ class AsyncClient(Verbs):
     async def _connect(
         self, loop: asyncio.AbstractEventLoop, when: str, told: bool, by: float
     ) -> AsyncLink:
+        allowed = self._autostart
         await asyncio.to_thread(
-            autostart.ensure,
-            self._endpoint,
-            when=when,
-            autostart=self._autostart,
-            told=told,
-            by=by,
+            autostart.ensure, self._endpoint, when=when, autostart=allowed, told=told, by=by
         )
         link = self._usable(loop)
         if link is None:

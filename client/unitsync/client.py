@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from operator import methodcaller
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import zmq
@@ -77,13 +76,8 @@ class UnitBlock:
     def __enter__(self) -> wire.Granted:
         return _run(self._block.__aenter__)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _run(partial(self._block.__aexit__, kind, exc, traceback))
+    def __exit__(self, *exc: Any) -> None:
+        _run(partial(self._block.__aexit__, *exc))
 
 
 class Client(ClientBase):
