@@ -12,8 +12,7 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from unitsync import json_output
-from unitsync.cli.doctor.finding import Finding
-from unitsync.cli.doctor.report import report
+from unitsync.cli.doctor import Finding, report
 from unitsync.printing import columns, duration, safe, span
 from unitsync.tables import list_table, why_groups, why_tree
 from unitsync.terminal import Screen, folded

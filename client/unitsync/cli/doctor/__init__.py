@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import typer
 
-from unitsync import terminal
 from unitsync.cli.doctor import coder, coordinator, files, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup
-from unitsync.cli.doctor.report import report
 from unitsync.cli.typer_commands import Endpoint, OutputFormat
 from unitsync.commandline import choice
 from unitsync.output import print_lines
-from unitsync.printing import reaching
+from unitsync.printing import columns, padded, reaching, safe
+from unitsync.terminal import Screen, below, beside, painted, stdout
 from unitsync.verbs import OUTPUTS
 
-__all__ = ["CHECKS", "Finding", "Setup", "doctor", "examine"]
+__all__ = ["CHECKS", "Finding", "Setup", "doctor", "examine", "report"]
 
 CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
     surroundings.version,
@@ -38,6 +37,10 @@ CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
 )
 """Each check may use what the checks before it have found out. Whatever prevents a change is a
 problem in one of them."""
+_COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "red"}
+_SIDE_BY_SIDE: Final = 60
+"""From this width on, a finding stands beside the word for what it is about."""
+_GAP: Final = 2
 
 
 def doctor(
@@ -56,7 +59,7 @@ def doctor(
 
         print_lines([json_output.json_text([finding._asdict() for finding in findings])])
     else:
-        print_lines(report(findings, terminal.stdout()))
+        print_lines(report(findings, stdout()))
     return int(any(finding.level == "problem" for finding in findings))
 
 
@@ -66,3 +69,20 @@ def examine(address: str | None) -> Iterator[Finding]:
     for check in CHECKS:
         for found in check(setup):
             yield found._replace(hint=reaching(found.hint))
+
+
+def report(found: Iterable[Finding], screen: Screen) -> Iterator[str]:
+    """One line per finding, and its hint below."""
+    found = list(found)
+    levels = max(map(len, _COLOURS)) + _GAP
+    abouts = max((columns(safe(finding.about)) for finding in found), default=0) + _GAP
+    for level, about, text, hint in found:
+        about, colour = safe(about), _COLOURS[level]
+        told = [safe(text), f"hint: {safe(hint)}"] if hint else [safe(text)]
+        if screen.holds(_SIDE_BY_SIDE):
+            head = screen.paint(level, colour) + " " * (levels - len(level))
+            head += padded(about, abouts)
+            yield from beside(head, levels + abouts, told, screen.width)
+        else:
+            yield from painted("", level, colour, f" {about}", screen, screen.width)
+            yield from below(told, screen.width)
