@@ -53,6 +53,16 @@ DAEMON_MAY_USE = frozenset(
 CORE_MAY_USE = ("coder_output", "empty_replies", "errors", "names", "printing", "wire")
 """Of printing, what turns one text into another."""
 
+PLANS_MAY_USE = frozenset(
+    (
+        *("plan", "aio", "client", "command", "durations", "errors", "exec_errors", "log_files"),
+        *("names", "nearest", "output", "output_pump", "printing", "probes", "supervision"),
+        *("terminal", "wire", "wire_values"),
+    )
+)
+"""Modules of unitsync that a plan is read with, and run with: the public clients, how a command
+is run, and text."""
+
 # What a part of the coordinator may import of the coordinator. Adapters do not know the
 # actors: they are given callables, or meet a Protocol that the actors own.
 LAYERS = {
@@ -245,8 +255,31 @@ def test_clients_do_not_know_the_coordinator() -> None:
     none_of([each for each in found if each.file != CLIENT / "cli" / "admin.py" or not each.lazy])
 
 
+def test_no_verb_that_a_script_calls_knows_plans() -> None:
+    """Only the verbs about plans, and only when they are called."""
+    found = [
+        each
+        for each in all_imports(CLIENT)
+        if part(each.module) == "plan" and CLIENT / "plan" not in each.file.parents
+    ]
+    none_of([each for each in found if each.file != CLIENT / "cli" / "plans.py" or not each.lazy])
+
+
+def test_what_plans_use_of_the_client() -> None:
+    none_of(
+        [
+            each
+            for each in all_imports(CLIENT / "plan")
+            if each.top == "unitsync" and part(each.module) not in PLANS_MAY_USE
+        ]
+    )
+
+
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
-    installed = {"loguru", "msgspec", "typer", "zmq", "unitsync", "unitsyncd"}
+    installed = {
+        *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
+        *("unitsync", "unitsyncd"),
+    }
     found = all_imports(CLIENT, COORDINATOR)
     none_of(
         [

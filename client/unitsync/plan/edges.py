@@ -1,0 +1,193 @@
+"""What the units of a plan wait for: names resolved, contradictions and cycles found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from unitsync.nearest import nearest
+from unitsync.plan.document import EdgeTable, UnitTable
+from unitsync.plan.mistakes import Found, Keys
+from unitsync.plan.units import Edge
+
+COMPARED_MAX: Final = 200_000
+"""So many names are compared to suggest others for unknown ones; after that none is suggested."""
+CYCLES_MAX: Final = 100
+"""So many cycles are looked for. Each of the reported ones has an edge of its own."""
+SPELLED_MAX: Final = 100
+"""Units of a cycle that the message spells out."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """A file as one place of the plan includes it."""
+
+    file: Path
+    prefix: str
+    external: frozenset[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """A unit, and where it is declared; ``local`` is its name there."""
+
+    name: str
+    local: str
+    scope: Scope
+    table: UnitTable
+
+    def keys(self, *more: str | int) -> Keys:
+        return ("unit", self.local, *more)
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    """Where an edge was written."""
+
+    by: Declared
+    key: str
+    number: int
+    edge: Edge
+
+    def found(self, message: str, hint: str) -> Found:
+        keys = self.by.keys(self.key, self.number)
+        return Found(self.by.scope.file, message, hint, self.by.name, keys)
+
+
+_Graph = dict[str, dict[str, _Origin]]
+"""Dependent → prerequisite → where that was said first."""
+
+
+def resolve(declared: Mapping[str, Declared], found: list[Found]) -> dict[str, tuple[Edge, ...]]:
+    """What each unit waits for, external ones included. Mistakes are added to *found*."""
+    resolver = _Resolver(declared, found)
+    graph: _Graph = {}
+    for unit in declared.values():
+        for key, others in (("after", unit.table.after), ("before", unit.table.before)):
+            for number, other in enumerate(others):
+                resolver.edge(graph, unit, key, number, other)
+    found.extend(_cycle_found(cycle, graph) for cycle in _cycles(graph))
+    return {
+        dependent: tuple(origin.edge for origin in prerequisites.values())
+        for dependent, prerequisites in graph.items()
+    }
+
+
+class _Resolver:
+    def __init__(self, declared: Mapping[str, Declared], found: list[Found]) -> None:
+        self._declared = declared
+        self._found = found
+        self._compared = 0
+
+    def edge(
+        self, graph: _Graph, unit: Declared, key: str, number: int, other: str | EdgeTable
+    ) -> None:
+        """Add to *graph* what *unit* says in its list *key*."""
+        written = other if isinstance(other, str) else other.unit
+        name = unit.scope.prefix + written
+        if name not in self._declared:
+            name = written
+            if name not in unit.scope.external:
+                self._unknown(unit, key, number, written)
+                return
+        dependent, prerequisite = (unit.name, name) if key == "after" else (name, unit.name)
+        if isinstance(other, str):
+            edge = Edge(prerequisite)
+        else:
+            edge = Edge(prerequisite, other.requires, other.optional)
+        origin = _Origin(unit, key, number, edge)
+        if dependent == prerequisite:
+            where = "waits for itself" if key == "after" else "is to come before itself"
+            self._found.append(origin.found(f"{unit.name} {where}", f"take it out of {key}"))
+            return
+        first = graph.setdefault(dependent, {}).setdefault(prerequisite, origin)
+        if first.edge != edge:
+            message = (
+                f"{dependent} waits for {prerequisite} twice, for its {_need(first.edge)} "
+                f"and for its {_need(edge)}"
+            )
+            self._found.append(origin.found(message, f"keep one; the other is {_place(first)}"))
+
+    def _unknown(self, unit: Declared, key: str, number: int, written: str) -> None:
+        does = "waits for" if key == "after" else "comes before"
+        message = f"{unit.name} {does} {written}, which is no unit of this plan"
+        hint = f'if a script runs it: external = ["{written}"], at the top of the file'
+        if meant := self._nearest(unit, written):
+            hint = f"did you mean {meant}?"
+        keys = unit.keys(key, number)
+        self._found.append(Found(unit.scope.file, message, hint, unit.name, keys))
+
+    def _nearest(self, unit: Declared, written: str) -> str:
+        if self._compared >= COMPARED_MAX:
+            return ""
+        self._compared += len(self._declared)
+        prefix = unit.scope.prefix
+        known = [name.removeprefix(prefix) for name in self._declared if name.startswith(prefix)]
+        known += unit.scope.external
+        # Whoever writes the name of a unit of an include without its prefix means that unit.
+        ends = [name for name in known if name.endswith(f".{written}")]
+        if len(ends) == 1:
+            return ends[0]
+        return nearest(written, [name for name in known if name != unit.local])
+
+
+def _need(edge: Edge) -> str:
+    return f"{edge.requires.value}{' (optional)' if edge.optional else ''}"
+
+
+def _place(origin: _Origin) -> str:
+    return f"in {origin.key} of {origin.by.local}, {origin.by.scope.file.name}"
+
+
+def _cycles(graph: _Graph) -> Iterator[list[str]]:
+    """Cycles, no two of which share an edge. Each begins and ends with the same unit, and each
+    of its units waits for the next."""
+    left = {dependent: set(prerequisites) for dependent, prerequisites in graph.items()}
+    for _ in range(CYCLES_MAX):
+        sorter = TopologicalSorter(left)
+        try:
+            sorter.prepare()
+            return
+        except CycleError as problem:
+            cycle = list(reversed(problem.args[1]))
+        yield cycle
+        for dependent, prerequisite in pairwise(cycle):
+            left[dependent].discard(prerequisite)
+        # What is not held up by a cycle is in none.
+        clear: set[str] = set()
+        while ready := sorter.get_ready():
+            clear.update(ready)
+            sorter.done(*ready)
+        left = {name: needs - clear for name, needs in left.items() if name not in clear}
+
+
+def _cycle_found(cycle: Sequence[str], graph: _Graph) -> Found:
+    order = {name: place for place, name in enumerate(graph)}
+    ring = list(cycle[:-1])
+    start = min(range(len(ring)), key=lambda place: order[ring[place]])
+    ring = ring[start:] + ring[:start]
+    edges = [graph[unit][need] for unit, need in zip(ring, [*ring[1:], ring[0]], strict=True)]
+    names = [*ring, ring[0]]
+    if len(ring) > SPELLED_MAX:
+        half = SPELLED_MAX // 2
+        names = [*names[:half], f"({len(ring) - 2 * half + 1:,} more)", *names[-half:]]
+    message = f"a cycle, in which each waits for the next: {' → '.join(names)}"
+    origins = [
+        f"{origin.by.local} {origin.key} {_written(origin)}"
+        + ("" if origin.by.scope.file == edges[0].by.scope.file else f" ({origin.by.scope.file})")
+        for origin in edges
+    ]
+    shown = ", ".join(origins[:3])
+    more = f", or one of {len(origins) - 3:,} more" if len(origins) > 3 else ""
+    return edges[0].found(message, f"take one of these away: {shown}{more}")
+
+
+def _written(origin: _Origin) -> str:
+    other = getattr(origin.by.table, origin.key)[origin.number]
+    return other if isinstance(other, str) else str(other.unit)

@@ -1,0 +1,108 @@
+"""What each key of a plan takes, in words, for those who wrote something else."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from unitsync.errors import InvalidName
+from unitsync.names import check_name
+from unitsync.nearest import nearest
+from unitsync.plan.document import PARALLEL_MAX, RETRIES_MAX
+from unitsync.printing import quoted
+from unitsync.wire_values import OnOwnerExit, Requirement
+
+_DURATION: Final = "write 90 (seconds), 500ms, 30s, 1h30m or 2d"
+_OR_NONE: Final = f"{_DURATION}; none is no limit"
+_LIST_OF_UNITS: Final = 'after = ["git-clone", { unit = "cache", requires = "completion" }]'
+
+TAKES: Final[dict[str, tuple[str, str]]] = {
+    "parallel": (f"a whole number from 0 to {PARALLEL_MAX:,}", "parallel = 8"),
+    "external": ("a list of unit names", 'external = ["git-clone"]'),
+    "include": (
+        "tables",
+        '[[include]], below it plan = "db.toml" and prefix = "db."',
+    ),
+    "unit": ("tables", "each unit is a table: [unit.NAME]"),
+    "plan": ("the path of a file", 'plan = "db/unitsync.toml"'),
+    "prefix": ("the beginning of a unit name", 'prefix = "db."'),
+    "run": ("a text for the shell", 'run = "make build"'),
+    "script": ("the path of a file", 'script = "setup/deps.sh"'),
+    "command": ("a list of words", 'command = ["pip", "install", "-e", "."]'),
+    "after": ("a list of units", _LIST_OF_UNITS),
+    "before": ("a list of units", _LIST_OF_UNITS.replace("after", "before")),
+    "requires": (" or ".join(Requirement), ""),
+    "optional": ("true or false", "without quotes: optional = true"),
+    "timeout": ("a duration", _OR_NONE),
+    "wait-timeout": ("a duration", _OR_NONE),
+    "grace": ("a duration", _DURATION),
+    "retries": (f"a whole number from 0 to {RETRIES_MAX:,}", "retries = 3"),
+    "backoff": ("a duration", _DURATION),
+    "env": ("a table of texts", 'env = { PORT = "5432", MODE = "dev" }'),
+    "env-file": ("the path of a file, or a list of them", 'env-file = ".env"'),
+    "cwd": ("the path of a folder", 'cwd = "backend"'),
+    "shell": ("a program and its flags", 'shell = "bash -e"'),
+    "user": ("the name of a user", 'user = "postgres"'),
+    "stop": ("a signal, or a text for the shell", 'stop = "SIGINT", or stop = "pg_ctl stop"'),
+    "ready": (
+        "a probe",
+        'ready = "tcp:5432", "http://...", "line:TEXT", or a text for the shell',
+    ),
+    "on-owner-exit": (", ".join(OnOwnerExit), ""),
+}
+"""For each key: what it takes, and an example or another hint."""
+
+
+def wrong_value(key: str, value: Any) -> tuple[str, str]:
+    """Message and hint for a *value* that *key* does not take."""
+    takes, hint = TAKES[key]
+    if isinstance(value, str):
+        if not value.strip():
+            return f"{key} is empty", hint
+        if "\0" in value:
+            return f"{key} holds the character NUL, which no process can be given", ""
+    choices = {"requires": Requirement, "on-owner-exit": OnOwnerExit}.get(key)
+    if choices is not None and isinstance(value, str):
+        meant = nearest(value, choices)
+        hint = f"did you mean {meant}?" if meant else ""
+    if key in ("external", "after", "before", "env-file") and isinstance(value, str):
+        hint = f"with brackets: {key} = [{quoted(value)}]".replace("'", '"')
+    if key == "command" and isinstance(value, str):
+        hint = f"{hint}; a text for the shell is run = ..."
+    if key == "command" and value == []:
+        return "command is empty", hint
+    return f"{key} takes {takes}, not {kind(value)}", hint
+
+
+def wrong_name(value: Any) -> tuple[str, str]:
+    """Message and hint for a *value* that is no unit name."""
+    if not isinstance(value, str):
+        return f"a unit name is a text, not {kind(value)}", 'put it in quotes: "git-clone"'
+    try:
+        check_name(value)
+    except InvalidName as problem:
+        return problem.message, problem.hint
+    return f"{brief(value)} is not a unit name", ""
+
+
+def kind(value: Any) -> str:
+    """What *value* is: ``the text 'three'``, ``a list``."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return f"the number {brief(value)}"
+        case str():
+            return f"the text {brief(value)}"
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+    return "a date or time"
+
+
+def brief(value: str | float) -> str:
+    """*value* on one line, cut if it is long."""
+    if isinstance(value, int) and abs(value) >= 10**18:
+        return "of many digits"
+    text = quoted(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."
