@@ -50,7 +50,7 @@ format: $(STAMP) ## put the code into the agreed format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(STAMP) ## refresh what the docs have from the code (the state diagram)
+docs: $(STAMP) ## refresh what is made from the code: parts of the docs, the schema of plans
 	$(BIN)/python docs/generate.py
 
 demo: $(STAMP) ## watch a real startup put in order, then one with a broken clone

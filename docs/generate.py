@@ -1,4 +1,4 @@
-"""Refreshes the parts of the docs that are made from the code.
+"""Refreshes the parts of the docs that are made from the code, and the JSON Schema of plans.
 
 Usage: ``python docs/generate.py`` (or ``make docs``). What is made stands between
 ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; tests/docs fails when it is stale.
@@ -6,12 +6,18 @@ Usage: ``python docs/generate.py`` (or ``make docs``). What is made stands betwe
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from unitsync.plan import schema
+from unitsync.plan.document import EdgeTable, IncludeTable, PlanTable, UnitTable
+from unitsync.plan.words import TAKES
 from unitsync.wire import Status
 from unitsyncd.core.state import TRANSITIONS
 
@@ -49,12 +55,38 @@ def _id(status: Status) -> str:
     return status.value.replace(" ", "_")
 
 
+def keys_of(table: type[msgspec.Struct]) -> str:
+    """The keys of a *table* of a plan, with what each takes, its default and its meaning."""
+    meanings = schema.schema()
+    if table is not PlanTable:
+        meanings = meanings["$defs"][table.__name__]
+    lines = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
+    for field in msgspec.structs.fields(table):
+        key = field.encode_name
+        takes = "a unit name" if (table, key) == (EdgeTable, "unit") else TAKES[key][0]
+        meaning = meanings["properties"][key]["description"]
+        lines.append(f"| `{key}` | {takes} | {_default(field)} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    if field.default in (msgspec.NODEFAULT, msgspec.UNSET):
+        return ""
+    return f"`{json.dumps(field.default)}`"
+
+
 def _mermaid(text: str) -> str:
     return f"```mermaid\n{text}\n```"
 
 
 BLOCKS: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "state-diagram": ("explanation/architecture.md", lambda: _mermaid(state_diagram())),
+    "plan-keys": ("reference/plan.md", lambda: keys_of(PlanTable)),
+    "unit-keys": ("reference/plan.md", lambda: keys_of(UnitTable)),
+    "edge-keys": ("reference/plan.md", lambda: keys_of(EdgeTable)),
+    "include-keys": ("reference/plan.md", lambda: keys_of(IncludeTable)),
 }
 """Name of the block → the page that it is on, and what makes it."""
 
@@ -76,6 +108,9 @@ def main() -> int:
         if after != before:
             path.write_text(after, encoding="utf-8")
             print(f"docs/{page}: {name} was stale")
+    if not schema.PATH.exists() or schema.PATH.read_text(encoding="utf-8") != schema.text():
+        schema.PATH.write_text(schema.text(), encoding="utf-8")
+        print(f"{schema.PATH.name} was stale")
     return 0
 
 

@@ -33,6 +33,7 @@ VERBS = [
     "serve",
     "stop",
     "shim",
+    "check",
 ]
 
 WRONG = r"""
@@ -96,6 +97,7 @@ serve x
 shim instal DIR
 shim install
 shim install ''
+check -o xml
 """.strip().splitlines()
 
 

@@ -22,6 +22,8 @@ from unitsync.cli import doctor
 from unitsync.cli.app import app
 from unitsync.client import Client
 from unitsync.errors import UnitsyncError
+from unitsync.plan import schema
+from unitsync.plan.mistakes import Mistake
 from unitsyncd.daemon import LOG_LEVELS
 from unitsyncd.limits import Limits
 
@@ -50,6 +52,11 @@ def test_generated_parts_are_fresh() -> None:
     for name, (page, make) in made.BLOCKS.items():
         text = pages.read(page)
         assert made.refreshed(text, name, make()) == text, f"docs/{page} is stale: make docs"
+
+
+def test_the_schema_of_plans_is_fresh() -> None:
+    """Editors use it as it comes with the package."""
+    assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "make docs"
 
 
 # --- commands ---------------------------------------------------------------------
@@ -265,6 +272,7 @@ JSON: dict[str, Any] = {
     "A group of why": json_output.group_fields(wire.WhyGroup(UNIT, "waiting")),
     "ping": json_output.pong_fields(PONG),
     "A finding of doctor": doctor.Finding._fields,
+    "A mistake in a plan": Mistake.__struct_fields__,
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 import docpages as pages
 from support.driver import Driven, Script
 from unitsync import calling_script, conversation, names, spawn_lock, wire, wire_by_hand
+from unitsync.plan import document, edges, model, reading
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, similar, state, view, wording
@@ -55,6 +56,13 @@ FIXED: dict[str, tuple[float, ...]] = {
     "replies that a client does not read": (router.REPLIES_QUEUED_MAX, 256, 1),
     "notifications queued for one unit": (actor.MAILBOX_MAX,),
     "log file": (5,),
+    "plan file, or a file of variables": (reading.FILE_BYTES_MAX // MIB,),
+    "units of a plan": (model.UNITS_MAX,),
+    "includes of a plan": (model.FILES_MAX, model.DEPTH_MAX),
+    "retries of a unit; units of a plan at the same time": (document.RETRIES_MAX,),
+    "durations in a plan": (),
+    "cycles that `check` reports at once": (edges.CYCLES_MAX,),
+    "names compared to suggest others": (edges.COMPARED_MAX,),
     "journal: what belongs to earlier startups": (
         journal.OLD_BYTES_MAX / MIB,
         compaction.EPOCHS_MAX,

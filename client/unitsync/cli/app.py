@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from unitsync import errors
-from unitsync.cli import admin, completion, slips, typer_commands
+from unitsync.cli import admin, completion, plans, slips, typer_commands
 from unitsync.cli.verb import Verbs
 from unitsync.nearest import nearest
 from unitsync.output import print_lines, report, report_any
@@ -31,8 +31,9 @@ app = typer.Typer(
     subcommand_metavar="VERB ...",
     epilog="""\b
 Exit statuses: 0 done, 1 error, 2 wrong usage, 3 a prerequisite failed,
-4 unknown unit, 5 cycle or contradiction, 69 no coordinator, 75 not ready,
-77 not permitted, 124 timed out, 130 interrupted, 128 + n ended by signal n.
+4 unknown unit, 5 cycle or contradiction, or a plan with mistakes,
+69 no coordinator, 75 not ready, 77 not permitted, 124 timed out,
+130 interrupted, 128 + n ended by signal n.
 `run` exits with the status of its command; 126 if that cannot be run, 127 if
 there is no such command.
 
@@ -69,6 +70,7 @@ def unitsync(
 
 
 typer_commands.register(app)
+plans.register(app)
 admin.register(app)
 
 

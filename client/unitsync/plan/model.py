@@ -6,6 +6,7 @@ from running on this machine ``check.py``. This module puts them together.
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from collections.abc import Iterable
@@ -60,9 +61,15 @@ def load(paths: Path | Iterable[Path], *, runnable: bool = True) -> Plan:
     """
     roots = [paths] if isinstance(paths, Path) else list(paths)
     loader = _Loader()
-    for path in roots:
-        loader.read(Path(os.path.abspath(path)))
-    return loader.plan(runnable=runnable)
+    collects = gc.isenabled()
+    gc.disable()  # nearly everything that is made here stays; looking through it takes 0.2 s
+    try:
+        for path in roots:
+            loader.read(Path(os.path.abspath(path)))
+        return loader.plan(runnable=runnable)
+    finally:
+        if collects:
+            gc.enable()
 
 
 class _Loader:

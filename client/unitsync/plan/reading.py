@@ -168,7 +168,7 @@ class _Salvage:
                     self._add(wrong_value(key, value), here)
         for field in fields.values():
             if field.required and field.encode_name not in data:
-                hint = TAKES[field.encode_name][1] if field.encode_name in TAKES else ""
+                hint = '{ unit = "git-clone" }' if cls is EdgeTable else TAKES[field.encode_name][1]
                 self._add((f"{field.encode_name} is missing", hint), keys)
         return right
 
