@@ -25,8 +25,14 @@ DOCS: Final = Path(__file__).parent
 _DERIVED: Final = (
     (Status.PENDING, Status.SKIPPED, "a prerequisite cannot meet its requirement any more"),
     (Status.SKIPPED, Status.PENDING, "that prerequisite begins anew, or the edge is taken back"),
+    (Status.PENDING, Status.LAUNCHING, "started as launching"),
+    (Status.LAUNCHING, Status.STARTED, "ready"),
+    (Status.STARTED, Status.LAUNCHING, "retried, if it was launching at first"),
 )
-"""Not in the table: ``skipped`` is how a pending unit looks while it is blocked."""
+"""Not in the table: ``skipped`` is how a pending unit looks while it is blocked, ``launching`` how
+a started one looks until it is ready."""
+_HIDDEN: Final = frozenset(((Status.STARTED, "ready"),))
+"""Rows that the derived statuses show."""
 
 
 def state_diagram(
@@ -42,7 +48,8 @@ def state_diagram(
     ]
     labels: dict[tuple[Status, Status], list[str]] = {}
     for (before, happened), after in transitions.items():
-        labels.setdefault((before, after), []).append(happened)
+        if (before, happened) not in _HIDDEN:
+            labels.setdefault((before, after), []).append(happened)
     lines += [
         f"    {_id(before)} --> {_id(after)} : {' / '.join(happened)}"
         for (before, after), happened in labels.items()

@@ -156,6 +156,7 @@ def test_the_words_for_things() -> None:
     assert [*wire.Status] == [
         "not registered",
         "pending",
+        "launching",
         "started",
         "completed",
         "failed",

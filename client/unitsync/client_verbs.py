@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from msgspec.structs import replace
 
 from unitsync import errors, json_output, wire
-from unitsync.client_base import ClientBase
+from unitsync.client_base import ClientBase, expect
 from unitsync.commandline import check_exit_code, check_reset, choice
 from unitsync.printing import one_line
 
@@ -85,8 +85,10 @@ class Verbs(ClientBase):
         wait: bool = True,
         on_owner_exit: str = "fail",
         on_skip: str = "exit",
+        launching: bool = False,
     ) -> wire.Granted:
-        """Wait until the prerequisites of *unit* are met and mark it started.
+        """Wait until the prerequisites of *unit* are met and mark it started. With *launching*
+        it is marked as launching: call ``ready`` when others may rely on it.
 
         Raises Skipped if a prerequisite failed; with *on_skip* ``"wait"`` it waits instead
         until that prerequisite has succeeded. Raises TimedOut after *timeout_s* seconds
@@ -101,8 +103,59 @@ class Verbs(ClientBase):
             wait=wait,
             on_owner_exit=_one_of(wire.OnOwnerExit, on_owner_exit, "on_owner_exit"),
             on_skip=_one_of(wire.OnSkip, on_skip, "on_skip"),
+            launching=launching,
         )
         return await self._ask(request, wire.Granted, timeout_s)
+
+    async def ready_to_start(
+        self,
+        unit: str,
+        *,
+        after: Iterable[str] = (),
+        requires: str = "success",
+        optional: bool = False,
+        timeout_s: float | None = 300.0,
+        wait: bool = True,
+        on_skip: str = "exit",
+    ) -> None:
+        """Wait until ``start`` would be granted at once, without starting *unit*. Give the
+        ``start`` that follows the same *after*. It may still have to wait, if a prerequisite
+        has begun anew in between.
+
+        Raises what ``start`` raises.
+        """
+        request = wire.Start(
+            **self.said(),
+            unit=_name(unit),
+            after=_names(after),
+            requires=_requirement(requires),
+            optional=optional,
+            wait=wait,
+            on_skip=_one_of(wire.OnSkip, on_skip, "on_skip"),
+            claim=False,
+        )
+        reply = await self._call(request, timeout_s)
+        if not isinstance(reply, wire.Granted):  # which is what an older coordinator answers
+            expect(reply, wire.Ready)
+
+    async def ready(self, unit: str) -> wire.Ok:
+        """The run of *unit* is no longer launching, but started. Does nothing if it has
+        started already.
+
+        Raises NotStarted if it is not running, and UnknownUnit.
+        """
+        return await self._ask(wire.MarkReady(**self.said(), unit=_name(unit)), wire.Ok)
+
+    async def retry(self, unit: str, reason: str = "") -> wire.Granted:
+        """End your run of *unit* as failed for *reason* and begin the next one, in one step:
+        nobody is told of the failure, and no dependent is skipped for it. The new run has the
+        same owner, and is launching if the first one was. It does not wait again.
+
+        Raises NotStarted if there is no such run any more, AlreadyStarted if it is somebody
+        else's, and UnknownUnit.
+        """
+        request = wire.Retry(**self.said(), unit=_name(unit), reason=_reason(reason))
+        return await self._ask(request, wire.Granted)
 
     async def complete(self, unit: str, *, exit_code: int = 0, even_so: bool = False) -> wire.Ok:
         """End the run of *unit*: completed, or failed if *exit_code* is not 0.
@@ -117,9 +170,7 @@ class Verbs(ClientBase):
 
     async def fail(self, unit: str, reason: str | None = "") -> wire.Ok:
         """End the run of *unit* as failed. Raises UnknownUnit."""
-        if not isinstance(reason, str | None):
-            raise errors.UsageError(f"a reason must be a str, not {type(reason).__name__}")
-        request = wire.Fail(**self.said(), unit=_name(unit), reason=one_line(reason or ""))
+        request = wire.Fail(**self.said(), unit=_name(unit), reason=_reason(reason))
         return await self._ask(request, wire.Ok)
 
     async def wait(
@@ -324,6 +375,12 @@ def _name(name: str) -> str:
     if not isinstance(name, str):
         raise errors.UsageError(f"a unit name must be a str, not {type(name).__name__}")
     return name
+
+
+def _reason(reason: str | None) -> str:
+    if not isinstance(reason, str | None):
+        raise errors.UsageError(f"a reason must be a str, not {type(reason).__name__}")
+    return one_line(reason or "")
 
 
 def _names(names: Iterable[str]) -> list[str]:

@@ -44,7 +44,7 @@ def registered(units: "Iterable[UnitInfo]") -> "list[UnitInfo]":
 
 def is_ready(unit: "UnitInfo") -> bool:
     """Whether the prerequisites of *unit* are met. That is what Coder means by ready."""
-    return unit.is_ready or unit.status == "started"
+    return unit.is_ready or unit.status in ("launching", "started")
 
 
 def waiting(unit: str) -> str:

@@ -45,7 +45,14 @@ WITHDRAW_PATIENCE_S = 1.0
 LEAVE_PATIENCE_S = 0.1
 """The same for a client that got no answer to its start: long enough to send the withdrawal."""
 FOREVER = float("inf")
-_ANSWERS = {"start": "granted", "status": "status", "list": "list", "why": "why", "ping": "pong"}
+_ANSWERS = {
+    "start": "granted",
+    "retry": "granted",
+    "status": "status",
+    "list": "list",
+    "why": "why",
+    "ping": "pong",
+}
 """The tag of the reply that says that the request was done. For all others it is "ok"."""
 
 
@@ -198,6 +205,8 @@ class Conversation:
         self._reason = None
         if kind in ("error", _ANSWERS.get(self._verb, "ok")):
             return Done(reply)
+        if kind == "ready" and not self._claims:
+            return Done(reply)
         last = not self._may.waits or self._changes.get("last")
         if last and self._stale and kind in ("waiting", "ready"):
             self._stale -= 1
@@ -264,18 +273,24 @@ class Conversation:
         return Pause(delay_s, self._notice_of(problem, now))
 
     @property
-    def _ends_a_run(self) -> bool:
-        return self._verb in ("complete", "fail")
+    def _claims(self) -> bool:
+        """Whether the request wants to be granted what it waits for."""
+        return getattr(self._request, "claim", True) is not False
+
+    @property
+    def _reports(self) -> bool:
+        """Whether the request says how a run goes."""
+        return self._verb in ("complete", "fail", "ready", "retry")
 
     def _outlasts(self, problem: "UnitsyncError") -> bool:
         """Whether the request goes on until its deadline in spite of *problem*.
 
-        A wait that the coordinator knows of outlasts anything, and so does the end of a run
-        that it granted. Any end of a run outlasts a journal that cannot be written: otherwise
+        A wait that the coordinator knows of outlasts anything, and so does a report on a run
+        that it granted. Any such report outlasts a journal that cannot be written: otherwise
         the record would say that the script ended without reporting how it went."""
-        if self._ends_a_run and problem.code == "not_kept":
+        if self._reports and problem.code == "not_kept":
             return True
-        return bool(self.epoch) and (self._may.waits or self._ends_a_run)
+        return bool(self.epoch) and (self._may.waits or self._reports)
 
     def _notice_of(
         self, problem: "UnitsyncError", now: float, for_s: float = 0.0
@@ -295,8 +310,9 @@ class Conversation:
             return None
         again = not waits or isinstance(problem, NotYet | NotKept)
         what = f"{problem}; {'trying again' if again else 'waiting for its return'}"
-        if self._ends_a_run and self._outlasts(problem):
-            what = f"the end of {self._request.unit} is not recorded yet: {what}"
+        if self._reports and self._outlasts(problem):
+            of = "readiness" if self._verb == "ready" else "end"
+            what = f"the {of} of {self._request.unit} is not recorded yet: {what}"
         lines = [f"unitsync: {what}"]
         if problem.hint and waits:
             lines.append(f"hint: {problem.hint}")

@@ -10,6 +10,7 @@
     │   │   └── ContradictionError
     │   ├── AlreadyStarted
     │   ├── EndedMeanwhile
+    │   ├── NotStarted
     │   ├── LimitReached
     │   ├── NotKept
     │   ├── StaleStartup
@@ -130,6 +131,14 @@ class EndedMeanwhile(Refused):
     code = "ended_meanwhile"
     unit: str
     outcome: str
+
+
+class NotStarted(Refused):
+    """``unit`` has no run that this could be about: it has the ``status``."""
+
+    code = "not_started"
+    unit: str
+    status: str
 
 
 class LimitReached(Refused):

@@ -196,7 +196,7 @@ def _detail(unit: "UnitInfo") -> tuple[str, str]:
         return "", f"{waited_for}, to start again"
     if unit.status in ("failed", "skipped"):
         return "", safe(unit.reason)
-    if unit.status == "started" and unit.owner is not None:
+    if unit.status in ("launching", "started") and unit.owner is not None:
         unwatched = "" if unit.owner.watched else "not watched: "
         before = "gone: " if unit.owner_gone else unwatched
         pid, command = _who(unit.owner)
@@ -305,8 +305,10 @@ def _after_status(unit: "UnitInfo") -> str:
         text = f" for {duration(time.time() - unit.since)}" if unit.since else ""
         if unit.waiting_clients > 1:
             text += f"; {counted(unit.waiting_clients, 'script')} wait to start it"
-    elif unit.status == "started":
-        text = f" {_ago(unit.since)} by {''.join(_who(unit.owner))}"
+    elif unit.status in ("launching", "started"):
+        lasts = f"for {duration(time.time() - unit.since)}"
+        when = lasts if unit.status == "launching" else _ago(unit.since)
+        text = f" {when} by {''.join(_who(unit.owner))}"
         if unit.owner_gone:
             text += ", which is gone"
         elif unit.owner is not None and not unit.owner.watched:

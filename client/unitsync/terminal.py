@@ -19,6 +19,7 @@ STATUS_COLOURS = {
     "completed": "green",
     "failed": "red",
     "skipped": "yellow",
+    "launching": "cyan",
     "started": "cyan",
     "pending": "",
     "not registered": "dim",

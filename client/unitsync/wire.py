@@ -101,6 +101,8 @@ class Start(Request, tag="start", frozen=True):
     - ``since_run`` repeats the ``run`` of the first Waiting reply; -1 before that.
     - ``last``: the deadline is here, so the answer must be final.
     - ``wait`` False: the same, but the answer is ``not_ready`` instead of ``timed_out``.
+    - ``launching``: its run is ``launching`` until a MarkReady.
+    - ``claim`` False: it is never granted. The final answer is Ready when it would be.
     - ``waited_s``: the time since the first request.
     """
 
@@ -116,6 +118,24 @@ class Start(Request, tag="start", frozen=True):
     wait: bool = True
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
     on_skip: OnSkip = OnSkip.EXIT
+    launching: bool = False
+    claim: bool = True
+
+
+class MarkReady(Request, tag="ready", frozen=True):
+    """The unit's run is no longer ``launching``."""
+
+    may = ACT
+    unit: str
+
+
+class Retry(Request, tag="retry", frozen=True):
+    """Ends the owner's own run as failed for ``reason``, and begins the next one at once. The
+    answer is Granted."""
+
+    may = ACT
+    unit: str
+    reason: str = ""
 
 
 class Withdraw(Request, tag="withdraw", frozen=True):
@@ -209,6 +229,8 @@ AnyRequest: TypeAlias = (
     | Declare
     | Unwant
     | Start
+    | MarkReady
+    | Retry
     | Withdraw
     | Complete
     | Fail
@@ -246,7 +268,7 @@ class Prerequisite(msgspec.Struct, frozen=True, omit_defaults=True):
 class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     at: float
     what: str
-    """registered, started, completed, failed, timed out, skipped, refused, reset, ..."""
+    """launching, started, completed, failed, start timed out, owner gone, reset, ..."""
     run: int = 0
     owner: Owner | None = None
     reason: str = ""
@@ -337,7 +359,8 @@ class Waiting(Reply, tag="waiting", frozen=True):
 
 
 class Ready(Reply, tag="ready", frozen=True):
-    """A start would have been granted just now. Claim it with the same ``id``."""
+    """A start would have been granted just now. Claim it with the same ``id``. To a Start with
+    ``claim`` False this is the final answer."""
 
     run: int = 0
 

@@ -12,6 +12,8 @@ import msgspec
 class Status(enum.StrEnum):
     NOT_REGISTERED = "not registered"
     PENDING = "pending"
+    LAUNCHING = "launching"
+    """Started, but not ready for those who wait for its start."""
     STARTED = "started"
     COMPLETED = "completed"
     FAILED = "failed"

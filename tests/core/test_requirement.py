@@ -18,16 +18,16 @@ from unitsyncd.core.requirement import NEEDS, Condition, Need, Verdict, need_of
 MET, OUT, BLOCKED = Verdict.MET, Verdict.OUTSTANDING, Verdict.BLOCKED
 
 # Columns: not registered, pending, skipped, started, completed, failed, failed without
-# having started.
+# having started, launching.
 TABLE = {
-    SUCCESS: (OUT, OUT, BLOCKED, OUT, MET, BLOCKED, BLOCKED),
-    COMPLETION: (OUT, OUT, MET, OUT, MET, MET, MET),
-    START: (OUT, OUT, BLOCKED, MET, MET, MET, BLOCKED),
+    SUCCESS: (OUT, OUT, BLOCKED, OUT, MET, BLOCKED, BLOCKED, OUT),
+    COMPLETION: (OUT, OUT, MET, OUT, MET, MET, MET, OUT),
+    START: (OUT, OUT, BLOCKED, MET, MET, MET, BLOCKED, OUT),
     # "An optional prerequisite only orders: it holds a start back if it is registered
     # and has not ended, and not otherwise." Nothing can end that way, so none blocks.
-    OPTIONAL_SUCCESS: (MET, OUT, MET, OUT, MET, MET, MET),
-    OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET),
-    OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET),
+    OPTIONAL_SUCCESS: (MET, OUT, MET, OUT, MET, MET, MET, OUT),
+    OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET, OUT),
+    OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET, OUT),
 }
 # Whose an edge is does not matter for it.
 TABLE |= {need_of(need.requirement, need.optional, of_start=True): TABLE[need] for need in TABLE}
@@ -39,6 +39,7 @@ COLUMNS = (
     Condition.COMPLETED,
     Condition.FAILED,
     Condition.FAILED_UNSTARTED,
+    Condition.LAUNCHING,
 )
 
 
@@ -51,7 +52,7 @@ def test_every_need_under_every_condition(need: Need, condition: Condition) -> N
 def test_the_table_is_complete() -> None:
     assert set(TABLE) == set(NEEDS)
     assert set(COLUMNS) == set(Condition)
-    assert [len(need.verdicts) for need in NEEDS] == [7] * 12
+    assert [len(need.verdicts) for need in NEEDS] == [8] * 12
 
 
 @pytest.mark.parametrize("requirement", Requirement)
@@ -78,4 +79,5 @@ def test_the_status_that_a_condition_shows() -> None:
         Status.COMPLETED,
         Status.FAILED,
         Status.FAILED,
+        Status.LAUNCHING,
     ]

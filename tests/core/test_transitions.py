@@ -17,6 +17,7 @@ from support.units import (
     FAILED,
     FAILED_UNSTARTED,
     GONE,
+    LAUNCHING,
     PENDING,
     STARTED,
     UNKNOWN,
@@ -24,16 +25,20 @@ from support.units import (
     after,
     ask,
     denied,
+    ready,
     report,
+    retry,
     withdraw,
 )
 from unitsync.wire import OnOwnerExit, Status
 from unitsyncd.core.events import (
     Append,
+    BecameReady,
     Denial,
     Denied,
     Effect,
     Ended,
+    Launched,
     OwnerGone,
     OwnerLost,
     PrerequisiteMoved,
@@ -41,6 +46,7 @@ from unitsyncd.core.events import (
     Registered,
     ResetAsked,
     Respond,
+    Retried,
     Started,
     UnitEvent,
     UnitFact,
@@ -76,6 +82,25 @@ ROWS: dict[tuple[Status, str], tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] 
         Ended(AT, Status.FAILED, "e1", "why", ANN),
         Unit("u", phase=Status.FAILED, since=AT, run=1, end_id="e1", reason="why"),
         (Publish(Condition.PENDING, Condition.FAILED_UNSTARTED, AT),),
+    ),
+    (Status.STARTED, "ready"): (
+        LAUNCHING,
+        BecameReady(AT, "b1"),
+        replace(LAUNCHING, since=AT, had_started=True, ready_id="b1"),
+        (Publish(Condition.LAUNCHING, Condition.STARTED, AT),),
+    ),
+    (Status.STARTED, "retried"): (
+        STARTED,
+        Retried(AT, "t1", "exit status 2", ANN),
+        replace(
+            STARTED,
+            since=AT,
+            run=2,
+            start_id="t1",
+            previous_start_id="s1",
+            previous_end_id="t1",
+        ),
+        (),
     ),
     (Status.STARTED, "completed"): (
         STARTED,
@@ -180,6 +205,94 @@ def test_every_row_of_the_table_is_here() -> None:
     assert set(ROWS) == set(TRANSITIONS)
 
 
+READY = replace(LAUNCHING, had_started=True, ready_id="b1")
+
+LAUNCHES: list[tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] = [
+    (
+        PENDING,
+        Launched(AT, "s1", ANN, OnOwnerExit.WARN),
+        replace(LAUNCHING, since=AT, on_owner_exit=OnOwnerExit.WARN),
+        (Publish(Condition.PENDING, Condition.LAUNCHING, AT),),
+    ),
+    (
+        replace(READY, phase=Status.FAILED),
+        Started(AT, "s2", ANN),
+        replace(STARTED, since=AT, run=2, start_id="s2", previous_start_id="s1", ready_id="b1"),
+        (Publish(Condition.FAILED, Condition.STARTED, AT),),
+    ),
+    (
+        LAUNCHING,
+        Retried(AT, "t1", "exit status 2", ANN, launching=True),
+        replace(
+            LAUNCHING,
+            since=AT,
+            run=2,
+            start_id="t1",
+            previous_start_id="s1",
+            previous_end_id="t1",
+        ),
+        (),
+    ),
+    (
+        READY,
+        Retried(AT, "t1", "exit status 2", ANN, launching=True),
+        replace(
+            LAUNCHING,
+            since=AT,
+            run=2,
+            start_id="t1",
+            previous_start_id="s1",
+            previous_end_id="t1",
+            ready_id="b1",
+        ),
+        (Publish(Condition.STARTED, Condition.LAUNCHING, AT),),
+    ),
+    (
+        LAUNCHING,
+        Ended(AT, Status.COMPLETED, "e1", "", ANN),
+        replace(LAUNCHING, phase=Status.COMPLETED, since=AT, end_id="e1"),
+        (Publish(Condition.LAUNCHING, Condition.COMPLETED, AT),),
+    ),
+    (
+        LAUNCHING,
+        Ended(AT, Status.FAILED, "e1", "x", ANN),
+        replace(LAUNCHING, phase=Status.FAILED, since=AT, end_id="e1", reason="x"),
+        (Publish(Condition.LAUNCHING, Condition.FAILED_UNSTARTED, AT),),
+    ),
+    (
+        READY,
+        Ended(AT, Status.FAILED, "e1", "x", ANN),
+        replace(READY, phase=Status.FAILED, since=AT, end_id="e1", reason="x"),
+        (Publish(Condition.STARTED, Condition.FAILED, AT),),
+    ),
+    (
+        LAUNCHING,
+        OwnerGone(AT),
+        replace(LAUNCHING, owner_gone=True),
+        (),
+    ),
+    (
+        READY,
+        WasReset(AT),
+        denied(replace(PENDING, since=AT, run=1, ready_id="b1"), (ANN, Denial.SUPERSEDED)),
+        (Publish(Condition.STARTED, Condition.PENDING, AT),),
+    ),
+    (
+        LAUNCHING,
+        WasReset(AT),
+        denied(replace(PENDING, since=AT, run=1), (ANN, Denial.SUPERSEDED)),
+        (Publish(Condition.LAUNCHING, Condition.PENDING, AT),),
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "fact", "expected", "effects"), LAUNCHES)
+def test_launching_is_a_part_of_started(
+    before: Unit, fact: UnitFact, expected: Unit, effects: tuple[Effect, ...]
+) -> None:
+    assert step(before, fact) == (expected, (Append(fact), *effects))
+
+
 IMPOSSIBLE = [
     *((unit, Registered(AT)) for unit in (PENDING, STARTED, COMPLETED, FAILED)),
     *((unit, Started(AT, "s2", BOB)) for unit in (UNKNOWN, STARTED)),
@@ -187,6 +300,8 @@ IMPOSSIBLE = [
     *((unit, Ended(AT, Status.FAILED)) for unit in (UNKNOWN, COMPLETED, FAILED)),
     *((unit, Ended(AT, Status.SKIPPED)) for unit in (PENDING, STARTED)),
     *((unit, OwnerGone(AT)) for unit in (UNKNOWN, PENDING, GONE, COMPLETED, FAILED)),
+    *((unit, BecameReady(AT)) for unit in (UNKNOWN, PENDING, STARTED, GONE, COMPLETED, FAILED)),
+    *((unit, Retried(AT, "t1")) for unit in (UNKNOWN, PENDING, GONE, COMPLETED, FAILED)),
     (UNKNOWN, WasReset(AT)),
     (UNKNOWN, Denied(AT, BOB, Denial.REFUSED)),
 ]
@@ -219,13 +334,21 @@ def test_a_store_that_replays_the_facts_gets_the_same_unit() -> None:
         ask("s5", CAT),
         ResetAsked(13.0),
         report(Status.FAILED, by=None, reason="x"),
-        ask("s6", ANN),
+        ask("s6", ANN, launching=True),
+        ready(by=None),
+        ask("s7", BOB),
+        retry(),
+        report(Status.FAILED),
+        ask("s8", BOB, claim=False),
+        ask("s9", BOB, launching=True),
+        retry(BOB, "t8"),
+        ready(BOB, "b8"),
     ):
         live, effects = step(live, event)
         if isinstance(event, PrerequisiteMoved):
             kept.append(event)
         kept += [effect.fact for effect in effects if isinstance(effect, Append)]
-    assert live.run == 6
+    assert live.run == 9
     assert after(UNKNOWN, *kept) == live
 
 
@@ -233,7 +356,9 @@ def test_a_store_that_replays_the_facts_gets_the_same_unit() -> None:
 
 
 def phases() -> Iterable[Unit]:
-    for unit in (PENDING, STARTED, GONE, COMPLETED, FAILED, FAILED_UNSTARTED):
+    gone = replace(LAUNCHING, owner_gone=True)
+    started = (STARTED, GONE, LAUNCHING, READY, gone)
+    for unit in (PENDING, *started, COMPLETED, FAILED, FAILED_UNSTARTED):
         for outstanding in (0, 1):
             for blocked in (0, 1):
                 for denial in (None, *Denial):
@@ -247,6 +372,7 @@ def test_no_ask_of_a_registered_unit_is_impossible() -> None:
     asks: list[UnitEvent] = [ResetAsked(AT), withdraw("s1"), withdraw()]
     for owner in (ANN, BOB, None):
         for request_id in ("", "s1", "e1", "new"):
+            asks += [ready(owner, request_id), retry(owner, request_id)]
             for flag in (False, True):
                 asks += [
                     report(outcome, owner, request_id, even_so=flag)
@@ -254,7 +380,7 @@ def test_no_ask_of_a_registered_unit_is_impossible() -> None:
                 ]
                 for since_run in (-1, 0, 1):
                     more = {"since_run": since_run, "last": flag, "wait": not flag}
-                    asks.append(ask(request_id, owner, **more))
+                    asks += [ask(request_id, owner, claim=claim, **more) for claim in (True, False)]
     for unit in phases():
         for asked in asks:
             now, effects = step(unit, asked)

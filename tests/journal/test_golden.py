@@ -1,5 +1,6 @@
 """tests/golden/journal/format-1.db is a journal as coordinators of format 1 write it, with
-every kind of fact; format-1-requirements.db one with every kind of edge, and a snapshot.
+every kind of fact that there was at first; format-1-requirements.db one with every kind of edge,
+and a snapshot; format-1-launching.db one with launching runs and retries, and a snapshot.
 
 They must stay readable and lead to the units in the .json beside them. A break means: whoever
 upgrades while a machine starts up loses the state of that startup; the scripts that
@@ -76,7 +77,29 @@ def requirements(driver: Driver) -> None:
             driver.start(f"after-{name}", CLONE, **more)
 
 
-WORK = {f"format-{FORMAT}": work, f"format-{FORMAT}-requirements": requirements}
+def launching(driver: Driver) -> None:
+    """Runs that launch and that are tried again, beside others."""
+    driver.want("ide", "db", requires=Requirement.START)
+    driver.want("deps")
+    driver.start("db", CLONE, id="db-1", launching=True, on_owner_exit=OnOwnerExit.IGNORE)
+    driver.ask(wire.MarkReady(id="db-ready", unit="db", owner=CLONE))
+    driver.start("ide", IDE, id="ide-1")
+    driver.ask(wire.Retry(id="ide-2", unit="ide", owner=IDE, reason="exit status 1"))
+    driver.ask(wire.Retry(id="db-2", unit="db", owner=CLONE, reason="signal 9"))
+    driver.complete("ide", IDE, id="ide-done")
+    driver.start("cache", AWAY, id="cache-1", launching=True)
+    driver.ask(wire.Fail(id="f", unit="cache", owner=AWAY, reason="not ready after 10m"))
+    driver.start("web", AWAY, id="web-1", launching=True)
+    driver.ask(wire.Retry(id="web-2", unit="web", owner=AWAY))
+    driver.ask(wire.MarkReady(id="web-ready", unit="web", owner=AWAY))
+    driver.end_owner(AWAY)
+
+
+WORK = {
+    f"format-{FORMAT}": work,
+    f"format-{FORMAT}-requirements": requirements,
+    f"format-{FORMAT}-launching": launching,
+}
 
 
 def shown(registry: Registry) -> Any:
@@ -143,9 +166,10 @@ def test_each_journal_ever_written_leads_to_its_units(tmp_path: Path) -> None:
         assert recorded["units"].keys() == now["units"].keys()
 
 
-def test_a_snapshot_of_this_format_leads_to_the_same_units(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["requirements", "launching"])
+def test_a_snapshot_of_this_format_leads_to_the_same_units(name: str, tmp_path: Path) -> None:
     """Otherwise the first start after an upgrade reads the whole journal."""
-    file = GOLDEN / f"format-{FORMAT}-requirements.db"
+    file = GOLDEN / f"format-{FORMAT}-{name}.db"
     recorded = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     snapshot = Snapshots(f"{file}.snapshot").load()
     assert snapshot is not None
@@ -155,11 +179,13 @@ def test_a_snapshot_of_this_format_leads_to_the_same_units(tmp_path: Path) -> No
     check_same(recorded, shown(registry), file.name)
 
 
-def test_it_holds_every_kind_of_fact(tmp_path: Path) -> None:
-    """Otherwise the file above would show less than it says."""
-    copy = shutil.copy(GOLDEN / f"format-{FORMAT}.db", tmp_path)
-    with closing(Journal(str(copy))) as journal:
-        kinds = {type(fact) for _, (_, fact) in journal.read(0)}
+def test_they_hold_every_kind_of_fact(tmp_path: Path) -> None:
+    """Otherwise the files above would show less than they say."""
+    kinds = set()
+    for name in WORK:
+        copy = shutil.copy(GOLDEN / f"{name}.db", tmp_path)
+        with closing(Journal(str(copy))) as journal:
+            kinds |= {type(fact) for _, (_, fact) in journal.read(0)}
     assert kinds == {kind for kind in vars(events).values() if is_fact(kind)}
 
 

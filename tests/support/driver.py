@@ -206,6 +206,8 @@ class Script:
         request_id: str = "",
         since_run: int = -1,
         epoch: str = "",
+        launching: bool = False,
+        claim: bool = True,
     ) -> wire.Start:
         return wire.Start(
             unit=unit,
@@ -216,8 +218,16 @@ class Script:
             on_owner_exit=on_owner_exit,
             since_run=since_run,
             epoch=epoch,
+            launching=launching,
+            claim=claim,
             **self._common(request_id),
         )
+
+    def ready(self, unit: str, *, request_id: str = "") -> wire.MarkReady:
+        return wire.MarkReady(unit=unit, **self._common(request_id))
+
+    def retry(self, unit: str, reason: str = "", *, request_id: str = "") -> wire.Retry:
+        return wire.Retry(unit=unit, reason=reason, **self._common(request_id))
 
     def complete(
         self, unit: str, exit_code: int = 0, *, even_so: bool = False, request_id: str = ""
@@ -262,6 +272,10 @@ class Script:
         """Start *unit*, which must be granted at once."""
         self.must(wire.Granted, self.start(unit, *after))
 
+    def launches(self, unit: str, *after: str) -> None:
+        """The same, and it is launching."""
+        self.must(wire.Granted, self.start(unit, *after, launching=True))
+
     def ends(self, unit: str, exit_code: int = 0) -> None:
         self.must(wire.Ok, self.complete(unit, exit_code))
 
@@ -273,10 +287,12 @@ class Script:
     def status(self, unit: str) -> wire.UnitInfo:
         return self.must(wire.StatusReply, wire.StatusOf(id="", unit=unit)).unit
 
-    def waits_to_start(self, unit: str, *after: str, on_skip: OnSkip = OnSkip.EXIT) -> wire.Start:
+    def waits_to_start(
+        self, unit: str, *after: str, on_skip: OnSkip = OnSkip.EXIT, claim: bool = True
+    ) -> wire.Start:
         """Ask for *unit*, be told to wait, and ask again with patience, as a client
         does; the request that is held back now."""
-        request = replace(self.start(unit, *after), on_skip=on_skip)
+        request = replace(self.start(unit, *after, claim=claim), on_skip=on_skip)
         reply = self.must(wire.Waiting, request)
         return self.waits_on(request, reply)
 

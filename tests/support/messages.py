@@ -131,6 +131,8 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
         wait=False,
         on_owner_exit=OnOwnerExit.IGNORE,
         on_skip=OnSkip.WAIT,
+        launching=True,
+        claim=False,
     ),
     "start-least": Start(id="1", unit="ide"),
     "start-elsewhere": Start(

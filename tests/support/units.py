@@ -10,7 +10,9 @@ from unitsyncd.core.events import (
     Denial,
     Effect,
     OutcomeReported,
+    ReadyReported,
     Respond,
+    RetryAsked,
     StartAsked,
     StartWithdrawn,
     UnitEvent,
@@ -35,6 +37,7 @@ STARTED = Unit(
     owner=ANN,
     start_id="s1",
 )
+LAUNCHING = replace(STARTED, had_started=False, launches=True)
 GONE = replace(STARTED, owner_gone=True)
 COMPLETED = replace(STARTED, phase=Status.COMPLETED, since=3.0, end_id="e1")
 FAILED = replace(COMPLETED, phase=Status.FAILED, reason="exit status 2")
@@ -57,6 +60,14 @@ def report(
     even_so: bool = False,
 ) -> OutcomeReported:
     return OutcomeReported(AT, request_id, outcome, reason, by, even_so)
+
+
+def ready(by: Owner | None = ANN, request_id: str = "b9") -> ReadyReported:
+    return ReadyReported(AT, request_id, by)
+
+
+def retry(by: Owner | None = ANN, request_id: str = "t9", reason: str = "x") -> RetryAsked:
+    return RetryAsked(AT, request_id, reason, by)
 
 
 def withdraw(start_id: str = "s9", owner: Owner | None = BOB) -> StartWithdrawn:

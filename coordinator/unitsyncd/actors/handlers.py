@@ -28,7 +28,9 @@ from unitsyncd.core.events import (
     OutcomeReported,
     OwnerKey,
     OwnerLost,
+    ReadyReported,
     ResetAsked,
+    RetryAsked,
     StartAsked,
     StartWithdrawn,
 )
@@ -135,7 +137,7 @@ class Handlers:
                     if not blocked or waiter.knows_of_skip:
                         waiter.knows_of_skip = blocked
                         return None
-                if answer is Answer.GRANTED:
+                if answer in (Answer.GRANTED, Answer.READY):
                     if self._clients.has_died(waiter.peer):
                         self.settle(waiter, None)
                         self.abandon(waiter)
@@ -335,6 +337,8 @@ class Handlers:
             request.on_owner_exit,
             request.on_skip,
             None if own is None else self.registry.verdict(actor, own),
+            launching=request.launching,
+            claim=request.claim,
         )
 
     def _notice_lost_owner(self, actor: UnitActor) -> None:
@@ -356,6 +360,20 @@ class Handlers:
             StartWithdrawn(self._moment.at, request.start_id, self._known_owner(request), reason),
         )
         return replies.ok(request, registry, status=actor.unit.condition.status)
+
+    def _mark_ready(self, request: wire.MarkReady) -> wire.AnyReply:
+        actor = self.registry.known(request.unit)
+        ask = ReadyReported(self._moment.at, request.id, self._known_owner(request))
+        answer = self.registry.tell(actor, ask)
+        assert answer is not None
+        return replies.marked_ready(request, answer, actor.unit, self.registry)
+
+    def _retry(self, request: wire.Retry) -> wire.AnyReply:
+        actor, at = self.registry.known(request.unit), self._moment.at
+        ask = RetryAsked(at, request.id, wording.cut(request.reason), self._known_owner(request))
+        answer = self.registry.tell(actor, ask)
+        assert answer is not None
+        return replies.retried(request, answer, actor.unit, self.registry, at)
 
     def _complete(self, request: wire.Complete) -> wire.AnyReply:
         code = request.exit_code
@@ -443,7 +461,7 @@ class Handlers:
             repeated = request.id != "" and actor.unit.reset_id == request.id
             if actor.unit.running and not request.force and not repeated:
                 hint = wording.reset_by_force(request)
-                raise replies.already_started(actor.unit, self._moment.at, hint, reset=True)
+                raise replies.already_started(actor.unit, self._moment.at, hint, nothing="reset")
         return actors
 
     def _known_owner(self, request: wire.AnyRequest) -> wire.Owner | None:
@@ -466,6 +484,8 @@ _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyRepl
     wire.Declare: Handlers._declare,
     wire.Unwant: Handlers._unwant,
     wire.Start: Handlers._start,
+    wire.MarkReady: Handlers._mark_ready,
+    wire.Retry: Handlers._retry,
     wire.Withdraw: Handlers._withdraw,
     wire.Complete: Handlers._complete,
     wire.Fail: Handlers._fail,

@@ -19,6 +19,7 @@ from unitsyncd.core.events import (
     Answer,
     Declared,
     Ended,
+    Launched,
     OwnerGone,
     OwnerKey,
     Registered,
@@ -309,5 +310,5 @@ class Registry:
 
 _OF_GRAPH: Final = frozenset((Registered, Declared, Undeclared))
 """Facts that do not belong to a unit's history."""
-_OF_RUNS: Final = frozenset((Started, Ended, OwnerGone, WasReset))
+_OF_RUNS: Final = frozenset((Started, Launched, Ended, OwnerGone, WasReset))
 """Facts after which a unit may have another owner, or none."""

@@ -97,7 +97,9 @@ def start(
             raise _not_granted(request, answer, registry, now, own)
 
 
-def _granted(request: wire.Start, unit: Unit, registry: Registry, note: str) -> wire.Granted:
+def _granted(
+    request: wire.Start | wire.Retry, unit: Unit, registry: Registry, note: str
+) -> wire.Granted:
     lines = request.render is not Render.NONE
     earlier = unit.start_id != request.id == unit.previous_start_id != ""
     notes = [note] if note else []
@@ -141,12 +143,12 @@ def _waiting_to_start(
 
 
 def already_started(
-    unit: Unit, now: float, hint: str, *, reset: bool = False
+    unit: Unit, now: float, hint: str, *, nothing: str = ""
 ) -> errors.AlreadyStarted:
-    """Why a start, or with *reset* a reset, is refused."""
-    before = "nothing was reset: " if reset else ""
+    """Why a start is refused, or a request after which *nothing* was reset or retried."""
+    before = f"nothing was {nothing}: " if nothing else ""
     shown = wording.standing(
-        unit.phase, unit.since, unit.owner, "", now, owner_gone=unit.owner_gone
+        unit.condition.status, unit.since, unit.owner, "", now, owner_gone=unit.owner_gone
     )
     return errors.AlreadyStarted(
         f"{before}{unit.name} is already running: {shown}",
@@ -195,6 +197,46 @@ def _not_granted(
     return errors.TimedOut(text, hint=hint, unit=request.unit, waiting_for=names)
 
 
+# --- ready, retry -----------------------------------------------------------------
+
+
+def marked_ready(
+    request: wire.MarkReady, answer: Answer, unit: Unit, registry: Registry
+) -> wire.Ok:
+    """Raises NotStarted."""
+    if answer is Answer.NOT_STARTED:
+        raise _not_started(unit, "is not running")
+    changed, status = answer is Answer.BECAME_READY, unit.condition.status
+    note = hint = ""
+    if answer is Answer.NO_SAY:
+        note = _not_yours(unit)
+        hint = f"unitsync status {shlex.quote(unit.name)}"
+    return ok(request, registry, changed=changed, note=note, hint=hint, status=status)
+
+
+def retried(
+    request: wire.Retry, answer: Answer, unit: Unit, registry: Registry, now: float
+) -> wire.Granted:
+    """Raises NotStarted, AlreadyStarted."""
+    if answer is Answer.RETRIED:
+        return _granted(request, unit, registry, "")
+    if answer is Answer.STARTED_BY_OTHER:
+        hint = f"unitsync status {shlex.quote(unit.name)}"
+        raise already_started(unit, now, hint, nothing="retried")
+    raise _not_started(unit, "cannot be retried, because it is not running")
+
+
+def _not_started(unit: Unit, problem: str) -> errors.NotStarted:
+    status = unit.condition.status.value
+    gone = "; its script is gone" if unit.owner_gone and unit.phase is Status.STARTED else ""
+    return errors.NotStarted(
+        f"{unit.name} {problem}: it is {status}{gone}",
+        hint=f"unitsync start {shlex.quote(unit.name)} begins a new run",
+        unit=unit.name,
+        status=status,
+    )
+
+
 # --- complete, fail ---------------------------------------------------------------
 
 
@@ -205,7 +247,7 @@ def outcome(
     if (
         answer is Answer.SAME_OUTCOME
         and request.id != unit.end_id
-        and wording.by_run(request.owner)
+        and (wording.by_run(request.owner) or wording.by_up(request.owner))
     ):
         note = f"{unit.name} had {unit.phase.value} before its command: another process reported it"
         return ok(request, registry, changed=False, note=note, status=status)
@@ -235,15 +277,21 @@ def _no_say(request: wire.Complete | wire.Fail, unit: Unit) -> tuple[str, str]:
     if isinstance(request, wire.Complete):
         code = f" --exit-code {request.exit_code}" if request.exit_code else ""
         call = f"unitsync complete {name}{code}"
-    note = f"nothing was changed: this script does not run {unit.name}"
+    note = _not_yours(unit)
     if unit.running and owner is not None and owner.pid > 0:
-        hint = f"to end it all the same: {call} --owner {owner.pid}"
-        return f"{note}, {wording.who(owner)} does", hint
+        return note, f"to end it all the same: {call} --owner {owner.pid}"
     hint = f"unitsync status {name}"
     if unit.phase is Status.STARTED and unit.owner_gone:
         begin = f"unitsync start {name} begins a new run"
         hint = f"{begin}; to end this one, in another shell: {call}"
-    return f"{note}, which is still {unit.condition.status.value}", hint
+    return note, hint
+
+
+def _not_yours(unit: Unit) -> str:
+    note = f"nothing was changed: this script does not run {unit.name}"
+    if unit.running and unit.owner is not None and unit.owner.pid > 0:
+        return f"{note}, {wording.who(unit.owner)} does"
+    return f"{note}, which is still {unit.condition.status.value}"
 
 
 # --- wait -------------------------------------------------------------------------

@@ -58,6 +58,27 @@ class Started(Fact, tag="started", frozen=True):
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
 
 
+class Launched(Started, tag="launching", frozen=True):
+    """A start whose run is launching. It has a fact of its own, so that all other journals can
+    still be read by earlier versions."""
+
+
+class BecameReady(Fact, tag="ready", frozen=True):
+    """The run is no longer launching."""
+
+    request_id: str = ""
+
+
+class Retried(Fact, tag="retried", frozen=True):
+    """The run failed, and its owner began the next one at once. It is launching again if it
+    was ``launching`` at first."""
+
+    request_id: str
+    reason: str = ""
+    owner: Owner | None = None
+    launching: bool = False
+
+
 class Ended(Fact, tag="ended", frozen=True):
     outcome: Status
     """COMPLETED or FAILED."""
@@ -95,7 +116,9 @@ class Undeclared(Fact, tag="withdrawn", frozen=True):
     prerequisite: str
 
 
-UnitFact: TypeAlias = Registered | Started | Ended | Denied | OwnerGone | WasReset
+UnitFact: TypeAlias = (
+    Registered | Started | Launched | BecameReady | Retried | Ended | Denied | OwnerGone | WasReset
+)
 AnyFact: TypeAlias = UnitFact | Declared | Undeclared
 
 
@@ -127,6 +150,8 @@ class StartAsked(msgspec.Struct, frozen=True, gc=False):
     """The verdict of the edges that count for this start; None if the unit's own count."""
     abandoned: bool = False
     """The process that asked is dead."""
+    launching: bool = False
+    claim: bool = True
 
 
 class DeclarationRefused(msgspec.Struct, frozen=True, gc=False):
@@ -142,6 +167,19 @@ class StartWithdrawn(msgspec.Struct, frozen=True, gc=False):
     start_id: str
     owner: Owner | None = None
     reason: str = ""
+
+
+class ReadyReported(msgspec.Struct, frozen=True, gc=False):
+    at: float
+    request_id: str
+    by: Owner | None = None
+
+
+class RetryAsked(msgspec.Struct, frozen=True, gc=False):
+    at: float
+    request_id: str
+    reason: str = ""
+    owner: Owner | None = None
 
 
 class OutcomeReported(msgspec.Struct, frozen=True, gc=False):
@@ -171,6 +209,8 @@ UnitEvent: TypeAlias = (
     | StartAsked
     | DeclarationRefused
     | StartWithdrawn
+    | ReadyReported
+    | RetryAsked
     | OutcomeReported
     | OwnerLost
     | ResetAsked
@@ -187,7 +227,7 @@ class Answer(enum.Enum):
     ALREADY_YOURS = enum.auto()
     WAITING = enum.auto()
     READY = enum.auto()
-    """Told to a client that waits: a start asked for now would be granted."""
+    """Told to a client that waits, or does not claim: a start asked for now would be granted."""
     STARTED_BY_OTHER = enum.auto()
     ENDED_MEANWHILE = enum.auto()
     SKIPPED = enum.auto()
@@ -203,6 +243,12 @@ class Answer(enum.Enum):
     OTHER_OUTCOME = enum.auto()
     NO_SAY = enum.auto()
     """Nothing changed: another owner runs the unit, or this owner's run is over."""
+
+    BECAME_READY = enum.auto()
+    READY_ALREADY = enum.auto()
+    RETRIED = enum.auto()
+    NOT_STARTED = enum.auto()
+    """There is no run that this could be about."""
 
     WITHDRAWN = enum.auto()
     RESET = enum.auto()

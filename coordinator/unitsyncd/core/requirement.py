@@ -15,7 +15,7 @@ from unitsync.wire import Requirement, Status
 
 class Condition(enum.IntEnum):
     """What a unit publishes about itself: its status, and if it failed, whether its run
-    had started (only then is ``start`` met)."""
+    had started and was ready (only then is ``start`` met)."""
 
     NOT_REGISTERED = 0
     PENDING = 1
@@ -24,6 +24,7 @@ class Condition(enum.IntEnum):
     COMPLETED = 4
     FAILED = 5
     FAILED_UNSTARTED = 6
+    LAUNCHING = 7
 
     @property
     def status(self) -> Status:
@@ -38,6 +39,7 @@ _STATUS: Final = (
     Status.COMPLETED,
     Status.FAILED,
     Status.FAILED,
+    Status.LAUNCHING,
 )
 
 

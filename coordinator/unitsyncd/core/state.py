@@ -18,12 +18,15 @@ from msgspec.structs import replace
 
 from unitsync.wire import OnOwnerExit, Owner, Status
 from unitsyncd.core.events import (
+    BecameReady,
     Denial,
     Denied,
     Ended,
+    Launched,
     OwnerGone,
     OwnerKey,
     Registered,
+    Retried,
     Started,
     UnitFact,
     WasReset,
@@ -56,6 +59,7 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     run: int = 0
     """Number of the current or latest run; 0 before the first."""
     had_started: bool = False
+    """Whether it has met ``start`` in this run: it has begun, and it is not launching."""
     owner: Owner | None = None
     owner_gone: bool = False
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
@@ -70,6 +74,14 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The id of the latest start that was withdrawn."""
     withdrawn_before: tuple[str, ...] = ()
     """The ids of those before it, oldest first."""
+    launches: bool = False
+    """Whether the run was launching at first, and so will be if it is tried again."""
+    ready_id: str = ""
+    """The id of the latest request that said that it was ready."""
+
+    @property
+    def launching(self) -> bool:
+        return self.phase is _STARTED and not self.had_started
 
     @property
     def ended(self) -> bool:
@@ -125,6 +137,8 @@ TRANSITIONS: Final[Mapping[tuple[Status, str], Status]] = MappingProxyType(
         (Status.PENDING, "started"): Status.STARTED,
         (Status.PENDING, "completed"): Status.COMPLETED,
         (Status.PENDING, "failed"): Status.FAILED,
+        (Status.STARTED, "ready"): Status.STARTED,
+        (Status.STARTED, "retried"): Status.STARTED,
         (Status.STARTED, "completed"): Status.COMPLETED,
         (Status.STARTED, "failed"): Status.FAILED,
         (Status.STARTED, "owner gone"): Status.STARTED,
@@ -149,14 +163,18 @@ _CONDITIONS: Final = {
 }
 _SKIPPED: Final = Condition.SKIPPED
 _FAILED_UNSTARTED: Final = Condition.FAILED_UNSTARTED
+_LAUNCHING: Final = Condition.LAUNCHING
 
 
 def condition(unit: Unit) -> Condition:
     phase = unit.phase
     if phase is _PENDING and unit.blocked:
         return _SKIPPED
-    if phase is _FAILED and not unit.had_started:
-        return _FAILED_UNSTARTED
+    if not unit.had_started:
+        if phase is _STARTED:
+            return _LAUNCHING
+        if phase is _FAILED:
+            return _FAILED_UNSTARTED
     return _CONDITIONS[phase]
 
 
@@ -175,12 +193,14 @@ def _started(unit: Unit, fact: Started) -> Unit:
     if unit.owner is not None:  # its own run is over, or was taken from it
         denials = _with(_without(denials, unit.owner), unit.owner.key, Denial.SUPERSEDED)
     denials = _without(denials, fact.owner)
+    launching = type(fact) is Launched
     return replace(
         unit,
         phase=_next(unit, fact, "started, owner gone" if again else "started"),
         since=fact.at,
         run=unit.run + 1,
-        had_started=True,
+        had_started=not launching,
+        launches=launching,
         owner=fact.owner,
         owner_gone=False,
         on_owner_exit=fact.on_owner_exit,
@@ -190,6 +210,29 @@ def _started(unit: Unit, fact: Started) -> Unit:
         previous_start_id=unit.start_id,
         previous_end_id=unit.end_id,
         denials=denials,
+    )
+
+
+def _became_ready(unit: Unit, fact: BecameReady) -> Unit:
+    if not unit.launching:
+        raise InvalidTransition(unit, fact)
+    phase = _next(unit, fact, "ready")
+    return replace(unit, phase=phase, since=fact.at, had_started=True, ready_id=fact.request_id)
+
+
+def _retried(unit: Unit, fact: Retried) -> Unit:
+    if unit.owner_gone:
+        raise InvalidTransition(unit, fact)
+    return replace(
+        unit,
+        phase=_next(unit, fact, "retried"),
+        since=fact.at,
+        run=unit.run + 1,
+        had_started=not fact.launching,
+        start_id=fact.request_id,
+        end_id="",
+        previous_start_id=unit.start_id,
+        previous_end_id=fact.request_id,
     )
 
 
@@ -236,12 +279,16 @@ def _was_reset(unit: Unit, fact: WasReset) -> Unit:
         reset_id=fact.request_id,
         withdrawn_id=unit.withdrawn_id,
         withdrawn_before=unit.withdrawn_before,
+        ready_id=unit.ready_id,
     )
 
 
 _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
     Registered: _registered,
     Started: _started,
+    Launched: _started,
+    BecameReady: _became_ready,
+    Retried: _retried,
     Ended: _ended,
     Denied: _denied,
     OwnerGone: _owner_gone,

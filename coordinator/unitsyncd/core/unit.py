@@ -20,18 +20,23 @@ from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
     Append,
+    BecameReady,
     DeclarationRefused,
     Denial,
     Denied,
     Effect,
     Ended,
+    Launched,
     OutcomeReported,
     OwnerGone,
     OwnerLost,
     PrerequisiteMoved,
     Publish,
+    ReadyReported,
     ResetAsked,
     Respond,
+    Retried,
+    RetryAsked,
     StartAsked,
     Started,
     StartWithdrawn,
@@ -92,6 +97,16 @@ def _on_declaration_refused(unit: Unit, refused: DeclarationRefused) -> Step:
     return _after_facts(unit, facts, None, refused.at)
 
 
+def _on_ready(unit: Unit, ask: ReadyReported) -> Step:
+    answer, facts = _ready(unit, ask)
+    return _after_facts(unit, facts, answer, ask.at)
+
+
+def _on_retry(unit: Unit, ask: RetryAsked) -> Step:
+    answer, facts = _retry(unit, ask)
+    return _after_facts(unit, facts, answer, ask.at)
+
+
 def _on_outcome(unit: Unit, ask: OutcomeReported) -> Step:
     answer, facts = _outcome(unit, ask)
     return _after_facts(unit, facts, answer, ask.at)
@@ -113,6 +128,8 @@ _STEPS: Final[dict[type, Callable[[Unit, Any], Step]]] = {
     PrerequisiteMoved: _on_moved,
     StartAsked: _on_start,
     DeclarationRefused: _on_declaration_refused,
+    ReadyReported: _on_ready,
+    RetryAsked: _on_retry,
     OutcomeReported: _on_outcome,
     StartWithdrawn: _on_withdrawal,
     OwnerLost: _on_owner_lost,
@@ -142,18 +159,20 @@ def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     """The answer that *ask* would get now. It changes nothing: ``step`` acts on it."""
     if was_withdrawn(unit, ask.request_id):
         return Answer.WITHDRAWN
+    granted = Answer.GRANTED if ask.claim else Answer.READY
     if was_granted(unit, ask.request_id):
-        return Answer.GRANTED  # the request was repeated because the first reply was lost
+        return granted  # the request was repeated because the first reply was lost
     if unit.running:
-        mine = _is_owner(unit, ask.owner)
-        return Answer.ALREADY_YOURS if mine else Answer.STARTED_BY_OTHER
+        if not _is_owner(unit, ask.owner):
+            return Answer.STARTED_BY_OTHER
+        return Answer.ALREADY_YOURS if ask.claim else Answer.READY
     if unit.ended and 0 <= ask.since_run < unit.run:
         return Answer.ENDED_MEANWHILE
     if ask.abandoned:
         return Answer.WITHDRAWN
     verdict = verdict_for(unit, ask)
     if verdict is _MET:
-        return Answer.GRANTED
+        return granted
     if verdict is _BLOCKED and ask.on_skip is OnSkip.EXIT:
         return Answer.SKIPPED
     if not ask.wait:
@@ -197,7 +216,8 @@ def _start_facts(unit: Unit, ask: StartAsked, answer: Answer) -> tuple[UnitFact,
     if answer is Answer.GRANTED:
         if was_granted(unit, ask.request_id):
             return ()
-        return (Started(ask.at, ask.request_id, ask.owner, ask.on_owner_exit),)
+        began = Launched if ask.launching else Started
+        return (began(ask.at, ask.request_id, ask.owner, ask.on_owner_exit),)
     if answer is Answer.WITHDRAWN and ask.abandoned:
         return _denial_facts(unit, ask.at, ask.owner, Denial.INTERRUPTED, wording.KILLED)
     denial = _DENIAL_OF.get(answer)
@@ -226,6 +246,32 @@ def _withdrawal_facts(unit: Unit, ask: StartWithdrawn) -> tuple[UnitFact, ...]:
     if unit.phase is _STARTED and unit.start_id == ask.start_id != "":
         return (denied, Ended(ask.at, Status.FAILED, "", ask.reason, ask.owner))
     return (denied,)
+
+
+# --- while it runs ----------------------------------------------------------------
+
+
+def _ready(unit: Unit, ask: ReadyReported) -> tuple[Answer, tuple[UnitFact, ...]]:
+    if ask.request_id == unit.ready_id != "":
+        return Answer.READY_ALREADY, ()  # it was about an earlier try, if it launches again
+    if unit.phase is not _STARTED:
+        return Answer.NOT_STARTED, ()
+    if unit.denial(ask.by) is not None:
+        return Answer.NO_SAY, ()  # another owner was granted what this one was not
+    if not unit.launching:
+        return Answer.READY_ALREADY, ()
+    return Answer.BECAME_READY, (BecameReady(ask.at, ask.request_id),)
+
+
+def _retry(unit: Unit, ask: RetryAsked) -> tuple[Answer, tuple[UnitFact, ...]]:
+    if was_granted(unit, ask.request_id):
+        return Answer.RETRIED, ()  # the request was repeated because the first reply was lost
+    if not unit.running:
+        return Answer.NOT_STARTED, ()
+    if not _is_owner(unit, ask.owner):
+        return Answer.STARTED_BY_OTHER, ()
+    fact = Retried(ask.at, ask.request_id, ask.reason, unit.owner, unit.launches)
+    return Answer.RETRIED, (fact,)
 
 
 # --- ending -----------------------------------------------------------------------

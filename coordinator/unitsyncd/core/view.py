@@ -26,11 +26,14 @@ from unitsync.wire import (
 from unitsyncd.core.causes import SHOWN_MAX, Causes, HasUnit
 from unitsyncd.core.events import (
     AnyFact,
+    BecameReady,
     Denial,
     Denied,
     Ended,
+    Launched,
     OwnerGone,
     OwnerKey,
+    Retried,
     Started,
     WasReset,
 )
@@ -68,6 +71,11 @@ _GIVEN_UP: Final = {
 """How to describe a start that failed, by its entry in the history."""
 _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
     Started: lambda fact, run: HistoryEntry(fact.at, "started", run, fact.owner),
+    Launched: lambda fact, run: HistoryEntry(fact.at, "launching", run, fact.owner),
+    BecameReady: lambda fact, run: HistoryEntry(fact.at, "started", run),
+    Retried: lambda fact, run: HistoryEntry(
+        fact.at, "launching" if fact.launching else "started", run, fact.owner
+    ),
     Ended: lambda fact, run: HistoryEntry(fact.at, fact.outcome.value, run, fact.by, fact.reason),
     Denied: lambda fact, run: HistoryEntry(
         fact.at, f"start {_DENIED.get(fact.denial, fact.denial.value)}", 0, fact.owner, fact.reason
@@ -109,9 +117,11 @@ class View:
         if entry_for is None:
             return
         entries = self._history.setdefault(name, [])
+        if type(fact) is Retried:
+            entries.append(HistoryEntry(fact.at, "failed", run - 1, fact.owner, fact.reason))
         entries.append(entry_for(fact, run))
         if len(entries) > HISTORY_MAX:
-            del entries[0]
+            del entries[:-HISTORY_MAX]
 
     def history(self, name: str) -> list[HistoryEntry]:
         return self._history.get(name, [])

@@ -80,9 +80,9 @@ def who(owner: Owner | None) -> str:
 
 
 def lost(owner: Owner) -> str:
-    """Why a unit failed if its *owner* has ended without saying how it went. A ``run``
-    cannot forget its ``complete``, so it has its own text."""
-    if by_run(owner):
+    """Why a unit failed if its *owner* has ended without saying how it went. A ``run`` or an
+    ``up`` cannot forget its ``complete``, so it has its own text."""
+    if by_run(owner) or by_up(owner):
         return f"{who(owner)} was killed or could not record its end"
     return f"its script, {who(owner)}, {UNSAID}"
 
@@ -96,7 +96,8 @@ def standing(
     *,
     owner_gone: bool = False,
 ) -> str:
-    """``started 4 s ago by pid 321 (bash clone.sh)``, ``failed 2 min ago: …``."""
+    """``started 4 s ago by pid 321 (bash clone.sh)``, ``launching for 4 s by …``, ``failed 2 min
+    ago: …``."""
     ago = f"{duration(now - since)} ago" if since else ""
     why = f": {printable(reason)}" if reason else ""
     match status:
@@ -106,9 +107,10 @@ def standing(
             return f"pending for {duration(now - since)}{why}"
         case Status.SKIPPED:
             return f"skipped {ago}{why}"
-        case Status.STARTED:
+        case Status.LAUNCHING | Status.STARTED:
             gone = ", which is gone" if owner_gone else ""
-            return f"started {ago} by {who(owner)}{gone}"
+            when = ago if status is Status.STARTED else f"for {duration(now - since)}"
+            return f"{status.value} {when} by {who(owner)}{gone}"
         case Status.COMPLETED | Status.FAILED:
             return f"{status.value} {ago}{why}"
 
@@ -253,7 +255,8 @@ def status(
     )
     lines = [f"Unit:    {info.name}", f"Status:  {shown}"]
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
-    if info.status is Status.STARTED and info.owner is not None and not info.owner.watched:
+    runs = info.status in (Status.LAUNCHING, Status.STARTED)
+    if runs and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: the coordinator cannot tell when it ends")
     lines += _end_hint(info)
     if info.waiting_clients:
@@ -308,6 +311,11 @@ def _some(edges: Sequence[Prerequisite]) -> Sequence[Prerequisite]:
 def by_run(owner: Owner | None) -> bool:
     """Whether the owner is a ``run``. A ``run`` reports how it went, unless it is killed."""
     return owner is not None and owner.command.startswith("unitsync run ")
+
+
+def by_up(owner: Owner | None) -> bool:
+    """Whether the owner is an ``up``, which has many commands."""
+    return owner is not None and f"{owner.command} ".startswith("unitsync up ")
 
 
 def _history(entry: HistoryEntry, now: float) -> str:
