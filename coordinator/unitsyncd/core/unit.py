@@ -56,6 +56,9 @@ _MET: Final = Verdict.MET
 _REPLIES: Final = {answer: Respond(answer) for answer in Answer}
 
 Step: TypeAlias = tuple[Unit, tuple[Effect, ...]]
+Facts: TypeAlias = tuple[UnitFact, ...]
+Ruling: TypeAlias = tuple[Answer | None, Facts]
+"""What the client is told, if there is one, and what has happened."""
 
 
 def step(unit: Unit, event: UnitEvent) -> Step:
@@ -64,10 +67,23 @@ def step(unit: Unit, event: UnitEvent) -> Step:
 
     Raises InvalidTransition for a fact that cannot happen in the unit's phase.
     """
-    return _STEPS[type(event)](unit, event)
+    kind = type(event)
+    if kind is PrerequisiteMoved:
+        return _moved(unit, event)  # type: ignore[arg-type]
+    answer, facts = _RULES[kind](unit, event)
+    after = unit
+    for fact in facts:
+        after = applied(after, fact)
+    effects: list[Effect] = [Append(fact) for fact in facts]
+    was, now = condition(unit), condition(after)
+    if was is not now:
+        effects.append(Publish(was, now, event.at))
+    if answer is not None:
+        effects.append(_REPLIES[answer])
+    return after, tuple(effects)
 
 
-def _on_moved(unit: Unit, moved: PrerequisiteMoved) -> Step:
+def _moved(unit: Unit, moved: PrerequisiteMoved) -> Step:
     outstanding, blocked = unit.outstanding, unit.blocked
     if moved.before is _OUTSTANDING:
         outstanding -= 1
@@ -81,75 +97,6 @@ def _on_moved(unit: Unit, moved: PrerequisiteMoved) -> Step:
         return replace(unit, outstanding=outstanding, blocked=blocked), ()
     after = replace(unit, outstanding=outstanding, blocked=blocked, since=moved.at)
     return after, (Publish(condition(unit), condition(after), moved.at),)
-
-
-def _on_fact(unit: Unit, fact: UnitFact) -> Step:
-    return _after_facts(unit, (fact,), None, fact.at)
-
-
-def _on_start(unit: Unit, ask: StartAsked) -> Step:
-    answer = answer_to_start(unit, ask)
-    return _after_facts(unit, _start_facts(unit, ask, answer), answer, ask.at)
-
-
-def _on_declaration_refused(unit: Unit, refused: DeclarationRefused) -> Step:
-    facts = _denial_facts(unit, refused.at, refused.owner, Denial.NOT_DECLARED, refused.reason)
-    return _after_facts(unit, facts, None, refused.at)
-
-
-def _on_ready(unit: Unit, ask: ReadyReported) -> Step:
-    answer, facts = _ready(unit, ask)
-    return _after_facts(unit, facts, answer, ask.at)
-
-
-def _on_retry(unit: Unit, ask: RetryAsked) -> Step:
-    answer, facts = _retry(unit, ask)
-    return _after_facts(unit, facts, answer, ask.at)
-
-
-def _on_outcome(unit: Unit, ask: OutcomeReported) -> Step:
-    answer, facts = _outcome(unit, ask)
-    return _after_facts(unit, facts, answer, ask.at)
-
-
-def _on_withdrawal(unit: Unit, ask: StartWithdrawn) -> Step:
-    return _after_facts(unit, _withdrawal_facts(unit, ask), Answer.WITHDRAWN, ask.at)
-
-
-def _on_owner_lost(unit: Unit, lost: OwnerLost) -> Step:
-    return _after_facts(unit, _owner_lost_facts(unit, lost), None, lost.at)
-
-
-def _on_reset(unit: Unit, ask: ResetAsked) -> Step:
-    return _after_facts(unit, _reset_facts(unit, ask), Answer.RESET, ask.at)
-
-
-_STEPS: Final[dict[type, Callable[[Unit, Any], Step]]] = {
-    PrerequisiteMoved: _on_moved,
-    StartAsked: _on_start,
-    DeclarationRefused: _on_declaration_refused,
-    ReadyReported: _on_ready,
-    RetryAsked: _on_retry,
-    OutcomeReported: _on_outcome,
-    StartWithdrawn: _on_withdrawal,
-    OwnerLost: _on_owner_lost,
-    ResetAsked: _on_reset,
-    **dict.fromkeys(get_args(UnitFact), _on_fact),
-}
-"""By exact type: isinstance() with a struct's class is slow when the answer is no."""
-
-
-def _after_facts(unit: Unit, facts: tuple[UnitFact, ...], answer: Answer | None, at: float) -> Step:
-    after = unit
-    for fact in facts:
-        after = applied(after, fact)
-    effects: list[Effect] = [Append(fact) for fact in facts]
-    was, now = condition(unit), condition(after)
-    if was is not now:
-        effects.append(Publish(was, now, at))
-    if answer is not None:
-        effects.append(_REPLIES[answer])
-    return after, tuple(effects)
 
 
 # --- starting ---------------------------------------------------------------------
@@ -212,46 +159,49 @@ _DENIAL_OF: Final = {
 }
 
 
-def _start_facts(unit: Unit, ask: StartAsked, answer: Answer) -> tuple[UnitFact, ...]:
+def _start(unit: Unit, ask: StartAsked) -> Ruling:
+    answer = answer_to_start(unit, ask)
     if answer is Answer.GRANTED:
         if was_granted(unit, ask.request_id):
-            return ()
+            return answer, ()
         began = Launched if ask.launching else Started
-        return (began(ask.at, ask.request_id, ask.owner, ask.on_owner_exit),)
+        return answer, (began(ask.at, ask.request_id, ask.owner, ask.on_owner_exit),)
     if answer is Answer.WITHDRAWN and ask.abandoned:
-        return _denial_facts(unit, ask.at, ask.owner, Denial.INTERRUPTED, wording.KILLED)
+        return answer, _denied(unit, ask, Denial.INTERRUPTED, wording.KILLED)
     denial = _DENIAL_OF.get(answer)
-    if denial is None:
-        return ()
-    return _denial_facts(unit, ask.at, ask.owner, denial)
+    return answer, () if denial is None else _denied(unit, ask, denial)
 
 
-def _denial_facts(
-    unit: Unit, at: float, owner: Owner | None, denial: Denial, reason: str = ""
-) -> tuple[UnitFact, ...]:
-    if owner is None:
+def _refused_declaration(unit: Unit, refused: DeclarationRefused) -> Ruling:
+    return None, _denied(unit, refused, Denial.NOT_DECLARED, refused.reason)
+
+
+def _denied(
+    unit: Unit, ask: StartAsked | DeclarationRefused, denial: Denial, reason: str = ""
+) -> Facts:
+    if ask.owner is None:
         known = denial is Denial.WAITING  # it gets this answer each time it asks again
     else:
-        known = unit.denial(owner) is denial
-    return () if known else (Denied(at, owner, denial, reason),)
+        known = unit.denial(ask.owner) is denial
+    return () if known else (Denied(ask.at, ask.owner, denial, reason),)
 
 
-def _withdrawal_facts(unit: Unit, ask: StartWithdrawn) -> tuple[UnitFact, ...]:
+def _withdrawal(unit: Unit, ask: StartWithdrawn) -> Ruling:
     owner = ask.owner
     if owner is not None and unit.denial(owner) in (None, Denial.INTERRUPTED):
         owner = None  # nothing new is known about it
     if owner is None and (not ask.start_id or was_withdrawn(unit, ask.start_id)):
-        return ()
-    denied = Denied(ask.at, owner, Denial.INTERRUPTED, ask.reason, ask.start_id)
+        return Answer.WITHDRAWN, ()
+    facts: Facts = (Denied(ask.at, owner, Denial.INTERRUPTED, ask.reason, ask.start_id),)
     if unit.phase is _STARTED and unit.start_id == ask.start_id != "":
-        return (denied, Ended(ask.at, Status.FAILED, "", ask.reason, ask.owner))
-    return (denied,)
+        facts += (Ended(ask.at, Status.FAILED, "", ask.reason, ask.owner),)
+    return Answer.WITHDRAWN, facts
 
 
 # --- while it runs ----------------------------------------------------------------
 
 
-def _ready(unit: Unit, ask: ReadyReported) -> tuple[Answer, tuple[UnitFact, ...]]:
+def _ready(unit: Unit, ask: ReadyReported) -> Ruling:
     if ask.request_id == unit.ready_id != "":
         return Answer.READY_ALREADY, ()  # it was about an earlier try, if it launches again
     if unit.phase is not _STARTED:
@@ -263,7 +213,7 @@ def _ready(unit: Unit, ask: ReadyReported) -> tuple[Answer, tuple[UnitFact, ...]
     return Answer.BECAME_READY, (BecameReady(ask.at, ask.request_id),)
 
 
-def _retry(unit: Unit, ask: RetryAsked) -> tuple[Answer, tuple[UnitFact, ...]]:
+def _retry(unit: Unit, ask: RetryAsked) -> Ruling:
     if was_granted(unit, ask.request_id):
         return Answer.RETRIED, ()  # the request was repeated because the first reply was lost
     if not unit.running:
@@ -277,7 +227,7 @@ def _retry(unit: Unit, ask: RetryAsked) -> tuple[Answer, tuple[UnitFact, ...]]:
 # --- ending -----------------------------------------------------------------------
 
 
-def _outcome(unit: Unit, ask: OutcomeReported) -> tuple[Answer, tuple[UnitFact, ...]]:
+def _outcome(unit: Unit, ask: OutcomeReported) -> Ruling:
     if ask.request_id in (unit.end_id, unit.previous_end_id) and ask.request_id:
         return Answer.SAME_OUTCOME, ()
     if unit.ended:
@@ -310,26 +260,39 @@ _NEVER_STARTED: Final = {
 """For each denial that has a say."""
 
 
-def _owner_lost_facts(unit: Unit, lost: OwnerLost) -> tuple[UnitFact, ...]:
+def _owner_lost(unit: Unit, lost: OwnerLost) -> Ruling:
     owner = unit.owner
     if not unit.running or owner is None or owner.key != lost.owner:
-        return ()
+        return None, ()
     gone = OwnerGone(lost.at)
     match unit.on_owner_exit:
         case OnOwnerExit.FAIL:
-            return (gone, Ended(lost.at, Status.FAILED, "", wording.lost(owner)))
+            return None, (gone, Ended(lost.at, Status.FAILED, "", wording.lost(owner)))
         case OnOwnerExit.COMPLETE:
-            return (
-                gone,
-                Ended(lost.at, Status.COMPLETED, "", f"its script, {wording.who(owner)}, ended"),
-            )
+            reason = f"its script, {wording.who(owner)}, ended"
+            return None, (gone, Ended(lost.at, Status.COMPLETED, "", reason))
         case OnOwnerExit.IGNORE | OnOwnerExit.WARN:
-            return (gone,)
+            return None, (gone,)
         case _:
             assert_never(unit.on_owner_exit)
 
 
-def _reset_facts(unit: Unit, ask: ResetAsked) -> tuple[UnitFact, ...]:
+def _reset(unit: Unit, ask: ResetAsked) -> Ruling:
     if ask.request_id == unit.reset_id != "":
-        return ()  # a repeated request must not undo what happened since the first
-    return (WasReset(ask.at, ask.request_id),)
+        return Answer.RESET, ()  # a repeated request must not undo what happened since the first
+    return Answer.RESET, (WasReset(ask.at, ask.request_id),)
+
+
+_RULES: Final[dict[type, Callable[[Unit, Any], Ruling]]] = {
+    StartAsked: _start,
+    DeclarationRefused: _refused_declaration,
+    ReadyReported: _ready,
+    RetryAsked: _retry,
+    OutcomeReported: _outcome,
+    StartWithdrawn: _withdrawal,
+    OwnerLost: _owner_lost,
+    ResetAsked: _reset,
+    **dict.fromkeys(get_args(UnitFact), lambda unit, fact: (None, (fact,))),
+}
+"""What an event leads to. By exact type: isinstance() with a struct's class is slow when the
+answer is no."""
