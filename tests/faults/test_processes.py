@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import pytest
 
@@ -78,17 +77,17 @@ def test_killed_and_about_to_end(
     assert Process(7, stat.encode(), b"").is_dying is dying
 
 
-@pytest.mark.parametrize("look", [ClientProcesses.has_died, ClientProcesses.is_dying])
-def test_a_client_is_looked_at_once_a_turn(look: Callable[[ClientProcesses, bytes], bool]) -> None:
+@pytest.mark.parametrize("closely", [False, True])
+def test_a_client_is_looked_at_once_a_turn(closely: bool) -> None:
     with process() as child:
         clients = ClientProcesses({b"peer": Peer(0, 0, child.pid), b"elsewhere": Peer(0, 0, 0)}.get)
-        assert not look(clients, b"peer")
+        assert not clients.is_dead(b"peer", closely=closely)
         kill_unreaped(child)
-        assert not look(clients, b"peer")
+        assert not clients.is_dead(b"peer", closely=closely)
         clients.end_turn()
         for peer, dead in {b"peer": True, b"elsewhere": False, b"unknown": False}.items():
             for _ in range(2):
-                assert look(clients, peer) is dead
+                assert clients.is_dead(peer, closely=closely) is dead
 
 
 def test_one_that_was_alive_a_moment_ago_is_looked_at_more_closely_all_the_same(
@@ -97,5 +96,5 @@ def test_one_that_was_alive_a_moment_ago_is_looked_at_more_closely_all_the_same(
     """It may have been killed on the word that all is ready."""
     monkeypatch.setattr("unitsyncd.adapters.client_processes.is_dying", lambda pid: True)
     clients = ClientProcesses({b"peer": Peer(0, 0, os.getpid())}.get)
-    assert not clients.has_died(b"peer")
-    assert clients.is_dying(b"peer")
+    assert not clients.is_dead(b"peer")
+    assert clients.is_dead(b"peer", closely=True)

@@ -51,11 +51,8 @@ class FakeClientProcesses:
         self.dying: set[bytes] = set()
         """Killed, and not dead yet."""
 
-    def has_died(self, peer: bytes) -> bool:
-        return peer in self.dead
-
-    def is_dying(self, peer: bytes) -> bool:
-        return peer in self.dead | self.dying
+    def is_dead(self, peer: bytes, *, closely: bool = False) -> bool:
+        return peer in self.dead or (closely and peer in self.dying)
 
     def end_turn(self) -> None:
         pass

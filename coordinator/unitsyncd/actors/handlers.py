@@ -138,7 +138,7 @@ class Handlers:
                         waiter.knows_of_skip = blocked
                         return None
                 if answer in (Answer.GRANTED, Answer.READY):
-                    if self._clients.has_died(waiter.peer):
+                    if self._clients.is_dead(waiter.peer):
                         self.settle(waiter, None)
                         self.abandon(waiter)
                         return None
@@ -153,7 +153,7 @@ class Handlers:
 
     def is_abandoned(self, waiter: Waiter) -> bool:
         """Whether it is a start whose client is dead: nobody else withdraws such a start."""
-        return isinstance(waiter.request, wire.Start) and self._clients.has_died(waiter.peer)
+        return isinstance(waiter.request, wire.Start) and self._clients.is_dead(waiter.peer)
 
     def abandon(self, waiter: Waiter) -> None:
         """Record that *waiter*, which is settled, was a start whose client is dead."""
@@ -227,7 +227,8 @@ class Handlers:
         own = self._own_edges(request, actor)
         ask = self._start_ask(request, self._seen_owner(request), actor, own)
         granted = not actor.unit.running and verdict_for(actor.unit, ask) is Verdict.MET
-        if granted and self._claimant_is_dead(request):
+        # One that has waited may have been killed only a moment ago: look at it closely.
+        if granted and self._clients.is_dead(self._moment.peer, closely=request.since_run >= 0):
             ask = replace(ask, abandoned=True)
         runs = actor.unit.run
         answer = registry.tell(actor, ask)
@@ -273,12 +274,6 @@ class Handlers:
             self.registry.bus.subscribe(listener, name, need, self._moment.at)
         self.registry.dispatcher.run()
         return listener
-
-    def _claimant_is_dead(self, request: wire.Start) -> bool:
-        """Whether the process that claims this start is dead. If it has waited before, it may
-        have been killed only a moment ago, so it is looked at more closely."""
-        clients, peer = self._clients, self._moment.peer
-        return clients.has_died(peer) if request.since_run < 0 else clients.is_dying(peer)
 
     def _declare_for_start(self, request: wire.Start, actor: UnitActor) -> None:
         """Declare the edges of ``--after``. Raises the error that refuses the declaration, and

@@ -20,7 +20,7 @@ from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Waiter
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.incremental import RunInSteps, at_once
-from unitsyncd.actors.ports import ALL_ALIVE, ClientProcesses, Identity, OwnerWatch
+from unitsyncd.actors.ports import AllAlive, ClientProcesses, Identity, OwnerWatch
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.request_limits import bounded
 from unitsyncd.actors.turn import Moment
@@ -72,7 +72,7 @@ class Supervisor:
         run_in_steps: RunInSteps = at_once,
         check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
         first_stop: Callable[[str], bool] = lambda request_id: True,
-        clients: ClientProcesses = ALL_ALIVE,
+        clients: ClientProcesses = AllAlive(),  # noqa: B008
         at: float = 0.0,
     ) -> None:
         """*startup* "" goes on with the recovered one. *lost*, if not "", says why the

@@ -20,18 +20,9 @@ class ClientProcesses:
         """(pid, closely): processes found alive in this turn. A look takes a tenth of the time
         of a request, a close one twice as long."""
 
-    def has_died(self, peer: bytes) -> bool:
-        """True only if the process is certainly dead. Looks at most once in a turn."""
-        return self._look(peer, closely=False)
-
-    def is_dying(self, peer: bytes) -> bool:
-        """Like ``has_died``, but also True if it was killed and is about to end."""
-        return self._look(peer, closely=True)
-
-    def end_turn(self) -> None:
-        self._alive.clear()
-
-    def _look(self, peer: bytes, *, closely: bool) -> bool:
+    def is_dead(self, peer: bytes, *, closely: bool = False) -> bool:
+        """True only if the process is certainly dead. *closely*: also if it was killed and is
+        about to end. Looks at most once in a turn, and once closely."""
         known = self._peer(peer)
         if known is None or known.pid < 1 or (known.pid, closely) in self._alive:
             return False
@@ -39,3 +30,6 @@ class ClientProcesses:
             return True
         self._alive.add((known.pid, closely))
         return False
+
+    def end_turn(self) -> None:
+        self._alive.clear()
