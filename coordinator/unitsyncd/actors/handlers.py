@@ -60,7 +60,7 @@ class Handlers:
         self._clients = clients
         self._identity = identity
         self._owners_seen: dict[OwnerKey, wire.Owner] = {}
-        registry.on_owner = self._owner_changed
+        registry.owners = owners
         registry.view.unseen, registry.view.unkept = owners.unseen, owners.unkept
         for owner in registry.running_owners():
             owners.watch(owner)
@@ -92,7 +92,7 @@ class Handlers:
         registry, at = self.registry, self._moment.at
         if isinstance(request, wire.Wait):
             return replies.wait_waiting(request, registry, at)
-        own = self._own_edges(request, registry.units[request.unit])
+        own = registry.edges_of(registry.units[request.unit], request)
         return replies.start(request, Answer.WAITING, registry, at, own)
 
     def owner_gone(self, name: str, key: OwnerKey) -> None:
@@ -111,12 +111,6 @@ class Handlers:
         for waiter in list(actor.waiters or ()):
             self.tell_to_wait(waiter)
 
-    def _owner_changed(self, key: OwnerKey, owner: wire.Owner | None) -> None:
-        if owner is None:
-            self._owners.forget(key)
-        else:
-            self._owners.watch(owner)
-
     def dismiss(self, problem: errors.UnitsyncError) -> None:
         """Answer everybody who waits with *problem*."""
         for waiter in self.waiters.all():
@@ -129,7 +123,7 @@ class Handlers:
         try:
             if isinstance(request, wire.Start):
                 assert isinstance(actor, UnitActor)
-                own = self._own_edges(request, actor)
+                own = registry.edges_of(actor, request)
                 ask = self._start_ask(request, request.owner, actor, own)
                 answer = answer_to_start(actor.unit, ask)
                 if answer is Answer.WAITING:
@@ -224,7 +218,7 @@ class Handlers:
         self._notice_lost_owner(actor)
         if not actor.unit.running and not self._is_repeated(request, actor):
             self._declare_for_start(request, actor)
-        own = self._own_edges(request, actor)
+        own = registry.edges_of(actor, request)
         ask = self._start_ask(request, self._seen_owner(request), actor, own)
         granted = not actor.unit.running and verdict_for(actor.unit, ask) is Verdict.MET
         # One that has waited may have been killed only a moment ago: look at it closely.
@@ -309,11 +303,6 @@ class Handlers:
         if owner is not None and owner.watched and not self._owners.can_be_seen(owner):
             return replace(owner, watched=False)  # ``status`` shows this
         return owner
-
-    def _own_edges(self, request: wire.Start, actor: UnitActor) -> dict[str, Need] | None:
-        """The edges that count for this start instead of those of the unit's last start. None
-        if those of the last start count."""
-        return None if actor.unit.running else self.registry.edges_of(actor, request)
 
     def _start_ask(
         self,

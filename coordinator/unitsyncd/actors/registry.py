@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from unitsync.errors import ContradictionError, UnitsyncError, UnknownUnit
@@ -12,6 +12,7 @@ from unitsync.wire import Owner, Start
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.incremental import Work, emptied
+from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.causes import Causes
@@ -59,9 +60,9 @@ class Registry:
         self.limits = limits
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}
-        self.on_owner: Callable[[OwnerKey, Owner | None], None] = lambda key, owner: None
-        """Called at a commit: with the owner if it now has its first run, with None if its
-        last run is over."""
+        self.owners: OwnerWatch = NobodyWatched()
+        """Told at a commit to watch an owner that now has its first run, and to forget one
+        whose last run is over."""
 
     def tell(self, actor: UnitActor, event: UnitEvent) -> Answer | None:
         """Let *actor* handle *event*, and then run everybody who is affected. The answer of
@@ -191,10 +192,10 @@ class Registry:
 
     def edges_of(self, actor: UnitActor, start: Start) -> dict[str, Need] | None:
         """The edges of *start*'s ``--after`` that count besides those from ``want``. None if
-        they are the same as those that the unit has from its last start."""
+        those of the unit's last start count: they are the same, or the unit is running."""
         name = actor.unit.name
         edges = self.graph.prerequisites(name)
-        if not start.after and not edges:
+        if actor.unit.running or (not start.after and not edges):
             return None
         need = need_of(start.requires, start.optional, of_start=True)
         own = {}
@@ -297,7 +298,7 @@ class Registry:
             self._runs[before].discard(name)
             if not self._runs[before]:
                 del self._runs[before]
-                self.on_owner(before, None)
+                self.owners.forget(before)
         if owner is not None:
             self._owner_of[name] = owner.key
             known = self._runs.get(owner.key)
@@ -305,7 +306,7 @@ class Registry:
                 known.add(name)
             else:
                 self._runs[owner.key] = {name}
-                self.on_owner(owner.key, owner)
+                self.owners.watch(owner)
 
 
 _OF_GRAPH: Final = frozenset((Registered, Declared, Undeclared))
