@@ -15,7 +15,7 @@ from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Requirement, Status
 from unitsyncd.actors import queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
-from unitsyncd.actors.ports import ClientProcesses, Identity, OwnerWatch
+from unitsyncd.actors.ports import ClientProcesses, Identity
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.request_limits import check_count
 from unitsyncd.actors.turn import Moment
@@ -45,25 +45,14 @@ FORGONE_MAX: Final = 1000
 
 class Handlers:
     def __init__(
-        self,
-        registry: Registry,
-        waiters: Waiters,
-        moment: Moment,
-        owners: OwnerWatch,
-        clients: ClientProcesses,
-        identity: Identity,
+        self, registry: Registry, moment: Moment, clients: ClientProcesses, identity: Identity
     ) -> None:
         self.registry = registry
-        self.waiters = waiters
+        self.waiters = Waiters(registry.turn, registry.limits)
         self._moment = moment
-        self._owners = owners
         self._clients = clients
         self._identity = identity
         self._owners_seen: dict[OwnerKey, wire.Owner] = {}
-        registry.owners = owners
-        registry.view.unseen, registry.view.unkept = owners.unseen, owners.unkept
-        for owner in registry.running_owners():
-            owners.watch(owner)
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         self.registry.view.causes.begin()
@@ -300,7 +289,7 @@ class Handlers:
     def _seen_owner(self, request: wire.Start) -> wire.Owner | None:
         """The owner in *request*, marked as not watched if it cannot be seen."""
         owner = self._known_owner(request)
-        if owner is not None and owner.watched and not self._owners.can_be_seen(owner):
+        if owner is not None and owner.watched and not self.registry.owners.can_be_seen(owner):
             return replace(owner, watched=False)  # ``status`` shows this
         return owner
 
@@ -328,7 +317,11 @@ class Handlers:
     def _notice_lost_owner(self, actor: UnitActor) -> None:
         """Check whether the unit's owner is gone: then the next one may start it."""
         unit = actor.unit
-        if unit.running and unit.owner is not None and not self._owners.is_alive(unit.owner):
+        if (
+            unit.running
+            and unit.owner is not None
+            and not self.registry.owners.is_alive(unit.owner)
+        ):
             self.registry.tell(actor, OwnerLost(self._moment.at, unit.owner.key))
 
     def _withdraw(self, request: wire.Withdraw) -> wire.AnyReply:
@@ -419,12 +412,6 @@ class Handlers:
         for name in actor.units:
             self.registry.bus.leave(actor, name)
 
-    def _status(self, request: wire.StatusOf) -> wire.AnyReply:
-        return queries.status(request, self.registry, self._owners, self._moment.at)
-
-    def _ping(self, request: wire.Ping) -> wire.AnyReply:
-        return queries.pong(request, self.registry, self._identity)
-
     def _reset(self, request: wire.Reset) -> wire.AnyReply:
         for actor in self.check_reset(request):
             self.registry.tell(actor, ResetAsked(self._moment.at, request.id))
@@ -474,9 +461,9 @@ _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyRepl
     wire.Complete: Handlers._complete,
     wire.Fail: Handlers._fail,
     wire.Wait: Handlers._wait,
-    wire.StatusOf: Handlers._status,
+    wire.StatusOf: lambda self, request: queries.status(request, self.registry, self._moment.at),
     wire.List: lambda self, request: queries.page(request, self.registry),
     wire.Why: lambda self, request: queries.why(request, self.registry),
-    wire.Ping: Handlers._ping,
+    wire.Ping: lambda self, request: queries.pong(request, self.registry, self._identity),
     wire.Reset: Handlers._reset,
 }

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from unitsync import coder_output, wire
 from unitsync.wire import Status
-from unitsyncd.actors.ports import Identity, OwnerWatch
+from unitsyncd.actors.ports import Identity
 from unitsyncd.actors.registry import Registry
 from unitsyncd.core import wording
 
@@ -16,10 +16,9 @@ LIST_PAGE_MAX: Final = 1000
 _OUTCOMES: Final = frozenset((Status.COMPLETED, Status.FAILED))
 
 
-def status(
-    request: wire.StatusOf, registry: Registry, owners: OwnerWatch, at: float
-) -> wire.AnyReply:
+def status(request: wire.StatusOf, registry: Registry, at: float) -> wire.AnyReply:
     """Raises InvalidName."""
+    owners = registry.owners
     registry.check(request.unit)
     info = registry.view.info(request.unit, full=True)
     owner = info.owner

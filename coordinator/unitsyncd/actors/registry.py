@@ -284,6 +284,13 @@ class Registry:
         """The started units that belong to *owner*."""
         return list(self._runs.get(owner, ()))
 
+    def watch(self, owners: OwnerWatch) -> None:
+        """From now on *owners* watches the owners of the started units."""
+        self.owners = owners
+        self.view.unseen, self.view.unkept = owners.unseen, owners.unkept
+        for owner in self.running_owners():
+            owners.watch(owner)
+
     def running_owners(self) -> list[Owner]:
         """The owners of all started units, each once."""
         owners = (self.units[next(iter(names))].unit.owner for names in self._runs.values())

@@ -24,7 +24,7 @@ from unitsyncd.actors.ports import AllAlive, ClientProcesses, Identity, OwnerWat
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.request_limits import bounded
 from unitsyncd.actors.turn import Moment
-from unitsyncd.actors.waiters import Outgoing, Waiters
+from unitsyncd.actors.waiters import Outgoing
 from unitsyncd.actors.walltime import by_wall_clock
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
@@ -411,10 +411,8 @@ class Supervisor:
         return EpochRecord(self._new_epoch(), self._startups[-1], self._machine, at, begun_by)
 
     def _handlers_for(self, registry: Registry) -> Handlers:
-        waiters = Waiters(registry.turn, self._limits)
-        return Handlers(
-            registry, waiters, self._moment, self._owners, self._clients, self._identity
-        )
+        registry.watch(self._owners)
+        return Handlers(registry, self._moment, self._clients, self._identity)
 
     def _begin(self, epoch: EpochRecord) -> None:
         if self._store is not None:
