@@ -30,7 +30,7 @@ from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.state import InvalidTransition
 from unitsyncd.core.store import EpochRecord, EventStore, StoreError
-from unitsyncd.limits import Limits
+from unitsyncd.limits import Limits, limit_reached
 
 EXPIRED_MAX: Final = 1000
 """Requests with no patience left that one turn answers: some milliseconds."""
@@ -370,12 +370,8 @@ class Supervisor:
                 "begin another one",
             )
         if len(self._startups) >= (most := self._limits.startups):
-            raise errors.LimitReached(
-                f"the coordinator has seen {most:,} startups, and remembers no more of them",
-                hint="raise UNITSYNC_MAX_STARTUPS where the coordinator is started",
-                limit="startups",
-                maximum=most,
-            )
+            what = f"has seen {most:,} startups, and remembers no more of them"
+            raise limit_reached("startups", most, what)
         if isinstance(request, wire.Ping):
             return
         self._startups.append(request.startup)
