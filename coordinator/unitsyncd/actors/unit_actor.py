@@ -30,7 +30,7 @@ class UnitActor(AwaitedActor):
         after, effects = step(before, message)
         if after is not before:
             turn.undo.touch(before.name)
-            turn.undo.push(self._put_back, before)
+            turn.undo.push(setattr, self, "unit", before)
             self.unit = after
             if after.run != before.run:
                 self.put_forgone(())
@@ -50,11 +50,5 @@ class UnitActor(AwaitedActor):
     def put_forgone(self, names: Iterable[str]) -> None:
         forgone = frozenset(names)
         if forgone != self.forgone:
-            self._turn.undo.push(self._put_forgone_back, self.forgone)
+            self._turn.undo.push(setattr, self, "forgone", self.forgone)
             self.forgone = forgone
-
-    def _put_forgone_back(self, forgone: frozenset[str]) -> None:
-        self.forgone = forgone
-
-    def _put_back(self, unit: Unit) -> None:
-        self.unit = unit

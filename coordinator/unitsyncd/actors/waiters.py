@@ -37,14 +37,10 @@ class Waiters:
         """Number of names in all held-back Waits."""
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._sequence = 0
-        self._live = 0
+        self.count = 0
+        """Number of held-back requests."""
         self.outbox: list[Outgoing] = []
         """Replies to waiters, in the order in which they were given."""
-
-    @property
-    def count(self) -> int:
-        """Number of held-back requests."""
-        return self._live
 
     def hold(
         self, actor: AwaitedActor, peer: bytes, request: wire.Start | wire.Wait, now: float
@@ -57,7 +53,7 @@ class Waiters:
         if actor.waiters is None:
             actor.waiters = []
         actor.waiters.append(waiter)
-        self._count(waiter, 1)
+        self._add_to_counts(waiter, 1)
         self._sequence += 1
         heapq.heappush(self._deadlines, (waiter.deadline, self._sequence, waiter))
         return waiter
@@ -65,10 +61,7 @@ class Waiters:
     def settle(self, waiter: Waiter, reply: wire.AnyReply | None) -> None:
         """Answer *waiter* with *reply*. None if it gets no answer."""
         self._turn.undo.push(self._reopen, waiter, len(self.outbox))
-        waiter.done = True
-        self._count(waiter, -1)
-        assert waiter.actor.waiters is not None
-        waiter.actor.waiters.remove(waiter)
+        self._let_go(waiter)
         if reply is not None:
             self.outbox.append((waiter.peer, reply))
 
@@ -90,7 +83,7 @@ class Waiters:
     def _check(self, peer: bytes, request: wire.Start | wire.Wait) -> None:
         most = self._limits.waiting
         each = min(max(1, most // 2), OF_CLIENT_MAX)
-        if self._live >= most:
+        if self.count >= most:
             raise limit_reached("waiting", most, f"holds back no more than {most:,} requests")
         if self._of_client.get(peer, 0) >= each:
             what = f"holds back no more than {each:,} requests of one client"
@@ -101,8 +94,8 @@ class Waiters:
             what = f"holds back waits for no more than {most:,} names"
             raise limit_reached("waited_for", most, what)
 
-    def _count(self, waiter: Waiter, change: int) -> None:
-        self._live += change
+    def _add_to_counts(self, waiter: Waiter, change: int) -> None:
+        self.count += change
         if isinstance(waiter.request, wire.Wait):
             self._names += change * len(waiter.request.units)
         count = self._of_client.get(waiter.peer, 0) + change
@@ -114,7 +107,7 @@ class Waiters:
     def _drop_done(self) -> None:
         """Call it between turns only: within a turn, an answer may still be undone."""
         heap = self._deadlines
-        if len(heap) > 2 * self._live + 1000:
+        if len(heap) > 2 * self.count + 1000:
             heap[:] = [entry for entry in heap if not entry[2].done]
             heapq.heapify(heap)
         while heap and heap[0][2].done:
@@ -124,11 +117,11 @@ class Waiters:
         assert waiter.actor.waiters is not None
         waiter.actor.waiters.remove(waiter)
         waiter.done = True
-        self._count(waiter, -1)
+        self._add_to_counts(waiter, -1)
 
     def _reopen(self, waiter: Waiter, sent: int) -> None:
         assert waiter.actor.waiters is not None
         waiter.actor.waiters.append(waiter)
         waiter.done = False
-        self._count(waiter, 1)
+        self._add_to_counts(waiter, 1)
         del self.outbox[sent:]
