@@ -77,14 +77,10 @@ def _named(name: str) -> tuple[set[int], set[int]]:
         number = int(name)
         return ({number} if number <= _ID_MAX else set()), set()
     users, groups = set(), set()
-    try:
+    with contextlib.suppress(KeyError):
         users.add(pwd.getpwnam(name).pw_uid)
-    except KeyError:
-        pass
-    try:
+    with contextlib.suppress(KeyError):
         groups.add(grp.getgrnam(name).gr_gid)
-    except KeyError:
-        pass
     return users, groups
 
 

@@ -34,7 +34,6 @@ class FolderLock:
         Unreachable if the folder is not safe to use."""
         self.endpoint = endpoint
         self._path = endpoint.path
-        self._socket: tuple[int, int] | None = None
         self._hidden = f"{endpoint.path}.new"
         try:
             os.makedirs(endpoint.folder, mode=0o700, exist_ok=True)
@@ -44,17 +43,16 @@ class FolderLock:
             self._folder = os.open(endpoint.folder, flags)
         except OSError as exc:
             raise unusable(endpoint, exc) from None
-        found = os.fstat(self._folder)
-        if checked is None or (checked.st_dev, checked.st_ino) != (found.st_dev, found.st_ino):
+        self._found = os.fstat(self._folder)
+        if checked is None or not os.path.samestat(checked, self._found):
             os.close(self._folder)
             raise Unreachable(f"{endpoint.folder} was replaced", endpoint=endpoint.address)
         if not self._lock():
             os.close(self._folder)
             raise AlreadyServed(endpoint.address) from None
-        self._identity = (found.st_dev, found.st_ino)
         self._mode = 0o600
         try:  # The final mode is set later. This fails at once on a read-only file system.
-            self._set_mode(0o700 | found.st_mode & OPEN_TO_OTHERS)
+            self._set_mode(0o700 | self._found.st_mode & OPEN_TO_OTHERS)
         except OSError as exc:
             os.close(self._folder)
             raise unusable(endpoint, exc) from None
@@ -97,8 +95,7 @@ class FolderLock:
             finally:
                 os.umask(before)
             os.rename(self.endpoint.path, self._hidden)
-            found = os.lstat(self._hidden)
-            self._socket = (found.st_dev, found.st_ino)
+            self._socket = os.lstat(self._hidden)
             listening.listen(backlog)
             return listening.detach()
 
@@ -130,10 +127,7 @@ class FolderLock:
             sock = os.lstat(self._path)
         except OSError:
             return False
-        return (folder.st_dev, folder.st_ino) == self._identity and (
-            sock.st_dev,
-            sock.st_ino,
-        ) == self._socket
+        return os.path.samestat(folder, self._found) and os.path.samestat(sock, self._socket)
 
     def end(self, *, for_good: bool = True) -> None:
         """Remove the socket. With *for_good*, also leave a file that says so: then waiting

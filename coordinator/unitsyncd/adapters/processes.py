@@ -34,10 +34,7 @@ def has_ended(pid: int, start: int, pidfd: int | None) -> bool | None:
     The pid may have been given to another process before *pidfd* was opened. So the start
     time is checked here, afterwards: if it is right, *pidfd* belongs to the right process.
     """
-    try:
-        process = _process(pid)
-    except (OSError, ValueError):
-        process = None
+    process = _process(pid)
     if process is not None and process.start != start:
         return True
     if pidfd is not None:
@@ -53,10 +50,8 @@ def has_died(pid: int) -> bool:
     """True only if the process that has *pid*, or had it last, has certainly ended."""
     pidfd = open_pidfd(pid)
     if pidfd is None:
-        try:
-            return _process(pid).has_ended
-        except (OSError, ValueError):
-            return not exists(pid)
+        process = _process(pid)
+        return not exists(pid) if process is None else process.has_ended
     try:
         return _is_readable(pidfd)
     finally:
@@ -65,20 +60,22 @@ def has_died(pid: int) -> bool:
 
 def is_dying(pid: int) -> bool:
     """Like ``has_died``, but also True if it was killed and is about to end."""
-    try:
-        return _process(pid).is_dying
-    except (OSError, ValueError):
-        return has_died(pid)
+    process = _process(pid)
+    return has_died(pid) if process is None else process.is_dying
 
 
-def _process(pid: int) -> Process:
+def _process(pid: int) -> Process | None:
+    """What /proc says about *pid*, None if it cannot be read."""
     # Read only this file of /proc: reading the command line can block on a lock that the
     # process holds.
-    descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return Process(pid, os.read(descriptor, _STAT_BYTES_MAX), b"")
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return Process(pid, os.read(descriptor, _STAT_BYTES_MAX), b"")
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError):
+        return None
 
 
 def _is_readable(descriptor: int) -> bool:

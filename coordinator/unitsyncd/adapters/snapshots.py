@@ -13,7 +13,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 from loguru import logger
@@ -89,10 +89,10 @@ class Snapshots:
         try:
             with open(temporary, "wb") as file:
                 file.write(_MAGIC)
-                _put(file.write, encode(_Header(snapshot.epoch, snapshot.seq, len(units))))
+                _put(file, encode(_Header(snapshot.epoch, snapshot.seq, len(units))))
                 units.reverse()
                 while units:
-                    _put(file.write, encode(units[: -_CHUNK_UNITS - 1 : -1]))
+                    _put(file, encode(units[: -_CHUNK_UNITS - 1 : -1]))
                     del units[-_CHUNK_UNITS:]
             os.replace(temporary, self._path)
         except OSError as exc:
@@ -101,10 +101,9 @@ class Snapshots:
                 os.unlink(temporary)
 
 
-def _put(write: object, payload: bytes) -> None:
-    assert callable(write)
-    write(_FRAME.pack(len(payload), zlib.crc32(payload)))
-    write(payload)
+def _put(file: BinaryIO, payload: bytes) -> None:
+    file.write(_FRAME.pack(len(payload), zlib.crc32(payload)))
+    file.write(payload)
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:
