@@ -156,7 +156,7 @@ def _supervisor(
     if kept is None:
         return supervisor(startup="bench")
     return supervisor(
-        startup=kept.default_startup,
+        startup="",
         store=kept.journal,
         machine=kept.machine,
         on_kept=kept.rhythm.appended,

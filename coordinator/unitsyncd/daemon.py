@@ -68,7 +68,7 @@ class Daemon:
         self._kept.rhythm.run_in_steps = self._run_in_steps
         self._unfinished: set[Work] = set()
         self._supervisor = Supervisor(
-            startup=_startup_named() or self._kept.default_startup,
+            startup=_startup_named(),
             new_epoch=lambda: secrets.token_hex(8),
             owners=self._owners,
             identity=self,

@@ -35,11 +35,6 @@ class SavedState(NamedTuple):
     lost: str
     """Why the state of this startup is missing, or "" if it is not."""
 
-    @property
-    def default_startup(self) -> str:
-        """The startup for Supervisor if none is named."""
-        return "" if self.recovered is not None else self.machine
-
     def close(self) -> None:
         self.snapshots.close()
         self.journal.close()

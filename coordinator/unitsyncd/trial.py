@@ -97,7 +97,8 @@ def _ask_for_a_change(endpoint: Endpoint, startup: str, limits: Limits) -> None:
     except StoreError as exc:
         raise errors.UnitsyncError(f"the journal cannot be used: {exc}", hint=exc.hint) from None
     supervisor = Supervisor(
-        startup=startup or ("" if recovered is not None else machine),
+        startup=startup,
+        machine=machine,
         new_epoch=lambda: secrets.token_hex(8),
         owners=NobodyWatched(),
         identity=SimpleNamespace(version="", pid=0, since=0.0),

@@ -67,7 +67,7 @@ class Driver:
         driver._prepare(found.journal, None)
         driver._epochs = iter(lambda: secrets.token_hex(4), "")
         driver.supervisor = driver._supervise(
-            startup=found.default_startup,
+            startup="",
             machine=found.machine,
             recovered=found.recovered,
             lost=found.lost,
@@ -91,7 +91,7 @@ class Driver:
         """A new coordinator that goes on with *recovered*, or knows that it is *lost*."""
         self.processes.watched.clear()
         self.supervisor = self._supervise(
-            startup=startup or ("" if recovered is not None else MACHINE),
+            startup=startup,
             machine=MACHINE,
             recovered=recovered,
             lost=lost,

@@ -75,11 +75,12 @@ class Supervisor:
         clients: ClientProcesses = AllAlive(),  # noqa: B008
         at: float = 0.0,
     ) -> None:
-        """*startup* "" goes on with the recovered one. *lost*, if not "", says why the
-        state of this startup is missing: then nothing can be changed or waited for until
-        everything is reset. *on_kept* is called after each append, between turns. *check*
-        raises NotPermitted if a peer may not make this request. *first_stop* returns False
-        if the request with that id has already ended an earlier coordinator."""
+        """*startup* "" goes on with the recovered one, or else begins that of *machine*.
+        *lost*, if not "", says why the state of this startup is missing: then nothing can be
+        changed or waited for until everything is reset. *on_kept* is called after each append,
+        between turns. *check* raises NotPermitted if a peer may not make this request.
+        *first_stop* returns False if the request with that id has already ended an earlier
+        coordinator."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity
@@ -109,7 +110,7 @@ class Supervisor:
         else:
             if recovered is not None:
                 self._run_in_steps(recovered.registry.dissolve())
-            self._startups.append(startup)
+            self._startups.append(startup or machine)
             epoch = self._next_epoch()
             try:
                 if not lost:
