@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from loguru import logger
@@ -109,8 +108,7 @@ def _recover(
         snapshot = None
     if snapshot is not None:
         _check_length(snapshot.seq, journal.next_seq)
-    with _no_collector():
-        registry, snapshot = _rebuild(journal, epoch, snapshot, limits)
+    registry, snapshot = _rebuild(journal, epoch, snapshot, limits)
     if not journal.read_only:
         journal.set_marker(epoch)
     logger.info(
@@ -123,16 +121,6 @@ def _recover(
     resets = [epoch.begun_by for epoch in epochs if epoch.begun_by]
     since = journal.next_seq - (snapshot.seq if snapshot is not None else epoch.first_seq)
     return Recovered(startups, registry, resets), since
-
-
-@contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """No garbage collection meanwhile: the objects created here stay."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _check_against(marker: StateMarker, epochs: list[EpochRecord], next_seq: int) -> None:
@@ -151,6 +139,7 @@ def _rebuild(
 ) -> tuple[Registry, Snapshot | None]:
     """The registry, and the snapshot if it was used. A snapshot that does not lead to units
     is ignored."""
+    gc.disable()  # the objects created here stay
     try:
         return rebuild(journal, epoch, snapshot, limits), snapshot
     except DamagedStore as exc:
@@ -158,3 +147,5 @@ def _rebuild(
             raise
         logger.warning("the snapshot is passed over: {}", exc)
         return rebuild(journal, epoch, None, limits), None
+    finally:
+        gc.enable()

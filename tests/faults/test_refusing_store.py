@@ -19,9 +19,10 @@ from journal.driving import MACHINE, Driver, check_sound, decoded, rebuilt, stat
 from journal.memory_store import MemoryStore
 from journal.test_rebuild import EVERYTHING, REQUESTS, UNITS
 from support.refusing import Refusing
+from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner
-from unitsyncd.actors.recovery import SnapshotTaker, take_snapshot
+from unitsyncd.actors.recovery import SnapshotTaker
 from unitsyncd.core.store import EventStore, StoreError
 
 ME = Owner(11, 11, 9, "script 11")

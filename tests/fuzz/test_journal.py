@@ -16,9 +16,9 @@ from loguru import logger
 from fuzz.amount import ROUNDS
 from journal.driving import Driver, state
 from support.daemon import Daemons, Sockets
+from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsync.wire import Owner
-from unitsyncd.actors.recovery import take_snapshot
 from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState, open_state
 

@@ -22,9 +22,10 @@ import msgspec
 import pytest
 
 from journal.driving import MACHINE, Driver, state
+from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
-from unitsyncd.actors.recovery import epochs_of, rebuild, take_snapshot
+from unitsyncd.actors.recovery import epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
 from unitsyncd.adapters.fact_codec import NUMBERS
 from unitsyncd.adapters.journal import FORMAT, Journal

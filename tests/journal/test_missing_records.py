@@ -13,9 +13,10 @@ from journal.driving import MACHINE, Driver, state
 from journal.memory_store import Kept, MemoryStore
 from journal.test_saved_state import ME, Home, abandon, check_lost
 from support.refusing import Refusing
+from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsyncd import saved_state
-from unitsyncd.actors.recovery import epochs_of, rebuild, take_snapshot
+from unitsyncd.actors.recovery import epochs_of, rebuild
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.store import DamagedStore, StoreError
 from unitsyncd.limits import Limits

@@ -23,11 +23,12 @@ from msgspec.structs import replace
 from journal.driving import Driver, check_sound, rebuilt, state
 from journal.memory_store import MemoryStore
 from support.needs import SUCCESS
+from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors import incremental, recovery
 from unitsyncd.actors.incremental import Work, has_more
-from unitsyncd.actors.recovery import SnapshotRhythm, SnapshotTaker, take_snapshot
+from unitsyncd.actors.recovery import SnapshotRhythm, SnapshotTaker
 from unitsyncd.adapters import fact_codec
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots

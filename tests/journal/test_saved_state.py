@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from journal.driving import Driver, state
+from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsync.startup import machine_startup
 from unitsync.wire import Owner
 from unitsyncd import saved_state
-from unitsyncd.actors.recovery import SnapshotRhythm, take_snapshot
+from unitsyncd.actors.recovery import SnapshotRhythm
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.state_marker import read_marker

@@ -68,15 +68,6 @@ def rebuild(
     return registry
 
 
-def take_snapshot(registry: Registry, seq: int) -> Snapshot:
-    """A snapshot of *registry*, whose last record has the number before *seq*. Call it
-    between turns only."""
-    taker = SnapshotTaker(registry, seq)
-    while not taker.go_on():
-        pass
-    return taker.snapshot
-
-
 class SnapshotTaker:
     """Takes a snapshot of a registry that may change meanwhile. It is taken a part at a
     time, so that it does not hold up any turn. All of it shows the moment of its beginning:
