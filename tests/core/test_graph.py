@@ -46,16 +46,19 @@ def contents(graph: Graph, names: Iterable[str]) -> tuple[object, ...]:
     )
 
 
+def new_graph() -> Graph:
+    return Graph((), UndoLog())
+
+
 def add(graph: Graph, *edges: Edge) -> UndoLog:
-    undo = UndoLog()
     for edge in edges:
-        graph.add(*edge, SUCCESS, undo)
-    return undo
+        graph.add(*edge, SUCCESS, Request(graph))
+    return graph.undo
 
 
 def cycle_of(graph: Graph, dependent: str, prerequisite: str) -> list[str]:
     with pytest.raises(CycleError) as caught:
-        graph.add(dependent, prerequisite, SUCCESS, UndoLog())
+        graph.add(dependent, prerequisite, SUCCESS, Request(graph))
     return caught.value.cycle
 
 
@@ -72,56 +75,56 @@ def check_cycle(cycle: list[str], edges: Iterable[Edge], new: Edge) -> None:
 
 
 def test_a_unit_cannot_wait_for_itself() -> None:
-    graph = Graph()
+    graph = new_graph()
     with pytest.raises(CycleError, match=r"^cycle: a → a$") as caught:
-        graph.add("a", "a", SUCCESS, UndoLog())
+        graph.add("a", "a", SUCCESS, Request(graph))
     assert caught.value.cycle == ["a", "a"]
     assert caught.value.hint == "a unit cannot wait for itself"
-    assert contents(graph, "a") == contents(Graph(), "a")
+    assert contents(graph, "a") == contents(new_graph(), "a")
 
 
 def test_the_whole_cycle_is_spelled_out() -> None:
-    graph = Graph()
+    graph = new_graph()
     add(graph, ("b", "c"), ("c", "a"))
     with pytest.raises(CycleError, match=r"^cycle: a → b → c → a$") as caught:
-        graph.add("a", "b", SUCCESS, UndoLog())
+        graph.add("a", "b", SUCCESS, Request(graph))
     assert caught.value.cycle == ["a", "b", "c", "a"]
     # The edge that the hint says to take back is one that is there.
     assert caught.value.hint.endswith("unitsync unwant c a")
 
 
 def test_the_shortest_cycle_is_reported() -> None:
-    graph = Graph()
+    graph = new_graph()
     add(graph, ("b", "c"), ("c", "d"), ("d", "a"), ("b", "x"), ("x", "a"), ("b", "y"))
     assert cycle_of(graph, "a", "b") == ["a", "b", "x", "a"]
 
 
 @pytest.mark.parametrize("length", [40, CYCLE_SHOWN_MAX - 1])
 def test_a_long_cycle_too(length: int) -> None:
-    graph = Graph()
+    graph = new_graph()
     names = [f"u{i}" for i in range(length)]
     add(graph, *itertools.pairwise(names))
     with pytest.raises(CycleError) as caught:
-        graph.add(names[-1], names[0], SUCCESS, UndoLog())
+        graph.add(names[-1], names[0], SUCCESS, Request(graph))
     assert caught.value.cycle == [names[-1], *names]
     assert str(caught.value) == f"cycle: {' → '.join([names[-1], *names])}"
 
 
 def test_of_one_that_is_too_long_for_people_both_ends_are() -> None:
-    graph, length = Graph(), 5000
+    graph, length = new_graph(), 5000
     names = [f"u{i}" for i in range(length)]
     add(graph, *itertools.pairwise(names))
     with pytest.raises(
         CycleError, match=r"u4999 → u0 → .* → \(4,001 more\) → .* → u4999$"
     ) as caught:
-        graph.add(names[-1], names[0], SUCCESS, UndoLog())
+        graph.add(names[-1], names[0], SUCCESS, Request(graph))
     assert caught.value.cycle == [names[-1], *names]
     assert str(caught.value).count("→") == CYCLE_SHOWN_MAX
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_chain_in_either_order_of_declaration(order: int) -> None:
-    graph, length = Graph(), 3000
+    graph, length = new_graph(), 3000
     edges = [(f"u{i}", f"u{i + 1}") for i in range(length)]
     add(graph, *edges[::order])
     assert graph.edges == length
@@ -131,7 +134,7 @@ def test_a_chain_in_either_order_of_declaration(order: int) -> None:
 
 
 def test_a_diamond_is_no_cycle() -> None:
-    graph = Graph()
+    graph = new_graph()
     add(graph, ("d", "b"), ("d", "c"), ("b", "a"), ("c", "a"), ("d", "a"))
     assert set(graph.prerequisites("d")) == {"a", "b", "c"}
     assert list(graph.dependents("a")) == ["b", "c", "d"]
@@ -139,39 +142,39 @@ def test_a_diamond_is_no_cycle() -> None:
 
 
 def test_an_edge_that_was_taken_back_closes_nothing() -> None:
-    graph = Graph()
+    graph = new_graph()
     add(graph, ("a", "b"), ("b", "c"))
     cycle_of(graph, "c", "a")
-    graph.remove("b", "c", UndoLog())
+    graph.remove("b", "c")
     add(graph, ("c", "a"))
     assert cycle_of(graph, "b", "c") == ["b", "c", "a", "b"]
 
 
 def test_taking_a_turn_back() -> None:
-    graph, names = Graph(), "abcd"
+    graph, names = new_graph(), "abcd"
     undo = add(graph, ("a", "b"), ("b", "c"))
     before, mark = contents(graph, names), undo.savepoint()
-    graph.add("c", "d", OPTIONAL_START, undo)
-    graph.remove("a", "b", undo)
-    graph.add("d", "a", COMPLETION, undo)
+    graph.add("c", "d", OPTIONAL_START, Request(graph))
+    graph.remove("a", "b")
+    graph.add("d", "a", COMPLETION, Request(graph))
     undo.rollback(mark)
     assert contents(graph, names) == before
     undo.rollback()
-    assert contents(graph, names) == contents(Graph(), names)
+    assert contents(graph, names) == contents(new_graph(), names)
 
 
 def test_a_turn_that_took_edges_away_and_raised_levels_is_taken_back() -> None:
     """Found at random: without the edges its unit rose above those that wait for it, and
     when they came back, a cycle through them was missed."""
-    graph, names = Graph(), [f"u{i}" for i in range(7)]
+    graph, names = new_graph(), [f"u{i}" for i in range(7)]
     edges = [
         (f"u{a}", f"u{b}") for a, b in ((0, 1), (0, 4), (0, 6), (6, 1), (0, 3), (0, 2), (2, 5))
     ]
     undo = add(graph, *edges)
     levels, mark = [graph.level(name) for name in names], undo.savepoint()
     for prerequisite in ("u1", "u2", "u3", "u4"):
-        graph.remove("u0", prerequisite, undo)
-    graph.add("u5", "u0", SUCCESS, undo)  # raises u5, and with it u2
+        graph.remove("u0", prerequisite)
+    graph.add("u5", "u0", SUCCESS, Request(graph))  # raises u5, and with it u2
     undo.rollback(mark)
     assert [graph.level(name) for name in names] == levels
     for a, b in ((1, 0), (4, 0), (5, 0), (5, 2)):
@@ -181,13 +184,13 @@ def test_a_turn_that_took_edges_away_and_raised_levels_is_taken_back() -> None:
 def test_a_turn_that_raised_a_unit_nobody_waited_for_is_taken_back() -> None:
     """Its twin: while its edges are away nobody waits for the unit, so that it rises
     without a search. When they come back, those that wait for it must not lie below."""
-    graph, names = Graph(), "abcde"
+    graph, names = new_graph(), "abcde"
     edges = [("b", "a"), ("c", "b"), ("d", "e"), ("e", "d2")]
     undo = add(graph, *edges)
     graph.load("d", 3, ())
     levels, mark = [graph.level(name) for name in names], undo.savepoint()
-    graph.remove("b", "a", undo)
-    graph.add("a", "d", SUCCESS, undo)
+    graph.remove("b", "a")
+    graph.add("a", "d", SUCCESS, Request(graph))
     assert graph.level("a") == 3, "it rose"
     undo.rollback(mark)
     assert [graph.level(name) for name in names] == levels
@@ -196,18 +199,18 @@ def test_a_turn_that_raised_a_unit_nobody_waited_for_is_taken_back() -> None:
 
 
 def test_needs_are_kept() -> None:
-    graph, undo = Graph(), UndoLog()
+    graph = new_graph()
     for index, need in enumerate(NEEDS):
-        graph.add("a", f"p{index}", need, undo)
+        graph.add("a", f"p{index}", need, Request(graph))
     assert list(graph.prerequisites("a").values()) == list(NEEDS)
-    graph.remove("a", "p3", undo)
-    undo.rollback(len(NEEDS))
+    graph.remove("a", "p3")
+    graph.undo.rollback(len(NEEDS))
     assert graph.prerequisites("a")["p3"] is NEEDS[3]
 
 
 def put_back(graph: Graph, names: Iterable[str]) -> Graph:
     """As a snapshot is put back: with the levels, or each search begins at zero again."""
-    again = Graph()
+    again = new_graph()
     for name in names:
         if graph.prerequisites(name) or graph.level(name):
             again.load(name, graph.level(name), graph.prerequisites(name).items())
@@ -221,14 +224,14 @@ def test_many_edges_at_random(seed: int) -> None:
     """Dense enough that the bounded search gives up again and again and levels rise."""
     choose = random.Random(seed)
     names = [f"u{i}" for i in range(choose.choice((10, 25, 40)))]
-    graph, edges = Graph(), set[Edge]()
+    graph, edges = new_graph(), set[Edge]()
     for count in range(500):
         if count == 250:
             graph = put_back(graph, names)
         dependent, prerequisite = choose.choice(names), choose.choice(names)
         if (dependent, prerequisite) in edges:
             if not choose.randrange(3):
-                graph.remove(dependent, prerequisite, UndoLog())
+                graph.remove(dependent, prerequisite)
                 edges.remove((dependent, prerequisite))
         elif reaches(edges, prerequisite, dependent):
             new = (dependent, prerequisite)
@@ -244,16 +247,16 @@ def test_many_edges_at_random(seed: int) -> None:
 NEVER_ONE_BY_ONE = -(1 << 60)
 
 
-def add_together(graph: Graph, undo: UndoLog, edges: Iterable[Edge], need: Need) -> None:
+def add_together(graph: Graph, edges: Iterable[Edge], need: Need) -> None:
     """All of *edges* or none, as one request."""
-    mark = undo.savepoint()
+    mark = graph.undo.savepoint()
     request = Request(graph)
     try:
         for edge in edges:
-            graph.add(*edge, need, undo, request)
-        graph.check(request, undo)
+            graph.add(*edge, need, request)
+        graph.check(request)
     except CycleError:
-        undo.rollback(mark)
+        graph.undo.rollback(mark)
         raise
 
 
@@ -292,9 +295,9 @@ def test_a_request_takes_a_few_passes_in_whatever_order_its_edges_come(graph: st
     }[graph]()
     edges = list(dict.fromkeys(edges))
     choose.shuffle(edges)
-    together = Graph()
+    together = new_graph()
     before = together.looks
-    add_together(together, UndoLog(), edges, SUCCESS)
+    add_together(together, edges, SUCCESS)
     assert together.looks - before < ONE_BY_ONE_MIN + 4 * len(edges)
     check_levels(together, edges)
     assert together.edges == len(edges)
@@ -311,17 +314,17 @@ def test_a_cycle_among_many(seed: int, one_by_one: int, monkeypatch: pytest.Monk
     monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", one_by_one)
     choose = random.Random(seed)
     names = [f"u{i}" for i in range(60)]
-    graph, undo = Graph(), UndoLog()
+    graph = new_graph()
     edges = [(f"u{max(pair)}", f"u{min(pair)}") for pair in itertools.combinations(range(60), 2)]
     edges = choose.sample(edges, 300)
     there, new = edges[:150], edges[150:]
-    add_together(graph, undo, there, SUCCESS)
+    add_together(graph, there, SUCCESS)
     before, levels = contents(graph, names), [graph.level(name) for name in names]
     dependent, prerequisite = choose.choice(new)
     wrong = [*new, (prerequisite, dependent)]
     choose.shuffle(wrong)
     with pytest.raises(CycleError) as caught:
-        add_together(graph, undo, wrong, SUCCESS)
+        add_together(graph, wrong, SUCCESS)
     cycle = caught.value.cycle
     steps = list(itertools.pairwise(cycle))
     assert cycle[0] == cycle[-1]
@@ -330,14 +333,14 @@ def test_a_cycle_among_many(seed: int, one_by_one: int, monkeypatch: pytest.Monk
     assert cycle[0] in {one for one, _ in wrong}
     assert contents(graph, names) == before
     assert [graph.level(name) for name in names] == levels
-    add_together(graph, undo, new, SUCCESS)
+    add_together(graph, new, SUCCESS)
     check_levels(graph, edges)
 
 
 def test_a_unit_that_waits_for_itself_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", NEVER_ONE_BY_ONE)
     with pytest.raises(CycleError, match=r"^cycle: c → c$"):
-        add_together(Graph(), UndoLog(), [("a", "b"), ("c", "c")], SUCCESS)
+        add_together(new_graph(), [("a", "b"), ("c", "c")], SUCCESS)
 
 
 # --- against the oracle -----------------------------------------------------------
@@ -351,8 +354,7 @@ class CyclesMachine(RuleBasedStateMachine):
     def begin(self, units: int) -> None:
         self.names = [f"u{i}" for i in range(units)]
         self.registered: set[str] = set()
-        self.graph = Graph(self.registered)
-        self.undo = UndoLog()
+        self.graph = Graph(self.registered, UndoLog())
         self.edges: dict[Edge, Need] = {}
 
     def _pick(self, data: st.DataObject) -> Edge:
@@ -363,15 +365,15 @@ class CyclesMachine(RuleBasedStateMachine):
         if edge in self.edges:
             return
         if not reaches(self.edges, edge[1], edge[0]):
-            self.graph.add(*edge, need, self.undo)
+            self.graph.add(*edge, need, Request(self.graph))
             self.edges[edge] = need
             return
-        before, mark = contents(self.graph, self.names), self.undo.savepoint()
+        before, mark = contents(self.graph, self.names), self.graph.undo.savepoint()
         with pytest.raises(CycleError) as caught:
-            self.graph.add(*edge, need, self.undo)
+            self.graph.add(*edge, need, Request(self.graph))
         check_cycle(caught.value.cycle, self.edges, edge)
         assert contents(self.graph, self.names) == before
-        assert self.undo.savepoint() == mark
+        assert self.graph.undo.savepoint() == mark
 
     @rule(data=st.data(), need=st.sampled_from(NEEDS))
     def add_one(self, data: st.DataObject, need: Need) -> None:
@@ -401,20 +403,20 @@ class CyclesMachine(RuleBasedStateMachine):
         new = [edge for edge in edges if edge not in self.edges]
         wanted = self.edges | dict.fromkeys(new, need)
         cyclic = any(reaches(wanted, edge[1], edge[0]) for edge in new)
-        before, mark = contents(self.graph, self.names), self.undo.savepoint()
+        before, mark = contents(self.graph, self.names), self.graph.undo.savepoint()
         levels = {name: self.graph.level(name) for name in self.names}
         with mock.patch("unitsyncd.core.graph.ONE_BY_ONE_MIN", one_by_one):
             if not cyclic:
-                add_together(self.graph, self.undo, new, need)
+                add_together(self.graph, new, need)
                 self.edges = wanted
                 return
             with pytest.raises(CycleError) as caught:
-                add_together(self.graph, self.undo, new, need)
+                add_together(self.graph, new, need)
         assert set(itertools.pairwise(caught.value.cycle)) <= wanted.keys()
         assert caught.value.cycle[0] == caught.value.cycle[-1]
         assert contents(self.graph, self.names) == before
         assert {name: self.graph.level(name) for name in self.names} == levels
-        assert self.undo.savepoint() == mark
+        assert self.graph.undo.savepoint() == mark
 
     @rule(data=st.data())
     def add_backwards_along_a_path(self, data: st.DataObject) -> None:
@@ -428,19 +430,19 @@ class CyclesMachine(RuleBasedStateMachine):
     def remove_one(self, data: st.DataObject) -> None:
         if self.edges:
             edge = data.draw(st.sampled_from(sorted(self.edges)))
-            self.graph.remove(*edge, self.undo)
+            self.graph.remove(*edge)
             del self.edges[edge]
 
     @rule(data=st.data(), more=st.integers(1, 8))
     def take_a_turn_back(self, data: st.DataObject, more: int) -> None:
-        before, mark = contents(self.graph, self.names), self.undo.savepoint()
+        before, mark = contents(self.graph, self.names), self.graph.undo.savepoint()
         edges = dict(self.edges)
         for _ in range(more):
             if data.draw(st.booleans()):
                 self._add(self._pick(data), SUCCESS)
             else:
                 self.remove_one(data)
-        self.undo.rollback(mark)
+        self.graph.undo.rollback(mark)
         self.edges = edges
         assert contents(self.graph, self.names) == before
 
@@ -455,7 +457,7 @@ class CyclesMachine(RuleBasedStateMachine):
 
     @rule()
     def commit(self) -> None:
-        self.undo.clear()
+        self.graph.undo.clear()
 
     @invariant()
     def holds_what_was_added(self) -> None:

@@ -57,7 +57,7 @@ def rebuild(
     if seq != store.next_seq:
         raise DamagedStore(f"the records from {min(seq, store.next_seq)} on are missing")
     try:
-        registry.graph.check(replay.request, registry.turn.undo)
+        registry.graph.check(replay.request)
     except CycleError as exc:
         raise DamagedStore(f"the records lead to a {exc.message:.200}") from None
     for name, actor in registry.units.items():
@@ -167,17 +167,17 @@ class _Replay:
             need, prerequisite = fact.need, registry.shared(fact.prerequisite)
             known = registry.graph.prerequisites(name).get(prerequisite)
             if known is None:
-                registry.graph.add(name, prerequisite, need, registry.turn.undo, self.request)
+                registry.graph.add(name, prerequisite, need, self.request)
                 self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
                 self._run()
             elif known.of_start and not need.of_start and known.needs_the_same(need):
-                registry.graph.put_need(name, prerequisite, need, registry.turn.undo)
+                registry.graph.put_need(name, prerequisite, need)
                 self._bus.put_need(self._units[name], prerequisite, need)
             else:
                 raise ValueError(f"{name} waits for {prerequisite} already")
         elif kind is Undeclared:
             assert isinstance(fact, Undeclared)
-            registry.graph.remove(name, fact.prerequisite, registry.turn.undo)
+            registry.graph.remove(name, fact.prerequisite)
             self._bus.unsubscribe(self._units[name], fact.prerequisite, fact.at)
             self._run()
         else:

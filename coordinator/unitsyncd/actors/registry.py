@@ -48,7 +48,7 @@ class Registry:
         self.units: dict[str, UnitActor] = {}
         self.names: list[str] = []
         """The names of the units, in the same order: a page of the list is found at once."""
-        self.graph = Graph(self.units)
+        self.graph = Graph(self.units, self.turn.undo)
         causes = Causes(
             self.units,
             self.graph,
@@ -139,7 +139,7 @@ class Registry:
                     self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
                 for prerequisite in prerequisites:
                     self._declare(actor, prerequisite, need, at, request)
-            self.graph.check(request, self.turn.undo)
+            self.graph.check(request)
         except UnitsyncError:
             self.dispatcher.drop_mail()
             self.turn.rollback(savepoint)
@@ -156,7 +156,7 @@ class Registry:
         if declared is not None:
             if declared.needs_the_same(need):
                 if declared.of_start:  # from now on it stays
-                    self.graph.put_need(unit, prerequisite, need, self.turn.undo)
+                    self.graph.put_need(unit, prerequisite, need)
                     self.bus.put_need(actor, prerequisite, need)
                     self.turn.keep(unit, Declared(at, prerequisite, need))
                 return
@@ -176,7 +176,7 @@ class Registry:
             most = self.limits.edges
             raise limit_reached("edges", most, f"holds no more than {most:,} edges")
         prerequisite = self.shared(prerequisite)
-        self.graph.add(unit, prerequisite, need, self.turn.undo, request)
+        self.graph.add(unit, prerequisite, need, request)
         self.bus.subscribe(actor, prerequisite, need, at)
         self.turn.keep(unit, Declared(at, prerequisite, need))
 
@@ -246,7 +246,7 @@ class Registry:
         return len(there)
 
     def _undeclare(self, actor: UnitActor, unit: str, prerequisite: str, at: float) -> None:
-        self.graph.remove(unit, prerequisite, self.turn.undo)
+        self.graph.remove(unit, prerequisite)
         self.bus.unsubscribe(actor, prerequisite, at)
         self.turn.keep(unit, Undeclared(at, prerequisite))
 

@@ -59,11 +59,13 @@ class Graph:
         "edges",
         "looks",
         "setbacks",
+        "undo",
         "unregistered",
     )
 
-    def __init__(self, registered: Container[str] = ()) -> None:
+    def __init__(self, registered: Container[str], undo: UndoLog) -> None:
         """*registered*: the names of the units, including later ones."""
+        self.undo = undo
         self._registered = registered
         self._prerequisites: dict[str, dict[str, Need]] = {}
         self._dependents: dict[str, dict[str, None]] = {}
@@ -122,44 +124,36 @@ class Graph:
         if level:
             self._levels[dependent] = level
 
-    def add(
-        self,
-        dependent: str,
-        prerequisite: str,
-        need: Need,
-        undo: UndoLog,
-        request: Request | None = None,
-    ) -> None:
-        """Add an edge that is not there yet. If *request* is given, it must be the same
-        for all edges of the request, and ``check`` must be called after the last one.
+    def add(self, dependent: str, prerequisite: str, need: Need, request: Request) -> None:
+        """Add an edge that is not there yet. *request* must be the same for all edges of the
+        request, and ``check`` must be called after the last one.
 
         Raises CycleError, with nothing changed, if *prerequisite* already waits for
-        *dependent*, directly or through others. With *request* it may leave that to
-        ``check``.
+        *dependent*, directly or through others. It may leave that to ``check``.
         """
         if dependent == prerequisite:
             raise cycle_error([dependent, dependent])
-        undo.touch(dependent)
+        self.undo.touch(dependent)
         if self._dependents.get(dependent):
-            if request is None or self.looks <= request.looks_max:
-                self._raise_levels(dependent, prerequisite, undo)
+            if self.looks <= request.looks_max:
+                self._raise_levels(dependent, prerequisite)
             else:
                 request.unchecked[dependent] = None
         else:
             # Nobody waits for the dependent, so the edge cannot close a cycle.
             level, old = self._levels.get(prerequisite, 0), self._levels.get(dependent, 0)
             if level > old:
-                undo.push(self._put_levels_back, ((dependent, old),))
+                self.undo.push(self._put_levels_back, ((dependent, old),))
                 self._levels[dependent] = level
-        undo.push(self._take_back, dependent, prerequisite)
+        self.undo.push(self._take_back, dependent, prerequisite)
         self._insert(dependent, prerequisite, need)
 
-    def check(self, request: Request, undo: UndoLog) -> None:
+    def check(self, request: Request) -> None:
         """Check the edges of *request* that are not checked yet, in time proportional to
         what is behind them.
 
         Raises CycleError if there is a cycle. Then the caller must take all edges of the
-        request back, with *undo*.
+        request back, with ``undo``.
         """
         dependents = request.unchecked
         if not dependents:
@@ -171,8 +165,8 @@ class Graph:
         ]
         for target, name in sorted(targets, reverse=True):  # so each rises only once
             if levels.get(name, 0) < target:
-                self._raise(name, target, changed, undo)
-        undo.push(self._put_levels_back, changed)
+                self._raise(name, target, changed)
+        self.undo.push(self._put_levels_back, changed)
         # Levels do not fall along any edge now. So a cycle is within one level.
         left = self._in_no_order(name for name in dependents if any(self._in_its_level(name)))
         if not left:
@@ -185,19 +179,18 @@ class Graph:
             name = next(one for one in self._in_its_level(name) if one in left)
         raise self._cycle(name, next(one for one in self._in_its_level(name) if one in left))
 
-    def remove(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
+    def remove(self, dependent: str, prerequisite: str) -> None:
         """Remove an existing edge. Levels stay: they only have to be monotonic."""
         need = self._prerequisites[dependent][prerequisite]
-        undo.touch(dependent)
-        undo.push(self._insert, dependent, prerequisite, need)
+        self.undo.touch(dependent)
+        self.undo.push(self._insert, dependent, prerequisite, need)
         self._remove(dependent, prerequisite)
 
-    def put_need(self, dependent: str, prerequisite: str, need: Need, undo: UndoLog) -> None:
+    def put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
         """Give an existing edge another need."""
-        undo.touch(dependent)
-        undo.push(
-            self._put_need, dependent, prerequisite, self._prerequisites[dependent][prerequisite]
-        )
+        before = self._prerequisites[dependent][prerequisite]
+        self.undo.touch(dependent)
+        self.undo.push(self._put_need, dependent, prerequisite, before)
         self._put_need(dependent, prerequisite, need)
 
     def _put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
@@ -249,7 +242,7 @@ class Graph:
         were removed earlier in the same turn may come back."""
         self._levels.update(levels)
 
-    def _raise_levels(self, dependent: str, prerequisite: str, undo: UndoLog) -> None:
+    def _raise_levels(self, dependent: str, prerequisite: str) -> None:
         """Restore monotonic levels for the edge prerequisite → dependent, or raise."""
         levels = self._levels
         floor = levels.get(prerequisite, 0)
@@ -261,22 +254,21 @@ class Graph:
         if complete and floor == level:
             return
         changed: list[tuple[str, int]] = []
-        if not self._raise(dependent, floor if complete else floor + 1, changed, undo, seen):
+        if not self._raise(dependent, floor if complete else floor + 1, changed, seen):
             self._put_levels_back(changed)
             raise self._cycle(dependent, prerequisite)
-        undo.push(self._put_levels_back, changed)
+        self.undo.push(self._put_levels_back, changed)
 
     def _raise(
         self,
         name: str,
         level: int,
         changed: list[tuple[str, int]],
-        undo: UndoLog,
         seen: Container[str] = frozenset(),
     ) -> bool:
         """Raise *name*, and what waits for it, to at least *level*. *changed* gets the levels
         that they had. False, with some levels already raised, on meeting a *seen* unit."""
-        levels, queue, touch = self._levels, [name], undo.touch
+        levels, queue, touch = self._levels, [name], self.undo.touch
         touch(name)
         changed.append((name, levels.get(name, 0)))
         levels[name] = level
