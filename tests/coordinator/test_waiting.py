@@ -466,7 +466,7 @@ def test_no_name_that_was_taken_back_is_suggested(driven: Driven, ann: Script) -
     """It was registered in a turn that could not be kept, another in its place."""
     registry = driven.supervisor._handlers.registry
     registry.register("git-clone", 1.0)
-    assert registry.view.nearest("git-clon") == "git-clone"
+    assert registry.view.similar.nearest("git-clon") == "git-clone"
     registry.turn.rollback()
     ann.must(wire.Ok, ann.want("ide"))
     assert ann.refused("unknown_unit", ann.complete("git-clon")).details["nearest"] == ""

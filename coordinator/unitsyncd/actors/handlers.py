@@ -379,6 +379,8 @@ class Handlers:
         units = list(dict.fromkeys(request.units))
         if not units:
             raise errors.UsageError("wait needs at least one unit")
+        if units != request.units:
+            request = replace(request, units=units)
         check_count(len(units))
         for name in units:
             registry.check(name)
@@ -386,8 +388,7 @@ class Handlers:
         actor = self._listen(edges, request.any)
         if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
             try:
-                held = request if units == request.units else replace(request, units=units)
-                waiter = self.waiters.hold(actor, self._moment.peer, held, self._moment.now)
+                waiter = self.waiters.hold(actor, self._moment.peer, request, self._moment.now)
                 waiter.listener = actor
             except errors.LimitReached:
                 self._end_wait(actor)

@@ -82,7 +82,7 @@ class Registry:
         actor = self.units.get(name)
         if actor is None:
             self.check(name)
-            nearest = self.view.nearest(name)
+            nearest = self.view.similar.nearest(name)
             raise UnknownUnit(
                 f"{name} is not registered",
                 hint=f"did you mean {nearest}?" if nearest else "unitsync list shows every unit",

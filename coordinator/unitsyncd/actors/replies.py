@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from unitsync import coder_output, errors, wire
@@ -18,7 +18,7 @@ from unitsyncd.core.state import Unit
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _NO_LINES: Final = Render.NONE
 _CHANGED: Final = frozenset((Answer.ENDED, Answer.ENDED_UNSTARTED, Answer.NEVER_STARTED))
-_WITHOUT_A_NOTE: Final = frozenset((Answer.ENDED, Answer.SAME_OUTCOME))
+_ENDED: Final = Answer.ENDED
 
 
 def ok(
@@ -147,9 +147,7 @@ def already_started(
 ) -> errors.AlreadyStarted:
     """Why a start is refused, or a request after which *nothing* was reset or retried."""
     before = f"nothing was {nothing}: " if nothing else ""
-    shown = wording.standing(
-        unit.condition.status, unit.since, unit.owner, "", now, owner_gone=unit.owner_gone
-    )
+    shown = wording.running(unit.condition.status, unit.since, unit.owner, now)
     return errors.AlreadyStarted(
         f"{before}{unit.name} is already running: {shown}",
         hint=hint,
@@ -244,17 +242,15 @@ def outcome(
     request: wire.Complete | wire.Fail, answer: Answer, unit: Unit, registry: Registry
 ) -> wire.Ok:
     changed, status = answer in _CHANGED, unit.condition.status
-    if (
-        answer is Answer.SAME_OUTCOME
-        and request.id != unit.end_id
-        and (wording.by_run(request.owner) or wording.by_up(request.owner))
-    ):
-        note = f"{unit.name} had {unit.phase.value} before its command: another process reported it"
-        return ok(request, registry, changed=False, note=note, status=status)
-    if answer in _WITHOUT_A_NOTE:
-        return ok(request, registry, changed=changed, status=status)
+    if answer is _ENDED:
+        return ok(request, registry, status=status)
     note = hint = ""
     match answer:
+        case Answer.SAME_OUTCOME:
+            by = request.owner
+            if request.id != unit.end_id and (wording.by_run(by) or wording.by_up(by)):
+                ended = f"{unit.name} had {unit.phase.value}"
+                note = f"{ended} before its command: another process reported it"
         case Answer.ENDED_UNSTARTED:
             note = f"{unit.name} has {unit.phase.value}, though it never started"
         case Answer.NEVER_STARTED:
@@ -298,22 +294,17 @@ def _not_yours(unit: Unit) -> str:
 
 
 def wait_done(request: wire.Wait, registry: Registry) -> wire.Ok:
-    need = need_of(request.requires, False)
-    edges = [registry.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
-    return ok(request, registry, changed=False, units=[edge.name for edge in edges if edge.met])
+    met = [edge.name for edge in _edges(request, registry) if edge.met]
+    return ok(request, registry, changed=False, units=met)
 
 
 def wait_waiting(request: wire.Wait, registry: Registry, now: float) -> wire.Waiting:
     edges, total = _unmet(request, registry)
-    lines = request.render is not Render.NONE
+    err: list[str] = []
+    if request.render is not _NO_LINES:
+        err = wording.waiting("", edges, total, now, request.waited_s, one=request.any)
     return wire.Waiting(
-        id=request.id,
-        epoch=registry.epoch,
-        waiting_for=edges,
-        total=total,
-        err=wording.waiting("", edges, total, now, request.waited_s, one=request.any)
-        if lines
-        else [],
+        id=request.id, epoch=registry.epoch, waiting_for=edges, total=total, err=err
     )
 
 
@@ -331,9 +322,8 @@ def wait_given_up(request: wire.Wait, registry: Registry, now: float) -> errors.
 
 def wait_blocked(request: wire.Wait, registry: Registry) -> errors.Skipped:
     """The error about the first of the units that cannot meet the requirement any more."""
-    need = need_of(request.requires, False)
-    for name in request.units:
-        edge = registry.view.prerequisite(name, need)
+    for edge in _edges(request, registry):
+        name = edge.name
         if edge.met or edge.status not in (Status.FAILED, Status.SKIPPED):
             continue
         if edge.status is Status.SKIPPED:
@@ -346,8 +336,12 @@ def wait_blocked(request: wire.Wait, registry: Registry) -> errors.Skipped:
     raise AssertionError(f"none of {request.units} is blocked")
 
 
-def _unmet(request: wire.Wait, registry: Registry) -> tuple[list[wire.Prerequisite], int]:
+def _edges(request: wire.Wait, registry: Registry) -> Iterator[wire.Prerequisite]:
+    """What it waits for, as a dependent of these units would see it."""
     need = need_of(request.requires, False)
-    edges = [registry.view.prerequisite(name, need) for name in dict.fromkeys(request.units)]
-    edges = [edge for edge in edges if not edge.met]
+    return (registry.view.prerequisite(name, need) for name in request.units)
+
+
+def _unmet(request: wire.Wait, registry: Registry) -> tuple[list[wire.Prerequisite], int]:
+    edges = [edge for edge in _edges(request, registry) if not edge.met]
     return registry.view.with_similar(edges[:SHOWN_MAX]), len(edges)

@@ -143,7 +143,7 @@ class View:
         prerequisites that are not met."""
         holder = self._units.get(name)
         if holder is None:
-            nearest = self.nearest(name) if full else ""
+            nearest = self.similar.nearest(name) if full else ""
             return UnitInfo(name, Status.NOT_REGISTERED, True, nearest=nearest)
         unit = holder.unit
         given_up, given_up_by = self._given_up(holder)
@@ -206,16 +206,13 @@ class View:
         """The edge to *name* as its dependent sees it."""
         current = self.causes.condition(name)
         met = need.verdicts[current] is Verdict.MET
+        edge = Prerequisite(name, need.requirement, current.status, met, need.optional)
         holder = self._units.get(name)
         if holder is None:
-            return Prerequisite(name, need.requirement, current.status, met, need.optional)
+            return edge
         unit = holder.unit
-        return Prerequisite(
-            name,
-            need.requirement,
-            current.status,
-            met,
-            need.optional,
+        return replace(
+            edge,
             since=unit.since,
             owner=unit.owner,
             reason=self._reason(unit),
@@ -272,10 +269,6 @@ class View:
             for edge in edges
         ]
 
-    def nearest(self, name: str) -> str:
-        """The most similar name that is registered, "" if none is known to be similar."""
-        return self.similar.nearest(name)
-
     # --- causes -------------------------------------------------------------------
 
     def failure(self, name: str) -> str:
@@ -295,12 +288,12 @@ class View:
         info = self.info(name)
         info = replace(info, prerequisites=self.with_similar(info.prerequisites, name))
         if depth == 0 and info.status is Status.NOT_REGISTERED:
-            info = replace(info, nearest=self.nearest(name))
+            info = replace(info, nearest=self.similar.nearest(name))
         asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
         below = []
         if asks and depth < TREE_DEPTH_MAX:
             for edge, _ in zip(info.prerequisites, budget, strict=False):
-                further = self._need(name, edge.name)
+                further = self._graph.prerequisites(name)[edge.name]
                 child = self._tree(edge.name, further, depth + 1, budget)
                 if edge.nearest:
                     child = replace(child, unit=replace(child.unit, nearest=edge.nearest))
@@ -357,9 +350,6 @@ class View:
             return info
         nearest = self.similar.nearest(name, units[0] if len(units) == 1 else "")
         return replace(info, nearest="" if nearest in units else nearest)
-
-    def _need(self, dependent: str, prerequisite: str) -> Need:
-        return self._graph.prerequisites(dependent)[prerequisite]
 
     # --- all units ----------------------------------------------------------------
 

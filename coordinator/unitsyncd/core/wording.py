@@ -30,8 +30,6 @@ from unitsync.wire import (
 
 COMMAND_SHOWN: Final = 48
 """Characters shown of a command line."""
-
-
 WAITED_SAID_S: Final = 10.0
 """After this time, a notice says how long the wait has been."""
 SHORT_S: Final = 0.001
@@ -47,10 +45,8 @@ NAMES_SHOWN: Final = 40
 CYCLE_SHOWN_MAX: Final = 1000
 """Units of a cycle that are spelled out. Of a longer one, both ends are: half of them each."""
 
-
 UNSAID: Final = "ended without `complete`"
 """The end of the reason if a unit's script has ended without saying how it went."""
-
 KILLED: Final = "killed before it was granted"
 """The reason of a start whose client is dead."""
 
@@ -87,39 +83,32 @@ def lost(owner: Owner) -> str:
     return f"its script, {who(owner)}, {UNSAID}"
 
 
-def standing(
-    status: Status,
-    since: float,
-    owner: Owner | None,
-    reason: str,
-    now: float,
-    *,
-    owner_gone: bool = False,
-) -> str:
-    """``started 4 s ago by pid 321 (bash clone.sh)``, ``launching for 4 s by …``, ``failed 2 min
-    ago: …``."""
-    ago = f"{duration(now - since)} ago" if since else ""
-    why = f": {printable(reason)}" if reason else ""
-    match status:
+def running(status: Status, since: float, owner: Owner | None, now: float) -> str:
+    """``started 4 s ago by pid 321 (bash clone.sh)``, ``launching for 4 s by …``."""
+    passed = duration(now - since)
+    when = f"for {passed}" if status is Status.LAUNCHING else f"{passed} ago"
+    return f"{status.value} {when} by {who(owner)}"
+
+
+def standing(shown: Prerequisite | UnitInfo, now: float) -> str:
+    """``pending for 3 s: …``, ``failed 2 min ago: …``; as ``running`` says it if it runs."""
+    passed = duration(now - shown.since)
+    why = f": {printable(shown.reason)}" if shown.reason else ""
+    match shown.status:
         case Status.NOT_REGISTERED:
             return "not registered yet"
         case Status.PENDING:
-            return f"pending for {duration(now - since)}{why}"
-        case Status.SKIPPED:
-            return f"skipped {ago}{why}"
+            return f"pending for {passed}{why}"
         case Status.LAUNCHING | Status.STARTED:
-            gone = ", which is gone" if owner_gone else ""
-            when = ago if status is Status.STARTED else f"for {duration(now - since)}"
-            return f"{status.value} {when} by {who(owner)}{gone}"
-        case Status.COMPLETED | Status.FAILED:
-            return f"{status.value} {ago}{why}"
+            gone = ", which is gone" if shown.owner_gone else ""
+            return f"{running(shown.status, shown.since, shown.owner, now)}{gone}"
+        case Status.SKIPPED | Status.COMPLETED | Status.FAILED:
+            return f"{shown.status.value} {passed} ago{why}"
 
 
 def prerequisite(edge: Prerequisite, now: float) -> str:
     """The state of the edge, without its name."""
-    text = standing(
-        edge.status, edge.since, edge.owner, edge.reason, now, owner_gone=edge.owner_gone
-    )
+    text = standing(edge, now)
     if edge.nearest:
         text += f" (did you mean {edge.nearest}?)"
     if edge.requires is not Requirement.SUCCESS:
@@ -250,10 +239,7 @@ def status(
         if info.nearest:
             lines.insert(3, f"Similar: {info.nearest}")
         return lines
-    shown = standing(
-        info.status, info.since, info.owner, info.reason, now, owner_gone=info.owner_gone
-    )
-    lines = [f"Unit:    {info.name}", f"Status:  {shown}"]
+    lines = [f"Unit:    {info.name}", f"Status:  {standing(info, now)}"]
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
     runs = info.status in (Status.LAUNCHING, Status.STARTED)
     if runs and info.owner is not None and not info.owner.watched:
@@ -273,7 +259,9 @@ def status(
         lines.append(f"Owner:   {who(info.owner)} is still there: its command goes on")
     if info.prerequisites:
         lines += ["", "Prerequisites:"]
-        edges = _some(info.prerequisites)
+        edges = info.prerequisites
+        if len(edges) > EDGES_SHOWN:  # those that are not met come first
+            edges = sorted(edges, key=lambda edge: edge.met)[:EDGES_SHOWN]
         width = _name_column(edges)
         for edge in edges:
             met = "met" if edge.met else "not met"
@@ -299,13 +287,6 @@ def _end_hint(info: UnitInfo) -> list[str]:
     if info.owner_gone and info.on_owner_exit is OnOwnerExit.WARN:
         return [f"Hint:    say how it went: unitsync complete {name}, or unitsync fail {name}"]
     return []
-
-
-def _some(edges: Sequence[Prerequisite]) -> Sequence[Prerequisite]:
-    """At most EDGES_SHOWN of the *edges*, unmet ones first if there are more."""
-    if len(edges) <= EDGES_SHOWN:
-        return edges
-    return sorted(edges, key=lambda edge: edge.met)[:EDGES_SHOWN]
 
 
 def by_run(owner: Owner | None) -> bool:
