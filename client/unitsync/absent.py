@@ -4,8 +4,6 @@ These classes are internal: users get their base class from errors.py. conversat
 decides which requests each of them ends and which go on.
 """
 
-from __future__ import annotations
-
 from unitsync.errors import Unreachable
 
 

@@ -6,8 +6,6 @@ descriptors are edge-triggered, and any call of the socket may consume the edge.
 socket is drained again after each send.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Whether a verb that finds no coordinator starts one, and the error that it gets if not."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping

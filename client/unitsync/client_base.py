@@ -5,8 +5,6 @@ It is written once, as coroutines. Each client says how it exchanges messages an
 pauses. The blocking client does so without ever suspending.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Iterable

@@ -4,8 +4,6 @@ A client uses them if no coordinator runs and no state is kept. A coordinator us
 startup that it has not seen.
 """
 
-from __future__ import annotations
-
 from unitsync import coder_output, wire
 from unitsync.names import check_name
 from unitsync.printing import unregistered

@@ -5,8 +5,6 @@ use the same one. Under sudo it is the invoking user's. Nothing here imports zmq
 completion or a hand-written client can use this module cheaply.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import math

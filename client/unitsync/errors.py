@@ -38,8 +38,6 @@ the CLI exits with; docs/reference/exit-statuses.md). Instances have a one-line
 annotates. Their values come from the ``details`` of the coordinator's reply.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Which file system a folder is on."""
 
-from __future__ import annotations
-
 import os
 import re
 from typing import Final

@@ -1,7 +1,5 @@
 """The rule for unit names."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable

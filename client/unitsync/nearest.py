@@ -1,7 +1,5 @@
 """The word that somebody may have meant to type."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

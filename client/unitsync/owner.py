@@ -5,8 +5,6 @@ init process of its pid namespace, its owner has ``watched`` False: nobody could
 it ends.
 """
 
-from __future__ import annotations
-
 import os
 
 from unitsync import calling_script, wire

@@ -1,8 +1,6 @@
 """Starting a coordinator: only one, however many callers race, and detached from all of them.
 Imported only if there is none."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import math

@@ -1,7 +1,5 @@
 """Which startup of the machine or container this is, and whether it has kept state."""
 
-from __future__ import annotations
-
 import os
 
 from unitsync.calling_script import Process, namespace

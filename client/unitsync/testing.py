@@ -14,8 +14,6 @@ Without pytest use ``throwaway_coordinator``, whose address goes to the clients:
         ...
 """
 
-from __future__ import annotations
-
 import os
 import select
 import subprocess

@@ -2,8 +2,6 @@
 the process that a run belongs to. Everybody takes them from wire.py.
 """
 
-from __future__ import annotations
-
 import enum
 
 import msgspec

@@ -1,8 +1,6 @@
 """The verbs that are not in verbs.py: serve, stop, doctor and shim, about the coordinator and
 the set-up."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

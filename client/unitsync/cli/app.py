@@ -1,7 +1,5 @@
 """The typer app: its verbs in order, and how it reports wrong usage and unexpected errors."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any

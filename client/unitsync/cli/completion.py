@@ -1,7 +1,5 @@
 """Shell completion: unit names from the running coordinator, and choices."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

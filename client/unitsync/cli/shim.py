@@ -4,8 +4,6 @@ shim.sh is the shim itself. It runs ``unitsync VERB`` for ``coder exp sync VERB`
 everything else to the next ``coder``.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

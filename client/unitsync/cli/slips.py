@@ -1,8 +1,6 @@
 """Common mistakes of people who know other tools, or the other verbs, and what to write
 instead."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final

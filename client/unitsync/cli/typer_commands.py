@@ -1,8 +1,6 @@
 """The verbs of verbs.py as typer commands: their help, what shells complete, and what is
 wrong with a command line that commandline.py did not accept."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from inspect import Parameter, Signature, cleandoc

@@ -4,8 +4,6 @@ Depending on its version, typer brings its own copy of click or uses the install
 nothing here names click's types.
 """
 
-from __future__ import annotations
-
 import shutil
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """The verb ``doctor``: it finds out what is wrong with this set-up and what to do about it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 

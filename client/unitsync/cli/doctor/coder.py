@@ -1,7 +1,5 @@
 """Checks of ``doctor``: which ``coder`` a script runs, and which coordinator that reaches."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Checks of ``doctor``: the running coordinator, or the one that would be started."""
 
-from __future__ import annotations
-
 import os
 import re
 import time

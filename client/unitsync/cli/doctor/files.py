@@ -1,7 +1,5 @@
 """Checks of ``doctor``: the address, its folder, and the state kept there."""
 
-from __future__ import annotations
-
 import glob
 import os
 import sqlite3

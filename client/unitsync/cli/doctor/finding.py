@@ -1,7 +1,5 @@
 """What a check of ``doctor`` finds, and what a check knows from the checks before it."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Checks of ``doctor``: variables, Python, /proc and what this process may do."""
 
-from __future__ import annotations
-
 import os
 import resource
 import sys
