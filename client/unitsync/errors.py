@@ -38,7 +38,7 @@ the CLI exits with; docs/reference/exit-statuses.md). Instances have a one-line
 annotates. Their values come from the ``details`` of the coordinator's reply.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -52,6 +52,15 @@ class UnitsyncError(Exception):
     hint: str
     details: dict[str, object]
 
+    def __init_subclass__(cls, *, code: str = "", exit_status: int = 0) -> None:
+        """What a class does not name itself it has from its base."""
+        super().__init_subclass__()
+        if code:
+            cls.code = code
+            BY_CODE[code] = cls
+        if exit_status:
+            cls.exit_status = exit_status
+
     def __init__(self, message: str, *, hint: str = "", **details: object) -> None:
         super().__init__(message)
         self.message = message
@@ -64,190 +73,154 @@ class UnitsyncError(Exception):
         return (from_code, (self.code, self.message, self.hint, self.details))
 
 
-class UsageError(UnitsyncError):
-    code = "usage"
-    exit_status = 2
+BY_CODE: dict[str, type[UnitsyncError]] = {UnitsyncError.code: UnitsyncError}
 
 
-class InvalidName(UsageError):
+class UsageError(UnitsyncError, code="usage", exit_status=2):
+    pass
+
+
+class InvalidName(UsageError, code="invalid_name"):
     """``name`` is not a unit name; the message names the rule that it breaks."""
 
-    code = "invalid_name"
     name: str
 
 
-class Refused(UnitsyncError):
-    code = "refused"
+class Refused(UnitsyncError, code="refused"):
+    pass
 
 
-class UnknownUnit(Refused):
+class UnknownUnit(Refused, code="unknown_unit", exit_status=4):
     """Nobody registered ``unit``. ``nearest`` is the most similar known name, or ""."""
 
-    code = "unknown_unit"
-    exit_status = 4
     unit: str
     nearest: str
 
 
-class DeclarationError(Refused):
-    code = "declaration"
-    exit_status = 5
+class DeclarationError(Refused, code="declaration", exit_status=5):
+    pass
 
 
-class CycleError(DeclarationError):
+class CycleError(DeclarationError, code="cycle"):
     """The edge would close a cycle. ``cycle`` begins and ends with the same unit, and
     each of its units waits for the next."""
 
-    code = "cycle"
     cycle: list[str]
 
 
-class ContradictionError(DeclarationError):
+class ContradictionError(DeclarationError, code="contradiction"):
     """``unit`` already waits for ``prerequisite``, but with another requirement."""
 
-    code = "contradiction"
     unit: str
     prerequisite: str
     declared: str
 
 
-class AlreadyStarted(Refused):
+class AlreadyStarted(Refused, code="already_started"):
     """Somebody else runs ``unit``: ``owner_pid`` (0 if it cannot be seen),
     ``owner_command``, since ``since`` (Unix time in seconds)."""
 
-    code = "already_started"
     unit: str
     owner_pid: int
     owner_command: str
     since: float
 
 
-class EndedMeanwhile(Refused):
+class EndedMeanwhile(Refused, code="ended_meanwhile"):
     """While this client waited to start ``unit``, somebody else ran it to its end
     with ``outcome``."""
 
-    code = "ended_meanwhile"
     unit: str
     outcome: str
 
 
-class NotStarted(Refused):
+class NotStarted(Refused, code="not_started"):
     """``unit`` has no run that this could be about: it has the ``status``."""
 
-    code = "not_started"
     unit: str
     status: str
 
 
-class LimitReached(Refused):
+class LimitReached(Refused, code="limit_reached"):
     """A configured limit was reached: ``limit`` is its name, ``maximum`` its value."""
 
-    code = "limit_reached"
     limit: str
     maximum: int
 
 
-class NotKept(Refused):
+class NotKept(Refused, code="not_kept"):
     """The change could not be written to the journal, so it was not made."""
 
-    code = "not_kept"
 
-
-class StaleStartup(Refused):
+class StaleStartup(Refused, code="stale_startup"):
     """The request belongs to an earlier startup than the coordinator's."""
 
-    code = "stale_startup"
+
+class NotPermitted(Refused, code="not_permitted", exit_status=77):
+    pass
 
 
-class NotPermitted(Refused):
-    code = "not_permitted"
-    exit_status = 77
+class NotGranted(UnitsyncError, code="not_granted"):
+    pass
 
 
-class NotGranted(UnitsyncError):
-    code = "not_granted"
-
-
-class Skipped(NotGranted):
+class Skipped(NotGranted, code="skipped", exit_status=3):
     """``unit`` cannot start. ``cause`` is the unit at the root of the problem, ``reason``
     says how that unit ended, and ``path`` holds the units from ``unit`` to ``cause``."""
 
-    code = "skipped"
-    exit_status = 3
     unit: str
     cause: str
     reason: str
     path: list[str]
 
 
-class NotReady(NotGranted):
+class NotReady(NotGranted, code="not_ready", exit_status=75):
     """The client asked not to wait, and ``waiting_for`` (names) is still missing."""
 
-    code = "not_ready"
-    exit_status = 75
     unit: str
     waiting_for: list[str]
 
 
-class TimedOut(NotGranted):
+class TimedOut(NotGranted, code="timed_out", exit_status=124):
     """``waiting_for`` (names) was still missing at the deadline."""
 
-    code = "timed_out"
-    exit_status = 124
     unit: str
     waiting_for: list[str]
 
 
-class Interrupted(NotGranted):
-    code = "interrupted"
-    exit_status = 130
+class Interrupted(NotGranted, code="interrupted", exit_status=130):
+    pass
 
 
-class Unavailable(UnitsyncError):
-    code = "unavailable"
-    exit_status = 69
+class Unavailable(UnitsyncError, code="unavailable", exit_status=69):
+    pass
 
 
-class Unreachable(Unavailable):
+class Unreachable(Unavailable, code="unreachable"):
     """No coordinator answers at ``endpoint``, or the one there is not ours."""
 
-    code = "unreachable"
     endpoint: str
 
 
-class Stopped(Unavailable):
+class Stopped(Unavailable, code="stopped"):
     """The coordinator was told to end. Its state is kept until it returns."""
 
-    code = "stopped"
 
-
-class StateLost(Unavailable):
+class StateLost(Unavailable, code="state_lost"):
     """The coordinator should hold the state of this startup but cannot read it."""
 
-    code = "state_lost"
 
-
-class StateChanged(Unavailable):
+class StateChanged(Unavailable, code="state_changed"):
     """The coordinator no longer holds the state under which this wait began."""
 
-    code = "state_changed"
+
+class ProtocolError(UnitsyncError, code="protocol"):
+    pass
 
 
-class ProtocolError(UnitsyncError):
-    code = "protocol"
+class InternalError(UnitsyncError, code="internal"):
+    pass
 
-
-class InternalError(UnitsyncError):
-    code = "internal"
-
-
-def _subclasses(cls: type[UnitsyncError]) -> Iterator[type[UnitsyncError]]:
-    yield cls
-    for sub in cls.__subclasses__():
-        yield from _subclasses(sub)
-
-
-BY_CODE: Mapping[str, type[UnitsyncError]] = {cls.code: cls for cls in _subclasses(UnitsyncError)}
 
 _RESERVED = frozenset(("self", "message", "hint", "details", *dir(UnitsyncError)))
 
