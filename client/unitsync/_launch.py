@@ -21,7 +21,7 @@ def main() -> None:
     command = sys.argv[1:]
     os.dup2(1, REPORT_FD)
     os.dup2(0, 1)
-    close_above(REPORT_FD)
+    close_others()
     take_as_others_have_it()
     try:
         os.setsid()
@@ -35,20 +35,14 @@ def main() -> None:
         os._exit(1)
 
 
-def close_above(last: int) -> None:
-    """Close every descriptor above *last*. Children inherit whatever a shell script has
+def close_others() -> None:
+    """Close every descriptor above REPORT_FD. Children inherit whatever a shell script has
     opened, so the coordinator would hold a script's lock for as long as it lives."""
     try:
-        opened = [int(entry) for entry in os.listdir("/proc/self/fd")]
+        last = max(map(int, os.listdir("/proc/self/fd")))
     except OSError:  # without /proc
-        os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
-        return
-    for descriptor in opened:
-        if descriptor > last:
-            try:
-                os.close(descriptor)
-            except OSError:
-                pass  # the one that listed the folder
+        last = os.sysconf("SC_OPEN_MAX")
+    os.closerange(REPORT_FD + 1, last + 1)
 
 
 def take_as_others_have_it() -> None:
