@@ -27,14 +27,12 @@ def command(setup: Setup) -> Iterator[Finding]:
         return
     if first not in shims:
         text = f"scripts find {first} first, not the shim {shims[0]}: they do not come here"
-        yield Finding("problem", _ABOUT, text, _put_first(first, shims[0]))
+        hint = f"put {shims[0].parent} before {first.parent} on PATH"
+        if first.is_symlink():
+            hint = f"rm {shlex.quote(str(first))}, or {hint}"
+        yield Finding("problem", _ABOUT, text, hint)
     for program in shims:
         yield from _shim(setup, program, first=program == first)
-
-
-def _put_first(first: Path, other: Path) -> str:
-    ahead = f"put {other.parent} before {first.parent} on PATH"
-    return f"rm {shlex.quote(str(first))}, or {ahead}" if first.is_symlink() else ahead
 
 
 def _shim(setup: Setup, program: Path, *, first: bool) -> Iterator[Finding]:
