@@ -197,7 +197,8 @@ def _start_of_unseen_parent() -> int:
 
 def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
     """The fields of wire.Owner for *process*, or for *pid* if *process* is None because it
-    cannot be seen."""
+    cannot be seen. Nobody could tell when that ends, or the init of a pid namespace: it is not
+    watched."""
     if process is None:
         return {"pid": pid, "ns": namespace("pid"), "watched": False}
     fields: dict[str, Any] = {

@@ -100,8 +100,7 @@ def check_folder(endpoint: Endpoint) -> os.stat_result | None:
     """The stat(2) of the endpoint's folder, or None if there is no such folder.
 
     Raises Unreachable unless it is a real folder that belongs to the endpoint's user,
-    to us or to root, and that nobody else may list or change. (Others may have permission to
-    pass through it: ``serve --allow`` needs that, and peers are checked anyway.)
+    to us or to root, and that nobody else may list or change.
     """
     try:
         found = os.lstat(endpoint.folder)

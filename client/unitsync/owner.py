@@ -1,9 +1,4 @@
-"""Who a run belongs to: the script that called a verb, or this process.
-
-calling_script.py finds the calling script. If a process cannot be seen in /proc, or is the
-init process of its pid namespace, its owner has ``watched`` False: nobody could tell when
-it ends.
-"""
+"""Processes as owners of runs. calling_script.py finds out what there is to say about them."""
 
 import os
 
@@ -15,6 +10,5 @@ def this_process() -> wire.Owner:
 
 
 def of_pid(pid: int) -> wire.Owner:
-    """The owner with that *pid*. Raises UsageError if there is no such process, or if it
-    has ended and only waits to be reaped."""
+    """Raises what calling_script.owner_of() raises."""
     return wire.Owner(**calling_script.owner_of(pid))
