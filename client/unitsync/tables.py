@@ -12,7 +12,7 @@ import time
 from unitsync.json_output import iso
 from unitsync.printing import columns as columns_of
 from unitsync.printing import counted, duration, gave_up, glyphs, safe, start_ended
-from unitsync.terminal import STATUS_COLOURS, below, beside, cut, fitted, painted, wrapped
+from unitsync.terminal import below, beside, cut, fitted, painted, wrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unitsync.terminal import Screen
     from unitsync.wire import Owner, Prerequisite, UnitInfo, WhyNode
 
-    _Label: TypeAlias = tuple[str, str, str, str]
+    _Label: TypeAlias = tuple[str, str, str]
     """For screen.painted()."""
 
 UNIT, STATUS, READY, SINCE, DETAIL = "UNIT", "STATUS", "READY", "SINCE", "WAITS FOR / OWNER"
@@ -118,12 +118,10 @@ def list_table(
                 row[place] = _shortened(unit, widths[place])
             needed = max(columns_of(cell) for cell in (DETAIL, *(row[place] for row in rows)))
             widths[place] = min(widths[place], needed)
-    lines = list(_lines(columns, columns, widths, ["bold"] * len(columns), screen))
+    lines = list(_lines(columns, columns, widths, ["heading"] * len(columns), screen))
     for unit, row in zip(units, rows, strict=True):
-        colours = [
-            STATUS_COLOURS.get(unit.status, "") if column == STATUS else "" for column in columns
-        ]
-        lines += _lines(row, columns, widths, colours, screen)
+        words = [unit.status if column == STATUS else "" for column in columns]
+        lines += _lines(row, columns, widths, words, screen)
     return lines
 
 
@@ -155,10 +153,11 @@ def _lines(
     cells: "Sequence[str]",
     columns: "Sequence[str]",
     widths: list[int],
-    colours: list[str],
+    words: "Sequence[str]",
     screen: "Screen",
 ) -> "Iterator[str]":
-    """The lines of a row. It has several if its name does not fit into one."""
+    """The lines of a row, each cell in the colour for its word. There are several lines if its
+    name does not fit into one."""
     parts = [
         [cell[start:end] for start, end in wrapped(cell, width)]
         if column == UNIT
@@ -167,9 +166,9 @@ def _lines(
     ]
     for number in range(max(map(len, parts))):
         line = ""
-        for part, width, colour in zip(parts, widths, colours, strict=True):
+        for part, width, word in zip(parts, widths, words, strict=True):
             text = part[number] if number < len(part) else ""
-            line += screen.paint(text, colour) + " " * (width - columns_of(text) + _GAP)
+            line += screen.paint(text, word) + " " * (width - columns_of(text) + _GAP)
         yield line.rstrip(" ")
 
 
@@ -266,7 +265,7 @@ def why_tree(root: "WhyNode", screen: "Screen") -> list[str]:
     def grow(node: "WhyNode", before: str) -> None:
         children: list[tuple[_Label, WhyNode | None]] = [(_edge(at), at) for at in node.because]
         if node.more > 0:
-            children.append((("", "", "", f"and {node.more:,} more"), None))
+            children.append((("", "", f"and {node.more:,} more"), None))
         for number, (label, child) in enumerate(children, 1):
             fork, on = (guides[1], guides[0]) if number < len(children) else (guides[2], guides[3])
             show(label, before + fork, before + on)
@@ -290,11 +289,7 @@ def _depth(node: "WhyNode") -> int:
 def _named(unit: "UnitInfo", more: str = "") -> "_Label":
     """The unit's name and state: ``clone: started 4 s ago by pid 321 (bash clone.sh)``,
     ``clone: failed 2 min ago: …``."""
-    return _label(f"{safe(unit.name)}: ", str(unit.status), _after_status(unit) + more)
-
-
-def _label(before: str, status: str, after: str) -> "_Label":
-    return before, status, STATUS_COLOURS.get(status, ""), after
+    return f"{safe(unit.name)}: ", str(unit.status), _after_status(unit) + more
 
 
 def _after_status(unit: "UnitInfo") -> str:
@@ -363,5 +358,5 @@ def _block(group: "Group") -> object:
 def _unregistered(units: "Sequence[UnitInfo]", screen: "Screen") -> list[str]:
     """``not registered yet: a, b (did you mean c?) and 3 more``."""
     listed = "\n  ".join(_listed(list(map(_suggested, units)), screen))
-    lines = painted(*_label("", "not registered", f" yet: {listed}"), screen, screen.width)
+    lines = painted("", "not registered", f" yet: {listed}", screen, screen.width)
     return "\n".join(lines).split("\n")

@@ -14,17 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
-STATUS_COLOURS = {
-    "completed": "green",
-    "failed": "red",
-    "skipped": "yellow",
-    "launching": "cyan",
-    "started": "cyan",
-    "pending": "",
-    "not registered": "dim",
+_COLOURS = {
+    **dict.fromkeys(("completed", "ok"), "32"),  # green
+    **dict.fromkeys(("failed", "problem"), "31"),  # red
+    **dict.fromkeys(("skipped", "note"), "33"),  # yellow
+    **dict.fromkeys(("launching", "started"), "36"),  # cyan
+    "not registered": "2",  # dim
+    "heading": "1",  # bold
 }
-"""The colour of a unit, by its status."""
+"""How a terminal shows the status of a unit, the level of a finding, and a heading."""
 _WIDTH_UNKNOWN = 80
 """Columns of a terminal that does not report its width."""
 _WIDEST = 2
@@ -43,11 +41,11 @@ class Screen:
         """Whether so many *columns* fit. They always do if it is not a terminal."""
         return not 0 < self.width < columns
 
-    def paint(self, text: str, colour: str) -> str:
-        """*text* in the *colour* (which may be ""), if the screen has colours."""
-        if not (text and colour and self.colour):
+    def paint(self, text: str, word: str) -> str:
+        """*text* in the colour for *word*, if there is one and the screen has colours."""
+        if not (text and word in _COLOURS and self.colour):
             return text
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+        return f"\x1b[{_COLOURS[word]}m{text}\x1b[0m"
 
 
 def stdout() -> "Screen":
@@ -130,16 +128,14 @@ def wrapped(text: str, width: int) -> list[tuple[int, int]]:
     return places
 
 
-def painted(
-    before: str, word: str, colour: str, after: str, screen: "Screen", width: int
-) -> "Iterator[str]":
+def painted(before: str, word: str, after: str, screen: "Screen", width: int) -> "Iterator[str]":
     """The lines of *before*, *word* and *after* together, none wider than *width*. *word* has
-    the *colour*."""
+    its colour."""
     text = before + word + after
     for start, end in wrapped(text, width):
         until = max(start, min(end, len(before) + len(word)))
         since = max(start, min(until, len(before)))
-        yield text[start:since] + screen.paint(text[since:until], colour) + text[until:end]
+        yield text[start:since] + screen.paint(text[since:until], word) + text[until:end]
 
 
 def fitted(text: str, width: int) -> str:

@@ -99,13 +99,13 @@ def test_what_goes_on_is_indented() -> None:
 
 def test_a_word_keeps_its_colour_across_lines() -> None:
     def lines(screen: Screen) -> list[str]:
-        return list(painted("name: ", "not registered", "dim", " yet", screen, 10))
+        return list(painted("name: ", "not registered", " yet", screen, 10))
 
     dim, end = "\x1b[2m", "\x1b[0m"
     assert lines(Screen()) == ["name: not", "registered", "yet"]
     coloured = [f"name: {dim}not{end}", f"{dim}registered{end}", "yet"]
     assert lines(Screen(10, colour=True)) == coloured
-    assert Screen(colour=True).paint("pending", "") == "pending"
+    assert Screen(colour=True).paint("pending", "pending") == "pending"
 
 
 # --- the terminal -------------------------------------------------------------------

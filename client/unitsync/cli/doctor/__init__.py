@@ -35,7 +35,7 @@ CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
 )
 """Each check may use what the checks before it have found out. Whatever prevents a change is a
 problem in one of them."""
-_COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "red"}
+_LEVEL_COLUMNS: Final = len("problem")
 _SIDE_BY_SIDE: Final = 60
 """From this width on, a finding stands beside the word for what it is about."""
 _GAP: Final = 2
@@ -72,15 +72,15 @@ def examine(address: str | None) -> Iterator[Finding]:
 def report(found: Iterable[Finding], screen: Screen) -> Iterator[str]:
     """One line per finding, and its hint below."""
     found = list(found)
-    levels = max(map(len, _COLOURS)) + _GAP
+    levels = _LEVEL_COLUMNS + _GAP
     abouts = max((columns(safe(finding.about)) for finding in found), default=0) + _GAP
     for level, about, text, hint in found:
-        about, colour = safe(about), _COLOURS[level]
+        about = safe(about)
         told = [safe(text), f"hint: {safe(hint)}"] if hint else [safe(text)]
         if screen.holds(_SIDE_BY_SIDE):
-            head = screen.paint(level, colour) + " " * (levels - len(level))
+            head = screen.paint(level, level) + " " * (levels - len(level))
             head += padded(about, abouts)
             yield from beside(head, levels + abouts, told, screen.width)
         else:
-            yield from painted("", level, colour, f" {about}", screen, screen.width)
+            yield from painted("", level, f" {about}", screen, screen.width)
             yield from below(told, screen.width)
