@@ -1,5 +1,4 @@
-"""``python -m unitsync``: what the command ``unitsync`` does, always by the full command
-line, never by the express path."""
+"""``python -m unitsync``: the command ``unitsync``, never by the express path."""
 
 from unitsync.cli import main
 

@@ -16,5 +16,4 @@ class NothingKept(Absent):
 
 
 class NotYet(Absent):
-    """Nobody serves there yet, and it makes sense to ask again: the coordinator is still
-    starting, or was killed."""
+    """The coordinator is still starting, or was killed. It makes sense to ask again."""

@@ -62,8 +62,7 @@ def ensure(
 
 
 def is_allowed(chosen: bool | None = None, environ: Mapping[str, str] = os.environ) -> bool:
-    """*chosen*, or if that is None, what UNITSYNC_AUTOSTART says. Raises UsageError if the
-    variable is neither on nor off."""
+    """*chosen*, else UNITSYNC_AUTOSTART. Raises UsageError if that is neither on nor off."""
     if chosen is not None:
         return chosen
     text = environ.get("UNITSYNC_AUTOSTART", "")

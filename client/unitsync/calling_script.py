@@ -22,8 +22,7 @@ _TEXT_MAX = 2000
 _PROGRAMS = ("unitsync", "coder")
 """The programs that call a verb. The name that was actually used is added."""
 _FORKED = 0x40
-"""PF_FORKNOEXEC of the kernel, in the flags that ps(1) shows: the process was forked and has
-not called exec since."""
+"""PF_FORKNOEXEC of the kernel (ps(1)): the process has not called exec since it was forked."""
 _PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 """Characters without a meaning to a shell, as in shlex.quote()."""
 
@@ -32,8 +31,7 @@ class Process:
     """What /proc says about a process."""
 
     def __init__(self, pid: int, stat: bytes, args: bytes) -> None:
-        """*stat* is in the format of proc_pid_stat(5), *args* of proc_pid_cmdline(5).
-        Raises ValueError."""
+        """*stat* is as in proc_pid_stat(5), *args* as in proc_pid_cmdline(5). Raises ValueError."""
         # The name is in parentheses and may hold any byte, a parenthesis too.
         left, right = stat.index(b"("), stat.rindex(b")")
         fields = stat[right + 2 :].split()
@@ -71,8 +69,7 @@ class Process:
 
     @property
     def command(self) -> str:
-        """The command line on one line, quoted for a shell, cut to the size that a message
-        allows."""
+        """The command line on one line, quoted for a shell, cut to what a message allows."""
         # A single word may be a title that the process has given itself.
         words = map(shell_word, self.args) if len(self.args) > 1 else self.args
         text = os.fsencode(" ".join(words) or f"[{self.name}]")
@@ -80,8 +77,7 @@ class Process:
 
     def passes_on(self, argv: "list[str]") -> bool:
         """Whether it was made only to call a verb with *argv*. Its arguments contain the call
-        (timeout, sudo, xargs), or a shell text in which nothing of substance follows the
-        call."""
+        (timeout, sudo, xargs), or a text for a shell that does no more than that."""
         words = argv[1:]
         if not words:
             return False
@@ -196,9 +192,8 @@ def _start_of_unseen_parent() -> int:
 
 
 def owner_fields(process: Process | None, pid: int) -> "dict[str, Any]":
-    """The fields of wire.Owner for *process*, or for *pid* if *process* is None because it
-    cannot be seen. Nobody could tell when that ends, or the init of a pid namespace: it is not
-    watched."""
+    """The fields of wire.Owner for *process*; for *pid* if it is None because it cannot be seen.
+    Nobody could tell when that ends, or the init of a pid namespace: it is not watched."""
     if process is None:
         return {"pid": pid, "ns": namespace("pid"), "watched": False}
     fields: dict[str, Any] = {
@@ -274,8 +269,7 @@ def shell_word(text: str) -> str:
 
 
 def command_line(text: str) -> str:
-    """*text*, the command line of an owner, on one line and cut to the size that a message
-    allows."""
+    """*text*, the command line of an owner, on one line and cut to what a message allows."""
     shown = "".join(char if char.isprintable() else " " for char in text)
     line = " ".join(shown.split()).encode("utf-8", "replace")
     return line[:_COMMAND_BYTES_MAX].decode("utf-8", "ignore")

@@ -201,8 +201,7 @@ def check_timeout(timeout_s: float | None) -> float:
 
 
 def encode(request: wire.AnyRequest) -> bytes:
-    """*request* as bytes. Raises UsageError (InvalidName for a name that is not UTF-8) or
-    LimitReached."""
+    """*request* as bytes. Raises UsageError, InvalidName (a name is not UTF-8), LimitReached."""
     try:
         frame = wire.encode(request)
     except UnicodeEncodeError:

@@ -93,8 +93,7 @@ def _bool(value: bool) -> str:
 def _table(
     names: "Sequence[str]", rows: "Sequence[tuple[str, ...]]", columns: "Sequence[str]"
 ) -> list[str]:
-    """*rows*, sorted, under the *names* of their columns. Every cell is padded, even the
-    last."""
+    """*rows*, sorted, under the *names* of their columns. Even the last cell is padded."""
     shown = [number for number, name in enumerate(names) if not columns or name in columns]
     cells = [[row[number] for number in shown] for row in (names, *sorted(rows))]
     widths = [max(map(printing.columns, column)) for column in zip(*cells, strict=True)]

@@ -1,8 +1,5 @@
-"""The replies of a coordinator without units to requests that only look.
-
-A client uses them if no coordinator runs and no state is kept. A coordinator uses them for a
-startup that it has not seen.
-"""
+"""Replies to requests that only look, if there are no units. A client uses them if no state is
+kept and no coordinator runs; a coordinator, for a startup that it has not seen."""
 
 from unitsync import coder_output, wire
 from unitsync.names import check_name

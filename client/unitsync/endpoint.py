@@ -241,9 +241,8 @@ def is_there(endpoint: Endpoint, by: float = math.inf) -> bool:
 
 
 def listener(endpoint: Endpoint) -> int:
-    """The pid of the coordinator there, as this process sees it. 0 if it is in a pid
-    namespace that cannot be seen from here, or if there is none. Raises what connect()
-    raises."""
+    """The pid of the coordinator there. 0 if there is none, or if it is in a pid namespace that
+    cannot be seen from here. Raises what connect() raises."""
     link = connect(endpoint)
     if link is None:
         return 0

@@ -127,8 +127,7 @@ class AlreadyStarted(Refused, code="already_started"):
 
 
 class EndedMeanwhile(Refused, code="ended_meanwhile"):
-    """While this client waited to start ``unit``, somebody else ran it to its end
-    with ``outcome``."""
+    """While this client waited to start ``unit``, somebody else's run ended with ``outcome``."""
 
     unit: str
     outcome: str

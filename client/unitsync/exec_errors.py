@@ -1,7 +1,4 @@
-"""Explains to the user why a command could not be run.
-
-Loaded only when that happens.
-"""
+"""Explains to the user why a command could not be run. Loaded only when that happens."""
 
 import errno
 import os

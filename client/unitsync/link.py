@@ -25,8 +25,7 @@ _LINGER_MS: Final = 1000
 """How long a closed link may take to send what is still queued."""
 _RETRY_MS: Final = 20
 _FILES: Final = 16
-"""Descriptors that libzmq needs for a context, its threads and a first link, and some spare
-ones."""
+"""Descriptors that libzmq needs for a context, its threads and a first link, and a few more."""
 _THREADS: Final = 3
 """Threads that libzmq starts, and a spare one."""
 _SOCKETS_MAX: Final = 32_768
@@ -40,8 +39,7 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
-    """This process's context. A forked child makes its own: libzmq's threads do not
-    survive a fork."""
+    """This process's context. libzmq's threads do not survive a fork: a child makes its own."""
     global _context, _context_pid
     with _making:
         if _context is None or _context_pid != os.getpid():
@@ -54,8 +52,7 @@ def _shared_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 def _check_files() -> None:
-    """Raises OSError if libzmq could not open the files that it needs. libzmq itself would
-    end the process."""
+    """Raises OSError if libzmq could not open its files and would end the process."""
     pipes: list[int] = []
     try:
         while len(pipes) < _FILES:
@@ -66,8 +63,7 @@ def _check_files() -> None:
 
 
 def _check_threads() -> None:
-    """Raises RuntimeError if libzmq could not start its threads. libzmq itself would end the
-    process."""
+    """Raises RuntimeError if libzmq could not start its threads and would end the process."""
     over = threading.Event()
     threads: list[threading.Thread] = []
     try:
@@ -82,9 +78,8 @@ def _check_threads() -> None:
 
 
 def _forked() -> None:
-    """In a forked child: drop the parent's sockets, which pyzmq does not close then, without
-    its warnings about that. The lock is new, because another thread may have held it at the
-    fork."""
+    """In a forked child: drop the parent's sockets, without pyzmq's warnings that nobody closed
+    them. The lock is new, because another thread may have held it at the fork."""
     global _making, _context
     _making = threading.RLock()
     with warnings.catch_warnings():

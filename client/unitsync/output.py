@@ -126,8 +126,7 @@ def report(problem: "Any") -> int:
 
 
 def report_any(problem: BaseException) -> int:
-    """Print any exception in one line. Returns its exit status. Even a defect, or a machine
-    in trouble, gets no traceback."""
+    """Print any exception in one line, without a traceback. Returns its exit status."""
     if hasattr(problem, "exit_status"):  # a UnitsyncError
         return report(problem)
     if isinstance(problem, KeyboardInterrupt):

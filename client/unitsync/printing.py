@@ -1,5 +1,4 @@
-"""Text for people, and lines on stdout and stderr. The express path, the full command line and
-the coordinator all use it."""
+"""Text for people, and lines on stdout and stderr. Clients and the coordinator use it."""
 
 import os
 import sys
@@ -195,16 +194,14 @@ def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
 
 
 def silence(descriptor: int) -> None:
-    """Send what is still buffered for *descriptor* to /dev/null, so that Python does not
-    complain about it at exit."""
+    """Send what is still buffered for *descriptor* to /dev/null: Python would complain at exit."""
     nothing = null()
     os.dup2(nothing, descriptor)
     os.close(nothing)
 
 
 def null() -> int:
-    """A descriptor of /dev/null. In a chroot that somebody made without it, of an empty memory
-    file."""
+    """A descriptor of /dev/null, or of an empty memory file in a chroot without /dev/null."""
     try:
         return os.open(os.devnull, os.O_RDWR)
     except OSError:

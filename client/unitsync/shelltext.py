@@ -157,8 +157,7 @@ def _is_work(
 
 
 def _is_idle(kind: str, word: str) -> bool:
-    """Whether *word* does no work as a command. A number, an option or the like does none: it
-    is part of a condition."""
+    """Whether *word* does no work as a command. A number or an option is part of a condition."""
     if word[:1] == "$":
         return word == "$?"
     if word[:1] == "-" or word.isdigit():
@@ -280,8 +279,7 @@ def _tokens(text: str) -> "Words":
 
 
 def _closing_quote(text: str, at: int, quote: str) -> int:
-    """Where the string that begins at *at* ends. If it does not end, an offset beyond
-    *text*."""
+    """Where the string that begins at *at* ends; beyond *text* if it does not end."""
     while at < len(text) and text[at] != quote:
         at += 2 if quote == '"' and text[at] == "\\" else 1
     return at

@@ -69,9 +69,8 @@ def start(endpoint: Endpoint, by: float = math.inf) -> None:
 
 
 def trial(endpoint: Endpoint) -> None:
-    """Return if a coordinator could be started at *endpoint* and could make changes. To find
-    out, one is started as usual, tries everything that it needs, and ends. Raises
-    Unreachable."""
+    """Return if a coordinator could be started at *endpoint* and make changes: one is started,
+    tries everything that it needs, and ends. Raises Unreachable."""
     patience = Patience(math.inf)
     report = _spawn(endpoint, patience, "--trial")
     if report == "running":
@@ -198,9 +197,7 @@ def _try_lock(endpoint: Endpoint) -> int | None:
 
 def _spawn(endpoint: Endpoint, patience: Patience, *options: str) -> str:
     """Start a coordinator process. Returns the line that it reports, "" if it ended without.
-
-    Raises Absent, NotYet.
-    """
+    Raises Absent, NotYet."""
     if not sys.executable:
         raise _no_interpreter(endpoint)
     endpoints.check_open_files()
@@ -322,8 +319,7 @@ def _failed(endpoint: Endpoint, report: str, patience: Patience) -> Absent:
 
 
 def _why_it_ends(patience: Patience) -> str:
-    """The last line of Python's message if it cannot load the coordinator. "" if it can: then
-    the coordinator was killed."""
+    """Python's last words if it cannot load the coordinator. "" if it can: then it was killed."""
     import subprocess
 
     try:

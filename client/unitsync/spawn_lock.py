@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 NAME = "spawn.lock"
 START_PATIENCE_S = 60.0
-"""How long it may take to start a coordinator, or to wait for another process that starts
-one. While a machine starts, Python and libzmq are read from a cold disk, and so is everything
-else."""
+"""How long it may take to start a coordinator, or for another process to start one. While a
+machine starts, Python and libzmq are read from a cold disk, and so is everything else."""
 SIGN_OF_LIFE_S = (2.0, 10.0, 30.0)
 STILL_STARTING = "still starting the coordinator"
 _LOOK_EVERY_S = (0.02, 0.25)
@@ -30,8 +29,7 @@ _LOOK_EVERY_S = (0.02, 0.25)
 the one that starts the coordinator."""
 
 _kept: "int | None" = None
-"""The lock's descriptor, from when the express path takes the lock until spawn.start() takes
-it over."""
+"""The lock's descriptor, from the express path until spawn.start() takes it over."""
 
 
 class Patience:
@@ -67,8 +65,7 @@ class Patience:
 
 
 def open_folder(path: str) -> int:
-    """A descriptor of the folder at *path*. If missing, it is made with mode 0700. Raises
-    OSError."""
+    """A descriptor of the folder at *path*, made with mode 0700 if missing. Raises OSError."""
     try:
         _make_folders(path)
     except FileExistsError:

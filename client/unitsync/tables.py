@@ -30,8 +30,7 @@ UNIT, STATUS, READY, SINCE, DETAIL = "UNIT", "STATUS", "READY", "SINCE", "WAITS 
 LIST_COLUMNS = (UNIT, STATUS, READY, SINCE, DETAIL)
 
 _COLUMNS_AT = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, STATUS)}
-"""The columns that ``list`` shows from each width on. More columns would be too narrow to
-tell anything apart."""
+"""The columns of ``list`` from each width on. More would be too narrow to tell anything apart."""
 _GAP = 2
 _NAME_MIN = 4
 _DETAIL_MIN = 20
@@ -156,8 +155,7 @@ def _lines(
     words: "Sequence[str]",
     screen: "Screen",
 ) -> "Iterator[str]":
-    """The lines of a row, each cell in the colour for its word. There are several lines if its
-    name does not fit into one."""
+    """The lines of a row: several if its name is long. Each cell has the colour for its word."""
     parts = [
         [cell[start:end] for start, end in wrapped(cell, width)]
         if column == UNIT

@@ -1,8 +1,7 @@
 """The screen that people read: its width, its colours, and how text is broken into lines.
 
-Text from outside must go through safe() first. At a terminal no line is wider than the
-terminal. Elsewhere nothing is broken or shortened. Imports only what the interpreter has
-already loaded.
+Text from outside must go through safe() first. At a terminal no line is wider than it, elsewhere
+nothing is broken or shortened. Imports only what the interpreter has already loaded.
 """
 
 import os
@@ -81,8 +80,7 @@ def folded(lines: "Iterable[str]", screen: "Screen") -> list[str]:
 
 
 def _folded(line: str, width: int) -> "Iterator[str]":
-    """Break *line*: either one like ``Status:  pending``, or a line of a list, which begins
-    with spaces."""
+    """Break *line*: one like ``Status:  pending``, or one of a list, which begins with spaces."""
     indent = min(4 if line.startswith(" ") else 9, width // 3)
     places = wrapped(line, width)
     yield line[slice(*places[0])]
@@ -129,8 +127,7 @@ def wrapped(text: str, width: int) -> list[tuple[int, int]]:
 
 
 def painted(before: str, word: str, after: str, screen: "Screen", width: int) -> "Iterator[str]":
-    """The lines of *before*, *word* and *after* together, none wider than *width*. *word* has
-    its colour."""
+    """The lines of *before*, *word* in its colour and *after*, none wider than *width*."""
     text = before + word + after
     for start, end in wrapped(text, width):
         until = max(start, min(end, len(before) + len(word)))

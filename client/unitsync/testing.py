@@ -89,8 +89,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _short_folder() -> str | None:
-    """Where to make the folder. A socket's path must be short, but some systems have a very
-    long TMPDIR."""
+    """Where to make the folder: in TMPDIR, unless that is too long for a socket's path."""
     usual = tempfile.gettempdir()
     return None if len(os.fsencode(usual)) < PATH_BYTES_MAX // 2 else "/tmp"
 

@@ -239,8 +239,7 @@ _DEFAULTS = {
 
 
 class Plain:
-    """A map of a reply, with its fields as attributes. Missing fields have the defaults that
-    they have in wire.py."""
+    """A map of a reply, with its fields as attributes. Missing ones have wire.py's defaults."""
 
     __slots__ = ("fields",)
 

@@ -48,8 +48,7 @@ def is_shim(path: Path) -> bool:
 
 
 def settings_of(path: Path) -> dict[str, str]:
-    """The settings that the shim *path* was made with: ``python``, and since version 2
-    ``endpoint``."""
+    """What the shim *path* was made with: ``python``, and since version 2 ``endpoint``."""
     found = {}
     for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         name, assigned, value = line.removeprefix("unitsync_").partition("=")

@@ -1,5 +1,4 @@
-"""Common mistakes of people who know other tools, or the other verbs, and what to write
-instead."""
+"""Common mistakes of people who know other tools or verbs, and what to write instead."""
 
 import shlex
 from collections.abc import Collection, Mapping, Sequence

@@ -53,8 +53,7 @@ def running(setup: Setup) -> Iterator[Finding]:
 
 
 def change(setup: Setup) -> Iterator[Finding]:
-    """Whether a change would succeed. Asks the coordinator; if there is none, tries to start
-    one."""
+    """Whether a change would succeed. If there is no coordinator, starts one on trial."""
     endpoint, about = setup.endpoint, "changes"
     if endpoint is None or not setup.usable:
         return

@@ -36,8 +36,7 @@ def version(setup: Setup) -> Iterator[Finding]:
 
 
 def settings(setup: Setup) -> Iterator[Finding]:
-    """The variables that verbs read. Those that the coordinator reads are checked by starting
-    one on trial."""
+    """The variables that verbs read. A coordinator on trial checks those that it reads."""
     for check in (
         commandline.timeout_s,
         commandline.on_owner_exit,
@@ -56,8 +55,7 @@ def settings(setup: Setup) -> Iterator[Finding]:
 
 
 def python(setup: Setup) -> Iterator[Finding]:
-    """With a PYTHONHOME of another version Python does not start, so unitsync cannot report
-    it then."""
+    """A PYTHONHOME of another version cannot be reported: Python does not start with it."""
     if home := os.environ.get("PYTHONHOME", ""):
         text = f"PYTHONHOME={home}: a Python of another version does not start with it"
         hint = "unset PYTHONHOME in scripts that call unitsync"
