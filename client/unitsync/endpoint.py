@@ -31,6 +31,9 @@ FILES_MIN: Final = 32
 """Open files that a coordinator needs, including some for clients."""
 FULL_PATIENCE_S: Final = 3.0
 _LOOK_S: Final = 0.05
+JOURNAL_NAME: Final = "journal.db"
+LOG_NAME: Final = "coordinator.log"
+STOPPED_NAME: Final = "stopped"
 
 _SEPARATE_FOLDER = "give it a folder of its own: ipc:///some/folder/coordinator.sock"
 
@@ -46,11 +49,11 @@ class Endpoint(NamedTuple):
 
     @property
     def log(self) -> str:
-        return os.path.join(self.folder, "coordinator.log")
+        return os.path.join(self.folder, LOG_NAME)
 
     @property
     def journal(self) -> str:
-        return os.path.join(self.folder, "journal.db")
+        return os.path.join(self.folder, JOURNAL_NAME)
 
     @property
     def full(self) -> str:
@@ -60,7 +63,7 @@ class Endpoint(NamedTuple):
     @property
     def stopped(self) -> str:
         """A file that exists from an orderly end of the coordinator until its return."""
-        return os.path.join(self.folder, "stopped")
+        return os.path.join(self.folder, STOPPED_NAME)
 
 
 def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ) -> Endpoint:
