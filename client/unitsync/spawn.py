@@ -184,15 +184,13 @@ def _try_lock(endpoint: Endpoint) -> int | None:
         )
     try:
         folder = spawn_lock.open_folder(endpoint.folder)
+        try:
+            endpoints.check_folder(endpoint)
+            return spawn_lock.take(folder)
+        finally:
+            os.close(folder)
     except OSError as exc:
         raise endpoints.unusable(endpoint, exc) from None
-    try:
-        endpoints.check_folder(endpoint)
-        return spawn_lock.take(folder)
-    except OSError as exc:
-        raise endpoints.unusable(endpoint, exc) from None
-    finally:
-        os.close(folder)
 
 
 def _spawn(endpoint: Endpoint, patience: Patience, *options: str) -> str:
