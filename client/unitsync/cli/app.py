@@ -14,9 +14,8 @@ from unitsync.output import print_lines, report, report_any
 from unitsync.printing import quoted
 
 # Depending on its version, typer brings its own copy of click or uses the installed one.
-# In both, these classes are the bases of BadParameter.
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
-_CLICK_EXCEPTION: type[Exception] = _USAGE_ERROR.__bases__[0]
+# In both, BadParameter is a UsageError, and that is a ClickException.
+_CLICK_EXCEPTION: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 
 
 app = typer.Typer(

@@ -18,6 +18,7 @@ from unitsync.verbs import ENDPOINT, OUTPUT, VERBS, Flag
 from unitsync.verbs import Verb as Row
 
 _COMMAND: Final = "unitsync.command"
+_NAMES: Final = {"": None, "one": completion.unit_names, "several": completion.listed_names}
 
 
 def register(app: typer.Typer) -> None:
@@ -54,16 +55,10 @@ def option(flag: Flag) -> Any:
         *(flag.name, *([flag.short] if flag.short else [])),
         metavar=flag.metavar or None,
         help=flag.help,
-        autocompletion=_completion(flag.completes, flag.choices),
+        autocompletion=(lambda: list(flag.choices)) if flag.choices else _NAMES[flag.completes],
         show_default=False,
         hidden=flag.hidden,
     )
-
-
-def _completion(what: str, choices: tuple[str, ...] = ()) -> Callable[..., list[str]] | None:
-    if choices:
-        return lambda: list(choices)
-    return {"": None, "one": completion.unit_names, "several": completion.listed_names}[what]
 
 
 Endpoint = Annotated[str | None, option(ENDPOINT)]
@@ -76,7 +71,7 @@ def _function(row: Row) -> Callable[..., int]:
     for field, metavar, text in row.arguments:
         kind: Any = list[str] if "..." in metavar else str
         argument = typer.Argument(
-            metavar=metavar, help=text, autocompletion=_completion("one"), show_default=False
+            metavar=metavar, help=text, autocompletion=completion.unit_names, show_default=False
         )
         if metavar[0] == "[":
             fields[field] = Annotated[kind | None, argument], None
