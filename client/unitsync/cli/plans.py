@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,7 +76,8 @@ def check(
         return 5 if mistakes else 0
     print_lines(map(safe, good))
     print_err(f"note: not there yet: {safe(note)}" for note in notes)
-    print_err(lines(mistakes))
+    at_terminal = sys.stderr is not None and sys.stderr.isatty()
+    print_err(lines(mistakes, shutil.get_terminal_size().columns if at_terminal else 0))
     if len(mistakes) > 1:
         files = len({one.file for one in mistakes})
         print_err([f"{counted(len(mistakes), 'mistake')} in {counted(files, 'file')}"])

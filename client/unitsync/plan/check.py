@@ -161,9 +161,9 @@ def _cannot_be_run(place: str, path: str) -> tuple[str, str] | None:
             number = errno.ENOEXEC
     if not number:
         return None
-    _, text, hint = exec_errors.explain(
-        str(shown(Path(place))), OSError(number, os.strerror(number))
-    )
+    name = shown(Path(place))
+    name = name if "/" in name else f"./{name}"  # one without is looked for on PATH
+    _, text, hint = exec_errors.explain(name, OSError(number, os.strerror(number)))
     return text, hint
 
 

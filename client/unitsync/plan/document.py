@@ -31,6 +31,9 @@ Name = Annotated[str, Meta(pattern=_NAME, max_length=NAME_BYTES_MAX)]
 Text = Annotated[str, Meta(pattern=_TEXT)]
 """Not empty, and without NUL, which no process can be given."""
 Word = Annotated[str, Meta(pattern=_NO_NUL)]
+PathText = Annotated[str, Meta(extra_json_schema={"pattern": _TEXT})]
+"""A Text for unions with lists. msgspec 0.22 crashes when it frees a type that is a union of a
+list with a text that has a pattern; so the decoder looks at it itself."""
 Words = Annotated[list[Word], Meta(min_length=1)]
 Seconds = (
     Annotated[int, Meta(ge=0, le=DURATION_MAX_S)] | Annotated[float, Meta(ge=0, le=DURATION_MAX_S)]
@@ -134,7 +137,7 @@ class UnitTable(_Table, frozen=True):
         Meta(description="Environment variables. They win over those of `env-file`."),
     ] = {}
     env_file: Annotated[
-        Text | list[Text],
+        PathText | list[Text],
         Meta(
             description="Files of lines `NAME=value`, from the folder of the plan. The last one "
             "wins. They are read together with the plan."
@@ -171,6 +174,8 @@ class UnitTable(_Table, frozen=True):
     def __post_init__(self) -> None:
         if sum(each is not UNSET for each in (self.run, self.script, self.command)) != 1:
             raise ValueError("it needs exactly one of run, script and command")
+        if isinstance(self.env_file, str) and not is_text(self.env_file):
+            raise ValueError("env-file is no text")
 
 
 class PlanTable(_Table, frozen=True):
@@ -197,3 +202,8 @@ class PlanTable(_Table, frozen=True):
 
 
 COMMANDS: Final = ("run", "script", "command")
+
+
+def is_text(value: str) -> bool:
+    """Whether *value* is a Text."""
+    return "\0" not in value and not value.isspace() and value != ""

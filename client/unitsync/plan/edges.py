@@ -29,6 +29,8 @@ class Scope(msgspec.Struct, frozen=True):
     file: Path
     prefix: str
     external: frozenset[str]
+    included: tuple[Path, Keys] | None = None
+    """Where the prefix stands by which the file is included."""
 
     @property
     def folder(self) -> Path:
@@ -104,7 +106,7 @@ class _Resolver:
         origin = _Origin(unit, key, number, edge)
         if dependent == prerequisite:
             where = "waits for itself" if key == "after" else "is to come before itself"
-            self._found.append(origin.found(f"{unit.name} {where}", f"take it out of {key}"))
+            self._found.append(origin.found(f"{unit.local} {where}", f"take it out of {key}"))
             return
         first = graph.setdefault(dependent, {}).setdefault(prerequisite, origin)
         if first.edge != edge:
@@ -116,7 +118,7 @@ class _Resolver:
 
     def _unknown(self, unit: Declared, key: str, number: int, written: str) -> None:
         does = "waits for" if key == "after" else "comes before"
-        message = f"{unit.name} {does} {written}, which is no unit of this plan"
+        message = f"{unit.local} {does} {written}, which is no unit of this plan"
         hint = f'if a script runs it: external = ["{written}"], at the top of the file'
         if meant := self._nearest(unit, written):
             hint = f"did you mean {meant}?"
@@ -177,14 +179,15 @@ def _cycle_found(cycle: Sequence[str], graph: _Graph) -> Found:
     if len(ring) > SPELLED_MAX:
         half = SPELLED_MAX // 2
         names = [*names[:half], f"({len(ring) - 2 * half + 1:,} more)", *names[-half:]]
+    here = edges[0].by.scope.file
     message = f"a cycle, in which each waits for the next: {' → '.join(names)}"
     origins = [
         f"{origin.by.local} {origin.key} {_written(origin)}"
-        + ("" if origin.by.scope.file == edges[0].by.scope.file else f" ({origin.by.scope.file})")
+        + (f" ({origin.by.scope.file.name})" if origin.by.scope.file != here else "")
         for origin in edges
     ]
     shown = ", ".join(origins[:3])
-    more = f", or one of {len(origins) - 3:,} more" if len(origins) > 3 else ""
+    more = ", ..." if len(origins) > 3 else ""
     return edges[0].found(message, f"take one of these away: {shown}{more}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -11,6 +11,7 @@ import msgspec
 from unitsync.errors import UnitsyncError
 from unitsync.output import error_lines
 from unitsync.printing import counted, safe
+from unitsync.terminal import beside
 
 Keys = tuple[str | int, ...]
 """The way to a value in a file: ``("unit", "ide", "after", 0)``."""
@@ -18,6 +19,7 @@ Keys = tuple[str | int, ...]
 
 class Mistake(msgspec.Struct, frozen=True, order=True):
     """One thing that is wrong. Lines and columns begin with 1; a column counts characters.
+    Message and hint are one line each, of printable characters.
 
     ``file`` is absolute. ``unit`` is the full name of the unit that it is about, or "".
     """
@@ -63,10 +65,13 @@ def shown(path: Path) -> str:
         return safe(str(path))
 
 
-def lines(mistakes: Sequence[Mistake]) -> Iterator[str]:
-    """``error:`` and ``hint:`` lines for all *mistakes*."""
+def lines(mistakes: Iterable[Mistake], width: int = 0) -> Iterator[str]:
+    """``error:`` and ``hint:`` lines for all *mistakes*, broken between words where they are
+    wider than *width* columns (0: never)."""
     for mistake in mistakes:
-        yield from error_lines(f"{place(mistake)}: {safe(mistake.message)}", safe(mistake.hint))
+        for line in error_lines(f"{place(mistake)}: {mistake.message}", mistake.hint):
+            head, _, text = line.partition(": ")
+            yield from beside(f"{head}: ", len(head) + 2, [text], width)
 
 
 class Found(msgspec.Struct):

@@ -23,7 +23,7 @@ from unitsync.plan.check import Machine
 from unitsync.plan.document import DURATION_MAX_S, IncludeTable, PlanTable, UnitTable
 from unitsync.plan.edges import Declared, Scope, resolve
 from unitsync.plan.env_files import variables
-from unitsync.plan.mistakes import Found, Keys, Mistake, PlanError
+from unitsync.plan.mistakes import Found, Keys, Mistake, PlanError, shown
 from unitsync.plan.reading import Unreadable, parse, read_bytes
 from unitsync.plan.units import Edge as Edge
 from unitsync.plan.units import Plan as Plan
@@ -145,7 +145,7 @@ class _Loader:
         """Declare the units of *table*, with those of its includes. *chain*: the files from the
         plan to this one."""
         for local, unit in table.unit.items():
-            keys = ("unit", local)
+            keys: Keys = ("unit", local)
             name = scope.prefix + local
             declared = Declared(name, local, scope, unit)
             try:
@@ -155,9 +155,12 @@ class _Loader:
                 self._found.append(found)
                 continue
             if other := self._declared.get(name):
-                message = f"there are two units {name}; the other one is in {other.scope.file.name}"
-                hint = "give one of them, or the prefix of its include, another name"
-                self._found.append(Found(scope.file, message, hint, name, keys, "key"))
+                message = f"there are two units {name}; the other is in {shown(other.scope.file)}"
+                hint = "give one of them, or a prefix, another name"
+                file = scope.file
+                if scope.included:
+                    file, keys = scope.included
+                self._found.append(Found(file, message, hint, name, keys, "key"))
                 continue
             if len(self._declared) == UNITS_MAX:
                 if not self._full:
@@ -204,7 +207,9 @@ class _Loader:
             empty = not table.unit and not table.include
             if empty and all(one.file != path for one in self._found):
                 wrong(f"{include.plan} has no units", "take this include away")
-            inner = Scope(path, scope.prefix + include.prefix, frozenset(table.external))
+            place = (scope.file, (*keys, "prefix"))
+            prefix = scope.prefix + include.prefix
+            inner = Scope(path, prefix, frozenset(table.external), place)
             self._take(table, inner, (*chain, path))
 
     def _unit(self, declared: Declared, after: tuple[Edge, ...]) -> UnitPlan:
@@ -233,7 +238,7 @@ class _Loader:
         if problem := wrong_stop(table.stop):
             wrong("stop", *problem)
         if table.run is not UNSET:
-            words = (*shell, "-c", table.run)
+            words = (*shell, "-c", table.run) if shell else ()
         elif table.script is not UNSET:
             words = (os.path.abspath(os.path.join(folder, table.script)),)
         else:

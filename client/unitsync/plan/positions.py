@@ -12,6 +12,7 @@ import tree_sitter_toml
 from tree_sitter import Node
 
 from unitsync.plan.mistakes import Found, Keys, Mistake
+from unitsync.printing import safe
 
 _KEYS: Final = frozenset(("bare_key", "quoted_key", "dotted_key"))
 _TABLES: Final = {"table": False, "table_array_element": True}
@@ -26,7 +27,8 @@ def located(found: Sequence[Found], sources: Mapping[Path, bytes]) -> list[Mista
         line, column = one.line, one.column
         if one.keys:
             line, column = indexes[one.file].place(one.keys, at_key=one.at == "key")
-        mistakes.append(Mistake(str(one.file), line, column, one.message, one.hint, one.unit))
+        message, hint = safe(one.message), safe(one.hint)
+        mistakes.append(Mistake(str(one.file), line, column, message, hint, one.unit))
     seen = {each: mistake for mistake in mistakes if (each := _same(mistake))}
     return sorted(seen.values())
 

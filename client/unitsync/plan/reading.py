@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,18 +20,20 @@ from unitsync.plan.document import (
     IncludeTable,
     Name,
     PlanTable,
+    Text,
     UnitTable,
     Variable,
     Word,
+    is_text,
 )
-from unitsync.plan.mistakes import Found, Keys
-from unitsync.plan.words import TAKES, brief, wrong_name, wrong_value
+from unitsync.plan.mistakes import Found, Keys, shown
+from unitsync.plan.words import OTHER_WORDS, TAKES, brief, kind, wrong_name, wrong_value
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of a plan, or of an env-file."""
 
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
-_TWICE: Final = re.compile(r"Cannot (?:declare|mutate) .*twice|Cannot overwrite a value")
+_TWICE: Final = re.compile(r"^Cannot (?:declare (.*) twice|overwrite a value)")
 _STOLEN: Final = ("script", "command", "run", "after", "before")
 """Keys by which a table is known to be meant as a unit."""
 
@@ -45,7 +47,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             inside = path / "unitsync.toml"
-            hint = f"did you mean {inside}?" if inside.is_file() else ""
+            hint = f"did you mean {shown(inside)}?" if inside.is_file() else ""
             raise Unreadable("it is a folder", hint)
         with path.open("rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
@@ -66,10 +68,10 @@ def _similar(path: Path) -> str:
     try:
         meant = nearest(path.name, os.listdir(path.parent))
     except OSError:
-        return f"there is no folder {path.parent} either" if not path.parent.exists() else ""
+        return f"there is no folder {shown(path.parent)} either" if not path.parent.exists() else ""
     if path.parts[:1] == ("~",) or "/~/" in str(path):
         return "~ stands for no folder here; write the path out"
-    return f"did you mean {path.parent / meant}?" if meant else ""
+    return f"did you mean {shown(path.parent / meant)}?" if meant else ""
 
 
 def parse(path: Path, content: bytes, found: list[Found]) -> PlanTable | None:
@@ -99,22 +101,27 @@ def parse(path: Path, content: bytes, found: list[Found]) -> PlanTable | None:
 
 
 def _syntax(path: Path, text: str, problem: str) -> Found:
-    line, column = text.count("\n") + 1, len(text.rpartition("\n")[2]) + 1
-    if place := _PLACE.search(problem):
-        problem = problem[: place.start()]
-        if place[1]:
-            line, column = int(place[1]), int(place[2])
+    """What tomllib calls *problem*, with a hint for those who rarely write TOML."""
+    line, column = 1, 1
+    hint = "https://toml.io/en/v1.0.0 says how TOML is written"
+    place = _PLACE.search(problem)
+    if place is None:
+        if "digits" in problem:
+            problem = "a number has too many digits"
+    elif not place[1]:
+        line, column = text.count("\n") + 1, len(text.rpartition("\n")[2]) + 1
+        problem, hint = "the file ends too early", "a bracket or a quote is not closed"
     else:
-        line, column = 1, 1
-    hint = "see https://toml.io/en/v1.0.0 for how TOML is written"
-    if _TWICE.search(problem):
-        # The place is behind it.
-        column = 1
-        hint = "each table and each key may be there only once; put the two together"
-    elif "Invalid value" in problem:
-        hint = 'texts are in quotes: run = "make build"'
-    elif "newline" in problem or "Illegal character '\\n'" in problem:
-        hint = 'a text ends on its line; one of several lines is in """three quotes"""'
+        problem = problem[: place.start()]
+        line, column = int(place[1]), int(place[2])
+        if twice := _TWICE.search(problem):
+            name = ".".join(re.findall(r"'([^']*)'", twice[1])) if twice[1] else ""
+            problem = f"the table {name} is there twice" if name else "a key is there twice"
+            hint, column = "keep one of them", 1  # the place is behind it
+        elif "Invalid value" in problem:
+            hint = 'texts are in quotes: run = "make build"'
+        elif r"'\n'" in problem:
+            hint = 'a text ends on its line; one of several lines is in """three quotes"""'
     problem = problem[:1].lower() + problem[1:]
     return Found(path, f"this is not TOML: {problem}", hint, line=line, column=column)
 
@@ -128,14 +135,12 @@ class _Salvage:
         self._unit = ""
 
     def plan(self, data: dict[str, Any]) -> PlanTable:
-        units = data.get("unit", {})
         parts: dict[str, Callable[[Any, Keys], Any]] = {
             "external": self._names,
             "include": self._includes,
             "unit": self._units,
         }
-        known = set(units) if isinstance(units, dict) else set()
-        return msgspec.convert(self._table(PlanTable, data, (), parts, known), PlanTable)
+        return msgspec.convert(self._table(PlanTable, data, (), parts), PlanTable)
 
     def _add(self, message: tuple[str, str], keys: Keys, *, at_key: bool = False) -> None:
         at: Any = "key" if at_key else "value"
@@ -147,7 +152,6 @@ class _Salvage:
         data: dict[str, Any],
         keys: Keys,
         parts: dict[str, Callable[[Any, Keys], Any]],
-        known: set[str] | None = None,
     ) -> dict[str, Any]:
         """What is right of the table *data*. *parts* take apart the values of their keys."""
         fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
@@ -155,10 +159,12 @@ class _Salvage:
         for key, value in data.items():
             here = (*keys, key)
             if key not in fields:
-                self._add(self._unknown(key, value, fields, known), here, at_key=True)
+                self._add(self._unknown(cls, key, value, fields), here, at_key=True)
                 continue
             try:
                 msgspec.convert(value, fields[key].type)
+                if key == "env-file" and isinstance(value, str) and not is_text(value):
+                    raise msgspec.ValidationError
                 right[key] = value
             except msgspec.ValidationError:
                 whole = dict if key in ("unit", "env") else list
@@ -173,22 +179,24 @@ class _Salvage:
         return right
 
     def _unknown(
-        self, key: str, value: Any, fields: dict[str, Any], known: set[str] | None
+        self, cls: type[msgspec.Struct], key: str, value: Any, fields: Mapping[str, Any]
     ) -> tuple[str, str]:
-        whose = f"unit {self._unit}" if self._unit else "a plan" if known is not None else "this"
+        whose = {UnitTable: f"unit {self._unit}", PlanTable: "a plan"}.get(cls, "this table")
         message = f"{whose} has no key {brief(key)}"
-        if meant := nearest(key, fields):
+        if cls is UnitTable and isinstance(value, dict) and (_is_unit(value) or not value):
+            return message, f'a name with a dot is in quotes: [unit."{self._unit}.{key}"]'
+        if (meant := OTHER_WORDS.get(key.lower(), "")) not in fields:
+            meant = nearest(key, fields)
+        if meant:
             return message, f"did you mean {meant}?"
-        if isinstance(value, dict):
-            if self._unit and (_is_unit(value) or not value):
-                name = f"{self._unit}.{key}"
-                return message, f'a name with a dot is in quotes: [unit."{name}"]'
-            if not self._unit and _is_unit(value):
-                return message, f"units are in the table unit: [unit.{key}]"
-        if known is not None and key in dict.fromkeys(UnitTable.__struct_encode_fields__):
+        if cls is PlanTable and isinstance(value, dict) and _is_unit(value):
+            return message, f"units are in the table unit: [unit.{key}]"
+        if cls is PlanTable and key in UnitTable.__struct_encode_fields__:
             return message, "it belongs to a unit, below its line [unit.NAME]"
-        if self._unit and key in PlanTable.__struct_encode_fields__:
+        if cls is UnitTable and key in PlanTable.__struct_encode_fields__:
             return message, "it belongs to the whole plan, above the first [unit.NAME]"
+        if cls is UnitTable:
+            return message, "unitsync check --schema has all keys and what they mean"
         return message, f"there are {', '.join(fields)}"
 
     def _units(self, data: dict[str, Any], keys: Keys) -> dict[str, Any]:
@@ -204,12 +212,15 @@ class _Salvage:
             if isinstance(value, dict):
                 right[name] = self._one(value, here)
             else:
-                self._add(wrong_value("unit", value), here)
+                message = f"a unit is a table, not {kind(value)}"
+                self._add((message, f"[unit.{name}], and below it its keys"), here)
             self._unit = ""
         return right
 
     def _one(self, data: dict[str, Any], keys: Keys) -> dict[str, Any]:
         parts: dict[str, Callable[[Any, Keys], Any]] = {
+            "command": self._words,
+            "env-file": self._words,
             "after": self._edges,
             "before": self._edges,
             "env": self._variables,
@@ -221,20 +232,37 @@ class _Salvage:
             for key, value in data.items()
         )
         if not given and not dotted:
-            self._add(("it has no command", "add one of run, script and command"), keys)
+            self._add(
+                (f"unit {self._unit} has no command", "add one of run, script and command"), keys
+            )
         elif len(given) > 1:
-            message = f"it has two commands, {' and '.join(given)}"
+            message = f"unit {self._unit} has two commands, {' and '.join(given)}"
             if len(given) > 2:
-                message = f"it has three commands, {', '.join(given)}"
+                message = f"unit {self._unit} has three commands, {', '.join(given)}"
             self._add((message, "keep one of them"), (*keys, given[1]), at_key=True)
         for key in COMMANDS:
-            right.pop(key, None) if key not in given[:1] else None
+            if key not in given[:1] or not right.get(key):
+                right.pop(key, None)
         if not any(key in right for key in COMMANDS):
             right["run"] = "true"
         return right
 
     def _names(self, data: list[Any], keys: Keys) -> list[Any]:
         return self._right(data, keys, Name, lambda value, here: self._add(wrong_name(value), here))
+
+    def _words(self, data: list[Any], keys: Keys) -> list[Any]:
+        key = str(keys[-1])
+        if not data:
+            self._add(wrong_value(key, data), keys)
+
+        def wrong(value: Any, here: Keys) -> None:
+            message = f"{key} is a list of texts, and this is {kind(value)}"
+            if isinstance(value, str):
+                message, _ = wrong_value(key, value)
+            hint = f'with quotes: "{value}"' if isinstance(value, int | float) else TAKES[key][1]
+            self._add((message, hint), here)
+
+        return self._right(data, keys, Word if key == "command" else Text, wrong)
 
     def _includes(self, data: list[Any], keys: Keys) -> list[Any]:
         def wrong(value: Any, here: Keys) -> None:
@@ -281,8 +309,8 @@ class _Salvage:
                 if isinstance(value, str):
                     message, hint = wrong_value("env", value)
                 elif isinstance(value, int | float):
-                    message = f"the value of a variable is a text, not {brief(value)}"
-                    hint = f'with quotes: {name} = "{str(value).lower()}"'
+                    message = f"the value of a variable is a text, not {kind(value)}"
+                    hint = f'with quotes: "{str(value).lower()}"'
                 else:
                     message, hint = f"the value of {brief(name)} must be a text", TAKES["env"][1]
                 self._add((message, hint), (*keys, name))

@@ -19,7 +19,7 @@ TAKES: Final[dict[str, tuple[str, str]]] = {
     "parallel": (f"a whole number from 0 to {PARALLEL_MAX:,}", "parallel = 8"),
     "external": ("a list of unit names", 'external = ["git-clone"]'),
     "include": (
-        "tables",
+        "a list of tables",
         '[[include]], below it plan = "db.toml" and prefix = "db."',
     ),
     "unit": ("tables", "each unit is a table: [unit.NAME]"),
@@ -30,7 +30,7 @@ TAKES: Final[dict[str, tuple[str, str]]] = {
     "command": ("a list of words", 'command = ["pip", "install", "-e", "."]'),
     "after": ("a list of units", _LIST_OF_UNITS),
     "before": ("a list of units", _LIST_OF_UNITS.replace("after", "before")),
-    "requires": (" or ".join(Requirement), ""),
+    "requires": (" or ".join(Requirement), 'leave it out for "success"'),
     "optional": ("true or false", "without quotes: optional = true"),
     "timeout": ("a duration", _OR_NONE),
     "wait-timeout": ("a duration", _OR_NONE),
@@ -47,9 +47,25 @@ TAKES: Final[dict[str, tuple[str, str]]] = {
         "a probe",
         'ready = "tcp:5432", "http://...", "line:TEXT", or a text for the shell',
     ),
-    "on-owner-exit": (", ".join(OnOwnerExit), ""),
+    "on-owner-exit": (" or ".join(OnOwnerExit), 'leave it out for "fail"'),
 }
 """For each key: what it takes, and an example or another hint."""
+
+
+OTHER_WORDS: Final = {
+    **dict.fromkeys(("depends_on", "depends-on", "needs", "requires", "wants", "deps"), "after"),
+    **dict.fromkeys(("environment", "variables", "vars"), "env"),
+    **dict.fromkeys(("cmd", "exec", "args", "argv", "entrypoint"), "command"),
+    **dict.fromkeys(("dir", "directory", "workdir", "working_dir", "folder", "chdir"), "cwd"),
+    **dict.fromkeys(("restart", "restarts", "max_restarts", "tries"), "retries"),
+    **dict.fromkeys(("healthcheck", "health", "probe", "readiness_probe"), "ready"),
+    **dict.fromkeys(("stop_signal", "stopsignal", "shutdown"), "stop"),
+    **dict.fromkeys(("stop_grace_period", "stopwaitsecs", "kill_timeout"), "grace"),
+    **dict.fromkeys(("jobs", "max_parallel", "concurrency"), "parallel"),
+    **dict.fromkeys(("services", "processes", "programs", "tasks", "units"), "unit"),
+    **dict.fromkeys(("includes", "extends"), "include"),
+}
+"""What other tools call a key: the key here."""
 
 
 def wrong_value(key: str, value: Any) -> tuple[str, str]:
@@ -63,7 +79,7 @@ def wrong_value(key: str, value: Any) -> tuple[str, str]:
     choices = {"requires": Requirement, "on-owner-exit": OnOwnerExit}.get(key)
     if choices is not None and isinstance(value, str):
         meant = nearest(value, choices)
-        hint = f"did you mean {meant}?" if meant else ""
+        hint = f"did you mean {meant}?" if meant else hint
     if key in ("external", "after", "before", "env-file") and isinstance(value, str):
         hint = f"with brackets: {key} = [{quoted(value)}]".replace("'", '"')
     if key == "command" and isinstance(value, str):
@@ -73,6 +89,9 @@ def wrong_value(key: str, value: Any) -> tuple[str, str]:
     return f"{key} takes {takes}, not {kind(value)}", hint
 
 
+_NAMES: Final = "letters, digits, - _ . and more, but no white space and none of * ? [ ] , @"
+
+
 def wrong_name(value: Any) -> tuple[str, str]:
     """Message and hint for a *value* that is no unit name."""
     if not isinstance(value, str):
@@ -80,7 +99,7 @@ def wrong_name(value: Any) -> tuple[str, str]:
     try:
         check_name(value)
     except InvalidName as problem:
-        return problem.message, problem.hint
+        return problem.message, _NAMES
     return f"{brief(value)} is not a unit name", ""
 
 
@@ -90,7 +109,7 @@ def kind(value: Any) -> str:
         case bool():
             return str(value).lower()
         case int() | float():
-            return f"the number {brief(value)}"
+            return f"the number {value}" if abs(value) < 10**18 else "so large a number"
         case str():
             return f"the text {brief(value)}"
         case dict():
@@ -100,9 +119,7 @@ def kind(value: Any) -> str:
     return "a date or time"
 
 
-def brief(value: str | float) -> str:
-    """*value* on one line, cut if it is long."""
-    if isinstance(value, int) and abs(value) >= 10**18:
-        return "of many digits"
-    text = quoted(value) if isinstance(value, str) else str(value)
+def brief(value: str) -> str:
+    """*value* in quotes, cut if it is long."""
+    text = quoted(value)
     return text if len(text) <= 40 else f"{text[:36]}..."

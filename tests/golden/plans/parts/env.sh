@@ -1,0 +1,1 @@
+#!/usr/bin/env -S surely-no-program -x

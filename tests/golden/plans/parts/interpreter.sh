@@ -1,0 +1,1 @@
+#!/surely/no/interpreter -x
