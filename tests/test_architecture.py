@@ -55,7 +55,17 @@ CORE_MAY_USE = ("coder_output", "empty_replies", "errors", "names", "printing", 
 
 PLANS_MAY_USE = frozenset(
     (
-        *("plan", "aio", "client", "command", "durations", "errors", "exec_errors", "log_files"),
+        *(
+            "plan",
+            "aio",
+            "client",
+            "command",
+            "durations",
+            "env_file",
+            "errors",
+            "exec_errors",
+            "log_files",
+        ),
         *("names", "nearest", "output", "output_pump", "printing", "probes", "supervision"),
         *("terminal", "wire", "wire_values"),
     )

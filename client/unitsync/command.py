@@ -21,14 +21,15 @@ _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 class Ended:
     """How the command ended. ``status`` is the exit status for it, ``reason`` says why the
     unit failed ("" if it did not), ``told`` holds the lines for stderr if the command was
-    not run."""
+    not run. ``recorded``: whether the coordinator has it already."""
 
-    __slots__ = ("reason", "status", "told")
+    __slots__ = ("reason", "recorded", "status", "told")
 
     def __init__(self, status: int, reason: str, told: "Sequence[str]" = ()) -> None:
         self.status = status
         self.reason = reason
         self.told = told
+        self.recorded = False
 
 
 def environment_of(unit: str) -> "dict[bytes, bytes]":

@@ -13,6 +13,7 @@ import sys
 from unitsync.conversation import FOREVER
 from unitsync.verbs import (
     ENDPOINT,
+    OF_THE_COMMAND,
     ON_OWNER_EXIT,
     ON_SKIP,
     OUTPUTS,
@@ -47,7 +48,7 @@ class Call:
     - ``timeout_s``: how long it may wait
     - ``address``: the endpoint that was named, or ""
     - ``owner_pid``: the owner that was named, or None
-    - ``command``: what ``run`` runs
+    - ``command``: what ``run`` runs; ``options``: the flags that say how (run_options.py)
     - ``as_json``: whether to print the answer as JSON; ``columns``: which columns to print
     - ``shim``: whether it came through the shim
     - ``notes``: lines for stderr
@@ -90,8 +91,11 @@ class Call:
     def _take(self, flags: "Flags", environ: "Mapping[str, str]") -> None:
         """Put *flags*, and the variables in *environ* that stand for them, into the request."""
         request, known, name = self.request, self.verb.flags, self.verb.name
+        self.options: Flags = {}
         for flag in flags:
-            if known[flag].switch:
+            if known[flag] in OF_THE_COMMAND:
+                self.options[flag] = flags[flag]
+            elif known[flag].switch:
                 request[known[flag].field] = known[flag].value
         for flag in ("--requires", "--for"):
             if flag in flags:

@@ -123,6 +123,13 @@ def _run(call: "Call") -> int:
 
     request, unit = call.request, call.request["unit"]
     masks: list[set[int]] = []
+    options = None
+    if call.options:
+        from unitsync.run_options import Options
+
+        options = Options(call.options)
+        if options.probe:
+            request["launching"] = True
     granted = converse(
         call.address,
         request,
@@ -137,12 +144,26 @@ def _run(call: "Call") -> int:
         if not masks:
             return status
     inherited = masks[0]
-    ended = run_command.carry_out(call.command, unit, inherited)
-    run_command.let_signals_go(inherited)
-    if why := _record_end(call, granted.epoch, ended.reason):
+    if options is None:
+        ended = run_command.carry_out(call.command, unit, inherited)
+        run_command.let_signals_go(inherited)
+    else:
+        from unitsync.supervised_run import SupervisedRun
+
+        supervised = SupervisedRun(
+            call,
+            options,
+            granted,
+            inherited,
+            lambda verb, **more: _tell(call, granted.epoch, verb, **more),
+        )
+        ended = supervised.carry_out()
+    if not ended.recorded and (why := _record_end(call, granted.epoch, ended.reason)):
         run_command.warn_not_recorded(unit, *why)
     if ended.told:
         _print(err=ended.told)
+    if options is not None:
+        supervised.finish()
     return ended.status
 
 
@@ -154,16 +175,11 @@ def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None
     run, that is only a warning. If there is no coordinator, one is started, even if it was
     stopped: it still knows the run and would otherwise record it as failed.
     """
-    request: Message = {
-        "verb": "fail" if reason else "complete",
-        **_from_start(call.request),
-        "epoch": epoch,
-        "render": "text",
-    }
-    if reason:
-        request["reason"] = reason
     try:
-        reply = converse(call.address, request, ACT)
+        if reason:
+            reply = _tell(call, epoch, "fail", reason=reason)
+        else:
+            reply = _tell(call, epoch, "complete")
     except KeyboardInterrupt:
         return "interrupted", ""
     except ImportError as problem:
@@ -175,6 +191,13 @@ def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None
     if reply.err:
         _print(err=reply.err)
     return None
+
+
+def _tell(call: "Call", epoch: str, verb: str, **more: str) -> "Any":
+    """The reply to a request with the tag *verb* about the run that was granted under *epoch*.
+    Raises as ``converse`` does."""
+    request = {"verb": verb, **_from_start(call.request), "epoch": epoch, "render": "text", **more}
+    return converse(call.address, request, ACT)
 
 
 def _from_start(start: "Message") -> "Message":

@@ -25,7 +25,7 @@ _PASSED_ON = (
     *(_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1),
     *(_signal.SIGUSR2, _signal.SIGWINCH, _signal.SIGCONT, _signal.SIGTSTP),
 )
-_DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
+DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
 
 
 def shown(call: "Iterable[str]") -> str:
@@ -38,11 +38,11 @@ def shown(call: "Iterable[str]") -> str:
 def hold_signals() -> "set[int]":
     """Hold back the signals that will be passed on, until the command is there. Returns the
     signal mask from before, which the command must get."""
-    before: set[int] = _signal.pthread_sigmask(_signal.SIG_BLOCK, _watched())
+    before: set[int] = _signal.pthread_sigmask(_signal.SIG_BLOCK, watched())
     return before
 
 
-def _watched() -> "set[int]":
+def watched() -> "set[int]":
     """The signals to pass on. Those that our caller told us to ignore (nohup, a background
     job) are not among them: the command must ignore them too."""
     heeded = {number for number in _PASSED_ON if _signal.getsignal(number) != _signal.SIG_IGN}
@@ -53,12 +53,11 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
     """Run the command *words* and wait for its end. Call it between ``hold_signals``, which
     returned *inherited*, and ``let_signals_go``."""
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if ignored, there is no status
-    guardian = Guardian(apart=not _at_the_terminal())
+    guardian = Guardian(apart=not at_the_terminal())
     try:
         guardian.begin()
     except OSError as exc:
-        text = f"the command was not run: no /bin/sh can watch over it: {exc.strerror}"
-        return Ended(126, text, [f"error: {text}"])
+        return no_guardian(exc)
     try:
         try:
             pid = spawn(words, environment_of(unit), inherited, guardian.group or None)
@@ -76,19 +75,25 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
     return how_it_ended(status)
 
 
+def no_guardian(problem: OSError) -> "Ended":
+    """What it means that a Guardian could not begin."""
+    text = f"the command was not run: no /bin/sh can watch over it: {problem.strerror}"
+    return Ended(126, text, [f"error: {text}"])
+
+
 def let_signals_go(inherited: "set[int]") -> None:
     """Call this when the command has ended. Signals that came until now were for the command
     and are dropped. From now on they are for this process; one that would end it raises
     KeyboardInterrupt."""
-    while _signal.sigtimedwait(_watched(), 0):
+    while _signal.sigtimedwait(watched(), 0):
         pass
-    for number in _DEADLY:
+    for number in DEADLY:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _signal.default_int_handler)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, inherited)
 
 
-def _at_the_terminal() -> bool:
+def at_the_terminal() -> bool:
     """Whether we are in the foreground of a terminal. If so, the command must stay in our
     process group, otherwise it could not read from the terminal."""
     try:
@@ -118,6 +123,7 @@ class Guardian:
     def __init__(self, *, apart: bool) -> None:
         self._apart = apart
         self.group = 0
+        self.pid = 0
 
     def begin(self) -> None:
         """Start the process. Raises OSError if that fails."""
@@ -125,7 +131,7 @@ class Guardian:
         # A signal that kills our own process group must not reach it.
         where: dict[str, Any] = {"setpgroup": 0} if self._apart else {"setsid": True}
         try:
-            pid = os.posix_spawn(
+            self.pid = os.posix_spawn(
                 "/bin/sh",
                 ["sh", "-c", self._LEADER if self._apart else self._FOLLOWER],
                 {},
@@ -140,10 +146,10 @@ class Guardian:
             raise
         finally:
             os.close(end)
-        self.group = pid if self._apart else 0
+        self.group = self.pid if self._apart else 0
 
     def guard(self, pid: int) -> None:
-        """The command is the process *pid*."""
+        """The command is the process *pid*; below 0, a process group."""
         if not self._apart:
             os.write(self._pipe, f"{pid}\n".encode())
 
@@ -164,23 +170,28 @@ def _accompany(pid: int, group: int) -> int:
     key at the terminal if the child is in our group, because the child got that signal too,
     and signals that the child itself sent.
     """
-    watched = _watched()
+    numbers = watched()
     while True:
-        info = _signal.sigwaitinfo(watched)
-        if info.si_signo == _signal.SIGCHLD:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended == pid:
-                return status
+        info = _signal.sigwaitinfo(numbers)
+        if info.si_signo != _signal.SIGCHLD:
+            pass_on(info, pid, group)
             continue
-        if (group or info.si_code != _SI_KERNEL) and info.si_pid != pid:
-            _send(-group or pid, info.si_signo)
-            if info.si_signo in _DEADLY:
-                _send(-group or pid, _signal.SIGCONT)  # a stopped process handles no signal
-        if info.si_signo == _signal.SIGTSTP:
-            _stop_ourselves()
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended == pid:
+            return status
 
 
-def _send(target: int, number: int) -> None:
+def pass_on(info: "Any", pid: int, group: int) -> None:
+    """Pass the signal *info* on, as ``_accompany`` does."""
+    if (group or info.si_code != _SI_KERNEL) and info.si_pid != pid:
+        send(-group or pid, info.si_signo)
+        if info.si_signo in DEADLY:
+            send(-group or pid, _signal.SIGCONT)  # a stopped process handles no signal
+    if info.si_signo == _signal.SIGTSTP:
+        stop_ourselves()
+
+
+def send(target: int, number: int) -> None:
     try:
         os.kill(target, number)
     except OSError:  # it now runs as another user (sudo)
@@ -201,7 +212,7 @@ def warn(text: str, hint: str = "") -> None:
     print_err([f"warning: {text}", *([f"hint: {hint}"] if hint else ())])
 
 
-def _stop_ourselves() -> None:
+def stop_ourselves() -> None:
     """Stop this process, as SIGTSTP does by default, until SIGCONT. The command has stopped
     as well."""
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))

@@ -177,6 +177,39 @@ OUTPUT = Flag(
 COLUMN = Flag("--column", "", metavar="COLUMN", short="-c", many=True, hidden=True)
 ALL = Flag("--all", "Forget every unit.", field="all")
 FORCE = Flag("--force", "Even if a unit is started.", field="force")
+RUN_TIMEOUT = Flag(
+    "--run-timeout",
+    "End the command after this long. With --ready: if it is not ready by then.",
+    metavar="DURATION",
+)
+GRACE = Flag(
+    "--grace",
+    "How long a command that is to end may take, until it is killed. Default: 10s.",
+    metavar="DURATION",
+)
+RETRIES = Flag("--retries", "How often to run it again after it has failed.", metavar="N")
+BACKOFF = Flag(
+    "--backoff",
+    "The pause before the first retry; it doubles each time, up to 5m. Default: 1s.",
+    metavar="DURATION",
+)
+READY = Flag(
+    "--ready",
+    "The unit counts as started when this holds: tcp:PORT, tcp:HOST:PORT, http://…, "
+    "https://…, line:TEXT in its output, or a shell command that exits with 0.",
+    metavar="PROBE",
+)
+LOG = Flag("--log", "Keep the output in a log file as well.", field="log")
+PREFIX = Flag("--prefix", "Begin each line of output with the unit's name.", field="prefix")
+CWD = Flag("--cwd", "The folder to run the command in.", metavar="DIR")
+ENV_FILE = Flag(
+    "--env-file",
+    "Add the variables of this file (NAME=value) to its environment. May be given several times.",
+    metavar="FILE",
+    many=True,
+)
+OF_THE_COMMAND = (RUN_TIMEOUT, GRACE, RETRIES, BACKOFF, READY, LOG, PREFIX, CWD, ENV_FILE)
+"""What ``run`` does with its command. The coordinator does not hear of it."""
 
 _UNIT = ("unit", "UNIT", "The unit's name.")
 _UNITS = ("units", "UNIT...", "The units' names.")
@@ -257,14 +290,14 @@ _ALL = (
         SCRIPTS,
         WAIT,
         (_UNIT,),
-        (*_AFTER, TIMEOUT, ON_SKIP),
+        (*_AFTER, TIMEOUT, ON_SKIP, *OF_THE_COMMAND),
         """Run a command as a unit.
 
         Waits for the prerequisites, marks UNIT started, runs the command, and marks UNIT
         completed or failed by how that ended. Exits with the command's status (128 + n for
         a signal). Nothing needs to be trapped, nothing can be forgotten, and a crash is
-        seen. --timeout bounds the waiting only. If a prerequisite failed, the command is
-        not run and the exit status is 3.
+        seen. --timeout bounds the waiting only, --run-timeout the command. If a prerequisite
+        failed, the command is not run and the exit status is 3.
         """,
         "unitsync run deps --after git-clone -- pip install -e repo",
         tag="start",

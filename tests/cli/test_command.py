@@ -69,6 +69,6 @@ def test_which_signals_are_passed_on(
     monkeypatch.setattr("unitsync.run_command._signal.sigwaitinfo", lambda _: infos.pop(0))
     monkeypatch.setattr(os, "waitpid", lambda pid, options: next(waited))
     monkeypatch.setattr(os, "kill", lambda *how: seen.append(how))
-    monkeypatch.setattr(run_command, "_stop_ourselves", lambda: seen.append("stops itself"))
+    monkeypatch.setattr(run_command, "stop_ourselves", lambda: seen.append("stops itself"))
     assert run_command._accompany(COMMAND, group) == 256
     assert seen == passed_on
