@@ -38,7 +38,6 @@ from unitsyncd.core.requirement import Need, Verdict, need_of
 from unitsyncd.core.state import was_withdrawn
 from unitsyncd.core.unit import answer_to_start, verdict_for, was_granted
 
-OWNERS_SEEN_MAX: Final = 10_000
 FORGONE_MAX: Final = 1000
 """Taken-back edges that a unit remembers until its next run. It does not remember more."""
 
@@ -52,7 +51,6 @@ class Handlers:
         self._moment = moment
         self._clients = clients
         self._identity = identity
-        self._owners_seen: dict[OwnerKey, wire.Owner] = {}
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         self.registry.view.causes.begin()
@@ -208,7 +206,7 @@ class Handlers:
         if not actor.unit.running and not self._is_repeated(request, actor):
             self._declare_for_start(request, actor)
         own = registry.edges_of(actor, request)
-        ask = self._start_ask(request, self._seen_owner(request), actor, own)
+        ask = self._start_ask(request, self.registry.seen_owner(request.owner), actor, own)
         granted = not actor.unit.running and verdict_for(actor.unit, ask) is Verdict.MET
         # One that has waited may have been killed only a moment ago: look at it closely.
         if granted and self._clients.is_dead(self._moment.peer, closely=request.since_run >= 0):
@@ -272,8 +270,9 @@ class Handlers:
             if len(self.registry.turn.facts) > facts:
                 self._notice(actor)
         except errors.UnitsyncError as problem:
+            owner = self.registry.seen_owner(request.owner)
             reason = wording.cut(wording.printable(problem.message))
-            self.registry.tell(actor, DeclarationRefused(at, self._seen_owner(request), reason))
+            self.registry.tell(actor, DeclarationRefused(at, owner, reason))
             raise
 
     def _is_repeated(self, request: wire.Start, actor: UnitActor) -> bool:
@@ -285,13 +284,6 @@ class Handlers:
             or was_granted(unit, request.id)
             or was_withdrawn(unit, request.id)
         )
-
-    def _seen_owner(self, request: wire.Start) -> wire.Owner | None:
-        """The owner in *request*, marked as not watched if it cannot be seen."""
-        owner = self._known_owner(request)
-        if owner is not None and owner.watched and not self.registry.owners.can_be_seen(owner):
-            return replace(owner, watched=False)  # ``status`` shows this
-        return owner
 
     def _start_ask(
         self,
@@ -332,22 +324,21 @@ class Handlers:
             if waiter.request.id == request.start_id:
                 self.settle(waiter, None)
         reason = wording.cut(wording.printable(request.reason))
-        registry.tell(
-            actor,
-            StartWithdrawn(self._moment.at, request.start_id, self._known_owner(request), reason),
-        )
+        owner = registry.shared_owner(request.owner)
+        registry.tell(actor, StartWithdrawn(self._moment.at, request.start_id, owner, reason))
         return replies.ok(request, registry, status=actor.unit.condition.status)
 
     def _mark_ready(self, request: wire.MarkReady) -> wire.AnyReply:
         actor = self.registry.known(request.unit)
-        ask = ReadyReported(self._moment.at, request.id, self._known_owner(request))
+        ask = ReadyReported(self._moment.at, request.id, self.registry.shared_owner(request.owner))
         answer = self.registry.tell(actor, ask)
         assert answer is not None
         return replies.marked_ready(request, answer, actor.unit, self.registry)
 
     def _retry(self, request: wire.Retry) -> wire.AnyReply:
         actor, at = self.registry.known(request.unit), self._moment.at
-        ask = RetryAsked(at, request.id, wording.cut(request.reason), self._known_owner(request))
+        owner = self.registry.shared_owner(request.owner)
+        ask = RetryAsked(at, request.id, wording.cut(request.reason), owner)
         answer = self.registry.tell(actor, ask)
         assert answer is not None
         return replies.retried(request, answer, actor.unit, self.registry, at)
@@ -366,10 +357,8 @@ class Handlers:
     ) -> wire.AnyReply:
         registry = self.registry
         actor = registry.known(request.unit)
-        reason = wording.cut(reason)
-        ask = OutcomeReported(
-            self._moment.at, request.id, outcome, reason, self._known_owner(request), even_so
-        )
+        owner, reason = registry.shared_owner(request.owner), wording.cut(reason)
+        ask = OutcomeReported(self._moment.at, request.id, outcome, reason, owner, even_so)
         answer = registry.tell(actor, ask)
         assert answer is not None
         return replies.outcome(request, answer, actor.unit, registry)
@@ -435,20 +424,6 @@ class Handlers:
                 hint = wording.reset_by_force(request)
                 raise replies.already_started(actor.unit, self._moment.at, hint, nothing="reset")
         return actors
-
-    def _known_owner(self, request: wire.AnyRequest) -> wire.Owner | None:
-        """The owner in *request*. It is the same object for all its requests, which saves
-        memory: units and their histories keep it."""
-        owner = request.owner
-        if owner is None:
-            return None
-        known = self._owners_seen.get(owner.key)
-        if known == owner:
-            return known
-        if len(self._owners_seen) >= OWNERS_SEEN_MAX:
-            self._owners_seen.clear()
-        self._owners_seen[owner.key] = owner
-        return owner
 
 
 _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyReply | None]]] = {

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from unitsync.errors import ContradictionError, UnitsyncError, UnknownUnit
 from unitsync.names import check_name
 from unitsync.wire import Owner, Start
@@ -34,6 +36,8 @@ from unitsyncd.core.requirement import Need, Verdict, need_of
 from unitsyncd.core.view import View
 from unitsyncd.limits import Limits, limit_reached
 
+OWNERS_SEEN_MAX: Final = 10_000
+
 
 class Registry:
     """Everything that belongs to one epoch: a new epoch begins with none of it. Changes go
@@ -58,6 +62,7 @@ class Registry:
         )
         self.view = View(self.units, self.names, self.graph, causes)
         self.limits = limits
+        self._owners_seen: dict[OwnerKey, Owner] = {}
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}
         self.owners: OwnerWatch = NobodyWatched()
@@ -219,6 +224,25 @@ class Registry:
         it: that saves memory and halves the time of a look-up."""
         actor = self.units.get(name)
         return name if actor is None else actor.unit.name
+
+    def shared_owner(self, owner: Owner | None) -> Owner | None:
+        """*owner* as the same object for all its requests: units and histories keep it."""
+        if owner is None:
+            return None
+        known = self._owners_seen.get(owner.key)
+        if known == owner:
+            return known
+        if len(self._owners_seen) >= OWNERS_SEEN_MAX:
+            self._owners_seen.clear()
+        self._owners_seen[owner.key] = owner
+        return owner
+
+    def seen_owner(self, owner: Owner | None) -> Owner | None:
+        """The shared *owner*, marked as not watched if it cannot be seen."""
+        owner = self.shared_owner(owner)
+        if owner is not None and owner.watched and not self.owners.can_be_seen(owner):
+            return replace(owner, watched=False)  # ``status`` shows this
+        return owner
 
     def not_waited_for(self, actor: UnitActor, names: Iterable[str]) -> list[str]:
         """Those of *names* that neither the unit waits for, nor any of its held-back starts.
