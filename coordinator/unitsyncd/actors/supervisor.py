@@ -165,23 +165,20 @@ class Supervisor:
         """Undo everything in the turn that is not final. If it could not be kept, try each
         of its requests again as a transaction of its own: so only the ones that cause the
         trouble fail. After a defect outside of a request, each request gets an error."""
-        self._take_back()
+        self._undo()
         pending = self._pending.copy()
         self._pending.clear()
         if isinstance(problem, StoreError):
             for peer, request in pending:
-                self._alone(peer, request)
+                try:
+                    self._one(peer, request)
+                    self._finish()
+                except StoreError as exc:
+                    self._undo()
+                    self._final.append((peer, self._error(request.id, _not_kept(exc))))
         else:
             self._on_defect("a turn that came to no end", problem)
             self._final += [(peer, self._unsure(request)) for peer, request in pending]
-
-    def _alone(self, peer: bytes, request: wire.AnyRequest) -> None:
-        try:
-            self._one(peer, request)
-            self._finish()
-        except StoreError as problem:
-            self._take_back()
-            self._final.append((peer, self._error(request.id, _not_kept(problem))))
 
     def _unsure(self, request: wire.AnyRequest) -> wire.Error:
         sorry = errors.InternalError(
@@ -197,7 +194,7 @@ class Supervisor:
         handlers = self._handlers
         abandoned = []
         for waiter in islice(handlers.waiters.due(now), EXPIRED_MAX):
-            savepoint = handlers.registry.turn.savepoint()
+            savepoint = self._savepoint()
             try:
                 if handlers.is_abandoned(waiter):
                     handlers.settle(waiter, None)
@@ -220,7 +217,7 @@ class Supervisor:
                 self._handlers.abandon(waiter)
             self._finish()
         except Exception as problem:
-            self._take_back()
+            self._undo()
             self._on_defect("starts that were abandoned", problem)
 
     def owner_gone(self, key: OwnerKey, now: float, at: float) -> list[tuple[bytes, bytes]]:
@@ -229,7 +226,7 @@ class Supervisor:
         self._moment.now, self._moment.at = now, at
         handlers = self._handlers
         for unit in handlers.registry.runs_of(key):
-            savepoint = handlers.registry.turn.savepoint()
+            savepoint = self._savepoint()
             try:
                 handlers.owner_gone(unit, key)
                 handlers.answer_waiters()
@@ -239,7 +236,7 @@ class Supervisor:
         try:
             self._finish()
         except StoreError:
-            self._take_back()
+            self._undo()
             raise
         return self._outgoing()
 
@@ -268,8 +265,7 @@ class Supervisor:
 
     def _one(self, peer: bytes, request: wire.AnyRequest) -> None:
         self._moment.peer = peer
-        handlers, sent = self._handlers, len(self._outbox)
-        savepoint = handlers.registry.turn.savepoint()
+        handlers, savepoint = self._handlers, self._savepoint()
         try:
             try:
                 reply = self._handle(request)
@@ -282,15 +278,21 @@ class Supervisor:
         except StoreError:
             raise
         except Exception as defect:
-            if self._handlers is not handlers:  # a new epoch has begun, and that is final
-                savepoint, sent = (0, 0), 0
-            self._undo(savepoint)
-            del self._outbox[sent:]
+            if self._handlers is handlers:
+                self._undo(savepoint)
+            else:  # a new epoch has begun, and that is final
+                self._undo()
             self._outbox.append((peer, self._sorry(request, defect)))
 
-    def _undo(self, savepoint: tuple[int, int]) -> None:
+    def _savepoint(self) -> tuple[tuple[int, int], int]:
+        return self._handlers.registry.turn.savepoint(), len(self._outbox)
+
+    def _undo(self, savepoint: tuple[tuple[int, int], int] = ((0, 0), 0)) -> None:
+        """Undo what the turn has done since *savepoint*, or everything that is not final."""
+        turn, sent = savepoint
         self._handlers.registry.dispatcher.drop_mail()
-        self._handlers.registry.turn.rollback(savepoint)
+        self._handlers.registry.turn.rollback(turn)
+        del self._outbox[sent:]
 
     def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
         """Log *defect*, which *request* has met. What to tell its client."""
@@ -338,7 +340,7 @@ class Supervisor:
             return replies.ok(request, self._handlers.registry, changed=first)
         if isinstance(request, wire.Reset) and request.all:
             if request.id not in self._resets:
-                savepoint = self._handlers.registry.turn.savepoint()
+                savepoint = self._savepoint()
                 self._handlers.check_reset(request)
                 self._undo(savepoint)  # the check may have noticed lost owners: no longer needed
                 self._begin_anew("everything was reset", request.id)
@@ -349,7 +351,7 @@ class Supervisor:
 
     def _try_change(self, request: wire.Ping) -> None:
         """Raises the error that a change would get now. Changes nothing."""
-        savepoint = self._handlers.registry.turn.savepoint()
+        savepoint = self._savepoint()
         name = f"trial-{self._new_epoch()}"
         try:
             self._handlers.handle(wire.Want(id="", unit=name, prerequisites=[f"{name}-first"]))
@@ -443,18 +445,11 @@ class Supervisor:
                 self._on_defect("what was kept could not be made use of", defect)
         faults.reach("committed")
 
-    def _take_back(self) -> None:
-        """Undo everything in the turn that is not final."""
-        self._handlers.registry.dispatcher.drop_mail()
-        self._handlers.registry.turn.rollback()
-        self._outbox.clear()
-
     def _outgoing(self) -> list[tuple[bytes, bytes]]:
         self._clients.end_turn()
+        replies = self._final
         if self.ahead:
-            replies = [(peer, by_wall_clock(reply, self.ahead)) for peer, reply in self._final]
-        else:
-            replies = self._final
+            replies = [(peer, by_wall_clock(reply, self.ahead)) for peer, reply in replies]
         outgoing = [(peer, wire.encode(reply)) for peer, reply in replies]
         self._final.clear()
         return outgoing
