@@ -40,21 +40,6 @@ class HasUnit(Protocol):
 
 
 class Causes:
-    __slots__ = (
-        "_changes",
-        "_conditions",
-        "_down",
-        "_graph",
-        "_met",
-        "_met_of",
-        "_passed",
-        "_remembered_of",
-        "_roots",
-        "_setbacks",
-        "_units",
-        "_unmet",
-    )
-
     def __init__(
         self,
         units: Mapping[str, HasUnit],

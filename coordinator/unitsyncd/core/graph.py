@@ -49,20 +49,6 @@ class Request:
 class Graph:
     """Edges from dependents to prerequisites, each with its Need. Never cyclic."""
 
-    __slots__ = (
-        "_dependents",
-        "_levels",
-        "_of_start",
-        "_prerequisites",
-        "_registered",
-        "changes",
-        "edges",
-        "looks",
-        "setbacks",
-        "undo",
-        "unregistered",
-    )
-
     def __init__(self, registered: Container[str], undo: UndoLog) -> None:
         """*registered*: the names of the units, including later ones."""
         self.undo = undo
