@@ -91,6 +91,7 @@ class Journal:
         """Open the file, or create it. With *read_only*, the file and those beside it stay as
         they are. Raises DamagedStore, StoreError."""
         self.path = path
+        self._folder = os.path.dirname(path)
         self.read_only = read_only
         self._index_is_ours = read_only and not os.path.exists(f"{path}-shm")
         """Whether to remove the index at the end: SQLite creates it to read the log, and then
@@ -137,14 +138,13 @@ class Journal:
 
     def epochs(self) -> list[EpochRecord]:
         with _judged(self.path):
-            return list(self._epochs())
-
-    def _epochs(self) -> Iterator[EpochRecord]:
-        rows = self._db.execute(f"SELECT {_EPOCH_FIELDS}, crc FROM epochs ORDER BY number")
-        for *fields, crc in rows:
-            if _crc(fields) != crc:
-                raise DamagedStore("the list of epochs is damaged")
-            yield EpochRecord(*fields)
+            epochs = []
+            rows = self._db.execute(f"SELECT {_EPOCH_FIELDS}, crc FROM epochs ORDER BY number")
+            for *fields, crc in rows:
+                if _crc(fields) != crc:
+                    raise DamagedStore("the list of epochs is damaged")
+                epochs.append(EpochRecord(*fields))
+            return epochs
 
     def begin(self, epoch: EpochRecord) -> None:
         """See EventStore. If the journal itself fills the disk, the records of all earlier
@@ -178,7 +178,7 @@ class Journal:
         if sum(map(_size, (self.path, f"{self.path}-wal"))) < NEW_BYTES:
             return False
         with contextlib.suppress(OSError):
-            disk = os.statvfs(os.path.dirname(self.path))
+            disk = os.statvfs(self._folder)
             if disk.f_bavail * disk.f_frsize < NEW_BYTES:
                 return True
         cause = self._cannot_grow()
@@ -242,7 +242,7 @@ class Journal:
     def _compact(self) -> Iterator[None]:
         most = self._old_bytes_max
         with contextlib.suppress(OSError):
-            disk = os.statvfs(os.path.dirname(self.path))
+            disk = os.statvfs(self._folder)
             most = min(most, disk.f_blocks * disk.f_frsize // OLD_SHARE or most)
         return compact(self._db, most)
 
@@ -272,14 +272,12 @@ class Journal:
         except sqlite3.Error as exc:
             raise self._refused(exc) from None
         if (problem := self._cannot_grow()) is not None:
-            raise StoreError(
-                str(problem.strerror), disk_space.hint(problem, os.path.dirname(self.path))
-            )
+            raise StoreError(str(problem.strerror), disk_space.hint(problem, self._folder))
 
     def _cannot_grow(self) -> OSError | None:
         """Why its files cannot grow; None if they can, or if that is unknown."""
         try:
-            trial = disk_space.nameless(os.path.dirname(self.path))
+            trial = disk_space.nameless(self._folder)
         except OSError:
             return None  # the open files may still be able to grow
         try:
@@ -296,9 +294,7 @@ class Journal:
         full, and calls the rest "disk I/O error"."""
         if isinstance(problem, StoreBusy) or (cause := self._cannot_grow()) is None:
             return problem
-        return StoreError(
-            f"{problem}: {cause.strerror}", disk_space.hint(cause, os.path.dirname(self.path))
-        )
+        return StoreError(f"{problem}: {cause.strerror}", disk_space.hint(cause, self._folder))
 
     def _refused(self, exc: sqlite3.Error) -> StoreError:
         problem = _trouble(exc, self.path)
@@ -415,15 +411,10 @@ def _trouble(problem: sqlite3.Error, path: str) -> StoreError:
     folder = os.path.dirname(path)
     if os.path.lexists(path) and not os.path.isfile(path):
         return StoreError(f"{path} is no file", f"remove it: rm -r {shlex.quote(path)}")
-    full = code == sqlite3.SQLITE_FULL
-    return StoreError(str(problem), hint_full(folder) if full else _hint_files(folder))
-
-
-def _hint_files(folder: str) -> str:
-    return (
-        f"let the coordinator's user write its files in {folder}, or name another folder in "
-        "UNITSYNC_ENDPOINT"
-    )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreError(str(problem), hint_full(folder))
+    writable = f"let the coordinator's user write its files in {folder}"
+    return StoreError(str(problem), f"{writable}, or name another folder in UNITSYNC_ENDPOINT")
 
 
 def _size(path: str) -> int:
