@@ -50,7 +50,7 @@ def open_state(
     if marker is not None and marker.machine != machine:
         marker = None
     recovered: Recovered | None = None
-    lost, since = "", 0
+    lost, since = "its journal is gone", 0
     try:
         journal = Journal(path)
         try:
@@ -63,11 +63,10 @@ def open_state(
         logger.critical("the journal is damaged ({}); it is kept as {}", exc, aside)
         lost = f"its journal was damaged ({exc}) and is kept as {aside}"
         journal = Journal(path)
-    if recovered is None and marker is not None:
-        lost = lost or "its journal is gone"
-        logger.critical("the state of this startup is lost: {}", lost)
-    else:
+    if recovered is not None or marker is None:
         lost = ""
+    else:
+        logger.critical("the state of this startup is lost: {}", lost)
     rhythm = SnapshotRhythm(snapshots, snapshot_records, since)
     clock = Clock(f"{path}.clock", machine)
     return SavedState(journal, snapshots, rhythm, machine, recovered, clock, lost)
