@@ -34,6 +34,9 @@ VERBS = [
     "stop",
     "shim",
     "check",
+    "logs",
+    "kill",
+    "rerun",
 ]
 
 WRONG = r"""

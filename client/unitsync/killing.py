@@ -1,0 +1,147 @@
+"""Ending what ``run`` started: by its own ``run``, which passes SIGTERM on to its command and
+does not try again; if that does not help, by the guardian, which kills the process group of
+the command when ``run`` itself is killed.
+
+The process is known by its pid and its start time, and is held by a pidfd from then on, so no
+other process can be meant.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from contextlib import suppress
+from time import monotonic
+from typing import Literal
+
+from unitsync import calling_script, errors, wire
+from unitsync.calling_script import read_process
+from unitsync.printing import safe
+
+LOOK_S = 0.05
+"""How often to look for what is left of a process group."""
+
+
+def runner_of(owner: wire.Owner) -> Literal["run", "up", ""]:
+    """What runs the command of *owner*'s unit: ``unitsync run``, ``unitsync up``, or "" for a
+    script that called ``unitsync start``."""
+    for name in ("run", "up"):
+        if owner.command.startswith(f"unitsync {name} ") or owner.command == f"unitsync {name}":
+            return name
+    return ""
+
+
+def refuse_script(unit: str, owner: wire.Owner) -> errors.Refused:
+    """The error for a unit that neither ``run`` nor a plan has started."""
+    return errors.Refused(
+        f"{unit} was not started by unitsync run, but by pid {owner.pid} ({owner.command})",
+        hint=f"that script ends it: kill {owner.pid}",
+    )
+
+
+class Run:
+    """The ``unitsync run`` that owns a unit."""
+
+    def __init__(self, unit: str, owner: wire.Owner) -> None:
+        """Raises UnitsyncError if it cannot be ended from here. *owner* may have ended."""
+        self.unit = unit
+        self.pidfd = -1
+        self.killed = False
+        self._groups: set[int] = set()
+        elsewhere = owner.ns and owner.ns != calling_script.namespace("pid")
+        if elsewhere or not (owner.start and calling_script.proc_is_ours()):
+            raise errors.Refused(
+                f"{unit} runs in another pid namespace: pid {owner.pid} ({owner.command})",
+                hint=f"call this in the same container: unitsync kill {safe(unit)}",
+            )
+        try:
+            pidfd = os.pidfd_open(owner.pid)
+        except ProcessLookupError:
+            return
+        process = read_process(owner.pid)
+        if process is None or process.start != owner.start:
+            os.close(pidfd)
+            return
+        try:
+            signal.pidfd_send_signal(pidfd, 0)
+        except PermissionError:
+            os.close(pidfd)
+            raise errors.NotPermitted(
+                f"{unit} is run by another user: pid {owner.pid} ({owner.command})",
+                hint=f"sudo unitsync kill {safe(unit)}",
+            ) from None
+        except ProcessLookupError:
+            os.close(pidfd)
+            return
+        self.pidfd = pidfd
+        self._groups = _groups_below(owner.pid) - {process.group}
+
+    def ask(self) -> None:
+        """Ask it to end its command."""
+        self._send(signal.SIGTERM)
+        self._send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill it. Its guardian kills the command."""
+        self.killed = True
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def await_end(self, by: float) -> bool:
+        """Wait until it has ended, and what it ran. Returns False if that is not so at *by*."""
+        if self.pidfd >= 0:
+            left_ms = max(0, int((by - monotonic()) * 1000))
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            if not poll.poll(left_ms):
+                return False
+        while left := self._left():
+            left_s = by - monotonic()
+            if left_s <= 0:
+                for pidfd in left:
+                    self.killed = True
+                    with suppress(ProcessLookupError, PermissionError):
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            poll = select.poll()
+            for pidfd in left:
+                poll.register(pidfd, select.POLLIN)
+            poll.poll(1000 * (LOOK_S if left_s <= 0 else min(left_s, LOOK_S)))
+            for pidfd in left:
+                os.close(pidfd)
+        return True
+
+    def _left(self) -> list[int]:
+        """The processes of its groups that have not ended, as pidfds."""
+        found = []
+        for name in os.listdir("/proc") if self._groups else ():
+            if not name.isdigit():
+                continue
+            try:
+                pidfd = os.pidfd_open(int(name))
+            except OSError:
+                continue
+            process = read_process(int(name))
+            if process is not None and process.group in self._groups and not process.has_ended:
+                found.append(pidfd)
+            else:
+                os.close(pidfd)
+        return found
+
+    def close(self) -> None:
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+
+
+def _groups_below(pid: int) -> set[int]:
+    """The process groups of the children of *pid*."""
+    groups = set()
+    for name in os.listdir("/proc"):
+        process = read_process(int(name)) if name.isdigit() else None
+        if process is not None and process.parent == pid and not process.has_ended:
+            groups.add(process.group)
+    return groups
