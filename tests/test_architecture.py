@@ -58,16 +58,17 @@ PLANS_MAY_USE = frozenset(
         *(
             "plan",
             "aio",
-            "client",
             "command",
+            "commandline",
             "durations",
+            "endpoint",
             "env_file",
             "errors",
             "exec_errors",
             "log_files",
         ),
-        *("names", "nearest", "output", "output_pump", "printing", "probes", "supervision"),
-        *("terminal", "wire", "wire_values"),
+        *("json_output", "names", "nearest", "output", "owner", "printing", "probes"),
+        *("supervision", "terminal", "wire", "wire_values"),
     )
 )
 """Modules of unitsync that a plan is read with, and run with: the public clients, how a command

@@ -44,7 +44,8 @@ class Leave(Exception):
 class Call:
     """What the user asks for.
 
-    - ``verb``, and its ``request`` without id and owner
+    - ``verb``, and its ``request`` without id and owner; the ``names`` and ``flags`` that were
+      given, for a verb that is more than one request
     - ``timeout_s``: how long it may wait
     - ``address``: the endpoint that was named, or ""
     - ``owner_pid``: the owner that was named, or None
@@ -73,6 +74,9 @@ class Call:
         self.as_json = choice(_last(flags, "--output") or "table", OUTPUTS, "--output") == "json"
         self.columns = self._columns(flags)
         self.timeout_s = FOREVER
+        self.names, self.flags = names, flags
+        if self.verb.module:
+            return
         as_text = "coder" if self.shim and verb != "run" else "text"
         lines = "none" if self.as_json or verb in ("list", "why") else as_text
         self.request: Message = {"verb": self.verb.tag, "render": lines}
@@ -230,6 +234,8 @@ def _split(words: list[str], known: "Mapping[str, Flag]") -> "tuple[list[str], F
             value = next(rest, "-")
             if value[:1] == "-":
                 raise Leave
+        if not flag.many:
+            values.clear()  # the last one counts
         values.append(value)
     return names, flags
 

@@ -70,6 +70,10 @@ def run(words: list[str]) -> int | None:
 def perform(call: "Call") -> int:
     """Send the request of *call* and print the answer. Returns the exit status. Raises
     UnitsyncError, and SystemExit if a signal ended it."""
+    if call.verb.module:
+        _see_all_modules()
+        status: int = __import__(call.verb.module, fromlist=["main"]).main(call)
+        return status
     if call.notes:
         _print(err=call.notes)
     call.request["owner"] = _owner(call)

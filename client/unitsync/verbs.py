@@ -15,6 +15,7 @@ OUTPUTS = ("table", "json")
 MANY = 1 << 30
 
 SCRIPTS = "For scripts"
+PLANS = "For whole startups, from a plan"
 PEOPLE = "For people, probes and agents"
 COORDINATOR = "For the coordinator"
 
@@ -73,6 +74,7 @@ class Verb:
         example: str,
         *,
         tag: str = "",
+        module: str = "",
     ) -> None:
         self.name = name
         self.panel = panel
@@ -83,6 +85,8 @@ class Verb:
         self.example = example
         self.tag = tag or name
         """The tag of its request on the wire."""
+        self.module = module
+        """For a verb that is more than one request: the module whose ``main`` performs it."""
 
     @property
     def flags(self) -> dict[str, Flag]:
@@ -210,9 +214,25 @@ ENV_FILE = Flag(
 )
 OF_THE_COMMAND = (RUN_TIMEOUT, GRACE, RETRIES, BACKOFF, READY, LOG, PREFIX, CWD, ENV_FILE)
 """What ``run`` does with its command. The coordinator does not hear of it."""
+ONLY = Flag(
+    "--only",
+    "Run only this unit and what it needs. May be given several times; commas work too.",
+    metavar="UNIT",
+    completes="several",
+    many=True,
+)
+DRY_RUN = Flag("--dry-run", "Only show what would run, in which order.", field="dry_run")
+FAIL_FAST = Flag("--fail-fast", "End everything as soon as one unit fails.", field="fail_fast")
+DETACH = Flag("--detach", "Run it in the background.", short="-d", field="detach")
+SCHEMA = Flag(
+    "--schema",
+    "Print the JSON Schema of plans, with which editors check and complete.",
+    field="schema",
+)
 
 _UNIT = ("unit", "UNIT", "The unit's name.")
 _UNITS = ("units", "UNIT...", "The units' names.")
+_PLANS = ("plans", "[PLAN]...", "The files. Default: unitsync.toml here, or in a folder above.")
 _AFTER = (AFTER, REQUIRES, OPTIONAL)
 
 
@@ -301,6 +321,49 @@ _ALL = (
         """,
         "unitsync run deps --after git-clone -- pip install -e repo",
         tag="start",
+    ),
+    Verb(
+        "up",
+        PLANS,
+        ACT,
+        (_PLANS,),
+        (ONLY, DRY_RUN, FAIL_FAST, DETACH),
+        """Run all units of a plan, each the moment it may.
+
+        Ends when all of them have ended, with 0 only if none has failed. Ctrl-C ends them in
+        reverse order; a second one kills them. What has completed in this startup and has not
+        changed since is left alone. If the plan is up already, it takes over what is new.
+        """,
+        "unitsync up --only ide",
+        module="unitsync.plan.commands",
+    ),
+    Verb(
+        "down",
+        PLANS,
+        ACT,
+        (_PLANS,),
+        (),
+        """End what `up` runs, in reverse order.
+
+        Returns when everything has ended. Units that have completed stay completed.
+        """,
+        "unitsync down",
+        module="unitsync.plan.commands",
+    ),
+    Verb(
+        "check",
+        PLANS,
+        LOOK,
+        (_PLANS,),
+        (OUTPUT, SCHEMA),
+        """Find every mistake in a plan, without running anything.
+
+        Each is told with file, line, column and what to do; the exit status is then 5. What
+        keeps a command from running on this machine is a mistake too, such as a script that is
+        missing.
+        """,
+        "unitsync check --output json | jq -r '.[] | .message'",
+        module="unitsync.plan.commands",
     ),
     Verb(
         "wait",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from unitsync import errors
-from unitsync.cli import admin, completion, plans, slips, typer_commands, units
+from unitsync.cli import admin, completion, slips, typer_commands, units
 from unitsync.cli.verb import Verbs
 from unitsync.nearest import nearest
 from unitsync.output import print_lines, report, report_any
@@ -68,7 +68,6 @@ def unitsync(
 
 typer_commands.register(app)
 units.register(app)
-plans.register(app)
 admin.register(app)
 
 

@@ -70,8 +70,9 @@ def _function(row: Row) -> Callable[..., int]:
     fields: dict[str, tuple[Any, Any]] = {"ctx": (typer.Context, Parameter.empty)}
     for field, metavar, text in row.arguments:
         kind: Any = list[str] if "..." in metavar else str
+        complete = None if field == "plans" else completion.unit_names
         argument = typer.Argument(
-            metavar=metavar, help=text, autocompletion=completion.unit_names, show_default=False
+            metavar=metavar, help=text, autocompletion=complete, show_default=False
         )
         if metavar[0] == "[":
             fields[field] = Annotated[kind | None, argument], None

@@ -1,0 +1,95 @@
+"""The verbs about plans: check, up, down."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from unitsync.commandline import Call, split_names
+from unitsync.json_output import json_text
+from unitsync.output import print_err, print_lines
+from unitsync.plan.mistakes import Mistake, PlanError, lines, shown
+from unitsync.plan.model import Plan, find, load
+from unitsync.printing import counted, safe
+
+
+def main(call: Call) -> int:
+    """Perform *call*. Returns the exit status. Raises UnitsyncError."""
+    if "--schema" in call.flags:
+        from unitsync.plan import schema
+
+        print_lines(schema.text().splitlines())
+        return 0
+    paths = [Path(path) for path in call.names] or [find(Path.cwd())]
+    try:
+        return _MAIN[call.verb.name](call, paths)
+    except PlanError as problem:
+        _print(problem.mistakes)
+        return problem.exit_status
+
+
+def _check(call: Call, paths: list[Path]) -> int:
+    mistakes: list[Mistake] = []
+    good: list[str] = []
+    notes: list[str] = []
+    for path in paths:
+        try:
+            loaded = load(path)
+        except PlanError as problem:
+            mistakes += problem.mistakes
+            continue
+        good.append(f"{shown(path.absolute())}: no mistakes in {_what(loaded)}")
+        notes += loaded.not_there_yet
+    if call.as_json:
+        fields = ("file", "line", "column", "message", "hint", "unit")
+        listed = [{name: getattr(one, name) for name in fields} for one in mistakes]
+        print_lines(json_text(listed).split("\n"))
+        return 5 if mistakes else 0
+    print_lines(map(safe, good))
+    print_err(f"note: not there yet: {safe(note)}" for note in notes)
+    _print(mistakes)
+    return 5 if mistakes else 0
+
+
+def _print(mistakes: list[Mistake]) -> None:
+    at_terminal = sys.stderr is not None and sys.stderr.isatty()
+    print_err(lines(mistakes, shutil.get_terminal_size().columns if at_terminal else 0))
+    if len(mistakes) > 1:
+        files = len({one.file for one in mistakes})
+        print_err([f"{counted(len(mistakes), 'mistake')} in {counted(files, 'file')}"])
+
+
+def _what(plan: Plan) -> str:
+    edges = sum(len(unit.after) for unit in plan.units.values())
+    text = f"{counted(len(plan.units), 'unit')} and {counted(edges, 'edge')}"
+    return text + (f", from {counted(len(plan.files), 'file')}" if len(plan.files) > 1 else "")
+
+
+def _up(call: Call, paths: list[Path]) -> int:
+    from unitsync.plan import session
+
+    only = split_names(call.flags.get("--only", ()))
+    plan = session.restricted(load(paths), only)
+    if "--dry-run" in call.flags:
+        waves = enumerate(session.waves(plan), 1)
+        print_lines(f"{number}. {', '.join(wave)}" for number, wave in waves)
+        return 0
+    fail_fast = "--fail-fast" in call.flags
+    run = session.Session(paths, plan, call.address or None, only=only, fail_fast=fail_fast)
+    return run.up(detach="--detach" in call.flags)
+
+
+def _down(call: Call, paths: list[Path]) -> int:
+    from unitsync.plan import session
+
+    return session.down(paths[0].absolute(), call.address or None)
+
+
+_MAIN: Final[dict[str, Callable[[Call, list[Path]], int]]] = {
+    "check": _check,
+    "up": _up,
+    "down": _down,
+}

@@ -1,0 +1,133 @@
+"""How other commands reach a running ``up``: ``kill``, ``rerun``, ``down``, and another ``up``.
+
+The ``up`` listens at a socket beside the coordinator's, ``up-PID.sock``. Each connection carries
+one request and one answer, both a line of JSON. The folder lets in only its owner and root. The
+peer's pid must be the one in the name: a socket that another process has left is not believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from unitsync.errors import UnitsyncError, from_code
+
+_NAME: Final = "up-{}.sock"
+_REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class Request(msgspec.Struct, frozen=True):
+    """``units``: those that it is about; none stands for all."""
+
+    do: Literal["describe", "kill", "rerun", "down", "up"]
+    units: list[str] = []
+    grace_s: float | None = None
+    with_dependents: bool = False
+    plans: list[str] = []
+    only: list[str] = []
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``lines`` for people, or the error of unitsync.errors with this ``code``."""
+
+    lines: list[str] = []
+    units: list[str] = []
+    plan: str = ""
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+class Listener:
+    """The socket of this process, in *folder*. *handle* answers each request."""
+
+    def __init__(self, folder: str, handle: Callable[[Request], Awaitable[Answer]]) -> None:
+        self._folder = folder
+        self._name = _NAME.format(os.getpid())
+        self._handle = handle
+
+    async def __aenter__(self) -> None:
+        with _in_folder(self._folder) as short:
+            path = f"{short}/{self._name}"
+            _remove(path)
+            here = socket.socket(socket.AF_UNIX)
+            here.bind(path)
+            os.chmod(path, 0o600)
+        self._server = await asyncio.start_unix_server(
+            self._connected, sock=here, limit=_REQUEST_BYTES_MAX
+        )
+
+    async def __aexit__(self, *exc: object) -> None:
+        _remove(os.path.join(self._folder, self._name))
+        self._server.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = msgspec.json.decode(await reader.readline(), type=Request)
+            try:
+                answer = await self._handle(request)
+            except UnitsyncError as problem:
+                answer = Answer(code=problem.code, message=problem.message, hint=problem.hint)
+            writer.write(msgspec.json.encode(answer) + b"\n")
+            await writer.drain()
+        except (OSError, ValueError, msgspec.MsgspecError):
+            pass  # it is gone, or is none of ours
+        finally:
+            writer.close()
+
+
+def running(folder: str) -> Iterator[int]:
+    """The pids of the ``up`` processes with a socket in *folder*. Removes those of dead ones."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        pid = name.removeprefix("up-").removesuffix(".sock")
+        if name == _NAME.format(pid) and pid.isdigit():
+            if os.path.exists(f"/proc/{pid}"):
+                yield int(pid)
+            else:
+                _remove(os.path.join(folder, name))
+
+
+def ask(folder: str, pid: int, request: Request) -> Answer | None:
+    """What the ``up`` with this *pid* answers; None if it does not listen. Raises the error that it
+    answers with."""
+    with socket.socket(socket.AF_UNIX) as link:
+        try:
+            with _in_folder(folder) as short:
+                link.connect(f"{short}/{_NAME.format(pid)}")
+            credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            if struct.unpack("3i", credentials)[0] != pid:
+                return None
+            link.sendall(msgspec.json.encode(request) + b"\n")
+            with link.makefile("rb") as stream:
+                answer = msgspec.json.decode(stream.readline(), type=Answer)
+        except (OSError, msgspec.MsgspecError):
+            return None
+    if answer.code:
+        raise from_code(answer.code, answer.message, answer.hint, {})
+    return answer
+
+
+@contextmanager
+def _in_folder(folder: str) -> Iterator[str]:
+    """A short name of *folder*: the path of a socket has 107 bytes at the most."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)

@@ -1,0 +1,283 @@
+"""What ``up`` shows: at a terminal a line for each unit, elsewhere prefixed lines; at the end a
+summary."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from unitsync.output import print_err
+from unitsync.plan.job import Job, State
+from unitsync.printing import columns, counted, duration, padded, safe, span
+from unitsync.terminal import Screen, cut, fitted
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+_NAMES_WIDE: Final = 20
+"""Columns that names get at most in front of plain lines."""
+_LINE_BYTES_MAX: Final = 65_536
+"""A longer line is printed in parts."""
+_EVERY_S: Final = 0.125
+_SHORT_S: Final = 1.0
+_MARKS: Final = {
+    State.WAITING: ("·", "."),
+    State.LAUNCHING: ("◌", "o"),
+    State.RUNNING: ("●", "*"),
+    State.RETRYING: ("↻", "~"),
+    State.STOPPING: ("◼", "#"),
+    State.COMPLETED: ("✓", "+"),
+    State.FAILED: ("✗", "x"),
+    State.SKIPPED: ("-", "-"),
+    State.NOT_STARTED: ("-", "-"),
+}
+"""For each state the mark in front of the unit, and the one for terminals that know only ASCII."""
+_COLOURS: Final = {
+    State.LAUNCHING: "cyan",
+    State.RUNNING: "cyan",
+    State.RETRYING: "yellow",
+    State.STOPPING: "yellow",
+    State.COMPLETED: "green",
+    State.FAILED: "red",
+    State.SKIPPED: "yellow",
+    State.NOT_STARTED: "dim",
+    State.WAITING: "dim",
+}
+_ORDER: Final = (
+    State.FAILED,
+    State.STOPPING,
+    State.RETRYING,
+    State.LAUNCHING,
+    State.RUNNING,
+    State.SKIPPED,
+    State.WAITING,
+    State.NOT_STARTED,
+    State.COMPLETED,
+)
+"""Who is shown first if there is not room for all."""
+
+
+class PlainDisplay:
+    """Prints what happens to the units on stderr. With *output*, also what they print, on stdout:
+    whole lines, each behind the name of its unit."""
+
+    def __init__(self, names: Iterable[str], *, output: bool = True) -> None:
+        self._with_output = output
+        self._width = min(_NAMES_WIDE, max(map(columns, names), default=0))
+        self._begun: dict[str, bytes] = {}
+        """The beginnings of lines that have no end yet."""
+
+    def moved(self, job: Job) -> None:
+        if job.state.ended and (begun := self._begun.pop(job.name, b"")):
+            self._print(job, begun)
+        if not job.earlier and job.state is not State.WAITING:
+            print_err([f"unitsync: {safe(job.name)} {described(job, job.since)}"])
+
+    def output(self, job: Job, data: bytes) -> None:
+        if not self._with_output:
+            return
+        whole, end, rest = (self._begun.get(job.name, b"") + data).rpartition(b"\n")
+        if len(rest) > _LINE_BYTES_MAX:
+            whole, end, rest = whole + end + rest, b"\n", b""
+        self._begun[job.name] = rest
+        if end:
+            self._print(job, whole)
+
+    def _print(self, job: Job, lines: bytes) -> None:
+        prefix = padded(safe(job.name), self._width).encode() + b" | "
+        try:
+            sys.stdout.buffer.write(prefix + lines.replace(b"\n", b"\n" + prefix) + b"\n")
+            sys.stdout.buffer.flush()
+        except OSError as problem:  # nobody reads it any more; the logs have it
+            self._with_output = False
+            if not isinstance(problem, BrokenPipeError):
+                self.warn(f"the output cannot be printed: {problem.strerror}")
+
+    def waiting(self, lines: Iterable[str]) -> None:
+        print_err(map(safe, lines))
+
+    def warn(self, text: str, hint: str = "") -> None:
+        print_err([f"warning: {safe(text)}", *([f"hint: {safe(hint)}"] if hint else ())])
+
+    def close(self) -> None:
+        pass
+
+
+class LiveDisplay:
+    """Draws a line for each unit of *jobs*, again and again, as rich does it."""
+
+    def __init__(self, jobs: Callable[[], Sequence[Job]]) -> None:
+        self._jobs = jobs
+        self._live: Live | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._began = time()
+
+    def moved(self, job: Job) -> None:
+        if self._live is None:
+            self._start()
+
+    def output(self, job: Job, data: bytes) -> None:
+        pass  # the next drawing shows its last line
+
+    def waiting(self, lines: Iterable[str]) -> None:
+        pass  # the line of the unit says so
+
+    def warn(self, text: str, hint: str = "") -> None:
+        if self._live is None:
+            self._start()
+        assert self._live is not None
+        self._live.console.print(f"warning: {safe(text)}", markup=False, highlight=False)
+        if hint:
+            self._live.console.print(f"hint: {safe(hint)}", markup=False, highlight=False)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._live is not None:
+            self._live.update(self._drawn(), refresh=True)
+            self._live.stop()
+            self._live = None
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGWINCH)
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            console=Console(highlight=False),
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        self._live.start()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGWINCH, self._resized)
+        self._timer = loop.call_soon(self._draw)  # type: ignore[assignment]
+
+    def _draw(self) -> None:
+        assert self._live is not None
+        self._live.update(self._drawn(), refresh=True)
+        self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._draw)
+
+    def _resized(self) -> None:
+        """The terminal has broken our lines in its own way: begin on an empty screen."""
+        assert self._live is not None
+        self._live.stop()
+        self._live.console.clear()
+        self._live.start()
+
+    def _drawn(self) -> Text:
+        from rich.text import Text
+
+        assert self._live is not None
+        console = self._live.console
+        encoding = console.encoding.lower()
+        screen = Screen(console.width, ascii_only=not encoding.startswith("utf"))
+        drawn = Text(no_wrap=True, end="")
+        for number, pieces in enumerate(rows(self._jobs(), screen, console.height - 1, time())):
+            drawn.append("\n" if number else "")
+            for text, colour in pieces:
+                drawn.append(text, colour)
+        return drawn
+
+
+Row = list[tuple[str, str]]
+"""A line as pieces of text, each with a colour."""
+
+
+def rows(jobs: Sequence[Job], screen: Screen, height: int, now: float) -> Iterator[Row]:
+    """A row for each job, none wider than the screen, then the counts. If there are more than
+    *height*, those that matter most."""
+    shown = list(jobs)
+    room = max(1, height - 1)
+    if len(shown) > room:
+        first = sorted(shown, key=lambda job: _ORDER.index(job.state))[:room]
+        keep = {job.name for job in first}
+        shown = [job for job in shown if job.name in keep]
+    wide = max((columns(job.name) for job in jobs), default=0)
+    names = min(wide, max(8, screen.width // 3))
+    for job in shown:
+        yield _row(job, screen, names, now)
+    yield [(fitted(" " + counts(jobs), screen.width), "bold")]
+
+
+def _row(job: Job, screen: Screen, names: int, now: float) -> Row:
+    colour = _COLOURS[job.state]
+    mark = _MARKS[job.state][screen.ascii_only]
+    text = described(job, now)
+    left = screen.width - names - 5
+    row: Row = [(f" {mark} ", colour), (cut(fitted(job.name, names), names), ""), (" ", "")]
+    last = "" if job.state.ended and job.state is not State.FAILED else safe(job.last.last())
+    text = fitted(text, left)
+    row.append((text, colour))
+    left -= columns(text) + 2
+    if last and left > 8:
+        row.append(("  " + fitted(last, left), "dim"))
+    return row
+
+
+def described(job: Job, now: float) -> str:
+    """What is going on with *job*."""
+    took_s = job.lasted_s(now)
+    for_it = f" for {duration(took_s)}" if took_s >= _SHORT_S else ""
+    after = f" after {span(round(took_s, 1))}" if took_s >= 0.1 else ""
+    reason = f": {safe(job.reason)}" if job.reason else ""
+    match job.state:
+        case State.WAITING:
+            return _waits_for(job)
+        case State.LAUNCHING:
+            return f"launching{for_it}"
+        case State.RUNNING:
+            return f"{'ready' if job.unit.ready else 'running'}{for_it}"
+        case State.RETRYING:
+            return f"failed{reason}; trying again"
+        case State.STOPPING:
+            return f"stopping{for_it}"
+        case State.COMPLETED:
+            return "completed earlier" if job.earlier else f"completed{after}"
+        case State.FAILED:
+            return f"failed{after}{reason}"
+        case State.SKIPPED:
+            return f"skipped{reason}"
+        case State.NOT_STARTED:
+            return f"not started{reason}"
+
+
+def _waits_for(job: Job) -> str:
+    names = sorted(job.missing) or sorted(edge.unit for edge in job.unit.after)
+    if not names:
+        return "waiting"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"waits for {', '.join(names[:3])}{more}"
+
+
+def counts(jobs: Sequence[Job]) -> str:
+    """``12 units: 9 completed, 1 failed, 2 running``."""
+    numbers = Counter(job.state for job in jobs)
+    parts = [f"{numbers[state]:,} {state}" for state in reversed(_ORDER) if numbers[state]]
+    return f"{counted(len(jobs), 'unit')}: {', '.join(parts)}"
+
+
+def summary(jobs: Sequence[Job], took_s: float) -> list[str]:
+    """How it went, with the last lines of the units that failed."""
+    lines = [f"unitsync: {counts(jobs)}, in {span(took_s)}"]
+    for job in jobs:
+        if job.state is State.FAILED:
+            lines.append(f"{job.name} failed: {safe(job.reason)}")
+            lines += [f"  | {safe(line)}" for line in job.last.all()]
+            hint = safe(job.hint) if job.hint else f"unitsync logs {job.name}"
+            lines.append(f"  hint: {hint}")
+    return lines
+
+
+def at_terminal() -> bool:
+    """Whether the live display can be shown."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"

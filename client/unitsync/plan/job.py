@@ -1,0 +1,474 @@
+"""One unit of a plan from its wait to its outcome.
+
+A job asks the coordinator for the start of its unit, runs the command as supervision.py decides,
+and reports the outcome. The coordinator alone decides who may start. A job only spares it
+questions whose answer is known: it asks when every prerequisite in the plan has moved on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import math
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from time import monotonic, time
+from typing import Any, Final, Protocol
+
+from unitsync import command, errors, probes, wire
+from unitsync.aio import AsyncClient
+from unitsync.log_files import RunLog
+from unitsync.plan.model import UnitPlan
+from unitsync.plan.processes import (
+    Children,
+    Guardian,
+    LastLines,
+    Output,
+    as_user,
+    signal_group,
+    spawn,
+)
+from unitsync.supervision import (
+    END,
+    FOREVER,
+    KILL,
+    LOOK,
+    READY,
+    RETRY,
+    SPAWN,
+    TERMINATE,
+    Order,
+    Supervision,
+)
+
+
+class State(enum.StrEnum):
+    WAITING = "waiting"
+    LAUNCHING = "launching"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    STOPPING = "stopping"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    NOT_STARTED = "not started"
+
+    @property
+    def ended(self) -> bool:
+        return self in _ENDED
+
+    @property
+    def active(self) -> bool:
+        """Whether a command runs, or will run again."""
+        return not self.ended and self is not State.WAITING
+
+    @property
+    def began(self) -> bool:
+        """Whether the unit has started, and is ready if it can be."""
+        return self.ended or self is State.RUNNING
+
+
+_ENDED: Final = (State.COMPLETED, State.FAILED, State.SKIPPED, State.NOT_STARTED)
+
+
+class Host(Protocol):
+    """What a job needs of the runner."""
+
+    client: AsyncClient
+    slots: asyncio.Semaphore | None
+    """One for each command that may run at the same time; None for any number."""
+    guardian: Guardian
+    children: Children
+    left_behind: list[Output]
+    """Outputs of commands that have ended and left something in the background."""
+
+    def waits_for_others(self, unit: UnitPlan) -> bool:
+        """Whether scripts outside of the plan decide when *unit* may start."""
+
+    def environment(self, unit: UnitPlan) -> dict[bytes, bytes]:
+        """The environment of its command."""
+
+    def open_log(self, epoch: str, job: Job) -> RunLog | None:
+        """The log for the current run of *job*; None, and a warning, if there can be none."""
+
+    def on_started(self, job: Job) -> None:
+        """Its start was granted."""
+
+    def on_moved(self, job: Job) -> None:
+        """It has another state."""
+
+    def on_output(self, job: Job, data: bytes) -> None:
+        """Its command has printed *data*."""
+
+    def warn(self, text: str, hint: str = "") -> None: ...
+
+
+class Job:
+    """``state``; ``since`` (Unix time in seconds) when it began; ``reason`` of the outcome;
+    ``run``: the number of the current or last run; ``last``: the last lines of its output."""
+
+    def __init__(self, unit: UnitPlan, runner: Host) -> None:
+        self.unit = unit
+        self._runner = runner
+        self.state = State.WAITING
+        self.since = time()
+        self.began = 0.0
+        """Unix time when its command was first started, 0 before."""
+        self.reason = ""
+        self.hint = ""
+        self.run = 0
+        self.earlier = False
+        """Whether it completed under an earlier ``up`` and was left alone."""
+        self.last = LastLines()
+        self.missing: set[str] = set()
+        """The prerequisites in the plan that have not moved on yet."""
+        self._go = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._life: Supervision | None = None
+        self._epoch = ""
+        self._pid = 0
+        self._output: Output | None = None
+        self._log: RunLog | None = None
+        self._has_log = False
+        """Whether what it prints goes into a log."""
+        self._holds_slot = False
+        self._over: asyncio.Future[Order] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._probing: asyncio.Task[None] | None = None
+        self._reports: set[asyncio.Task[Any]] = set()
+        self._retry: asyncio.Task[None] | None = None
+        self._probe: probes.Probe | None = None
+
+    @property
+    def name(self) -> str:
+        return self.unit.name
+
+    @property
+    def active(self) -> bool:
+        """Whether a command of it runs, or will run again."""
+        return self._life is not None and not self._life.over
+
+    def lasted_s(self, now: float) -> float:
+        """For how long its state has lasted. Once it has ended: how long its command took."""
+        if self.state.ended:
+            return self.since - (self.began or self.since)
+        return now - self.since
+
+    # --- waiting ------------------------------------------------------------------------
+
+    def leave_alone(self) -> None:
+        """It has completed earlier."""
+        self.earlier = True
+        self._move(State.COMPLETED)
+
+    def begin_anew(self) -> None:
+        """Its state is that of a unit which has not begun. ``launch`` has to follow."""
+        self._life = None
+        self.earlier = False
+        self.began = 0.0
+        self._move(State.WAITING)
+
+    def launch(self, waits_for: Iterable[str]) -> None:
+        """Begin. *waits_for*: the prerequisites in the plan that have not moved on yet."""
+        self.missing = set(waits_for)
+        self._go.clear()
+        self._task = asyncio.get_running_loop().create_task(self._live(), name=self.name)
+
+    def moved_on(self, prerequisite: str) -> None:
+        """A *prerequisite* in the plan has started or ended, as the edge needs it."""
+        self.missing.discard(prerequisite)
+        if not self.missing:
+            self._go.set()
+
+    async def over(self) -> None:
+        """Return when it has ended."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def _live(self) -> None:
+        try:
+            granted = await self._start()
+        except errors.Skipped as problem:
+            self._end(State.SKIPPED, problem.message.removeprefix(f"{self.name} is skipped: "))
+        except errors.EndedMeanwhile as problem:
+            done = problem.outcome == wire.Status.COMPLETED
+            self._end(State.COMPLETED if done else State.FAILED, problem.message)
+        except errors.UnitsyncError as problem:
+            self._end(State.FAILED, problem.message, problem.hint)
+        except asyncio.CancelledError:
+            self._end(State.NOT_STARTED, self.reason)
+        else:
+            await self._carried_out(granted)
+
+    async def _start(self) -> wire.Granted:
+        limit_s = self.unit.wait_timeout_s
+        deadline = math.inf if limit_s is None else monotonic() + limit_s
+
+        def left() -> float | None:
+            return None if limit_s is None else max(0.0, deadline - monotonic())
+
+        if self.missing:
+            try:
+                async with asyncio.timeout(left()):
+                    await self._go.wait()
+            except TimeoutError:
+                pass  # the coordinator finds the words
+        slots, client, name = self._runner.slots, self._runner.client, self.name
+        how: Any = {"on_owner_exit": self.unit.on_owner_exit, "launching": bool(self.unit.ready)}
+        if slots is None:
+            return await client.start(name, timeout_s=left(), **how)
+        while True:
+            # Whoever waits for scripts outside of the plan must not keep a slot meanwhile.
+            if self._runner.waits_for_others(self.unit):
+                await client.ready_to_start(name, timeout_s=left())
+            await slots.acquire()
+            self._holds_slot = True
+            try:
+                return await client.start(name, wait=False, **how)
+            except errors.NotReady:
+                self._give_slot_back()
+                await client.ready_to_start(name, timeout_s=left())
+            except BaseException:
+                self._give_slot_back()
+                raise
+
+    def _give_slot_back(self) -> None:
+        if self._holds_slot and self._runner.slots is not None:
+            self._holds_slot = False
+            self._runner.slots.release()
+
+    # --- the command --------------------------------------------------------------------
+
+    async def _carried_out(self, granted: wire.Granted) -> None:
+        unit = self.unit
+        self._over = asyncio.get_running_loop().create_future()
+        self._epoch, self.run = granted.epoch, granted.run
+        self._life = Supervision(
+            retries=unit.retries,
+            backoff_s=unit.backoff_s,
+            timeout_s=FOREVER if unit.timeout_s is None else unit.timeout_s,
+            grace_s=unit.grace_s,
+            probed=bool(unit.ready),
+        )
+        self._runner.on_started(self)
+        self._carry_out(self._life.begin(monotonic()))
+        end = await self._over
+        self._give_slot_back()
+        for task in (self._probing, self._retry):
+            if task is not None:
+                await asyncio.wait((task,))
+        # Sent before the dependents ask: they get their answer from what it says.
+        report = self._in_background(self._report(end))
+        asyncio.get_running_loop().call_soon(
+            self._end, State.FAILED if end.reason else State.COMPLETED, end.reason
+        )
+        await asyncio.wait((report, *self._reports))
+
+    def _carry_out(self, orders: Iterable[Order]) -> None:
+        assert self._life is not None
+        for order in orders:
+            _CARRY_OUT[order.kind](self, order)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._life.deadline < FOREVER and not self._life.over:
+            left_s = max(0.0, self._life.deadline - monotonic())
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._tick)
+
+    def _tick(self) -> None:
+        assert self._life is not None
+        self._timer = None
+        self._carry_out(self._life.tick(monotonic()))
+
+    def _spawn(self, _: Order) -> None:
+        if self._retry is not None and not self._retry.done():
+            self._retry.add_done_callback(lambda _: self._spawn_now())
+        else:
+            self._spawn_now()
+
+    def _spawn_now(self) -> None:
+        assert self._life is not None
+        if self._life.over:  # the retry was refused
+            return
+        unit, runner = self.unit, self._runner
+        self._move(State.LAUNCHING if unit.ready else State.RUNNING)
+        self._close_log()
+        self._has_log = True
+        environment = runner.environment(unit)
+        read, write = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = spawn(as_user(unit.user, unit.words), environment, unit.cwd, write)
+        except OSError as problem:
+            os.close(read)
+            ended = command.cannot_run(unit.words[0], problem)
+            self._carry_out(self._life.cannot_run(ended.status, ended.reason))
+            return
+        finally:
+            os.close(write)
+        runner.guardian.guard(self._pid)
+        self._output = Output(asyncio.get_running_loop(), read, self._printed)
+        runner.children.watch(self._pid, self._exited)
+        self._probe = probes.parse(unit.ready) if unit.ready else None
+        if isinstance(self._probe, probes.Shell):
+            self._probe.environment, self._probe.cwd = environment, unit.cwd
+            self._probe.group = self._pid
+        if self._probe is not None and not isinstance(self._probe, probes.Line):
+            self._probing = self._in_background(self._probe_until_ready(self._probe))
+
+    def _printed(self, data: bytes) -> None:
+        self.last.add(data)
+        if self._log is None and self._has_log:  # not before: many a command prints nothing
+            self._log = self._runner.open_log(self._epoch, self)
+            self._has_log = self._log is not None
+        if self._log is not None:
+            self._log.add(1, data)
+        self._runner.on_output(self, data)
+        if isinstance(self._probe, probes.Line) and self._probe.saw(1, data):
+            assert self._life is not None
+            self._carry_out(self._life.ready())
+
+    def _exited(self, status: int) -> None:
+        assert self._life is not None
+        if self._output is not None:
+            self._output.drain()
+        ended = command.how_it_ended(status)
+        if self._probe is not None:
+            self._probe.give_up()
+            self._probe = None
+        self._carry_out(self._life.exited(ended.status, ended.reason, monotonic()))
+        if self._output is not None and self._output.open:
+            self._runner.left_behind.append(self._output)  # something in the background has it
+
+    async def _probe_until_ready(self, probe: probes.Probe) -> None:
+        life, pause_s = self._life, probes.EVERY_S
+        assert life is not None
+        while life.launching and self._probe is probe:
+            why = await asyncio.to_thread(probe.check)
+            if self._probe is not probe:
+                return  # that was another run
+            if not why:
+                self._carry_out(life.ready())
+                return
+            life.not_ready(why)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, probes.EVERY_MAX_S)
+
+    def _terminate(self, _: Order) -> None:
+        self._move(State.STOPPING)
+        stop = self.unit.stop
+        number = signal.Signals.__members__.get(stop or "SIGTERM")
+        if number is not None:
+            signal_group(self._pid, number)
+            signal_group(self._pid, signal.SIGCONT)  # a stopped process handles no signal
+            return
+        try:
+            words = as_user(self.unit.user, (*self.unit.shell, "-c", stop))
+            pid = spawn(words, self._runner.environment(self.unit), self.unit.cwd, None)
+        except OSError:
+            signal_group(self._pid, signal.SIGTERM)
+        else:
+            self._runner.guardian.guard(pid)
+            self._runner.children.watch(pid, lambda _: None)
+
+    def _kill(self, _: Order) -> None:
+        signal_group(self._pid, signal.SIGKILL)
+
+    def _look(self, _: Order) -> None:
+        assert self._life is not None
+        if not signal_group(self._pid, 0):
+            self._carry_out(self._life.group_ended(monotonic()))
+
+    def _ready(self, _: Order) -> None:
+        self._in_background(self._runner.client.ready(self.name))
+        self._give_slot_back()
+        asyncio.get_running_loop().call_soon(self._move, State.RUNNING)
+
+    def _try_again(self, order: Order) -> None:
+        self.reason = order.reason
+        self._move(State.RETRYING)
+        self._retry = self._in_background(self._next_run(order.reason))
+
+    async def _next_run(self, reason: str) -> None:
+        assert self._life is not None
+        try:
+            self.run = (await self._runner.client.retry(self.name, reason)).run
+        except errors.UnitsyncError as problem:
+            self._carry_out(self._life.stop(monotonic(), f"{reason}; {problem.message}"))
+
+    def _is_over(self, how: Order) -> None:
+        assert self._over is not None
+        if not self._over.done():
+            self._over.set_result(how)
+
+    async def _report(self, end: Order) -> None:
+        said: Mapping[str, Any] = {
+            **self._runner.client.said(),
+            "unit": self.name,
+            "epoch": self._epoch,
+        }
+        request = wire.Fail(**said, reason=end.reason) if end.reason else wire.Complete(**said)
+        reply = await self._runner.client.call(request)
+        if isinstance(reply, wire.Error):
+            raise errors.from_code(reply.code, reply.message, reply.hint, reply.details)
+
+    def _in_background(self, what: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(what)
+        self._reports.add(task)
+        task.add_done_callback(self._reported)
+        return task
+
+    def _reported(self, task: asyncio.Task[Any]) -> None:
+        self._reports.discard(task)
+        problem = None if task.cancelled() else task.exception()
+        if isinstance(problem, errors.UnitsyncError):
+            self._runner.warn(
+                f"{self.name}: {problem.message}; the coordinator does not know", problem.hint
+            )
+        elif problem is not None:
+            raise problem
+
+    # --- ending it ----------------------------------------------------------------------
+
+    def stop(self, reason: str, *, failed: bool = False) -> None:
+        """End it. If its command runs, the unit then fails for *reason*. But a service that was
+        ready has completed, unless it is to count as *failed*."""
+        if self._life is not None:
+            done = bool(self.unit.ready) and not self._life.launching and not failed
+            self._carry_out(self._life.stop(monotonic(), "" if done else reason))
+        elif self._task is not None and not self.state.ended:
+            self.reason = reason
+            self._task.cancel()
+
+    def kill(self) -> None:
+        """End it at once, after ``stop``."""
+        if self._life is not None:
+            self._carry_out(self._life.kill())
+
+    def _end(self, state: State, reason: str = "", hint: str = "") -> None:
+        self.reason, self.hint = reason, hint
+        self._close_log()
+        self._move(state)
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _move(self, state: State) -> None:
+        self.state = state
+        self.since = time()
+        if state.active and not self.began:
+            self.began = self.since
+        self._runner.on_moved(self)
+
+
+_CARRY_OUT: Final = {
+    SPAWN: Job._spawn,
+    TERMINATE: Job._terminate,
+    KILL: Job._kill,
+    LOOK: Job._look,
+    READY: Job._ready,
+    RETRY: Job._try_again,
+    END: Job._is_over,
+}

@@ -1,0 +1,320 @@
+"""Runs the units of a plan, each the moment it may: a client of the coordinator like any other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
+from typing import Final, Protocol
+
+from msgspec.structs import replace
+
+from unitsync import command, owner, wire
+from unitsync.aio import AsyncClient
+from unitsync.log_files import RunLog, UnitLog
+from unitsync.plan.job import Job, State
+from unitsync.plan.model import Edge, Plan, UnitPlan
+from unitsync.plan.processes import MARK, Children, Guardian, Output, marked, signal_process
+from unitsync.plan.record import Record, digest
+
+_LEFT_OVER_EVERY_S: Final = 0.05
+_ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Display(Protocol):
+    """Shows what goes on. All methods return at once."""
+
+    def moved(self, job: Job) -> None:
+        """The job has another state."""
+
+    def output(self, job: Job, data: bytes) -> None:
+        """Its command has printed *data*."""
+
+    def waiting(self, lines: Iterable[str]) -> None:
+        """What a start waits for."""
+
+    def warn(self, text: str, hint: str = "") -> None: ...
+
+
+class Runner:
+    """Runs *plan*, as the Host of its jobs. The coordinator alone decides who may start.
+
+    - ``folder``: where the coordinator's socket is, for logs and records
+    - ``fail_fast``: end everything as soon as one unit fails
+    - ``again``: units to run even if they completed earlier
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        endpoint: str,
+        display: Display,
+        folder: str,
+        *,
+        fail_fast: bool = False,
+        again: Iterable[str] = (),
+    ) -> None:
+        self.plan = plan
+        self._display = display
+        self.jobs: dict[str, Job] = {}
+        self.left_behind: list[Output] = []
+        self.slots = asyncio.Semaphore(plan.parallel) if plan.parallel else None
+        self.signalled = 0
+        """The number of the signal that has ended it, 0 if none has."""
+        self.on_up: Callable[[], None] = lambda: None
+        """Called once all units are known to the coordinator."""
+        self.client = AsyncClient(
+            endpoint,
+            owner=replace(owner.this_process(), command=f"unitsync up {plan.path}"),
+            on_waiting=lambda reply: display.waiting(reply.err),
+            render=wire.Render.TEXT,
+        )
+        self._mark = f"{MARK}={os.urandom(12).hex()}"
+        name, _, value = self._mark.encode().partition(b"=")
+        self._environment = {**command.environment_of(""), name: value}
+        self._folder = folder
+        self._fail_fast = fail_fast
+        self._again = frozenset(again)
+        self._dependents: dict[str, dict[str, Edge]] = {}
+        self._going: set[str] = set()
+        self._changes = 0
+        """How many changes of what is to run are under way."""
+        self._idle = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Reach the coordinator, which starts one if there is none. Raises UnitsyncError."""
+        epoch = (await self.client.ping()).epoch
+        self._record = Record(self._folder, self.plan.path, epoch)
+
+    async def run(self) -> bool:
+        """After ``connect``: run all units and return when they have ended, whether none has
+        failed. Raises UnitsyncError if the coordinator cannot be told of them, and OSError if no
+        process can watch over theirs."""
+        loop = asyncio.get_running_loop()
+        self.guardian = Guardian(self._mark)
+        self.children = Children(loop, self.guardian)
+        for number in _ENDING_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._signalled, number)
+        try:
+            async with self.client:
+                await self.bring_up(self.plan)
+                self.on_up()
+                await self._idle.wait()
+                if self._stopping is not None:
+                    await self._stopping
+                for job in self.jobs.values():
+                    await job.over()
+        finally:
+            self.children.close()
+            self.guardian.end()
+        return not any(job.state in (State.FAILED, State.SKIPPED) for job in self.jobs.values())
+
+    # --- what is to run -----------------------------------------------------------------
+
+    async def bring_up(self, plan: Plan) -> list[str]:
+        """Run what of *plan* is new, changed, or has not completed, and end what is no longer in
+        it. Returns the names of the units that are launched."""
+        with self._more_to_come():
+            return await self._bring_up(plan)
+
+    async def _bring_up(self, plan: Plan) -> list[str]:
+        changed = {
+            name for name, job in self.jobs.items() if _is_changed(job, plan.units.get(name))
+        }
+        await self._end(self.jobs[name] for name in changed)
+        for name in changed - plan.units.keys():
+            del self.jobs[name]
+        known = {unit.name: unit for unit in await self.client.list()}
+        await self._declare(plan, known)
+        self.plan = plan
+        self._dependents = {}
+        for unit in plan.units.values():
+            for edge in unit.after:
+                self._dependents.setdefault(edge.unit, {})[unit.name] = edge
+        due = []
+        for name, unit in plan.units.items():
+            job = self.jobs.get(name)
+            if job is None or name in changed:
+                job = self.jobs[name] = Job(unit, self)
+                if name not in changed and self._has_completed(unit, known.get(name)):
+                    job.leave_alone()
+                    continue
+            elif job.state is State.COMPLETED or not job.state.ended:
+                job.unit = unit
+                continue
+            due.append(job)
+        self._launch(due)
+        return [job.name for job in due]
+
+    def _has_completed(self, unit: UnitPlan, known: wire.UnitInfo | None) -> bool:
+        """Whether *unit* has completed in this startup, as it stands in the plan. For a service
+        that means only that it was ended."""
+        if known is None or known.status is not wire.Status.COMPLETED:
+            return False
+        again = unit.ready or unit.name in self._again or self._record.has_changed(unit)
+        return not again
+
+    async def run_again(self, names: Iterable[str]) -> None:
+        """Run these units again; those that run are ended first."""
+        jobs = [self.jobs[name] for name in names]
+        with self._more_to_come():
+            await self._end(jobs)
+            await self.client.reset(*(job.name for job in jobs))
+            self._launch(jobs)
+
+    @contextmanager
+    def _more_to_come(self) -> Iterator[None]:
+        """Meanwhile the runner does not end, even if all jobs have ended."""
+        self._changes += 1
+        try:
+            yield
+        finally:
+            self._changes -= 1
+            self._see_whether_idle()
+
+    def _see_whether_idle(self) -> None:
+        if self._going or self._changes:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def _launch(self, jobs: Iterable[Job]) -> None:
+        jobs = list(jobs)
+        for job in jobs:
+            job.begin_anew()
+        for job in jobs:
+            needed = ((edge, self.jobs.get(edge.unit)) for edge in job.unit.after)
+            job.launch(
+                edge.unit
+                for edge, prerequisite in needed
+                if prerequisite is not None and not _has_moved_on(edge, prerequisite.state)
+            )
+
+    async def _declare(self, plan: Plan, known: Mapping[str, wire.UnitInfo]) -> None:
+        """Tell the coordinator what waits for what, and take back what no longer does."""
+        for name, prerequisites in self._record.no_longer(plan).items():
+            if name in known:
+                await self.client.unwant(name, *prerequisites)
+        self._record.declared(plan)
+        edges: dict[tuple[str, bool], dict[str, list[str]]] = {
+            ("success", False): {name: [] for name in plan.units}
+        }
+        for unit in plan.units.values():
+            for edge in unit.after:
+                units = edges.setdefault((edge.requires, edge.optional), {})
+                units.setdefault(unit.name, []).append(edge.unit)
+        for name, after in plan.external_after.items():
+            for edge in after:
+                edges.setdefault((edge.requires, edge.optional), {}).setdefault(name, []).append(
+                    edge.unit
+                )
+        for (requires, optional), units in edges.items():
+            await self.client.declare(units, requires=requires, optional=optional)
+
+    # --- what the jobs ask and tell -------------------------------------------------------
+
+    def waits_for_others(self, unit: UnitPlan) -> bool:
+        return any(edge.unit not in self.jobs for edge in unit.after)
+
+    def environment(self, unit: UnitPlan) -> dict[bytes, bytes]:
+        environment = {**self._environment, b"UNITSYNC_UNIT": unit.name.encode()}
+        for name, value in unit.env.items():
+            environment[os.fsencode(name)] = os.fsencode(value)
+        return environment
+
+    def open_log(self, epoch: str, job: Job) -> RunLog | None:
+        try:
+            log = UnitLog(self._folder, epoch, job.name).open(job.run)
+        except OSError as problem:
+            self._display.warn(f"{job.name} has no log: {problem.strerror or problem}")
+            return None
+        log.on_problem = lambda why: self._display.warn(f"the log of {job.name}: {why}")
+        return log
+
+    def on_output(self, job: Job, data: bytes) -> None:
+        self._display.output(job, data)
+
+    def warn(self, text: str, hint: str = "") -> None:
+        self._display.warn(text, hint)
+
+    def on_started(self, job: Job) -> None:
+        self._record.started(job.unit)
+
+    def on_moved(self, job: Job) -> None:
+        if job.state.ended:
+            self._going.discard(job.name)
+        else:
+            self._going.add(job.name)
+        for name, edge in self._dependents.get(job.name, {}).items():
+            dependent = self.jobs.get(name)
+            if dependent is not None and _has_moved_on(edge, job.state):
+                dependent.moved_on(job.name)
+        self._display.moved(job)
+        if job.state is State.FAILED and self._fail_fast and self._stopping is None:
+            self.stop(f"ended because {job.name} failed")
+        self._see_whether_idle()
+
+    # --- the end -------------------------------------------------------------------------
+
+    def _signalled(self, number: int) -> None:
+        if self._stopping is not None:
+            for job in self.jobs.values():
+                job.stop("interrupted")
+                job.kill()
+            return
+        self.signalled = number
+        self.stop("interrupted")
+
+    def stop(self, reason: str) -> None:
+        """End everything, in reverse order."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(reason))
+
+    async def _stop(self, reason: str) -> None:
+        await self._end(self.jobs.values(), reason)
+        await self._end_the_rest()
+
+    async def _end(self, jobs: Iterable[Job], reason: str = "stopped") -> None:
+        """End these jobs, each after those that depend on it."""
+        ending = {job.name: job for job in jobs if not job.state.ended}
+        for job in ending.values():
+            if not job.active:
+                job.stop(reason)
+
+        async def end(job: Job) -> None:
+            for name in self._dependents.get(job.name, ()):
+                if name in ending and name != job.name:
+                    await ending[name].over()
+            job.stop(reason)
+            await job.over()
+
+        await asyncio.gather(*(end(job) for job in ending.values()))
+
+    async def _end_the_rest(self) -> None:
+        """End what the commands have left behind outside of their process groups."""
+        grace_s = max((unit.grace_s for unit in self.plan.units.values()), default=0.0)
+        number, kill_at, asked = signal.SIGTERM, monotonic() + grace_s, set[int]()
+        while left := await asyncio.to_thread(marked, self._mark):
+            if monotonic() >= kill_at and number is signal.SIGTERM:
+                number, asked = signal.SIGKILL, set()
+            for pid in set(left) - asked:
+                signal_process(pid, number)
+            asked.update(left)
+            await asyncio.sleep(_LEFT_OVER_EVERY_S)
+
+
+def _is_changed(job: Job, unit: UnitPlan | None) -> bool:
+    """Whether *job* has to begin anew, now that its unit in the plan is *unit*."""
+    if unit is None or digest(unit) != digest(job.unit):
+        return True
+    return job.state is State.WAITING and unit.after != job.unit.after
+
+
+def _has_moved_on(edge: Edge, state: State) -> bool:
+    """Whether it is worth asking the coordinator about *edge*, whose prerequisite has *state*."""
+    return state.began if edge.requires == wire.Requirement.START else state.ended

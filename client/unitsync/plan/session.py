@@ -1,0 +1,278 @@
+"""One ``up`` from its plan to its exit status, in the foreground or detached; and the commands that
+reach a running one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from time import monotonic
+
+from msgspec.structs import replace
+
+from unitsync import endpoint as endpoints
+from unitsync import errors
+from unitsync.nearest import nearest
+from unitsync.output import print_err, print_lines
+from unitsync.plan import control
+from unitsync.plan.control import Answer, Request
+from unitsync.plan.display import LiveDisplay, PlainDisplay, at_terminal, summary
+from unitsync.plan.model import Plan, load
+from unitsync.plan.record import record_file
+from unitsync.plan.runner import Runner
+from unitsync.printing import counted, safe
+
+
+def restricted(plan: Plan, only: Sequence[str]) -> Plan:
+    """*plan* with the units *only* and what they need; all of it without such names. Raises
+    UsageError for a name that is none."""
+    if not only:
+        return plan
+    wanted: dict[str, None] = {}
+    left = list(only)
+    for name in left:
+        if name not in plan.units:
+            raise _no_unit(name, plan)
+    while left:
+        name = left.pop()
+        if name in plan.units and name not in wanted:
+            wanted[name] = None
+            left += [edge.unit for edge in plan.units[name].after]
+    units = {name: unit for name, unit in plan.units.items() if name in wanted}
+    return replace(plan, units=units)
+
+
+def dependents(plan: Plan, names: Iterable[str]) -> list[str]:
+    """*names*, and all units that wait for one of them, directly or not, in the plan's order."""
+    found, left = set(names), list(names)
+    while left:
+        name = left.pop()
+        for unit in plan.units.values():
+            if unit.name not in found and any(edge.unit == name for edge in unit.after):
+                found.add(unit.name)
+                left.append(unit.name)
+    return [name for name in plan.units if name in found]
+
+
+def waves(plan: Plan) -> list[list[str]]:
+    """The units in the order in which they could run: each wave needs only those before it."""
+    level: dict[str, int] = {}
+    left = dict(plan.units)
+    while left:
+        for name, unit in list(left.items()):
+            needed = [edge.unit for edge in unit.after if edge.unit in plan.units]
+            if all(one in level for one in needed):
+                level[name] = 1 + max((level[one] for one in needed), default=-1)
+                del left[name]
+    found: list[list[str]] = [[] for _ in range(1 + max(level.values(), default=-1))]
+    for name in plan.units:
+        found[level[name]].append(name)
+    return found
+
+
+def _no_unit(name: str, plan: Plan) -> errors.UsageError:
+    meant = nearest(name, plan.units)
+    hint = f"did you mean {meant}?" if meant else "unitsync up --dry-run lists them"
+    return errors.UsageError(f"there is no unit {safe(name)} in {plan.path}", hint=hint)
+
+
+class Session:
+    """An ``up`` of *plans* (the files) at the coordinator *address*."""
+
+    def __init__(
+        self,
+        plans: Sequence[Path],
+        plan: Plan,
+        address: str | None,
+        *,
+        only: Sequence[str] = (),
+        again: Iterable[str] = (),
+        fail_fast: bool = False,
+    ) -> None:
+        self._plans = plans
+        self._plan = plan
+        self._only = only
+        self._again = again
+        self._fail_fast = fail_fast
+        self._endpoint = endpoints.resolve(address)
+        self._log = f"{record_file(self._endpoint.folder, plan.path)}.log"
+        """What a detached one says."""
+
+    def up(self, *, detach: bool) -> int:
+        """Run it. Returns the exit status of the command."""
+        pid = runner_of(self._endpoint.folder, self._plan.path)
+        if pid:
+            return self._hand_over(pid)
+        if not detach:
+            return asyncio.run(self._run(live=at_terminal()))
+        return self._detached()
+
+    def _hand_over(self, pid: int) -> int:
+        """Another ``up`` runs this plan: it takes over what is new."""
+        request = Request("up", plans=[str(path) for path in self._plans], only=list(self._only))
+        answer = control.ask(self._endpoint.folder, pid, request)
+        if answer is None:
+            raise errors.Unreachable(f"the up with pid {pid} does not answer", hint="unitsync down")
+        print_lines(answer.lines)
+        return 0
+
+    def _detached(self) -> int:
+        read, write = os.pipe()
+        child = os.fork()
+        if child:
+            os.close(write)
+            with open(read, "rb") as told:
+                if told.read() == b"up":
+                    log = self._log
+                    print_lines([f"up in the background (pid {child}); what happens is in {log}"])
+                    return 0
+            _, status = os.waitpid(child, 0)
+            with contextlib.suppress(OSError), open(self._log, errors="replace") as log_file:
+                print_err(map(safe, log_file.read().splitlines()))
+            return os.waitstatus_to_exitcode(status) or 1
+        status = 1
+        try:
+            os.close(read)
+            os.setsid()
+            self._redirect()
+            status = asyncio.run(self._run(live=False, told=write))
+        except errors.UnitsyncError as problem:
+            print_err([f"error: {problem.message}"])
+            status = problem.exit_status
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _redirect(self) -> None:
+        null = os.open(os.devnull, os.O_RDWR)
+        os.makedirs(os.path.dirname(self._log), mode=0o700, exist_ok=True)
+        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        for descriptor, stdio in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, stdio)
+        for descriptor in (null, log):
+            os.close(descriptor)
+
+    async def _run(self, *, live: bool, told: int = -1) -> int:
+        display: LiveDisplay | PlainDisplay
+        if live:
+            display = LiveDisplay(lambda: list(runner.jobs.values()))
+        else:
+            display = PlainDisplay(self._plan.units, output=told < 0)
+        runner = self._runner = Runner(
+            self._plan,
+            self._endpoint.address,
+            display,
+            self._endpoint.folder,
+            fail_fast=self._fail_fast,
+            again=self._again,
+        )
+        began = monotonic()
+        try:
+            await runner.connect()
+            async with control.Listener(self._endpoint.folder, self._handle):
+                runner.on_up = lambda: _tell(told)
+                good = await runner.run()
+        finally:
+            display.close()
+        print_err(summary(list(runner.jobs.values()), monotonic() - began))
+        if runner.signalled:
+            return 128 + runner.signalled
+        return 0 if good else 1
+
+    # --- what other commands ask ----------------------------------------------------------
+
+    async def _handle(self, request: Request) -> Answer:
+        runner = self._runner
+        jobs = runner.jobs
+        for name in request.units:
+            if name not in jobs:
+                raise _no_unit(name, runner.plan)
+        if request.do == "describe":
+            active = [name for name, job in jobs.items() if job.active]
+            return Answer(plan=str(runner.plan.path), units=active)
+        if request.do == "kill":
+            return await self._kill(request)
+        if request.do == "rerun":
+            names = request.units
+            if request.with_dependents:
+                names = dependents(runner.plan, names)
+            await runner.run_again(names)
+            return Answer([f"running again: {', '.join(names)}"], units=names)
+        if request.do == "down":
+            runner.stop("stopped by `unitsync down`")
+            return Answer()
+        plan = load([Path(path) for path in request.plans])
+        kept = [name for name in jobs if name in plan.units] if request.only else []
+        launched = await runner.bring_up(restricted(plan, [*request.only, *kept]))
+        if not launched:
+            return Answer(["nothing to do: no unit is new, changed or failed"])
+        return Answer([f"running now: {', '.join(launched)}"], units=launched)
+
+    async def _kill(self, request: Request) -> Answer:
+        jobs = [self._runner.jobs[name] for name in request.units]
+        idle = [job for job in jobs if job.state.ended]
+        if idle:
+            raise errors.UsageError(f"{idle[0].name} does not run: it has {idle[0].state.value}")
+        for job in jobs:
+            job.stop("killed by `unitsync kill`", failed=True)
+        ends = [asyncio.ensure_future(job.over()) for job in jobs]
+        _, late = await asyncio.wait(ends, timeout=request.grace_s)
+        if late:
+            for job in jobs:
+                job.kill()
+            await asyncio.wait(late)
+        return Answer([f"{job.name}: {job.reason or job.state.value}" for job in jobs])
+
+
+def _tell(told: int) -> None:
+    if told >= 0:
+        os.write(told, b"up")
+        os.close(told)
+
+
+# --- the commands that ask --------------------------------------------------------------
+
+
+def runner_of(folder: str, plan: Path | None = None) -> int:
+    """The pid of the ``up`` that runs *plan*; of any, without one. 0 if there is none."""
+    for pid in control.running(folder):
+        answer = control.ask(folder, pid, Request("describe"))
+        if answer is not None and plan in (None, Path(answer.plan)):
+            return pid
+    return 0
+
+
+def down(plan: Path | None, address: str | None) -> int:
+    """End the ``up`` of *plan*, and return when it is gone."""
+    folder = endpoints.resolve(address).folder
+    pid = runner_of(folder, plan)
+    if not pid:
+        other = runner_of(folder)
+        shown = control.ask(folder, other, Request("describe")) if other else None
+        hint = f"another plan is up: unitsync down {shown.plan}" if shown else ""
+        print_err(["nothing is up", *([f"hint: {hint}"] if hint else ())])
+        return 0
+    answer = control.ask(folder, pid, Request("describe"))
+    control.ask(folder, pid, Request("down"))
+    _await_end(pid)
+    ended = answer.units if answer is not None else []
+    print_lines(
+        [f"ended {counted(len(ended), 'unit')}" + (f": {', '.join(ended)}" if ended else "")]
+    )
+    return 0
+
+
+def _await_end(pid: int) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        select.select([handle], [], [])
+    finally:
+        os.close(handle)
