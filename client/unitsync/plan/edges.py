@@ -15,7 +15,7 @@ from unitsync.plan.document import EdgeTable, UnitTable
 from unitsync.plan.mistakes import Found, Keys
 from unitsync.plan.units import Edge
 
-COMPARED_MAX: Final = 200_000
+COMPARED_MAX: Final = 100_000
 """So many names are compared to suggest others for unknown ones; after that none is suggested."""
 CYCLES_MAX: Final = 100
 """So many cycles are looked for. Each of the reported ones has an edge of its own."""
@@ -150,7 +150,7 @@ def _place(origin: _Origin) -> str:
 def _cycles(graph: _Graph) -> Iterator[list[str]]:
     """Cycles, no two of which share an edge. Each begins and ends with the same unit, and each
     of its units waits for the next."""
-    left = {dependent: set(prerequisites) for dependent, prerequisites in graph.items()}
+    left = {dependent: list(prerequisites) for dependent, prerequisites in graph.items()}
     for _ in range(CYCLES_MAX):
         sorter = TopologicalSorter(left)
         try:
@@ -160,13 +160,17 @@ def _cycles(graph: _Graph) -> Iterator[list[str]]:
             cycle = list(reversed(problem.args[1]))
         yield cycle
         for dependent, prerequisite in pairwise(cycle):
-            left[dependent].discard(prerequisite)
+            left[dependent].remove(prerequisite)
         # What is not held up by a cycle is in none.
         clear: set[str] = set()
         while ready := sorter.get_ready():
             clear.update(ready)
             sorter.done(*ready)
-        left = {name: needs - clear for name, needs in left.items() if name not in clear}
+        left = {
+            name: [need for need in needs if need not in clear]
+            for name, needs in left.items()
+            if name not in clear
+        }
 
 
 def _cycle_found(cycle: Sequence[str], graph: _Graph) -> Found:

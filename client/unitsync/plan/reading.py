@@ -8,6 +8,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +127,11 @@ def _syntax(path: Path, text: str, problem: str) -> Found:
     return Found(path, f"this is not TOML: {problem}", hint, line=line, column=column)
 
 
+@cache
+def _fields(cls: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(cls)}
+
+
 class _Salvage:
     """Takes apart what msgspec refused as a whole, so that each mistake is found."""
 
@@ -154,7 +160,7 @@ class _Salvage:
         parts: dict[str, Callable[[Any, Keys], Any]],
     ) -> dict[str, Any]:
         """What is right of the table *data*. *parts* take apart the values of their keys."""
-        fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+        fields = _fields(cls)
         right = {}
         for key, value in data.items():
             here = (*keys, key)
@@ -210,7 +216,11 @@ class _Salvage:
                 continue
             self._unit = name
             if isinstance(value, dict):
-                right[name] = self._one(value, here)
+                try:
+                    msgspec.convert(value, UnitTable)
+                    right[name] = value
+                except msgspec.ValidationError:
+                    right[name] = self._one(value, here)
             else:
                 message = f"a unit is a table, not {kind(value)}"
                 self._add((message, f"[unit.{name}], and below it its keys"), here)
