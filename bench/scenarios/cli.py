@@ -64,14 +64,17 @@ def measure(bench: Bench) -> None:
             bench.record.add(verb, measure, "s", samples, subject=subject, base=base)
 
 
-def timed(call: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """(wall, CPU) seconds of a process from its spawn to its end. Its stdout is dropped. Raises
-    RuntimeError if it does not exit with 0."""
-    silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+def timed(call: list[str], environment: dict[str, str], expected: int = 0) -> tuple[float, float]:
+    """(wall, CPU) seconds of a process from its spawn to its end. Its stdout is dropped, and its
+    stderr too if it is to fail. Raises RuntimeError if it does not exit with *expected*."""
+    silent = [
+        (os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0)
+        for stream in ((1, 2) if expected else (1,))
+    ]
     began = time.monotonic()
     pid = os.posix_spawn(call[0], call, environment, file_actions=silent)
     _, status, usage = os.wait4(pid, 0)
     took = time.monotonic() - began
-    if status:
+    if os.waitstatus_to_exitcode(status) != expected:
         raise RuntimeError(f"{' '.join(call)}: wait status {status}")
     return took, usage.ru_utime + usage.ru_stime
