@@ -8,6 +8,7 @@ from typing import Final
 
 from unitsync.nearest import nearest
 from unitsync.plan.words import TAKES, brief
+from unitsync.probes import parse
 
 _SIGNALS: Final = frozenset(signal.Signals.__members__)
 _PROBES: Final = ("tcp", "http", "https", "line")
@@ -35,35 +36,18 @@ def wrong_stop(text: str) -> tuple[str, str] | None:
 
 
 def wrong_probe(text: str) -> tuple[str, str] | None:
-    """Message and hint if *text* begins like a probe and is none."""
-    from unitsync.plan.words import TAKES
-
-    hint = TAKES["ready"][1]
+    """Message and hint if *text* is no probe, or begins like one of a kind that there is not."""
     prefix = _PREFIX.match(text)
-    if text.partition(":")[0] in ("tcp", "line") and not text.partition(":")[2].strip():
-        what = "port" if text.startswith("tcp") else "text"
-        return (f"{brief(text)} has no {what}", hint) if ":" in text else None
-    if not prefix:
-        return None
-    kind, rest = prefix[1], text[prefix.end() :]
-    if kind == "tcp":
-        host, _, port = rest.rpartition(":")
-        if not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) <= 65535:
-            return f"{brief(port)} is not a port, in ready = {brief(text)}", "1 to 65535"
-        if any(char.isspace() for char in host):
-            return f"{brief(host)} is not a host", hint
-    elif kind in ("http", "https"):
-        from urllib.parse import urlsplit
-
-        try:
-            parts = urlsplit(text)
-            good = bool(parts.hostname) and parts.port != 0 and rest.startswith("//")
-        except ValueError:
-            good = False
-        if not good or any(char.isspace() for char in text):
-            return f"{brief(text)} is not a URL", 'ready = "http://localhost:8080/health"'
-    elif kind != "line":
+    if prefix and prefix[1] not in _PROBES:
+        kind, rest = prefix[1], text[prefix.end() :]
         meant = nearest(kind.lower(), _PROBES)
-        found = f"did you mean {meant}:{rest}?" if meant else hint
-        return f"there is no kind of probe {brief(kind)}", found
+        hint = f"did you mean {meant}:{rest}?" if meant else TAKES["ready"][1]
+        return f"there is no kind of probe {brief(kind)}", hint
+    try:
+        parse(text)
+    except ValueError as problem:
+        why, _, hint = str(problem).partition("; ")
+        return f"ready = {brief(text)} {why}", hint
+    if prefix and prefix[1].startswith("http") and not text[prefix.end() :].startswith("//"):
+        return f"ready = {brief(text)} is no URL", "for example http://localhost:8080/health"
     return None
