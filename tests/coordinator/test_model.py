@@ -110,6 +110,8 @@ class Machine(RuleBasedStateMachine):
                 self.granted.append((client.socket, request, client.owner))
                 if request.id in self.oracle.units[request.unit].granted_to[-1:]:
                     assert reply.run == self.oracle.units[request.unit].run
+            case "ready":
+                assert isinstance(reply, wire.Ready), (reply, request)
             case "waiting":
                 assert isinstance(reply, wire.Waiting), (reply, request)
                 told = [edge.name for edge in reply.waiting_for]
@@ -141,6 +143,8 @@ class Machine(RuleBasedStateMachine):
         edge=edges,
         wait=st.sampled_from((True, True, False)),
         policy=st.sampled_from(OnOwnerExit),
+        launching=st.booleans(),
+        claim=st.sampled_from((True, True, True, False)),
     )
     def start(
         self,
@@ -150,6 +154,8 @@ class Machine(RuleBasedStateMachine):
         edge: Edge,
         wait: bool,
         policy: OnOwnerExit,
+        launching: bool = False,
+        claim: bool = True,
     ) -> None:
         owner = self.scripts[who]
         socket = self.driven.script(owner=owner.owner)
@@ -159,7 +165,9 @@ class Machine(RuleBasedStateMachine):
             if not any(edge.of_start for _, edge in self.oracle.needs(unit)):
                 ready = self.oracle.is_ready(unit)
         request = replace(
-            socket.start(unit, *after, wait=wait, on_owner_exit=policy),
+            socket.start(
+                unit, *after, wait=wait, on_owner_exit=policy, launching=launching, claim=claim
+            ),
             requires=Requirement(edge.requires),
             optional=edge.optional,
         )
@@ -171,9 +179,15 @@ class Machine(RuleBasedStateMachine):
             return
         mine = self.oracle.units[unit].owner == client.owner and self.oracle.is_running(unit)
         expected = self.oracle.start(
-            unit, request.id, client.owner, wait=wait, on_owner_exit=policy
+            unit,
+            request.id,
+            client.owner,
+            wait=wait,
+            on_owner_exit=policy,
+            launching=launching,
+            claim=claim,
         )
-        assert ready is None or mine or ready == (expected == "granted")
+        assert ready is None or mine or ready == (expected == ("granted" if claim else "ready"))
         self._judge(client, socket.ask(request), expected)
 
     @rule(which=which, who=who)
@@ -208,8 +222,43 @@ class Machine(RuleBasedStateMachine):
             last=last,
             wait=request.wait,
             on_owner_exit=request.on_owner_exit,
+            launching=request.launching,
+            claim=request.claim,
         )
         self._judge(client, client.socket.ask(request), expected)
+
+    # --- while it runs ------------------------------------------------------------
+
+    @rule(unit=name, who=who)
+    def become_ready(self, unit: str, who: int) -> None:
+        script = self.scripts[who]
+        if unit not in self.oracle.units:
+            script.refused("unknown_unit", script.ready(unit))
+            return
+        expected = self.oracle.ready(unit, repr(script.owner))
+        if expected == "not_started":
+            script.refused(expected, script.ready(unit))
+            return
+        done = script.must(wire.Ok, script.ready(unit))
+        assert (done.changed, done.status) == (expected == "changed", self.oracle.status(unit))
+
+    @precondition(lambda self: any(map(self.oracle.is_running, self.oracle.units)))
+    @rule(which=which, who=who, mine=st.sampled_from((True, True, False)))
+    def try_again(self, which: int, who: int, mine: bool) -> None:
+        """Who runs a unit, or somebody else. Nobody who waits hears of it."""
+        running = [unit for unit in self.oracle.units if self.oracle.is_running(unit)]
+        unit = running[which % len(running)]
+        owners = [repr(script.owner) for script in self.scripts]
+        owner = self.oracle.units[unit].owner
+        script = self.scripts[owners.index(owner) if mine and owner in owners else who]
+        request = script.retry(unit, "as it happens")
+        expected = self.oracle.retry(unit, request.id, repr(script.owner))
+        if expected != "granted":
+            script.refused(expected, request)
+            return
+        for _ in range(2):
+            assert script.must(wire.Granted, request).run == self.oracle.units[unit].run
+        assert not any(client.socket.inbox for client in (*self.starts, *self.waits))
 
     # --- ending -------------------------------------------------------------------
 
@@ -431,6 +480,9 @@ class Machine(RuleBasedStateMachine):
         match expected:
             case "waiting":
                 assert told is None
+            case "granted" if not request.claim:
+                assert isinstance(told, wire.Ready), (told, request)
+                self.starts.remove(client)
             case "granted" if self.oracle.is_running(request.unit):
                 assert isinstance(told, wire.Granted), (told, request)
                 self.starts.remove(client)

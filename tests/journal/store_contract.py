@@ -15,12 +15,15 @@ import pytest
 from support.needs import OPTIONAL_COMPLETION
 from unitsync.wire import OnOwnerExit, Owner, Status
 from unitsyncd.core.events import (
+    BecameReady,
     Declared,
     Denial,
     Denied,
     Ended,
+    Launched,
     OwnerGone,
     Registered,
+    Retried,
     Started,
     Undeclared,
     WasReset,
@@ -38,6 +41,11 @@ EVERY_KIND: Final[list[Record]] = [
     ("ide", Denied(2.75, None, Denial.WAITING)),
     ("ide", Started(3.0, "a-request", OWNER, OnOwnerExit.WARN)),
     ("ide", Started(3.0, "", None)),
+    ("ide", Launched(3.25, "a-request", OWNER, OnOwnerExit.WARN)),
+    ("ide", Launched(3.25, "", None)),
+    ("ide", BecameReady(3.5, "a-request")),
+    ("ide", Retried(3.75, "a-request", "exit status 1", OWNER, launching=True)),
+    ("ide", Retried(3.75, "")),
     ("ide", OwnerGone(4.0)),
     ("ide", Ended(1.7e9, Status.FAILED, "another", "exit status 1", OWNER)),
     ("ide", Ended(1.7e9, Status.COMPLETED)),

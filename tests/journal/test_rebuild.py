@@ -65,7 +65,11 @@ REQUESTS = st.one_of(
         last=st.booleans(),
         wait=st.booleans(),
         on_owner_exit=st.sampled_from(OnOwnerExit),
+        launching=st.booleans(),
+        claim=st.sampled_from([True, True, True, False]),
     ),
+    st.builds(wire.MarkReady, id=st.none(), unit=UNITS, owner=OWNERS),
+    st.builds(wire.Retry, id=st.none(), unit=UNITS, owner=OWNERS, reason=TEXT),
     st.builds(
         wire.Complete,
         id=st.none(),
@@ -229,6 +233,51 @@ def test_each_entry_of_the_history_belongs_to_its_own_run(driver: Driver) -> Non
     entries = [(entry.what, entry.run) for entry in driver.registry.view.history("a")]
     assert entries == [(what, run) for run in (1, 2, 3) for what in ("started", "completed")]
     assert state(rebuilt(driver)) == state(driver.registry)
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
+@pytest.mark.parametrize("crashes", range(6))
+def test_a_crash_between_the_steps_of_a_launching_run(
+    driver: Driver, crashes: int, with_snapshot: bool
+) -> None:
+    """Whatever a client repeats to the next coordinator, the story is the same."""
+    driver.want("ide", "db", requires=Requirement.START)
+    steps: list[wire.AnyRequest] = [
+        wire.Start(id="1", unit="db", owner=ME, launching=True),
+        wire.MarkReady(id="2", unit="db", owner=ME),
+        wire.Retry(id="3", unit="db", owner=ME, reason="signal 9"),
+        wire.Retry(id="4", unit="db", owner=ME, reason="exit status 1"),
+        wire.MarkReady(id="5", unit="db", owner=ME),
+        wire.Fail(id="6", unit="db", owner=ME, reason="exit status 2"),
+    ]
+    for number, request in enumerate(steps):
+        first = driver.ask(request)
+        assert isinstance(first, wire.Granted | wire.Ok), first
+        if number == crashes:
+            before = state(driver.registry)
+            seq = driver.store.next_seq
+            driver.crash(take_snapshot(driver.registry, seq) if with_snapshot else None)
+            again = driver.ask(request)
+            assert type(again) is type(first)
+            assert not isinstance(again, wire.Granted) or again.run == first.run  # type: ignore[union-attr]
+            assert state(driver.registry) == before
+            assert driver.store.next_seq == seq
+            watched = {ME.key} if number < 5 else set()
+            assert driver.processes.watched.keys() == watched
+    entries = [
+        (entry.what, entry.run, entry.reason) for entry in driver.registry.view.history("db")
+    ]
+    assert entries == [
+        ("launching", 1, ""),
+        ("started", 1, ""),
+        ("failed", 1, "signal 9"),
+        ("launching", 2, ""),
+        ("failed", 2, "exit status 1"),
+        ("launching", 3, ""),
+        ("started", 3, ""),
+        ("failed", 3, "exit status 2"),
+    ]
+    assert driver.registry.units["ide"].unit.is_ready  # its start had been reached
 
 
 def test_a_lower_limit_lets_in_what_is_there(driver: Driver) -> None:

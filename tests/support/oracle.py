@@ -17,6 +17,7 @@ Outcome: TypeAlias = Literal["completed", "failed"]
 MEETS = {
     "not registered": (),
     "pending": (),
+    "launching": (),
     "started": ("start",),
     "completed": ("start", "completion", "success"),
     "failed": ("completion",),
@@ -41,6 +42,8 @@ class Unit:
     phase: Literal["pending", "started", "completed", "failed"] = "pending"
     run: int = 0
     had_started: bool = False
+    launches: bool = False
+    """Its run was launching at first."""
     owner: Owner | None = None
     owner_gone: bool = False
     on_owner_exit: str = "fail"
@@ -75,6 +78,8 @@ class Oracle:
             return "not registered"
         if unit.phase == "pending" and any(self.blocks(*edge) for edge in self.needs(name)):
             return "skipped"
+        if unit.phase == "started" and not unit.had_started:
+            return "launching"
         return unit.phase
 
     def needs(self, name: str, request_id: str = "") -> list[tuple[str, Edge]]:
@@ -205,17 +210,21 @@ class Oracle:
         last: bool = False,
         wait: bool = True,
         on_owner_exit: str = "fail",
+        launching: bool = False,
+        claim: bool = True,
     ) -> str:
         self.notice(name)
         unit = self.units[name]
         answer = self.answer_to_start(name, request_id, owner, since_run, last, wait)
         if answer == "granted":
+            if not claim:
+                return "ready"
             mine = self.is_running(name) and unit.owner == owner
             if not mine and request_id not in unit.granted_to[-2:]:
                 if request_id in unit.starts:
                     own = unit.starts[request_id].items()
                     self.give_edges(name, {o: e for o, e in own if o not in unit.forgone})
-                self.begin(unit, request_id, owner, on_owner_exit)
+                self.begin(unit, request_id, owner, on_owner_exit, launching)
         else:
             refused = answer in ("already_started", "ended_meanwhile")
             unit.not_granted[owner] = "no say" if refused else "not granted"
@@ -241,15 +250,41 @@ class Oracle:
         for other, edge in own.items():
             edges.setdefault(other, edge)
 
-    def begin(self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str) -> None:
+    def begin(
+        self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str, launching: bool
+    ) -> None:
         if unit.owner is not None:
             unit.not_granted[unit.owner] = "no say"
         unit.not_granted.pop(owner, None)
-        unit.phase, unit.had_started, unit.run = "started", True, unit.run + 1
         unit.owner, unit.owner_gone, unit.on_owner_exit = owner, False, on_owner_exit
+        unit.launches = launching
+        self.begin_run(unit, request_id)
+
+    def begin_run(self, unit: Unit, request_id: str) -> None:
+        unit.phase, unit.had_started, unit.run = "started", not unit.launches, unit.run + 1
         unit.granted_to.append(request_id)
         unit.starts.clear()
         unit.forgone.clear()
+
+    def ready(self, name: str, by: Owner) -> str:
+        """ "changed" or "same", or why it is refused."""
+        unit = self.units[name]
+        if unit.phase != "started":
+            return "not_started"
+        if by in unit.not_granted or unit.had_started:
+            return "same"
+        unit.had_started = True
+        return "changed"
+
+    def retry(self, name: str, request_id: str, owner: Owner) -> str:
+        """ "granted" or why it is refused."""
+        unit = self.units[name]
+        if not self.is_running(name):
+            return "not_started"
+        if unit.owner != owner:
+            return "already_started"
+        self.begin_run(unit, request_id)
+        return "granted"
 
     def end(self, name: str, outcome: Outcome) -> None:
         unit = self.units[name]

@@ -18,7 +18,7 @@ class _Asking(Verbs):
     def _prepare(self) -> None:
         pass
 
-    async def _ask(self, request: wire.AnyRequest, *_: Any) -> Any:
+    async def _call(self, request: wire.AnyRequest, *_: Any) -> Any:
         raise Asked(request)
 
 
