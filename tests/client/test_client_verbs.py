@@ -37,6 +37,9 @@ class TestRequests:
             (lambda: requests.wait("a", requires=None), "requires: 'None' is not one of"),
             (lambda: requests.start("a", on_owner_exit="die"), "'die'"),
             (lambda: requests.wait(), "no unit"),
+            (lambda: requests.retry("a", 5), "must be a str, not int"),
+            (lambda: requests.ready_to_start("a", on_skip="die"), "'die'"),
+            (lambda: requests.ready(None), "must be a str, not NoneType"),
             (lambda: requests.reset(), "no unit was named"),
             (lambda: requests.reset("a", all=True), "either units or --all"),
         ],
@@ -107,6 +110,21 @@ class TestRequests:
             start_id="1",
             reason="interrupted",
         )
+
+    @pytest.mark.parametrize("answer", [wire.Ready, wire.Granted])
+    def test_an_older_coordinator_grants_what_does_not_claim(self, answer: Any) -> None:
+        class Answered(Verbs):
+            def _prepare(self) -> None:
+                pass
+
+            async def _converse(self, request: Any, *_: Any) -> Any:
+                assert request == replace(requests.ready_to_start("ide"), id=request.id)
+                return answer(id=request.id, run=1)
+
+        client = Answered("ipc:///nowhere/s", owner=wire.Owner(pid=7), startup="boot")
+        with pytest.raises(StopIteration) as done:
+            client.ready_to_start("ide").send(None)
+        assert done.value.value is None
 
     @pytest.mark.parametrize("verb", ["list", "why"])
     def test_all_pages_are_of_one_epoch(self, verb: str) -> None:

@@ -247,6 +247,89 @@ class TestVerbs:
         assert reply.err[0].startswith("error: ")
 
 
+class TestRunning:
+    def test_launching_until_it_is_ready(self, client: Any, other: Client) -> None:
+        assert client.start("db", launching=True).run == 1
+        assert other.status("db").status is wire.Status.LAUNCHING
+        with pytest.raises(errors.TimedOut):
+            other.wait("db", requires="start", timeout_s=0)
+        assert client.ready("db").changed
+        assert other.wait("db", requires="start", timeout_s=0) == ["db"]
+        assert not client.ready("db").changed
+
+    def test_what_does_not_run_is_not_ready(self, client: Any) -> None:
+        with pytest.raises(errors.UnknownUnit):
+            client.ready("db")
+        client.want("db")
+        with pytest.raises(errors.NotStarted) as caught:
+            client.ready("db")
+        assert (caught.value.unit, caught.value.status) == ("db", "pending")
+
+    def test_retry(self, client: Any, other: Client) -> None:
+        client.start("deps", launching=True)
+        client.ready("deps")
+        assert client.retry("deps", "no  such\nhost").run == 2
+        unit = other.status("deps")
+        assert unit.status is wire.Status.LAUNCHING
+        assert [(entry.what, entry.run, entry.reason) for entry in unit.history] == [
+            ("launching", 1, ""),
+            ("started", 1, ""),
+            ("failed", 1, "no such host"),
+            ("launching", 2, ""),
+        ]
+        with pytest.raises(errors.AlreadyStarted, match="nothing was retried") as caught:
+            other.retry("deps")
+        assert caught.value.owner_pid == os.getpid()
+        client.complete("deps")
+        with pytest.raises(errors.NotStarted) as over:
+            client.retry("deps")
+        assert over.value.status == "completed"
+
+    def test_ready_to_start(
+        self, coordinator: str, open_client: Any, other: Client, in_background: InBackground
+    ) -> None:
+        noticed = Noticed()
+        other.start("clone")
+        waiter = open_client(on_waiting=noticed)
+        waits = in_background(waiter.ready_to_start, "ide", after=["clone"])
+        assert noticed.names() == ["clone"]
+        other.complete("clone")
+        assert waits.result(PATIENCE_S) is None
+        assert other.status("ide").status is wire.Status.PENDING
+        assert waiter.start("ide", after=["clone"]).run == 1
+
+    def test_what_ready_to_start_raises(self, client: Any, other: Client) -> None:
+        with pytest.raises(errors.NotReady):
+            client.ready_to_start("ide", after=["clone"], wait=False)
+        with pytest.raises(errors.TimedOut):
+            client.ready_to_start("ide", after=["clone"], timeout_s=0)
+        other.start("clone")
+        with pytest.raises(errors.AlreadyStarted):
+            client.ready_to_start("clone")
+        other.fail("clone")
+        with pytest.raises(errors.Skipped):
+            client.ready_to_start("ide", after=["clone"])
+        client.ready_to_start("ide", after=["clone"], requires="completion")
+        with pytest.raises(errors.CycleError):
+            client.ready_to_start("clone", after=["ide"], requires="completion")
+
+    def test_ready_to_start_is_taken_back(
+        self, coordinator: str, open_client: Any, other: Client
+    ) -> None:
+        class TooLong(Exception):
+            pass
+
+        def give_up(notice: wire.Waiting) -> None:
+            raise TooLong
+
+        waiter = open_client(on_waiting=give_up)
+        with pytest.raises(TooLong):
+            waiter.ready_to_start("ide", after=["clone"])
+        unit = other.status("ide")
+        assert (unit.waiting_clients, unit.history[-1].reason) == (0, "cancelled")
+        assert waiter.start("ide").run == 1  # which does not count for another start
+
+
 class TestWaiting:
     def test_goes_on_when_its_prerequisite_completes(
         self, coordinator: str, open_client: Any, other: Client, in_background: InBackground

@@ -12,6 +12,7 @@ from support.talk import ADDRESS, Talk, answer, begun
 from unitsync import conversation, errors, wire
 from unitsync.absent import Absent, NotYet
 from unitsync.conversation import Pause, Send
+from unitsync.wire_by_hand import Plain
 
 requests = Requests(wire.Owner(pid=7), startup="boot")
 
@@ -30,6 +31,21 @@ class TestWaiting:
         assert not request.last
         assert isinstance(step, Send)
         assert step.reply_within_s == conversation.REPLY_SLACK_S
+
+    def test_ready_is_the_answer_to_what_does_not_claim(self) -> None:
+        talk = begun(requests.ready_to_start("ide"))
+        talk.hears(waiting(talk), 100.0)
+        ready = wire.Ready(id=talk.request.id, epoch="e1")
+        assert answer(talk.hears(ready, 101.0)) == ready
+
+    def test_what_says_nothing_of_a_claim_claims(self) -> None:
+        """As the command line, which leaves out what has a default."""
+        fields = {"verb": "start", "id": "1", "unit": "ide", "epoch": ""}
+        talk = conversation.Conversation("start", Plain(fields), conversation.WAIT, "ipc:///x")
+        talk.begin(100.0)
+        step = talk.received("ready", wire.Ready(id="1", epoch="e1"), 101.0)
+        assert isinstance(step, Send)
+        assert step.changes["patience_s"] == 0
 
     def test_waiting_repeats_the_same_request_with_patience(self) -> None:
         talk = begun(requests.start("ide"))
@@ -282,6 +298,26 @@ class TestNobodyThere:
         full = wire.Error(id="1", code="not_kept", message="the disk is full")
         assert isinstance(begun(requests.complete("ide")).hears(full, 100.0), Pause)
         assert answer(begun(requests.want("ide")).hears(full, 100.0)) == full
+
+    @pytest.mark.parametrize(
+        ("request_", "what"),
+        [
+            (requests.complete("ide"), "end"),
+            (requests.fail("ide"), "end"),
+            (requests.retry("ide"), "end"),
+            (requests.ready("ide"), "readiness"),
+        ],
+    )
+    def test_what_is_said_of_a_report_that_is_delayed(self, request_: Any, what: str) -> None:
+        full = wire.Error(id="1", code="not_kept", message="the disk is full")
+        talk = begun(replace(request_, render=wire.Render.TEXT))
+        assert isinstance(talk.hears(full, 100.0), Pause)
+        step = talk.hears(full, 103.0)
+        assert isinstance(step, Pause)
+        assert step.notice is not None
+        assert step.notice.err == [
+            f"unitsync: the {what} of ide is not recorded yet: the disk is full; trying again"
+        ]
 
     def test_it_is_told_at_once_and_looked_for_less_and_less_often(self) -> None:
         talk = begun(requests.start("ide"))

@@ -22,14 +22,19 @@ BEGAN = 100.0
 requests = Requests(wire.Owner(pid=7), render=wire.Render.TEXT)
 BUILD = {
     "start": lambda: requests.start("ide"),
+    "without a claim": lambda: requests.ready_to_start("ide"),
     "wait": lambda: requests.wait("ide"),
+    "retry": lambda: requests.retry("ide"),
+    "ready of a run": lambda: replace(requests.ready("ide"), epoch="e0"),
     "end of a run": lambda: replace(requests.complete("ide"), epoch="e0"),
     "complete": lambda: requests.complete("ide"),
     "status": lambda: requests.status("ide"),
 }
-WAITS = ("start", "wait")
+WAITS = ("start", "without a claim", "wait")
 ANSWERS: dict[str, Any] = {
     "start": partial(wire.Granted, run=1),
+    "without a claim": wire.Ready,
+    "retry": partial(wire.Granted, run=2),
     "status": partial(wire.StatusReply, unit=wire.UnitInfo("ide", wire.Status.PENDING, True)),
 }
 CODES = {"stopped": errors.Stopped, "not_kept": errors.NotKept}
@@ -64,8 +69,8 @@ class Machine(RuleBasedStateMachine):
         else:
             self.deadline = self.now + conversation.REQUEST_PATIENCE_S
         self.id = request.id
-        self.outlasts = kind == "end of a run"
-        self.outlasts_not_kept = kind == "complete"
+        self.outlasts = kind in ("end of a run", "ready of a run")
+        self.outlasts_not_kept = kind in ("complete", "retry")
         self.epoch, self.run = request.epoch, -1
         self.losses = self.overdue = self.stale = 0
         self.away: float | None = None
@@ -91,6 +96,7 @@ class Machine(RuleBasedStateMachine):
     def is_to_wait(self, ready: bool, epoch: str, run: int) -> None:
         if self.asked_last and not self.stale:
             return  # no coordinator says so
+        ready = ready and self.kind != "without a claim"  # which is its answer
         kind = wire.Ready if ready else wire.Waiting
         reply = kind(id=self.id, epoch=epoch, run=run)
         self.replied()

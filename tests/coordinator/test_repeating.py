@@ -66,6 +66,20 @@ def test_what_a_later_repetition_does(driven: Driven, ann: Script, bob: Script) 
     bob.runs("ide")
     assert ann.must(wire.Ok, fail).changed is True
 
+    ann.launches("db")
+    ready, retry = ann.ready("db"), ann.retry("db")
+    assert ann.must(wire.Ok, ready).changed is True
+    assert ann.must(wire.Granted, retry).run == 2
+    assert ann.must(wire.Ok, ready).changed is False
+    assert bob.status("db").status is Status.LAUNCHING
+    assert ann.must(wire.Granted, ann.retry("db")).run == 3
+    assert ann.must(wire.Granted, retry).run == 2
+    assert ann.must(wire.Granted, ann.retry("db")).run == 4
+    assert ann.must(wire.Granted, retry).run == 5
+    ann.must(wire.Ok, ann.ready("db"))
+    ann.must(wire.Granted, ann.retry("db"))
+    assert ann.must(wire.Ok, ready).changed is True
+
     taken_back = ann.start("ide")
     bob.must(wire.Ok, bob.withdraw(taken_back))
     ann.refused("interrupted", taken_back)

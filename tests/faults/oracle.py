@@ -15,12 +15,15 @@ from typing import NamedTuple
 from unitsync import wire
 from unitsync.wire import Requirement, Status
 from unitsyncd.core.events import (
+    BecameReady,
     Declared,
     Denied,
     Ended,
+    Launched,
     OwnerGone,
     OwnerKey,
     Registered,
+    Retried,
     Started,
     Undeclared,
     WasReset,
@@ -113,9 +116,20 @@ class Model:
                     edge for edge, need in self.needed(name, id) if not self.is_met(edge, need)
                 ]
                 assert not missing, f"{name} started before {missing}"
-                unit.phase, unit.had_started, unit.owner_gone = Status.STARTED, True, False
+                unit.phase, unit.owner_gone = Status.STARTED, False
+                unit.had_started = not isinstance(fact, Launched)
                 unit.run += 1
                 unit.belongs_to(owner.key if owner is not None else None)
+            case BecameReady():
+                assert self.status(name) is Status.LAUNCHING, f"{name} did not launch"
+                unit.had_started = True
+            case Retried(owner=owner, launching=launching):
+                assert unit.phase is Status.STARTED, f"{name} did not run"
+                assert not unit.owner_gone, f"whoever ran {name} is gone"
+                assert owner is not None
+                assert owner.key == unit.owner, f"{name} is another's"
+                unit.had_started = not launching
+                unit.run += 1
             case Ended(outcome=outcome, by=by):
                 assert unit.phase in (Status.STARTED, Status.PENDING), f"{name} ended twice"
                 if unit.phase is Status.STARTED and by is not None:
@@ -177,6 +191,8 @@ class Model:
         unit = self.units.get(name)
         if unit is None:
             return Status.NOT_REGISTERED
+        if unit.phase is Status.STARTED and not unit.had_started:
+            return Status.LAUNCHING
         if unit.phase is not Status.PENDING:
             return unit.phase
         blocked = any(self.is_blocked(edge, need) for edge, need in self.edges[name].items())
@@ -194,11 +210,11 @@ def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.Un
     grants: dict[str, list[Grant]] = defaultdict(list)
     latest: dict[str, list[str]] = defaultdict(list)
     """Unit to the requests that were granted since it was last reset."""
-    asked = {op.request.id: op for op in ops if isinstance(op.request, wire.Start)}
+    asked = {op.request.id: op for op in ops if isinstance(op.request, wire.Start | wire.Retry)}
     for name, fact in records:
         model.apply(name, fact)
         match fact:
-            case Started(request_id=id):
+            case Started(request_id=id) | Retried(request_id=id):
                 assert all(grant.void for grant in grants[id]), f"{id} was granted twice"
                 grants[id].append(Grant(model.units[name].run))
                 latest[name].append(id)
@@ -236,6 +252,8 @@ def check_effects(
     One that nobody was told of may have had it or not."""
     ended = outcomes_of(records)
     resets = resets_of(records)
+    ready = [fact.request_id for _, fact in records if isinstance(fact, BecameReady)]
+    assert len(ready) == len({*ready}), "something became ready twice by one request"
     declared = {(name, fact.prerequisite) for name, fact in records if isinstance(fact, Declared)}
     for op in ops:
         request, reply = op.request, op.reply
@@ -249,6 +267,17 @@ def check_effects(
                     assert reply.run in runs, f"a grant was lost: {op}"
                 else:
                     assert all(grant.void for grant in given), f"granted, told otherwise: {op}"
+            case wire.Retry():
+                if isinstance(reply, wire.Granted):
+                    runs = [grant.run for grant in grants.get(request.id, ())]
+                    assert reply.run in runs, f"a retry was lost: {op}"
+                elif not op.retried:
+                    assert request.id not in grants, f"a retry was denied: {op}"
+            case wire.MarkReady():
+                if isinstance(reply, wire.Ok) and reply.changed:
+                    assert request.id in ready, f"it was not to become ready: {op}"
+                elif not op.retried:
+                    assert request.id not in ready, f"that it is ready was denied: {op}"
             case wire.Complete() | wire.Fail():
                 if isinstance(reply, wire.Ok) and reply.changed:
                     assert request.id in ended, f"an outcome was lost: {op}"
@@ -277,6 +306,8 @@ def outcomes_of(records: Sequence[Record]) -> set[str]:
                 # A run whose owner was lost may be followed by another one without an end.
                 known[name] = [] if name in running else known[name][-1:]
                 running.add(name)
+            case Retried():
+                known[name] = []
             case Ended(request_id=id):
                 assert not id or id not in known[name], f"an outcome of {name} was recorded twice"
                 known[name].append(id)
@@ -308,7 +339,7 @@ def check_order(records: Sequence[Record], ops: Sequence[Op]) -> None:
     places = {
         fact.request_id: number
         for number, (_, fact) in enumerate(records)
-        if isinstance(fact, Started | Ended | WasReset) and fact.request_id
+        if isinstance(fact, Started | BecameReady | Retried | Ended | WasReset) and fact.request_id
     }
     known = [
         (places[op.request.id], op)

@@ -58,6 +58,8 @@ def test_a_stop_without_an_id_is_meant_for_whoever_is_there(place: Place) -> Non
 
 START, COMPLETE, FAIL = ask.start("ide"), ask.complete("ide"), ask.fail("ide")
 BACK = ask.start("back")
+LAUNCH, READY = ask.start("ide", launching=True), ask.ready("ide")
+RETRY = ask.retry("ide", "exit status 1")
 REQUESTS: list[tuple[list[wire.AnyRequest], wire.AnyRequest]] = [
     ([], ask.want("ide", "clone")),
     ([], ask.declare({"ide": ["clone"]})),
@@ -67,6 +69,14 @@ REQUESTS: list[tuple[list[wire.AnyRequest], wire.AnyRequest]] = [
     ([START], FAIL),
     ([START, COMPLETE, other.start("ide")], COMPLETE),
     ([START, COMPLETE, other.start("ide")], START),
+    ([], LAUNCH),
+    ([], ask.ready_to_start("ide")),
+    ([LAUNCH], READY),
+    ([LAUNCH, READY, RETRY], READY),
+    ([START], RETRY),
+    ([LAUNCH, READY], RETRY),
+    ([START, RETRY, COMPLETE], RETRY),
+    ([START, RETRY, ask.retry("ide")], RETRY),
     ([START], ask.withdraw(START, "cancelled")),
     ([START, ask.complete("ide")], ask.reset("ide")),
     ([START], ask.reset(all=True, force=True)),

@@ -96,9 +96,16 @@ class Workload:
                 ask(requests.want(name, *edges, requires=requires, optional=rng.random() < 0.1))
         for _ in range(self._rounds):
             for name in names:
-                ask(requests.start(name))
+                if rng.random() < 0.1:
+                    ask(requests.ready_to_start(name))
+                launching = rng.random() < 0.3
+                ask(requests.start(name, launching=launching))
                 if rng.random() < 0.1:
                     ask(requests.status(name))
+                while rng.random() < 0.2:
+                    ask(requests.retry(name, "as it happens"))
+                if launching and rng.random() < 0.7:
+                    ask(requests.ready(name))
                 if rng.random() < 0.85:
                     ask(requests.complete(name, even_so=rng.random() < 0.5))
                 else:
@@ -219,7 +226,8 @@ class PlainTalk:
                 assert time.time() < called + TIMEOUT_S, request
                 retried = True
                 continue
-            if isinstance(reply, wire.Waiting | wire.Ready):
+            claims = getattr(request, "claim", True)
+            if isinstance(reply, wire.Waiting) or (isinstance(reply, wire.Ready) and claims):
                 left = called + timeout_s - time.time()
                 waiting = isinstance(reply, wire.Waiting)
                 if isinstance(request, wire.Start):
