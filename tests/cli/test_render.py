@@ -135,6 +135,8 @@ def test_what_tells_details_apart_is_not_cut(width: int) -> None:
     started = replace(unit("a"), status=Status.STARTED, owner=owner)
     details.append((started, "not watched: pid 4194304"))
     details.append((replace(started, owner_gone=True), "gone: pid 4194304"))
+    launching = Owner(4194304, command="bash " + "x" * 200)
+    details.append((replace(unit("a"), status=Status.LAUNCHING, owner=launching), "pid 4194304"))
     for name in ("a", "long-name-" * 9, "名前" * 30):
         for info, told in details:
             lines = list_table([replace(info, name=name)], Screen(width))
@@ -284,12 +286,17 @@ def test_why_draws_a_tree() -> None:
 
 def test_why_groups_by_cause() -> None:
     gone = UnitInfo("svc", Status.STARTED, False, since=NOW - 4, owner=Owner(321), owner_gone=True)
+    db = UnitInfo("db", Status.LAUNCHING, False, since=NOW - 4, owner=Owner(322, command="pg"))
     groups = [
+        WhyGroup(db, "waiting", ["d"]),
         WhyGroup(gone, "owner gone"),
         WhyGroup(unit("clone", Status.FAILED, reason="no"), "skipped", ["a", "b"]),
         WhyGroup(gone, "waiting", ["c"]),
     ]
     assert why_groups(groups, Screen()) == [
+        "db: launching for 4 s by pid 322 (pg)",
+        "  waiting: d",
+        "",
         "svc: started 4 s ago by pid 321, which is gone",
         "  waiting: c",
         "",

@@ -233,10 +233,18 @@ def test_a_script_without_a_known_command() -> None:
     assert unit.reason.startswith("its script, pid 7, ended without `complete`")
 
 
-def test_a_run_is_not_blamed_for_a_missing_complete() -> None:
-    owner = Owner(pid=7, command="unitsync run u -- make")
+@pytest.mark.parametrize("command", ["unitsync run u -- make", "unitsync up", "unitsync up a.toml"])
+def test_a_run_is_not_blamed_for_a_missing_complete(command: str) -> None:
+    """Nor is an ``up``: neither can forget it."""
+    owner = Owner(pid=7, command=command)
     unit = after(replace(STARTED, owner=owner), OwnerLost(AT, owner.key))
-    assert unit.reason == "pid 7 (unitsync run u -- make) was killed or could not record its end"
+    assert unit.reason == f"pid 7 ({command}) was killed or could not record its end"
+
+
+def test_what_only_begins_like_a_command_of_ours_is_a_script() -> None:
+    owner = Owner(pid=7, command="unitsync update-all")
+    unit = after(replace(STARTED, owner=owner), OwnerLost(AT, owner.key))
+    assert unit.reason.startswith("its script, ")
 
 
 @pytest.mark.parametrize("unit", [UNKNOWN, PENDING, GONE, COMPLETED, FAILED])

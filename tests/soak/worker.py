@@ -148,8 +148,16 @@ def started(requests: Requests, rng: random.Random, unit: str, number: int) -> D
     after, requires = prerequisites(rng, number) if rng.random() < 0.2 else ([], "success")
     wait = rng.random() < 0.7
     what = rng.choice(["fail", "fail", "complete", "ignore", "warn"])
-    start = requests.start(unit, after=after, requires=requires, wait=wait, on_owner_exit=what)
+    more = {"after": after, "requires": requires, "wait": wait}
+    if rng.random() < 0.05:
+        yield requests.ready_to_start(unit, **more), patience(rng)
+    launching = rng.random() < 0.3
+    start = requests.start(unit, **more, on_owner_exit=what, launching=launching)
     yield start, patience(rng)
+    while rng.random() < 0.15:
+        yield requests.retry(unit, f"as {rng.randrange(5)} has it"), 0
+    if rng.random() < (0.7 if launching else 0.1):
+        yield requests.ready(unit), 0
     if rng.random() < 0.8:
         yield requests.complete(unit, exit_code=rng.choice([0, 0, 0, 0, 1])), 0
 
