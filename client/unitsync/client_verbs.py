@@ -138,13 +138,13 @@ class Verbs(ClientBase):
         if not isinstance(reply, wire.Granted):  # which is what an older coordinator answers
             expect(reply, wire.Ready)
 
-    async def ready(self, unit: str) -> wire.Ok:
+    async def ready(self, unit: str, *, run: int = 0) -> wire.Ok:
         """The run of *unit* is no longer launching, but started. Does nothing if it has
-        started already.
+        started already, or if *run* is given and another run has begun since.
 
         Raises NotStarted if it is not running, and UnknownUnit.
         """
-        return await self._ask(wire.MarkReady(**self.said(), unit=_name(unit)), wire.Ok)
+        return await self._ask(wire.MarkReady(**self.said(), unit=_name(unit), run=run), wire.Ok)
 
     async def retry(self, unit: str, reason: str = "") -> wire.Granted:
         """End your run of *unit* as failed for *reason* and begin the next one, in one step:

@@ -123,10 +123,12 @@ class Start(Request, tag="start", frozen=True):
 
 
 class MarkReady(Request, tag="ready", frozen=True):
-    """The unit's run is no longer ``launching``."""
+    """The unit's run is no longer ``launching``. If it is another one than ``run`` by now, nothing
+    is changed; 0 means whichever it is."""
 
     may = ACT
     unit: str
+    run: int = 0
 
 
 class Retry(Request, tag="retry", frozen=True):

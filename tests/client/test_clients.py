@@ -269,6 +269,7 @@ class TestRunning:
         client.start("deps", launching=True)
         client.ready("deps")
         assert client.retry("deps", "no  such\nhost").run == 2
+        assert not client.ready("deps", run=1).changed
         unit = other.status("deps")
         assert unit.status is wire.Status.LAUNCHING
         assert [(entry.what, entry.run, entry.reason) for entry in unit.history] == [

@@ -170,6 +170,22 @@ def test_a_late_ready_is_not_about_the_next_try(driven: Driven) -> None:
     assert db.must(wire.Ok, db.ready("db")).changed
 
 
+def test_ready_of_a_run_that_is_over(driven: Driven) -> None:
+    """While there was no coordinator, the service became ready, died and was tried again. The
+    two reports may come in any order."""
+    db = driven.script()
+    db.launches("db")
+    db.must(wire.Granted, db.retry("db", "signal 9"))
+    before = snapshot(driven)
+    reply = db.must(wire.Ok, db.ready("db", run=1))
+    assert (reply.changed, reply.status) == (False, Status.LAUNCHING)
+    assert reply.note == "nothing was changed: run 1 of db is over, run 2 goes on"
+    assert snapshot(driven) == before
+    assert db.must(wire.Ok, db.ready("db", run=2)).changed
+    db.ends("db")
+    db.refused("not_started", db.ready("db", run=2))
+
+
 def test_it_says_that_it_launches(driven: Driven) -> None:
     db, ide = driven.script("db.sh"), driven.script()
     db.launches("db")

@@ -68,7 +68,13 @@ REQUESTS = st.one_of(
         launching=st.booleans(),
         claim=st.sampled_from([True, True, True, False]),
     ),
-    st.builds(wire.MarkReady, id=st.none(), unit=UNITS, owner=OWNERS),
+    st.builds(
+        wire.MarkReady,
+        id=st.none(),
+        unit=UNITS,
+        owner=OWNERS,
+        run=st.sampled_from([0, 0, 1, 2]),
+    ),
     st.builds(wire.Retry, id=st.none(), unit=UNITS, owner=OWNERS, reason=TEXT),
     st.builds(
         wire.Complete,

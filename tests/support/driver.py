@@ -220,8 +220,8 @@ class Script:
             **self._common(request_id),
         )
 
-    def ready(self, unit: str, *, request_id: str = "") -> wire.MarkReady:
-        return wire.MarkReady(unit=unit, **self._common(request_id))
+    def ready(self, unit: str, *, run: int = 0, request_id: str = "") -> wire.MarkReady:
+        return wire.MarkReady(unit=unit, run=run, **self._common(request_id))
 
     def retry(self, unit: str, reason: str = "", *, request_id: str = "") -> wire.Retry:
         return wire.Retry(unit=unit, reason=reason, **self._common(request_id))

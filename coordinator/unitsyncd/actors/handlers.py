@@ -330,7 +330,8 @@ class Handlers:
 
     def _mark_ready(self, request: wire.MarkReady) -> wire.AnyReply:
         actor = self.registry.known(request.unit)
-        ask = ReadyReported(self._moment.at, request.id, self.registry.shared_owner(request.owner))
+        by = self.registry.shared_owner(request.owner)
+        ask = ReadyReported(self._moment.at, request.id, by, request.run)
         answer = self.registry.tell(actor, ask)
         assert answer is not None
         return replies.marked_ready(request, answer, actor.unit, self.registry)

@@ -209,6 +209,10 @@ def marked_ready(
     if answer is Answer.NO_SAY:
         note = _not_yours(unit)
         hint = f"unitsync status {shlex.quote(unit.name)}"
+    elif answer is Answer.OTHER_RUN:
+        note = (
+            f"nothing was changed: run {request.run} of {unit.name} is over, run {unit.run} goes on"
+        )
     return ok(request, registry, changed=changed, note=note, hint=hint, status=status)
 
 

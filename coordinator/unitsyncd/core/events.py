@@ -173,6 +173,8 @@ class ReadyReported(msgspec.Struct, frozen=True, gc=False):
     at: float
     request_id: str
     by: Owner | None = None
+    run: int = 0
+    """The run that it is about, 0 for the current one."""
 
 
 class RetryAsked(msgspec.Struct, frozen=True, gc=False):
@@ -247,6 +249,8 @@ class Answer(enum.Enum):
     BECAME_READY = enum.auto()
     READY_ALREADY = enum.auto()
     RETRIED = enum.auto()
+    OTHER_RUN = enum.auto()
+    """Nothing changed: it was about an earlier run."""
     NOT_STARTED = enum.auto()
     """There is no run that this could be about."""
 

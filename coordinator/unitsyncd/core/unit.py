@@ -206,6 +206,8 @@ def _ready(unit: Unit, ask: ReadyReported) -> Ruling:
         return Answer.READY_ALREADY, ()  # it was about an earlier try, if it launches again
     if unit.phase is not _STARTED:
         return Answer.NOT_STARTED, ()
+    if ask.run not in (0, unit.run):
+        return Answer.OTHER_RUN, ()
     if unit.denial(ask.by) is not None:
         return Answer.NO_SAY, ()  # another owner was granted what this one was not
     if not unit.launching:
