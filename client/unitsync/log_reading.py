@@ -24,19 +24,24 @@ def epoch_folder(socket_folder: Path, epoch: str) -> Path | None:
         return None
 
 
-def units_in(folder: Path) -> list[str]:
-    """The units of which *folder*, that of an epoch, has logs, by name."""
+def units_in(folder: Path) -> dict[str, Path]:
+    """The units of which *folder*, that of an epoch, has logs, by name, each with its folder."""
     try:
-        return sorted(unit_of(path.name) for path in folder.iterdir())
+        return {unit_of(path.name): path for path in sorted(folder.iterdir())}
     except OSError:
-        return []
+        return {}
+
+
+def folder_of(folder: Path, unit: str) -> Path:
+    """The folder of *unit* in *folder*, that of an epoch."""
+    return folder / file_name(unit)
 
 
 def recipe_of(folder: Path, unit: str) -> tuple[str, list[str]] | None:
     """In which folder the latest ``run`` of *unit* that kept a log was called, and the words
     behind ``unitsync``."""
     try:
-        content = (folder / file_name(unit) / RECIPE_NAME).read_bytes()
+        content = (folder_of(folder, unit) / RECIPE_NAME).read_bytes()
     except OSError:
         return None
     cwd, *words = map(os.fsdecode, content.split(b"\0"))
@@ -49,8 +54,8 @@ def stamp_of(moment: float) -> bytes:
 
 
 class Reader:
-    """The lines of one unit, each with its time stamp and its end. ``new`` returns those that
-    have come since the last call.
+    """The lines of one *unit*, whose logs are in *folder*, each with its time stamp and its end.
+    ``new`` returns those that have come since the last call.
 
     *run*: only that one; 0 for the latest, and those that follow. *since*: a stamp; then lines
     of earlier runs come too, and none that is older.
@@ -58,7 +63,7 @@ class Reader:
 
     def __init__(self, folder: Path, unit: str, *, run: int = 0, since: bytes = b"") -> None:
         self.unit = unit
-        self._folder = folder / file_name(unit)
+        self._folder = folder
         self._only = run
         self._since = since
         self._run = 0

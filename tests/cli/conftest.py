@@ -209,6 +209,7 @@ class Cli:
         self.end_processes()
         with self.client() as client:
             client.reset(all=True, force=True)
+        shutil.rmtree(self.folder / "c" / "logs", ignore_errors=True)
         for path in self.folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 if path.name != "c":

@@ -97,9 +97,10 @@ def logs(
         while True:
             folder = folder or _logs_folder(place)
             if folder is not None:
-                for name in names or log_reading.units_in(folder):
+                places = {name: log_reading.folder_of(folder, name) for name in names}
+                for name, place_of in (places or log_reading.units_in(folder)).items():
                     if name not in readers:
-                        reader = log_reading.Reader(folder, name, run=number, since=after)
+                        reader = log_reading.Reader(place_of, name, run=number, since=after)
                         readers[name] = reader
             several = len(names) != 1
             lines = log_reading.merged(list(readers.values()), last=not follow)
@@ -143,9 +144,10 @@ def _check_logs(folder: Path, names: list[str], run: int) -> None:
     if not names and not known:
         raise _nothing_kept(names)
     for name in names:
-        if name not in known:
+        place = log_reading.folder_of(folder, name)
+        if not log_reading.Reader(place, name).has_any:
             raise _nothing_kept([name], nearest(name, known))
-        if run and not log_reading.Reader(folder, name, run=run).has_any:
+        if run and not log_reading.Reader(place, name, run=run).has_any:
             raise errors.UnitsyncError(
                 f"the output of run {run} of {name} is not kept", hint=f"unitsync status {name}"
             )

@@ -1,0 +1,237 @@
+"""``run --log`` and ``run --prefix``: what goes through, and what is kept."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import PATIENCE_S, Cli
+
+pytestmark = [pytest.mark.usefixtures("shared_cli")]
+
+STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
+
+
+def log_of(cli: Cli, unit: str, run: int = 1, end: str = "log") -> bytes:
+    """What is kept of a run, without the times."""
+    (path,) = (cli.folder / "c" / "logs").glob(f"*/{unit}/{run}.{end}")
+    lines = path.read_bytes().split(b"\n")
+    assert all(STAMP.match(line) for line in lines if line or line is not lines[-1])
+    return b"\n".join(line[25:] for line in lines)
+
+
+def run_raw(cli: Cli, *words: str, **more: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*cli.command, "run", *words],
+        env=cli.env(),
+        stdin=subprocess.DEVNULL,
+        capture_output=not more,
+        cwd=cli.folder,
+        timeout=PATIENCE_S,
+        check=False,
+        **more,  # type: ignore[call-overload]
+    )
+
+
+def test_it_goes_through_and_is_kept(cli: Cli) -> None:
+    result = cli("run", "u", "--log", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert result == (3, "out\n", "err\n")
+    assert sorted(log_of(cli, "u").splitlines()) == [b"err", b"out"]
+    for path in (cli.folder / "c" / "logs").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
+
+
+def test_one_file_for_both_keeps_the_order(cli: Cli) -> None:
+    code = "for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done"
+    words = [*cli.command, "run", "u", "--log", "--", "sh", "-c", code]
+    done = subprocess.run(
+        words, env=cli.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True
+    )
+    expected = b"".join(b"out %d\nerr %d\n" % (i, i) for i in range(1, 10))
+    assert done.stdout == expected
+    assert log_of(cli, "u") == expected
+
+
+def test_each_try_has_its_own(cli: Cli) -> None:
+    words = ["--log", "--retries", "1", "--backoff", "1ms"]
+    cli("run", "u", *words, "--", "sh", "-c", "echo $$; exit 1")
+    assert log_of(cli, "u", 1) != log_of(cli, "u", 2)
+
+
+def test_prefix(cli: Cli) -> None:
+    code = "printf 'one\\n\\ntwo\\nthr'; sleep 0.3; printf 'ee\\nend'; echo wrong >&2"
+    result = cli("run", "u", "--prefix", "--", "sh", "-c", code)
+    assert result == (0, "u | one\nu | \nu | two\nu | three\nu | end\n", "u | wrong\n")
+    assert not (cli.folder / "c" / "logs").exists()
+
+
+def test_prefix_has_a_colour_at_a_terminal(cli: Cli) -> None:
+    words = ("run", "u", "--prefix", "--", "echo", "hello")
+    assert cli.at_terminal(*words, width=80) == "\x1b[35mu |\x1b[0m hello\n"
+    assert cli.at_terminal(*words, width=80, env={"NO_COLOR": "1"}) == "u | hello\n"
+
+
+def test_bytes_stay_what_they_are(cli: Cli) -> None:
+    everything = bytes(range(256)) * 5000
+    (cli.folder / "data").write_bytes(everything)
+    done = run_raw(cli, "u", "--log", "--", "cat", "data")
+    assert done.stdout == everything
+    assert log_of(cli, "u") == everything
+
+
+def test_lines_longer_than_every_buffer(cli: Cli) -> None:
+    long = b"x" * 3_000_000 + b"\n" + b"y" * 2_000_000
+    (cli.folder / "data").write_bytes(long)
+    done = run_raw(cli, "u", "--log", "--prefix", "--", "cat", "data")
+    one, other = done.stdout.split(b"\n", 1)
+    assert (one, other) == (b"u | " + long.split(b"\n")[0], b"u | " + long.split(b"\n")[1] + b"\n")
+    assert log_of(cli, "u") == long
+
+
+def test_a_flood_is_bounded_and_ends_with_its_end(cli: Cli) -> None:
+    done = run_raw(cli, "u", "--log", "--", "seq", "4000000")
+    assert done.stdout.endswith(b"3999999\n4000000\n")
+    assert len(done.stdout) > 25_000_000
+    folder = next((cli.folder / "c" / "logs").glob("*/u"))
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert set(sizes) == {"1.log", "1.log.1", "recipe"}
+    assert sum(sizes.values()) < 30_000_000
+    kept = (log_of(cli, "u", end="log.1") + log_of(cli, "u")).split()
+    assert kept == [b"%d" % number for number in range(4_000_001 - len(kept), 4_000_001)]
+
+
+def test_the_bounds_can_be_set(cli: Cli) -> None:
+    bounds = {"UNITSYNC_LOG_BYTES": "1000", "UNITSYNC_LOG_RUNS": "2"}
+    for _ in range(4):
+        cli("run", "u", "--log", "--", "sh", "-c", "seq 100", env=bounds)
+    folder = next((cli.folder / "c" / "logs").glob("*/u"))
+    names = {path.name for path in folder.iterdir()}
+    assert {name.split(".")[0] for name in names} == {"3", "4", "recipe"}
+
+
+def test_names_that_cannot_be_file_names(cli: Cli) -> None:
+    units = ["a/b", "..", ".x", "a%2Fb", "ü" * 120, "ü" * 119 + "v"]
+    for unit in units:
+        assert cli("run", unit, "--log", "--", "echo", unit).out == f"{unit}\n"
+    for unit in units:
+        assert cli.ok("logs", unit).endswith(f" {unit}\n")
+
+
+def test_what_is_left_in_the_background_can_go_on_writing(cli: Cli) -> None:
+    fifo = cli.folder / "fifo"
+    os.mkfifo(fifo)
+    code = f"(read -r _ < {fifo}; echo late; echo $BASHPID > pid) & echo early"
+    with open(cli.folder / "out", "wb") as out:
+        done = run_raw(cli, "u", "--log", "--prefix", "--", "bash", "-c", code, stdout=out)
+    assert done.returncode == 0, "it did not wait"
+    assert log_of(cli, "u") == b"early\n"
+    fifo.write_text("go on\n")
+    deadline = time.monotonic() + PATIENCE_S
+    while (cli.folder / "out").read_bytes() != b"u | early\nu | late\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert log_of(cli, "u") == b"early\nlate\n"
+
+
+def test_a_reader_that_has_gone_ends_the_command_as_ever(cli: Cli) -> None:
+    call = " ".join(cli.command)
+    script = f"{call} run u --log --prefix -- yes | head -n 2; echo ${{PIPESTATUS[0]}}"
+    result = cli.exec("bash", "-c", script)
+    assert result.out == "u | y\nu | y\n141\n"
+    with cli.client() as client:
+        assert client.status("u").reason == "killed by SIGPIPE"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(cli: Cli, closed: str) -> None:
+    call = " ".join(cli.command)
+    script = f"{call} run u --log --prefix -- sh -c 'echo out; echo err >&2; exit 4' {closed}"
+    result = cli.exec("bash", "-c", script)
+    assert result.status == 4
+    assert result.out == ("" if closed[0] == ">" else "u | out\n")
+    assert result.err == ("" if "2" in closed else "u | err\n")
+    assert sorted(log_of(cli, "u").splitlines()) == [b"err", b"out"]
+
+
+def test_a_full_stdout_is_told_once_and_the_log_goes_on(cli: Cli) -> None:
+    script = f"{' '.join(cli.command)} run u --log -- seq 100000 > /dev/full"
+    result = cli.exec("bash", "-c", script)
+    assert result.status == 0
+    assert result.told == [
+        "warning: u: its output cannot be passed on to stdout: No space left on device"
+    ]
+    assert log_of(cli, "u").endswith(b"\n100000\n")
+
+
+def test_a_command_without_a_reader_does_not_hold_its_end_back(cli: Cli) -> None:
+    """The end is recorded though nobody reads what is still in the pipe."""
+    reads, writes = os.pipe()
+    words = [*cli.command, "run", "u", "--log", "--", "sh", "-c", "seq 60000"]
+    with subprocess.Popen(words, env=cli.env(), stdout=writes) as process:
+        os.close(writes)
+        waited = cli("wait", "u", "--timeout", "20s")
+        assert waited.status == 0
+        assert process.poll() is None
+        with os.fdopen(reads, "rb") as stream:
+            assert stream.read().endswith(b"\n60000\n")
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_prompt_is_seen_before_its_line_ends(cli: Cli) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        words = ["run", "u", "--prefix", "--", "sh", "-c", "printf 'name? '; read x; echo hi $x"]
+        os.execve(cli.command[0], [*cli.command, *words], cli.env({"NO_COLOR": "1"}))
+    with os.fdopen(terminal, "r+b", buffering=0) as stream:
+        seen = b""
+        while b"name? " not in seen:
+            assert select.select([stream], [], [], PATIENCE_S)[0]
+            seen += stream.read(100)
+        stream.write(b"ide\n")
+        while b"hi ide" not in seen:
+            assert select.select([stream], [], [], PATIENCE_S)[0]
+            seen += stream.read(100)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert seen.startswith(b"u | name? ")
+
+
+def test_a_folder_that_cannot_be_made_is_only_a_warning(cli: Cli) -> None:
+    logs = cli.folder / "c" / "logs"
+    logs.write_text("")
+    try:
+        result = cli("run", "u", "--log", "--", "echo", "through")
+        assert result[:2] == (0, "through\n")
+        assert result.told == ["warning: the output of u cannot be kept: Not a directory"]
+    finally:
+        logs.unlink()
+
+
+def test_a_link_is_not_followed(cli: Cli, tmp_path: Path) -> None:
+    """Under sudo the folder is another user's."""
+    (cli.folder / "c" / "logs").symlink_to(tmp_path)
+    try:
+        result = cli("run", "u", "--log", "--", "echo", "through")
+        assert result[:2] == (0, "through\n")
+        assert result.told[0].startswith("warning: the output of u cannot be kept: ")
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        (cli.folder / "c" / "logs").unlink()
+
+
+def test_a_signal_ends_what_nobody_reads(cli: Cli) -> None:
+    reads, writes = os.pipe()
+    words = [*cli.command, "run", "u", "--prefix", "--", "sh", "-c", "seq 60000"]
+    with subprocess.Popen(words, env=cli.env(), stdout=writes) as process:
+        os.close(writes)
+        assert cli("wait", "u", "--timeout", "20s").status == 0
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE_S)
+    os.close(reads)

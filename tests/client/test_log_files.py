@@ -1,0 +1,127 @@
+"""Log files: names, bounds, rotation, what is pushed out, other streams in between."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unitsync import log_files, log_reading
+from unitsync.log_files import RunLog, UnitLog, file_name, number_of, unit_of
+
+SHORT = 1000
+
+
+@pytest.fixture
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UnitLog]:
+    monkeypatch.setenv("UNITSYNC_LOG_BYTES", str(SHORT))
+    unit_log = UnitLog(str(tmp_path), "e", "u")
+    yield unit_log
+    unit_log.close()
+
+
+def kept(tmp_path: Path) -> list[bytes]:
+    folder = log_reading.folder_of(tmp_path / "logs" / "e", "u")
+    reader = log_reading.Reader(folder, "u")
+    lines = [line[log_files.STAMP_BYTES :] for line in reader.new(last=True)]
+    reader.close()
+    return lines
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_each_unit_has_a_file_name_of_its_own(unit: str) -> None:
+    unit = unit.encode("utf-8", "replace").decode()
+    name = file_name(unit)
+    assert "/" not in name
+    assert name not in (".", "..")
+    assert len(name.encode()) <= 255
+    if len(name) < 200 and len(name.encode()) <= 200:
+        assert unit_of(name) == unit
+
+
+def test_long_names_that_begin_alike_differ() -> None:
+    names = {file_name("x" * 254 + last) for last in "abc"}
+    assert len(names) == 3
+    assert unit_of(names.pop()) == "x" * 200 + "…"
+
+
+def test_numbers_of_files() -> None:
+    assert [number_of(name) for name in ("7.log", "7.log.1", "recipe", "x.log", "7.lo", "7")] == [
+        *(7, 7, 0, 0, 0, 0)
+    ]
+
+
+def test_a_line_of_another_stream_begins_a_new_line(logs: UnitLog, tmp_path: Path) -> None:
+    log = logs.open(1)
+    log.add(1, b"one")
+    log.add(1, b" goes on")
+    log.add(2, b"two\n")
+    log.add(1, b"end\nlast")
+    log.flush()
+    log.close()
+    assert kept(tmp_path) == [b"one goes on\n", b"two\n", b"end\n", b"last\n"]
+
+
+@pytest.mark.parametrize("flush_each", [1, 7, 10_000])
+def test_the_end_is_kept_whatever_is_pushed_out(
+    logs: UnitLog, tmp_path: Path, flush_each: int
+) -> None:
+    log = logs.open(1)
+    for number in range(1000):
+        log.add(1, b"line %d\n" % number)
+        if number % flush_each == 0:
+            log.flush()
+    log.flush()
+    log.close()
+    lines = kept(tmp_path)
+    assert lines == [b"line %d\n" % number for number in range(1000 - len(lines), 1000)]
+    assert SHORT <= sum(len(line) + log_files.STAMP_BYTES for line in lines) <= 5 * SHORT
+
+
+def test_output_that_could_not_be_written_is_marked(
+    logs: UnitLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logs.open(1)
+    problems: list[str] = []
+    log.on_problem = problems.append
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    log.add(1, b"one\n")
+    log.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "_written", full)
+        for _ in range(3):
+            log.add(1, b"two\n")
+            log.flush()
+    log.add(1, b"three\n")
+    log.flush()
+    log.close()
+    assert problems == ["No space left on device"]
+    missing = b"[unitsync: output is missing here: No space left on device]\n"
+    assert kept(tmp_path) == [b"one\n", missing, b"three\n"]
+
+
+def test_old_runs_and_startups_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNITSYNC_LOG_RUNS", "3")
+    monkeypatch.setenv("UNITSYNC_LOG_STARTUPS", "2")
+    for epoch, unit in itertools.product("abcd", "uv"):
+        unit_log = UnitLog(str(tmp_path), epoch, unit)
+        for run in range(1, 6):
+            unit_log.open(run).close()
+        unit_log.write_recipe(["run", unit], "/")
+        unit_log.close()
+    found = {path.name for path in (tmp_path / "logs").iterdir()}
+    assert len(found) == 2
+    assert "d" in found
+    folder = tmp_path / "logs" / "d"
+    assert {path.name for path in (folder / "u").iterdir()} == {
+        *("3.log", "4.log", "5.log", "recipe")
+    }
+    assert log_reading.units_in(folder).keys() == {"u", "v"}
+    assert log_reading.recipe_of(folder, "u") == ("/", ["run", "u"])

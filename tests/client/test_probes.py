@@ -1,0 +1,72 @@
+"""Probes: how they are written, and what a line of output is."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unitsync.probes import Line, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("tcp:5432", "tcp"),
+        ("tcp:db:5432", "tcp"),
+        ("tcp:[::1]:5432", "tcp"),
+        ("http://localhost:8080/health?x=1", "http"),
+        ("https://localhost", "http"),
+        ("line:listening on", "line"),
+        ("curl -f localhost", "shell"),
+        ("test -e /run/db", "shell"),
+    ],
+)
+def test_kinds(text: str, kind: str) -> None:
+    assert parse(text).kind == kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "tcp:", "tcp:x", "tcp:0", "tcp:65536", "tcp:99999999", "tcp:a:b", "line:"),
+        *("line:a\nb", "http://", "http://a b", "http://h:x/", "https://h:99999"),
+    ],
+)
+def test_what_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="for example"):
+        parse(text)
+
+
+@given(st.binary(max_size=60), st.binary(min_size=1, max_size=4), st.lists(st.integers(1, 9)))
+def test_a_line_is_found_however_its_output_comes(
+    data: bytes, wanted: bytes, sizes: list[int]
+) -> None:
+    text = wanted.replace(b"\n", b" ").decode("latin-1")
+    probe = Line(f"line:{text}")
+    chunks, at = [], 0
+    for size in sizes:
+        chunks.append(data[at : at + size])
+        at += size
+    chunks = [chunk for chunk in (*chunks, data[at:]) if chunk]
+    found = [probe.saw(1, chunk) for chunk in chunks]
+    assert any(found) == (os.fsencode(text) in data)
+
+
+def test_a_port_that_answers_and_one_that_does_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert parse(f"tcp:{port}").check() == ""
+        assert parse(f"tcp:localhost:{port}").check() == ""
+    assert parse(f"tcp:{port}").check() == f"tcp:{port}: Connection refused"
+    assert parse(f"http://127.0.0.1:{port}/").check().startswith("http://127.0.0.1:")
+
+
+def test_a_shell_command() -> None:
+    assert parse("exit 0").check() == ""
+    assert parse("exit 3").check() == "exit 3: exit status 3"
+    assert parse("kill -9 $$").check() == "kill -9 $$: killed by signal 9"
+    assert parse("exec sleep 60").check(0.05) == "exec sleep 60: still runs after 0.05 s"
