@@ -15,6 +15,27 @@ __all__ = ["cli", "shared_cli", "up"]
 pytestmark = pytest.mark.usefixtures("shared_cli")
 
 
+def test_logs_are_closed_when_their_units_have_ended(up: Up) -> None:
+    units = "".join(f'[unit.u{number}]\nrun = "echo {number}"\n' for number in range(30))
+    after = ", ".join(f'"u{number}"' for number in range(30))
+    done = up(
+        f'{units}[unit.last]\nrun = "ls -l /proc/$PPID/fd | grep -c /logs/ || :"\nafter = [{after}]'
+    )
+    assert done.status == 0
+    assert "last | 0" in done.out.splitlines()
+
+
+def test_the_log_also_has_what_is_printed_in_the_background_later(up: Up) -> None:
+    up("""
+[unit.first]
+run = "echo one; (until test -e ended; do sleep 0.1; done; echo two; touch printed) &"
+[unit.last]
+run = "touch ended; until test -e printed; do sleep 0.1; done; sleep 0.2"
+after = ["first"]
+""")
+    assert [line.split("Z ")[-1] for line in up.cli("logs").out.splitlines()] == ["one", "two"]
+
+
 def test_units_run_in_order_with_their_output_behind_their_names(up: Up) -> None:
     done = up("""
 [unit.second]
@@ -28,6 +49,8 @@ run = "echo out; echo err >&2; echo made > made"
     assert sorted(lines[:2]) == ["first  | err", "first  | out"]
     assert lines[2:] == ["second | made", "second | no newline"]
     assert up.statuses() == {"second": "completed", "first": "completed"}
+    logged = up.cli("logs").out.splitlines()
+    assert [line.split("Z ")[-1] for line in logged[2:]] == ["made", "no newline"]
     assert done.told[-1].startswith("unitsync: 2 units: 2 completed, in ")
 
 

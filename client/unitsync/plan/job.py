@@ -323,6 +323,7 @@ class Job:
             self._has_log = self._log is not None
         if self._log is not None:
             self._log.add(1, data)
+            self._log.flush()
         self._runner.on_output(self, data)
         if isinstance(self._probe, probes.Line) and self._probe.saw(1, data):
             assert self._life is not None
@@ -447,12 +448,14 @@ class Job:
 
     def _end(self, state: State, reason: str = "", hint: str = "") -> None:
         self.reason, self.hint = reason, hint
-        self._close_log()
+        if self._output is None or not self._output.open:
+            self._close_log()
         self._move(state)
 
     def _close_log(self) -> None:
         if self._log is not None:
-            self._log.close()
+            for descriptor in self._log.descriptors:
+                os.close(descriptor)
             self._log = None
 
     def _move(self, state: State) -> None:
