@@ -21,6 +21,7 @@ from unitsync.verbs import (
     TIMEOUT,
     VERBS,
     Flag,
+    Verb,
 )
 
 TYPE_CHECKING = False
@@ -65,7 +66,7 @@ class Call:
     ) -> None:
         """*names* are the words after the verb; *flags* holds the values of each flag, [] for
         a switch. Raises UsageError."""
-        self.verb = VERBS[verb]
+        self.verb = _verb(verb)
         self.command = list(command)
         self.notes: list[str] = []
         self.shim = in_shim(environ)
@@ -177,7 +178,7 @@ def as_utf8(words: "list[str]") -> "list[str]":
 def read(words: list[str], environ: "Mapping[str, str]") -> "Call":
     """The Call that *words* stand for. Raises Leave, and UsageError for an invalid value."""
     before, name, words = _at_the_verb(words)
-    verb, command = VERBS[name], []
+    verb, command = _verb(name), []
     if name == "run":
         if "--" not in words:
             raise Leave
@@ -208,9 +209,20 @@ def _at_the_verb(words: list[str]) -> tuple[list[str], str, list[str]]:
         if value[:1] == "-":
             raise Leave
         before.append(value)
-    if at >= len(words) or words[at] not in VERBS:
+    if at >= len(words):
         raise Leave
     return before, words[at], words[at + 1 :]
+
+
+def _verb(name: str) -> "Verb":
+    """Raises Leave if there is none with that *name*."""
+    if name in VERBS:
+        return VERBS[name]
+    from unitsync.runner_verbs import RUNNER_VERBS
+
+    if name not in RUNNER_VERBS:
+        raise Leave
+    return RUNNER_VERBS[name]
 
 
 def _split(words: list[str], known: "Mapping[str, Flag]") -> "tuple[list[str], Flags]":

@@ -1,9 +1,9 @@
 """The verbs that scripts, people and agents call: for each its arguments and flags, its help,
 and what its request may do.
 
-This is the only description of them. commandline.py makes requests from it, cli/ makes help
-and completion, and bench/ makes the forms to measure. Imports only what the interpreter has
-already loaded.
+With runner_verbs.py, this is the only description of them. commandline.py makes requests from
+it, cli/ makes help and completion, and bench/ makes the forms to measure. Imports only what the
+interpreter has already loaded.
 """
 
 from unitsync.conversation import ACT, LOOK, WAIT, May
@@ -18,6 +18,8 @@ SCRIPTS = "For scripts"
 PLANS = "For whole startups, from a plan"
 PEOPLE = "For people, probes and agents"
 COORDINATOR = "For the coordinator"
+PANELS = (SCRIPTS, PLANS, PEOPLE, COORDINATOR)
+"""The sections of the help, in their order."""
 
 
 class Flag:
@@ -214,25 +216,9 @@ ENV_FILE = Flag(
 )
 OF_THE_COMMAND = (RUN_TIMEOUT, GRACE, RETRIES, BACKOFF, READY, LOG, PREFIX, CWD, ENV_FILE)
 """What ``run`` does with its command. The coordinator does not hear of it."""
-ONLY = Flag(
-    "--only",
-    "Run only this unit and what it needs. May be given several times; commas work too.",
-    metavar="UNIT",
-    completes="several",
-    many=True,
-)
-DRY_RUN = Flag("--dry-run", "Only show what would run, in which order.", field="dry_run")
-FAIL_FAST = Flag("--fail-fast", "End everything as soon as one unit fails.", field="fail_fast")
-DETACH = Flag("--detach", "Run it in the background.", short="-d", field="detach")
-SCHEMA = Flag(
-    "--schema",
-    "Print the JSON Schema of plans, with which editors check and complete.",
-    field="schema",
-)
 
 _UNIT = ("unit", "UNIT", "The unit's name.")
 _UNITS = ("units", "UNIT...", "The units' names.")
-_PLANS = ("plans", "[PLAN]...", "The files. Default: unitsync.toml here, or in a folder above.")
 _AFTER = (AFTER, REQUIRES, OPTIONAL)
 
 
@@ -323,49 +309,6 @@ _ALL = (
         tag="start",
     ),
     Verb(
-        "up",
-        PLANS,
-        ACT,
-        (_PLANS,),
-        (ONLY, DRY_RUN, FAIL_FAST, DETACH),
-        """Run all units of a plan, each the moment it may.
-
-        Ends when all of them have ended, with 0 only if none has failed. Ctrl-C ends them in
-        reverse order; a second one kills them. What has completed in this startup and has not
-        changed since is left alone. If the plan is up already, it takes over what is new.
-        """,
-        "unitsync up --only ide",
-        module="unitsync.plan.commands",
-    ),
-    Verb(
-        "down",
-        PLANS,
-        ACT,
-        (_PLANS,),
-        (),
-        """End what `up` runs, in reverse order.
-
-        Returns when everything has ended. Units that have completed stay completed.
-        """,
-        "unitsync down",
-        module="unitsync.plan.commands",
-    ),
-    Verb(
-        "check",
-        PLANS,
-        LOOK,
-        (_PLANS,),
-        (OUTPUT, SCHEMA),
-        """Find every mistake in a plan, without running anything.
-
-        Each is told with file, line, column and what to do; the exit status is then 5. What
-        keeps a command from running on this machine is a mistake too, such as a script that is
-        missing.
-        """,
-        "unitsync check --output json | jq -r '.[] | .message'",
-        module="unitsync.plan.commands",
-    ),
-    Verb(
         "wait",
         PEOPLE,
         WAIT,
@@ -436,3 +379,4 @@ _ALL = (
     ),
 )
 VERBS = {verb.name: verb for verb in _ALL}
+"""Each of them is one request."""

@@ -1,5 +1,5 @@
-"""The verbs of verbs.py as typer commands: their help, what shells complete, and what is
-wrong with a command line that commandline.py did not accept."""
+"""The verbs of verbs.py and runner_verbs.py as typer commands: their help, what shells complete,
+and what is wrong with a command line that commandline.py did not accept."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,8 @@ from unitsync.cli.verb import Verb, example
 from unitsync.commandline import Call
 from unitsync.errors import UsageError
 from unitsync.perform import perform
-from unitsync.verbs import ENDPOINT, OUTPUT, VERBS, Flag
+from unitsync.runner_verbs import RUNNER_VERBS
+from unitsync.verbs import ENDPOINT, OUTPUT, PANELS, VERBS, Flag
 from unitsync.verbs import Verb as Row
 
 _COMMAND: Final = "unitsync.command"
@@ -23,7 +24,8 @@ _NAMES: Final = {"": None, "one": completion.unit_names, "several": completion.l
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to *app*, in their order."""
-    for row in VERBS.values():
+    rows = (*VERBS.values(), *RUNNER_VERBS.values())
+    for row in sorted(rows, key=lambda row: PANELS.index(row.panel)):
         runs = row.name == "run"
         app.command(
             row.name,

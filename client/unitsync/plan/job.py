@@ -381,7 +381,7 @@ class Job:
             self._carry_out(self._life.group_ended(monotonic()))
 
     def _ready(self, _: Order) -> None:
-        self._in_background(self._runner.client.ready(self.name))
+        self._in_background(self._runner.client.ready(self.name, run=self.run))
         self._give_slot_back()
         asyncio.get_running_loop().call_soon(self._move, State.RUNNING)
 
