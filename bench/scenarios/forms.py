@@ -29,7 +29,14 @@ VALUES: Final = {
     "--exit-code": "3",
     "--reason": "no space left",
     "--output": "table",
+    "--run-timeout": "1m",
+    "--grace": "5s",
+    "--retries": "2",
+    "--backoff": "1s",
+    "--cwd": "/",
+    "--env-file": "/dev/null",
 }
+"""Not ``--ready``: ``true`` ends before anything could be ready."""
 NAMES: Final = {
     "want": ["UNIT", "b"],
     "unwant": ["a", "b"],
@@ -49,6 +56,8 @@ os.waitpid(os.posix_spawnp("true", ["true"], os.environ), 0)
 """What ``run`` cannot do without: its command, and the process that watches over it."""
 ALONE: Final = {"--requires": ["--after", "done"], "--optional": ["--after", "done"]}
 """Words that these flags need beside them, if the verb takes ``--after``."""
+BESIDE: Final = {"--backoff": ["--retries", "2"]}
+"""The same for any verb."""
 
 
 def forms() -> Iterator[list[str]]:
@@ -60,6 +69,7 @@ def forms() -> Iterator[list[str]]:
         yield [verb, *names]
         for flag, own in zip(flags, words, strict=True):
             beside = ALONE.get(flag.name, []) if "--after" in row.flags else []
+            beside = BESIDE.get(flag.name, beside)
             yield [verb, *([] if flag.name == "--all" else names), *beside, *own]
         together = [own for own in words if own != ["--all"]]
         if len(together) > 1:

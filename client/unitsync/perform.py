@@ -197,7 +197,7 @@ def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None
     return None
 
 
-def _tell(call: "Call", epoch: str, verb: str, **more: str) -> "Any":
+def _tell(call: "Call", epoch: str, verb: str, **more: "Any") -> "Any":
     """The reply to a request with the tag *verb* about the run that was granted under *epoch*.
     Raises as ``converse`` does."""
     request = {"verb": verb, **_from_start(call.request), "epoch": epoch, "render": "text", **more}

@@ -441,7 +441,7 @@ class SupervisedRun:
 
     def _report_ready(self) -> None:
         try:
-            reply = self._tell("ready")
+            reply = self._tell("ready", run=self._run)
             why = reply.message if reply.result == "error" else ""
         except Exception as problem:
             why = str(problem)
