@@ -76,7 +76,7 @@ def test_json_for_editors(write: Write) -> None:
     path = write(BAD)
     status, out, err = check("--output", "json")
     listed: list[dict[str, Any]] = json.loads(out)
-    assert (status, err) == (5, "")
+    assert (status, err) == (5, "error: 2 mistakes in 1 file\n")
     assert [set(one) for one in listed] == [set(Mistake.__struct_fields__)] * 2
     assert listed[0] == {
         "file": str(path),

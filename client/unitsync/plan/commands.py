@@ -47,6 +47,8 @@ def _check(call: Call, paths: list[Path]) -> int:
         fields = ("file", "line", "column", "message", "hint", "unit")
         listed = [{name: getattr(one, name) for name in fields} for one in mistakes]
         print_lines(json_text(listed).split("\n"))
+        if mistakes:
+            print_err([f"error: {_counted(mistakes)}"])
         return 5 if mistakes else 0
     print_lines(map(safe, good))
     print_err(f"note: not there yet: {safe(note)}" for note in notes)
@@ -58,8 +60,12 @@ def _print(mistakes: list[Mistake]) -> None:
     at_terminal = sys.stderr is not None and sys.stderr.isatty()
     print_err(lines(mistakes, shutil.get_terminal_size().columns if at_terminal else 0))
     if len(mistakes) > 1:
-        files = len({one.file for one in mistakes})
-        print_err([f"{counted(len(mistakes), 'mistake')} in {counted(files, 'file')}"])
+        print_err([_counted(mistakes)])
+
+
+def _counted(mistakes: list[Mistake]) -> str:
+    files = len({one.file for one in mistakes})
+    return f"{counted(len(mistakes), 'mistake')} in {counted(files, 'file')}"
 
 
 def _what(plan: Plan) -> str:
