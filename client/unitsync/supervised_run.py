@@ -115,6 +115,8 @@ class SupervisedRun:
     def carry_out(self) -> Ended:
         """Run the command until it has ended for good, and let signals go."""
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if ignored, there is no status
+        if _signal.getsignal(_WAKE) != _signal.SIG_IGN:
+            _signal.signal(_WAKE, _do_nothing)  # it would end us while signals are let go
         _signal.pthread_sigmask(_signal.SIG_BLOCK, self._numbers)
         try:
             self._environment = command.environment_of(self._unit)
@@ -449,6 +451,10 @@ class SupervisedRun:
             self._reporting.release()
         if why:
             self._warn_of_output(f"that it is ready could not be recorded: {why}")
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    pass
 
 
 def is_alive(group: int) -> bool:

@@ -284,6 +284,15 @@ def test_ended_before_it_was_ready(cli: Cli) -> None:
     assert waiting.status == 3
 
 
+def test_probes_of_many_short_tries(cli: Cli) -> None:
+    """Their answers come at any moment, also while the coordinator is being told."""
+    words = ["--retries", "12", "--backoff", "1ms", "--grace", "1s", "--ready", "exit 0"]
+    code = f"echo x >> {cli.folder}/tries; sleep 0.0$(($(wc -l < {cli.folder}/tries) / 2)); exit 5"
+    result = cli("run", "a", *words, "--log", "--", "bash", "-c", code)
+    assert result.status == 5, result
+    assert outcome(cli, "a") == ("failed", "exit status 5")
+
+
 def test_a_probe_that_hangs_ends_with_its_unit(cli: Cli) -> None:
     pid_file = cli.folder / "pid"
     probe = f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 60"

@@ -10,7 +10,20 @@ import pytest
 
 import docpages as pages
 from support.driver import Driven, Script
-from unitsync import calling_script, conversation, names, spawn_lock, wire, wire_by_hand
+from unitsync import (
+    calling_script,
+    conversation,
+    log_files,
+    names,
+    output_pump,
+    probes,
+    run_options,
+    spawn_lock,
+    supervised_run,
+    supervision,
+    wire,
+    wire_by_hand,
+)
 from unitsync.plan import document, edges, model, reading
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
@@ -69,6 +82,29 @@ FIXED: dict[str, tuple[float, ...]] = {
     ),
 }
 """How the row begins, and the numbers in it."""
+
+
+OF_RUN: dict[str, float] = {
+    "one log file": log_files.LOG_BYTES / 1_000_000,
+    "runs of a unit": log_files.RUNS_KEPT,
+    "startups of which": log_files.STARTUPS_KEPT,
+    "output that is not yet": output_pump._UNWRITTEN_S,
+    "output on its way": output_pump.PIPE_BYTES / MIB,
+    "a line that has no end": output_pump.HELD_BYTES_MAX / 1024,
+    "one try of a probe": probes.TRY_MAX_S,
+    "the pause between": supervision.BACKOFF_MAX_S / 60,
+    "tries": run_options.RETRIES_MAX,
+    "time that the record": supervised_run._DRAIN_S,
+}
+
+
+def test_each_bound_of_run_is_the_programs() -> None:
+    text = pages.read("reference/limits.md").partition("## What `run` does")[2].split("\n## ")[0]
+    found = pages.rows(text)
+    assert len(found) == len(OF_RUN)
+    for what, number in OF_RUN.items():
+        (row,) = [row for row in found if row[0].startswith(what)]
+        assert f"{number:,g}" in row[1].replace("1,000,000", "1e+06"), row
 
 
 def rows() -> list[list[str]]:
