@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,18 @@ def test_output_that_could_not_be_written_is_marked(
     assert problems == ["No space left on device"]
     missing = b"[unitsync: output is missing here: No space left on device]\n"
     assert kept(tmp_path) == [b"one\n", missing, b"three\n"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
+def test_under_sudo_they_belong_to_whom_the_folder_belongs(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    unit_log = UnitLog(str(tmp_path), "e", "u")
+    unit_log.open(1).close()
+    unit_log.write_recipe(["run"], "/")
+    unit_log.close()
+    found = list((tmp_path / "logs").rglob("*"))
+    assert len(found) == 4
+    assert {path.stat().st_uid for path in (tmp_path / "logs", *found)} == {12345}
 
 
 def test_old_runs_and_startups_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

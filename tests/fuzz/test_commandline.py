@@ -66,6 +66,8 @@ TAKES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "run": [
         *(("--after", WORDS[:5]), ("--requires", REQUIREMENTS), ("--optional", SWITCH)),
         *(("--timeout", DURATIONS), ("--on-skip", SKIPS), ("--no-wait", SWITCH)),
+        *(("--run-timeout", DURATIONS), ("--retries", NUMBERS), ("--log", SWITCH)),
+        *(("--ready", WORDS), ("--env-file", WORDS[:3]), ("--prefix", SWITCH)),
     ],
     "wait": [("--timeout", DURATIONS), ("--for", REQUIREMENTS), ("--any", SWITCH)],
     "complete": [("--exit-code", NUMBERS), ("--even-so", SWITCH), ("--owner", ("1",))],
