@@ -53,9 +53,10 @@ format: $(STAMP) ## put the code into the agreed format
 docs: $(STAMP) ## refresh what is made from the code: parts of the docs, the schema of plans
 	$(BIN)/python docs/generate.py
 
-demo: $(STAMP) ## watch a real startup put in order, then one with a broken clone
+demo: $(STAMP) ## watch a real startup put in order, with a broken clone, and as a plan
 	@$(BIN)/python examples/workspace/startup.py
 	@$(BIN)/python examples/workspace/startup.py --broken-clone
+	@$(BIN)/python examples/workspace/startup.py --plan
 
 bench: $(STAMP) ## measure speed and memory (ARGS='cli throughput' for a part of it)
 	$(BIN)/python -m bench $(ARGS)

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,50 @@ def test_a_broken_clone_shows_what_fails_what_is_skipped_and_why(tmp_path: Path)
     assert report.startswith("not ready\n")
     assert re.search(r"^  agent +skipped +git-clone failed: exit status 128$", report, re.MULTILINE)
     assert "Nothing is left." in ran.stdout
+    assert_no_process_uses(root)
+
+
+def planned() -> dict[str, set[str]]:
+    """What the plan says that its units wait for."""
+    units = tomllib.loads((EXAMPLE / "unitsync.toml").read_text())["unit"]
+    return {
+        name: {edge if isinstance(edge, str) else edge["unit"] for edge in unit.get("after", [])}
+        for name, unit in units.items()
+    }
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_plan_keeps_the_same_order(number: int, tmp_path: Path) -> None:
+    root = tmp_path / "kept"
+    ran = startup("--plan", "--keep", root)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "all 16 times" in ran.stdout
+    assert "Nothing is left." in ran.stdout
+    assert "no mistakes in 8 units and 16 edges" in ran.stdout
+    assert "It ended with exit status 0." in ran.stdout
+
+    needs = {"git-config": set[str](), **planned()}
+    assert needs == declared()
+    for unit, prerequisites in needs.items():
+        began = times(root, unit)[0]
+        for prerequisite in prerequisites:
+            assert times(root, prerequisite)[1] < began, f"{unit} overtook {prerequisite}"
+    assert (root / "workspace/agent.txt").read_text() == "Heron\nLarch\nMoss &amp; stone\n"
+    assert (root / "logs/unit-tests.log").read_text().endswith("Z OK\n")
+    assert_no_process_uses(root)
+
+
+def test_the_plan_shows_a_broken_clone_as_the_scripts_do(tmp_path: Path) -> None:
+    root = tmp_path / "kept"
+    ran = startup("--plan", "--broken-clone", "--keep", root)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "It ended with exit status 1." in ran.stdout
+    assert "  hint: unitsync logs git-clone" in ran.stderr.splitlines()
+    report = (root / "workspace/report.txt").read_text()
+    assert report.startswith("not ready\n")
+    assert re.search(
+        r"^  web-server +skipped +git-clone failed: exit status 128$", report, re.MULTILINE
+    )
     assert_no_process_uses(root)
 
 

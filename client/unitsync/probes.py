@@ -135,7 +135,8 @@ class Http(Probe):
 class Shell(Probe):
     """Ready when the shell command exits with 0.
 
-    ``environment`` and ``cwd`` are those of the unit; "" is the folder of this process.
+    ``words`` are those of the shell. ``environment`` and ``cwd`` are those of the unit; "" is the
+    folder of this process.
     ``group`` is the process group that the command joins, so that it ends with the unit; None
     is ours. Set them before the first try.
     """
@@ -144,6 +145,7 @@ class Shell(Probe):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
+        self.words: tuple[str, ...] = ("/bin/sh", "-c", text)
         self.environment: Mapping[bytes, bytes] = os.environb
         self.cwd = ""
         self.group: int | None = None
@@ -151,9 +153,8 @@ class Shell(Probe):
         self._given_up = False
 
     def _try(self, timeout_s: float) -> str:
-        words = ["sh", "-c", self.text]
-        if self.cwd:
-            words = ["sh", "-c", 'cd -- "$0" && exec /bin/sh -c "$1"', self.cwd, self.text]
+        into = 'cd -- "$0" && exec "$@"' if self.cwd else 'exec "$@"'
+        words = ["sh", "-c", into, self.cwd or "sh", *self.words]
         how: dict[str, Any] = {} if self.group is None else {"setpgroup": self.group}
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:

@@ -27,11 +27,12 @@ COLOURS = {"completed": "32", "failed": "31", "skipped": "33", "bold": "1", "dim
 
 @dataclass(frozen=True)
 class Outcome:
-    """One script: its exit status, its unit's status and reason as unitsync has them, and
-    the times that it noted itself (Unix time in ns: begin and end, or none at all)."""
+    """One script: its exit status (None for a unit of the plan), its unit's status and reason
+    as unitsync has them, and the times that it noted itself (Unix time in ns: begin and end,
+    or none at all). A service of the plan notes when it is ready instead of its end."""
 
     name: str
-    exit_status: int
+    exit_status: int | None
     status: str
     reason: str
     times_ns: list[int]
@@ -120,6 +121,7 @@ def print_outcome(
     report: str,
     why: str,
     failing: set[str],
+    with_service: bool = False,
 ) -> bool:
     """Prints all there is to know; returns whether it went as it should."""
     head, *rows = table(outcomes, began_ns)
@@ -132,7 +134,8 @@ def print_outcome(
     compared, narrowest, wrong = violations(outcomes)
     for name, status in expected(failing).items():
         got = outcomes[name]
-        if got.status != status or (got.exit_status == 0) != (status == "completed"):
+        fits = got.exit_status is None or (got.exit_status == 0) == (status == "completed")
+        if got.status != status or not fits:
             reason = f" ({got.reason})" if got.reason else ""
             wrong.append(
                 f"{name} should be {status}, is {got.status}{reason}; exit {got.exit_status}"
@@ -143,8 +146,9 @@ def print_outcome(
         print(colour("not as it should be:", "failed"))
         print("\n".join(f"  {line}" for line in wrong))
         return False
+    or_ready = " (the web server: was ready)" if with_service else ""
     print(
         f"proven from the scripts' own clocks: all {compared} times, a unit began after what it\n"
-        f"waited for had ended, the closest by {narrowest / 1e6:.1f} ms."
+        f"waited for had ended{or_ready}, the closest by {narrowest / 1e6:.1f} ms."
     )
     return True

@@ -2,6 +2,8 @@
 
 Nothing but unitsync puts the scripts in order. What came of it is printed, and proven
 from the scripts' own notes of the time: no unit began before its prerequisites ended.
+With ``--plan``, `unitsync up` runs the same startup from unitsync.toml, but for one script
+that is started as before: the plan waits for it by name.
 
 Needs bash, git, and a Python with pip and unitsync; no network. Everything is made in
 a temporary folder (or ``--keep DIR``), with a home, a git configuration and a
@@ -24,13 +26,15 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from outcome import NEEDS, Outcome, print_outcome
 
 HERE = Path(__file__).resolve().parent
+PLAN = HERE / "unitsync.toml"
+OUTSIDE_OF_THE_PLAN = "git-config"
 SCRIPTS = {path.stem: path for path in sorted((HERE / "scripts").iterdir()) if path.is_file()}
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -47,7 +51,8 @@ class Workspace:
         for folder in (self.work, self.logs, self.stamps, self.repositories, root / "home"):
             folder.mkdir(parents=True)
         path = [HERE / "bin", Path(sys.executable).parent, *os.get_exec_path()]
-        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
+        names = ("LANG", "LC_ALL", "TZ", "TERM", "NO_COLOR")
+        kept = {name: os.environ[name] for name in names if name in os.environ}
         self.env = {
             **kept,
             "PATH": os.pathsep.join(map(str, path)),
@@ -95,6 +100,24 @@ def start_scripts(workspace: Workspace, order: list[str]) -> dict[str, subproces
     return running
 
 
+def bring_up(workspace: Workspace, limit_s: float) -> int:
+    """Run the plan, as one would call it in a terminal; returns the exit status of ``up``.
+
+    A service runs until it is told to end: here when the last unit has ended.
+    """
+    up = subprocess.Popen(["unitsync", "up", PLAN], env=workspace.env, stdin=subprocess.DEVNULL)
+    try:
+        workspace.call(
+            "unitsync", "wait", "report", "--for", "completion", "--timeout", f"{limit_s}"
+        )
+        workspace.call("unitsync", "down", str(PLAN))
+        return up.wait()
+    finally:
+        if up.poll() is None:
+            up.terminate()
+            up.wait()
+
+
 def await_scripts(running: dict[str, subprocess.Popen[bytes]], limit_s: float) -> list[str]:
     """Waits until all have ended; returns the names of those that run after *limit_s*."""
     deadline = time.monotonic() + limit_s
@@ -115,7 +138,7 @@ def end_scripts(running: dict[str, subprocess.Popen[bytes]]) -> None:
         process.wait()
 
 
-def gather(workspace: Workspace, statuses: dict[str, int]) -> dict[str, Outcome]:
+def gather(workspace: Workspace, statuses: Mapping[str, int | None]) -> dict[str, Outcome]:
     """What is known of each unit: from its script, its notes of the time, and unitsync."""
     listed = workspace.call("unitsync", "list", "--output", "json")
     print(listed.stderr, end="")
@@ -178,10 +201,10 @@ def child_processes() -> dict[int, str]:
     return found
 
 
-def run(root: Path, sockets: Path, seed: int, limit_s: float, broken_clone: bool) -> int:
-    workspace = Workspace(root, sockets)
-    if not broken_clone:
-        workspace.make_repository()
+def run_scripts(
+    workspace: Workspace, seed: int, limit_s: float, broken_clone: bool
+) -> tuple[Mapping[str, int | None], str]:
+    """The startup as scripts: their exit statuses, and what ``why`` says if it matters."""
     order = list(SCRIPTS)
     random.Random(seed).shuffle(order)
     title = "The same with nothing to clone" if broken_clone else "A workspace starts"
@@ -189,17 +212,50 @@ def run(root: Path, sockets: Path, seed: int, limit_s: float, broken_clone: bool
     print(textwrap.indent(textwrap.fill(" ".join(order), 76, break_on_hyphens=False), "  "))
     print(flush=True)
 
+    running = start_scripts(workspace, order)
+    try:
+        late = await_scripts(running, limit_s)
+        why = workspace.call("unitsync", "why").stdout if broken_clone or late else ""
+    finally:
+        end_scripts(running)
+    for name in late:
+        print(f"{name} was still running after {limit_s:g} s, and was ended")
+    return {name: process.returncode for name, process in running.items()}, why
+
+
+def run_plan(
+    workspace: Workspace, limit_s: float, broken_clone: bool
+) -> tuple[Mapping[str, int | None], str]:
+    """The startup as a plan, which has no exit status for each unit, and one script beside it."""
+    print(f"\nThe same as a plan, with {OUTSIDE_OF_THE_PLAN}.sh beside it\n\n$ unitsync check")
+    check = workspace.call("unitsync", "check", str(PLAN))
+    print(f"{check.stdout}{check.stderr}\n$ unitsync up", flush=True)
+    running = start_scripts(workspace, [OUTSIDE_OF_THE_PLAN])
+    try:
+        status = bring_up(workspace, limit_s)
+        await_scripts(running, limit_s)
+        why = workspace.call("unitsync", "why").stdout if broken_clone else ""
+    finally:
+        end_scripts(running)
+    print(f"\nIt ended with exit status {status}.\n")
+    for name in SCRIPTS.keys() - running.keys():
+        log = workspace.call("unitsync", "logs", name)
+        (workspace.logs / f"{name}.log").write_text(log.stdout)
+    ended = {name: process.returncode for name, process in running.items()}
+    return {name: ended.get(name) for name in SCRIPTS}, why
+
+
+def run(arguments: argparse.Namespace, root: Path, sockets: Path, seed: int) -> int:
+    workspace = Workspace(root, sockets)
+    broken_clone = arguments.broken_clone
+    if not broken_clone:
+        workspace.make_repository()
     with nothing_left(workspace) as left:
         began_ns = time.time_ns()
-        running = start_scripts(workspace, order)
-        try:
-            late = await_scripts(running, limit_s)
-            why = workspace.call("unitsync", "why").stdout if broken_clone or late else ""
-        finally:
-            end_scripts(running)
-        for name in late:
-            print(f"{name} was still running after {limit_s:g} s, and was ended")
-        statuses = {name: process.returncode for name, process in running.items()}
+        if arguments.plan:
+            statuses, why = run_plan(workspace, arguments.limit, broken_clone)
+        else:
+            statuses, why = run_scripts(workspace, seed, arguments.limit, broken_clone)
         outcomes = gather(workspace, statuses)
     report = workspace.work / "report.txt"
     good = print_outcome(
@@ -209,6 +265,7 @@ def run(root: Path, sockets: Path, seed: int, limit_s: float, broken_clone: bool
         report=report.read_text() if report.exists() else "",
         why=why,
         failing={"git-clone"} if broken_clone else set(),
+        with_service=arguments.plan and not broken_clone,
     )
     for process in left:
         print(f"left behind, and killed: {process}")
@@ -222,6 +279,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the order in which the scripts start")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make everything here and keep it")
     parser.add_argument("--limit", type=float, metavar="SECONDS", default=120, help="then give up")
+    parser.add_argument("--plan", action="store_true", help="as a plan: unitsync.toml")
     parser.add_argument("--broken-clone", action="store_true", help="there is nothing to clone")
     arguments = parser.parse_args()
 
@@ -245,7 +303,7 @@ def main() -> int:
             print(f"hint: name another folder, or remove it: rm -r {root}", file=sys.stderr)
             return 1
         try:
-            return run(root, sockets, seed, arguments.limit, arguments.broken_clone)
+            return run(arguments, root, sockets, seed)
         except KeyboardInterrupt:
             return 130
         finally:

@@ -36,6 +36,24 @@ after = ["first"]
     assert [line.split("Z ")[-1] for line in up.cli("logs").out.splitlines()] == ["one", "two"]
 
 
+def test_a_text_that_tells_whether_a_service_is_ready_is_for_the_shell_of_its_unit(up: Up) -> None:
+    done = up("""
+[unit.a]
+run = "until test -e go; do sleep 0.02; done"
+ready = "test -e first; touch after-first"
+[unit.b]
+run = "until test -e go; do sleep 0.02; done"
+ready = "[[ -n $BASH ]]; touch is-bash"
+shell = "bash -e"
+[unit.c]
+run = "sleep 0.5; ls; touch first; until test -e after-first; do sleep 0.1; done; touch go"
+after = [{ unit = "b", requires = "start" }]
+""")
+    assert done.status == 0
+    assert "c | is-bash" in done.out.splitlines()
+    assert "c | after-first" not in done.out.splitlines()
+
+
 def test_units_run_in_order_with_their_output_behind_their_names(up: Up) -> None:
     done = up("""
 [unit.second]

@@ -141,7 +141,7 @@ class LiveDisplay:
         if self._timer is not None:
             self._timer.cancel()
         if self._live is not None:
-            self._live.update(self._drawn(), refresh=True)
+            self._live.update(self._drawn(last=True), refresh=True)
             self._live.stop()
             self._live = None
             asyncio.get_running_loop().remove_signal_handler(signal.SIGWINCH)
@@ -174,7 +174,7 @@ class LiveDisplay:
         self._live.console.clear()
         self._live.start()
 
-    def _drawn(self) -> Text:
+    def _drawn(self, *, last: bool = False) -> Text:
         from rich.text import Text
 
         assert self._live is not None
@@ -182,7 +182,10 @@ class LiveDisplay:
         encoding = console.encoding.lower()
         screen = Screen(console.width, ascii_only=not encoding.startswith("utf"))
         drawn = Text(no_wrap=True, end="")
-        for number, pieces in enumerate(rows(self._jobs(), screen, console.height - 1, time())):
+        drawing = list(rows(self._jobs(), screen, console.height - 1, time()))
+        if last:
+            drawing.pop()  # the summary has the counts
+        for number, pieces in enumerate(drawing):
             drawn.append("\n" if number else "")
             for text, colour in pieces:
                 drawn.append(text, colour)

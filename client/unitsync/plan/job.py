@@ -311,6 +311,7 @@ class Job:
         runner.children.watch(self._pid, self._exited)
         self._probe = probes.parse(unit.ready) if unit.ready else None
         if isinstance(self._probe, probes.Shell):
+            self._probe.words = as_user(unit.user, (*unit.shell, "-c", unit.ready))
             self._probe.environment, self._probe.cwd = environment, unit.cwd
             self._probe.group = self._pid
         if self._probe is not None and not isinstance(self._probe, probes.Line):

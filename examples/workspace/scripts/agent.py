@@ -31,6 +31,9 @@ def note_time() -> None:
     subprocess.run(["stopwatch", "agent"], check=True)
 
 
+if sys.argv[1:] == ["go"]:  # a unit of the plan, which has done the waiting
+    read_index()
+    sys.exit()
 try:
     with Client() as sync, sync.unit("agent", after=["unit-tests", "web-server"], timeout_s=120):
         note_time()
