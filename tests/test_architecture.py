@@ -58,6 +58,7 @@ PLANS_MAY_USE = frozenset(
         *(
             "plan",
             "aio",
+            "calling_script",
             "command",
             "commandline",
             "durations",
@@ -273,8 +274,8 @@ def test_no_verb_that_a_script_calls_knows_plans() -> None:
         for each in all_imports(CLIENT)
         if part(each.module) == "plan" and CLIENT / "plan" not in each.file.parents
     ]
-    verbs = CLIENT / "cli" / "plans.py"
-    none_of([each for each in found if each.file != verbs or not (each.lazy or each.for_types)])
+    verbs = [CLIENT / "kill.py", CLIENT / "rerun.py"]
+    none_of([each for each in found if each.file not in verbs or not each.lazy])
 
 
 def test_what_plans_use_of_the_client() -> None:

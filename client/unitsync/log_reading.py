@@ -10,6 +10,8 @@ from heapq import merge
 from pathlib import Path
 from typing import BinaryIO
 
+from unitsync import Client, errors
+from unitsync import endpoint as endpoints
 from unitsync.log_files import LOGS_NAME, RECIPE_NAME, STAMP_BYTES, file_name, number_of, unit_of
 
 
@@ -22,6 +24,17 @@ def epoch_folder(socket_folder: Path, epoch: str) -> Path | None:
         return max(logs.iterdir(), key=lambda path: path.stat().st_mtime, default=None)
     except OSError:
         return None
+
+
+def present_folder(place: endpoints.Endpoint) -> Path | None:
+    """Where the logs of the present state are. If nobody answers: of the newest one."""
+    epoch = ""
+    try:
+        with Client(place.address, autostart=False) as client:
+            epoch = client.ping().epoch
+    except errors.UnitsyncError:
+        pass
+    return epoch_folder(Path(place.address.removeprefix("ipc://")).parent, epoch)
 
 
 def units_in(folder: Path) -> dict[str, Path]:

@@ -115,7 +115,7 @@ def _owner(call: "Call") -> "Message":
 
         words = as_utf8(sys.argv[1:])
         at = words.index("run")  # an --endpoint may stand before it
-        fields["command"] = shown([*words[:at], *words[at + 1 :]])
+        fields.update(shown([*words[:at], *words[at + 1 :]]))
     return fields
 
 

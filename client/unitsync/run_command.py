@@ -28,11 +28,17 @@ _PASSED_ON = (
 DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
 
 
-def shown(call: "Iterable[str]") -> str:
+def shown(call: "Iterable[str]") -> "dict[str, str]":
     """How a ``run`` with the words *call* is shown as an owner: as its user typed it, with
     all options, so that it can be run again. The real command line of this process begins
-    with two long paths."""
-    return command_line(" ".join(["unitsync run", *map(shell_word, call)]))
+    with two long paths. If that is exact, it comes with the folder."""
+    typed = " ".join(["unitsync run", *map(shell_word, call)])
+    command = command_line(typed)
+    try:
+        cwd = os.getcwd()
+    except OSError:  # it was removed
+        cwd = ""
+    return {"command": command, "cwd": cwd if command == typed and cwd.isprintable() else ""}
 
 
 def hold_signals() -> "set[int]":

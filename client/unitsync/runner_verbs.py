@@ -5,7 +5,7 @@ printed. Described as those in verbs.py are.
 """
 
 from unitsync.conversation import ACT, LOOK
-from unitsync.verbs import OUTPUT, PLANS, Flag, Verb
+from unitsync.verbs import OUTPUT, PEOPLE, PLANS, Flag, Verb
 
 ONLY = Flag(
     "--only",
@@ -24,6 +24,21 @@ SCHEMA = Flag(
 )
 
 _PLANS = ("plans", "[PLAN]...", "The files. Default: unitsync.toml here, or in a folder above.")
+
+FOLLOW = Flag("--follow", "Go on with what comes, until Ctrl-C.", short="-f", field="follow")
+SINCE = Flag(
+    "--since", "Only what came in the last e.g. 10m, also of earlier runs.", metavar="DURATION"
+)
+RUN = Flag("--run", "Only this run. Default: the latest.", metavar="N")
+END_GRACE = Flag(
+    "--grace",
+    "How long they may take to end. Default: 10s, or what the plan says.",
+    metavar="DURATION",
+)
+WITH_DEPENDENTS = Flag(
+    "--with-dependents", "Also what waits for them, directly or not.", field="with_dependents"
+)
+_UNITS = ("units", "UNIT...", "The units' names.")
 
 _ALL = (
     Verb(
@@ -68,6 +83,51 @@ _ALL = (
         """,
         "unitsync check --output json | jq -r '.[] | .message'",
         module="unitsync.plan.commands",
+    ),
+    Verb(
+        "logs",
+        PEOPLE,
+        LOOK,
+        (("units", "[UNIT]...", "The units' names."),),
+        (FOLLOW, SINCE, RUN),
+        """Show the output of units of a plan, and of what was run with --log.
+
+        Of each unit the latest run, each line with the time (UTC) at which it came. Without a
+        name: all units, in the order of time.
+        """,
+        "unitsync logs deps --follow",
+        module="unitsync.logs",
+    ),
+    Verb(
+        "kill",
+        PEOPLE,
+        ACT,
+        (_UNITS,),
+        (END_GRACE,),
+        """End the commands of units.
+
+        Each command's process group gets SIGTERM, and SIGKILL if it has not ended after the
+        grace. There is no retry. Waits until all have ended. Only for what `run` or a plan has
+        started; of others it says what to call.
+        """,
+        "unitsync kill db --grace 30s",
+        module="unitsync.kill",
+    ),
+    Verb(
+        "rerun",
+        PEOPLE,
+        ACT,
+        (_UNITS,),
+        (WITH_DEPENDENTS,),
+        """Run units again, as they were run the last time.
+
+        For what `run` or a plan has started; of others it says what to call. In the same folder
+        and with the same words, but what `run` started gets the environment of this call.
+        Several run in the order of their prerequisites. Exits with the status of the first that
+        fails. What an `up` still runs is ended and begins anew.
+        """,
+        "unitsync rerun deps --with-dependents",
+        module="unitsync.rerun",
     ),
 )
 RUNNER_VERBS = {verb.name: verb for verb in _ALL}

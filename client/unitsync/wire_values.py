@@ -65,6 +65,9 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
     """False if the coordinator cannot tell when it ends."""
     clock: int = 0
     """Inode of the time namespace in which ``start`` was read; 0 if there is none."""
+    cwd: str = ""
+    """For a ``run``: the folder in which ``command`` does the same again; "" if it is not known,
+    or if ``command`` is not exact."""
 
     @property
     def key(self) -> tuple[int, int, int]:

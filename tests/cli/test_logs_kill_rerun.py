@@ -186,12 +186,12 @@ def test_kill_of_another_users_unit_is_not_permitted() -> None:
     """It would be root's: with sudo it works."""
     code = (
         "import os, sys\n"
-        "from unitsync import calling_script, errors, killing, wire\n"
+        "from unitsync import calling_script, errors, kill, wire\n"
         "pid = os.getppid()\n"
         "owner = wire.Owner(**calling_script.owner_of(pid))\n"
         "os.setresuid(65534, 65534, 65534)\n"
         "try:\n"
-        "    killing.Run('u', owner)\n"
+        "    kill.Run('u', owner)\n"
         "except errors.NotPermitted as problem:\n"
         "    print(problem.hint)\n"
     )
@@ -224,13 +224,13 @@ def test_rerun_with_dependents_keeps_their_order(cli: Cli) -> None:
 
 
 def test_rerun_says_what_it_cannot_do(cli: Cli) -> None:
-    cli("run", "plain", "--", "echo", "two words")
+    cli("run", "plain", "--", "sh", "-c", "echo one\necho two")
     result = cli("rerun", "plain")
     assert (result.status, result.told) == (
         1,
         [
-            "error: plain was run without --log, so its folder is not known",
-            "hint: call it there: unitsync run plain -- echo 'two words'",
+            "error: how exactly plain was run is not known; with --log it would be",
+            "hint: call it where it was called: unitsync run plain -- sh -c 'echo one echo two'",
         ],
     )
     run = cli.spawn("run", "u", "--log", "--", "sh", "-c", "echo go; sleep 60")
@@ -247,3 +247,12 @@ def test_the_recipe_has_no_environment(cli: Cli) -> None:
     files = [path for path in Path(cli.folder, "c", "logs").rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"1.log", "recipe"}
     assert not any(b"hunter2" in path.read_bytes() for path in files)
+
+
+def test_what_was_run_without_a_log_runs_again_where_it_ran(cli: Cli) -> None:
+    folder = cli.folder / "it's here"
+    folder.mkdir()
+    assert (
+        cli.script("cd it*here && unitsync run u -- sh -c 'pwd; echo \"$1\"' - 'a;b'").status == 0
+    )
+    assert cli("rerun", "u").out == f"{folder}\na;b\n"

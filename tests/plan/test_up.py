@@ -401,3 +401,49 @@ after = ["a"]
     ended = process.end()
     assert ended.status == 0, ended
     assert up.statuses() == {"a": "completed", "b": "completed"}
+
+
+def test_kill_ends_a_unit_without_a_retry(cli: Cli, up: Up) -> None:
+    process = up.spawn("""
+[unit.a]
+run = "touch there; sleep 1000"
+retries = 5
+[unit.b]
+run = "sleep 1000"
+""")
+    up.await_file("there")
+    killed = cli("kill", "a")
+    assert (killed.status, killed.told) == (0, ["unitsync: a: killed by `unitsync kill`"])
+    assert up.statuses() == {"a": "failed", "b": "started"}
+    interrupt(process)
+
+
+def test_rerun_runs_a_unit_of_an_up_again_with_its_dependents(cli: Cli, up: Up) -> None:
+    process = up.spawn("""
+[unit.a]
+run = "echo a >> ran"
+[unit.b]
+run = "echo b >> ran"
+after = ["a"]
+[unit.keeps-it-up]
+run = "sleep 1000"
+""")
+    up.await_status("b", "completed")
+    again = cli("rerun", "a", "--with-dependents")
+    assert (again.status, again.out) == (0, "running again: a, b\n")
+    up.await_file("ran", "a\nb\na\nb\n")
+    interrupt(process)
+
+
+def test_rerun_without_an_up_runs_the_plan_for_the_unit(cli: Cli, up: Up) -> None:
+    up('[unit.a]\nrun = "echo a >> ran"\n[unit.b]\nrun = "echo b >> ran"\nafter = ["a"]\n')
+    assert cli("rerun", "b").status == 0
+    assert up.has("ran", "a\nb\nb\n")
+    assert cli("rerun", "a", "--with-dependents").status == 0
+    assert up.has("ran", "a\nb\nb\na\nb\n")
+
+
+def test_logs_shows_what_units_of_a_plan_have_printed(cli: Cli, up: Up) -> None:
+    up('[unit.a]\nrun = "echo out; echo err >&2"\n')
+    lines = cli("logs", "a").out.splitlines()
+    assert [line.partition(" ")[2] for line in lines] == ["out", "err"]

@@ -138,7 +138,7 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
     "start-elsewhere": Start(
         id="1",
         unit="ide",
-        owner=Owner(4711, 123456, 4026531836, "bash clone.sh", clock=4026531834),
+        owner=Owner(4711, 123456, 4026531836, "bash clone.sh", clock=4026531834, cwd="/repo"),
     ),
     "withdraw": Withdraw(**_SENT, unit="ide", start_id="76543210", reason="interrupted"),
     "complete": Complete(**_SENT, unit="ide", exit_code=128, even_so=True),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from unitsync import errors
-from unitsync.cli import admin, completion, slips, typer_commands, units
+from unitsync.cli import admin, completion, slips, typer_commands
 from unitsync.cli.verb import Verbs
 from unitsync.nearest import nearest
 from unitsync.output import print_lines, report, report_any
@@ -67,7 +67,6 @@ def unitsync(
 
 
 typer_commands.register(app)
-units.register(app)
 admin.register(app)
 
 

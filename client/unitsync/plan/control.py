@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from unitsync.errors import UnitsyncError, from_code
+from unitsync.errors import UnitsyncError, Unreachable, from_code
 
 _NAME: Final = "up-{}.sock"
 _REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -99,21 +99,23 @@ def running(folder: str) -> Iterator[int]:
                 _remove(os.path.join(folder, name))
 
 
-def ask(folder: str, pid: int, request: Request) -> Answer | None:
-    """What the ``up`` with this *pid* answers; None if it does not listen. Raises the error that it
-    answers with."""
+def ask(folder: str, pid: int, request: Request) -> Answer:
+    """What the ``up`` with this *pid* answers. Raises the error that it answers with, and
+    Unreachable if it does not answer."""
     with socket.socket(socket.AF_UNIX) as link:
         try:
             with _in_folder(folder) as short:
                 link.connect(f"{short}/{_NAME.format(pid)}")
             credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             if struct.unpack("3i", credentials)[0] != pid:
-                return None
+                raise ConnectionError
             link.sendall(msgspec.json.encode(request) + b"\n")
             with link.makefile("rb") as stream:
                 answer = msgspec.json.decode(stream.readline(), type=Answer)
         except (OSError, msgspec.MsgspecError):
-            return None
+            raise Unreachable(
+                f"unitsync up with pid {pid} does not answer", hint="unitsync list shows its units"
+            ) from None
     if answer.code:
         raise from_code(answer.code, answer.message, answer.hint, {})
     return answer

@@ -8,7 +8,7 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from unitsync import endpoint as endpoints
 from unitsync import errors
+from unitsync.calling_script import shell_word
 from unitsync.nearest import nearest
 from unitsync.output import print_err, print_lines
 from unitsync.plan import control
@@ -114,10 +115,7 @@ class Session:
     def _hand_over(self, pid: int) -> int:
         """Another ``up`` runs this plan: it takes over what is new."""
         request = Request("up", plans=[str(path) for path in self._plans], only=list(self._only))
-        answer = control.ask(self._endpoint.folder, pid, request)
-        if answer is None:
-            raise errors.Unreachable(f"the up with pid {pid} does not answer", hint="unitsync down")
-        print_lines(answer.lines)
+        print_lines(control.ask(self._endpoint.folder, pid, request).lines)
         return 0
 
     def _detached(self) -> int:
@@ -238,32 +236,38 @@ def _tell(told: int) -> None:
 # --- the commands that ask --------------------------------------------------------------
 
 
-def runner_of(folder: str, plan: Path | None = None) -> int:
-    """The pid of the ``up`` that runs *plan*; of any, without one. 0 if there is none."""
+def runner_of(folder: str, plan: Path) -> int:
+    """The pid of the ``up`` that runs *plan*, 0 if there is none."""
+    return next((pid for pid, what in _running(folder) if Path(what.plan) == plan), 0)
+
+
+def _running(folder: str) -> Iterator[tuple[int, Answer]]:
+    """Each ``up`` of the coordinator in *folder*: its pid, and what it runs."""
     for pid in control.running(folder):
-        answer = control.ask(folder, pid, Request("describe"))
-        if answer is not None and plan in (None, Path(answer.plan)):
-            return pid
-    return 0
+        try:
+            yield pid, control.ask(folder, pid, Request("describe"))
+        except errors.Unreachable:  # it begins or ends just now
+            continue
 
 
-def down(plan: Path | None, address: str | None) -> int:
+def down(plan: Path, address: str | None) -> int:
     """End the ``up`` of *plan*, and return when it is gone."""
     folder = endpoints.resolve(address).folder
-    pid = runner_of(folder, plan)
-    if not pid:
-        other = runner_of(folder)
-        shown = control.ask(folder, other, Request("describe")) if other else None
-        hint = f"another plan is up: unitsync down {shown.plan}" if shown else ""
-        print_err(["nothing is up", *([f"hint: {hint}"] if hint else ())])
+    plans = {Path(what.plan): (pid, what.units) for pid, what in _running(folder)}
+    if plan not in plans:
+        hints = [
+            f"hint: another plan is up: unitsync down {shell_word(str(path))}" for path in plans
+        ]
+        print_err(["nothing is up", *hints[:1]])
         return 0
-    answer = control.ask(folder, pid, Request("describe"))
-    control.ask(folder, pid, Request("down"))
+    pid, units = plans[plan]
+    try:
+        control.ask(folder, pid, Request("down"))
+    except errors.Unreachable:
+        pass  # it has ended meanwhile
     _await_end(pid)
-    ended = answer.units if answer is not None else []
-    print_lines(
-        [f"ended {counted(len(ended), 'unit')}" + (f": {', '.join(ended)}" if ended else "")]
-    )
+    names = f": {', '.join(units)}" if units else ""
+    print_lines([f"ended {counted(len(units), 'unit')}{names}"])
     return 0
 
 

@@ -15,7 +15,7 @@ _CERTAINLY_SHORT: Final = wire.TEXT_BYTES_MAX // 4
 
 
 def bounded(request: wire.AnyRequest) -> wire.AnyRequest:
-    """*request* with its owner's command line cut. Raises LimitReached for an id that is
+    """*request* with the texts about its owner cut. Raises LimitReached for an id that is
     too long. It cannot be cut, because the rest might equal another id."""
     if len(request.id) > _CERTAINLY_SHORT or len(request.startup) > _CERTAINLY_SHORT:
         _check_length("id", request.id)
@@ -23,9 +23,12 @@ def bounded(request: wire.AnyRequest) -> wire.AnyRequest:
     if type(request) is wire.Withdraw:
         _check_length("start_id", request.start_id)
     owner = request.owner
-    if owner is None or (command := cut(owner.command)) is owner.command:
+    if owner is None:
         return request
-    return replace(request, owner=replace(owner, command=command))
+    command, cwd = cut(owner.command), cut(owner.cwd)
+    if command is owner.command and cwd is owner.cwd:
+        return request
+    return replace(request, owner=replace(owner, command=command, cwd=cwd))
 
 
 def check_count(names: int) -> None:

@@ -1,9 +1,9 @@
-"""Ending what ``run`` started: by its own ``run``, which passes SIGTERM on to its command and
-does not try again; if that does not help, by the guardian, which kills the process group of
-the command when ``run`` itself is killed.
+"""The verb ``kill``: ends the commands of ``run`` and of plans.
 
-The process is known by its pid and its start time, and is held by a pidfd from then on, so no
-other process can be meant.
+A ``run`` passes SIGTERM on to its command and does not try again. If that does not help, ``run``
+itself is killed, and its guardian kills the process group of the command. A ``run`` is known by its
+pid and its start time, and is held by a pidfd from then on, so no other process can be meant. An
+``up`` is asked through its own socket.
 """
 
 from __future__ import annotations
@@ -11,25 +11,22 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from time import monotonic
-from typing import Literal
 
-from unitsync import calling_script, errors, wire
+from unitsync import Client, calling_script, errors, wire
+from unitsync import endpoint as endpoints
 from unitsync.calling_script import read_process
-from unitsync.printing import safe
+from unitsync.commandline import Call, parse_duration
+from unitsync.output import print_err
+from unitsync.printing import safe, span
+from unitsync.runners import RUNNING, known, runner_of
+from unitsync.supervision import GRACE_DEFAULT_S
 
 LOOK_S = 0.05
 """How often to look for what is left of a process group."""
-
-
-def runner_of(owner: wire.Owner) -> Literal["run", "up", ""]:
-    """What runs the command of *owner*'s unit: ``unitsync run``, ``unitsync up``, or "" for a
-    script that called ``unitsync start``."""
-    for name in ("run", "up"):
-        if owner.command.startswith(f"unitsync {name} ") or owner.command == f"unitsync {name}":
-            return name
-    return ""
+_END_S = 10.0
+"""How long the coordinator may take to see that a killed ``run`` is gone."""
 
 
 def refuse_script(unit: str, owner: wire.Owner) -> errors.Refused:
@@ -145,3 +142,61 @@ def _groups_below(pid: int) -> set[int]:
         if process is not None and process.parent == pid and not process.has_ended:
             groups.add(process.group)
     return groups
+
+
+# --- the verb -----------------------------------------------------------------------------
+
+
+def main(call: Call) -> int:
+    """Perform *call*. Returns the exit status. Raises UnitsyncError."""
+    grace_s = None
+    if "--grace" in call.flags:
+        grace_s = parse_duration(call.flags["--grace"][-1], "--grace")
+    with Client(call.address or None) as client:
+        runs: list[Run] = []
+        planned: dict[int, list[str]] = {}
+        for name in dict.fromkeys(call.names):
+            info = known(client.status(name))
+            owner = info.owner
+            if owner is None or not (info.status in RUNNING or info.still_runs):
+                print_err([safe(f"unitsync: {name} does not run: it is {info.status}")])
+            elif runner_of(owner) == "run":
+                runs.append(Run(name, owner))
+            elif runner_of(owner) == "up" and not info.owner_gone:
+                planned.setdefault(owner.pid, []).append(name)
+            else:
+                raise refuse_script(name, owner)
+        for one in runs:
+            one.ask()
+        for pid, names in planned.items():
+            _kill_of_plan(client.endpoint, pid, names, grace_s)
+        limit_s = GRACE_DEFAULT_S if grace_s is None else grace_s
+        by = monotonic() + limit_s
+        for one in runs:
+            with closing(one):
+                if not one.await_end(by):
+                    one.kill()
+                    one.await_end(monotonic() + _END_S)
+                print_err([_what_became(client, one, limit_s)])
+    return 0
+
+
+def _kill_of_plan(address: str, pid: int, names: list[str], grace_s: float | None) -> None:
+    """End the units *names*, which the ``up`` with this *pid* runs. Each has its own grace in the
+    plan, unless *grace_s* says another one."""
+    from unitsync.plan import control
+
+    folder = endpoints.resolve(address).folder
+    answer = control.ask(folder, pid, control.Request("kill", names, grace_s))
+    print_err(safe(f"unitsync: {line}") for line in answer.lines)
+
+
+def _what_became(client: Client, run: Run, grace_s: float) -> str:
+    try:
+        client.wait(run.unit, requires=wire.Requirement.COMPLETION, timeout_s=_END_S)
+    except errors.NotGranted:
+        pass
+    info = client.status(run.unit)
+    reason = f": {info.reason}" if info.reason else ""
+    how = f" (killed after {span(grace_s)})" if run.killed else ""
+    return safe(f"unitsync: {run.unit} {info.status}{reason}{how}")

@@ -1,0 +1,111 @@
+"""The verb ``logs``: shows what log_files.py has kept."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from time import sleep, time
+
+from unitsync import endpoint as endpoints
+from unitsync import errors, log_reading
+from unitsync.calling_script import shell_word
+from unitsync.commandline import Call, invalid, parse_duration
+from unitsync.nearest import nearest
+from unitsync.output_pump import prefixes_for
+from unitsync.printing import silence
+
+_LOOK_S = 0.1
+"""How often ``--follow`` looks for new lines."""
+
+
+def main(call: Call) -> int:
+    """Perform *call*. Returns the exit status. Raises UnitsyncError."""
+    number = _run_number(call.flags.get("--run"))
+    after = b""
+    if "--since" in call.flags:
+        since_s = parse_duration(call.flags["--since"][-1], "--since")
+        after = log_reading.stamp_of(max(0.0, time() - since_s))
+    place = endpoints.resolve(call.address or None)
+    folder = log_reading.present_folder(place)
+    names = list(dict.fromkeys(call.names))
+    follow = "--follow" in call.flags
+    if not follow and folder is not None:
+        _check_logs(folder, names, number)
+    elif not follow:
+        raise _nothing_kept(names)
+    readers: dict[str, log_reading.Reader] = {}
+    try:
+        while True:
+            folder = folder or log_reading.present_folder(place)
+            if folder is not None:
+                places = {name: log_reading.folder_of(folder, name) for name in names}
+                for name, place_of in (places or log_reading.units_in(folder)).items():
+                    if name not in readers:
+                        reader = log_reading.Reader(place_of, name, run=number, since=after)
+                        readers[name] = reader
+            several = len(names) != 1
+            lines = log_reading.merged(list(readers.values()), last=not follow)
+            if not _written(lines, prefixed=several) or not follow:
+                return 0
+            sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        if follow:
+            return 130
+        raise
+    finally:
+        for reader in readers.values():
+            reader.close()
+
+
+def _run_number(given: list[str] | None) -> int:
+    if given is None:
+        return 0
+    text = given[-1]
+    if not (text.isascii() and text.isdigit() and int(text[:18]) > 0):
+        raise invalid("--run", text, "is not the number of a run", "unitsync status UNIT has them")
+    return int(text)
+
+
+def _check_logs(folder: Path, names: list[str], run: int) -> None:
+    known = log_reading.units_in(folder)
+    if not names and not known:
+        raise _nothing_kept(names)
+    for name in names:
+        place = log_reading.folder_of(folder, name)
+        if not log_reading.Reader(place, name).has_any:
+            raise _nothing_kept([name], nearest(name, known))
+        if run and not log_reading.Reader(place, name, run=run).has_any:
+            raise errors.UnitsyncError(
+                f"the output of run {run} of {name} is not kept", hint=f"unitsync status {name}"
+            )
+
+
+def _nothing_kept(names: list[str], meant: str = "") -> errors.UnitsyncError:
+    of = f" of {names[0]}" if names else ""
+    unit = shell_word(names[0]) if names else "UNIT"
+    hint = f"did you mean {meant}?" if meant else f"unitsync run {unit} --log -- COMMAND keeps it"
+    return errors.UnitsyncError(f"no output{of} was kept in this startup", hint=hint)
+
+
+def _written(lines: Iterable[tuple[str, bytes]], *, prefixed: bool) -> bool:
+    """Print *lines*. Returns False if nobody reads them any more."""
+    if sys.stdout is None:
+        return False
+    out = sys.stdout.buffer
+    prefixes: dict[str, bytes] = {}
+    try:
+        for unit, line in lines:
+            if prefixed:
+                if unit not in prefixes:
+                    prefixes[unit] = prefixes_for(unit)[0]
+                out.write(prefixes[unit])
+            out.write(line)
+        out.flush()
+    except BrokenPipeError:
+        silence(1)
+        return False
+    except OSError as problem:
+        silence(1)
+        raise errors.UnitsyncError(f"cannot write to stdout: {problem.strerror}") from None
+    return True

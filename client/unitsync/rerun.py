@@ -1,0 +1,128 @@
+"""The verb ``rerun``: runs units again as they were run the last time, by ``run`` or by a plan."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from unitsync import Client, endpoint, errors, log_reading, wire
+from unitsync.calling_script import shell_word
+from unitsync.commandline import Call
+from unitsync.output import print_lines
+from unitsync.runners import RUNNING, known, runner_of
+
+
+def main(call: Call) -> int:
+    """Perform *call*. Returns the exit status. Raises UnitsyncError."""
+    place = endpoint.resolve(call.address or None)
+    with Client(place.address) as client:
+        infos = {name: known(client.status(name)) for name in dict.fromkeys(call.names)}
+        if "--with-dependents" in call.flags:
+            infos = _with_dependents(client, infos)
+        epoch = client.ping().epoch
+        logs = log_reading.epoch_folder(Path(place.folder), epoch)
+        planned, calls = [], {}
+        for name, info in infos.items():
+            if runner_of(_last_owner(info)) == "up":
+                planned.append(name)
+            else:
+                calls[name] = _call_of(logs, info)
+        if len(calls) > 1 or (calls and planned):  # so that they wait for each other again
+            client.reset(*calls)
+    if not planned and len(calls) == 1:
+        ((cwd, words),) = calls.values()
+        os.chdir(cwd)
+        os.execv(sys.executable, _command(words))
+    running = _begun(calls)
+    status = _run_of_plan(place, epoch, planned) if planned else 0
+    return _status_of(running) or status
+
+
+def _last_owner(info: wire.UnitInfo) -> wire.Owner | None:
+    """Who ran the unit, or has tried to."""
+    return info.owner or info.given_up_by
+
+
+def _run_of_plan(place: endpoint.Endpoint, epoch: str, names: list[str]) -> int:
+    """Let the ``up`` that runs the plan of these units run them again; without one, run the plan
+    for them, with what they need."""
+    from unitsync.plan import control, record, session
+    from unitsync.plan.model import load
+
+    plans = {record.plan_of(place.folder, name, epoch) for name in names}
+    path = plans.pop()
+    if path is None or plans:
+        raise errors.Refused("these units are not of one plan", hint="run them one by one")
+    if pid := session.runner_of(place.folder, path):
+        print_lines(control.ask(place.folder, pid, control.Request("rerun", names)).lines)
+        return 0
+    plan = session.restricted(load(path), names)
+    return session.Session([path], plan, place.address, only=names, again=names).up(detach=False)
+
+
+def _with_dependents(client: Client, infos: dict[str, wire.UnitInfo]) -> dict[str, wire.UnitInfo]:
+    """*infos*, and those of all units that need one of them, directly or not."""
+    everything = {info.name: client.status(info.name) for info in client.list()}
+    found = dict(infos)
+    grown = True
+    while grown:
+        grown = False
+        for name, info in everything.items():
+            needs = {edge.name for edge in info.prerequisites}
+            if name not in found and needs & found.keys():
+                found[name] = info
+                grown = True
+    return found
+
+
+def _call_of(logs: Path | None, info: wire.UnitInfo) -> tuple[str, list[str]]:
+    """The folder and the words with which ``run`` runs the unit again. Raises UnitsyncError."""
+    name, owner = info.name, _last_owner(info)
+    runner = runner_of(owner)
+    if owner is None or not owner.command:
+        hint = f"unitsync run {shell_word(name)} -- COMMAND"
+        raise errors.Refused(f"how {name} was run is not known", hint=hint)
+    if not runner:
+        raise errors.Refused(
+            f"{name} was not started by unitsync run", hint=f"call {owner.command}"
+        )
+    if info.status in RUNNING and not info.owner_gone:
+        raise errors.Refused(f"{name} still runs", hint=f"unitsync kill {shell_word(name)}")
+    if owner.cwd:
+        cwd, words = owner.cwd, shlex.split(owner.command)[1:]
+    elif recipe := log_reading.recipe_of(logs, name) if logs is not None else None:
+        cwd, words = recipe
+    else:
+        raise errors.Refused(
+            f"how exactly {name} was run is not known; with --log it would be",
+            hint=f"call it where it was called: {owner.command}",
+        )
+    if not os.path.isdir(cwd):
+        raise errors.UnitsyncError(f"{name} was run in {cwd}, which is not there")
+    return cwd, words
+
+
+def _command(words: list[str]) -> list[str]:
+    main = "from unitsync.express import main; main()"
+    return [sys.executable, "-P", "-c", main, *words]
+
+
+def _begun(calls: dict[str, tuple[str, list[str]]]) -> list[subprocess.Popen[bytes]]:
+    """All *calls*, begun at once: they wait for each other."""
+    return [subprocess.Popen(_command(words), cwd=cwd) for cwd, words in calls.values()]
+
+
+def _status_of(running: list[subprocess.Popen[bytes]]) -> int:
+    """The first exit status that is not 0, when all have ended."""
+    try:
+        statuses = [process.wait() for process in running]
+    except BaseException:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        raise
+    return next((128 - status if status < 0 else status for status in statuses if status), 0)
