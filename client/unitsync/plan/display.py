@@ -56,8 +56,8 @@ _ORDER: Final = (
     State.RETRYING,
     State.LAUNCHING,
     State.RUNNING,
-    State.SKIPPED,
     State.WAITING,
+    State.SKIPPED,
     State.NOT_STARTED,
     State.COMPLETED,
 )
