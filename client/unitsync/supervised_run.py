@@ -189,8 +189,12 @@ class SupervisedRun:
         self._pid = 0
         how = command.how_it_ended(status)
         self._by_itself = how.reason
+        heard: Orders = ()
+        if self._pump is not None and self._machine.launching:
+            self._pump.finish(_DRAIN_S)  # the line that makes it ready may be its last one
+            heard = self._what_was_heard()
         self._end_probing()
-        return self._machine.exited(how.status, how.reason, monotonic())
+        return heard + self._machine.exited(how.status, how.reason, monotonic())
 
     def _how_it_ended(self, end: Order) -> Ended:
         told = [] if end.reason == self._by_itself else [self._error(end.reason)]
