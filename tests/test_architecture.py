@@ -58,9 +58,11 @@ PLANS_MAY_USE = frozenset(
         *(
             "plan",
             "aio",
+            "autostart",
             "calling_script",
             "command",
             "commandline",
+            "conversation",
             "durations",
             "endpoint",
             "env_file",

@@ -24,6 +24,10 @@ _NAME: Final = "up-{}.sock"
 _REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
+class Silent(Unreachable):
+    """It listens, but does not answer."""
+
+
 class Request(msgspec.Struct, frozen=True):
     """``units``: those that it is about; none stands for all."""
 
@@ -76,6 +80,8 @@ class Listener:
                 answer = await self._handle(request)
             except UnitsyncError as problem:
                 answer = Answer(code=problem.code, message=problem.message, hint=problem.hint)
+            except OSError as problem:
+                answer = Answer(code=UnitsyncError.code, message=str(problem))
             writer.write(msgspec.json.encode(answer) + b"\n")
             await writer.drain()
         except (OSError, ValueError, msgspec.MsgspecError):
@@ -84,25 +90,29 @@ class Listener:
             writer.close()
 
 
-def running(folder: str) -> Iterator[int]:
+def running(folder: str) -> list[int]:
     """The pids of the ``up`` processes with a socket in *folder*. Removes those of dead ones."""
     try:
         names = os.listdir(folder)
     except OSError:
-        return
+        return []
+    found = []
     for name in names:
         pid = name.removeprefix("up-").removesuffix(".sock")
         if name == _NAME.format(pid) and pid.isdigit():
             if os.path.exists(f"/proc/{pid}"):
-                yield int(pid)
+                found.append(int(pid))
             else:
                 _remove(os.path.join(folder, name))
+    return found
 
 
-def ask(folder: str, pid: int, request: Request) -> Answer:
-    """What the ``up`` with this *pid* answers. Raises the error that it answers with, and
-    Unreachable if it does not answer."""
+def ask(folder: str, pid: int, request: Request, *, patience_s: float | None = None) -> Answer:
+    """What the ``up`` with this *pid* answers. Raises the error that it answers with, Unreachable
+    if it does not listen, and Silent if it says nothing for *patience_s* seconds (None: forever).
+    """
     with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(patience_s)
         try:
             with _in_folder(folder) as short:
                 link.connect(f"{short}/{_NAME.format(pid)}")
@@ -112,6 +122,11 @@ def ask(folder: str, pid: int, request: Request) -> Answer:
             link.sendall(msgspec.json.encode(request) + b"\n")
             with link.makefile("rb") as stream:
                 answer = msgspec.json.decode(stream.readline(), type=Answer)
+        except TimeoutError:
+            raise Silent(
+                f"unitsync up with pid {pid} does not answer",
+                hint=f"is it stopped? kill -CONT {pid}",
+            ) from None
         except (OSError, msgspec.MsgspecError):
             raise Unreachable(
                 f"unitsync up with pid {pid} does not answer", hint="unitsync list shows its units"

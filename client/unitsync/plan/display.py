@@ -69,7 +69,7 @@ class PlainDisplay:
     whole lines, each behind the name of its unit."""
 
     def __init__(self, names: Iterable[str], *, output: bool = True) -> None:
-        self._with_output = output
+        self._with_output = output and sys.stdout is not None
         self._width = min(_NAMES_WIDE, max(map(columns, names), default=0))
         self._begun: dict[str, bytes] = {}
         """The beginnings of lines that have no end yet."""
@@ -283,4 +283,6 @@ def summary(jobs: Sequence[Job], took_s: float) -> list[str]:
 
 def at_terminal() -> bool:
     """Whether the live display can be shown."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return (
+        sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    )

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 from time import monotonic, time
 from typing import Any, Final, Protocol
 
-from unitsync import command, errors, probes, wire
+from unitsync import command, errors, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog
 from unitsync.plan.model import UnitPlan
+from unitsync.plan.probing import Probing
 from unitsync.plan.processes import (
     Children,
     Guardian,
@@ -29,6 +30,7 @@ from unitsync.plan.processes import (
     signal_group,
     spawn,
 )
+from unitsync.plan.slots import Slots
 from unitsync.supervision import (
     END,
     FOREVER,
@@ -69,6 +71,8 @@ class State(enum.StrEnum):
         return self.ended or self is State.RUNNING
 
 
+_HURRY_S: Final = 2.0
+"""How long the coordinator has to hear of an end when nobody wants to wait any more."""
 _ENDED: Final = (State.COMPLETED, State.FAILED, State.SKIPPED, State.NOT_STARTED)
 
 
@@ -76,8 +80,8 @@ class Host(Protocol):
     """What a job needs of the runner."""
 
     client: AsyncClient
-    slots: asyncio.Semaphore | None
-    """One for each command that may run at the same time; None for any number."""
+    slots: Slots
+    """One for each command that runs."""
     guardian: Guardian
     children: Children
     left_behind: list[Output]
@@ -89,8 +93,8 @@ class Host(Protocol):
     def environment(self, unit: UnitPlan) -> dict[bytes, bytes]:
         """The environment of its command."""
 
-    def open_log(self, epoch: str, job: Job) -> RunLog | None:
-        """The log for the current run of *job*; None, and a warning, if there can be none."""
+    def open_log(self, epoch: str, unit: str, run: int) -> RunLog | None:
+        """The log for this run; None, and a warning, if there can be none."""
 
     def on_started(self, job: Job) -> None:
         """Its start was granted."""
@@ -129,16 +133,15 @@ class Job:
         self._epoch = ""
         self._pid = 0
         self._output: Output | None = None
-        self._log: RunLog | None = None
-        self._has_log = False
-        """Whether what it prints goes into a log."""
+        self._stopper = 0
+        """The pid of the command in ``stop`` while it runs."""
         self._holds_slot = False
+        self._hurried = False
         self._over: asyncio.Future[Order] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._probing: asyncio.Task[None] | None = None
+        self._probing: Probing | None = None
         self._reports: set[asyncio.Task[Any]] = set()
         self._retry: asyncio.Task[None] | None = None
-        self._probe: probes.Probe | None = None
 
     @property
     def name(self) -> str:
@@ -162,9 +165,15 @@ class Job:
         self.earlier = True
         self._move(State.COMPLETED)
 
+    def leave_out(self, reason: str) -> None:
+        """It will not be launched, for this *reason*."""
+        self._end(State.NOT_STARTED, reason)
+
     def begin_anew(self) -> None:
         """Its state is that of a unit which has not begun. ``launch`` has to follow."""
         self._life = None
+        self.reason = self.hint = ""
+        self.last = LastLines()
         self.earlier = False
         self.began = 0.0
         self._move(State.WAITING)
@@ -194,6 +203,10 @@ class Job:
         except errors.EndedMeanwhile as problem:
             done = problem.outcome == wire.Status.COMPLETED
             self._end(State.COMPLETED if done else State.FAILED, problem.message)
+        except errors.TimedOut as problem:
+            self._end(State.FAILED, problem.message, problem.hint)
+            # Nobody else will start it: those that wait for it would wait forever.
+            await asyncio.wait((self._in_background(self._gave_up(problem.message)),))
         except errors.UnitsyncError as problem:
             self._end(State.FAILED, problem.message, problem.hint)
         except asyncio.CancelledError:
@@ -216,13 +229,16 @@ class Job:
                 pass  # the coordinator finds the words
         slots, client, name = self._runner.slots, self._runner.client, self.name
         how: Any = {"on_owner_exit": self.unit.on_owner_exit, "launching": bool(self.unit.ready)}
-        if slots is None:
-            return await client.start(name, timeout_s=left(), **how)
+        if not slots.limit:
+            granted = await client.start(name, timeout_s=left(), **how)
+            slots.take_at_once()
+            self._holds_slot = True
+            return granted
         while True:
             # Whoever waits for scripts outside of the plan must not keep a slot meanwhile.
             if self._runner.waits_for_others(self.unit):
                 await client.ready_to_start(name, timeout_s=left())
-            await slots.acquire()
+            await slots.take()
             self._holds_slot = True
             try:
                 return await client.start(name, wait=False, **how)
@@ -234,9 +250,9 @@ class Job:
                 raise
 
     def _give_slot_back(self) -> None:
-        if self._holds_slot and self._runner.slots is not None:
+        if self._holds_slot:
             self._holds_slot = False
-            self._runner.slots.release()
+            self._runner.slots.give_back()
 
     # --- the command --------------------------------------------------------------------
 
@@ -255,9 +271,11 @@ class Job:
         self._carry_out(self._life.begin(monotonic()))
         end = await self._over
         self._give_slot_back()
-        for task in (self._probing, self._retry):
-            if task is not None:
-                await asyncio.wait((task,))
+        if self._stopper:
+            signal_group(self._stopper, signal.SIGKILL)
+        # What was told before must arrive before: it is about a run that has not ended.
+        if self._reports:
+            await asyncio.wait(self._reports)
         # Sent before the dependents ask: they get their answer from what it says.
         report = self._in_background(self._report(end))
         asyncio.get_running_loop().call_soon(
@@ -279,82 +297,63 @@ class Job:
     def _tick(self) -> None:
         assert self._life is not None
         self._timer = None
+        if self._retry is not None and not self._retry.done():
+            self._retry.add_done_callback(lambda _: self._tick())  # the next run has not begun
+            return
         self._carry_out(self._life.tick(monotonic()))
 
     def _spawn(self, _: Order) -> None:
-        if self._retry is not None and not self._retry.done():
-            self._retry.add_done_callback(lambda _: self._spawn_now())
-        else:
-            self._spawn_now()
-
-    def _spawn_now(self) -> None:
-        assert self._life is not None
-        if self._life.over:  # the retry was refused
-            return
-        unit, runner = self.unit, self._runner
+        unit, runner, life = self.unit, self._runner, self._life
+        assert life is not None
         self._move(State.LAUNCHING if unit.ready else State.RUNNING)
-        self._close_log()
-        self._has_log = True
         environment = runner.environment(unit)
-        read, write = os.pipe2(os.O_CLOEXEC)
+        ends: tuple[int, ...] = ()
         try:
+            ends = read, write = os.pipe2(os.O_CLOEXEC)
             self._pid = spawn(as_user(unit.user, unit.words), environment, unit.cwd, write)
         except OSError as problem:
-            os.close(read)
+            for end in ends:
+                os.close(end)
             ended = command.cannot_run(unit.words[0], problem)
-            self._carry_out(self._life.cannot_run(ended.status, ended.reason))
+            self._carry_out(life.cannot_run(ended.status, ended.reason))
             return
-        finally:
-            os.close(write)
+        os.close(write)
         runner.guardian.guard(self._pid)
-        self._output = Output(asyncio.get_running_loop(), read, self._printed)
+        epoch, run = self._epoch, self.run
+        self._output = Output(
+            asyncio.get_running_loop(),
+            read,
+            self._printed,
+            lambda: runner.open_log(epoch, self.name, run),
+        )
         runner.children.watch(self._pid, self._exited)
-        self._probe = probes.parse(unit.ready) if unit.ready else None
-        if isinstance(self._probe, probes.Shell):
-            self._probe.words = as_user(unit.user, (*unit.shell, "-c", unit.ready))
-            self._probe.environment, self._probe.cwd = environment, unit.cwd
-            self._probe.group = self._pid
-        if self._probe is not None and not isinstance(self._probe, probes.Line):
-            self._probing = self._in_background(self._probe_until_ready(self._probe))
+        if unit.ready:
+            self._probing = Probing(
+                unit,
+                environment,
+                self._pid,
+                lambda: self._carry_out(life.ready()),
+                life.not_ready,
+            )
 
     def _printed(self, data: bytes) -> None:
         self.last.add(data)
-        if self._log is None and self._has_log:  # not before: many a command prints nothing
-            self._log = self._runner.open_log(self._epoch, self)
-            self._has_log = self._log is not None
-        if self._log is not None:
-            self._log.add(1, data)
-            self._log.flush()
         self._runner.on_output(self, data)
-        if isinstance(self._probe, probes.Line) and self._probe.saw(1, data):
-            assert self._life is not None
-            self._carry_out(self._life.ready())
+        if self._probing is not None:
+            self._probing.saw(data)
 
     def _exited(self, status: int) -> None:
         assert self._life is not None
         if self._output is not None:
             self._output.drain()
         ended = command.how_it_ended(status)
-        if self._probe is not None:
-            self._probe.give_up()
-            self._probe = None
+        if self._probing is not None:
+            self._probing.end()
+            self._in_background(self._probing.over())
+            self._probing = None
         self._carry_out(self._life.exited(ended.status, ended.reason, monotonic()))
         if self._output is not None and self._output.open:
             self._runner.left_behind.append(self._output)  # something in the background has it
-
-    async def _probe_until_ready(self, probe: probes.Probe) -> None:
-        life, pause_s = self._life, probes.EVERY_S
-        assert life is not None
-        while life.launching and self._probe is probe:
-            why = await asyncio.to_thread(probe.check)
-            if self._probe is not probe:
-                return  # that was another run
-            if not why:
-                self._carry_out(life.ready())
-                return
-            life.not_ready(why)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, probes.EVERY_MAX_S)
 
     def _terminate(self, _: Order) -> None:
         self._move(State.STOPPING)
@@ -370,8 +369,13 @@ class Job:
         except OSError:
             signal_group(self._pid, signal.SIGTERM)
         else:
+            self._stopper = pid
             self._runner.guardian.guard(pid)
-            self._runner.children.watch(pid, lambda _: None)
+            self._runner.children.watch(pid, self._stopper_ended)
+        signal_group(self._pid, signal.SIGCONT)
+
+    def _stopper_ended(self, _: int) -> None:
+        self._stopper = 0
 
     def _kill(self, _: Order) -> None:
         signal_group(self._pid, signal.SIGKILL)
@@ -384,7 +388,12 @@ class Job:
     def _ready(self, _: Order) -> None:
         self._in_background(self._runner.client.ready(self.name, run=self.run))
         self._give_slot_back()
-        asyncio.get_running_loop().call_soon(self._move, State.RUNNING)
+        # Sent before the dependents ask, as the report of an end is.
+        asyncio.get_running_loop().call_soon(self._is_ready)
+
+    def _is_ready(self) -> None:
+        if self.state is State.LAUNCHING:
+            self._move(State.RUNNING)
 
     def _try_again(self, order: Order) -> None:
         self.reason = order.reason
@@ -393,6 +402,9 @@ class Job:
 
     async def _next_run(self, reason: str) -> None:
         assert self._life is not None
+        told = self._reports - {self._retry}
+        if told:
+            await asyncio.wait(told)
         try:
             self.run = (await self._runner.client.retry(self.name, reason)).run
         except errors.UnitsyncError as problem:
@@ -414,10 +426,15 @@ class Job:
         if isinstance(reply, wire.Error):
             raise errors.from_code(reply.code, reply.message, reply.hint, reply.details)
 
+    async def _gave_up(self, reason: str) -> None:
+        await self._runner.client.fail(self.name, reason)
+
     def _in_background(self, what: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(what)
         self._reports.add(task)
         task.add_done_callback(self._reported)
+        if self._hurried:
+            task.get_loop().call_later(_HURRY_S, task.cancel)
         return task
 
     def _reported(self, task: asyncio.Task[Any]) -> None:
@@ -436,7 +453,8 @@ class Job:
         """End it. If its command runs, the unit then fails for *reason*. But a service that was
         ready has completed, unless it is to count as *failed*."""
         if self._life is not None:
-            done = bool(self.unit.ready) and not self._life.launching and not failed
+            ready = bool(self.unit.ready) and not self._life.launching
+            done = ready and self._life.running and not failed
             self._carry_out(self._life.stop(monotonic(), "" if done else reason))
         elif self._task is not None and not self.state.ended:
             self.reason = reason
@@ -447,17 +465,15 @@ class Job:
         if self._life is not None:
             self._carry_out(self._life.kill())
 
+    def hurry(self) -> None:
+        """Do not wait long for the coordinator any more, to tell it of the end."""
+        self._hurried = True
+        for task in self._reports:
+            task.get_loop().call_later(_HURRY_S, task.cancel)
+
     def _end(self, state: State, reason: str = "", hint: str = "") -> None:
         self.reason, self.hint = reason, hint
-        if self._output is None or not self._output.open:
-            self._close_log()
         self._move(state)
-
-    def _close_log(self) -> None:
-        if self._log is not None:
-            for descriptor in self._log.descriptors:
-                os.close(descriptor)
-            self._log = None
 
     def _move(self, state: State) -> None:
         self.state = state

@@ -4,20 +4,30 @@ leaving none behind."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import pwd
+import resource
+import select
 import signal
 import sys
+import termios
+import warnings
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from unitsync import command
+from unitsync.log_files import RunLog
 
 CHUNK_BYTES: Final = 65_536
 LAST_LINES: Final = 10
 """Lines of a unit's output that are kept for the display and the summary."""
 LINE_BYTES_MAX: Final = 4096
 """Of each of them, so many bytes."""
+_FILES_MAX: Final = 65_536
 MARK: Final = "UNITSYNC_UP"
 """The environment variable by which all processes of one ``up`` are recognized, also those that
 have left their process group."""
@@ -37,11 +47,16 @@ while read -r change group; do
     esac
 done
 for one in $groups; do kill -s KILL -- "-$one"; done
-for file in /proc/[0-9]*/environ; do
-    grep -qsF "$1" "$file" || continue
-    pid=${file#/proc/}; kill -s KILL "${pid%/environ}"
+found=1
+while [ "$found" ]; do
+    found=
+    for file in /proc/[0-9]*/environ; do
+        grep -qsF "$1" "$file" || continue
+        pid=${file#/proc/}; kill -s KILL "${pid%/environ}" && found=1
+    done
 done
 """
+"""Repeated, because a process may have forked before it was killed."""
 
 
 class Guardian:
@@ -97,57 +112,159 @@ class Children:
     def watch(self, pid: int, on_exit: Callable[[int], None]) -> None:
         """Call *on_exit* with the wait status when the child *pid* has ended."""
         self._on_exit[pid] = on_exit
-        self._loop.call_soon(self._look)  # it may have ended already
+        self._loop.call_soon(self._look_at, pid)  # it may have ended already
 
     def close(self) -> None:
         self._loop.remove_signal_handler(signal.SIGCHLD)
 
     def _look(self) -> None:
         for pid in list(self._on_exit):
-            # Without reaping it: until then, no other process group can get the number.
-            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is not None:
-                self._guardian.release(pid)
-                _, status = os.waitpid(pid, 0)
-                self._on_exit.pop(pid)(status)
+            self._look_at(pid)
+
+    def _look_at(self, pid: int) -> None:
+        if pid not in self._on_exit:
+            return
+        # Without reaping it: until then, no other process group can get the number.
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None:
+            self._guardian.release(pid)
+            _, status = os.waitpid(pid, 0)
+            self._on_exit.pop(pid)(status)
 
 
 class Output:
-    """What a command prints. *on_output* gets it in pieces, ``last`` has its last lines."""
+    """What a command prints. *on_output* gets it in pieces. It goes into the log as well, which
+    *open_log* opens when there is something to write; None is no log."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, read: int, on_output: Callable[[bytes], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        read: int,
+        on_output: Callable[[bytes], None],
+        open_log: Callable[[], RunLog | None],
     ) -> None:
         self._loop = loop
         self._read = read
         self._on_output = on_output
+        self._open_log: Callable[[], RunLog | None] | None = open_log
+        self._log: RunLog | None = None
         self.open = True
         os.set_blocking(read, False)
         loop.add_reader(read, self._readable)
 
-    def _readable(self) -> bool:
-        """Take one piece. Returns whether there may be more."""
+    def _readable(self) -> int:
+        """Take one piece, and return its length. 0 if there is none now."""
         try:
             data = os.read(self._read, CHUNK_BYTES)
         except BlockingIOError:
-            return False
-        if not data:
+            return 0
+        if data:
+            self._keep(data)
+            self._on_output(data)
+        else:
             self.close()
-            return False
-        self._on_output(data)
-        return True
+        return len(data)
+
+    def _keep(self, data: bytes) -> None:
+        if self._open_log is not None:
+            self._log, self._open_log = self._open_log(), None
+        if self._log is not None:
+            self._log.add(1, data)
+            self._log.flush()
 
     def drain(self) -> None:
         """Take what is there. The command has ended; what it has left in the background may
-        still print something, so the end of the output need not come."""
-        while self.open and self._readable():
-            pass
+        print more at any time, so the end of the output need not come."""
+        if not self.open:
+            return
+        there = array("i", [0])
+        fcntl.ioctl(self._read, termios.FIONREAD, there)
+        left = there[0] + 1  # a piece more, which shows whether it was the end
+        while self.open and left > 0 and (taken := self._readable()):
+            left -= taken
 
     def close(self) -> None:
         if self.open:
             self.open = False
             self._loop.remove_reader(self._read)
             os.close(self._read)
+            self._close_log()
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            for descriptor in self._log.descriptors:
+                os.close(descriptor)
+            self._log = None
+
+    # For ``leave``: no event loop runs any more, and nobody but the log wants it.
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        return (self._read, *(self._log.descriptors if self._log is not None else ()))
+
+    def leave(self) -> None:
+        self._loop.remove_reader(self._read)
+        self._on_output = lambda data: None
+        if self._open_log is not None:
+            self._log, self._open_log = self._open_log(), None
+
+    def pass_on(self) -> bool:
+        """Write one piece into the log. Returns False at the end of the output."""
+        try:
+            data = os.read(self._read, CHUNK_BYTES)
+        except BlockingIOError:
+            return True
+        if data:
+            self._keep(data)
+        return bool(data)
+
+
+def leave(outputs: Iterable[Output]) -> None:
+    """A process of its own goes on writing the logs of *outputs*. Without it, what was left in the
+    background would be killed when it prints something. Closes the outputs. Call this last."""
+    outputs = list(outputs)
+    for output in outputs:
+        output.drain()
+    outputs = [output for output in outputs if output.open]
+    if not outputs:
+        return
+    for output in outputs:
+        output.leave()
+    with warnings.catch_warnings():
+        # Of a fork while there are threads: the child calls nothing that they could have locked.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            os.chdir("/")
+            _keep_only({descriptor for output in outputs for descriptor in output.descriptors})
+            _pass_on(outputs)
+        finally:
+            os._exit(0)
+    for output in outputs:
+        for descriptor in output.descriptors:
+            os.close(descriptor)
+        output.open = False
+
+
+def _keep_only(needed: Iterable[int]) -> None:
+    at = 0
+    for descriptor in sorted(needed):
+        os.closerange(at, descriptor)
+        at = descriptor + 1
+    os.closerange(at, os.sysconf("SC_OPEN_MAX"))
+
+
+def _pass_on(outputs: Iterable[Output]) -> None:
+    poll, left = select.poll(), {output.descriptors[0]: output for output in outputs}
+    for descriptor in left:
+        poll.register(descriptor, select.POLLIN)
+    while left:
+        for descriptor, _ in poll.poll():
+            if not left[descriptor].pass_on():
+                poll.unregister(descriptor)
+                del left[descriptor]
 
 
 class LastLines:
@@ -158,7 +275,9 @@ class LastLines:
         self._part = b""
 
     def add(self, data: bytes) -> None:
-        lines = (self._part + data[-LINE_BYTES_MAX * LAST_LINES :]).split(b"\n")
+        if len(data) > (most := LINE_BYTES_MAX * LAST_LINES):
+            self._part, data = b"", data[-most:]
+        lines = (self._part + data).split(b"\n")
         self._part = lines.pop()[-LINE_BYTES_MAX:]
         self._lines.extend(line[-LINE_BYTES_MAX:] for line in lines[-LAST_LINES:])
 
@@ -185,33 +304,95 @@ def spawn(
     All that it prints goes to the descriptor *output*, or nowhere. Returns its pid. Raises
     OSError; its ``filename`` is *cwd* if that cannot be entered."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     to = null if output is None else output
     try:
         # Nothing else in this process depends on the folder, and no other thread runs a command.
-        os.chdir(cwd)
-        return command.spawn(
-            list(words), environment, (), group=0, stdio=((null, 0), (to, 1), (to, 2))
-        )
+        with _in_folder(cwd), _with_files_of_our_caller():
+            return command.spawn(
+                list(words), environment, (), group=0, stdio=((null, 0), (to, 1), (to, 2))
+            )
     finally:
-        os.fchdir(here)
-        os.close(here)
         os.close(null)
 
 
+@contextmanager
+def _in_folder(path: str) -> Iterator[None]:
+    """Meanwhile, the working folder is *path*. Afterwards the one before, if we may enter it."""
+    try:
+        before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        before = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(path)
+        try:
+            yield
+        finally:
+            os.fchdir(before)
+    finally:
+        os.close(before)
+
+
+_files_of_our_caller: tuple[int, int] | None = None
+"""How many files it may open: the soft limit and the hard one."""
+
+
+def may_open_many_files() -> None:
+    """Allow this process, but not the commands, as many open files as it may allow itself: each
+    command takes three."""
+    global _files_of_our_caller
+    _files_of_our_caller = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if 0 <= hard < _FILES_MAX else _FILES_MAX
+    if 0 <= soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+@contextmanager
+def _with_files_of_our_caller() -> Iterator[None]:
+    if _files_of_our_caller is None:
+        yield
+        return
+    ours = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, _files_of_our_caller)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, ours)
+
+
 _AS_USER: Final = """
-import os, pwd, sys
-user = pwd.getpwnam(sys.argv[1])
-os.initgroups(user.pw_name, user.pw_gid)
-os.setgid(user.pw_gid)
-os.setuid(user.pw_uid)
-os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+import os, pwd, signal, sys
+import warnings  # execvp needs it, and the user may not be able to read Python's files
+name, *words = sys.argv[1:]
+with open("/proc/self/environ", "rb") as file:  # without what Python adds in the C locale
+    given = file.read().split(b"\\0")
+os.environb.clear()
+os.environb.update(entry.split(b"=", 1) for entry in given if b"=" in entry)
 try:
-    os.execvp(sys.argv[2], sys.argv[2:])
+    user = pwd.getpwnam(name)
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+except (KeyError, OSError) as problem:
+    print(f"cannot run as {name}: {getattr(problem, 'strerror', 'no such user')}", file=sys.stderr)
+    os._exit(126)
+for number in signal.SIGPIPE, signal.SIGXFSZ:  # which Python ignores
+    signal.signal(number, signal.SIG_DFL)
+try:
+    os.execvp(words[0], words)
 except OSError as problem:
-    print(f"{sys.argv[2]}: {problem.strerror}", file=sys.stderr)
+    print(f"{words[0]}: {problem.strerror}", file=sys.stderr)
     os._exit(127 if isinstance(problem, FileNotFoundError) else 126)
 """
+
+
+def home_of(user: str) -> dict[bytes, bytes]:
+    """The variables that tell a command who it runs as."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return {}
+    name = os.fsencode(user)
+    return {b"HOME": os.fsencode(entry.pw_dir), b"USER": name, b"LOGNAME": name}
 
 
 def as_user(user: str, words: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ unit counts. If it is lost, a unit that has completed counts as unchanged.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import msgspec
 from msgspec import structs
 from msgspec.structs import replace
 
-from unitsync.plan.model import Plan, UnitPlan
+from unitsync.plan.model import Edge, Plan, UnitPlan
 
 _FOLDER: Final = "plans"
 
@@ -39,6 +40,33 @@ def record_file(folder: str, plan: Path) -> str:
     return os.path.join(folder, _FOLDER, hashlib.sha256(os.fsencode(plan)).hexdigest()[:16])
 
 
+def lock(folder: str, plan: Path) -> int:
+    """A descriptor that holds the lock of the ``up`` of *plan*, until it is closed here and in all
+    forked copies of this process. -1 if another process holds it. Raises OSError."""
+    opened = create(f"{record_file(folder, plan)}.lock", 0)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        return -1
+    return opened
+
+
+def create(file: str, flags: int) -> int:
+    """A descriptor of *file*, which lies beside a record and is made if it is missing. It belongs
+    to whom the socket's folder belongs to. Raises OSError, also if that folder is missing."""
+    folder = os.path.dirname(file)
+    try:
+        os.mkdir(folder, mode=0o700)
+    except FileExistsError:
+        pass
+    opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+    if os.geteuid() == 0 and (user := os.stat(os.path.dirname(folder)).st_uid):
+        os.chown(folder, user, -1, follow_symlinks=False)
+        os.fchown(opened, user, -1)
+    return opened
+
+
 class Record:
     """The record of the plan *path*, in *folder*, for the state with this *epoch*."""
 
@@ -58,24 +86,24 @@ class Record:
     def no_longer(self, plan: Plan) -> Mapping[str, list[str]]:
         """For each unit, the prerequisites that it had and does not have any more."""
         gone = {}
+        all_after = _all_after(plan)
         for name, line in self._units.items():
-            if name not in plan.units:
+            if name not in all_after:
                 continue
-            now = {_edge(edge) for edge in plan.units[name].after}
+            now = {_edge(edge) for edge in all_after[name]}
             if left := [edge.partition(" ")[0] for edge in line.after if edge not in now]:
                 gone[name] = left
         return gone
 
     def declared(self, plan: Plan) -> None:
         """The edges of *plan* are about to be declared."""
-        for unit in plan.units.values():
-            after = [_edge(edge) for edge in unit.after]
-            before = self._units.get(unit.name, _Line(self._epoch, unit=unit.name))
-            self._units[unit.name] = replace(before, after=after)
+        for name, edges in _all_after(plan).items():
+            after = [_edge(edge) for edge in edges]
+            before = self._units.get(name, _Line(self._epoch, unit=name))
+            self._units[name] = replace(before, after=after)
         lines = [_Line(self._epoch, plan=str(self._path)), *self._units.values()]
-        os.makedirs(os.path.dirname(self._file), mode=0o700, exist_ok=True)
         new = f"{self._file}.new"
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with open(create(new, os.O_TRUNC), "wb") as file:
             file.write(b"".join(_encode(line) + b"\n" for line in lines))
         os.replace(new, self._file)
 
@@ -84,7 +112,7 @@ class Record:
         line = replace(self._units[unit.name], digest=digest(unit))
         if line != self._units[unit.name]:
             self._units[unit.name] = line
-            with open(self._file, "ab", buffering=0) as file:
+            with open(create(self._file, os.O_APPEND), "ab", buffering=0) as file:
                 file.write(_encode(line) + b"\n")
 
 
@@ -96,7 +124,7 @@ def plan_of(folder: str, unit: str, epoch: str) -> Path | None:
         return None
     for file in files:
         lines = _lines(str(file))
-        if any(line.unit == unit and line.epoch == epoch for line in lines):
+        if any(line.unit == unit and line.epoch == epoch and line.digest for line in lines):
             return Path(next((line.plan for line in lines if line.plan), ""))
     return None
 
@@ -116,8 +144,15 @@ def _lines(file: str) -> list[_Line]:
     return lines
 
 
-def _edge(edge: object) -> str:
-    return f"{edge.unit} {edge.requires} {edge.optional}"  # type: ignore[attr-defined]
+def _all_after(plan: Plan) -> dict[str, tuple[Edge, ...]]:
+    """What each unit waits for. Of external units, those for which the plan says so; if it no
+    longer does, it says that they wait for nothing."""
+    after = {name: unit.after for name, unit in plan.units.items()}
+    return dict.fromkeys(plan.external, ()) | plan.external_after | after
+
+
+def _edge(edge: Edge) -> str:
+    return f"{edge.unit} {edge.requires} {edge.optional}"
 
 
 def digest(unit: UnitPlan) -> str:

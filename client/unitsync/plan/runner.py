@@ -5,20 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from unitsync import command, owner, wire
+from unitsync import command, errors, owner, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog, UnitLog
 from unitsync.plan.job import Job, State
 from unitsync.plan.model import Edge, Plan, UnitPlan
-from unitsync.plan.processes import MARK, Children, Guardian, Output, marked, signal_process
+from unitsync.plan.processes import (
+    MARK,
+    Children,
+    Guardian,
+    Output,
+    home_of,
+    leave,
+    marked,
+    may_open_many_files,
+    signal_process,
+)
 from unitsync.plan.record import Record, digest
+from unitsync.plan.slots import Slots
 
 _LEFT_OVER_EVERY_S: Final = 0.05
 _ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -37,6 +48,21 @@ class Display(Protocol):
         """What a start waits for."""
 
     def warn(self, text: str, hint: str = "") -> None: ...
+
+
+_WhatT = TypeVar("_WhatT")
+
+
+class _Client(AsyncClient):
+    """Changes only the state with this ``epoch``, once it is known. A state that is lost must let
+    nobody start: it knows no prerequisites."""
+
+    epoch = ""
+
+    async def _call(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
+        if self.epoch and not request.epoch and request.may.acts:
+            request = replace(request, epoch=self.epoch)
+        return await super()._call(request, timeout_s)
 
 
 class Runner:
@@ -61,17 +87,20 @@ class Runner:
         self._display = display
         self.jobs: dict[str, Job] = {}
         self.left_behind: list[Output] = []
-        self.slots = asyncio.Semaphore(plan.parallel) if plan.parallel else None
+        self.slots = Slots(plan.parallel)
         self.signalled = 0
         """The number of the signal that has ended it, 0 if none has."""
+        self._hurried = False
+        """Whether nobody wants to wait any more."""
         self.on_up: Callable[[], None] = lambda: None
         """Called once all units are known to the coordinator."""
-        self.client = AsyncClient(
+        self._client = _Client(
             endpoint,
             owner=replace(owner.this_process(), command=f"unitsync up {plan.path}"),
             on_waiting=lambda reply: display.waiting(reply.err),
             render=wire.Render.TEXT,
         )
+        self.client: AsyncClient = self._client
         self._mark = f"{MARK}={os.urandom(12).hex()}"
         name, _, value = self._mark.encode().partition(b"=")
         self._environment = {**command.environment_of(""), name: value}
@@ -82,44 +111,65 @@ class Runner:
         self._going: set[str] = set()
         self._changes = 0
         """How many changes of what is to run are under way."""
+        self._changing = asyncio.Lock()
+        self._over = False
+        self._connecting: asyncio.Task[wire.Pong] | None = None
         self._idle = asyncio.Event()
+        self._unrecorded = False
+        self._why = ""
+        """Why everything is ended, once it is."""
         self._stopping: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Reach the coordinator, which starts one if there is none. Raises UnitsyncError."""
-        epoch = (await self.client.ping()).epoch
-        self._record = Record(self._folder, self.plan.path, epoch)
+        """Reach the coordinator, which starts one if there is none. From now on, signals end it.
+        Raises UnitsyncError: Interrupted if one did."""
+        loop = asyncio.get_running_loop()
+        for number in _ENDING_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._signalled, number)
+        self._connecting = loop.create_task(self.client.ping())
+        await asyncio.wait((self._connecting,))
+        if self._connecting.cancelled():
+            await self.client.close()
+            raise errors.Interrupted("interrupted")
+        self._client.epoch = self._connecting.result().epoch
+        self._record = Record(self._folder, self.plan.path, self._client.epoch)
 
     async def run(self) -> bool:
         """After ``connect``: run all units and return when they have ended, whether none has
         failed. Raises UnitsyncError if the coordinator cannot be told of them, and OSError if no
         process can watch over theirs."""
-        loop = asyncio.get_running_loop()
+        may_open_many_files()
         self.guardian = Guardian(self._mark)
-        self.children = Children(loop, self.guardian)
-        for number in _ENDING_SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                loop.add_signal_handler(number, self._signalled, number)
+        self.children = Children(asyncio.get_running_loop(), self.guardian)
         try:
             async with self.client:
                 await self.bring_up(self.plan)
                 self.on_up()
-                await self._idle.wait()
-                if self._stopping is not None:
-                    await self._stopping
-                for job in self.jobs.values():
-                    await job.over()
+                while not self._over:
+                    await self._idle.wait()
+                    if self._stopping is not None:
+                        await self._stopping
+                    for job in list(self.jobs.values()):
+                        await job.over()
+                    self._over = self._idle.is_set()  # otherwise somebody has begun a change
         finally:
+            self._over = True
             self.children.close()
             self.guardian.end()
         return not any(job.state in (State.FAILED, State.SKIPPED) for job in self.jobs.values())
+
+    def leave(self) -> None:
+        """After ``run``, when no event loop runs any more: what the commands have left behind
+        lives on."""
+        leave(self.left_behind)
 
     # --- what is to run -----------------------------------------------------------------
 
     async def bring_up(self, plan: Plan) -> list[str]:
         """Run what of *plan* is new, changed, or has not completed, and end what is no longer in
         it. Returns the names of the units that are launched."""
-        with self._more_to_come():
+        async with self._a_change():
             return await self._bring_up(plan)
 
     async def _bring_up(self, plan: Plan) -> list[str]:
@@ -132,6 +182,7 @@ class Runner:
         known = {unit.name: unit for unit in await self.client.list()}
         await self._declare(plan, known)
         self.plan = plan
+        self.slots.limit = plan.parallel
         self._dependents = {}
         for unit in plan.units.values():
             for edge in unit.after:
@@ -144,9 +195,10 @@ class Runner:
                 if name not in changed and self._has_completed(unit, known.get(name)):
                     job.leave_alone()
                     continue
-            elif job.state is State.COMPLETED or not job.state.ended:
+            else:
                 job.unit = unit
-                continue
+                if job.state is State.COMPLETED or not job.state.ended:
+                    continue
             due.append(job)
         self._launch(due)
         return [job.name for job in due]
@@ -161,18 +213,23 @@ class Runner:
 
     async def run_again(self, names: Iterable[str]) -> None:
         """Run these units again; those that run are ended first."""
-        jobs = [self.jobs[name] for name in names]
-        with self._more_to_come():
+        async with self._a_change():
+            jobs = [self.jobs[name] for name in names if name in self.jobs]
             await self._end(jobs)
             await self.client.reset(*(job.name for job in jobs))
             self._launch(jobs)
 
-    @contextmanager
-    def _more_to_come(self) -> Iterator[None]:
-        """Meanwhile the runner does not end, even if all jobs have ended."""
+    @asynccontextmanager
+    async def _a_change(self) -> AsyncIterator[None]:
+        """Meanwhile the runner does not end, even if all jobs have ended, and no other change
+        begins. Raises Refused if it ends already."""
+        if self._over or (self._stopping is not None and self.jobs):
+            raise errors.Refused("this up is ending", hint="unitsync up again when it has ended")
         self._changes += 1
+        self._see_whether_idle()
         try:
-            yield
+            async with self._changing:
+                yield
         finally:
             self._changes -= 1
             self._see_whether_idle()
@@ -185,6 +242,10 @@ class Runner:
 
     def _launch(self, jobs: Iterable[Job]) -> None:
         jobs = list(jobs)
+        if self._stopping is not None:
+            for job in jobs:
+                job.leave_out(self._why)
+            return
         for job in jobs:
             job.begin_anew()
         for job in jobs:
@@ -200,7 +261,7 @@ class Runner:
         for name, prerequisites in self._record.no_longer(plan).items():
             if name in known:
                 await self.client.unwant(name, *prerequisites)
-        self._record.declared(plan)
+        self._recorded(self._record.declared, plan)
         edges: dict[tuple[str, bool], dict[str, list[str]]] = {
             ("success", False): {name: [] for name in plan.units}
         }
@@ -223,17 +284,24 @@ class Runner:
 
     def environment(self, unit: UnitPlan) -> dict[bytes, bytes]:
         environment = {**self._environment, b"UNITSYNC_UNIT": unit.name.encode()}
+        if unit.user:
+            environment |= home_of(unit.user)
         for name, value in unit.env.items():
             environment[os.fsencode(name)] = os.fsencode(value)
         return environment
 
-    def open_log(self, epoch: str, job: Job) -> RunLog | None:
+    def open_log(self, epoch: str, unit: str, run: int) -> RunLog | None:
         try:
-            log = UnitLog(self._folder, epoch, job.name).open(job.run)
+            folder = UnitLog(self._folder, epoch, unit)
+            try:
+                log = folder.open(run)
+            except OSError:
+                folder.close()
+                raise
         except OSError as problem:
-            self._display.warn(f"{job.name} has no log: {problem.strerror or problem}")
+            self._display.warn(f"{unit} has no log: {problem.strerror or problem}")
             return None
-        log.on_problem = lambda why: self._display.warn(f"the log of {job.name}: {why}")
+        log.on_problem = lambda why: self._display.warn(f"the log of {unit}: {why}")
         return log
 
     def on_output(self, job: Job, data: bytes) -> None:
@@ -243,7 +311,19 @@ class Runner:
         self._display.warn(text, hint)
 
     def on_started(self, job: Job) -> None:
-        self._record.started(job.unit)
+        self._recorded(self._record.started, job.unit)
+
+    def _recorded(self, what: Callable[[_WhatT], None], about: _WhatT) -> None:
+        """Without the record, the plan runs all the same."""
+        try:
+            what(about)
+        except OSError as problem:
+            if not self._unrecorded:
+                self._unrecorded = True
+                self._display.warn(
+                    f"what runs cannot be recorded: {problem.strerror or problem}",
+                    "the next up will not see which units have changed",
+                )
 
     def on_moved(self, job: Job) -> None:
         if job.state.ended:
@@ -263,16 +343,21 @@ class Runner:
 
     def _signalled(self, number: int) -> None:
         if self._stopping is not None:
+            self._hurried = True
             for job in self.jobs.values():
                 job.stop("interrupted")
                 job.kill()
+                job.hurry()
             return
         self.signalled = number
         self.stop("interrupted")
+        if self._connecting is not None:
+            self._connecting.cancel()
 
     def stop(self, reason: str) -> None:
         """End everything, in reverse order."""
         if self._stopping is None:
+            self._why = reason
             self._stopping = asyncio.get_running_loop().create_task(self._stop(reason))
 
     async def _stop(self, reason: str) -> None:
@@ -300,7 +385,7 @@ class Runner:
         grace_s = max((unit.grace_s for unit in self.plan.units.values()), default=0.0)
         number, kill_at, asked = signal.SIGTERM, monotonic() + grace_s, set[int]()
         while left := await asyncio.to_thread(marked, self._mark):
-            if monotonic() >= kill_at and number is signal.SIGTERM:
+            if (self._hurried or monotonic() >= kill_at) and number is signal.SIGTERM:
                 number, asked = signal.SIGKILL, set()
             for pid in set(left) - asked:
                 signal_process(pid, number)

@@ -7,25 +7,30 @@ import asyncio
 import contextlib
 import os
 import select
-import sys
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
+from typing import Final
 
 from msgspec.structs import replace
 
+from unitsync import autostart, errors
 from unitsync import endpoint as endpoints
-from unitsync import errors
 from unitsync.calling_script import shell_word
+from unitsync.conversation import Autostart
 from unitsync.nearest import nearest
-from unitsync.output import print_err, print_lines
-from unitsync.plan import control
+from unitsync.output import print_err, print_lines, report_any
+from unitsync.plan import control, record
 from unitsync.plan.control import Answer, Request
 from unitsync.plan.display import LiveDisplay, PlainDisplay, at_terminal, summary
 from unitsync.plan.model import Plan, load
-from unitsync.plan.record import record_file
 from unitsync.plan.runner import Runner
 from unitsync.printing import counted, safe
+
+_LOOK_EVERY_S: Final = 0.05
+_PATIENCE_S: Final = 5.0
+"""How long another ``up`` may take to say what it is. It answers at once if it is not stopped."""
 
 
 def restricted(plan: Plan, only: Sequence[str]) -> Plan:
@@ -81,6 +86,13 @@ def _no_unit(name: str, plan: Plan) -> errors.UsageError:
     return errors.UsageError(f"there is no unit {safe(name)} in {plan.path}", hint=hint)
 
 
+def _open_stdio() -> None:
+    """If our caller has closed one of the first three descriptors, nothing else may get it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 class Session:
     """An ``up`` of *plans* (the files) at the coordinator *address*."""
 
@@ -100,21 +112,39 @@ class Session:
         self._again = again
         self._fail_fast = fail_fast
         self._endpoint = endpoints.resolve(address)
-        self._log = f"{record_file(self._endpoint.folder, plan.path)}.log"
+        self._log = f"{record.record_file(self._endpoint.folder, plan.path)}.log"
         """What a detached one says."""
 
     def up(self, *, detach: bool) -> int:
         """Run it. Returns the exit status of the command."""
-        pid = runner_of(self._endpoint.folder, self._plan.path)
-        if pid:
-            return self._hand_over(pid)
-        if not detach:
-            return asyncio.run(self._run(live=at_terminal()))
-        return self._detached()
+        _open_stdio()
+        # It makes the folder as well, which must be there before anything is put into it.
+        autostart.ensure(self._endpoint, when=Autostart.ALWAYS, autostart=autostart.is_allowed())
+        lock = self._lock()
+        if lock < 0:
+            return self._hand_over(-lock)
+        try:
+            return self._detached() if detach else self._up(live=at_terminal())
+        finally:
+            os.close(lock)
+
+    def _lock(self) -> int:
+        """The descriptor of the lock of this plan; if another ``up`` has it, minus its pid."""
+        folder, plan = self._endpoint.folder, self._plan.path
+        while (lock := record.lock(folder, plan)) < 0:
+            if pid := runner_of(folder, plan):
+                return -pid
+        return lock
+
+    def _up(self, *, live: bool, told: int = -1) -> int:
+        status = asyncio.run(self._run(live=live, told=told))
+        self._runner.leave()
+        return status
 
     def _hand_over(self, pid: int) -> int:
         """Another ``up`` runs this plan: it takes over what is new."""
-        request = Request("up", plans=[str(path) for path in self._plans], only=list(self._only))
+        plans = [str(path.absolute()) for path in self._plans]
+        request = Request("up", plans=plans, only=list(self._only))
         print_lines(control.ask(self._endpoint.folder, pid, request).lines)
         return 0
 
@@ -123,33 +153,35 @@ class Session:
         child = os.fork()
         if child:
             os.close(write)
-            with open(read, "rb") as told:
-                if told.read() == b"up":
-                    log = self._log
-                    print_lines([f"up in the background (pid {child}); what happens is in {log}"])
-                    return 0
-            _, status = os.waitpid(child, 0)
+            try:
+                with open(read, "rb") as told:
+                    if told.read() == b"up":
+                        log = self._log
+                        print_lines(
+                            [f"up in the background (pid {child}); what happens is in {log}"]
+                        )
+                        return 0
+            except KeyboardInterrupt:
+                os.kill(child, signal.SIGTERM)
+                raise
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             with contextlib.suppress(OSError), open(self._log, errors="replace") as log_file:
                 print_err(map(safe, log_file.read().splitlines()))
-            return os.waitstatus_to_exitcode(status) or 1
+            return 128 - status if status < 0 else status or 1
         status = 1
         try:
             os.close(read)
             os.setsid()
             self._redirect()
-            status = asyncio.run(self._run(live=False, told=write))
-        except errors.UnitsyncError as problem:
-            print_err([f"error: {problem.message}"])
-            status = problem.exit_status
+            status = self._up(live=False, told=write)
+        except BaseException as problem:
+            status = report_any(problem)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             os._exit(status)
 
     def _redirect(self) -> None:
         null = os.open(os.devnull, os.O_RDWR)
-        os.makedirs(os.path.dirname(self._log), mode=0o700, exist_ok=True)
-        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        log = record.create(self._log, os.O_TRUNC | os.O_APPEND)
         for descriptor, stdio in ((null, 0), (log, 1), (log, 2)):
             os.dup2(descriptor, stdio)
         for descriptor in (null, log):
@@ -171,7 +203,10 @@ class Session:
         )
         began = monotonic()
         try:
-            await runner.connect()
+            try:
+                await runner.connect()
+            except errors.Interrupted:
+                return 128 + runner.signalled
             async with control.Listener(self._endpoint.folder, self._handle):
                 runner.on_up = lambda: _tell(told)
                 good = await runner.run()
@@ -237,15 +272,34 @@ def _tell(told: int) -> None:
 
 
 def runner_of(folder: str, plan: Path) -> int:
-    """The pid of the ``up`` that runs *plan*, 0 if there is none."""
-    return next((pid for pid, what in _running(folder) if Path(what.plan) == plan), 0)
+    """The pid of the ``up`` that runs *plan*, 0 if there is none. Raises Silent if there is one
+    that does not answer."""
+    return _up_of(folder, plan)[0]
 
 
-def _running(folder: str) -> Iterator[tuple[int, Answer]]:
+def _up_of(folder: str, plan: Path) -> tuple[int, list[str]]:
+    """The pid of the ``up`` that runs *plan*, and what runs in it."""
+    while True:
+        silent = None
+        for pid, what in _running(folder):
+            if isinstance(what, control.Silent):
+                silent = what
+            elif Path(what.plan) == plan:
+                return pid, what.units
+        if not _is_locked(folder, plan):
+            return 0, []
+        if silent is not None:
+            raise silent
+        sleep(_LOOK_EVERY_S)  # it is just beginning, or ending
+
+
+def _running(folder: str) -> Iterator[tuple[int, Answer | control.Silent]]:
     """Each ``up`` of the coordinator in *folder*: its pid, and what it runs."""
     for pid in control.running(folder):
         try:
-            yield pid, control.ask(folder, pid, Request("describe"))
+            yield pid, control.ask(folder, pid, Request("describe"), patience_s=_PATIENCE_S)
+        except control.Silent as problem:
+            yield pid, problem
         except errors.Unreachable:  # it begins or ends just now
             continue
 
@@ -253,14 +307,12 @@ def _running(folder: str) -> Iterator[tuple[int, Answer]]:
 def down(plan: Path, address: str | None) -> int:
     """End the ``up`` of *plan*, and return when it is gone."""
     folder = endpoints.resolve(address).folder
-    plans = {Path(what.plan): (pid, what.units) for pid, what in _running(folder)}
-    if plan not in plans:
-        hints = [
-            f"hint: another plan is up: unitsync down {shell_word(str(path))}" for path in plans
-        ]
+    pid, units = _up_of(folder, plan)
+    if not pid:
+        plans = [what.plan for _, what in _running(folder) if isinstance(what, Answer)]
+        hints = [f"hint: another plan is up: unitsync down {shell_word(path)}" for path in plans]
         print_err(["nothing is up", *hints[:1]])
         return 0
-    pid, units = plans[plan]
     try:
         control.ask(folder, pid, Request("down"))
     except errors.Unreachable:
@@ -269,6 +321,14 @@ def down(plan: Path, address: str | None) -> int:
     names = f": {', '.join(units)}" if units else ""
     print_lines([f"ended {counted(len(units), 'unit')}{names}"])
     return 0
+
+
+def _is_locked(folder: str, plan: Path) -> bool:
+    if not os.path.exists(f"{record.record_file(folder, plan)}.lock"):
+        return False
+    if (lock := record.lock(folder, plan)) >= 0:
+        os.close(lock)
+    return lock < 0
 
 
 def _await_end(pid: int) -> None:

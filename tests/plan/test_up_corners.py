@@ -1,0 +1,260 @@
+"""``up`` where commands, plans or callers do what is rare: background processes, refused starts,
+another user, closed descriptors, changed plans."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import UNITSYNC, Cli, cli, shared_cli
+from plan.up import Up, eventually, interrupt, up
+
+__all__ = ["cli", "shared_cli", "up"]
+
+pytestmark = pytest.mark.usefixtures("shared_cli")
+
+
+def test_a_background_process_that_floods_the_output_holds_nobody_up(up: Up) -> None:
+    process = up.spawn("""
+[unit.flood]
+run = "yes 7654.5 & echo $! > pid"
+[unit.next]
+run = "echo next > next"
+after = ["flood"]
+""")
+    assert process.popen.stdout is not None
+    with process.popen.stdout as out:
+        while "next" not in (path.name for path in up.folder.iterdir()):
+            assert out.read(65_536)
+        out.read(65_536)
+    process.popen.stdout = None
+    pid = int((up.folder / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    assert process.end().status == 0
+
+
+def test_what_is_left_in_the_background_lives_on_and_its_output_is_in_the_log(
+    cli: Cli, up: Up
+) -> None:
+    done = up("""
+[unit.daemon]
+run = "while ! [ -e go ]; do sleep 0.02; done 2>/dev/null && echo later && touch said & echo now"
+""")
+    assert done.status == 0
+    up.write("", "go")
+    up.await_file("said")
+    eventually(lambda: "later" in cli("logs", "daemon").out, "the later line in the log")
+    assert "now" in cli("logs", "daemon").out
+
+
+def test_a_unit_that_gave_up_waiting_skips_what_needs_it(up: Up) -> None:
+    done = up("""
+external = ["nobody"]
+[unit.a]
+run = "true"
+after = ["nobody"]
+wait-timeout = "100ms"
+[unit.b]
+run = "true"
+after = ["a"]
+""")
+    assert done.status == 1
+    assert up.statuses()["b"] == "skipped"
+    assert up.statuses()["a"] == "failed"
+
+
+@pytest.mark.own_coordinator
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_first_up_starts_the_coordinator(cli: Cli, up: Up, detach: bool) -> None:
+    done = up('[unit.a]\nrun = "true"\n', *(["--detach"] if detach else []))
+    assert done.status == 0, done
+    up.await_status("a", "completed")
+    if detach:
+        assert cli("down").status == 0
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_descriptors_of_the_caller_may_be_closed(up: Up, closed: str) -> None:
+    up.write("""
+[unit.a]
+run = "cat; echo out; echo err >&2; touch done"
+""")
+    done = up.cli.exec("sh", "-c", f'exec "$0" up {closed}', *UNITSYNC)
+    assert done.status == 0, done
+    assert up.has("done")
+    if closed == "0<&-":
+        assert "a | out\na | err\n" in done.out
+    logged = up.cli("logs", "a")
+    assert [line.split(" ", 1)[-1] for line in logged.out.splitlines()] == ["out", "err"], logged
+
+
+def test_a_reader_that_goes_away_hurts_nobody(up: Up) -> None:
+    up.write("""
+[unit.a]
+run = "seq 10000; touch done"
+""")
+    done = up.cli.exec("sh", "-c", '{ "$0" up; echo $? > status; } | head -1', *UNITSYNC)
+    assert done.out == "a | 1\n"
+    eventually(lambda: up.has("status", "0"), "its status")
+    assert "Traceback" not in done.err
+
+
+def test_the_plan_may_be_named_from_another_folder_while_it_is_up(cli: Cli, up: Up) -> None:
+    service = '[unit.{0}]\nrun = "echo up; sleep 1000"\nready = "line:up"\n'
+    assert up(service.format("a"), "--detach").status == 0
+    up.await_status("a", "started")
+    up.write(service.format("a") + service.format("b"))
+    other = up.folder / "other"
+    other.mkdir()
+    done = cli.exec("sh", "-c", 'cd other && exec "$0" up ../unitsync.toml', *UNITSYNC)
+    assert (done.status, done.out) == (0, "running now: b\n"), done
+    up.await_status("b", "started")
+    assert cli("down").status == 0
+
+
+def test_two_at_once_of_the_same_plan_run_it_once(cli: Cli, up: Up) -> None:
+    up.write("".join(f'[unit.u{n}]\nrun = "echo u{n} >> ran; sleep 0.3"\n' for n in range(5)))
+    processes = [cli.spawn("up") for _ in range(3)]
+    ends = [process.end() for process in processes]
+    assert [end.status for end in ends] == [0, 0, 0], ends
+    assert sorted((up.folder / "ran").read_text().split()) == [f"u{n}" for n in range(5)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as others")
+def test_commands_run_as_another_user(up: Up) -> None:
+    up.folder.chmod(0o755)
+    out = up.folder / "out"
+    out.mkdir()
+    out.chmod(0o777)
+    process = up.spawn("""
+[unit.a]
+user = "nobody"
+env = { GREETING = "hello", LOGNAME = "mine" }
+run = "id -un; echo $GREETING $USER $LOGNAME; yes | head -1; echo up; exec sleep 9753.5"
+ready = "id -un > out/prober"
+stop = "id -un > out/stopper; kill $(pgrep -u nobody -f 'sleep 9753.5')"
+[unit.b]
+run = "cat out/prober"
+after = [{ unit = "a", requires = "start" }]
+[unit.missing]
+user = "nobody"
+command = ["no-such-program"]
+env = { PATH = "/usr/bin:/bin" }
+wait-timeout = "1h"
+after = ["made"]
+[unit.made]
+run = "true"
+""")
+    up.await_status("b", "completed")
+    up.await_status("missing", "failed")
+    ended = interrupt(process)
+    assert ended.status == 130
+    lines = [line for line in ended.out.splitlines() if line.startswith("a ")]
+    assert lines[:4] == [f"a       | {word}" for word in ("nobody", "hello nobody mine", "y", "up")]
+    assert "b       | nobody" in ended.out
+    assert up.has("out/stopper", "nobody")
+    assert "missing failed: exit status 127" in ended.told
+    assert up.statuses()["a"] == "completed"
+
+
+def test_an_edge_may_change_while_it_is_up(cli: Cli, up: Up) -> None:
+    keep = '[unit.keep]\nrun = "sleep 1000"\nready = "true"\n'
+    plan = keep + '[unit.a]\nrun = "[ -e fine ]"\n[unit.b]\nrun = "touch b"\nafter = ["a"]\n'
+    assert up(plan, "--detach").status == 0
+    up.await_status("b", "skipped")
+    slow = "while ! [ -e go ]; do sleep 0.02; done; false"
+    changed = up(keep + f'[unit.a]\nrun = "{slow}"\n[unit.b]\nrun = "touch b"\n')
+    assert changed.out == "running now: a, b\n"
+    up.await_status("b", "completed")  # although a runs
+    up.write("", "go")
+    up.await_status("a", "failed")
+    assert cli("down").status == 0
+
+
+def test_the_parallel_limit_may_change_while_it_is_up(cli: Cli, up: Up) -> None:
+    unit = '[unit.u{}]\nrun = "touch there{}; sleep 1000"\n'
+    units = "".join(unit.format(n, n) for n in range(3))
+    assert up("parallel = 1\n" + units, "--detach").status == 0
+    up.await_file("there0")
+    assert up("parallel = 2\n" + units).status == 0
+    eventually(lambda: sum(up.has(f"there{n}") for n in range(3)) == 2, "the second")
+    assert up(units).status == 0
+    eventually(lambda: sum(up.has(f"there{n}") for n in range(3)) == 3, "the third")
+    assert cli("down").status == 0
+
+
+@pytest.mark.own_coordinator
+def test_a_try_that_is_not_recorded_yet_does_not_begin_and_can_be_stopped(cli: Cli, up: Up) -> None:
+    process = up.spawn("""
+[unit.flaky]
+run = "echo x >> tries; while ! [ -e go ]; do sleep 0.02; done; false"
+retries = 1
+backoff = "10ms"
+grace = "1h"
+""")
+    up.await_file("tries")
+    with cli.client() as client:
+        pid = client.ping().pid
+    os.kill(pid, signal.SIGSTOP)
+    up.write("", "go")
+    while "trying again" not in process.next_line():
+        pass
+    process.send(signal.SIGINT)
+    os.kill(pid, signal.SIGCONT)
+    ended = process.end()
+    assert ended.status == 130
+    assert (up.folder / "tries").read_text() == "x\n"
+    assert up.statuses() == {"flaky": "failed"}
+
+
+def test_a_second_ctrl_c_also_kills_what_was_left_in_the_background(up: Up) -> None:
+    process = up.spawn("""
+[unit.a]
+run = "trap '' TERM; setsid sh -c 'while :; do sleep 0.05; done # 8765.5' & touch there; sleep 1000"
+grace = "1h"
+""")
+    up.await_file("there")
+    process.send(signal.SIGINT)
+    while process.next_line() != "unitsync: a stopping":
+        pass
+    assert interrupt(process).status == 130
+    assert not up.processes("8765.5")
+
+
+def test_a_service_that_is_between_two_tries_has_failed_when_it_is_stopped(up: Up) -> None:
+    process = up.spawn("""
+[unit.a]
+run = "echo up; [ -e go ]"
+ready = "line:up"
+retries = 3
+backoff = "1h"
+""")
+    while "trying again" not in process.next_line():
+        pass
+    assert interrupt(process).status == 130
+    assert up.statuses() == {"a": "failed"}
+
+
+def test_ctrl_c_while_it_declares_starts_nothing(up: Up) -> None:
+    """Stopped for so long that the coordinator has its answer ready only after the signal."""
+    pid = 0
+    with up.cli.client() as client:
+        pid = client.ping().pid
+    process = up.spawn('[unit.a]\nrun = "touch ran; sleep 1000"\n')
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: _handles(process.pid, signal.SIGTERM), "its handlers")
+        process.send(signal.SIGTERM)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert process.end().status in (143, -15)
+    assert not up.has("ran")
+
+
+def _handles(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
