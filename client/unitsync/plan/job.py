@@ -136,6 +136,8 @@ class Job:
         self._stopper = 0
         """The pid of the command in ``stop`` while it runs."""
         self._holds_slot = False
+        self._told = False
+        """Whether the coordinator was told of the outcome."""
         self._hurried = False
         self._over: asyncio.Future[Order] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -267,21 +269,18 @@ class Job:
             grace_s=unit.grace_s,
             probed=bool(unit.ready),
         )
-        self._runner.on_started(self)
+        self._told = False
         self._carry_out(self._life.begin(monotonic()))
+        self._runner.on_started(self)
         end = await self._over
         self._give_slot_back()
         if self._stopper:
             signal_group(self._stopper, signal.SIGKILL)
-        # What was told before must arrive before: it is about a run that has not ended.
         if self._reports:
             await asyncio.wait(self._reports)
-        # Sent before the dependents ask: they get their answer from what it says.
-        report = self._in_background(self._report(end))
-        asyncio.get_running_loop().call_soon(
-            self._end, State.FAILED if end.reason else State.COMPLETED, end.reason
-        )
-        await asyncio.wait((report, *self._reports))
+        if not self._told:
+            self._tell_end(end)
+            await asyncio.wait(self._reports)
 
     def _carry_out(self, orders: Iterable[Order]) -> None:
         assert self._life is not None
@@ -414,6 +413,17 @@ class Job:
         assert self._over is not None
         if not self._over.done():
             self._over.set_result(how)
+            # What was told before must arrive before: it is about a run that has not ended.
+            if not self._reports:
+                self._tell_end(how)
+
+    def _tell_end(self, end: Order) -> None:
+        """Report the outcome, and let the dependents go on. The report is sent first: they get
+        their answer from what it says."""
+        self._told = True
+        self._in_background(self._report(end))
+        state = State.FAILED if end.reason else State.COMPLETED
+        asyncio.get_running_loop().call_soon(self._end, state, end.reason)
 
     async def _report(self, end: Order) -> None:
         said: Mapping[str, Any] = {
