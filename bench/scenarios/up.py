@@ -1,4 +1,4 @@
-"""A whole plan by ``up``, and the same by GNU make and by asyncio alone; ``check`` of a large plan.
+"""A whole plan by ``up``, and the same by GNU make and by asyncio alone.
 
 The scripts do nothing, so what is measured is what it takes to start them in order. In the chain,
 each script says when it begins and when it ends: the gap is the time from the end of one to the
@@ -25,7 +25,6 @@ from bench.shell import Graph
 
 ROUNDS: Final = 7
 AT_ONCE: Final = 16
-CHECKED: Final = 10_000
 MAKE: Final = "GNU make"
 ASYNCIO: Final = "asyncio alone"
 _ALONE: Final = f"""
@@ -46,7 +45,6 @@ def measure(bench: Bench) -> None:
     _plan(bench, "500 scripts, 20 layers", shell.layered(20, bench.count(25)), rounds)
     _plan(bench, "60 scripts, 6 layers", shell.layered(6, bench.count(10)), rounds)
     _plan(bench, "200 scripts in a chain", shell.chain(bench.count(200)), rounds)
-    _check(bench, rounds)
 
 
 def _plan(bench: Bench, case: str, graph: Graph, rounds: int) -> None:
@@ -118,22 +116,3 @@ def _gaps(times: Path, graph: Graph) -> list[float]:
         what, moment, name = line.split()
         at[what, name] = float(moment)
     return [at["begin", name] - at["end", needs[0]] for name, needs in graph.items() if needs]
-
-
-def _check(bench: Bench, rounds: int) -> None:
-    folder = bench.folder / "check"
-    folder.mkdir()
-    count = bench.count(CHECKED)
-    plan = ['[unit.u0]\nrun = "true"']
-    plan += [
-        f'[unit.u{number}]\nrun = "true"\nafter = ["u{(number - 1) // 2}"]'
-        for number in range(1, count)
-    ]
-    (folder / "unitsync.toml").write_text("\n".join(plan), encoding="utf-8")
-    samples = []
-    for number in range(-1, rounds):
-        began = time.perf_counter()
-        subprocess.run([*command(), "check"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        if number >= 0:
-            samples.append(time.perf_counter() - began)
-    bench.record.add(f"check, {count:,} units", "wall", "s", samples)
