@@ -13,6 +13,41 @@ import pytest
 
 from cli.conftest import PATIENCE_S, Cli, Process, Result
 
+ALL_PHASES_MARK = f"24{os.getpid():08}.5"
+"""In the command line of all that ALL_PHASES runs for long. Other tests run at the same time."""
+ALL_PHASES = """
+external = ["outside"]
+[unit.launching]
+run = "sleep MARK"
+ready = "false"
+[unit.running]
+run = "setsid sleep MARK & sleep MARK | cat"
+[unit.retrying]
+run = "setsid sleep MARK & exit 3"
+retries = 5
+backoff = "1h"
+[unit.ready]
+run = "echo up; exec sleep MARK"
+ready = "line:up"
+[unit.waiting]
+run = "touch ran"
+after = ["outside"]
+[unit.behind]
+run = "touch ran"
+after = ["running"]
+[unit.kept]
+run = "exec sleep MARK"
+on-owner-exit = "complete"
+""".replace("MARK", ALL_PHASES_MARK)
+"""A unit in each phase, once ``await_all_phases`` has returned."""
+
+
+def await_all_phases(up: Up) -> None:
+    wanted = {"launching": "launching", "running": "started", "ready": "started", "kept": "started"}
+    eventually(lambda: wanted.items() <= up.statuses().items(), "all phases")
+    eventually(lambda: up.runs("retrying") >= 2, "the retry")
+    eventually(lambda: len(up.processes("sleep\0" + ALL_PHASES_MARK)) == 6, "all processes")
+
 
 class Up:
     """``up`` of the plan in the folder of *cli*."""
@@ -40,6 +75,16 @@ class Up:
     def statuses(self) -> dict[str, str]:
         with self.cli.client() as client:
             return {unit.name: str(unit.status) for unit in client.list()}
+
+    def runs(self, unit: str) -> int:
+        """How often it was started."""
+        with self.cli.client() as client:
+            return [entry.what for entry in client.status(unit).history].count("started")
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        """For a test that wants to be at some random point."""
+        sleep(seconds)
 
     def has(self, name: str, text: str = "") -> bool:
         path = self.folder / name

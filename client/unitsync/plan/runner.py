@@ -32,6 +32,8 @@ from unitsync.plan.record import Record, digest
 from unitsync.plan.slots import Slots
 
 _LEFT_OVER_EVERY_S: Final = 0.05
+_NOT_RUN: Final = (wire.Status.PENDING, wire.Status.SKIPPED)
+"""The status of a unit that completed and was then reset."""
 _ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -197,7 +199,8 @@ class Runner:
                     continue
             else:
                 job.unit = unit
-                if job.state is State.COMPLETED or not job.state.ended:
+                forgotten = name not in known or known[name].status in _NOT_RUN
+                if not job.state.ended or (job.state is State.COMPLETED and not forgotten):
                     continue
             due.append(job)
         self._launch(due)
