@@ -237,8 +237,9 @@ class Job:
             self._holds_slot = True
             return granted
         while True:
-            # Whoever waits for scripts outside of the plan must not keep a slot meanwhile.
-            if self._runner.waits_for_others(self.unit):
+            # Whoever waits for scripts outside of the plan must not keep a slot meanwhile, and
+            # whose time is up must not wait for one.
+            if self.missing or self._runner.waits_for_others(self.unit):
                 await client.ready_to_start(name, timeout_s=left())
             await slots.take()
             self._holds_slot = True
@@ -314,7 +315,10 @@ class Job:
             for end in ends:
                 os.close(end)
             ended = command.cannot_run(unit.words[0], problem)
-            self._carry_out(life.cannot_run(ended.status, ended.reason))
+            reason = ended.reason
+            if problem.filename == unit.cwd:
+                reason = f"its folder cannot be entered: {unit.cwd}: {problem.strerror}"
+            self._carry_out(life.cannot_run(ended.status, reason))
             return
         os.close(write)
         runner.guardian.guard(self._pid)
