@@ -177,7 +177,8 @@ after = ["one"]
     again = up()
     assert again.status == 0
     assert (up.folder / "ran").read_text() == "one\ntwo\ntwo\n"
-    assert "unitsync: 2 units: 2 completed, in " in again.told[-1]
+    assert "unitsync: 2 units: 2 completed (1 earlier), in " in again.told[-1]
+    assert "unitsync: nothing to do: all 2 units completed earlier in this startup" in up().told
     assert up(plan.replace("echo one", "echo ONE")).status == 0
     assert (up.folder / "ran").read_text() == "one\ntwo\ntwo\nONE\n"
 

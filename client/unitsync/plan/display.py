@@ -263,14 +263,26 @@ def _waits_for(job: Job) -> str:
 
 
 def counts(jobs: Sequence[Job]) -> str:
-    """``12 units: 9 completed, 1 failed, 2 running``."""
+    """``12 units: 9 completed (4 earlier), 1 failed, 2 running``."""
     numbers = Counter(job.state for job in jobs)
-    parts = [f"{numbers[state]:,} {state}" for state in reversed(_ORDER) if numbers[state]]
+    earlier = sum(job.earlier for job in jobs)
+    more = {State.COMPLETED: f" ({earlier:,} earlier)" if earlier else ""}
+    parts = [
+        f"{numbers[state]:,} {state}{more.get(state, '')}"
+        for state in reversed(_ORDER)
+        if numbers[state]
+    ]
     return f"{counted(len(jobs), 'unit')}: {', '.join(parts)}"
 
 
 def summary(jobs: Sequence[Job], took_s: float) -> list[str]:
     """How it went, with the last lines of the units that failed."""
+    earlier = sum(job.earlier for job in jobs)
+    if earlier == len(jobs) > 0:
+        return [
+            f"unitsync: nothing to do: {_all_completed(earlier)} earlier in this startup",
+            "hint: after `unitsync reset --all`, everything runs again",
+        ]
     lines = [f"unitsync: {counts(jobs)}, in {span(took_s)}"]
     for job in jobs:
         if job.state is State.FAILED:
@@ -279,6 +291,10 @@ def summary(jobs: Sequence[Job], took_s: float) -> list[str]:
             hint = safe(job.hint) if job.hint else f"unitsync logs {job.name}"
             lines.append(f"  hint: {hint}")
     return lines
+
+
+def _all_completed(number: int) -> str:
+    return "its one unit completed" if number == 1 else f"all {number:,} units completed"
 
 
 def at_terminal() -> bool:

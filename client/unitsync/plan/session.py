@@ -160,6 +160,8 @@ class Session:
                         print_lines(
                             [f"up in the background (pid {child}); what happens is in {log}"]
                         )
+                        hint = "`unitsync list`; `unitsync logs --follow`; `unitsync down`"
+                        print_err([f"hint: {hint}"])
                         return 0
             except KeyboardInterrupt:
                 os.kill(child, signal.SIGTERM)
