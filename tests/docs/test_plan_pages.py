@@ -1,0 +1,104 @@
+"""The pages about plans, followed from their first line to the last in an empty folder: their
+files are written and their commands are typed at a terminal, and what comes is on the page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import socket
+
+import pytest
+
+import docpages as pages
+from cli.conftest import Cli, cli
+
+__all__ = ["cli"]
+
+PORT = "8123"
+"""The port on the pages."""
+WAITING = "unitsync: waiting for "
+"""How lines begin that only come if one is early."""
+NEEDS = {"from-make": "make", "from-supervisord": "supervisord"}
+PAGES = ("plans", "from-make", "from-compose", "from-supervisord")
+
+
+def steps(page: str) -> list[tuple[str, str]]:
+    """What the page has one do: ("command", line), ("write", name, text) and so on, in order; and
+    what is shown: ("output", text)."""
+    text = pages.read(f"how-to/{page}.md")
+    found = []
+    for block in pages._FENCE.finditer(text):
+        before = text[: block.start()].rstrip().splitlines()[-1]
+        name = re.search(r"`([\w./-]+)`:$", before)
+        if block[3] == "console":
+            found.append(("typed", block[4]))
+        elif name is not None:
+            how = "add" if before.startswith("Add to ") else "write"
+            found.append((f"{how} {name[1]}", block[4]))
+    return found
+
+
+def script(page: str) -> tuple[str, str]:
+    """A script that does all this, and the transcript that the page has of it."""
+    lines, shown = [], ""
+    for what, text in steps(page):
+        if what == "typed":
+            shown += text
+            for command in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
+                lines += [f"echo {shlex.quote(f'$ {command}')}", command]
+        else:
+            how, name = what.split()
+            sign = ">>" if how == "add" else ">"
+            lines.append(f"cat {sign} {name} <<'END OF FILE'\n{text}END OF FILE")
+            if text.startswith("#!"):
+                lines.append(f"chmod +x {name}")
+    return "\n".join([*lines, ":"]), shown
+
+
+def screen(text: str) -> str:
+    """What is left on the screen: a display that draws itself anew does it in the same place."""
+    rows, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
+        if piece == "\n":
+            row, column = row + 1, 0
+            rows += [""] * (row == len(rows))
+        elif piece == "\r":
+            column = 0
+        elif piece.endswith("A"):
+            row -= int(piece[2:-1] or 1)
+        elif piece == "\x1b[2K":
+            rows[row] = ""
+        elif piece[0] != "\x1b":
+            rows[row] = rows[row][:column].ljust(column) + piece
+            column += len(piece)
+    return "\n".join(rows)
+
+
+def alike(text: str) -> list[str]:
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    text = re.sub(r" after [\d.]+ (ms|s)\b", "", text)
+    text = re.sub(r"[\d.]+ (ms|s|min)\b", "N s", text)
+    text = re.sub(r"pid \d+ \(.*", "pid N (…)", text)
+    text = re.sub(r"pid \d+", "pid N", text)
+    text = re.sub(r"/[\w/.-]+/(?=[\w.-]+)", "/…/", text)
+    text = re.sub(r"/…/[0-9a-f]{16}\.log", "/…/….log", text)
+    text = re.sub(r" {2,}", "  ", text)
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(WAITING)]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("page", PAGES)
+def test_who_follows_the_page_sees_what_is_on_it(cli: Cli, page: str) -> None:
+    if page in NEEDS and shutil.which(NEEDS[page]) is None:
+        pytest.skip(f"there is no {NEEDS[page]}")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    text, shown = script(page)
+    folder = cli.folder / "startup"
+    folder.mkdir()
+    env = {**cli._with_command(None), "NO_COLOR": "1", "TERM": "xterm"}
+    cli.command = cli.write_script(f"cd {folder}\n{text.replace(PORT, port)}")
+    told = screen(cli.at_terminal(width=100, env=env)).replace(port, PORT)
+    assert alike(told) == alike(shown)
