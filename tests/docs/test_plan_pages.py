@@ -12,6 +12,7 @@ import pytest
 
 import docpages as pages
 from cli.conftest import Cli, cli
+from support.screen import screen
 
 __all__ = ["cli"]
 
@@ -54,25 +55,6 @@ def script(page: str) -> tuple[str, str]:
             if text.startswith("#!"):
                 lines.append(f"chmod +x {name}")
     return "\n".join([*lines, ":"]), shown
-
-
-def screen(text: str) -> str:
-    """What is left on the screen: a display that draws itself anew does it in the same place."""
-    rows, row, column = [""], 0, 0
-    for piece in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
-        if piece == "\n":
-            row, column = row + 1, 0
-            rows += [""] * (row == len(rows))
-        elif piece == "\r":
-            column = 0
-        elif piece.endswith("A"):
-            row -= int(piece[2:-1] or 1)
-        elif piece == "\x1b[2K":
-            rows[row] = ""
-        elif piece[0] != "\x1b":
-            rows[row] = rows[row][:column].ljust(column) + piece
-            column += len(piece)
-    return "\n".join(rows)
 
 
 def alike(text: str) -> list[str]:

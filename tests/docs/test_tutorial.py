@@ -10,6 +10,7 @@ import pytest
 
 import docpages as pages
 from cli.conftest import Cli, cli
+from support.screen import screen
 
 __all__ = ["cli"]
 
@@ -44,6 +45,7 @@ def typed(line: str) -> str:
 def alike(text: str) -> list[str]:
     text = re.sub(r"\d+ (s|min)\b", "N s", text)
     text = re.sub(r"pid \d+", "pid N", text)
+    text = re.sub(r"[\d.]+ s\b", "N s", text)
     lines = [re.sub(r" {2,}", "  ", line).strip() for line in text.splitlines()]
     return [line for line in lines if line]
 
@@ -52,11 +54,15 @@ def alike(text: str) -> list[str]:
 def test_quick_start_and_tutorial(cli: Cli) -> None:
     for name, text in scripts().items():
         (cli.folder / f"{name}.sh").write_text(text)
+    (plan,) = (
+        block for block in pages.blocks(pages.DOCS / "tutorial.md") if block.language == "toml"
+    )
+    (cli.folder / "unitsync.toml").write_text(plan.text)
     shown = "".join(transcripts())
     lines = [f"cd {cli.folder}"]
     for command in re.findall(r"^\$ (.*)$", shown, re.MULTILINE):
         lines += [f"echo {shlex.quote(f'$ {command}')}", typed(command)]
-    env = {**cli._with_command(None), "NO_COLOR": "1"}
+    env = {**cli._with_command(None), "NO_COLOR": "1", "TERM": "xterm"}
     cli.command = cli.write_script("\n".join([*lines, ":"]))
-    told = cli.at_terminal(width=100, env=env)
+    told = screen(cli.at_terminal(width=100, env=env))
     assert alike(told) == alike(shown)
