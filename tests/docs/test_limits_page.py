@@ -24,7 +24,7 @@ from unitsync import (
     wire,
     wire_by_hand,
 )
-from unitsync.plan import document, edges, model, reading
+from unitsync.plan import display, document, edges, model, processes, reading
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, similar, state, view, wording
@@ -74,6 +74,8 @@ FIXED: dict[str, tuple[float, ...]] = {
     "includes of a plan": (model.FILES_MAX, model.DEPTH_MAX),
     "retries of a unit; units of a plan at the same time": (document.RETRIES_MAX,),
     "durations in a plan": (),
+    "lines of a failed unit in the summary": (processes.LAST_LINES, processes.LINE_BYTES_MAX),
+    "line of output that `up` prints": (display._LINE_BYTES_MAX,),
     "cycles that `check` reports at once": (edges.CYCLES_MAX,),
     "names compared to suggest others": (edges.COMPARED_MAX,),
     "journal: what belongs to earlier startups": (

@@ -287,8 +287,9 @@ def summary(jobs: Sequence[Job], took_s: float) -> list[str]:
     for job in jobs:
         if job.state is State.FAILED:
             lines.append(f"{job.name} failed: {safe(job.reason)}")
-            lines += [f"  | {safe(line)}" for line in job.last.all()]
-            hint = safe(job.hint) if job.hint else f"unitsync logs {job.name}"
+            last = job.last.all()
+            lines += [f"  | {safe(line)}" for line in last]
+            hint = safe(job.hint) or f"unitsync {'logs' if last else 'status'} {job.name}"
             lines.append(f"  hint: {hint}")
     return lines
 
