@@ -13,7 +13,8 @@ from time import time
 from typing import TYPE_CHECKING, Final
 
 from unitsync.output import print_err
-from unitsync.plan.job import Job, State
+from unitsync.plan.job import Job
+from unitsync.plan.states import State
 from unitsync.printing import columns, counted, duration, padded, safe, span
 from unitsync.terminal import Screen, cut, fitted
 

@@ -8,7 +8,6 @@ questions whose answer is known: it asks when every prerequisite in the plan has
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 import os
 import signal
@@ -31,6 +30,7 @@ from unitsync.plan.processes import (
     spawn,
 )
 from unitsync.plan.slots import Slots
+from unitsync.plan.states import State
 from unitsync.supervision import (
     END,
     FOREVER,
@@ -44,36 +44,8 @@ from unitsync.supervision import (
     Supervision,
 )
 
-
-class State(enum.StrEnum):
-    WAITING = "waiting"
-    LAUNCHING = "launching"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    STOPPING = "stopping"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    NOT_STARTED = "not started"
-
-    @property
-    def ended(self) -> bool:
-        return self in _ENDED
-
-    @property
-    def active(self) -> bool:
-        """Whether a command runs, or will run again."""
-        return not self.ended and self is not State.WAITING
-
-    @property
-    def began(self) -> bool:
-        """Whether the unit has started, and is ready if it can be."""
-        return self.ended or self is State.RUNNING
-
-
 _HURRY_S: Final = 2.0
 """How long the coordinator has to hear of an end when nobody wants to wait any more."""
-_ENDED: Final = (State.COMPLETED, State.FAILED, State.SKIPPED, State.NOT_STARTED)
 
 
 class Host(Protocol):

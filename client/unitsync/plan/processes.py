@@ -17,6 +17,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Final
 
 from unitsync import command
@@ -303,16 +304,23 @@ def spawn(
     """Start *words* in the folder *cwd*, as the leader of a new process group, without input.
     All that it prints goes to the descriptor *output*, or nowhere. Returns its pid. Raises
     OSError; its ``filename`` is *cwd* if that cannot be entered."""
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    to = null if output is None else output
+    null, through = _spare_descriptors()
+    os.dup2(null if output is None else output, through, inheritable=False)
+    stdio = ((null, 0), (through, 1), (through, 2))
     try:
         # Nothing else in this process depends on the folder, and no other thread runs a command.
         with _in_folder(cwd), _with_files_of_our_caller():
-            return command.spawn(
-                list(words), environment, (), group=0, stdio=((null, 0), (to, 1), (to, 2))
-            )
+            return command.spawn(list(words), environment, (), group=0, stdio=stdio)
     finally:
-        os.close(null)
+        os.dup2(null, through, inheritable=False)
+
+
+@cache
+def _spare_descriptors() -> tuple[int, int]:
+    """Two of /dev/null. They are taken early: posix_spawn takes none that is above our caller's
+    limit, which is in force while it is called."""
+    first, second = (os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) for _ in range(2))
+    return first, second
 
 
 @contextmanager
@@ -340,6 +348,7 @@ def may_open_many_files() -> None:
     """Allow this process, but not the commands, as many open files as it may allow itself: each
     command takes three."""
     global _files_of_our_caller
+    _spare_descriptors()
     _files_of_our_caller = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = hard if 0 <= hard < _FILES_MAX else _FILES_MAX
     if 0 <= soft < most:

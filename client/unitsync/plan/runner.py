@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from unitsync import command, errors, owner, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog, UnitLog
-from unitsync.plan.job import Job, State
+from unitsync.plan.job import Job
 from unitsync.plan.model import Edge, Plan, UnitPlan
 from unitsync.plan.processes import (
     MARK,
@@ -30,6 +30,7 @@ from unitsync.plan.processes import (
 )
 from unitsync.plan.record import Record, digest
 from unitsync.plan.slots import Slots
+from unitsync.plan.states import State
 
 _LEFT_OVER_EVERY_S: Final = 0.05
 _NOT_RUN: Final = (wire.Status.PENDING, wire.Status.SKIPPED)
