@@ -7,11 +7,13 @@ import re
 import shlex
 import shutil
 import socket
+from pathlib import Path
 
 import pytest
 
 import docpages as pages
 from cli.conftest import Cli, cli
+from plan.conftest import mistakes
 from support.screen import screen
 
 __all__ = ["cli"]
@@ -84,3 +86,21 @@ def test_who_follows_the_page_sees_what_is_on_it(cli: Cli, page: str) -> None:
     cli.command = cli.write_script(f"cd {folder}\n{text.replace(PORT, port)}")
     told = screen(cli.at_terminal(width=100, env=env)).replace(port, PORT)
     assert alike(told) == alike(shown)
+
+
+PARTS = ("which is no unit of this plan", "there is no such file", "the plan has no units")
+"""What is wrong with a plan that a page shows in part."""
+
+
+def test_every_plan_on_a_page_is_one(tmp_path: Path) -> None:
+    """Keys, values and order; programs may be missing here."""
+    found = 0
+    for block in (block for page in pages.pages() for block in pages.blocks(page)):
+        if block.language == "toml":
+            found += 1
+            path = tmp_path / f"{found}.toml"
+            path.write_text(block.text)
+            wrong = [one.message for one in mistakes(path, runnable=False)]
+            wrong = [message for message in wrong if not message.endswith(PARTS)]
+            assert not wrong, (block.page, block.line)
+    assert found > 10
