@@ -100,6 +100,7 @@ class Client(ClientBase):
     want = _blocking(Verbs.want)
     declare = _blocking(Verbs.declare)
     unwant = _blocking(Verbs.unwant)
+    gate = _blocking(Verbs.gate)
     start = _blocking(Verbs.start)
     ready_to_start = _blocking(Verbs.ready_to_start)
     ready = _blocking(Verbs.ready)

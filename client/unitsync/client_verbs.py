@@ -74,6 +74,33 @@ class Verbs(ClientBase):
         request = wire.Unwant(**self.said(), unit=_name(unit), prerequisites=_names(prerequisites))
         await self._ask(request, wire.Ok)
 
+    async def gate(
+        self,
+        unit: str,
+        *prerequisites: str,
+        requires: str = "success",
+        optional: bool = False,
+        count: int = 0,
+    ) -> wire.Ok:
+        """Make *unit* a gate: nobody starts it, and it completes by itself as soon as its
+        *prerequisites* are met, or any *count* of them if that is not 0. They are added to
+        those that it has from ``want``.
+
+        Raises what ``want`` raises, and DeclarationError if a script runs the unit, or if it
+        is a gate with another *count*.
+        """
+        if not isinstance(count, int) or not 0 <= count < 1 << 63:
+            raise errors.UsageError(f"count must be a whole number of prerequisites, not {count!r}")
+        request = wire.Gate(
+            **self.said(),
+            unit=_name(unit),
+            prerequisites=_names(prerequisites),
+            requires=_requirement(requires),
+            optional=optional,
+            count=count,
+        )
+        return await self._ask(request, wire.Ok)
+
     async def start(
         self,
         unit: str,

@@ -119,6 +119,8 @@ class Call:
             from unitsync.printing import one_line
 
             request["reason"] = one_line(_last(flags, "--reason") or "")
+        if "--count" in flags:
+            request["count"] = gate_count(number(flags["--count"][-1], "--count"))
         if name == "reset":
             check_reset(request["units"], "all" in request)
 
@@ -349,6 +351,13 @@ def exit_code(text: str) -> int:
 def check_exit_code(code: object, shown: str) -> None:
     if not isinstance(code, int) or not 0 <= code <= EXIT_CODE_MAX:
         raise wrong(f"{shown} is no exit status; those are 0 to {EXIT_CODE_MAX}")
+
+
+def gate_count(count: int) -> int:
+    """*count*, if a gate can need so many prerequisites. Raises UsageError."""
+    if not 0 < count < 1 << 63:
+        raise wrong(f"--count: a gate needs at least one prerequisite, not {count}")
+    return count
 
 
 def check_reset(units: "Sequence[str]", everything: bool) -> None:

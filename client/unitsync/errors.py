@@ -11,6 +11,7 @@
     │   ├── AlreadyStarted
     │   ├── EndedMeanwhile
     │   ├── NotStarted
+    │   ├── IsGate
     │   ├── LimitReached
     │   ├── NotKept
     │   ├── StaleStartup
@@ -138,6 +139,15 @@ class NotStarted(Refused, code="not_started"):
 
     unit: str
     status: str
+
+
+class IsGate(Refused, code="is_gate"):
+    """``unit`` is a gate: nobody starts or ends it. It has the ``status``, and ``waiting_for``
+    (names) keeps it from completing."""
+
+    unit: str
+    status: str
+    waiting_for: list[str]
 
 
 class LimitReached(Refused, code="limit_reached"):

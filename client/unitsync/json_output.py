@@ -114,6 +114,8 @@ def unit_fields(unit: "UnitInfo", *, shim: bool = False, **more: object) -> dict
         "given_up_by": _process_fields(unit.given_up_by),
         "still_runs": unit.still_runs,
         "nearest": unit.nearest or None,
+        "gate": unit.gate,
+        "gate_count": unit.gate_count,
         **more,
     }
     if shim:

@@ -25,13 +25,21 @@ def main(call: Call) -> int:
         epoch = client.ping().epoch
         logs = log_reading.epoch_folder(Path(place.folder), epoch)
         planned, calls = [], {}
+        gates = [name for name, info in infos.items() if info.gate]
         for name, info in infos.items():
+            if info.gate and name in call.names:
+                raise errors.Refused(
+                    f"{name} is a gate: there is no command to run",
+                    hint=f"unitsync reset {shell_word(name)}",
+                )
+            if info.gate:
+                continue
             if runner_of(_last_owner(info)) == "up":
                 planned.append(name)
             else:
                 calls[name] = _call_of(logs, info)
-        if len(calls) > 1 or (calls and planned):  # so that they wait for each other again
-            client.reset(*calls)
+        if calls and (len(calls) > 1 or planned or gates):  # so that they wait for each other again
+            client.reset(*calls, *gates)
     if not planned and len(calls) == 1:
         ((cwd, words),) = calls.values()
         os.chdir(cwd)

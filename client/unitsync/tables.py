@@ -198,6 +198,8 @@ def _detail(unit: "UnitInfo") -> tuple[str, str]:
         before = "gone: " if unit.owner_gone else unwatched
         pid, command = _who(unit.owner)
         return (before + pid, command) if pid else ("", before + command)
+    if unit.gate and unit.status == "completed":
+        return "", "gate"
     return "", waited_for if unit.status == "pending" else ""
 
 
@@ -296,6 +298,9 @@ def _after_status(unit: "UnitInfo") -> str:
         text = " yet" + (f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else "")
     elif unit.status == "pending":
         text = f" for {duration(time.time() - unit.since)}" if unit.since else ""
+        if unit.gate:
+            count = f" that needs {unit.gate_count:,}" if unit.gate_count else ""
+            text += f", a gate{count}"
         if unit.waiting_clients > 1:
             text += f"; {counted(unit.waiting_clients, 'script')} wait to start it"
     elif unit.status in ("launching", "started"):

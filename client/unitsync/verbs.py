@@ -173,6 +173,11 @@ EVEN_SO = Flag(
     "Complete it even if this script's start was not granted and nobody else runs it.",
     field="even_so",
 )
+COUNT = Flag(
+    "--count",
+    "Complete as soon as N of the prerequisites are met. Default: all of them.",
+    metavar="N",
+)
 REASON = Flag("--reason", "Why, in one line.", metavar="TEXT")
 OUTPUT = Flag(
     "--output",
@@ -245,6 +250,20 @@ _ALL = (
         (),
         "Take back what a unit waits for.",
         "unitsync unwant ide deps",
+    ),
+    Verb(
+        "gate",
+        SCRIPTS,
+        ACT,
+        (_UNIT, ("prerequisites", "PREREQUISITE...", "What it waits for.")),
+        (REQUIRES, COUNT),
+        """Declare a unit without a script, which completes by itself.
+
+        Registers UNIT, which completes as soon as its prerequisites are met. So it is one name
+        for many things: others wait for it as for any unit. It is skipped if that cannot happen
+        any more. Nobody starts it or ends it.
+        """,
+        "unitsync gate usable git-clone deps ide",
     ),
     Verb(
         "start",

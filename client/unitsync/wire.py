@@ -93,6 +93,18 @@ class Unwant(Request, tag="unwant", frozen=True):
     prerequisites: list[str]
 
 
+class Gate(Request, tag="gate", frozen=True):
+    """Makes ``unit`` a gate and adds ``prerequisites`` to those that it has. It completes by
+    itself as soon as all of them are met, or any ``count`` of them if that is not 0."""
+
+    may = ACT
+    unit: str
+    prerequisites: list[str] = []
+    requires: Requirement = Requirement.SUCCESS
+    optional: bool = False
+    count: int = 0
+
+
 class Start(Request, tag="start", frozen=True):
     """Declares ``after``, then claims the start. It can be granted only while this very
     message is handled. Otherwise the answer comes at once (``patience_s`` 0), or when
@@ -230,6 +242,7 @@ AnyRequest: TypeAlias = (
     Want
     | Declare
     | Unwant
+    | Gate
     | Start
     | MarkReady
     | Retry
@@ -299,6 +312,10 @@ class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The owner of that start."""
     still_runs: bool = False
     """The unit has ended, but the ``unitsync run`` that started it has not."""
+    gate: bool = False
+    """Nobody starts it: it completes by itself when its prerequisites are met."""
+    gate_count: int = 0
+    """How many of them a gate needs; 0 means all."""
 
 
 class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):

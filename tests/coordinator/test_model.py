@@ -99,6 +99,35 @@ class Machine(RuleBasedStateMachine):
             assert cycle[1] in prerequisites
             assert all(self.oracle.waits_for(a, b) for a, b in itertools.pairwise(cycle[1:]))
 
+    @rule(
+        unit=name,
+        prerequisites=st.lists(name, max_size=3, unique=True),
+        edge=edges,
+        count=st.sampled_from((0, 0, 1, 2, 3)),
+        which=which,
+        who=who,
+    )
+    def gate(
+        self, unit: str, prerequisites: list[str], edge: Edge, count: int, which: int, who: int
+    ) -> None:
+        if which % 2:  # otherwise all would soon be gates
+            return
+        script, known = self.scripts[who], unit in self.oracle.units
+        before = snapshot(self.driven)
+        requires = Requirement(edge.requires)
+        request = script.gate(
+            unit, *prerequisites, requires=requires, optional=edge.optional, count=count
+        )
+        refused = self.oracle.gate(unit, prerequisites, edge, count)
+        if not refused:
+            done = script.must(wire.Ok, request)
+            self.oracle.complete_gates()
+            assert done.status == self.oracle.status(unit)
+            return
+        script.refused(refused, request)
+        if known or refused == "usage":
+            assert snapshot(self.driven) == before
+
     # --- starting -----------------------------------------------------------------
 
     def _judge(self, client: Client, reply: wire.AnyReply | None, expected: str) -> None:
@@ -173,6 +202,9 @@ class Machine(RuleBasedStateMachine):
         )
         client = Client(socket, request, repr(owner.owner))
         refused = self.oracle.want_for_start(unit, after, edge, request.id)
+        if refused == "is_gate":
+            socket.refused(refused, request)
+            return
         if refused:
             socket.refused(refused, request)
             self.oracle.not_declared(unit, client.owner)
@@ -196,7 +228,9 @@ class Machine(RuleBasedStateMachine):
         waiting = [
             unit
             for unit in self.oracle.units
-            if self.oracle.missing(unit) and not self.oracle.is_running(unit)
+            if self.oracle.missing(unit)
+            and not self.oracle.is_running(unit)
+            and not self.oracle.units[unit].gate
         ]
         if waiting:
             unit = waiting[which % len(waiting)]
@@ -236,7 +270,7 @@ class Machine(RuleBasedStateMachine):
             script.refused("unknown_unit", script.ready(unit))
             return
         expected = self.oracle.ready(unit, repr(script.owner))
-        if expected == "not_started":
+        if expected in ("not_started", "is_gate"):
             script.refused(expected, script.ready(unit))
             return
         done = script.must(wire.Ok, script.ready(unit))
@@ -274,6 +308,9 @@ class Machine(RuleBasedStateMachine):
         if unit not in self.oracle.units:
             script.refused("unknown_unit", request)
             return
+        if self.oracle.units[unit].gate:
+            script.refused("is_gate", request)
+            return
         outcome: Any = "failed" if exit_code else "completed"
         changed = self.oracle.complete(unit, outcome, repr(script.owner), even_so)
         done = script.must(wire.Ok, request)
@@ -296,6 +333,8 @@ class Machine(RuleBasedStateMachine):
         unit = self.starts[which % len(self.starts)].request.unit
         while missing := self.oracle.missing(unit):
             unit = missing[which % len(missing)]
+        if self.oracle.units.get(unit) is not None and self.oracle.units[unit].gate:
+            return  # one that has none
         if not self.oracle.is_running(unit):
             self.start(unit, which % 4, [], Edge("success", False), True, OnOwnerExit.FAIL)
             self.settle()
@@ -451,6 +490,7 @@ class Machine(RuleBasedStateMachine):
     # --- what always holds --------------------------------------------------------
 
     def settle(self) -> None:
+        self.oracle.complete_gates()
         for client in [client for client in self.starts if client.held_back]:
             self._settle_start(client)
         for client in list(self.killed):
@@ -497,6 +537,8 @@ class Machine(RuleBasedStateMachine):
                 self.starts.remove(client)
 
     def _was_refused(self, client: Client, told: wire.Error) -> None:
+        if told.code == "is_gate":
+            return
         refused = told.code in ("already_started", "ended_meanwhile")
         unit = self.oracle.units[client.request.unit]
         unit.not_granted[client.owner] = "no say" if refused else "not granted"

@@ -39,6 +39,7 @@ from unitsyncd.core.events import (
     Effect,
     Ended,
     Launched,
+    MadeGate,
     OwnerGone,
     OwnerLost,
     PrerequisiteMoved,
@@ -161,6 +162,12 @@ ROWS: dict[tuple[Status, str], tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] 
             previous_end_id="e1",
         ),
         (Publish(Condition.FAILED, Condition.STARTED, AT),),
+    ),
+    (Status.PENDING, "made a gate"): (
+        WAITING,
+        MadeGate(AT, 2),
+        replace(WAITING, gate=True, gate_count=2),
+        (),
     ),
     (Status.PENDING, "reset"): (
         denied(WAITING, (BOB, Denial.TIMED_OUT)),
@@ -302,6 +309,7 @@ IMPOSSIBLE = [
     *((unit, OwnerGone(AT)) for unit in (UNKNOWN, PENDING, GONE, COMPLETED, FAILED)),
     *((unit, BecameReady(AT)) for unit in (UNKNOWN, PENDING, STARTED, GONE, COMPLETED, FAILED)),
     *((unit, Retried(AT, "t1")) for unit in (UNKNOWN, PENDING, GONE, COMPLETED, FAILED)),
+    *((unit, MadeGate(AT)) for unit in (UNKNOWN, STARTED, LAUNCHING, GONE, COMPLETED, FAILED)),
     (UNKNOWN, WasReset(AT)),
     (UNKNOWN, Denied(AT, BOB, Denial.REFUSED)),
 ]

@@ -1,6 +1,7 @@
 """tests/golden/journal/format-1.db is a journal as coordinators of format 1 write it, with
 every kind of fact that there was at first; format-1-requirements.db one with every kind of edge,
-and a snapshot; format-1-launching.db one with launching runs and retries, and a snapshot.
+and a snapshot; format-1-launching.db one with launching runs and retries, and a snapshot;
+format-1-gates.db one with gates, and a snapshot.
 
 They must stay readable and lead to the units in the .json beside them. A break means: whoever
 upgrades while a machine starts up loses the state of that startup; the scripts that
@@ -96,10 +97,32 @@ def launching(driver: Driver) -> None:
     driver.end_owner(AWAY)
 
 
+def gates(driver: Driver) -> None:
+    """Gates of each kind: completed, skipped, waiting, reset, with prerequisites added and taken
+    back before and after."""
+    driver.ask(wire.Gate(id="g1", unit="usable", prerequisites=["deps", "ide"]))
+    driver.ask(wire.Gate(id="g2", unit="two", prerequisites=["deps", "ide", "docs"], count=2))
+    driver.ask(wire.Gate(id="g3", unit="over", prerequisites=["ide"], requires=Requirement.START))
+    driver.want("login", "usable")
+    driver.want("later", "docs", "site")
+    driver.ask(wire.Gate(id="g4", unit="later"))
+    driver.start("deps", CLONE, id="deps-1")
+    driver.complete("deps", CLONE, id="deps-done")
+    driver.start("docs", CLONE, id="docs-1")
+    driver.ask(wire.Fail(id="f", unit="docs", owner=CLONE, reason="exit status 1"))
+    driver.start("ide", IDE, id="ide-1")
+    driver.ask(wire.Unwant(id="u", unit="two", prerequisites=["docs"]))
+    driver.complete("ide", IDE, id="ide-done")
+    driver.want("over", "docs")
+    driver.ask(wire.Reset(id="r", units=["over"]))
+    driver.ask(wire.Reset(id="r2", units=["two"]))
+
+
 WORK = {
     f"format-{FORMAT}": work,
     f"format-{FORMAT}-requirements": requirements,
     f"format-{FORMAT}-launching": launching,
+    f"format-{FORMAT}-gates": gates,
 }
 
 
@@ -167,7 +190,7 @@ def test_each_journal_ever_written_leads_to_its_units(tmp_path: Path) -> None:
         assert recorded["units"].keys() == now["units"].keys()
 
 
-@pytest.mark.parametrize("name", ["requirements", "launching"])
+@pytest.mark.parametrize("name", ["requirements", "launching", "gates"])
 def test_a_snapshot_of_this_format_leads_to_the_same_units(name: str, tmp_path: Path) -> None:
     """Otherwise the first start after an upgrade reads the whole journal."""
     file = GOLDEN / f"format-{FORMAT}-{name}.db"

@@ -55,6 +55,14 @@ REQUESTS = st.one_of(
     ),
     st.builds(wire.Unwant, id=st.none(), unit=UNITS, prerequisites=st.lists(NAMES, max_size=3)),
     st.builds(
+        wire.Gate,
+        id=st.none(),
+        unit=UNITS,
+        prerequisites=st.lists(NAMES, max_size=3),
+        requires=NEEDS,
+        count=st.sampled_from([0, 0, 1, 2]),
+    ),
+    st.builds(
         wire.Start,
         id=st.none(),
         unit=UNITS,

@@ -192,6 +192,23 @@ class Script:
     def unwant(self, unit: str, *prerequisites: str) -> wire.Unwant:
         return wire.Unwant(unit=unit, prerequisites=list(prerequisites), **self._common(""))
 
+    def gate(
+        self,
+        unit: str,
+        *prerequisites: str,
+        requires: Requirement = Requirement.SUCCESS,
+        optional: bool = False,
+        count: int = 0,
+    ) -> wire.Gate:
+        return wire.Gate(
+            unit=unit,
+            prerequisites=list(prerequisites),
+            requires=requires,
+            optional=optional,
+            count=count,
+            **self._common(""),
+        )
+
     def start(
         self,
         unit: str,

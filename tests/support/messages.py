@@ -16,6 +16,7 @@ from unitsync.wire import (
     Declare,
     Error,
     Fail,
+    Gate,
     Granted,
     HistoryEntry,
     List,
@@ -96,6 +97,8 @@ _UNIT: Final = UnitInfo(
     nearest="idea",
     given_up_by=_OWNER,
     still_runs=True,
+    gate=True,
+    gate_count=2,
 )
 _OTHER: Final = UnitInfo(name="deps", status=Status.NOT_REGISTERED, is_ready=True)
 _NODE: Final = WhyNode(
@@ -118,6 +121,15 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
         optional=True,
     ),
     "unwant": Unwant(**_SENT, unit="ide", prerequisites=["git-clone"]),
+    "gate": Gate(
+        **_SENT,
+        unit="usable",
+        prerequisites=["git-clone", "ide", "deps"],
+        requires=Requirement.COMPLETION,
+        optional=True,
+        count=2,
+    ),
+    "gate-least": Gate(id="1", unit="usable"),
     "start": Start(
         **_SENT,
         unit="ide",

@@ -57,6 +57,10 @@ class Unit:
     """What became of each owner's last start, if it was not granted: "not granted", or
     "no say" if its complete is to change nothing."""
 
+    gate: bool = False
+    count: int = 0
+    """How many of its prerequisites a gate needs; 0 means all."""
+
     @property
     def ended(self) -> bool:
         return self.phase in ("completed", "failed")
@@ -76,11 +80,18 @@ class Oracle:
         unit = self.units.get(name)
         if unit is None:
             return "not registered"
-        if unit.phase == "pending" and any(self.blocks(*edge) for edge in self.needs(name)):
+        if unit.phase == "pending" and self.is_skipped(name):
             return "skipped"
         if unit.phase == "started" and not unit.had_started:
             return "launching"
         return unit.phase
+
+    def is_skipped(self, name: str) -> bool:
+        needs, unit = self.needs(name), self.units[name]
+        blocked = sum(self.blocks(*edge) for edge in needs)
+        if unit.gate and unit.count:
+            return blocked > 0 and len(needs) - blocked < unit.count
+        return blocked > 0
 
     def needs(self, name: str, request_id: str = "") -> list[tuple[str, Edge]]:
         """The edges of the unit, or those that count for one of its starts."""
@@ -118,7 +129,9 @@ class Oracle:
         return unit is not None and unit.phase == "started" and not unit.owner_gone
 
     def is_ready(self, name: str) -> bool:
-        return not self.is_running(name) and not self.missing(name)
+        unit = self.units.get(name)
+        gate = unit is not None and unit.gate
+        return not gate and not self.is_running(name) and not self.missing(name)
 
     def check_path(self, path: list[str], request_id: str) -> None:
         """*path* explains why that start of its first unit is skipped."""
@@ -161,6 +174,8 @@ class Oracle:
     ) -> str:
         """The same for the edges that a start comes with, in place of the last one's."""
         self.register(name)
+        if self.units[name].gate:
+            return "is_gate"
         self.notice(name)
         if self.is_running(name):
             return ""
@@ -180,12 +195,49 @@ class Oracle:
         if not self.is_running(name):
             self.units[name].forgone.update(prerequisites)
 
+    # --- gates --------------------------------------------------------------------
+
+    def gate(self, name: str, prerequisites: list[str], edge: Edge, count: int) -> str:
+        """ "" or why it is refused."""
+        kept = {other for other, known in self.needs(name) if not known.of_start}
+        if not 0 <= count <= len(kept | set(prerequisites)) or not kept | set(prerequisites):
+            return "usage"
+        self.register(name)
+        unit, edges = self.units[name], self.edges.get(name, {})
+        if unit.gate and unit.count != count and (edges or unit.ended):
+            return "declaration"
+        if not unit.gate and unit.phase != "pending":
+            return "declaration"
+        refused = self.want(name, prerequisites, edge)
+        if not refused:
+            unit.gate, unit.count = True, count
+            edges = self.edges[name]
+            for other in [other for other, known in edges.items() if known.of_start]:
+                del edges[other]
+        return refused
+
+    def complete_gates(self) -> None:
+        """Complete those that may, again and again, until none can."""
+        due = [name for name, unit in self.units.items() if self.is_due(name, unit)]
+        for name in due:
+            self.end(name, "completed")
+        if due:
+            self.complete_gates()
+
+    def is_due(self, name: str, unit: Unit) -> bool:
+        edges = len(self.needs(name))
+        if not unit.gate or unit.phase != "pending" or not edges:
+            return False
+        return edges - len(self.missing(name)) >= (unit.count or edges)
+
     # --- running ------------------------------------------------------------------
 
     def answer_to_start(
         self, name: str, request_id: str, owner: Owner, since_run: int, last: bool, wait: bool
     ) -> str:
         unit = self.units[name]
+        if unit.gate:
+            return "is_gate"
         if request_id in unit.granted_to[-2:]:
             return "granted"
         if self.is_running(name):
@@ -225,7 +277,7 @@ class Oracle:
                     own = unit.starts[request_id].items()
                     self.give_edges(name, {o: e for o, e in own if o not in unit.forgone})
                 self.begin(unit, request_id, owner, on_owner_exit, launching)
-        else:
+        elif answer != "is_gate":
             refused = answer in ("already_started", "ended_meanwhile")
             unit.not_granted[owner] = "no say" if refused else "not granted"
         return answer
@@ -269,6 +321,8 @@ class Oracle:
     def ready(self, name: str, by: Owner) -> str:
         """ "changed" or "same", or why it is refused."""
         unit = self.units[name]
+        if unit.gate:
+            return "is_gate"
         if unit.phase != "started":
             return "not_started"
         if by in unit.not_granted or unit.had_started:
@@ -325,6 +379,8 @@ class Oracle:
             run=old.run,
             starts=old.starts,
             forgone=old.forgone,
+            gate=old.gate,
+            count=old.count,
             not_granted=dict.fromkeys(owners, "no say"),
         )
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from unitsync import errors, wire
 from unitsync.wire import OnOwnerExit, Requirement, Status
-from unitsyncd.actors import queries, replies
+from unitsyncd.actors import gates, queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
 from unitsyncd.actors.ports import ClientProcesses, Identity
 from unitsyncd.actors.registry import Registry
@@ -53,8 +53,16 @@ class Handlers:
         self._identity = identity
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
-        self.registry.view.causes.begin()
-        return _HANDLERS[type(request)](self, request)
+        registry = self.registry
+        registry.view.causes.begin()
+        try:
+            reply = _HANDLERS[type(request)](self, request)
+        except errors.UnitsyncError:
+            registry.complete_gates()  # it may have noticed that an owner is gone
+            raise
+        if registry.turn.due:
+            registry.complete_gates()
+        return reply
 
     def answer_waiters(self) -> None:
         """Look again at the waiters of all actors touched in this turn, and answer those that
@@ -87,6 +95,7 @@ class Handlers:
         means for the run."""
         actor = self.registry.units[name]
         self.registry.tell(actor, OwnerLost(self._moment.at, key))
+        self.registry.complete_gates()
         if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
             return
         for waiting in self.registry.bus.subscribers(name):
@@ -163,6 +172,7 @@ class Handlers:
             registry.turn.rollback(savepoint)
             raise
         changed = len(registry.turn.facts) > facts
+        registry.complete_gates()
         return replies.ok(request, registry, changed=changed, status=actor.unit.condition.status)
 
     def _declare(self, request: wire.Declare) -> wire.AnyReply:
@@ -182,6 +192,7 @@ class Handlers:
         changed = self._forgo(actor, request.prerequisites)
         changed |= registry.undeclare(actor, request.prerequisites, self._moment.at) > 0
         note = wording.did_not_wait(request.unit, missing) if missing else ""
+        registry.complete_gates()
         status = actor.unit.condition.status
         return replies.ok(request, registry, changed=changed, note=note, status=status)
 
@@ -202,6 +213,8 @@ class Handlers:
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
         registry, at, savepoint = self.registry, self._moment.at, self.registry.turn.savepoint()
         actor = registry.register(request.unit, at)
+        if actor.unit.gate:
+            raise replies.is_gate(actor.unit, registry)
         self._notice_lost_owner(actor)
         if not actor.unit.running and not self._is_repeated(request, actor):
             self._declare_for_start(request, actor)
@@ -431,6 +444,7 @@ _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyRepl
     wire.Want: Handlers._want,
     wire.Declare: Handlers._declare,
     wire.Unwant: Handlers._unwant,
+    wire.Gate: lambda self, request: gates.gate(request, self.registry, self._moment.at),
     wire.Start: Handlers._start,
     wire.MarkReady: Handlers._mark_ready,
     wire.Retry: Handlers._retry,

@@ -8,7 +8,7 @@ from unitsync.errors import CycleError
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.core.events import AnyFact, Declared, Registered, Undeclared, UnitFact
+from unitsyncd.core.events import AnyFact, Declared, MadeGate, Registered, Undeclared, UnitFact
 from unitsyncd.core.graph import Request
 from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
@@ -63,6 +63,7 @@ def rebuild(
     for name, actor in registry.units.items():
         if actor.unit.running:
             registry.update_run(name)
+    registry.turn.due.clear()  # what has completed is in the records
     registry.turn.undo.resume()
     registry.limits = limits
     return registry
@@ -168,6 +169,8 @@ class _Replay:
             known = registry.graph.prerequisites(name).get(prerequisite)
             if known is None:
                 registry.graph.add(name, prerequisite, need, self.request)
+                if (actor := self._units[name]).unit.gate:
+                    registry.count_edges(actor, fact.at)
                 self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
                 self._run()
             elif known.of_start and not need.of_start and known.needs_the_same(need):
@@ -179,6 +182,8 @@ class _Replay:
             assert isinstance(fact, Undeclared)
             registry.graph.remove(name, fact.prerequisite)
             self._bus.unsubscribe(self._units[name], fact.prerequisite, fact.at)
+            if (actor := self._units[name]).unit.gate:
+                registry.count_edges(actor, fact.at)
             self._run()
         else:
             if kind is Registered:
@@ -186,6 +191,9 @@ class _Replay:
                     raise ValueError(f"{name} is registered already")
                 registry.enlist(name)
             self._of_unit(self._units[name], fact)  # type: ignore[arg-type]
+            if kind is MadeGate:
+                registry.count_edges(self._units[name], fact.at)
+                self._run()
 
     def _of_unit(self, actor: UnitActor, fact: UnitFact) -> None:
         before = actor.unit

@@ -22,9 +22,12 @@ from unitsyncd.core.events import (
     Answer,
     Declared,
     Ended,
+    GateAsked,
+    GateDue,
     Launched,
     OwnerGone,
     OwnerKey,
+    PrerequisitesCounted,
     Registered,
     Started,
     Undeclared,
@@ -75,6 +78,17 @@ class Registry:
         answer = actor.receive(event)  # it has no mail to read first
         self.dispatcher.run()
         return answer
+
+    def complete_gates(self) -> None:
+        """Complete the gates that are due, and those that become so because of it. Call it when
+        a request has done everything else."""
+        due = self.turn.due
+        while due:
+            gates = list(due.items())
+            due.clear()
+            for gate, at in gates:
+                gate.receive(GateDue(at))
+                self.dispatcher.run()
 
     def check(self, name: str) -> None:
         """Raise InvalidName if *name* is not a unit name. A name that is already in use is
@@ -182,8 +196,34 @@ class Registry:
             raise limit_reached("edges", most, f"holds no more than {most:,} edges")
         prerequisite = self.shared(prerequisite)
         self.graph.add(unit, prerequisite, need, request)
+        if actor.unit.gate:
+            self.count_edges(actor, at)
         self.bus.subscribe(actor, prerequisite, need, at)
         self.turn.keep(unit, Declared(at, prerequisite, need))
+
+    def count_edges(self, actor: UnitActor, at: float) -> None:
+        """Tell *actor*, whose unit is a gate or becomes one, how many prerequisites it has."""
+        edges = len(self.graph.prerequisites(actor.unit.name))
+        self.dispatcher.tell(actor, PrerequisitesCounted(edges, at))
+
+    def make_gate(
+        self, actor: UnitActor, prerequisites: Collection[str], need: Need, ask: GateAsked
+    ) -> Answer:
+        """Make the unit a gate and declare its *prerequisites*, or do nothing. It keeps those
+        that it has from ``want``. Raises what ``declare`` raises."""
+        savepoint, at = self.turn.savepoint(), ask.at
+        answer = actor.receive(ask)
+        assert answer is not None
+        if answer not in (Answer.GATE_MADE, Answer.GATE_ALREADY):
+            return answer
+        self.count_edges(actor, at)
+        try:
+            self.declare([(actor, prerequisites)], need, at)
+        except UnitsyncError:
+            self.turn.rollback(savepoint)
+            raise
+        self.undeclare(actor, list(self.graph.of_start(actor.unit.name)), at)
+        return answer
 
     def declare_start(
         self, actor: UnitActor, prerequisites: Collection[str], need: Need, at: float
@@ -272,6 +312,8 @@ class Registry:
     def _undeclare(self, actor: UnitActor, unit: str, prerequisite: str, at: float) -> None:
         self.graph.remove(unit, prerequisite)
         self.bus.unsubscribe(actor, prerequisite, at)
+        if actor.unit.gate:
+            self.count_edges(actor, at)
         self.turn.keep(unit, Undeclared(at, prerequisite))
 
     def commit(self) -> None:

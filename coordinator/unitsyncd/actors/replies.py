@@ -91,6 +91,8 @@ def start(
             )
         case Answer.SKIPPED:
             raise skipped(unit.name, registry, own)
+        case Answer.IS_GATE:
+            raise is_gate(unit, registry)
         case Answer.WITHDRAWN:
             raise errors.Interrupted(f"this start of {unit.name} was taken back")
         case _:
@@ -201,7 +203,9 @@ def _not_granted(
 def marked_ready(
     request: wire.MarkReady, answer: Answer, unit: Unit, registry: Registry
 ) -> wire.Ok:
-    """Raises NotStarted."""
+    """Raises NotStarted, IsGate."""
+    if answer is Answer.IS_GATE:
+        raise is_gate(unit, registry)
     if answer is Answer.NOT_STARTED:
         raise _not_started(unit, "is not running")
     changed, status = answer is Answer.BECAME_READY, unit.condition.status
@@ -219,7 +223,9 @@ def marked_ready(
 def retried(
     request: wire.Retry, answer: Answer, unit: Unit, registry: Registry, now: float
 ) -> wire.Granted:
-    """Raises NotStarted, AlreadyStarted."""
+    """Raises NotStarted, AlreadyStarted, IsGate."""
+    if answer is Answer.IS_GATE:
+        raise is_gate(unit, registry)
     if answer is Answer.RETRIED:
         return _granted(request, unit, registry, "")
     if answer is Answer.STARTED_BY_OTHER:
@@ -245,11 +251,14 @@ def _not_started(unit: Unit, problem: str) -> errors.NotStarted:
 def outcome(
     request: wire.Complete | wire.Fail, answer: Answer, unit: Unit, registry: Registry
 ) -> wire.Ok:
+    """Raises IsGate."""
     changed, status = answer in _CHANGED, unit.condition.status
     if answer is _ENDED:
         return ok(request, registry, status=status)
     note = hint = ""
     match answer:
+        case Answer.IS_GATE:
+            raise is_gate(unit, registry)
         case Answer.SAME_OUTCOME:
             by = request.owner
             if request.id != unit.end_id and (wording.by_run(by) or wording.by_up(by)):
@@ -292,6 +301,42 @@ def _not_yours(unit: Unit) -> str:
     if unit.running and unit.owner is not None and unit.owner.pid > 0:
         return f"{note}, {wording.who(unit.owner)} does"
     return f"{note}, which is still {unit.condition.status.value}"
+
+
+# --- gates ------------------------------------------------------------------------
+
+
+def is_gate(unit: Unit, registry: Registry) -> errors.IsGate:
+    """Why nobody starts or ends *unit*."""
+    edges, total = registry.view.unmet(unit.name)
+    return errors.IsGate(
+        wording.is_gate(unit.name, unit.condition.status, edges, total, unit.gate_count),
+        hint=f"unitsync wait {shlex.quote(unit.name)} waits for it",
+        unit=unit.name,
+        status=unit.condition.status.value,
+        waiting_for=[edge.name for edge in edges] if unit.phase is Status.PENDING else [],
+    )
+
+
+def gate(
+    request: wire.Gate, answer: Answer, unit: Unit, registry: Registry, *, changed: bool
+) -> wire.Ok:
+    """Raises AlreadyStarted, DeclarationError."""
+    name = shlex.quote(unit.name)
+    if answer is Answer.OTHER_COUNT:
+        needs = f"{unit.gate_count:,} of its prerequisites" if unit.gate_count else "all of them"
+        raise errors.DeclarationError(
+            f"{unit.name} is already a gate, which needs {needs}",
+            hint=f"take its prerequisites back first (unitsync unwant {name} ...), and reset it "
+            "if it has completed",
+        )
+    if answer is Answer.NO_GATE:
+        raise errors.DeclarationError(
+            f"{unit.name} cannot become a gate: a script runs it, and it is "
+            f"{unit.condition.status.value}",
+            hint=f"give the gate another name, or first: unitsync reset {name}",
+        )
+    return ok(request, registry, changed=changed, status=unit.condition.status)
 
 
 # --- wait -------------------------------------------------------------------------

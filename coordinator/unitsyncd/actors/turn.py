@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unitsyncd.actors.actor import Actor
 from unitsyncd.actors.awaited_actor import AwaitedActor
 from unitsyncd.core.events import AnyFact
 from unitsyncd.core.undo import UndoLog
@@ -24,7 +25,7 @@ class Turn:
     Actors write into it while they run. The supervisor begins, commits and rolls back.
     """
 
-    __slots__ = ("facts", "runs", "touched", "undo")
+    __slots__ = ("due", "facts", "runs", "touched", "undo")
 
     def __init__(self) -> None:
         self.undo = UndoLog()
@@ -34,6 +35,9 @@ class Turn:
         """For each of the facts, the number of its unit's run at that time."""
         self.touched: dict[AwaitedActor, None] = {}
         """Actors whose waiters may now get another answer."""
+        self.due: dict[Actor, float] = {}
+        """Gates that may complete once nobody has mail, and since when. Some may be in here that
+        no longer can: that does no harm."""
 
     def keep(self, unit: str, fact: AnyFact, run: int = 0) -> None:
         """Note that *fact* has happened to *unit*, in the run with the number *run*."""
@@ -44,10 +48,14 @@ class Turn:
         return self.undo.savepoint(), len(self.facts)
 
     def rollback(self, savepoint: tuple[int, int] = (0, 0)) -> None:
+        """Undo what has happened since *savepoint*. Who was touched before it still is; that of
+        those after it some remain does no harm."""
         self.undo.rollback(savepoint[0])
         del self.facts[savepoint[1] :]
         del self.runs[savepoint[1] :]
-        self.touched.clear()
+        if not any(savepoint):
+            self.touched.clear()
+            self.due.clear()
 
     def take(self) -> list[tuple[str, AnyFact, int]]:
         """End the turn. The facts, each with its run. From now on none of them can be taken
@@ -57,4 +65,5 @@ class Turn:
         self.facts.clear()
         self.runs.clear()
         self.touched.clear()
+        self.due.clear()
         return taken

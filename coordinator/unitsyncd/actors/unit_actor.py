@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from unitsyncd.actors.awaited_actor import AwaitedActor
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.turn import Turn
-from unitsyncd.core.events import Answer, Append, Publish, Respond, UnitEvent
+from unitsyncd.core.events import Answer, Append, Due, Publish, Respond, UnitEvent
 from unitsyncd.core.state import Unit
 from unitsyncd.core.unit import concerns_waiters, step
 
@@ -42,6 +42,8 @@ class UnitActor(AwaitedActor):
                 turn.keep(after.name, effect.fact, after.run)
             elif type(effect) is Publish:
                 self._bus.publish(after.name, effect.after, effect.at)
+            elif type(effect) is Due:
+                turn.due[self] = effect.at
             else:
                 assert isinstance(effect, Respond)
                 answer = effect.answer

@@ -103,6 +103,13 @@ class WasReset(Fact, tag="reset", frozen=True):
     request_id: str = ""
 
 
+class MadeGate(Fact, tag="gate", frozen=True):
+    """From now on the unit is a gate."""
+
+    count: int = 0
+    """How many of its prerequisites must be met; 0 means all."""
+
+
 class Declared(Fact, tag="declared", frozen=True):
     """An edge was added. Kept with the dependent's facts, applied to the graph."""
 
@@ -117,7 +124,16 @@ class Undeclared(Fact, tag="withdrawn", frozen=True):
 
 
 UnitFact: TypeAlias = (
-    Registered | Started | Launched | BecameReady | Retried | Ended | Denied | OwnerGone | WasReset
+    Registered
+    | Started
+    | Launched
+    | BecameReady
+    | Retried
+    | Ended
+    | Denied
+    | OwnerGone
+    | WasReset
+    | MadeGate
 )
 AnyFact: TypeAlias = UnitFact | Declared | Undeclared
 
@@ -131,6 +147,20 @@ class PrerequisiteMoved(msgspec.Struct, frozen=True, gc=False):
 
     before: Verdict
     after: Verdict
+    at: float
+
+
+class PrerequisitesCounted(msgspec.Struct, frozen=True, gc=False):
+    """A gate has so many ``edges`` now. It is told so before a new edge's verdict, and after
+    that of an edge that is taken back."""
+
+    edges: int
+    at: float
+
+
+class GateDue(msgspec.Struct, frozen=True, gc=False):
+    """Nobody has mail any more, so a gate that was due may complete if it still is."""
+
     at: float
 
 
@@ -193,6 +223,13 @@ class OutcomeReported(msgspec.Struct, frozen=True, gc=False):
     even_so: bool = False
 
 
+class GateAsked(msgspec.Struct, frozen=True, gc=False):
+    """The unit is to be a gate that needs ``count`` of its prerequisites, 0 for all."""
+
+    at: float
+    count: int = 0
+
+
 class OwnerLost(msgspec.Struct, frozen=True, gc=False):
     """The process ``owner`` has ended."""
 
@@ -208,6 +245,9 @@ class ResetAsked(msgspec.Struct, frozen=True, gc=False):
 UnitEvent: TypeAlias = (
     UnitFact
     | PrerequisiteMoved
+    | PrerequisitesCounted
+    | GateDue
+    | GateAsked
     | StartAsked
     | DeclarationRefused
     | StartWithdrawn
@@ -254,6 +294,15 @@ class Answer(enum.Enum):
     NOT_STARTED = enum.auto()
     """There is no run that this could be about."""
 
+    IS_GATE = enum.auto()
+    """Nothing changed: nobody starts or ends a gate."""
+    GATE_MADE = enum.auto()
+    GATE_ALREADY = enum.auto()
+    OTHER_COUNT = enum.auto()
+    """It is a gate already, which needs another number of its prerequisites."""
+    NO_GATE = enum.auto()
+    """It has a run, so it cannot become a gate."""
+
     WITHDRAWN = enum.auto()
     RESET = enum.auto()
 
@@ -274,4 +323,10 @@ class Respond(msgspec.Struct, frozen=True, gc=False):
     answer: Answer
 
 
-Effect: TypeAlias = Append | Publish | Respond
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """Send GateDue once nobody has mail any more."""
+
+    at: float
+
+
+Effect: TypeAlias = Append | Publish | Respond | Due

@@ -23,6 +23,7 @@ from unitsyncd.core.events import (
     Denied,
     Ended,
     Launched,
+    MadeGate,
     OwnerGone,
     OwnerKey,
     Registered,
@@ -78,6 +79,12 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whether the run was launching at first, and so will be if it is tried again."""
     ready_id: str = ""
     """The id of the latest request that said that it was ready."""
+    gate: bool = False
+    """Whether nobody starts it: it completes by itself when enough prerequisites are met."""
+    gate_count: int = 0
+    """How many a gate needs; 0 means all."""
+    gate_edges: int = 0
+    """How many a gate has."""
 
     @property
     def launching(self) -> bool:
@@ -102,7 +109,12 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def is_ready(self) -> bool:
         """Whether a start would be granted now if it had the same ``--after`` as the last."""
-        return not self.running and self.verdict is _MET
+        return not self.running and not self.gate and self.verdict is _MET
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether its prerequisites cannot be met any more, unless one of them begins anew."""
+        return self.blocked > 0 and _lacks(self)
 
     @property
     def condition(self) -> Condition:
@@ -145,6 +157,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, str], Status]] = MappingProxyType(
         (Status.STARTED, "started, owner gone"): Status.STARTED,
         (Status.COMPLETED, "started"): Status.STARTED,
         (Status.FAILED, "started"): Status.STARTED,
+        (Status.PENDING, "made a gate"): Status.PENDING,
         (Status.PENDING, "reset"): Status.PENDING,
         (Status.STARTED, "reset"): Status.PENDING,
         (Status.COMPLETED, "reset"): Status.PENDING,
@@ -168,7 +181,7 @@ _LAUNCHING: Final = Condition.LAUNCHING
 
 def condition(unit: Unit) -> Condition:
     phase = unit.phase
-    if phase is _PENDING and unit.blocked:
+    if phase is _PENDING and unit.blocked and _lacks(unit):
         return _SKIPPED
     if not unit.had_started:
         if phase is _STARTED:
@@ -176,6 +189,19 @@ def condition(unit: Unit) -> Condition:
         if phase is _FAILED:
             return _FAILED_UNSTARTED
     return _CONDITIONS[phase]
+
+
+def _lacks(unit: Unit) -> bool:
+    """Whether the edges that are not blocked are too few."""
+    return not unit.gate_count or unit.gate_edges - unit.blocked < unit.gate_count
+
+
+def is_due(unit: Unit) -> bool:
+    """Whether it is a gate that may complete. One without prerequisites waits for some."""
+    if not unit.gate or unit.phase is not _PENDING or not unit.gate_edges:
+        return False
+    met = unit.gate_edges - unit.outstanding - unit.blocked
+    return met >= (unit.gate_count or unit.gate_edges)
 
 
 def applied(unit: Unit, fact: UnitFact) -> Unit:
@@ -280,7 +306,15 @@ def _was_reset(unit: Unit, fact: WasReset) -> Unit:
         withdrawn_id=unit.withdrawn_id,
         withdrawn_before=unit.withdrawn_before,
         ready_id=unit.ready_id,
+        gate=unit.gate,
+        gate_count=unit.gate_count,
+        gate_edges=unit.gate_edges,
     )
+
+
+def _made_gate(unit: Unit, fact: MadeGate) -> Unit:
+    phase = _next(unit, fact, "made a gate")
+    return replace(unit, phase=phase, gate=True, gate_count=fact.count)
 
 
 _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
@@ -293,6 +327,7 @@ _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
     Denied: _denied,
     OwnerGone: _owner_gone,
     WasReset: _was_reset,
+    MadeGate: _made_gate,
 }
 
 

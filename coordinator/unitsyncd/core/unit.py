@@ -24,13 +24,18 @@ from unitsyncd.core.events import (
     DeclarationRefused,
     Denial,
     Denied,
+    Due,
     Effect,
     Ended,
+    GateAsked,
+    GateDue,
     Launched,
+    MadeGate,
     OutcomeReported,
     OwnerGone,
     OwnerLost,
     PrerequisiteMoved,
+    PrerequisitesCounted,
     Publish,
     ReadyReported,
     ResetAsked,
@@ -45,7 +50,7 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.requirement import Verdict
-from unitsyncd.core.state import Unit, applied, condition, was_withdrawn
+from unitsyncd.core.state import Unit, applied, condition, is_due, was_withdrawn
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _PENDING: Final = Status.PENDING
@@ -63,13 +68,15 @@ Ruling: TypeAlias = tuple[Answer | None, Facts]
 
 def step(unit: Unit, event: UnitEvent) -> Step:
     """The unit after *event*, and the effects, in this order: appends, publications,
-    the reply.
+    that a gate is due, the reply.
 
     Raises InvalidTransition for a fact that cannot happen in the unit's phase.
     """
     kind = type(event)
     if kind is PrerequisiteMoved:
         return _moved(unit, event)  # type: ignore[arg-type]
+    if kind is PrerequisitesCounted:
+        return _counted(unit, event)  # type: ignore[arg-type]
     answer, facts = _RULES[kind](unit, event)
     after = unit
     for fact in facts:
@@ -78,6 +85,8 @@ def step(unit: Unit, event: UnitEvent) -> Step:
     was, now = condition(unit), condition(after)
     if was is not now:
         effects.append(Publish(was, now, event.at))
+    if after.gate and is_due(after):
+        effects.append(Due(event.at))
     if answer is not None:
         effects.append(_REPLIES[answer])
     return after, tuple(effects)
@@ -93,10 +102,48 @@ def _moved(unit: Unit, moved: PrerequisiteMoved) -> Step:
         outstanding += 1
     elif moved.after is _BLOCKED:
         blocked += 1
+    if unit.gate:
+        return _of_gate(unit, replace(unit, outstanding=outstanding, blocked=blocked), moved.at)
     if unit.phase is not _PENDING or bool(blocked) is bool(unit.blocked):
         return replace(unit, outstanding=outstanding, blocked=blocked), ()
     after = replace(unit, outstanding=outstanding, blocked=blocked, since=moved.at)
     return after, (Publish(condition(unit), condition(after), moved.at),)
+
+
+# --- gates ------------------------------------------------------------------------
+
+
+def _counted(unit: Unit, counted: PrerequisitesCounted) -> Step:
+    return _of_gate(unit, replace(unit, gate_edges=counted.edges), counted.at)
+
+
+def _of_gate(unit: Unit, after: Unit, at: float) -> Step:
+    """The step from *unit* to *after*, which has other prerequisites, or met ones.
+
+    It does not complete before nobody has mail: what it is told next may make a difference.
+    And what is only told again, because a journal is read, must not complete it.
+    """
+    was, now = condition(unit), condition(after)
+    effects: tuple[Effect, ...] = ()
+    if was is not now:
+        after = replace(after, since=at)
+        effects = (Publish(was, now, at),)
+    return after, (*effects, Due(at)) if is_due(after) else effects
+
+
+def _gate(unit: Unit, ask: GateAsked) -> Ruling:
+    if unit.gate:
+        if ask.count == unit.gate_count:
+            return Answer.GATE_ALREADY, ()
+        if unit.gate_edges or unit.phase is not _PENDING:
+            return Answer.OTHER_COUNT, ()
+    elif unit.phase is not _PENDING:
+        return Answer.NO_GATE, ()
+    return Answer.GATE_MADE, (MadeGate(ask.at, ask.count),)
+
+
+def _gate_due(unit: Unit, due: GateDue) -> Ruling:
+    return None, (Ended(due.at, Status.COMPLETED),) if is_due(unit) else ()
 
 
 # --- starting ---------------------------------------------------------------------
@@ -104,6 +151,8 @@ def _moved(unit: Unit, moved: PrerequisiteMoved) -> Step:
 
 def answer_to_start(unit: Unit, ask: StartAsked) -> Answer:
     """The answer that *ask* would get now. It changes nothing: ``step`` acts on it."""
+    if unit.gate:
+        return Answer.IS_GATE
     if was_withdrawn(unit, ask.request_id):
         return Answer.WITHDRAWN
     granted = Answer.GRANTED if ask.claim else Answer.READY
@@ -202,6 +251,8 @@ def _withdrawal(unit: Unit, ask: StartWithdrawn) -> Ruling:
 
 
 def _ready(unit: Unit, ask: ReadyReported) -> Ruling:
+    if unit.gate:
+        return Answer.IS_GATE, ()
     if ask.request_id == unit.ready_id != "":
         return Answer.READY_ALREADY, ()  # it was about an earlier try, if it launches again
     if unit.phase is not _STARTED:
@@ -216,6 +267,8 @@ def _ready(unit: Unit, ask: ReadyReported) -> Ruling:
 
 
 def _retry(unit: Unit, ask: RetryAsked) -> Ruling:
+    if unit.gate:
+        return Answer.IS_GATE, ()
     if was_granted(unit, ask.request_id):
         return Answer.RETRIED, ()  # the request was repeated because the first reply was lost
     if not unit.running:
@@ -230,6 +283,8 @@ def _retry(unit: Unit, ask: RetryAsked) -> Ruling:
 
 
 def _outcome(unit: Unit, ask: OutcomeReported) -> Ruling:
+    if unit.gate:
+        return Answer.IS_GATE, ()
     if ask.request_id in (unit.end_id, unit.previous_end_id) and ask.request_id:
         return Answer.SAME_OUTCOME, ()
     if unit.ended:
@@ -286,6 +341,8 @@ def _reset(unit: Unit, ask: ResetAsked) -> Ruling:
 
 
 _RULES: Final[dict[type, Callable[[Unit, Any], Ruling]]] = {
+    GateAsked: _gate,
+    GateDue: _gate_due,
     StartAsked: _start,
     DeclarationRefused: _refused_declaration,
     ReadyReported: _ready,

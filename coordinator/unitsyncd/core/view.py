@@ -31,6 +31,7 @@ from unitsyncd.core.events import (
     Denied,
     Ended,
     Launched,
+    MadeGate,
     OwnerGone,
     OwnerKey,
     Retried,
@@ -82,6 +83,7 @@ _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
     ),
     OwnerGone: lambda fact, run: HistoryEntry(fact.at, "owner gone", run),
     WasReset: lambda fact, run: HistoryEntry(fact.at, "reset"),
+    MadeGate: lambda fact, run: HistoryEntry(fact.at, "made a gate"),
 }
 """From a fact and the number of the run to an entry in the unit's history. Other facts have
 none. By exact type: isinstance() with a struct's class is slow when the answer is no."""
@@ -172,6 +174,8 @@ class View:
             given_up=given_up,
             given_up_by=given_up_by,
             history=self.history(name) if full else [],
+            gate=unit.gate,
+            gate_count=unit.gate_count,
         )
 
     def owner(self, unit: Unit) -> Owner | None:
@@ -198,7 +202,7 @@ class View:
         if holder.waiters or not history:
             return "", None
         end = _GIVEN_UP.get(history[-1].what, "")
-        if end != _REFUSED and (unit.phase is not Status.PENDING or unit.blocked):
+        if end != _REFUSED and (unit.phase is not Status.PENDING or unit.is_blocked):
             return "", None
         return end, history[-1].owner if end else None
 
@@ -224,10 +228,13 @@ class View:
         its root cause. For a pending unit: what it waits for itself."""
         if unit.phase is not Status.PENDING:
             return unit.reason
-        if unit.blocked:
+        if unit.is_blocked:
             return self.failure(self.causes.skip_root(unit.name))
         if not unit.outstanding:
             return ""
+        if unit.gate_count:
+            lacking = unit.gate_count - (unit.gate_edges - unit.outstanding - unit.blocked)
+            return f"waits for {lacking:,} more of {counted(unit.gate_edges, 'unit')}"
         if self.causes.is_spent:
             return f"waits for {counted(unit.outstanding, 'unit')}"
         waits_for, _ = self.causes.first_unmet(unit)[0]
@@ -324,7 +331,7 @@ class View:
                 groups.setdefault((name, "given up"), [])
             if unit.phase is not Status.PENDING and not holder.waiters:
                 pass
-            elif unit.blocked:
+            elif unit.is_blocked:
                 groups.setdefault((self.causes.skip_root(name), "skipped"), []).append(name)
             elif given_up:
                 groups.setdefault((name, "given up"), [])

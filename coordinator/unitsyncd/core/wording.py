@@ -176,6 +176,28 @@ def did_not_wait(unit: str, names: Sequence[str]) -> str:
     return f"{unit} did not wait for {', '.join(names[:EDGES_SHOWN])}{more}"
 
 
+def is_gate(
+    name: str, status: Status, edges: Sequence[Prerequisite], total: int, count: int
+) -> str:
+    """Why nobody starts or ends the unit: it is a gate."""
+    text = f"{name} is a gate: nobody starts or ends it, it completes by itself"
+    if status is not Status.PENDING:
+        return f"{text}, and it is {status.value}"
+    if not edges:
+        return f"{text} once it has {'enough ' if count else ''}prerequisites"
+    shown = ", ".join(f"{edge.name} ({edge.status.value})" for edge in edges)
+    more = f" and {total - len(edges):,} more" if total > len(edges) else ""
+    among = f"enough of {count:,} among " if count else ""
+    return f"{text}; it waits for {among}{shown}{more}"
+
+
+def gate(info: UnitInfo) -> str:
+    """When the gate completes, for people."""
+    if info.gate_count:
+        return f"completes by itself when {info.gate_count:,} of its prerequisites are met"
+    return "completes by itself when its prerequisites are met"
+
+
 def reset_by_force(request: Reset) -> str:
     """The command that resets by force what *request* may not reset."""
     names = "--all" if request.all else shlex.join(dict.fromkeys(request.units))
@@ -241,6 +263,8 @@ def status(
         return lines
     lines = [f"Unit:    {info.name}", f"Status:  {standing(info, now)}"]
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
+    if info.gate:
+        lines[2:] = [f"Gate:    {gate(info)}"]
     runs = info.status in (Status.LAUNCHING, Status.STARTED)
     if runs and info.owner is not None and not info.owner.watched:
         lines.append("Owner:   not watched: the coordinator cannot tell when it ends")
