@@ -290,10 +290,32 @@ def test_what_plans_use_of_the_client() -> None:
     )
 
 
+IMPORTS = CLIENT / "plan" / "imports"
+"""The room of ``unitsync import``."""
+IMPORTS_WITH = frozenset(("hcl2", "lark", "tomlkit", "yaml"))
+"""The extra ``unitsync[import]``, and what it brings along."""
+
+
+def test_only_imports_know_what_they_read() -> None:
+    """Only ``unitsync import`` loads that room, and only the room loads the extra's libraries,
+    each when it is needed: without them it says what to install."""
+    found = [each for each in all_imports(CLIENT) if IMPORTS not in each.file.parents]
+    none_of([each for each in found if each.module.startswith("unitsync.plan.imports")])
+    loaded = [each for each in all_imports(CLIENT, COORDINATOR) if each.top in IMPORTS_WITH]
+    none_of(
+        [
+            each
+            for each in loaded
+            if IMPORTS not in each.file.parents or not (each.lazy or each.for_types)
+        ]
+    )
+
+
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
         *("unitsync", "unitsyncd"),
+        *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)
     none_of(

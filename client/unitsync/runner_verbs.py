@@ -23,6 +23,20 @@ SCHEMA = Flag(
     field="schema",
 )
 
+OUT = Flag("--out", "Write the plan to this new file. Default: stdout.", short="-o", metavar="PLAN")
+PHASE = Flag(
+    "--phase",
+    "Of a template: the scripts that run when a workspace starts, or when it is stopped. "
+    "Default: start.",
+    choices=("start", "stop"),
+)
+AGENT = Flag("--agent", "Of a template with several agents: the one to import.", metavar="NAME")
+PLAN_JSON = Flag(
+    "--plan-json",
+    "In place of a template: what terraform show -json prints of a plan of it.",
+    metavar="FILE",
+)
+
 _PLANS = ("plans", "[PLAN]...", "The files. Default: unitsync.toml here, or in a folder above.")
 
 FOLLOW = Flag("--follow", "Go on with what comes, until Ctrl-C.", short="-f", field="follow")
@@ -83,6 +97,24 @@ _ALL = (
         """,
         "unitsync check --output json | jq -r '.[] | .message'",
         module="unitsync.plan.commands",
+    ),
+    Verb(
+        "import",
+        PLANS,
+        LOOK,
+        (
+            ("kind", "KIND", "What to import: coder, compose, procfile or make."),
+            ("source", "[SOURCE]", "The folder of a Coder template, or the file."),
+        ),
+        (OUT, PHASE, AGENT, PLAN_JSON),
+        """Make a plan from a Coder template, a compose file, a Procfile or a Makefile.
+
+        Runs nothing and guesses nothing: it says on stderr, line by line, what it left out and
+        what it cannot know. What is open is listed in the plan, and `check` refuses the plan
+        until it is filled in.
+        """,
+        "unitsync import compose compose.yml -o unitsync.toml",
+        module="unitsync.plan.imports.command",
     ),
     Verb(
         "logs",

@@ -34,6 +34,7 @@ VERBS = [
     "stop",
     "shim",
     "check",
+    "import",
     "logs",
     "kill",
     "rerun",

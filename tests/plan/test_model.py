@@ -282,3 +282,14 @@ def test_the_error_is_one_line_for_those_who_print_only_that(write: Write) -> No
         "unitsync.toml:3:10: a waits for b, which is no unit of this plan (and 1 more mistake)"
     )
     assert len(caught.value.mistakes) == 2
+
+
+def test_a_plan_in_which_something_is_open_is_refused(write: Write) -> None:
+    path = write('open = ["the port", "the user"]\n[unit.a]\nrun = "true"\n')
+    assert [(each.line, each.column, each.message) for each in mistakes(path)] == [
+        (1, 9, "the plan is not finished: the port"),
+        (1, 21, "the plan is not finished: the user"),
+    ]
+    write('[[include]]\nplan = "unitsync.toml"\nprefix = "x."\n', "other.toml")
+    assert len(mistakes(path.with_name("other.toml"))) == 2
+    assert mistakes(write('open = []\n[unit.a]\nrun = "true"\n')) == []

@@ -19,6 +19,8 @@ from unitsync.verbs import ENDPOINT, OUTPUT, PANELS, VERBS, Flag
 from unitsync.verbs import Verb as Row
 
 _COMMAND: Final = "unitsync.command"
+_NO_UNITS: Final = ("plans", "kind", "source")
+"""Arguments that are not the names of units."""
 _NAMES: Final = {"": None, "one": completion.unit_names, "several": completion.listed_names}
 
 
@@ -72,7 +74,7 @@ def _function(row: Row) -> Callable[..., int]:
     fields: dict[str, tuple[Any, Any]] = {"ctx": (typer.Context, Parameter.empty)}
     for field, metavar, text in row.arguments:
         kind: Any = list[str] if "..." in metavar else str
-        complete = None if field == "plans" else completion.unit_names
+        complete = None if field in _NO_UNITS else completion.unit_names
         argument = typer.Argument(
             metavar=metavar, help=text, autocompletion=complete, show_default=False
         )

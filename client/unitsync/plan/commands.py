@@ -27,7 +27,7 @@ def main(call: Call) -> int:
     try:
         return _MAIN[call.verb.name](call, paths)
     except PlanError as problem:
-        _print(problem.mistakes)
+        print_mistakes(problem.mistakes)
         return problem.exit_status
 
 
@@ -52,11 +52,12 @@ def _check(call: Call, paths: list[Path]) -> int:
         return 5 if mistakes else 0
     print_lines(map(safe, good))
     print_err(f"note: not there yet: {safe(note)}" for note in notes)
-    _print(mistakes)
+    print_mistakes(mistakes)
     return 5 if mistakes else 0
 
 
-def _print(mistakes: list[Mistake]) -> None:
+def print_mistakes(mistakes: list[Mistake]) -> None:
+    """Print all *mistakes* on stderr, and how many they are."""
     at_terminal = sys.stderr is not None and sys.stderr.isatty()
     print_err(lines(mistakes, shutil.get_terminal_size().columns if at_terminal else 0))
     if len(mistakes) > 1:

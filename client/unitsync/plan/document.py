@@ -194,6 +194,13 @@ class PlanTable(_Table, frozen=True):
         list[Name],
         Meta(description="Units that are not in this file: scripts run them, or another plan."),
     ] = []
+    open: Annotated[
+        list[Text],
+        Meta(
+            description="What still has to be filled in, for example after `unitsync import`. As "
+            "long as there is a line in it, the plan is refused."
+        ),
+    ] = []
     include: Annotated[
         list[IncludeTable],
         Meta(description="Other plan files whose units belong to this plan too."),

@@ -30,7 +30,7 @@ from unitsync.plan.units import Plan as Plan
 from unitsync.plan.units import UnitPlan as UnitPlan
 from unitsync.plan.values import wrong_probe, wrong_stop
 from unitsync.plan.words import TAKES, brief
-from unitsync.printing import counted
+from unitsync.printing import counted, one_line
 
 FILE_NAME: Final = "unitsync.toml"
 UNITS_MAX: Final = 100_000
@@ -134,6 +134,10 @@ class _Loader:
             content = content.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, as of Notepad
             self._sources[path] = content
             self._tables[path] = table = parse(path, content, self._found)
+            for number, text in enumerate(table.open if table else ()):
+                message = f"the plan is not finished: {one_line(text)}"
+                hint = "fill it in, then take its line out of open"
+                self._found.append(Found(path, message, hint, keys=("open", number)))
             for number, name in enumerate(table.external if table else ()):
                 if table and name in table.unit:
                     message = f"{name} is a unit of this plan, so it is not external"

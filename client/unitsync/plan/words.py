@@ -18,6 +18,7 @@ _LIST_OF_UNITS: Final = 'after = ["git-clone", { unit = "cache", requires = "com
 TAKES: Final[dict[str, tuple[str, str]]] = {
     "parallel": (f"a whole number from 0 to {PARALLEL_MAX:,}", "parallel = 8"),
     "external": ("a list of unit names", 'external = ["git-clone"]'),
+    "open": ("a list of texts", 'open = ["the port of db"]'),
     "include": (
         "a list of tables",
         '[[include]], below it plan = "db.toml" and prefix = "db."',

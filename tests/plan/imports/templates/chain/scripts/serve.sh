@@ -1,0 +1,3 @@
+#!/bin/bash -e
+cd repo
+exec ./serve --port 8080
