@@ -178,11 +178,14 @@ class Job:
             done = problem.outcome == wire.Status.COMPLETED
             self._end(State.COMPLETED if done else State.FAILED, problem.message)
         except errors.TimedOut as problem:
-            self._end(State.FAILED, problem.message, problem.hint)
+            reason = problem.message.removeprefix(f"{self.name} ")
+            hint = f"unitsync why {self.name}; a longer wait-timeout in the plan waits longer"
+            self._end(State.FAILED, reason, hint)
             # Nobody else will start it: those that wait for it would wait forever.
-            await asyncio.wait((self._in_background(self._gave_up(problem.message)),))
+            await asyncio.wait((self._in_background(self._gave_up(reason)),))
         except errors.UnitsyncError as problem:
-            self._end(State.FAILED, problem.message, problem.hint)
+            reason = problem.message.removeprefix(f"{self.name} is ")
+            self._end(State.FAILED, reason, problem.hint)
         except asyncio.CancelledError:
             self._end(State.NOT_STARTED, self.reason)
         else:
