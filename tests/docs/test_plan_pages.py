@@ -88,8 +88,11 @@ def test_who_follows_the_page_sees_what_is_on_it(cli: Cli, page: str) -> None:
     assert alike(told) == alike(shown)
 
 
-PARTS = ("which is no unit of this plan", "there is no such file", "the plan has no units")
-"""What is wrong with a plan that a page shows in part."""
+PARTS = re.compile(
+    "which is no unit of this plan$|there is no such file$|the plan has no units$"
+    "|^the plan is not finished: "
+)
+"""What is wrong with a plan that a page shows in part, or as `import` has left it."""
 
 
 def test_every_plan_on_a_page_is_one(tmp_path: Path) -> None:
@@ -101,6 +104,6 @@ def test_every_plan_on_a_page_is_one(tmp_path: Path) -> None:
             path = tmp_path / f"{found}.toml"
             path.write_text(block.text)
             wrong = [one.message for one in mistakes(path, runnable=False)]
-            wrong = [message for message in wrong if not message.endswith(PARTS)]
+            wrong = [message for message in wrong if not PARTS.search(message)]
             assert not wrong, (block.page, block.line)
     assert found > 10
