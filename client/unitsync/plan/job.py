@@ -182,7 +182,7 @@ class Job:
             hint = f"unitsync why {self.name}; a longer wait-timeout in the plan waits longer"
             self._end(State.FAILED, reason, hint)
             # Nobody else will start it: those that wait for it would wait forever.
-            await asyncio.wait((self._in_background(self._gave_up(reason)),))
+            await asyncio.wait((self._in_background(self._gave_up()),))
         except errors.UnitsyncError as problem:
             reason = problem.message.removeprefix(f"{self.name} is ")
             self._end(State.FAILED, reason, problem.hint)
@@ -415,8 +415,8 @@ class Job:
         if isinstance(reply, wire.Error):
             raise errors.from_code(reply.code, reply.message, reply.hint, reply.details)
 
-    async def _gave_up(self, reason: str) -> None:
-        await self._runner.client.fail(self.name, reason)
+    async def _gave_up(self) -> None:
+        await self._runner.client.fail(self.name)  # the coordinator knows why
 
     def _in_background(self, what: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(what)
