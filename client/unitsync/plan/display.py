@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Final
 
@@ -142,8 +143,9 @@ class LiveDisplay:
         if self._timer is not None:
             self._timer.cancel()
         if self._live is not None:
-            self._live.update(self._drawn(last=True), refresh=True)
-            self._live.stop()
+            self._refresh(last=True)
+            with suppress(OSError):
+                self._live.stop()
             self._live = None
             asyncio.get_running_loop().remove_signal_handler(signal.SIGWINCH)
 
@@ -164,9 +166,13 @@ class LiveDisplay:
         self._timer = loop.call_soon(self._draw)  # type: ignore[assignment]
 
     def _draw(self) -> None:
-        assert self._live is not None
-        self._live.update(self._drawn(), refresh=True)
+        self._refresh()
         self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._draw)
+
+    def _refresh(self, *, last: bool = False) -> None:
+        assert self._live is not None
+        with suppress(OSError):  # the terminal is gone; the units go on
+            self._live.update(self._drawn(last=last), refresh=True)
 
     def _resized(self) -> None:
         """The terminal has broken our lines in its own way: begin on an empty screen."""
