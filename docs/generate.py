@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from unitsync.plan import schema
-from unitsync.plan.document import EdgeTable, IncludeTable, PlanTable, UnitTable
+from unitsync.plan.document import EdgeTable, GateTable, IncludeTable, PlanTable, UnitTable
 from unitsync.plan.words import TAKES
 from unitsync.wire import Status
 from unitsyncd.core.state import TRANSITIONS
@@ -92,6 +92,7 @@ BLOCKS: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "state-diagram": ("explanation/architecture.md", lambda: _mermaid(state_diagram())),
     "plan-keys": ("reference/plan.md", lambda: keys_of(PlanTable)),
     "unit-keys": ("reference/plan.md", lambda: keys_of(UnitTable)),
+    "gate-keys": ("reference/plan.md", lambda: keys_of(GateTable)),
     "edge-keys": ("reference/plan.md", lambda: keys_of(EdgeTable)),
     "include-keys": ("reference/plan.md", lambda: keys_of(IncludeTable)),
 }

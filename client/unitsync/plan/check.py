@@ -17,6 +17,7 @@ from typing import Final
 
 from unitsync import exec_errors
 from unitsync.nearest import nearest
+from unitsync.plan.document import UnitTable
 from unitsync.plan.edges import Declared
 from unitsync.plan.mistakes import Found, shown
 from unitsync.plan.units import UnitPlan
@@ -38,7 +39,8 @@ class Machine:
         self._cannot_be_run = cache(_cannot_be_run)
 
     def check(self, unit: UnitPlan, declared: Declared) -> None:
-        """Find what keeps *unit* from running."""
+        """Find what keeps *unit*, which is no gate, from running."""
+        assert isinstance(declared.table, UnitTable)
         if unit.user and (problem := _wrong_user(unit.user)):
             self._add(declared, "user", *problem)
         folder = self._folder(unit, declared)
@@ -86,6 +88,7 @@ class Machine:
         """Whether the working folder is there."""
         if self._is_folder(unit.cwd):
             return True
+        assert isinstance(declared.table, UnitTable)
         name = declared.table.cwd
         if os.path.lexists(unit.cwd):
             self._add(declared, "cwd", f"the working folder {name} is no folder")
@@ -96,6 +99,7 @@ class Machine:
         return False
 
     def _script(self, unit: UnitPlan, declared: Declared, path: str) -> None:
+        assert isinstance(declared.table, UnitTable)
         script, name = unit.words[0], str(declared.table.script)
         if not os.path.lexists(script):
             if unit.after and not self._is_folder(os.path.dirname(script)):

@@ -17,6 +17,7 @@ from unitsync.wire_values import OnOwnerExit, Requirement
 DURATION_MAX_S: Final = 3650 * 86400
 RETRIES_MAX: Final = 1_000_000
 PARALLEL_MAX: Final = 1_000_000
+COUNT_MAX: Final = 1_000_000
 
 _NUMBER: Final = r"([0-9]+(\.[0-9]+)?)"
 _END: Final = r"$(?!\n)"
@@ -178,6 +179,28 @@ class UnitTable(_Table, frozen=True):
             raise ValueError("env-file is no text")
 
 
+class GateTable(_Table, frozen=True):
+    """A gate: a unit without a command, which completes by itself when what it waits for is
+    met."""
+
+    after: Annotated[
+        list[Name | EdgeTable],
+        Meta(description="What it waits for, written as in the `after` of a unit."),
+    ] = []
+    requires: Annotated[
+        Requirement,
+        Meta(description="What it needs of those that `after` names without a table."),
+    ] = Requirement.SUCCESS
+    count: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=COUNT_MAX,
+            description="How many of them are enough; 0 means all.",
+        ),
+    ] = 0
+
+
 class PlanTable(_Table, frozen=True):
     """A plan for unitsync: units, what they run, and what they wait for."""
 
@@ -206,6 +229,10 @@ class PlanTable(_Table, frozen=True):
         Meta(description="Other plan files whose units belong to this plan too."),
     ] = []
     unit: Annotated[dict[Name, UnitTable], Meta(description="The units, by name.")] = {}
+    gate: Annotated[
+        dict[Name, GateTable],
+        Meta(description="Gates, by name: units that complete by themselves."),
+    ] = {}
 
 
 COMMANDS: Final = ("run", "script", "command")

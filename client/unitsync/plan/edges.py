@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from unitsync.nearest import nearest
-from unitsync.plan.document import EdgeTable, UnitTable
+from unitsync.plan.document import EdgeTable, GateTable, UnitTable
 from unitsync.plan.mistakes import Found, Keys
 from unitsync.plan.units import Edge
 
@@ -43,10 +43,14 @@ class Declared(msgspec.Struct, frozen=True):
     name: str
     local: str
     scope: Scope
-    table: UnitTable
+    table: UnitTable | GateTable
 
     def keys(self, *more: str | int) -> Keys:
-        return ("unit", self.local, *more)
+        return ("gate" if isinstance(self.table, GateTable) else "unit", self.local, *more)
+
+    @property
+    def before(self) -> list[str | EdgeTable]:
+        return [] if isinstance(self.table, GateTable) else self.table.before
 
 
 class _Origin(msgspec.Struct, frozen=True):
@@ -71,7 +75,7 @@ def resolve(declared: Mapping[str, Declared], found: list[Found]) -> dict[str, t
     resolver = _Resolver(declared, found)
     graph: _Graph = {}
     for unit in declared.values():
-        for key, others in (("after", unit.table.after), ("before", unit.table.before)):
+        for key, others in (("after", unit.table.after), ("before", unit.before)):
             for number, other in enumerate(others):
                 resolver.edge(graph, unit, key, number, other)
     found.extend(_cycle_found(cycle, graph) for cycle in _cycles(graph))
@@ -99,7 +103,9 @@ class _Resolver:
                 self._unknown(unit, key, number, written)
                 return
         dependent, prerequisite = (unit.name, name) if key == "after" else (name, unit.name)
-        if isinstance(other, str):
+        if isinstance(other, str) and isinstance(unit.table, GateTable):
+            edge = Edge(prerequisite, unit.table.requires)
+        elif isinstance(other, str):
             edge = Edge(prerequisite)
         else:
             edge = Edge(prerequisite, other.requires, other.optional)

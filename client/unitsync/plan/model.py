@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ from unitsync.durations import seconds_in
 from unitsync.errors import InvalidName, UsageError
 from unitsync.names import check_name
 from unitsync.plan.check import Machine
-from unitsync.plan.document import DURATION_MAX_S, IncludeTable, PlanTable, UnitTable
+from unitsync.plan.document import DURATION_MAX_S, GateTable, IncludeTable, PlanTable, UnitTable
 from unitsync.plan.edges import Declared, Scope, resolve
 from unitsync.plan.env_files import variables
 from unitsync.plan.mistakes import Found, Keys, Mistake, PlanError, shown
@@ -107,7 +108,8 @@ class _Loader:
         if runnable:
             machine = Machine(self._found)
             for name, unit in units.items():
-                machine.check(unit, self._declared[name])
+                if not unit.gate:
+                    machine.check(unit, self._declared[name])
             notes = machine.notes()
         if self._found:
             raise PlanError(self._mistakes())
@@ -139,19 +141,21 @@ class _Loader:
                 hint = "fill it in, then take its line out of open"
                 self._found.append(Found(path, message, hint, keys=("open", number)))
             for number, name in enumerate(table.external if table else ()):
-                if table and name in table.unit:
+                if table and (name in table.unit or name in table.gate):
                     message = f"{name} is a unit of this plan, so it is not external"
                     keys = ("external", number)
                     self._found.append(Found(path, message, "take it out of external", keys=keys))
         return self._tables[path]
 
-    def _take(self, table: PlanTable, scope: Scope, chain: tuple[Path, ...]) -> None:
-        """Declare the units of *table*, with those of its includes. *chain*: the files from the
+    def _take(self, table: PlanTable, scope: Scope, through: tuple[Path, ...]) -> None:
+        """Declare the units of *table*, with those of its includes. *through*: the files from the
         plan to this one."""
-        for local, unit in table.unit.items():
-            keys: Keys = ("unit", local)
+        declarations: Iterable[tuple[str, UnitTable | GateTable]]
+        declarations = chain(table.unit.items(), table.gate.items())
+        for local, unit in declarations:
             name = scope.prefix + local
             declared = Declared(name, local, scope, unit)
+            keys = declared.keys()
             try:
                 check_name(name)
             except InvalidName as problem:
@@ -174,10 +178,10 @@ class _Loader:
                 return
             self._declared[name] = declared
         for number, include in enumerate(table.include):
-            self._include(include, scope, chain, ("include", number))
+            self._include(include, scope, through, ("include", number))
 
     def _include(
-        self, include: IncludeTable, scope: Scope, chain: tuple[Path, ...], keys: Keys
+        self, include: IncludeTable, scope: Scope, through: tuple[Path, ...], keys: Keys
     ) -> None:
         def wrong(message: str, hint: str = "", key: str = "plan") -> None:
             self._found.append(Found(scope.file, message, hint, keys=(*keys, key)))
@@ -189,12 +193,12 @@ class _Loader:
             hint = 'its units would have no valid names; write for example prefix = "db."'
             wrong(problem.message, hint, "prefix")
             return
-        if any(os.path.realpath(path) == os.path.realpath(each) for each in chain):
-            names = " → ".join(each.name for each in (*chain, path))
+        if any(os.path.realpath(path) == os.path.realpath(each) for each in through):
+            names = " → ".join(each.name for each in (*through, path))
             wrong(f"the plan includes itself: {names}", "take this include away")
             return
         self._files += 1
-        if len(chain) > DEPTH_MAX or self._files > FILES_MAX:
+        if len(through) > DEPTH_MAX or self._files > FILES_MAX:
             if self._files <= FILES_MAX + 1:
                 wrong(
                     f"a plan includes at most {counted(FILES_MAX, 'file')}, in at most "
@@ -208,16 +212,44 @@ class _Loader:
             wrong(f"{include.plan} cannot be read: {text}", hint)
             return
         if table is not None:
-            empty = not table.unit and not table.include
+            empty = not table.unit and not table.gate and not table.include
             if empty and all(one.file != path for one in self._found):
                 wrong(f"{include.plan} has no units", "take this include away")
             place = (scope.file, (*keys, "prefix"))
             prefix = scope.prefix + include.prefix
             inner = Scope(path, prefix, frozenset(table.external), place)
-            self._take(table, inner, (*chain, path))
+            self._take(table, inner, (*through, path))
+
+    def _gate(self, declared: Declared, after: tuple[Edge, ...]) -> UnitPlan:
+        table, scope = declared.table, declared.scope
+        assert isinstance(table, GateTable)
+
+        def wrong(key: str, message: str, hint: str) -> None:
+            keys = declared.keys(*([key] if key else []))
+            self._found.append(Found(scope.file, message, hint, declared.name, keys))
+
+        if not after and not table.after:
+            hint = 'name what it waits for: after = ["git-clone"]'
+            wrong("", f"gate {declared.local} waits for nothing", hint)
+        elif table.count > max(len(after), len(table.after)):
+            has = counted(len(after), "unit")
+            message = f"gate {declared.local} needs {table.count:,} of {has}"
+            wrong("count", message, "it would never complete")
+        folder = str(scope.folder)
+        return UnitPlan(
+            name=declared.name,
+            words=(),
+            after=after,
+            cwd=folder,
+            source=scope.file,
+            gate=True,
+            count=table.count,
+        )
 
     def _unit(self, declared: Declared, after: tuple[Edge, ...]) -> UnitPlan:
         table, scope = declared.table, declared.scope
+        if isinstance(table, GateTable):
+            return self._gate(declared, after)
 
         def wrong(key: str, message: str, hint: str = "") -> None:
             keys = ("unit", declared.local, key)

@@ -18,6 +18,7 @@ from unitsync.nearest import nearest
 from unitsync.plan.document import (
     COMMANDS,
     EdgeTable,
+    GateTable,
     IncludeTable,
     Name,
     PlanTable,
@@ -145,6 +146,7 @@ class _Salvage:
             "external": self._names,
             "include": self._includes,
             "unit": self._units,
+            "gate": self._gates,
         }
         return msgspec.convert(self._table(PlanTable, data, (), parts), PlanTable)
 
@@ -173,7 +175,7 @@ class _Salvage:
                     raise msgspec.ValidationError
                 right[key] = value
             except msgspec.ValidationError:
-                whole = dict if key in ("unit", "env") else list
+                whole = dict if key in ("unit", "gate", "env") else list
                 if key in parts and isinstance(value, whole):
                     right[key] = parts[key](value, here)
                 else:
@@ -187,8 +189,14 @@ class _Salvage:
     def _unknown(
         self, cls: type[msgspec.Struct], key: str, value: Any, fields: Mapping[str, Any]
     ) -> tuple[str, str]:
-        whose = {UnitTable: f"unit {self._unit}", PlanTable: "a plan"}.get(cls, "this table")
+        whose = {
+            UnitTable: f"unit {self._unit}",
+            GateTable: f"gate {self._unit}",
+            PlanTable: "a plan",
+        }.get(cls, "this table")
         message = f"{whose} has no key {brief(key)}"
+        if cls is GateTable and key in COMMANDS:
+            return message, f"a gate runs nothing; what runs something is [unit.{self._unit}]"
         if cls is UnitTable and isinstance(value, dict) and (_is_unit(value) or not value):
             return message, f'a name with a dot is in quotes: [unit."{self._unit}.{key}"]'
         if (meant := OTHER_WORDS.get(key.lower(), "")) not in fields:
@@ -224,6 +232,24 @@ class _Salvage:
             else:
                 message = f"a unit is a table, not {kind(value)}"
                 self._add((message, f"[unit.{name}], and below it its keys"), here)
+            self._unit = ""
+        return right
+
+    def _gates(self, data: dict[str, Any], keys: Keys) -> dict[str, Any]:
+        right = {}
+        for name, value in data.items():
+            here = (*keys, name)
+            try:
+                msgspec.convert(name, Name)
+            except msgspec.ValidationError:
+                self._add(wrong_name(name), here, at_key=True)
+                continue
+            self._unit = name
+            if isinstance(value, dict):
+                right[name] = self._table(GateTable, value, here, {"after": self._edges})
+            else:
+                message = f"a gate is a table, not {kind(value)}"
+                self._add((message, f"[gate.{name}], and below it its keys"), here)
             self._unit = ""
         return right
 

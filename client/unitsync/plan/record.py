@@ -158,6 +158,6 @@ def _edge(edge: Edge) -> str:
 def digest(unit: UnitPlan) -> str:
     """Of everything that makes a run of *unit* another one. What it waits for does not."""
     said = structs.asdict(unit)
-    for field in ("after", "source"):
+    for field in ("after", "source", *(() if unit.gate else ("gate", "count"))):
         del said[field]
     return hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:16]

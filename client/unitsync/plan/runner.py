@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from unitsync import command, errors, owner, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog, UnitLog
+from unitsync.plan.gate_job import GateJob
 from unitsync.plan.job import Job
 from unitsync.plan.model import Edge, Plan, UnitPlan
 from unitsync.plan.processes import (
@@ -194,7 +195,7 @@ class Runner:
         for name, unit in plan.units.items():
             job = self.jobs.get(name)
             if job is None or name in changed:
-                job = self.jobs[name] = Job(unit, self)
+                job = self.jobs[name] = (GateJob if unit.gate else Job)(unit, self)
                 if name not in changed and self._has_completed(unit, known.get(name)):
                     job.leave_alone()
                     continue
@@ -280,6 +281,9 @@ class Runner:
                 )
         for (requires, optional), units in edges.items():
             await self.client.declare(units, requires=requires, optional=optional)
+        for unit in plan.units.values():
+            if unit.gate:
+                await self.client.gate(unit.name, count=unit.count)
 
     # --- what the jobs ask and tell -------------------------------------------------------
 
@@ -376,13 +380,24 @@ class Runner:
                 job.stop(reason)
 
         async def end(job: Job) -> None:
-            for name in self._dependents.get(job.name, ()):
+            for name in self._behind(job.name):
                 if name in ending and name != job.name:
                     await ending[name].over()
             job.stop(reason)
             await job.over()
 
         await asyncio.gather(*(end(job) for job in ending.values()))
+
+    def _behind(self, name: str) -> set[str]:
+        """What waits for *name*, also through gates, of which none runs."""
+        found, left = set[str](), [name]
+        while left:
+            for dependent in self._dependents.get(left.pop(), ()):
+                if dependent not in found:
+                    found.add(dependent)
+                    if dependent in self.plan.units and self.plan.units[dependent].gate:
+                        left.append(dependent)
+        return found
 
     async def _end_the_rest(self) -> None:
         """End what the commands have left behind outside of their process groups."""

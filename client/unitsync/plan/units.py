@@ -43,6 +43,10 @@ class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What runs the texts of ``stop`` and ``ready``, with ``-c`` and the text behind it."""
     ready: str = ""
     on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
+    gate: bool = False
+    """It has no words: it completes by itself."""
+    count: int = 0
+    """How many of ``after`` a gate needs; 0 means all."""
     source: Path
     """The file that it comes from."""
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from unitsync.errors import InvalidName
 from unitsync.names import check_name
 from unitsync.nearest import nearest
-from unitsync.plan.document import PARALLEL_MAX, RETRIES_MAX
+from unitsync.plan.document import COUNT_MAX, PARALLEL_MAX, RETRIES_MAX
 from unitsync.printing import quoted
 from unitsync.wire_values import OnOwnerExit, Requirement
 
@@ -24,6 +24,8 @@ TAKES: Final[dict[str, tuple[str, str]]] = {
         '[[include]], below it plan = "db.toml" and prefix = "db."',
     ),
     "unit": ("tables", "each unit is a table: [unit.NAME]"),
+    "gate": ("tables", "each gate is a table: [gate.NAME]"),
+    "count": (f"a whole number from 0 to {COUNT_MAX:,}", "count = 2"),
     "plan": ("the path of a file", 'plan = "db/unitsync.toml"'),
     "prefix": ("the beginning of a unit name", 'prefix = "db."'),
     "run": ("a text for the shell", 'run = "make build"'),
@@ -65,6 +67,7 @@ OTHER_WORDS: Final = {
     **dict.fromkeys(("jobs", "max_parallel", "concurrency"), "parallel"),
     **dict.fromkeys(("services", "processes", "programs", "tasks", "units"), "unit"),
     **dict.fromkeys(("includes", "extends"), "include"),
+    **dict.fromkeys(("gates", "targets", "target", "milestone"), "gate"),
 }
 """What other tools call a key: the key here."""
 

@@ -1,0 +1,58 @@
+"""A gate of a plan: the coordinator completes it, and its job only watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from unitsync import errors, wire
+from unitsync.plan.job import Job
+from unitsync.plan.states import State
+
+
+class GateJob(Job):
+    """It runs nothing. While some of what it waits for may still begin, that it is skipped means
+    only that this failed earlier."""
+
+    def launch(self, waits_for: Iterable[str]) -> None:
+        waits_for = set(waits_for)
+        unit = self.unit
+        self._spare = len(unit.after) - unit.count if unit.count else 0
+        super().launch(waits_for)
+        self._look_whether_enough()
+
+    def moved_on(self, prerequisite: str) -> None:
+        self.missing.discard(prerequisite)
+        self._look_whether_enough()
+
+    def _look_whether_enough(self) -> None:
+        if len(self.missing) <= self._spare:
+            self._go.set()
+
+    async def _live(self) -> None:
+        try:
+            await self._completed()
+        except errors.Skipped as problem:
+            self._end(State.SKIPPED, problem.message.removeprefix(f"{self.name} is skipped: "))
+        except errors.UnitsyncError as problem:
+            self._end(State.FAILED, problem.message, problem.hint)
+        except asyncio.CancelledError:
+            self._end(State.NOT_STARTED, self.reason)
+        else:
+            self._end(State.COMPLETED)
+
+    async def _completed(self) -> None:
+        """Return when it has completed. Raises Skipped, and what a wait raises."""
+        client = self._runner.client
+        while True:
+            if self.missing:
+                await self._go.wait()
+            silent = {**client.said(), "render": wire.Render.NONE}
+            reply = await client.call(wire.Wait(**silent, units=[self.name]))
+            if not isinstance(reply, wire.Error):
+                return
+            problem = errors.from_code(reply.code, reply.message, reply.hint, reply.details)
+            if not self.missing or not isinstance(problem, errors.Skipped):
+                raise problem
+            self._spare = len(self.missing) - 1
+            self._go.clear()
