@@ -70,7 +70,7 @@ PLANS_MAY_USE = frozenset(
             "exec_errors",
             "log_files",
         ),
-        *("json_output", "names", "nearest", "output", "owner", "printing", "probes"),
+        *("importing", "json_output", "names", "nearest", "output", "owner", "printing", "probes"),
         *("supervision", "terminal", "wire", "wire_values"),
     )
 )

@@ -72,7 +72,9 @@ def perform(call: "Call") -> int:
     UnitsyncError, and SystemExit if a signal ended it."""
     if call.verb.module:
         _see_all_modules()
-        status: int = __import__(call.verb.module, fromlist=["main"]).main(call)
+        from unitsync.importing import imported
+
+        status: int = imported(call.verb.module).main(call)
         return status
     if call.notes:
         _print(err=call.notes)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from unitsync.commandline import Call, split_names
+from unitsync.importing import imported
 from unitsync.json_output import json_text
 from unitsync.output import print_err, print_lines
 from unitsync.plan.mistakes import Mistake, PlanError, lines, shown
@@ -76,8 +77,7 @@ def _what(plan: Plan) -> str:
 
 
 def _up(call: Call, paths: list[Path]) -> int:
-    from unitsync.plan import session
-
+    session = imported("unitsync.plan.session")
     only = split_names(call.flags.get("--only", ()))
     plan = session.restricted(load(paths), only)
     if "--dry-run" in call.flags:
@@ -86,13 +86,14 @@ def _up(call: Call, paths: list[Path]) -> int:
         return 0
     fail_fast = "--fail-fast" in call.flags
     run = session.Session(paths, plan, call.address or None, only=only, fail_fast=fail_fast)
-    return run.up(detach="--detach" in call.flags)
+    status: int = run.up(detach="--detach" in call.flags)
+    return status
 
 
 def _down(call: Call, paths: list[Path]) -> int:
-    from unitsync.plan import session
-
-    return session.down(paths[0].absolute(), call.address or None)
+    session = imported("unitsync.plan.session")
+    status: int = session.down(paths[0].absolute(), call.address or None)
+    return status
 
 
 _MAIN: Final[dict[str, Callable[[Call, list[Path]], int]]] = {
