@@ -1,0 +1,121 @@
+"""Parts of ``up`` by themselves: who is believed at its socket, its record, slots, last lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from unitsync.errors import Unreachable
+from unitsync.plan import control
+from unitsync.plan.control import Request
+from unitsync.plan.model import Edge, Plan, UnitPlan
+from unitsync.plan.processes import LINE_BYTES_MAX, LastLines
+from unitsync.plan.record import Record, lock, plan_of
+from unitsync.plan.slots import Slots
+
+
+def plan(**after: tuple[Edge, ...]) -> Plan:
+    units = {
+        name: UnitPlan(name=name, words=("true",), cwd="/", source=Path("/p"), after=edges)
+        for name, edges in after.items()
+    }
+    return Plan(path=Path("/p"), units=units)
+
+
+def test_a_socket_that_belongs_to_another_process_is_not_believed(tmp_path: Path) -> None:
+    parent = os.getppid()
+    with socket.socket(socket.AF_UNIX) as here:
+        here.bind(str(tmp_path / f"up-{parent}.sock"))
+        here.listen()
+        assert control.running(str(tmp_path)) == [parent]
+        with pytest.raises(Unreachable, match="does not answer"):
+            control.ask(str(tmp_path), parent, Request("describe"), patience_s=10)
+
+
+def test_sockets_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    for name in ("up-4194305.sock", "up-x.sock", "other"):
+        (tmp_path / name).touch()
+    assert control.running(str(tmp_path)) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "up-x.sock"]
+
+
+def test_the_record_knows_what_has_changed(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    first = plan(a=(), b=(Edge("a"), Edge("c", optional=True)))
+    record = Record(folder, Path("/p"), "e1")
+    assert record.no_longer(first) == {}
+    record.declared(first)
+    record.started(first.units["a"])
+    assert plan_of(folder, "a", "e1") == Path("/p")
+    assert plan_of(folder, "b", "e1") is None  # it was not started
+    assert plan_of(folder, "a", "e2") is None
+    again = Record(folder, Path("/p"), "e1")
+    assert again.no_longer(plan(a=(), b=(Edge("a"), Edge("c")))) == {"b": ["c"]}
+    assert again.no_longer(plan(a=())) == {}
+    assert not again.has_changed(first.units["a"])
+    changed = UnitPlan(name="a", words=("false",), cwd="/", source=Path("/p"))
+    assert again.has_changed(changed)
+    assert not Record(folder, Path("/p"), "e2").has_changed(changed)
+
+
+def test_a_record_that_was_cut_off_can_be_read(tmp_path: Path) -> None:
+    record = Record(str(tmp_path), Path("/p"), "e")
+    record.declared(plan(a=(Edge("b"),)))
+    (file,) = (tmp_path / "plans").iterdir()
+    with file.open("ab") as more:
+        more.write(b'{"epoch":"e","unit":"a","dig')
+    assert Record(str(tmp_path), Path("/p"), "e").no_longer(plan(a=())) == {"a": ["b"]}
+
+
+def test_a_plan_has_one_lock(tmp_path: Path) -> None:
+    first, other = lock(str(tmp_path), Path("/p")), lock(str(tmp_path), Path("/q"))
+    assert first >= 0
+    assert other >= 0
+    assert lock(str(tmp_path), Path("/p")) == -1
+    os.close(first)
+    again = lock(str(tmp_path), Path("/p"))
+    assert again >= 0
+    os.close(again)
+    os.close(other)
+
+
+def test_slots_go_to_who_waits_longest_and_none_is_lost() -> None:
+    async def run() -> None:
+        slots, got = Slots(1), list[int]()
+
+        async def one(number: int) -> None:
+            await slots.take()
+            got.append(number)
+
+        await one(0)
+        tasks = [asyncio.create_task(one(number)) for number in (1, 2, 3, 4)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        slots.give_back()
+        tasks[1].cancel()  # it has got its turn, and does not know yet
+        await asyncio.wait(tasks[:3])
+        assert got == [0, 3]
+        slots.limit = 2
+        await tasks[3]
+        slots.take_at_once()
+        slots.limit = 0
+        await one(5)
+        assert got == [0, 3, 4, 5]
+
+    asyncio.run(run())
+
+
+def test_the_last_lines_are_whole_or_the_ends_of_long_ones() -> None:
+    lines = LastLines()
+    for data in (b"a\nb", b"c\n", b"\n", b"x" * 50_000, b"\nend"):
+        lines.add(data)
+    assert lines.all() == ["a", "bc", "", "x" * LINE_BYTES_MAX, "end"]
+    assert lines.last() == "end"
+    lines.add(b"\n \n\n")
+    assert lines.last() == "end"
+    assert LastLines().last() == ""
