@@ -174,6 +174,16 @@ def test_an_edge_may_change_while_it_is_up(cli: Cli, up: Up) -> None:
     assert cli("down").status == 0
 
 
+def test_what_a_waiting_unit_waits_for_may_change(cli: Cli, up: Up) -> None:
+    plan = 'external = ["outside"]\n[unit.keep]\nrun = "sleep 1000"\nready = "true"\n'
+    unit = '[unit.a]\nrun = "touch a"\n'
+    assert up(plan + unit + 'after = ["outside"]\n', "--detach").status == 0
+    up.await_status("a", "pending")
+    assert up(plan + unit).out == "running now: a\n"
+    up.await_status("a", "completed")
+    assert cli("down").status == 0
+
+
 def test_the_parallel_limit_may_change_while_it_is_up(cli: Cli, up: Up) -> None:
     unit = '[unit.u{}]\nrun = "touch there{}; sleep 1000"\n'
     units = "".join(unit.format(n, n) for n in range(3))
