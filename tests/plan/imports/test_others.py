@@ -45,6 +45,7 @@ services:
     healthcheck:
       test: ["CMD-SHELL", "pg_isready -U $$USER"]
       interval: 5s
+    restart: on-failure:3
     stop_signal: SIGINT
     stop_grace_period: 1m30s
   cache:

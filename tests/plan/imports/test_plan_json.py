@@ -143,8 +143,8 @@ def test_a_plan_has_what_a_template_leaves_open(importing: Import, tmp_path: Pat
     assert done.said("open") == []
     units = done.plan(tmp_path).units
     assert {name: [edge.unit for edge in unit.after] for name, unit in units.items()} == {
-        "git-clone.0.clone": [],
-        "deps": ["git-clone.0.clone"],
+        "git-clone.clone": [],
+        "deps": ["git-clone.clone"],
         "tool.jq": ["deps"],
     }
 

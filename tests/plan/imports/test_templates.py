@@ -67,9 +67,9 @@ resource "coder_script" "git_clone" {
     (fetched.parent / "modules.json").write_text(json.dumps({"Modules": listed}))
     done = importing("coder", str(root))
     assert done.status == 0
-    assert '[unit."git-clone.0.git_clone"]' in done.out
+    assert '[unit."git-clone.git_clone"]' in done.out
     assert "git clone --depth 1 {{ var.url }}" in done.out
-    assert 'after = ["git-clone.0.git_clone"]' in done.out
+    assert 'after = ["git-clone.git_clone"]' in done.out
     assert not any("registry.coder.com" in line for line in done.told)
 
 

@@ -11,7 +11,14 @@ from typing import Final
 from unitsync.errors import UsageError
 from unitsync.plan.document import DURATION_MAX_S
 from unitsync.plan.imports import coder_folder, coder_json
-from unitsync.plan.imports.coder_facts import AgentFacts, Script, Template, phase_of
+from unitsync.plan.imports.coder_facts import (
+    AgentFacts,
+    Key,
+    Script,
+    Template,
+    names_of,
+    phase_of,
+)
 from unitsync.plan.imports.coder_order import Graph, edges_of
 from unitsync.plan.imports.draft import Draft, Place, Unit, Wrong, unit_name
 from unitsync.plan.units import Edge
@@ -129,15 +136,30 @@ def _names(scripts: list[Script]) -> dict[str, str]:
     with ``coder exp sync`` stays free for it."""
     own = " ".join(script.text for script in scripts if _SYNC.search(script.text))
     used = set(re.findall(r"[^\s\"'`$(){};,=]+", own))
+    keys: dict[tuple[str, ...], set[Key]] = {}
+    for script in scripts:
+        for number, (_, key) in enumerate(script.steps, 1):
+            keys.setdefault(names_of(script.steps[:number]), set()).add(key)
     names: dict[str, str] = {}
     taken: set[str] = set()
     for script in scripts:
-        name = script.short
+        name = _short(script, keys)
         if name in used:
             name = script.address
         names[script.address] = unit_name(name, taken | used)
         taken.add(names[script.address])
     return names
+
+
+def _short(script: Script, keys: dict[tuple[str, ...], set[Key]]) -> str:
+    """The address of *script* without ``module``, ``coder_script``, and the ``[0]`` of what is
+    there once. *keys*: those of each module and script, by the names that lead there."""
+    parts: list[str] = []
+    for number, (name, key) in enumerate(script.steps, 1):
+        parts.append(name)
+        if key is not None and keys[names_of(script.steps[:number])] != {0}:
+            parts.append(str(key))
+    return ".".join(parts)
 
 
 def _unit(script: Script, names: dict[str, str], graph: Graph, folder: str, draft: Draft) -> Unit:

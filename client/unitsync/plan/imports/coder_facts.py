@@ -61,13 +61,11 @@ class Script:
         return f"{module}.{own}" if module else own
 
     @property
-    def short(self) -> str:
-        """What it is called in the plan: its address without ``module`` and ``coder_script``."""
-        parts: list[str] = []
-        last = [] if self.kind == "module" else [(self.name.rpartition(".")[2], self.key)]
-        for name, key in (*self.path, *last):
-            parts += [name] if key is None else [name, str(key)]
-        return ".".join(parts)
+    def steps(self) -> tuple[Step, ...]:
+        """Its modules and itself, each with its key."""
+        if self.kind == "module":
+            return self.path
+        return (*self.path, (self.name.rpartition(".")[2], self.key))
 
 
 @dataclass(frozen=True)

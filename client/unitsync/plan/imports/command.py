@@ -55,7 +55,7 @@ def main(call: Call) -> int:
     if left:
         what = shown(target) if target else "the plan"
         print_err(
-            [f"unitsync: {counted(left, 'thing')} left open; {what} lists them in its key open"]
+            [f"unitsync: {counted(left, 'thing')} left open, listed in the key open of {what}"]
         )
     return 0
 

@@ -45,7 +45,6 @@ _WITHOUT: Final = {
     "volumes": "it sees the files of this machine",
     "working_dir": "it is a folder of the container; see cwd",
     "user": "it is a user of the container; see user",
-    "restart": "see retries",
     "networks": "it has the network of this machine",
     "scale": "a unit runs once",
     "deploy": "a unit runs once, with the limits of this machine",
@@ -231,6 +230,7 @@ class _Reader:
             "environment": self._environment,
             "env_file": self._env_file,
             "healthcheck": self._healthcheck,
+            "restart": self._restart,
             "stop_signal": self._stop_signal,
             "stop_grace_period": self._grace,
         }
@@ -356,6 +356,14 @@ class _Reader:
             self._draft.left_out(place, f"{name}: stop_signal: {text} is not the name of a signal")
         else:
             unit.keys["stop"] = text
+
+    def _restart(self, name: str, unit: Unit, place: Place, node: Node) -> None:
+        text = self._text(node, f"unit {unit.name}: restart")
+        how, _, count = text.partition(":")
+        if how == "on-failure" and count.isascii() and count.isdigit() and len(count) < 6:
+            unit.keys["retries"] = int(count)
+        elif text != "no":
+            self._draft.left_out(place, f"{name}: restart: {text}: a plan only counts retries")
 
     def _grace(self, name: str, unit: Unit, place: Place, node: Node) -> None:
         text = self._text(node, f"unit {unit.name}: stop_grace_period")
