@@ -25,6 +25,7 @@ from unitsync import (
     wire_by_hand,
 )
 from unitsync.plan import display, document, edges, model, processes, reading
+from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, similar, state, view, wording
@@ -74,6 +75,9 @@ FIXED: dict[str, tuple[float, ...]] = {
     "includes of a plan": (model.FILES_MAX, model.DEPTH_MAX),
     "retries of a unit; units of a plan at the same time": (document.RETRIES_MAX,),
     "durations in a plan": (),
+    "file that `import` reads": (draft.TEXT_BYTES_MAX,),
+    "scripts of a template": (hcl_values.ITEMS_MAX, coder_folder.DEPTH_MAX, coder_order.EDGES_MAX),
+    "values of a compose file": (compose.NODES_MAX,),
     "lines of a failed unit in the summary": (processes.LAST_LINES, processes.LINE_BYTES_MAX),
     "line of output that `up` prints": (display._LINE_BYTES_MAX,),
     "cycles that `check` reports at once": (edges.CYCLES_MAX,),

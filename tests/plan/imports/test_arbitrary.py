@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -208,3 +210,62 @@ def test_what_is_written_is_what_was_meant(
         unit.name: unit.keys["run"] for unit in units
     }
     assert all(table["env"] == env for table in read.values())
+
+
+KEYS = (
+    *("planned_values", "root_module", "resources", "child_modules", "address", "mode", "type"),
+    *("values", "rule", "run", "after", "configuration", "module_calls", "expressions", "index"),
+    *("prior_state", "resource_changes", "change", "after_unknown", "references", "agent_id"),
+    *("script", "run_on_start", "timeout", "name", "dir", "module", "phase", "requires"),
+)
+json_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=5),
+        st.sampled_from(
+            (
+                *("managed", "data", "coder_script", "coder_agent", "coder_script_order", "start"),
+                *("coder_script.a", "module.m", "module.m[0]", 'module.m["k"].coder_script.a'),
+                *("coder_agent.a.id", "var.x", "completion"),
+            )
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
+    ),
+    max_leaves=30,
+)
+
+
+def resource(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    kinds = st.sampled_from(("coder_script", "coder_agent", "coder_script_order", "coder_env"))
+    return st.fixed_dictionaries(
+        {
+            "address": st.sampled_from(("coder_script.a", "coder_agent.a", "data.x.y")) | values,
+            "mode": st.sampled_from(("managed", "data")),
+            "type": kinds,
+            "name": st.just("a") | values,
+            "values": st.dictionaries(st.sampled_from(KEYS), values, max_size=8) | values,
+        }
+    )
+
+
+@settings(max_examples=60 * ROUNDS, deadline=None)
+@given(st.lists(resource(json_values), max_size=5), json_values, json_values)
+def test_arbitrary_plans_of_terraform(
+    resources: list[dict[str, Any]], configuration: object, before: object
+) -> None:
+    plan = {
+        "planned_values": {"root_module": {"resources": resources, "child_modules": before}},
+        "configuration": configuration,
+        "prior_state": before,
+        "resource_changes": before,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.json"
+        path.write_text(json.dumps(plan))
+        with contextlib.suppress(UnitsyncError):
+            passes(coder.from_plan_json(path, "start", ""), Path(folder))

@@ -66,7 +66,7 @@ def _draft(
     names = _names(ours)
     for script in ours:
         draft.units.append(_unit(script, names, graph, folder_, draft))
-    _tell_who_blocks_logins(ours, names, phase, draft)
+    _gate_for_logins(ours, names, phase, draft)
     return draft
 
 
@@ -214,12 +214,14 @@ def _take_the_text(script: Script, unit: Unit, draft: Draft) -> None:
         draft.open(script.place, f"unit {unit.name}: what runs it: {first}")
 
 
-def _tell_who_blocks_logins(
+def _gate_for_logins(
     scripts: Iterable[Script], names: dict[str, str], phase: str, draft: Draft
 ) -> None:
-    blocking = [names[script.address] for script in scripts if script.blocks_login]
+    """Coder lets users in when these scripts have ended, whatever the outcome."""
+    blocking = [script for script in scripts if script.blocks_login]
     if phase == "start" and blocking:
-        draft.about.append("Logins wait for (start_blocks_login):")
-        draft.about.append(
-            f"  unitsync wait {' '.join(map(shlex.quote, blocking))} --for completion"
-        )
+        gate = Unit(unit_name("login", names.values()), blocking[0].place, is_gate=True)
+        gate.about = [f"start_blocks_login: unitsync wait {gate.name}"]
+        gate.keys["requires"] = "completion"
+        gate.after = [Edge(names[script.address]) for script in blocking]
+        draft.units.append(gate)

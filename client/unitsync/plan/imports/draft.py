@@ -55,14 +55,15 @@ class Said(NamedTuple):
 
 @dataclass
 class Unit:
-    """A unit of the plan. ``keys`` are those of its table but ``after``; ``about`` is written
-    above it as comments."""
+    """A unit of the plan, or a gate. ``keys`` are those of its table but ``after``; ``about`` is
+    written above it as comments."""
 
     name: str
     place: Place
     keys: dict[str, Any] = field(default_factory=dict)
     after: list[Edge] = field(default_factory=list)
     about: list[str] = field(default_factory=list)
+    is_gate: bool = False
 
 
 @dataclass

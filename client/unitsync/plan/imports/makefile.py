@@ -74,9 +74,10 @@ def _unit(name: str, target: _Target, names: dict[str, str], path: Path, draft: 
     if target.recipe or len(needs) < len(target.needs):
         unit.keys["command"] = ["make", *flags, *(f"--old-file={need}" for need in needs), name]
     else:
-        unit.keys["run"] = ":"
-        unit.about.append("only a name for what it waits for")
-    unit.keys["cwd"] = str(path.parent)
+        unit.is_gate = bool(needs)
+    if not unit.is_gate:
+        unit.keys.setdefault("command", ["make", *flags, name])
+        unit.keys["cwd"] = str(path.parent)
     return unit
 
 

@@ -59,7 +59,7 @@ def _unit(unit: Unit, folder: Path) -> str:
     units = tomlkit.table(is_super_table=True)
     units.add(unit.name, table)
     document = tomlkit.document()
-    document.add("unit", units)
+    document.add("gate" if unit.is_gate else "unit", units)
     comments = "".join(f"# {safe(one_line(line))}\n" for line in unit.about)
     return comments + tomlkit.dumps(document)
 
