@@ -170,7 +170,7 @@ class Shell(Probe):
         finally:
             os.close(null)
         if self._given_up:
-            self.give_up()
+            self._kill()
         status = self._ended(monotonic() + timeout_s)
         if status is None:
             return f"{self.text}: still runs after {timeout_s:g} s"
@@ -189,13 +189,16 @@ class Shell(Probe):
                 status = os.waitpid(pid, 0)[1]
                 return None if killed else status
             if monotonic() >= by and not killed:
-                self.give_up()
+                self._kill()
                 killed = True
             sleep(pause_s)
             pause_s = min(pause_s * 2, _LOOK_MAX_S)
 
     def give_up(self) -> None:
         self._given_up = True
+        self._kill()
+
+    def _kill(self) -> None:
         if pid := self._pid:
             try:
                 os.kill(pid, _signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -70,3 +71,16 @@ def test_a_shell_command() -> None:
     assert parse("exit 3").check() == "exit 3: exit status 3"
     assert parse("kill -9 $$").check() == "kill -9 $$: killed by signal 9"
     assert parse("exec sleep 60").check(0.05) == "exec sleep 60: still runs after 0.05 s"
+
+
+def test_a_shell_command_that_took_too_long_is_tried_again(tmp_path: Path) -> None:
+    slow = parse(f"test -e {tmp_path}/there || exec sleep 60")
+    assert slow.check(0.05).endswith("still runs after 0.05 s")
+    (tmp_path / "there").touch()
+    assert slow.check() == ""
+
+
+def test_a_shell_command_that_was_given_up_ends_at_once() -> None:
+    probe = parse("exec sleep 60")
+    probe.give_up()
+    assert probe.check() == "exec sleep 60: killed by signal 9"
