@@ -203,7 +203,7 @@ class SupervisedRun:
     def _error(self, text: str) -> str:
         from unitsync.printing import safe
 
-        return f"error: {safe(self._unit)}: {text}"
+        return f"error: {safe(self._unit)}: {safe(text)}"
 
     # --- orders -----------------------------------------------------------------------
 
@@ -336,7 +336,8 @@ class SupervisedRun:
         pause = span(order.delay_s)
         from unitsync.output import print_err
 
-        print_err([f"unitsync: {unit} failed: {order.reason}; trying again in {pause}"])
+        why = safe(order.reason)
+        print_err([f"unitsync: {unit} failed: {why}; trying again in {pause}"])
         return ()
 
     def _not_again(self, order: Order, why: str) -> "Orders":
@@ -417,7 +418,7 @@ class SupervisedRun:
     def _warn_of_output(self, why: str) -> None:
         from unitsync.printing import safe
 
-        warn(f"{safe(self._unit)}: {why}")
+        warn(f"{safe(self._unit)}: {safe(why)}")
 
     def _leave_pump(self) -> None:
         if self._pump is not None:

@@ -277,6 +277,32 @@ def test_not_ready_in_time(cli: Cli) -> None:
     assert outcome(cli, "a") == ("failed", "not ready after 300 ms: exit 3: exit status 3")
 
 
+def test_what_a_server_answers_cannot_write_to_the_terminal(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            while True:
+                try:
+                    link, _ = server.accept()
+                except OSError:
+                    return
+                with link:
+                    link.recv(1000)
+                    link.sendall(b"\x1b[2J\x1b]0;title\x07\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        words = ["--ready", f"http://127.0.0.1:{server.getsockname()[1]}/"]
+        words += ["--retries", "1", "--backoff", "1ms", "--run-timeout", "300ms"]
+        result = cli("run", "a", *words, "--", "sleep", "60")
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert result.status == 124
+    assert len(result.told) == 2
+    assert all("\\x1b]0;title" in line for line in result.told)
+    assert result.err.replace("\n", "").isprintable()
+
+
 def test_ended_before_it_was_ready(cli: Cli) -> None:
     result = cli("run", "a", "--ready", "false", "--", "true")
     assert result == (1, "", "error: a: ended before it was ready\n")
