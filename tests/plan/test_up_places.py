@@ -3,15 +3,18 @@ ones, and ``down``."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from cli.conftest import UNITSYNC, Cli, cli, shared_cli
 from faults.small_disk import HELD, a_place_on_a_small_disk, held_apart
 from plan.up import Up, eventually, interrupt, up
+from unitsync.plan import record
 
 __all__ = ["cli", "shared_cli", "up"]
 
@@ -56,6 +59,32 @@ after = ["a"]
         (place.home / "plans").unlink()
         cli.end_processes()
     print(HELD, end="")
+
+
+def test_a_link_is_not_followed(cli: Cli, up: Up, tmp_path: Path) -> None:
+    """Under sudo the folder is another user's."""
+    cli("ping")
+    plans = up.state / "plans"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(plans, ignore_errors=True)
+    plans.symlink_to(elsewhere)
+    try:
+        done = up('[unit.a]\nrun = "true"\n')
+        assert (done.status, list(elsewhere.iterdir())) == (1, [])
+        plans.unlink()
+        assert up().status == 0
+        (file,) = (file for file in plans.iterdir() if not file.suffix)
+        file.rename(elsewhere / "record")
+        file.symlink_to(elsewhere / "record")
+        before = (elsewhere / "record").read_bytes()
+        assert (
+            record.plan_of(str(up.state), "a", json.loads(before.splitlines()[0])["epoch"]) is None
+        )
+        up('[unit.b]\nrun = "true"\n')
+        assert (elsewhere / "record").read_bytes() == before
+    finally:
+        shutil.rmtree(plans)
 
 
 @pytest.mark.own_coordinator

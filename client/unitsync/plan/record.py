@@ -2,6 +2,8 @@
 
 Each plan has a file beside the coordinator's socket, with lines for its units; the last one for a
 unit counts. If it is lost, a unit that has completed counts as unchanged.
+
+The socket's folder can belong to another user than us (under sudo). So no links in it are followed.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -55,16 +58,36 @@ def lock(folder: str, plan: Path) -> int:
 def create(file: str, flags: int) -> int:
     """A descriptor of *file*, which lies beside a record and is made if it is missing. It belongs
     to whom the socket's folder belongs to. Raises OSError, also if that folder is missing."""
-    folder = os.path.dirname(file)
+    place, name = os.path.split(file)
     try:
-        os.mkdir(folder, mode=0o700)
+        os.mkdir(place, mode=0o700)
     except FileExistsError:
         pass
-    opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
-    if os.geteuid() == 0 and (user := os.stat(os.path.dirname(folder)).st_uid):
-        os.chown(folder, user, -1, follow_symlinks=False)
-        os.fchown(opened, user, -1)
+    with _entered(place) as folder:
+        flags |= os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        opened = os.open(name, flags, 0o600, dir_fd=folder)
+        if os.geteuid() == 0 and (user := os.stat(os.path.dirname(place)).st_uid):
+            os.fchown(folder, user, -1)
+            os.fchown(opened, user, -1)
     return opened
+
+
+def read(file: str) -> bytes:
+    """The content of *file*, which lies beside a record. Raises OSError."""
+    place, name = os.path.split(file)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with _entered(place) as folder, open(os.open(name, flags, dir_fd=folder), "rb") as source:
+        return source.read()
+
+
+@contextmanager
+def _entered(place: str) -> Iterator[int]:
+    """A descriptor of the folder *place*."""
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 class Record:
@@ -105,7 +128,9 @@ class Record:
         new = f"{self._file}.new"
         with open(create(new, os.O_TRUNC), "wb") as file:
             file.write(b"".join(_encode(line) + b"\n" for line in lines))
-        os.replace(new, self._file)
+        place, name = os.path.split(self._file)
+        with _entered(place) as folder:
+            os.replace(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def started(self, unit: UnitPlan) -> None:
         """*unit* was started, as it is now."""
@@ -131,8 +156,7 @@ def plan_of(folder: str, unit: str, epoch: str) -> Path | None:
 
 def _lines(file: str) -> list[_Line]:
     try:
-        with open(file, "rb") as source:
-            content = source.read()
+        content = read(file)
     except OSError:
         return []
     lines = []

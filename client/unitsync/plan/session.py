@@ -167,8 +167,9 @@ class Session:
                 os.kill(child, signal.SIGTERM)
                 raise
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            with contextlib.suppress(OSError), open(self._log, errors="replace") as log_file:
-                print_err(map(safe, log_file.read().splitlines()))
+            with contextlib.suppress(OSError):
+                said = record.read(self._log).decode(errors="replace")
+                print_err(map(safe, said.splitlines()))
             return 128 - status if status < 0 else status or 1
         status = 1
         try:
