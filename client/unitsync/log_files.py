@@ -126,7 +126,9 @@ class UnitLog:
         """Keep how to run the unit again: ``unitsync`` with *words*, in *cwd*. Raises OSError."""
         file = self._create(f"{RECIPE_NAME}.new")
         try:
-            os.write(file, b"\0".join(map(os.fsencode, (cwd, *words))))
+            left = memoryview(b"\0".join(map(os.fsencode, (cwd, *words))))
+            while left:  # half of a recipe would be another command
+                left = left[os.write(file, left) :]
         finally:
             os.close(file)
         os.rename(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def test_output_that_could_not_be_written_is_marked(
     assert problems == ["No space left on device"]
     missing = b"[unitsync: output is missing here: No space left on device]\n"
     assert kept(tmp_path) == [b"one\n", missing, b"three\n"]
+
+
+def test_a_recipe_is_kept_whole_or_not_at_all(logs: UnitLog, tmp_path: Path) -> None:
+    logs.write_recipe(["run", "u"], "/")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            logs.write_recipe(["run", "u", "--", "rm", "-rf", "folder/x"], "/")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert log_reading.recipe_of(tmp_path / "logs" / "e", "u") == ("/", ["run", "u"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
