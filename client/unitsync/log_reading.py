@@ -122,26 +122,26 @@ class Reader:
 
     def _rest(self) -> Iterator[bytes]:
         while self._file is not None:
+            newest = self._newer_file()
             for line in self._file:
                 whole = self._left + line
                 self._left = b"" if line.endswith(b"\n") else whole
                 if not self._left and whole >= self._since:
                     yield whole
-            if not self._goes_on_elsewhere():
+            if newest is None:
                 return
+            yield from self._unfinished()
+            self._file.close()
+            self._file = newest
 
-    def _goes_on_elsewhere(self) -> bool:
-        """Whether a new file has taken the place of the one that was read to its end. It is
-        open then."""
+    def _newer_file(self) -> BinaryIO | None:
+        """The file that has taken the place of the one that is read, which then has its end."""
         assert self._file is not None
         newest = self._opened(f"{self._run}.log")
-        if newest is None or os.path.sameopenfile(newest.fileno(), self._file.fileno()):
-            if newest is not None:
-                newest.close()
-            return False
-        self._file.close()
-        self._file = newest
-        return True
+        if newest is not None and os.path.sameopenfile(newest.fileno(), self._file.fileno()):
+            newest.close()
+            return None
+        return newest
 
     def _unfinished(self) -> Iterator[bytes]:
         line, self._left = self._left, b""

@@ -84,6 +84,45 @@ def test_the_end_is_kept_whatever_is_pushed_out(
     assert SHORT <= sum(len(line) + log_files.STAMP_BYTES for line in lines) <= 5 * SHORT
 
 
+def test_a_reader_misses_nothing_of_a_file_that_is_full_meanwhile(
+    logs: UnitLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logs.open(1)
+
+    def write(data: bytes) -> None:
+        log.add(1, data)
+        log.flush()
+
+    reader = log_reading.Reader(log_reading.folder_of(tmp_path / "logs" / "e", "u"), "u")
+    opened = reader._opened
+
+    def opened_late(name: str) -> object:
+        """Between its end and the look for a newer one, the file goes on."""
+        monkeypatch.undo()
+        write(b"two" + bytes(SHORT) + b"\n")
+        write(b"three\n")
+        return opened(name)
+
+    write(b"one\n")
+    assert [line[log_files.STAMP_BYTES :] for line in reader.new()] == [b"one\n"]
+    monkeypatch.setattr(reader, "_opened", opened_late)
+    found = [line[log_files.STAMP_BYTES :] for line in reader.new()]
+    reader.close()
+    log.close()
+    assert found == [b"two" + bytes(SHORT) + b"\n", b"three\n"]
+
+
+def test_a_line_that_is_in_two_files_is_two(logs: UnitLog, tmp_path: Path) -> None:
+    log = logs.open(1)
+    for _ in range(2):
+        log.add(1, bytes(SHORT - 100))
+        log.flush()
+    log.add(1, b"end\n")
+    log.flush()
+    log.close()
+    assert kept(tmp_path) == [bytes(2 * (SHORT - 100)) + b"\n", b"end\n"]
+
+
 def test_output_that_could_not_be_written_is_marked(
     logs: UnitLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
