@@ -1,5 +1,6 @@
 """Reading the log files that log_files.py writes: which there are, and their lines, also while
-they are written."""
+they are written. The folder can belong to another user than us (under sudo), so a link in place of
+a file is not followed, nor is a pipe waited for."""
 
 from __future__ import annotations
 
@@ -54,11 +55,17 @@ def recipe_of(folder: Path, unit: str) -> tuple[str, list[str]] | None:
     """In which folder the latest ``run`` of *unit* that kept a log was called, and the words
     behind ``unitsync``."""
     try:
-        content = (folder_of(folder, unit) / RECIPE_NAME).read_bytes()
+        with _open(folder_of(folder, unit) / RECIPE_NAME) as file:
+            content = file.read()
     except OSError:
         return None
     cwd, *words = map(os.fsdecode, content.split(b"\0"))
     return (cwd, words) if words else None
+
+
+def _open(path: Path) -> BinaryIO:
+    """Raises OSError."""
+    return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def stamp_of(moment: float) -> bytes:
@@ -116,7 +123,7 @@ class Reader:
 
     def _opened(self, name: str) -> BinaryIO | None:
         try:
-            return open(self._folder / name, "rb")
+            return _open(self._folder / name)
         except OSError:
             return None
 

@@ -160,6 +160,18 @@ def test_a_recipe_is_kept_whole_or_not_at_all(logs: UnitLog, tmp_path: Path) -> 
     assert log_reading.recipe_of(tmp_path / "logs" / "e", "u") == ("/", ["run", "u"])
 
 
+def test_reading_follows_no_link_and_waits_for_no_pipe(logs: UnitLog, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"/\0a\0b\nsecret\n")
+    folder = log_reading.folder_of(tmp_path / "logs" / "e", "u")
+    for name in ("recipe", "1.log"):
+        (folder / name).symlink_to(tmp_path / "secret")
+    assert log_reading.recipe_of(folder.parent, "u") is None
+    assert kept(tmp_path) == []
+    (folder / "1.log").unlink()
+    os.mkfifo(folder / "1.log")
+    assert kept(tmp_path) == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can")
 def test_under_sudo_they_belong_to_whom_the_folder_belongs(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12345)
