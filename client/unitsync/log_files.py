@@ -193,6 +193,8 @@ class RunLog:
         self._unfinished: int | None = None
         """The stream whose line has no end yet."""
         self._lost = ""
+        """Why output is missing before what comes next."""
+        self._fails = False
         self.on_problem: Callable[[str], None] = lambda why: None
 
     @property
@@ -217,7 +219,7 @@ class RunLog:
         """Write what has been added."""
         added, self._added = self._added[self._first :], []
         if self._first:
-            self._unfinished = None
+            self._lost = "more than the log may hold came at once"
         self._first = self._bytes = 0
         for stream, stamp, chunk in added:
             self._write(stream, stamp, chunk)
@@ -225,6 +227,9 @@ class RunLog:
     def _write(self, stream: int, stamp: bytes, chunk: bytes) -> None:
         pieces: list[bytes | memoryview] = []
         if self._lost:
+            if self._unfinished is not None:
+                pieces.append(b"\n")
+                self._unfinished = None
             pieces.append(stamp + b"[unitsync: output is missing here: %s]\n" % self._lost.encode())
         if self._unfinished not in (None, stream):
             pieces.append(b"\n")
@@ -241,14 +246,16 @@ class RunLog:
         try:
             self._size += self._written(pieces)
             self._lost = ""
+            self._fails = False
             if self._size >= self._size_max:
                 self._size = 0
                 self._file = self._unit_log.begin_anew(self._name, self._file)
                 self._unfinished = None
         except OSError as problem:
-            if not self._lost:
-                self.on_problem(problem.strerror or str(problem))
             self._lost = problem.strerror or str(problem)
+            if not self._fails:
+                self.on_problem(self._lost)
+            self._fails = True
             self._unfinished = None
 
     def _written(self, pieces: "list[bytes | memoryview]") -> int:

@@ -112,6 +112,19 @@ def test_a_reader_misses_nothing_of_a_file_that_is_full_meanwhile(
     assert found == [b"two" + bytes(SHORT) + b"\n", b"three\n"]
 
 
+def test_where_a_flood_pushed_something_out_is_marked(logs: UnitLog, tmp_path: Path) -> None:
+    log = logs.open(1)
+    log.add(1, b"begin")
+    log.flush()
+    chunks = [letter * 800 + b"\n" for letter in (b"a", b"b", b"c", b"d")]
+    for chunk in chunks:
+        log.add(1, chunk)
+    log.flush()
+    log.close()
+    missing = b"[unitsync: output is missing here: more than the log may hold came at once]\n"
+    assert kept(tmp_path) == [b"begin\n", missing, *chunks[1:]]
+
+
 def test_a_line_that_is_in_two_files_is_two(logs: UnitLog, tmp_path: Path) -> None:
     log = logs.open(1)
     for _ in range(2):
