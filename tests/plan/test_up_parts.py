@@ -37,6 +37,17 @@ def test_a_socket_that_belongs_to_another_process_is_not_believed(tmp_path: Path
         assert not isinstance(problem.value, control.Silent)  # it was not even asked
 
 
+def test_its_socket_is_for_its_owner_only(tmp_path: Path) -> None:
+    async def answer(request: Request) -> control.Answer:
+        return control.Answer()
+
+    async def modes() -> list[int]:
+        async with control.Listener(str(tmp_path), answer):
+            return [entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)]
+
+    assert asyncio.run(modes()) == [0o600]
+
+
 def test_sockets_of_dead_processes_are_removed(tmp_path: Path) -> None:
     for name in ("up-4194305.sock", "up-x.sock", "other"):
         (tmp_path / name).touch()

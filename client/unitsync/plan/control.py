@@ -34,7 +34,6 @@ class Request(msgspec.Struct, frozen=True):
     do: Literal["describe", "kill", "rerun", "down", "up"]
     units: list[str] = []
     grace_s: float | None = None
-    with_dependents: bool = False
     plans: list[str] = []
     only: list[str] = []
 
@@ -63,8 +62,8 @@ class Listener:
             path = f"{short}/{self._name}"
             _remove(path)
             here = socket.socket(socket.AF_UNIX)
+            os.fchmod(here.fileno(), 0o600)  # the file gets that mode, less the umask
             here.bind(path)
-            os.chmod(path, 0o600)
         self._server = await asyncio.start_unix_server(
             self._connected, sock=here, limit=_REQUEST_BYTES_MAX
         )

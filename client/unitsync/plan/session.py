@@ -52,18 +52,6 @@ def restricted(plan: Plan, only: Sequence[str]) -> Plan:
     return replace(plan, units=units)
 
 
-def dependents(plan: Plan, names: Iterable[str]) -> list[str]:
-    """*names*, and all units that wait for one of them, directly or not, in the plan's order."""
-    found, left = set(names), list(names)
-    while left:
-        name = left.pop()
-        for unit in plan.units.values():
-            if unit.name not in found and any(edge.unit == name for edge in unit.after):
-                found.add(unit.name)
-                left.append(unit.name)
-    return [name for name in plan.units if name in found]
-
-
 def waves(plan: Plan) -> list[list[str]]:
     """The units in the order in which they could run: each wave needs only those before it."""
     level: dict[str, int] = {}
@@ -234,11 +222,8 @@ class Session:
         if request.do == "kill":
             return await self._kill(request)
         if request.do == "rerun":
-            names = request.units
-            if request.with_dependents:
-                names = dependents(runner.plan, names)
-            await runner.run_again(names)
-            return Answer([f"running again: {', '.join(names)}"], units=names)
+            await runner.run_again(request.units)
+            return Answer([f"running again: {', '.join(request.units)}"], units=request.units)
         if request.do == "down":
             runner.stop("stopped by `unitsync down`")
             return Answer()
