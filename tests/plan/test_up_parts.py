@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unitsync.errors import Unreachable
-from unitsync.plan import control
+from unitsync.plan import control, session
 from unitsync.plan.control import Request
 from unitsync.plan.model import Edge, Plan, UnitPlan
 from unitsync.plan.processes import LINE_BYTES_MAX, LastLines
@@ -53,6 +53,27 @@ def test_sockets_of_dead_processes_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert control.running(str(tmp_path)) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "up-x.sock"]
+
+
+def test_a_socket_of_a_process_in_another_container_is_left_alone(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as here:
+        here.bind(str(tmp_path / "up-4194305.sock"))
+        here.listen()
+        assert control.running(str(tmp_path)) == []
+        assert (tmp_path / "up-4194305.sock").exists()
+
+
+def test_an_up_that_cannot_be_seen_is_not_waited_for_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_LOCKED_MAX_S", 0.0)
+    held = lock(str(tmp_path), Path("/p"))
+    try:
+        with pytest.raises(Unreachable, match="has the lock of /p"):
+            session.runner_of(str(tmp_path), Path("/p"))
+    finally:
+        os.close(held)
+    assert session.runner_of(str(tmp_path), Path("/p")) == 0
 
 
 def test_the_record_knows_what_has_changed(tmp_path: Path) -> None:

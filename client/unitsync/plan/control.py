@@ -98,12 +98,25 @@ def running(folder: str) -> list[int]:
     found = []
     for name in names:
         pid = name.removeprefix("up-").removesuffix(".sock")
-        if name == _NAME.format(pid) and pid.isdigit():
+        if name == _NAME.format(pid) and pid.isascii() and pid.isdigit():
             if os.path.exists(f"/proc/{pid}"):
                 found.append(int(pid))
-            else:
+            elif _is_abandoned(folder, name):
                 _remove(os.path.join(folder, name))
     return found
+
+
+def _is_abandoned(folder: str, name: str) -> bool:
+    """Whether nobody listens there. A process that cannot be seen may live in another container."""
+    with socket.socket(socket.AF_UNIX) as link, _in_folder(folder) as short:
+        link.setblocking(False)
+        try:
+            link.connect(f"{short}/{name}")
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+    return False
 
 
 def ask(folder: str, pid: int, request: Request, *, patience_s: float | None = None) -> Answer:

@@ -32,6 +32,9 @@ _LOOK_EVERY_S: Final = 0.05
 _PATIENCE_S: Final = 5.0
 """How long another ``up`` may take to say what it is. It answers at once if it is not stopped."""
 
+_LOCKED_MAX_S: Final = 30.0
+"""How long an ``up`` may hold its lock before it listens, and after it has listened."""
+
 
 def restricted(plan: Plan, only: Sequence[str]) -> Plan:
     """*plan* with the units *only* and what they need; all of it without such names. Raises
@@ -261,12 +264,13 @@ def _tell(told: int) -> None:
 
 def runner_of(folder: str, plan: Path) -> int:
     """The pid of the ``up`` that runs *plan*, 0 if there is none. Raises Silent if there is one
-    that does not answer."""
+    that does not answer, and Unreachable if there is one that cannot be seen."""
     return _up_of(folder, plan)[0]
 
 
 def _up_of(folder: str, plan: Path) -> tuple[int, list[str]]:
     """The pid of the ``up`` that runs *plan*, and what runs in it."""
+    patient_until = monotonic() + _LOCKED_MAX_S
     while True:
         silent = None
         for pid, what in _running(folder):
@@ -278,6 +282,11 @@ def _up_of(folder: str, plan: Path) -> tuple[int, list[str]]:
             return 0, []
         if silent is not None:
             raise silent
+        if monotonic() > patient_until:
+            raise errors.Unreachable(
+                f"another process has the lock of {plan}, and no unitsync up of it can be seen",
+                hint="is it up in another container? call this there",
+            )
         sleep(_LOOK_EVERY_S)  # it is just beginning, or ending
 
 
