@@ -38,15 +38,26 @@ def main(call: Call) -> int:
                 planned.append(name)
             else:
                 calls[name] = _call_of(logs, info)
+        plan = _plan_of(place, epoch, planned) if planned else None
         if calls and (len(calls) > 1 or planned or gates):  # so that they wait for each other again
             client.reset(*calls, *gates)
     if not planned and len(calls) == 1:
         ((cwd, words),) = calls.values()
         os.chdir(cwd)
         os.execv(sys.executable, _command(words))
-    running = _begun(calls)
-    status = _run_of_plan(place, epoch, planned) if planned else 0
-    return _status_of(running) or status
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for cwd, words in calls.values():  # all at once: they wait for each other
+            running.append(subprocess.Popen(_command(words), cwd=cwd))
+        status = _run_of_plan(place, plan, planned) if plan is not None else 0
+        statuses = [process.wait() for process in running]
+    except BaseException:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        raise
+    return next((128 - each if each < 0 else each for each in statuses if each), status)
 
 
 def _last_owner(info: wire.UnitInfo) -> wire.Owner | None:
@@ -54,16 +65,23 @@ def _last_owner(info: wire.UnitInfo) -> wire.Owner | None:
     return info.owner or info.given_up_by
 
 
-def _run_of_plan(place: endpoint.Endpoint, epoch: str, names: list[str]) -> int:
-    """Let the ``up`` that runs the plan of these units run them again; without one, run the plan
-    for them, with what they need."""
-    from unitsync.plan import control, record, session
-    from unitsync.plan.model import load
+def _plan_of(place: endpoint.Endpoint, epoch: str, names: list[str]) -> Path:
+    """The plan of these units. Raises Refused if they are not of one."""
+    from unitsync.plan import record
 
     plans = {record.plan_of(place.folder, name, epoch) for name in names}
     path = plans.pop()
     if path is None or plans:
         raise errors.Refused("these units are not of one plan", hint="run them one by one")
+    return path
+
+
+def _run_of_plan(place: endpoint.Endpoint, path: Path, names: list[str]) -> int:
+    """Let the ``up`` that runs the plan *path* run these units again; without one, run the plan
+    for them, with what they need."""
+    from unitsync.plan import control, session
+    from unitsync.plan.model import load
+
     if pid := session.runner_of(place.folder, path):
         print_lines(control.ask(place.folder, pid, control.Request("rerun", names)).lines)
         return 0
@@ -116,21 +134,3 @@ def _call_of(logs: Path | None, info: wire.UnitInfo) -> tuple[str, list[str]]:
 def _command(words: list[str]) -> list[str]:
     main = "from unitsync.express import main; main()"
     return [sys.executable, "-P", "-c", main, *words]
-
-
-def _begun(calls: dict[str, tuple[str, list[str]]]) -> list[subprocess.Popen[bytes]]:
-    """All *calls*, begun at once: they wait for each other."""
-    return [subprocess.Popen(_command(words), cwd=cwd) for cwd, words in calls.values()]
-
-
-def _status_of(running: list[subprocess.Popen[bytes]]) -> int:
-    """The first exit status that is not 0, when all have ended."""
-    try:
-        statuses = [process.wait() for process in running]
-    except BaseException:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
-        raise
-    return next((128 - status if status < 0 else status for status in statuses if status), 0)

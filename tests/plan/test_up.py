@@ -448,3 +448,18 @@ def test_logs_shows_what_units_of_a_plan_have_printed(cli: Cli, up: Up) -> None:
     up('[unit.a]\nrun = "echo out; echo err >&2"\n')
     lines = cli("logs", "a").out.splitlines()
     assert [line.partition(" ")[2] for line in lines] == ["out", "err"]
+
+
+def test_rerun_begins_nothing_if_it_cannot_run_all(cli: Cli, up: Up) -> None:
+    up('[unit.a]\nrun = "true"\n')
+    other = up.write('[unit.b]\nrun = "true"\n', "other.toml")
+    assert cli("up", str(other)).status == 0
+    cli("run", "c", "--log", "--", "sh", "-c", f"echo c >> {up.folder}/ran")
+    result = cli("rerun", "a", "b", "c")
+    assert (result.status, result.told[0]) == (1, "error: these units are not of one plan")
+    assert up.has("ran", "c\n")
+    assert up.runs("c") == 1
+    assert up.statuses()["c"] == "completed"
+    other.write_text("[unit.b]\nrun = 3\n")
+    assert cli("rerun", "b", "c").status == 5
+    assert up.statuses()["c"] != "started"
