@@ -1,7 +1,7 @@
 """How the command of a unit is started, and what its end means: its environment, its process
 group, and the words for its exit status.
 
-``run`` (run_command.py) and ``up`` (plan/runner.py) both use it. Imports only what the
+``run`` (run_command.py) and ``up`` (plan/processes.py) both use it. Imports only what the
 interpreter has already loaded.
 """
 
@@ -99,6 +99,15 @@ def spawn(
         raise refused
     shell = ["/bin/sh", script, *words[1:]]
     return os.posix_spawn(shell[0], shell, environment, **how)
+
+
+def keep_only(descriptors: "Iterable[int]") -> None:
+    """Close all other descriptors of this process."""
+    at = 0
+    for descriptor in sorted(descriptors):
+        os.closerange(at, descriptor)
+        at = descriptor + 1
+    os.closerange(at, os.sysconf("SC_OPEN_MAX"))
 
 
 def how_it_ended(status: int) -> "Ended":

@@ -10,6 +10,8 @@ import _thread
 import os
 from time import monotonic
 
+from unitsync.command import keep_only
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +123,8 @@ class Pump:
             try:
                 os.setsid()
                 os.chdir("/")
-                self._keep_only_what_is_needed()
+                descriptors = self._log.descriptors if self._log is not None else ()
+                keep_only((1, 2, *(stream.reads for stream in self._streams), *descriptors))
                 self._pass_on(until_told=False)
             finally:
                 os._exit(0)
@@ -130,16 +133,6 @@ class Pump:
         os.close(self._stops)
         if self._log is not None:
             self._log.close()
-
-    def _keep_only_what_is_needed(self) -> None:
-        needed = {1, 2, *(stream.reads for stream in self._streams)}
-        if self._log is not None:
-            needed.update(self._log.descriptors)
-        at = 0
-        for descriptor in sorted(needed):
-            os.closerange(at, descriptor)
-            at = descriptor + 1
-        os.closerange(at, os.sysconf("SC_OPEN_MAX"))
 
     def _work(self) -> None:
         try:

@@ -7,14 +7,12 @@ Imports only what the interpreter has already loaded, and more for ``--env-file`
 import os
 
 from unitsync.commandline import invalid, number, parse_duration, wrong
-from unitsync.supervision import BACKOFF_DEFAULT_S, FOREVER, GRACE_DEFAULT_S
+from unitsync.supervision import BACKOFF_DEFAULT_S, FOREVER, GRACE_DEFAULT_S, RETRIES_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from unitsync.commandline import Flags
     from unitsync.probes import Probe
-
-RETRIES_MAX = 1_000_000
 
 
 class Options:

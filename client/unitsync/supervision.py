@@ -2,7 +2,7 @@
 readiness, retries, and a stop that was asked for.
 
 Pure: no processes, sockets or clocks. ``now`` is the runner's monotonic clock in seconds. Two
-runners drive it: ``run`` (run_command.py) and ``up`` (plan/runner.py). Each method returns the
+runners drive it: ``run`` (supervised_run.py) and ``up`` (plan/job.py). Each method returns the
 orders that the runner has to carry out, in this order, and ``deadline`` says when it must call
 ``tick``. Imports nothing.
 """
@@ -17,6 +17,7 @@ FOREVER = float("inf")
 GRACE_DEFAULT_S = 10.0
 BACKOFF_DEFAULT_S = 1.0
 BACKOFF_MAX_S = 300.0
+RETRIES_MAX = 1_000_000
 LOOK_EVERY_S = 0.05
 """How often to look whether the rest of a process group has ended."""
 TIMED_OUT = 124

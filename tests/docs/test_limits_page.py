@@ -17,14 +17,13 @@ from unitsync import (
     names,
     output_pump,
     probes,
-    run_options,
     spawn_lock,
     supervised_run,
     supervision,
     wire,
     wire_by_hand,
 )
-from unitsync.plan import display, document, edges, model, processes, reading
+from unitsync.plan import display, edges, model, processes, reading
 from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
@@ -73,7 +72,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "plan file, or a file of variables": (reading.FILE_BYTES_MAX // MIB,),
     "units of a plan": (model.UNITS_MAX,),
     "includes of a plan": (model.FILES_MAX, model.DEPTH_MAX),
-    "retries of a unit; units of a plan at the same time": (document.RETRIES_MAX,),
+    "retries of a unit; units of a plan at the same time": (supervision.RETRIES_MAX,),
     "durations in a plan": (),
     "file that `import` reads": (draft.TEXT_BYTES_MAX,),
     "scripts of a template": (hcl_values.ITEMS_MAX, coder_folder.DEPTH_MAX, coder_order.EDGES_MAX),
@@ -99,7 +98,7 @@ OF_RUN: dict[str, float] = {
     "a line that has no end": output_pump.HELD_BYTES_MAX / 1024,
     "one try of a probe": probes.TRY_MAX_S,
     "the pause between": supervision.BACKOFF_MAX_S / 60,
-    "tries": run_options.RETRIES_MAX,
+    "tries": supervision.RETRIES_MAX,
     "time that the record": supervised_run._DRAIN_S,
 }
 

@@ -12,10 +12,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from unitsync.names import NAME_BYTES_MAX
+from unitsync.supervision import RETRIES_MAX
 from unitsync.wire_values import OnOwnerExit, Requirement
 
 DURATION_MAX_S: Final = 3650 * 86400
-RETRIES_MAX: Final = 1_000_000
 PARALLEL_MAX: Final = 1_000_000
 COUNT_MAX: Final = 1_000_000
 

@@ -239,7 +239,7 @@ def leave(outputs: Iterable[Output]) -> None:
         try:
             os.setsid()
             os.chdir("/")
-            _keep_only({descriptor for output in outputs for descriptor in output.descriptors})
+            command.keep_only(descriptor for output in outputs for descriptor in output.descriptors)
             _pass_on(outputs)
         finally:
             os._exit(0)
@@ -247,14 +247,6 @@ def leave(outputs: Iterable[Output]) -> None:
         for descriptor in output.descriptors:
             os.close(descriptor)
         output.open = False
-
-
-def _keep_only(needed: Iterable[int]) -> None:
-    at = 0
-    for descriptor in sorted(needed):
-        os.closerange(at, descriptor)
-        at = descriptor + 1
-    os.closerange(at, os.sysconf("SC_OPEN_MAX"))
 
 
 def _pass_on(outputs: Iterable[Output]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from unitsync.supervision import BACKOFF_DEFAULT_S, GRACE_DEFAULT_S
 from unitsync.wire_values import OnOwnerExit, Requirement
 
 
@@ -30,9 +31,9 @@ class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Those that others named in ``before`` are among them."""
     timeout_s: float | None = None
     wait_timeout_s: float | None = None
-    grace_s: float = 10.0
+    grace_s: float = GRACE_DEFAULT_S
     retries: int = 0
-    backoff_s: float = 1.0
+    backoff_s: float = BACKOFF_DEFAULT_S
     env: dict[str, str] = {}
     """What is added to the runner's environment, ``env-file`` included."""
     cwd: str

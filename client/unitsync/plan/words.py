@@ -7,8 +7,9 @@ from typing import Any, Final
 from unitsync.errors import InvalidName
 from unitsync.names import check_name
 from unitsync.nearest import nearest
-from unitsync.plan.document import COUNT_MAX, PARALLEL_MAX, RETRIES_MAX
+from unitsync.plan.document import COUNT_MAX, PARALLEL_MAX
 from unitsync.printing import quoted
+from unitsync.supervision import RETRIES_MAX
 from unitsync.wire_values import OnOwnerExit, Requirement
 
 _DURATION: Final = "write 90 (seconds), 500ms, 30s, 1h30m or 2d"
