@@ -47,9 +47,10 @@ class Stamp:
 
 
 def bound(name: str, default: int, environ: "Mapping[str, str]" = os.environ) -> int:
-    """The bound that the variable *name* sets. *default* if it is not a number above 0."""
+    """The bound that the variable *name* sets. *default* if it is not a number above 0. Digits
+    after the 18th do not count: nothing is as large as that."""
     text = environ.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and int(text[:18]) > 0 else default
+    return int(text[:18]) or default if text.isascii() and text.isdigit() else default
 
 
 def file_name(unit: str) -> str:

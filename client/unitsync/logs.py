@@ -15,6 +15,7 @@ from unitsync.nearest import nearest
 from unitsync.output_pump import prefixes_for
 from unitsync.printing import silence
 
+_DIGITS_MAX = 18
 _LOOK_S = 0.1
 """How often ``--follow`` looks for new lines."""
 
@@ -62,9 +63,10 @@ def _run_number(given: list[str] | None) -> int:
     if given is None:
         return 0
     text = given[-1]
-    if not (text.isascii() and text.isdigit() and int(text[:18]) > 0):
+    run = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else 0
+    if not run:
         raise invalid("--run", text, "is not the number of a run", "unitsync status UNIT has them")
-    return int(text)
+    return run
 
 
 def _check_logs(folder: Path, names: list[str], run: int) -> None:

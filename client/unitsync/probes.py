@@ -255,7 +255,7 @@ def parse(text: str) -> Probe:
         return Line(text)
     if text.startswith("tcp:"):
         host, _, port = text.removeprefix("tcp:").rpartition(":")
-        if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
             raise ValueError("names no port; for example tcp:5432 or tcp:db:5432")
         host = host.removeprefix("[").removesuffix("]")
         return Tcp(text, (host,) if host else ("127.0.0.1", "::1"), int(port))

@@ -28,6 +28,9 @@ class Options:
             return parse_duration(last[name], name) if name in last else default
 
         self.timeout_s = seconds("--run-timeout", FOREVER)
+        if not self.timeout_s:
+            text = last["--run-timeout"]
+            raise invalid("--run-timeout", text, "would end the command before it begins")
         self.grace_s = seconds("--grace", GRACE_DEFAULT_S)
         self.backoff_s = seconds("--backoff", BACKOFF_DEFAULT_S)
         self.retries = self._retries(last.get("--retries", "0"))

@@ -65,7 +65,7 @@ def test_what_is_not_there_is_told(cli: Cli) -> None:
     assert cli("logs", "dep").told[1] == "hint: did you mean deps?"
     assert cli.ok("logs", "deps") == ""
     assert cli("logs", "deps", "--run", "7").status == 1
-    for words in (["--run", "x"], ["--run", "0"], ["--since", "x"]):
+    for words in (["--run", "x"], ["--run", "0"], ["--run", "9" * 5000], ["--since", "x"]):
         assert cli("logs", "deps", *words).status == 2
 
 

@@ -355,6 +355,7 @@ def test_its_folder_and_its_variables(cli: Cli) -> None:
         (["--ready", "line:"], "error: --ready: 'line:' names no line"),
         (["--ready", " "], "error: --ready: ' ' is empty"),
         (["--run-timeout", "x"], "error: --run-timeout: 'x' is not a duration"),
+        (["--run-timeout", "0s"], "error: --run-timeout: '0s' would end the command before"),
         (["--grace", "x"], "error: --grace: 'x' is not a duration"),
         (["--retries", "x"], "error: --retries: 'x' is not a whole number"),
         (["--retries", "1000001"], "error: --retries: '1000001' is not a number from 0"),

@@ -57,6 +57,12 @@ def test_numbers_of_files() -> None:
     ]
 
 
+def test_a_bound_is_a_number_above_0() -> None:
+    texts = ("7", "0", "-1", "x", "", "\u0663", "9" * 5000)
+    found = [log_files.bound("B", 5, {"B": text}) for text in texts]
+    assert found == [7, 5, 5, 5, 5, 5, int("9" * 18)]
+
+
 def test_a_line_of_another_stream_begins_a_new_line(logs: UnitLog, tmp_path: Path) -> None:
     log = logs.open(1)
     log.add(1, b"one")

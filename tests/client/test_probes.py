@@ -33,7 +33,18 @@ def test_kinds(text: str, kind: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", " ", "tcp:", "tcp:x", "tcp:0", "tcp:65536", "tcp:99999999", "tcp:a:b", "line:"),
+        *(
+            "",
+            " ",
+            "tcp:",
+            "tcp:x",
+            "tcp:0",
+            "tcp:65536",
+            "tcp:99999999",
+            "tcp:000000199999",
+            "tcp:a:b",
+            "line:",
+        ),
         *("line:a\nb", "http://", "http://a b", "http://h:x/", "https://h:99999"),
     ],
 )
