@@ -44,13 +44,14 @@ DAEMON_MAY_USE = frozenset(
             "errors",
             "mounts",
             "names",
+            "patterns",
         ),
         *("printing", "startup", "wire"),
     )
 )
 """Modules of unitsync that the coordinator shares with its clients."""
 
-CORE_MAY_USE = ("coder_output", "empty_replies", "errors", "names", "printing", "wire")
+CORE_MAY_USE = ("coder_output", "empty_replies", "errors", "names", "patterns", "printing", "wire")
 """Of printing, what turns one text into another."""
 
 PLANS_MAY_USE = frozenset(

@@ -208,7 +208,8 @@ class Verbs(ClientBase):
         timeout_s: float | None = 300.0,
     ) -> Names:
         """Wait until all *units* (or ``any`` of them) meet the requirement. Returns the
-        names of those that do. Registers nothing.
+        names of those that do. Registers nothing. A pattern stands for every unit that
+        matches now or is registered before the wait ends, and for at least one.
 
         Raises Skipped once they can no longer meet it, and TimedOut.
         """
@@ -225,12 +226,14 @@ class Verbs(ClientBase):
         request = wire.StatusOf(**self.said(), unit=_name(unit))
         return (await self._ask(request, wire.StatusReply)).unit
 
-    async def list(self) -> Units:
-        """Every unit, in the order in which they were first mentioned."""
+    async def list(self, *names: str) -> Units:
+        """Every unit, in the order in which they were first mentioned; or those with one of these
+        *names*, or that match one that is a pattern."""
         units: Units = []
+        only = _names(names)
         offset, epoch = 0, ""
         while offset >= 0:
-            request = wire.List(**self.said(), offset=offset, epoch=epoch)
+            request = wire.List(**self.said(), offset=offset, epoch=epoch, units=only)
             page = await self._ask(request, wire.ListReply)
             units += page.units
             offset, epoch = page.next, page.epoch
@@ -238,7 +241,7 @@ class Verbs(ClientBase):
 
     async def why(self, unit: str = "") -> wire.WhyReply:
         """What *unit* is waiting for; without a name, what everything that is stuck is
-        waiting for."""
+        waiting for; with a pattern, the same for the units that match."""
         pages: Sequence[wire.WhyReply] = []
         offset, epoch = 0, ""
         while offset >= 0:
@@ -254,7 +257,7 @@ class Verbs(ClientBase):
 
     async def reset(self, *units: str, all: bool = False, force: bool = False) -> None:
         """Make *units* (or ``all``) pending again, as if they had never run. A started unit
-        needs *force*."""
+        needs *force*. Patterns stand for all units that match; there has to be one."""
         check_reset(units, all)
         request = wire.Reset(**self.said(), units=_names(units), all=all, force=force)
         await self._ask(request, wire.Ok)

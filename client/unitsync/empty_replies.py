@@ -3,15 +3,18 @@ kept and no coordinator runs; a coordinator, for a startup that it has not seen.
 
 from unitsync import coder_output, wire
 from unitsync.names import check_name
+from unitsync.patterns import any_matcher, is_pattern
 from unitsync.printing import unregistered
 
 
 def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
     """The reply to *request*: List, StatusOf or Why. Raises InvalidName."""
     if isinstance(request, wire.List):
+        any_matcher(request.units)
         return wire.ListReply(id=request.id, epoch=epoch, units=[], total=0)
     assert isinstance(request, wire.StatusOf | wire.Why)
-    if not request.unit and isinstance(request, wire.Why):
+    if isinstance(request, wire.Why) and (not request.unit or is_pattern(request.unit)):
+        any_matcher([request.unit])
         return wire.WhyReply(id=request.id, epoch=epoch)
     check_name(request.unit)
     unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)

@@ -13,6 +13,7 @@ from unitsync.calling_script import shell_word
 from unitsync.commandline import Call, invalid, parse_duration
 from unitsync.nearest import nearest
 from unitsync.output_pump import prefixes_for
+from unitsync.patterns import any_matcher, is_pattern, matcher
 from unitsync.printing import silence
 
 _DIGITS_MAX = 18
@@ -40,12 +41,11 @@ def main(call: Call) -> int:
         while True:
             folder = folder or log_reading.present_folder(place)
             if folder is not None:
-                places = {name: log_reading.folder_of(folder, name) for name in names}
-                for name, place_of in (places or log_reading.units_in(folder)).items():
+                for name, place_of in _places(folder, names).items():
                     if name not in readers:
                         reader = log_reading.Reader(place_of, name, run=number, since=after)
                         readers[name] = reader
-            several = len(names) != 1
+            several = len(names) != 1 or is_pattern(names[0])
             lines = log_reading.merged(list(readers.values()), last=not follow)
             if not _written(lines, prefixed=several) or not follow:
                 return 0
@@ -57,6 +57,19 @@ def main(call: Call) -> int:
     finally:
         for reader in readers.values():
             reader.close()
+
+
+def _places(folder: Path, names: list[str]) -> dict[str, Path]:
+    """The folders with the logs of units: of these *names*, and of what matches those that are
+    patterns; of all units if there are none. Raises InvalidName."""
+    places = {}
+    if not names or any(map(is_pattern, names)):
+        match = any_matcher(names or ["*"])
+        places = {
+            name: place for name, place in log_reading.units_in(folder).items() if match(name)
+        }
+    named = (name for name in names if not is_pattern(name))
+    return {name: log_reading.folder_of(folder, name) for name in named} | places
 
 
 def _run_number(given: list[str] | None) -> int:
@@ -74,6 +87,11 @@ def _check_logs(folder: Path, names: list[str], run: int) -> None:
     if not names and not known:
         raise _nothing_kept(names)
     for name in names:
+        if is_pattern(name):
+            match = matcher(name)
+            if not any(match(one) for one in known):
+                raise _nothing_kept([name])
+            continue
         place = log_reading.folder_of(folder, name)
         if not log_reading.Reader(place, name).has_any:
             raise _nothing_kept([name], nearest(name, known))

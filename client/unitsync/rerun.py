@@ -6,12 +6,15 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from unitsync import Client, endpoint, errors, log_reading, wire
 from unitsync.calling_script import shell_word
 from unitsync.commandline import Call
 from unitsync.output import print_lines
+from unitsync.patterns import is_pattern
+from unitsync.printing import quoted
 from unitsync.runners import RUNNING, known, runner_of
 
 
@@ -19,7 +22,8 @@ def main(call: Call) -> int:
     """Perform *call*. Returns the exit status. Raises UnitsyncError."""
     place = endpoint.resolve(call.address or None)
     with Client(place.address) as client:
-        infos = {name: known(client.status(name)) for name in dict.fromkeys(call.names)}
+        names = _names(client, call.names)
+        infos = {name: known(client.status(name)) for name in names}
         if "--with-dependents" in call.flags:
             infos = _with_dependents(client, infos)
         epoch = client.ping().epoch
@@ -27,7 +31,7 @@ def main(call: Call) -> int:
         planned, calls = [], {}
         gates = [name for name, info in infos.items() if info.gate]
         for name, info in infos.items():
-            if info.gate and name in call.names:
+            if info.gate and name in names:
                 raise errors.Refused(
                     f"{name} is a gate: there is no command to run",
                     hint=f"unitsync reset {shell_word(name)}",
@@ -58,6 +62,22 @@ def main(call: Call) -> int:
             process.wait()
         raise
     return next((128 - each if each < 0 else each for each in statuses if each), status)
+
+
+def _names(client: Client, texts: Sequence[str]) -> list[str]:
+    """The names among *texts*, and those of the registered units that match the patterns. Raises
+    UnknownUnit if none matches, and InvalidName."""
+    names: list[str] = []
+    for text in texts:
+        if not is_pattern(text):
+            names.append(text)
+            continue
+        infos = client.list(text)
+        there = [info.name for info in infos if info.status is not wire.Status.NOT_REGISTERED]
+        if not there:
+            raise errors.UnknownUnit(f"no unit matches {quoted(text)}", unit=text, nearest="")
+        names += there
+    return list(dict.fromkeys(names))
 
 
 def _last_owner(info: wire.UnitInfo) -> wire.Owner | None:

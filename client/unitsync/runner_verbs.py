@@ -120,7 +120,7 @@ _ALL = (
         "logs",
         PEOPLE,
         LOOK,
-        (("units", "[UNIT]...", "The units' names."),),
+        (("units", "[UNIT]...", "Names, or quoted patterns: 'git-*'."),),
         (FOLLOW, SINCE, RUN),
         """Show the output of units of a plan, and of what was run with --log.
 
@@ -149,7 +149,7 @@ _ALL = (
         "rerun",
         PEOPLE,
         ACT,
-        (_UNITS,),
+        (("units", "UNIT...", "Names, or quoted patterns: 'git-*'."),),
         (WITH_DEPENDENTS,),
         """Run units again, as they were run the last time.
 

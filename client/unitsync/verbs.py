@@ -331,11 +331,12 @@ _ALL = (
         "wait",
         PEOPLE,
         WAIT,
-        (_UNITS,),
+        (("units", "UNIT...", "Names, or quoted patterns: 'git-*'."),),
         (FOR, ANY, TIMEOUT),
         """Wait for units without registering or starting anything.
 
-        Works for names that nobody has registered yet, too.
+        Works for names that nobody has registered yet, too. A pattern stands for every unit that
+        matches now or is registered before the wait ends, and for at least one.
         """,
         "unitsync wait db cache --for start --timeout 2m && ./smoke-test",
     ),
@@ -352,21 +353,21 @@ _ALL = (
         "list",
         PEOPLE,
         LOOK,
-        (),
+        (("units", "[PATTERN]...", "Only these units. Quote patterns: 'git-*'."),),
         (OUTPUT, COLUMN),
         "Show all units: since when, what they wait for, whose they are.",
-        "unitsync list",
+        "unitsync list 'git-clone.*'",
     ),
     Verb(
         "why",
         PEOPLE,
         LOOK,
-        (("unit", "[UNIT]", "The unit's name; without it, everything that is stuck."),),
+        (("unit", "[UNIT]", "Its name; without it, or with a pattern, what is stuck."),),
         (OUTPUT,),
         """Show what keeps a unit from starting, down to the root cause.
 
         Without a name: everything that waits, has failed, was skipped or lost its script,
-        grouped by cause.
+        grouped by cause. With a pattern: the same for the units that match.
         """,
         "unitsync why ide",
     ),
@@ -386,7 +387,7 @@ _ALL = (
         "reset",
         COORDINATOR,
         ACT,
-        (("units", "[UNIT]...", "The units' names."),),
+        (("units", "[UNIT]...", "Names, or quoted patterns: 'git-*'."),),
         (ALL, FORCE),
         """Make units pending again, or forget everything.
 

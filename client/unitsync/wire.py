@@ -198,15 +198,18 @@ class StatusOf(Request, tag="status", frozen=True):
 
 class List(Request, tag="list", frozen=True):
     """Asks for a page of at most ``limit`` units, in the order in which they were first
-    mentioned."""
+    mentioned. If ``units`` holds names and patterns, only those that match: then a page may hold
+    fewer, or none."""
 
     may = LOOK
     offset: int = 0
     limit: int = 1000
+    units: list[str] = []
 
 
 class Why(Request, tag="why", frozen=True):
-    """``unit`` "" asks about everything that is stuck: a page of units from ``offset`` on."""
+    """``unit`` "" asks about everything that is stuck: a page of units from ``offset`` on. A
+    pattern asks the same about the units that match."""
 
     may = LOOK
     unit: str = ""
@@ -222,6 +225,8 @@ class Ping(Request, tag="ping", frozen=True):
 
 
 class Reset(Request, tag="reset", frozen=True):
+    """``units`` holds names, and patterns of which each has to match."""
+
     may = ACT
     units: list[str] = []
     all: bool = False

@@ -92,7 +92,6 @@ wait
 wait a --for finish
 status
 status a --output xml
-list a
 list --column size
 why a b
 reset

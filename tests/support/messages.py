@@ -167,7 +167,7 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
         wait=False,
     ),
     "wait-least": Wait(id="1", units=["ide"]),
-    "list": List(**_SENT, offset=2000, limit=50),
+    "list": List(**_SENT, offset=2000, limit=50, units=["ide", "git-*"]),
     "list-least": List(id="1"),
     "why": Why(**_SENT, unit="ide", offset=7),
     "ping": Ping(**_SENT, trial=True),

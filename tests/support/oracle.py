@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
 
 Owner: TypeAlias = str
@@ -394,7 +395,25 @@ class Oracle:
 
     # --- wait ---------------------------------------------------------------------
 
+    def meant(self, names: list[str]) -> tuple[list[str], bool]:
+        """What a wait for names and patterns waits for now, and whether each matches something."""
+        found: dict[str, None] = {}
+        complete = True
+        for name in names:
+            matches = [name]
+            if set("*?[") & set(name):
+                matches = [unit for unit in self.units if fnmatchcase(unit, name)]
+                complete = complete and bool(matches)
+            found.update(dict.fromkeys(matches))
+        return list(found), complete
+
     def answer_to_wait(self, names: list[str], requires: Requirement, any_of: bool) -> str:
+        names, complete = self.meant(names)
+        if not complete:
+            hopeless = [self.is_over(name) and not self.meets(name, requires) for name in names]
+            if any_of and any(self.meets(name, requires) for name in names):
+                return "ok"
+            return "skipped" if any(hopeless) and not any_of else "waiting"
         met = [self.meets(name, requires) for name in names]
         if any(met) if any_of else all(met):
             return "ok"

@@ -3,6 +3,10 @@
 It keeps the latest condition of every unit, because a unit may subscribe after its
 prerequisite ended. Without that it would wait forever. A topic needs no publisher: a
 name that nobody registered has the condition NOT_REGISTERED.
+
+Who subscribes to a pattern is subscribed to each unit that is registered from then on and
+matches. The patterns are found by what they begin with, so a registration looks only at those
+that may match.
 """
 
 from __future__ import annotations
@@ -10,27 +14,39 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from unitsync.patterns import literal, matcher
 from unitsyncd.actors.actor import Actor, Dispatcher
-from unitsyncd.core.events import PrerequisiteMoved
+from unitsyncd.core.events import Appeared, PrerequisiteMoved
 from unitsyncd.core.requirement import NEEDS, Condition, Need, Verdict
 from unitsyncd.core.undo import UndoLog
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _NOT_REGISTERED: Final = Condition.NOT_REGISTERED
 _MET: Final = Verdict.MET
+_NONE: Final[Mapping[Any, Any]] = {}
 
 
 class Bus:
     """Delivers a PrerequisiteMoved, exactly once, to each subscriber for whom a publication
     makes a difference. A new subscriber is told the present verdict if it is not MET."""
 
-    __slots__ = ("_conditions", "_dispatcher", "_subscribers", "_undo", "changes", "setbacks")
+    __slots__ = (
+        "_conditions",
+        "_dispatcher",
+        "_patterns",
+        "_subscribers",
+        "_undo",
+        "changes",
+        "setbacks",
+    )
 
     def __init__(self, dispatcher: Dispatcher, undo: UndoLog) -> None:
         self._dispatcher = dispatcher
         self._undo = undo
         self._conditions: dict[str, Condition] = {}
         self._subscribers: dict[str, dict[Actor, Need]] = {}
+        self._patterns: dict[int, dict[str, dict[str, _Pattern]]] = {}
+        """By the length of what they begin with, by that beginning, and by their text."""
         self.changes = 0
         """Counts how often the condition of a topic has changed."""
         self.setbacks = 0
@@ -69,6 +85,8 @@ class Bus:
         before = self._conditions.get(topic, _NOT_REGISTERED)
         self._undo.push(self._put_condition, topic, before)
         self._conditions[topic] = after
+        if self._patterns and before is _NOT_REGISTERED:
+            self._subscribe_matching(topic, at)
         subscribers = self._subscribers.get(topic)
         if not subscribers:
             return
@@ -105,15 +123,26 @@ class Bus:
         self._drop(actor, topic)
         return need
 
+    def subscribe_pattern(self, actor: Actor, pattern: str, need: Need) -> None:
+        """Subscribe *actor* to each unit that is registered from now on and matches *pattern*. It
+        is told of it with Appeared."""
+        self._undo.push(self._drop_pattern, actor, pattern)
+        self._restore_pattern(actor, pattern, need)
+
+    def leave_pattern(self, actor: Actor, pattern: str) -> None:
+        """The reverse of ``subscribe_pattern``. Subscriptions to units that matched stay."""
+        need = self._drop_pattern(actor, pattern)
+        self._undo.push(self._restore_pattern, actor, pattern, need)
+
     def put_need(self, actor: Actor, topic: str, need: Need) -> None:
         """Give *actor*'s subscription another need. Every condition must have the same verdict
         for it as for the old one."""
         self._undo.push(self._restore, actor, topic, self._subscribers[topic][actor])
         self._restore(actor, topic, need)
 
-    def held(self) -> tuple[dict[str, Any], ...]:
+    def held(self) -> tuple[dict[Any, Any], ...]:
         """All containers that grow with the units, for the caller to empty."""
-        return self._subscribers, self._conditions
+        return self._subscribers, self._conditions, self._patterns
 
     def _put_condition(self, topic: str, condition: Condition) -> None:
         self.changes += 1
@@ -131,6 +160,43 @@ class Bus:
         del subscribers[actor]
         if not subscribers:
             del self._subscribers[topic]
+
+    def _subscribe_matching(self, name: str, at: float) -> None:
+        for length, beginnings in self._patterns.items():
+            for pattern, known in beginnings.get(name[:length], _NONE).items():
+                if known.match(name):
+                    for actor, need in known.subscribers.items():
+                        self._dispatcher.tell(actor, Appeared(name, pattern))
+                        if actor not in self._subscribers.get(name, _NONE):
+                            self.subscribe(actor, name, need, at)
+
+    def _restore_pattern(self, actor: Actor, pattern: str, need: Need) -> None:
+        begin = literal(pattern)
+        patterns = self._patterns.setdefault(len(begin), {}).setdefault(begin, {})
+        if pattern not in patterns:
+            patterns[pattern] = _Pattern(pattern)
+        patterns[pattern].subscribers[actor] = need
+
+    def _drop_pattern(self, actor: Actor, pattern: str) -> Need:
+        begin = literal(pattern)
+        beginnings = self._patterns[len(begin)]
+        subscribers = beginnings[begin][pattern].subscribers
+        need = subscribers.pop(actor)
+        if not subscribers:
+            del beginnings[begin][pattern]
+            if not beginnings[begin]:
+                del beginnings[begin]
+                if not beginnings:
+                    del self._patterns[len(begin)]
+        return need
+
+
+class _Pattern:
+    __slots__ = ("match", "subscribers")
+
+    def __init__(self, pattern: str) -> None:
+        self.match = matcher(pattern)
+        self.subscribers: dict[Actor, Need] = {}
 
 
 def _move(need: Need, before: Condition, after: Condition) -> tuple[Verdict, Verdict] | None:

@@ -6,12 +6,13 @@ UnitsyncError to refuse the request. Handlers run inside a turn: see supervisor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from unitsync import errors, wire
+from unitsync.patterns import matcher
 from unitsync.wire import OnOwnerExit, Requirement, Status
 from unitsyncd.actors import gates, queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
@@ -81,11 +82,14 @@ class Handlers:
         request = waiter.request
         held_at = waiter.deadline - min(request.patience_s, wire.WAITING_PATIENCE_S)
         waited_s = request.waited_s + self._moment.now - held_at
-        self.settle(waiter, self._still_waiting(replace(request, waited_s=waited_s)))
+        reply = self._still_waiting(waiter.actor, replace(request, waited_s=waited_s))
+        self.settle(waiter, reply)
 
-    def _still_waiting(self, request: wire.Start | wire.Wait) -> wire.AnyReply:
+    def _still_waiting(self, actor: AwaitedActor, request: wire.Start | wire.Wait) -> wire.AnyReply:
         registry, at = self.registry, self._moment.at
         if isinstance(request, wire.Wait):
+            assert isinstance(actor, WaitActor)
+            request = _spelled_out(request, actor)
             return replies.wait_waiting(request, registry, at)
         own = registry.edges_of(registry.units[request.unit], request)
         return replies.start(request, Answer.WAITING, registry, at, own)
@@ -263,7 +267,7 @@ class Handlers:
     ) -> WaitActor:
         """A WaitActor that is subscribed to *edges*."""
         turn = self.registry.turn
-        listener = WaitActor(list(edges), any_of, turn.undo, turn.touched, wakes)
+        listener = WaitActor(edges, any_of, turn.undo, turn.touched, wakes)
         for name, need in edges.items():
             self.registry.bus.subscribe(listener, name, need, self._moment.at)
         self.registry.dispatcher.run()
@@ -385,10 +389,22 @@ class Handlers:
         if units != request.units:
             request = replace(request, units=units)
         check_count(len(units))
+        need = need_of(request.requires, False)
+        edges: dict[str, Need] = {}
+        patterns = {}
         for name in units:
-            registry.check(name)
-        edges = dict.fromkeys(units, need_of(request.requires, False))
+            if registry.is_pattern(name):
+                patterns[name] = found = list(filter(matcher(name), registry.names))
+                edges.update(dict.fromkeys(found, need))
+            else:
+                registry.check(name)
+                edges[name] = need
+        check_count(len(edges))
         actor = self._listen(edges, request.any)
+        actor.patterns = tuple(patterns)
+        actor.unmatched = tuple(pattern for pattern, found in patterns.items() if not found)
+        for pattern in patterns:
+            registry.bus.subscribe_pattern(actor, pattern, need)
         if request.patience_s > 0 and actor.verdict is Verdict.OUTSTANDING:
             try:
                 waiter = self.waiters.hold(actor, self._moment.peer, request, self._moment.now)
@@ -399,27 +415,41 @@ class Handlers:
             return None
         self._end_wait(actor)
         reply = self._wait_reply(request, actor)
-        return reply or replies.wait_waiting(request, registry, self._moment.at)
+        spelled = _spelled_out(request, actor)
+        return reply or replies.wait_waiting(spelled, registry, self._moment.at)
 
     def _wait_reply(self, request: wire.Wait, actor: WaitActor) -> wire.AnyReply | None:
         """The final reply, None if there is none yet. Raises the error to answer with."""
-        match actor.verdict:
+        verdict, registry = actor.verdict, self.registry
+        if verdict is Verdict.OUTSTANDING and request.wait and not request.last:
+            return None
+        request = _spelled_out(request, actor)
+        match verdict:
             case Verdict.MET:
-                return replies.wait_done(request, self.registry)
+                return replies.wait_done(request, registry)
             case Verdict.BLOCKED:
-                raise replies.wait_blocked(request, self.registry)
-            case Verdict.OUTSTANDING if request.last or not request.wait:
-                raise replies.wait_given_up(request, self.registry, self._moment.at)
-        return None
+                raise replies.wait_blocked(request, registry)
+            case Verdict.OUTSTANDING:
+                raise replies.wait_given_up(request, registry, self._moment.at)
 
     def _end_wait(self, actor: WaitActor) -> None:
         for name in actor.units:
             self.registry.bus.leave(actor, name)
+        for pattern in actor.patterns:
+            self.registry.bus.leave_pattern(actor, pattern)
 
     def _reset(self, request: wire.Reset) -> wire.AnyReply:
         for actor in self.check_reset(request):
             self.registry.tell(actor, ResetAsked(self._moment.at, request.id))
         return replies.ok(request, self.registry, units=request.units)
+
+    def _named(self, texts: Iterable[str]) -> Iterator[UnitActor]:
+        """The actors of names, and of what matches patterns. Raises UnknownUnit, InvalidName."""
+        for text in texts:
+            if self.registry.is_pattern(text):
+                yield from self.registry.matching(text)
+            else:
+                yield self.registry.known(text)
 
     def check_reset(self, request: wire.Reset) -> list[UnitActor]:
         """The units that *request* is about, after checking that each may be reset. Raises
@@ -430,7 +460,7 @@ class Handlers:
         if request.all:
             actors = list(self.registry.units.values())
         else:
-            actors = [self.registry.known(name) for name in dict.fromkeys(request.units)]
+            actors = list(dict.fromkeys(self._named(request.units)))
         for actor in actors:
             self._notice_lost_owner(actor)
             repeated = request.id != "" and actor.unit.reset_id == request.id
@@ -438,6 +468,11 @@ class Handlers:
                 hint = wording.reset_by_force(request)
                 raise replies.already_started(actor.unit, self._moment.at, hint, nothing="reset")
         return actors
+
+
+def _spelled_out(request: wire.Wait, actor: WaitActor) -> wire.Wait:
+    """*request* with the names of the units that it waits for now, in place of patterns."""
+    return replace(request, units=actor.names) if actor.patterns else request
 
 
 _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyReply | None]]] = {

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from unitsync import coder_output, wire
+from unitsync.patterns import any_matcher, matcher
 from unitsync.wire import Status
 from unitsyncd.actors.ports import Identity
 from unitsyncd.actors.registry import Registry
@@ -53,7 +54,8 @@ def _starts(info: wire.UnitInfo, registry: Registry) -> list[tuple[wire.Owner | 
 
 def page(request: wire.List, registry: Registry) -> wire.AnyReply:
     limit = max(1, min(request.limit, LIST_PAGE_MAX))
-    rows, total, following = registry.view.page(max(0, request.offset), limit)
+    match = any_matcher(request.units) if request.units else None
+    rows, total, following = registry.view.page(max(0, request.offset), limit, match)
     return wire.ListReply(
         id=request.id, epoch=registry.epoch, units=rows, total=total, next=following
     )
@@ -62,10 +64,13 @@ def page(request: wire.List, registry: Registry) -> wire.AnyReply:
 def why(request: wire.Why, registry: Registry) -> wire.AnyReply:
     """Raises InvalidName."""
     view, epoch = registry.view, registry.epoch
-    if request.unit:
+    match = None
+    if registry.is_pattern(request.unit):
+        match = matcher(request.unit)
+    elif request.unit:
         registry.check(request.unit)
         return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
-    groups, following = view.why_groups(max(0, request.offset))
+    groups, following = view.why_groups(max(0, request.offset), match)
     return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following)
 
 

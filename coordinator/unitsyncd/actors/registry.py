@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from unitsync.errors import ContradictionError, UnitsyncError, UnknownUnit
 from unitsync.names import check_name
+from unitsync.patterns import is_pattern, matcher
+from unitsync.printing import quoted
 from unitsync.wire import Owner, Start
 from unitsyncd.actors.actor import Dispatcher
 from unitsyncd.actors.bus import Bus
@@ -95,6 +97,24 @@ class Registry:
         always accepted: an earlier version may have allowed more names."""
         if name not in self.units and not self.graph.is_waited_for(name):
             check_name(name)
+
+    def is_pattern(self, text: str) -> bool:
+        """Whether *text* is a pattern, and no name that an earlier version has accepted."""
+        return is_pattern(text) and text not in self.units
+
+    def matching(self, pattern: str) -> list[UnitActor]:
+        """The actors whose names match *pattern*. Raises UnknownUnit if there are none, and
+        InvalidName."""
+        match = matcher(pattern)
+        actors = [self.units[name] for name in filter(match, self.names)]
+        if not actors:
+            raise UnknownUnit(
+                f"no unit matches {quoted(pattern)}",
+                hint="unitsync list shows every unit",
+                unit=pattern,
+                nearest="",
+            )
+        return actors
 
     def known(self, name: str) -> UnitActor:
         """The actor of *name*. Raises UnknownUnit, or InvalidName if it cannot be a name."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from unitsync import wire
-from unitsyncd.actors.awaited_actor import AwaitedActor, Waiter
+from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
 from unitsyncd.actors.turn import Turn
 from unitsyncd.limits import Limits, limit_reached
 
@@ -46,7 +46,7 @@ class Waiters:
         self, actor: AwaitedActor, peer: bytes, request: wire.Start | wire.Wait, now: float
     ) -> Waiter:
         """Hold *request* back for its patience. Raises LimitReached."""
-        self._check(peer, request)
+        self._check(peer, actor)
         patience = min(request.patience_s, wire.WAITING_PATIENCE_S)
         waiter = Waiter(actor, peer, request, now + patience)
         self._turn.undo.push(self._let_go, waiter)
@@ -80,7 +80,7 @@ class Waiters:
     def all(self) -> list[Waiter]:
         return [entry[2] for entry in self._deadlines if not entry[2].done]
 
-    def _check(self, peer: bytes, request: wire.Start | wire.Wait) -> None:
+    def _check(self, peer: bytes, actor: AwaitedActor) -> None:
         most = self._limits.waiting
         each = min(max(1, most // 2), OF_CLIENT_MAX)
         if self.count >= most:
@@ -90,14 +90,13 @@ class Waiters:
             hint = "spread them over several clients"
             raise limit_reached("waiting_per_client", each, what, hint)
         most = self._limits.waited_for
-        if isinstance(request, wire.Wait) and self._names + len(request.units) > most:
+        if isinstance(actor, WaitActor) and self._names + len(actor.units) > most:
             what = f"holds back waits for no more than {most:,} names"
             raise limit_reached("waited_for", most, what)
 
     def _add_to_counts(self, waiter: Waiter, change: int) -> None:
         self.count += change
-        if isinstance(waiter.request, wire.Wait):
-            self._names += change * len(waiter.request.units)
+        self._names += change * waiter.names
         count = self._of_client.get(waiter.peer, 0) + change
         if count:
             self._of_client[waiter.peer] = count

@@ -150,6 +150,14 @@ class PrerequisiteMoved(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
+class Appeared(msgspec.Struct, frozen=True, gc=False):
+    """The unit ``name`` was registered, and matches the ``pattern``. Only for who has subscribed
+    to that pattern: it is subscribed to the unit now."""
+
+    name: str
+    pattern: str
+
+
 class PrerequisitesCounted(msgspec.Struct, frozen=True, gc=False):
     """A gate has so many ``edges`` now. It is told so before a new edge's verdict, and after
     that of an edge that is taken back."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from unitsync.patterns import is_pattern
 from unitsync.printing import counted
 from unitsync.wire import (
     HistoryEntry,
@@ -270,7 +271,8 @@ class View:
         registered name. That would mislead while units are still being registered, so use it
         only for people who ask, and for waits that have become long."""
         missing = [edge for edge in edges if not edge.met and not edge.since][:SHOWN_MAX]
-        similar = {edge.name: self.similar.nearest(edge.name, asker) for edge in missing}
+        names = [edge.name for edge in missing if not is_pattern(edge.name)]
+        similar = {name: self.similar.nearest(name, asker) for name in names}
         return [
             replace(edge, nearest=similar[edge.name]) if similar.get(edge.name) else edge
             for edge in edges
@@ -308,9 +310,12 @@ class View:
         more = info.prerequisites_total - len(below) if asks else 0
         return WhyNode(info, need.requirement if need is not None else None, below, more)
 
-    def why_groups(self, offset: int) -> tuple[list[WhyGroup], int]:
+    def why_groups(
+        self, offset: int, match: Callable[[str], object] | None = None
+    ) -> tuple[list[WhyGroup], int]:
         """What waits, has failed, was skipped or lost its script among the next units,
-        grouped by root cause. Then the offset to go on with, -1 if there is nothing more.
+        grouped by root cause. Then the offset to go on with, -1 if there is nothing more. With
+        *match*, only units whose names it accepts.
 
         Looks at WHY_PAGE units and outstanding edges, or fewer if it must pass over too many
         edges. If a unit waits for more than that, the next page goes on with it.
@@ -320,6 +325,9 @@ class View:
         number, edge = offset & ((1 << _EDGE_SHIFT) - 1), offset >> _EDGE_SHIFT
         while number < len(self._names) and left > 0 and not (groups and self.causes.is_spent):
             name = self._names[number]
+            if match is not None and not match(name):
+                number, edge, left = number + 1, 0, left - 1
+                continue
             holder = self._units[name]
             unit = holder.unit
             if self._said_gone(unit):
@@ -360,22 +368,28 @@ class View:
 
     # --- all units ----------------------------------------------------------------
 
-    def page(self, offset: int, limit: int) -> tuple[list[UnitInfo], int, int]:
+    def page(
+        self, offset: int, limit: int, match: Callable[[str], object] | None = None
+    ) -> tuple[list[UnitInfo], int, int]:
         """(rows, number of all units, offset of the next page or -1). Units that are only
         waited for come after the registered ones. A page ends early if it would have to
         pass over too many edges. It looks only at the names that it shows, but it steps over
-        those of earlier pages that are only waited for."""
+        those of earlier pages that are only waited for. With *match*, the page has only the rows
+        whose names it accepts, out of *limit*."""
         registered, mentioned = len(self._names), self._graph.unregistered
         total = registered + len(mentioned)
         offset = min(offset, total)
         first = max(0, offset - registered)
         names = chain(self._names[offset : offset + limit], islice(mentioned, first, None))
         rows: list[UnitInfo] = []
-        named = 0
+        named = seen = 0
         for name in islice(names, limit):
+            seen += 1
+            if match is not None and not match(name):
+                continue
             rows.append(self.info(name))
             named += len(rows[-1].prerequisites)
             if named >= LIST_EDGES_MAX or self.causes.is_spent:
                 break
-        following = offset + len(rows)
+        following = offset + seen
         return rows, total, following if following < total else -1

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import CycleError, UnitsyncError
+from unitsync.patterns import is_pattern
 from unitsync.printing import columns, duration, gave_up, padded, safe, span, unregistered
 from unitsync.wire import (
     TEXT_BYTES_MAX,
@@ -108,7 +109,8 @@ def standing(shown: Prerequisite | UnitInfo, now: float) -> str:
 
 def prerequisite(edge: Prerequisite, now: float) -> str:
     """The state of the edge, without its name."""
-    text = standing(edge, now)
+    nothing = is_pattern(edge.name) and not edge.since
+    text = "no unit matches yet" if nothing else standing(edge, now)
     if edge.nearest:
         text += f" (did you mean {edge.nearest}?)"
     if edge.requires is not Requirement.SUCCESS:
