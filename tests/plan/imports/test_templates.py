@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from plan.imports.conftest import HERE, Import, check_golden
+from unitsync.plan.imports import hcl_values
 from unitsync.plan.mistakes import PlanError
 
 CASES = [
@@ -113,3 +114,37 @@ resource "coder_script" "{name}" {{
     ]
     assert list(importing("coder", str(tmp_path), agent="gpu").plan(tmp_path).units) == ["gpu"]
     assert importing("coder", str(tmp_path), agent="x").status == 2
+
+
+HOSTILE = {
+    "texts": "".join(
+        f'locals {{ a{n} = "${{local.a{n + 1}}}${{local.a{n + 1}}}" }}\n' for n in range(40)
+    )
+    + 'locals { a40 = "0123456789" }\n',
+    "lists": "".join(f"locals {{ a{n} = [local.a{n + 1}, local.a{n + 1}] }}\n" for n in range(40)),
+    "modules": 'module "x" { source = "./" }\nmodule "y" { source = "./" }\nlocals { a0 = 1 }\n',
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_template_that_explodes_is_refused(
+    name: str, importing: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hcl_values, "WORK_MAX", 20_000)
+    (tmp_path / "main.tf").write_text(
+        HOSTILE[name] + 'resource "coder_script" "a" { script = "${local.a0}" }\n'
+    )
+    done = importing("coder", str(tmp_path))
+    assert done.status == 5
+    assert len(done.told) == 1
+
+
+def test_a_script_that_is_not_known_is_not_said_to_have_no_shell(
+    importing: Import, tmp_path: Path
+) -> None:
+    (tmp_path / "main.tf").write_text(
+        'resource "coder_script" "a" {\n  run_on_start = true\n  script = data.x.y.z\n}\n'
+    )
+    done = importing("coder", str(tmp_path))
+    assert 'run = "{{ data.x.y.z }}"\n' in done.out
+    assert not any("no #! line" in line for line in done.told)

@@ -198,6 +198,8 @@ def _take_the_text(script: Script, unit: Unit, draft: Draft) -> None:
         return
     unit.keys["run"] = text
     first = text.strip().partition("\n")[0].strip()
+    if first.startswith("{{ "):
+        return  # not known at all
     if not first.startswith("#!"):
         unit.keys["shell"] = "/bin/sh"
         what = f"{script.address} has no #! line: Coder runs it with the login shell of its user"

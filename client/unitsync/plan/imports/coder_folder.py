@@ -30,6 +30,7 @@ from unitsync.plan.imports.hcl_values import (
     Agent,
     Partly,
     Scope,
+    TooMuch,
     Unknown,
     Value,
     is_known,
@@ -63,6 +64,10 @@ def read(folder: Path, wrong: Wrong) -> Template:
         raise failed(
             Place(folder, 1), "expressions of the template are nested too deeply"
         ) from None
+    except TooMuch:
+        raise failed(
+            Place(folder, 1), "its expressions are too many, or a text is too long"
+        ) from None
     return reader.made
 
 
@@ -74,6 +79,7 @@ class _Reader:
         self.made = Template()
         self._blocks: dict[Path, tuple[Block, ...]] = {}
         self._fetched = _fetched(root)
+        self._modules = 0
 
     def template(self) -> None:
         scope = Scope(self._root, self._root)
@@ -108,6 +114,9 @@ class _Reader:
         return self._blocks[folder]
 
     def _module(self, module: _Module) -> None:
+        self._modules += 1
+        if self._modules > ITEMS_MAX:
+            raise failed(Place(module.folder, 1), f"a template has at most {ITEMS_MAX:,} modules")
         blocks = self._files(module.folder)
         locals_ = {
             name: value
@@ -138,9 +147,10 @@ class _Reader:
     def _defaults(self, blocks: tuple[Block, ...], module: _Module) -> None:
         """Variables that the caller of a module does not set have their defaults."""
         given = dict(module.scope.given)
+        plain = Scope(module.folder, self._root, work=module.scope.work)
         for block in blocks:
             if block.kind == "variable" and block.labels and "default" in block.attributes:
-                default = value_of(block.attributes["default"], Scope(module.folder, self._root))
+                default = value_of(block.attributes["default"], plain)
                 given.setdefault(block.labels[0], default)
         module.scope.given = given
 
@@ -402,7 +412,7 @@ class _Reader:
                 for each, what in block.attributes.items()
                 if each not in ("source", "version", "count", "for_each", "providers", "depends_on")
             }
-            inner = Scope(folder, self._root, given=given)
+            inner = Scope(folder, self._root, given=given, work=scope.work)
             if len(self.made.scripts) > ITEMS_MAX:
                 raise failed(block.place, f"a template has at most {ITEMS_MAX:,} scripts")
             self._module(_Module((*module.path, (name, key)), folder, inner))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from unitsync.plan.imports.draft import Place, text_of
+from unitsync.plan.imports.draft import TEXT_BYTES_MAX, Place, text_of
 from unitsync.plan.imports.hcl import Expression, expression, kids, word
 from unitsync.plan.mistakes import PlanError
 
@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 
 ITEMS_MAX: Final = 10_000
 _DEPTH_MAX: Final = 60
+WORK_MAX: Final = 1_000_000
+"""Expressions that are looked at for one template. Local values that use each other twice would
+otherwise take forever."""
 _STARTED: Final = {"start_count": 1, "transition": "start"}
 """What the provider says of ``data.coder_workspace``: scripts come to an agent when its workspace
 is started, those that run when it is stopped too."""
+
+
+class TooMuch(Exception):
+    """A template has too many expressions, or a text in it is too long."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +76,23 @@ class Scope:
     """``each``, ``count``, and the variables of a ``dynamic`` block or of a template."""
     busy: set[str] = field(default_factory=set)
     depth: int = 0
+    work: list[int] = field(default_factory=lambda: [0])
+    """How many expressions were looked at; all scopes of a template share it."""
 
     def with_names(self, **names: Value) -> Scope:
         return Scope(
             *(self.folder, self.root, self.prefix, self.locals, self.given),
             {**self.names, **names},
             self.busy,
+            work=self.work,
         )
 
 
 def value_of(what: Expression, scope: Scope) -> Value:
-    """What *what* is."""
+    """What *what* is. Raises TooMuch."""
+    scope.work[0] += 1
+    if scope.work[0] > WORK_MAX:
+        raise TooMuch
     if scope.depth > _DEPTH_MAX:
         return Unknown(what.source, what.place)
     scope.depth += 1
@@ -177,10 +190,14 @@ def joined(parts: list[Value]) -> Value:
     if len(parts) == 1 and not isinstance(parts[0], str):
         return parts[0] if not isinstance(parts[0], Unknown) else Partly((parts[0],))
     flat: list[str | Unknown] = []
+    length = 0
     for part in parts:
         for each in part.parts if isinstance(part, Partly) else (part,):
             text = each if isinstance(each, Unknown) else as_text(each)
             last = flat[-1] if flat else None
+            length += len(text) if isinstance(text, str) else 0
+            if length > TEXT_BYTES_MAX:
+                raise TooMuch
             if isinstance(text, str) and isinstance(last, str):
                 flat[-1] = last + text
             else:
@@ -363,6 +380,7 @@ def _named(root: str, steps: list[Value], scope: Scope) -> tuple[Value, list[Val
                 *(scope.folder, scope.root, scope.prefix, scope.locals, scope.given),
                 busy=scope.busy,
                 depth=scope.depth,
+                work=scope.work,
             )
             return value_of(scope.locals[first], inside), steps[1:]
         finally:
@@ -398,7 +416,7 @@ def _call(what: Expression, scope: Scope) -> Value:
     if name in ("sensitive", "nonsensitive", "tolist", "tomap") and len(given) == 1:
         return given[0]
     if name == "templatefile" and len(given) == 2 and isinstance(given[1], dict):
-        names_only = Scope(scope.folder, scope.root, names=given[1])
+        names_only = Scope(scope.folder, scope.root, names=given[1], work=scope.work)
         return _with_file(given[0], scope, lambda text, at: template(text, at, names_only))
     if not all(map(is_known, given)):
         return _NOTHING
