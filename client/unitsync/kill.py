@@ -90,7 +90,8 @@ class Run:
                 signal.pidfd_send_signal(self.pidfd, number)
 
     def await_end(self, by: float) -> bool:
-        """Wait until it has ended, and what it ran. Returns False if that is not so at *by*."""
+        """Wait until it has ended, and what it ran. Returns False if it has not at *by*. What it
+        ran is killed then; if that is not permitted, it is left behind, with a warning."""
         if self.pidfd >= 0:
             left_ms = max(0, int((by - monotonic()) * 1000))
             poll = select.poll()
@@ -100,10 +101,13 @@ class Run:
         while left := self._left():
             left_s = by - monotonic()
             if left_s <= 0:
-                for pidfd in left:
-                    self.killed = True
-                    with suppress(ProcessLookupError, PermissionError):
-                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                self.killed = True
+                permitted = [_killed(pidfd) for pidfd in left]
+                if not any(permitted):
+                    for pidfd in left:
+                        os.close(pidfd)
+                    print_err([f"warning: what {safe(self.unit)} runs as another user goes on"])
+                    return True
             poll = select.poll()
             for pidfd in left:
                 poll.register(pidfd, select.POLLIN)
@@ -132,6 +136,17 @@ class Run:
     def close(self) -> None:
         if self.pidfd >= 0:
             os.close(self.pidfd)
+
+
+def _killed(pidfd: int) -> bool:
+    """Whether it is killed, or has ended. False if it runs as another user."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
 
 
 def _groups_below(pid: int) -> set[int]:

@@ -199,6 +199,27 @@ def test_kill_of_another_users_unit_is_not_permitted() -> None:
     assert done.stdout == "sudo unitsync kill u\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_kill_does_not_wait_for_what_it_may_not_kill() -> None:
+    code = (
+        "import os, subprocess, sys, time\n"
+        "from unitsync import calling_script, kill, wire\n"
+        "rest = subprocess.Popen(['sleep', '60'], process_group=0)\n"
+        "owner = wire.Owner(**calling_script.owner_of(os.getpid()))\n"
+        "run = kill.Run('u', owner)\n"
+        "os.close(run.pidfd)\n"
+        "run.pidfd = -1\n"
+        "os.setresuid(65534, 65534, 0)\n"
+        "assert run.await_end(time.monotonic() + 0.1)\n"
+        "os.setresuid(0, 0, 0)\n"
+        "rest.kill()\n"
+        "rest.wait()\n"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    assert done.stderr == "warning: what u runs as another user goes on\n"
+
+
 # --- rerun ----------------------------------------------------------------------------
 
 
