@@ -73,6 +73,12 @@ def test_one_that_ignores_it_is_killed_after_the_grace(cli: Cli) -> None:
     assert outcome(cli, "u") == ("failed", "timed out after 200 ms")
 
 
+def test_one_that_was_stopped_can_still_end_in_time(cli: Cli) -> None:
+    code = "trap 'echo asked; exit 3' TERM; kill -s STOP $$; sleep 60"
+    result = cli("run", "a", "--run-timeout", "300ms", "--grace", "1h", "--", "sh", "-c", code)
+    assert (result.status, result.out) == (124, "asked\n")
+
+
 def test_the_rest_of_its_group_has_the_grace_as_well(cli: Cli) -> None:
     code = "(trap '' TERM; echo $$ >&2; sleep 0.5; echo said) & sleep 60"
     result = cli("run", "u", "--run-timeout", "200ms", "--", "bash", "-c", code)
@@ -259,6 +265,14 @@ def test_ready_when_a_line_comes(cli: Cli) -> None:
     code = f"echo starting; read -r _ < {fifo}; printf 'now liste'; echo 'ning on 1'; exec sleep 60"
     process = cli.spawn("run", "a", "--ready", "line:listening on", "--", "sh", "-c", code)
     becomes_started(cli, process, lambda: fifo.write_text("go on\n"))
+
+
+def test_ready_when_the_last_line_of_much_output_comes(cli: Cli) -> None:
+    """It is read when the command has ended."""
+    code = "head -c 900000 /dev/zero | tr '\\0' '\\n'; echo up"
+    result = cli("run", "a", "--ready", "line:up", "--", "sh", "-c", code)
+    assert result.status == 0, result.err
+    assert outcome(cli, "a") == ("completed", "")
 
 
 def test_ready_when_a_command_succeeds(cli: Cli) -> None:

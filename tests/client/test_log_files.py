@@ -131,6 +131,20 @@ def test_where_a_flood_pushed_something_out_is_marked(logs: UnitLog, tmp_path: P
     assert kept(tmp_path) == [b"begin\n", missing, *chunks[1:]]
 
 
+def test_a_file_whose_name_is_anothers_is_not_renamed(logs: UnitLog, tmp_path: Path) -> None:
+    """As after a run whose retry could not be recorded: the next one has the same number."""
+    old = logs.open(1)
+    new = logs.open(1)
+    new.add(1, b"new\n")
+    new.flush()
+    old.add(1, bytes(SHORT) + b"\n")
+    old.flush()
+    old.close()
+    new.close()
+    assert kept(tmp_path) == [b"new\n"]
+    assert not (log_reading.folder_of(tmp_path / "logs" / "e", "u") / "1.log.1").exists()
+
+
 def test_a_line_that_is_in_two_files_is_two(logs: UnitLog, tmp_path: Path) -> None:
     log = logs.open(1)
     for _ in range(2):
@@ -221,3 +235,27 @@ def test_old_runs_and_startups_are_removed(tmp_path: Path, monkeypatch: pytest.M
     }
     assert log_reading.units_in(folder).keys() == {"u", "v"}
     assert log_reading.recipe_of(folder, "u") == ("/", ["run", "u"])
+
+
+def test_the_present_startup_is_kept_however_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at, epoch in enumerate("abc"):
+        UnitLog(str(tmp_path), epoch, "u").close()
+        os.utime(tmp_path / "logs" / epoch, (at, at))
+    monkeypatch.setenv("UNITSYNC_LOG_STARTUPS", "2")
+    UnitLog(str(tmp_path), "a", "u").close()
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == {"a", "c"}
+
+
+def test_folders_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        unit_log = UnitLog(str(tmp_path), "e", "u")
+        unit_log.open(1).close()
+        unit_log.write_recipe(["run"], "/")
+        unit_log.close()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"logs": 0o700, "e": 0o700, "u": 0o700, "1.log": 0o600, "recipe": 0o600}
