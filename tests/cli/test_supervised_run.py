@@ -307,7 +307,7 @@ def test_what_a_server_answers_cannot_write_to_the_terminal(cli: Cli) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         words = ["--ready", f"http://127.0.0.1:{server.getsockname()[1]}/"]
-        words += ["--retries", "1", "--backoff", "1ms", "--run-timeout", "300ms"]
+        words += ["--retries", "1", "--backoff", "1ms", "--run-timeout", "2s"]
         result = cli("run", "a", *words, "--", "sleep", "60")
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
