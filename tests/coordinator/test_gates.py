@@ -230,3 +230,16 @@ def test_an_end_costs_a_gate_the_same_however_many_it_waits_for() -> None:
         ann.ends(name)
         assert registry.graph.looks == looks
     assert registry.units["all"].unit.outstanding == 2990
+
+
+def test_a_refused_request_that_noticed_an_end_tells_those_who_wait(driven: Driven) -> None:
+    """What a refused declaration takes back is only what it has declared."""
+    ann, bob = driven.script("ann"), driven.script("bob")
+    ann.must(wire.Ok, ann.want("ide", "clone"))
+    ann.runs("clone")
+    bob.waits_to_start("ide")
+    driven.die(ann.owner, seen=False)
+    other = driven.script("other")
+    other.refused("cycle", other.start("clone", "ide"))
+    assert isinstance(told := bob.told(), wire.Error)
+    assert told.code == "skipped"
