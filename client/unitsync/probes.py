@@ -264,6 +264,11 @@ def parse(text: str) -> Probe:
         return Http(text)
     if not text.strip():
         raise ValueError("is empty; for example tcp:5432, line:listening, or a shell command")
+    kind, colon, rest = text.partition(":")
+    if colon and kind.isascii() and kind.isalnum() and rest[:1].strip():  # as in tpc:5432
+        if kind in ("http", "https"):
+            raise ValueError("is no URL; for example http://localhost:8080/health")
+        raise ValueError(f"is no probe: there is no kind {kind}; for example tcp:5432")
     return Shell(text)
 
 

@@ -81,8 +81,9 @@ def _names(client: Client, texts: Sequence[str]) -> list[str]:
 
 
 def _last_owner(info: wire.UnitInfo) -> wire.Owner | None:
-    """Who ran the unit, or has tried to."""
-    return info.owner or info.given_up_by
+    """Who ran the unit last, or has tried to."""
+    heard = (entry.owner for entry in reversed(info.history) if entry.owner is not None)
+    return info.owner or info.given_up_by or next(heard, None)
 
 
 def _plan_of(place: endpoint.Endpoint, epoch: str, names: list[str]) -> Path:

@@ -94,6 +94,15 @@ def test_what_is_not_there_yet_is_noted(write: Write) -> None:
     assert (status, err) == (0, "note: not there yet: repo (folder), for b\n")
 
 
+def test_who_waits_for_the_end_of_a_service_is_noted(write: Write) -> None:
+    service = '[unit.db]\nrun = "sleep 9"\nready = "tcp:5432"\n'
+    write(service + '[unit.a]\nrun = "true"\nafter = ["db"]\n')
+    note = 'a waits until db has ended; requires = "start" waits until it is ready'
+    assert check() == (0, "unitsync.toml: no mistakes in 2 units and 1 edge\n", f"note: {note}\n")
+    write(service + '[unit.a]\nrun = "true"\nafter = [{ unit = "db", requires = "start" }]\n')
+    assert check()[2] == ""
+
+
 def test_the_schema() -> None:
     assert check("--schema") == (0, schema.text(), "")
     assert json.loads(schema.PATH.read_text())["title"] == "unitsync.toml"

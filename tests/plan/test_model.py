@@ -192,12 +192,12 @@ def test_what_a_prerequisite_may_make_is_noted(write: Write) -> None:
         after = ["clone"]
         """
     )
-    assert load(path).not_there_yet == (
-        "repo/setup.sh (script), for a",
-        "repo (folder), for b, c",
-        "surely-no-program (program), for b",
+    assert load(path).notes == (
+        "not there yet: repo/setup.sh (script), for a",
+        "not there yet: repo (folder), for b, c",
+        "not there yet: surely-no-program (program), for b",
     )
-    assert load(path, runnable=False).not_there_yet == ()
+    assert load(path, runnable=False).notes == ()
 
 
 def test_what_this_machine_lacks_can_be_left_out(write: Write) -> None:

@@ -380,7 +380,7 @@ def test_a_second_up_hands_over_what_is_new_or_changed(cli: Cli, up: Up) -> None
     same = up()
     assert (same.status, same.out) == (0, "nothing to do: no unit is new, changed or failed\n")
     changed = up(service.format("b", "B") + service.format("c", "c"))
-    assert (changed.status, changed.out) == (0, "running now: b, c\n"), changed
+    assert (changed.status, changed.out) == (0, "ended: a\nrunning now: b, c\n"), changed
     eventually(lambda: sorted((up.folder / "ran").read_text().split()) == ["B", "a", "b", "c"], "c")
     assert up.statuses()["a"] == "completed"  # it is no longer in the plan
     assert cli("down").status == 0

@@ -75,6 +75,7 @@ def test_units_in_all_phases_outlast_their_coordinator(cli: Cli, up: Up, how: st
     up.await_status("c", "completed")
     assert sorted((up.folder / "ran").read_text().split()) == ["b", "c", "user"]
     up.await_status("service", "started")
+    up.await_status("retried", "completed")  # its pauses have become longer
     assert interrupt(process).status == 130
     assert set(up.statuses().values()) == {"completed"}
 

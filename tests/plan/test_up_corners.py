@@ -268,3 +268,50 @@ def _handles(pid: int, number: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_a_unit_of_another_plan_with_the_same_name_is_another_unit(cli: Cli, up: Up) -> None:
+    up.write('external = ["outside"]\n[unit.a]\nrun = "echo one >> ran"\n', "one.toml")
+    up.write(
+        '[unit.b]\nrun = "true"\n[unit.a]\nrun = "echo two >> ran"\nafter = ["b"]\n', "two.toml"
+    )
+    for name in ("one", "one", "two", "two"):
+        assert cli("up", f"{name}.toml").status == 0
+    assert up.has("ran", "one\ntwo\n")
+
+
+def test_what_another_plan_has_a_unit_wait_for_does_not_hold_it_back(cli: Cli, up: Up) -> None:
+    up.write('external = ["outside"]\n[unit.a]\nrun = "true"\nafter = ["outside"]\n', "one.toml")
+    process = cli.spawn("up", "one.toml")
+    while "a waits for outside" not in process.next_line():
+        pass
+    interrupt(process)
+    assert up('[unit.a]\nrun = "true"\n').status == 0
+
+
+def test_a_unit_that_was_skipped_is_waited_for_when_its_plan_is_brought_up_again(
+    cli: Cli, up: Up
+) -> None:
+    up.spawn("""
+[unit.bad]
+run = "[ -e fine ] && while ! [ -e go ]; do sleep 0.02; done"
+[unit.needs]
+run = "true"
+after = ["bad"]
+[unit.keeps-it-up]
+run = "sleep 1000"
+""")
+    up.await_status("needs", "skipped")
+    up.write("", "fine")
+    assert up().out == "running now: bad, needs\n"
+    up.await_status("bad", "started")
+    assert "nobody waits" not in cli.ok("why")
+    up.write("", "go")
+    up.await_status("needs", "completed")
+
+
+def test_what_is_no_longer_in_the_plan_is_said_to_have_ended(cli: Cli, up: Up) -> None:
+    service = '[unit.{}]\nrun = "sleep 1000"\n'
+    up.spawn(service.format("a") + service.format("b"))
+    up.await_status("b", "started")
+    assert up(service.format("a")).out == "ended: b\n"

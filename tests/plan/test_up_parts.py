@@ -89,10 +89,14 @@ def test_the_record_knows_what_has_changed(tmp_path: Path) -> None:
     again = Record(folder, Path("/p"), "e1")
     assert again.no_longer(plan(a=(), b=(Edge("a"), Edge("c")))) == {"b": ["c"]}
     assert again.no_longer(plan(a=())) == {}
-    assert not again.has_changed(first.units["a"])
+    assert again.has_run(first.units["a"])
+    assert not again.has_run(first.units["b"])
     changed = UnitPlan(name="a", words=("false",), cwd="/", source=Path("/p"))
-    assert again.has_changed(changed)
-    assert not Record(folder, Path("/p"), "e2").has_changed(changed)
+    assert not again.has_run(changed)
+    assert not Record(folder, Path("/p"), "e2").has_run(first.units["a"])
+    other = Record(folder, Path("/other"), "e1")
+    assert not other.has_run(first.units["a"])
+    assert other.no_longer(plan(b=())) == {"b": ["a", "c"]}
 
 
 def test_a_record_that_was_cut_off_can_be_read(tmp_path: Path) -> None:

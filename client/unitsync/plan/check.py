@@ -74,7 +74,7 @@ class Machine:
         for what, units in self._later.items():
             names = ", ".join(units[:_NAMED_MAX])
             more = f" and {len(units) - _NAMED_MAX:,} more" if len(units) > _NAMED_MAX else ""
-            lines.append(f"{what}, for {names}{more}")
+            lines.append(f"not there yet: {what}, for {names}{more}")
         return tuple(lines)
 
     def _add(self, declared: Declared, key: str, message: str, hint: str = "") -> None:

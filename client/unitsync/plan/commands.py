@@ -43,7 +43,7 @@ def _check(call: Call, paths: list[Path]) -> int:
             mistakes += problem.mistakes
             continue
         good.append(f"{shown(path.absolute())}: no mistakes in {_what(loaded)}")
-        notes += loaded.not_there_yet
+        notes += loaded.notes
     if call.as_json:
         fields = ("file", "line", "column", "message", "hint", "unit")
         listed = [{name: getattr(one, name) for name in fields} for one in mistakes]
@@ -52,7 +52,7 @@ def _check(call: Call, paths: list[Path]) -> int:
             print_err([f"error: {_counted(mistakes)}"])
         return 5 if mistakes else 0
     print_lines(map(safe, good))
-    print_err(f"note: not there yet: {safe(note)}" for note in notes)
+    print_err(f"note: {safe(note)}" for note in notes)
     print_mistakes(mistakes)
     return 5 if mistakes else 0
 

@@ -32,6 +32,7 @@ from unitsync.plan.units import UnitPlan as UnitPlan
 from unitsync.plan.values import wrong_probe, wrong_stop
 from unitsync.plan.words import TAKES, brief
 from unitsync.printing import counted, one_line
+from unitsync.wire_values import Requirement
 
 FILE_NAME: Final = "unitsync.toml"
 UNITS_MAX: Final = 100_000
@@ -122,7 +123,7 @@ class _Loader:
             external=frozenset(external - units.keys()),
             external_after={name: after[name] for name in external - units.keys() if name in after},
             files=tuple(self._sources),
-            not_there_yet=notes,
+            notes=(*_ends_awaited(units), *notes),
         )
 
     def _mistakes(self) -> list[Mistake]:
@@ -318,6 +319,16 @@ class _Loader:
                     continue
             merged |= self._env_files[path]
         return merged | table.env if merged else table.env
+
+
+def _ends_awaited(units: dict[str, UnitPlan]) -> list[str]:
+    """A note for each unit that waits for the end of a service, which most often has none."""
+    return [
+        f'{name} waits until {edge.unit} has ended; requires = "start" waits until it is ready'
+        for name, unit in units.items()
+        for edge in unit.after
+        if edge.unit in units and units[edge.unit].ready and edge.requires != Requirement.START
+    ]
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import os
 import pwd
+import re
 import resource
 import select
 import signal
@@ -29,6 +30,8 @@ LAST_LINES: Final = 10
 LINE_BYTES_MAX: Final = 4096
 """Of each of them, so many bytes."""
 _FILES_MAX: Final = 65_536
+_STYLE: Final = re.compile(rb"\x1b\[[0-9;:?]*[A-Za-z]")
+"""What sets colours and moves the cursor (ECMA-48)."""
 MARK: Final = "UNITSYNC_UP"
 """The environment variable by which all processes of one ``up`` are recognized, also those that
 have left their process group."""
@@ -285,9 +288,9 @@ class LastLines:
 
 
 def _shown(line: bytes) -> str:
-    """A terminal would show what follows the last carriage return."""
+    """A terminal would show what follows the last carriage return. Colours are left out."""
     text = line.rstrip(b"\r").rpartition(b"\r")[2]
-    return text.decode("utf-8", "replace")
+    return _STYLE.sub(b"", text).decode("utf-8", "replace")
 
 
 def spawn(

@@ -1,7 +1,7 @@
 """What was run of a plan in this startup, so that the next ``up`` knows what has changed.
 
 Each plan has a file beside the coordinator's socket, with lines for its units; the last one for a
-unit counts. If it is lost, a unit that has completed counts as unchanged.
+unit counts. If it is lost, units that have completed are run again.
 
 The socket's folder can belong to another user than us (under sudo). So no links in it are followed.
 """
@@ -97,25 +97,28 @@ class Record:
         self._file = record_file(folder, path)
         self._path = path
         self._epoch = epoch
-        self._units = {
-            line.unit: line for line in _lines(self._file) if line.unit and line.epoch == epoch
-        }
+        self._units: dict[str, _Line] = {}
+        self._edges: dict[str, set[str]] = {}
+        """What each unit waits for by this plan, and by others with units of the same name."""
+        for file in _files(folder):
+            for line in _lines(file):
+                if line.unit and line.epoch == epoch:
+                    self._edges.setdefault(line.unit, set()).update(line.after)
+                    if file == self._file:
+                        self._units[line.unit] = line
 
-    def has_changed(self, unit: UnitPlan) -> bool:
-        """Whether *unit* was another command, or the like, when it was last started."""
+    def has_run(self, unit: UnitPlan) -> bool:
+        """Whether *unit*, as it is now, was last started for this plan."""
         before = self._units.get(unit.name)
-        return before is not None and before.digest not in ("", digest(unit))
+        return before is not None and before.digest == digest(unit)
 
     def no_longer(self, plan: Plan) -> Mapping[str, list[str]]:
-        """For each unit, the prerequisites that it had and does not have any more."""
+        """For each unit, the prerequisites that plans gave it and that it does not have now."""
         gone = {}
-        all_after = _all_after(plan)
-        for name, line in self._units.items():
-            if name not in all_after:
-                continue
-            now = {_edge(edge) for edge in all_after[name]}
-            if left := [edge.partition(" ")[0] for edge in line.after if edge not in now]:
-                gone[name] = left
+        for name, edges in _all_after(plan).items():
+            left = self._edges.get(name, set()) - {_edge(edge) for edge in edges}
+            if left:
+                gone[name] = [edge.partition(" ")[0] for edge in sorted(left)]
         return gone
 
     def declared(self, plan: Plan) -> None:
@@ -124,6 +127,7 @@ class Record:
             after = [_edge(edge) for edge in edges]
             before = self._units.get(name, _Line(self._epoch, unit=name))
             self._units[name] = replace(before, after=after)
+            self._edges[name] = set(after)
         lines = [_Line(self._epoch, plan=str(self._path)), *self._units.values()]
         new = f"{self._file}.new"
         with open(create(new, os.O_TRUNC), "wb") as file:
@@ -143,15 +147,20 @@ class Record:
 
 def plan_of(folder: str, unit: str, epoch: str) -> Path | None:
     """The plan whose ``up`` has last started *unit* in the state with this *epoch*."""
-    try:
-        files = sorted(Path(folder, _FOLDER).iterdir(), key=lambda file: -file.stat().st_mtime)
-    except OSError:
-        return None
-    for file in files:
-        lines = _lines(str(file))
+    for file in sorted(_files(folder), key=lambda file: -os.stat(file).st_mtime):
+        lines = _lines(file)
         if any(line.unit == unit and line.epoch == epoch and line.digest for line in lines):
             return Path(next((line.plan for line in lines if line.plan), ""))
     return None
+
+
+def _files(folder: str) -> list[str]:
+    """The records of all plans."""
+    place = os.path.join(folder, _FOLDER)
+    try:
+        return [os.path.join(place, name) for name in os.listdir(place) if "." not in name]
+    except OSError:
+        return []
 
 
 def _lines(file: str) -> list[_Line]:

@@ -170,18 +170,20 @@ class Runner:
 
     # --- what is to run -----------------------------------------------------------------
 
-    async def bring_up(self, plan: Plan) -> list[str]:
+    async def bring_up(self, plan: Plan) -> tuple[list[str], list[str]]:
         """Run what of *plan* is new, changed, or has not completed, and end what is no longer in
-        it. Returns the names of the units that are launched."""
+        it. Returns the names of the units that are launched, and of those that were ended."""
         async with self._a_change():
             return await self._bring_up(plan)
 
-    async def _bring_up(self, plan: Plan) -> list[str]:
+    async def _bring_up(self, plan: Plan) -> tuple[list[str], list[str]]:
         changed = {
             name for name, job in self.jobs.items() if _is_changed(job, plan.units.get(name))
         }
+        gone = [name for name in self.jobs if name not in plan.units]
+        ended = [name for name in gone if not self.jobs[name].state.ended]
         await self._end(self.jobs[name] for name in changed)
-        for name in changed - plan.units.keys():
+        for name in gone:
             del self.jobs[name]
         known = {unit.name: unit for unit in await self.client.list()}
         await self._declare(plan, known)
@@ -205,16 +207,21 @@ class Runner:
                 if not job.state.ended or (job.state is State.COMPLETED and not forgotten):
                     continue
             due.append(job)
+        names = [job.name for job in due]
+        # Otherwise they count as skipped, and as waited for by nobody, until they are started.
+        denied = [name for name in names if name in known and _was_denied(known[name])]
+        if denied:
+            await self.client.reset(*denied)
         self._launch(due)
-        return [job.name for job in due]
+        return names, ended
 
     def _has_completed(self, unit: UnitPlan, known: wire.UnitInfo | None) -> bool:
         """Whether *unit* has completed in this startup, as it stands in the plan. For a service
         that means only that it was ended."""
         if known is None or known.status is not wire.Status.COMPLETED:
             return False
-        again = unit.ready or unit.name in self._again or self._record.has_changed(unit)
-        return not again
+        again = unit.ready or unit.name in self._again
+        return not again and (unit.gate or self._record.has_run(unit))
 
     async def run_again(self, names: Iterable[str]) -> None:
         """Run these units again; those that run are ended first."""
@@ -417,6 +424,11 @@ def _is_changed(job: Job, unit: UnitPlan | None) -> bool:
     if unit is None or digest(unit) != digest(job.unit):
         return True
     return job.state is State.WAITING and unit.after != job.unit.after
+
+
+def _was_denied(unit: wire.UnitInfo) -> bool:
+    """Whether the last start of *unit* was skipped or given up."""
+    return bool(unit.given_up) or unit.status is wire.Status.SKIPPED
 
 
 def _has_moved_on(edge: Edge, state: State) -> bool:

@@ -232,10 +232,12 @@ class Session:
             return Answer()
         plan = load([Path(path) for path in request.plans])
         kept = [name for name in jobs if name in plan.units] if request.only else []
-        launched = await runner.bring_up(restricted(plan, [*request.only, *kept]))
-        if not launched:
-            return Answer(["nothing to do: no unit is new, changed or failed"])
-        return Answer([f"running now: {', '.join(launched)}"], units=launched)
+        launched, ended = await runner.bring_up(restricted(plan, [*request.only, *kept]))
+        lines = [f"ended: {', '.join(ended)}"] if ended else []
+        if launched:
+            lines.append(f"running now: {', '.join(launched)}")
+        lines = lines or ["nothing to do: no unit is new, changed or failed"]
+        return Answer(lines, units=launched)
 
     async def _kill(self, request: Request) -> Answer:
         jobs = [self._runner.jobs[name] for name in request.units]

@@ -66,5 +66,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What external units wait for, because units named them in ``before``."""
     files: tuple[Path, ...] = ()
     """All files that the plan was read from."""
-    not_there_yet: tuple[str, ...] = ()
-    """Folders and programs that are missing, but that a prerequisite may make: one line each."""
+    notes: tuple[str, ...] = ()
+    """What may be meant otherwise, and folders and programs that are missing but that a
+    prerequisite may make: one line each."""

@@ -20,7 +20,7 @@ from unitsync.printing import one_line, safe
 
 TEXT_BYTES_MAX: Final = 1_000_000
 """Of a file that is imported, and of each file that it names."""
-EXTRA: Final = "pip install 'unitsync[import]'"
+EXTRA: Final = "in a clone of unitsync: pip install '.[import]'"
 
 
 def placeholder(what: str) -> str:
