@@ -243,7 +243,7 @@ def test_a_missing_library_is_named(
         monkeypatch.setitem(__import__("sys").modules, name, None)
     (tmp_path / "f.tf").write_text("a = 1\n")
     (tmp_path / "Procfile").write_text("web: serve\n")
-    hint = "hint: pip install 'unitsync[import]'"
+    hint = "hint: in a clone of unitsync: pip install '.[import]'"
     for words, package in (
         (("compose", "f.tf"), "a compose file is read with pyyaml"),
         (("coder", "."), "a template is read with python-hcl2"),
