@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +24,12 @@ def held_apart(file: str, *arguments: str) -> None:
     """Run *file* in a mount namespace. It must print HELD."""
     if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("this user may not make a mount namespace")
+    # First, because other packages are called cli too.
+    tests = str(Path(__file__).parent.parent)
+    path = [tests, *(place for place in sys.path if place)]
     done = subprocess.run(
         ["unshare", "-m", "--propagation", "private", sys.executable, file, *arguments],
-        env=clean_environment() | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env=clean_environment() | {"PYTHONPATH": os.pathsep.join(path)},
         check=False,
         capture_output=True,
         text=True,

@@ -209,7 +209,13 @@ while :; do sleep 0.02; done'''
 def test_down_of_an_up_that_is_only_beginning(cli: Cli, up: Up) -> None:
     """It has the lock, and does not listen yet."""
     process = up.spawn('[unit.a]\nrun = "sleep 1000"\n')
-    eventually(lambda: list((up.state / "plans").glob("*.lock")), "its lock")
+    locks = (up.state / "plans").glob
+
+    def is_locked() -> bool:
+        held = Path("/proc/locks").read_text()
+        return any(f":{lock.stat().st_ino} " in held for lock in locks("*.lock"))
+
+    eventually(is_locked, "its lock")
     down = cli.spawn("down")
     ends = down.end(), process.end()
     assert ends[0].status == 0
