@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from unitsync.errors import Unreachable
 from unitsync.plan import control, session
@@ -97,6 +98,8 @@ def test_the_record_knows_what_has_changed(tmp_path: Path) -> None:
     other = Record(folder, Path("/other"), "e1")
     assert not other.has_run(first.units["a"])
     assert other.no_longer(plan(b=())) == {"b": ["a", "c"]}
+    outside = replace(plan(x=()), external=frozenset({"b"}))
+    assert other.no_longer(outside) == {}  # another plan runs b
 
 
 def test_a_record_that_was_cut_off_can_be_read(tmp_path: Path) -> None:

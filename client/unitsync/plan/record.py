@@ -116,7 +116,10 @@ class Record:
         """For each unit, the prerequisites that plans gave it and that it does not have now."""
         gone = {}
         for name, edges in _all_after(plan).items():
-            left = self._edges.get(name, set()) - {_edge(edge) for edge in edges}
+            had = self._edges.get(name, set())
+            if name not in plan.units:  # what others have it wait for is not ours to take back
+                had = set(self._units[name].after) if name in self._units else set()
+            left = had - {_edge(edge) for edge in edges}
             if left:
                 gone[name] = [edge.partition(" ")[0] for edge in sorted(left)]
         return gone
