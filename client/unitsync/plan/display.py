@@ -119,7 +119,6 @@ class LiveDisplay:
         self._jobs = jobs
         self._live: Live | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._began = time()
 
     def moved(self, job: Job) -> None:
         if self._live is None:

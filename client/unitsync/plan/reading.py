@@ -214,28 +214,29 @@ class _Salvage:
         return message, f"there are {', '.join(fields)}"
 
     def _units(self, data: dict[str, Any], keys: Keys) -> dict[str, Any]:
-        right = {}
-        for name, value in data.items():
-            here = (*keys, name)
+        def read(value: dict[str, Any], here: Keys) -> dict[str, Any]:
             try:
-                msgspec.convert(name, Name)
+                msgspec.convert(value, UnitTable)
             except msgspec.ValidationError:
-                self._add(wrong_name(name), here, at_key=True)
-                continue
-            self._unit = name
-            if isinstance(value, dict):
-                try:
-                    msgspec.convert(value, UnitTable)
-                    right[name] = value
-                except msgspec.ValidationError:
-                    right[name] = self._one(value, here)
-            else:
-                message = f"a unit is a table, not {kind(value)}"
-                self._add((message, f"[unit.{name}], and below it its keys"), here)
-            self._unit = ""
-        return right
+                return self._one(value, here)
+            return value
+
+        return self._named(data, keys, "unit", read)
 
     def _gates(self, data: dict[str, Any], keys: Keys) -> dict[str, Any]:
+        def read(value: dict[str, Any], here: Keys) -> dict[str, Any]:
+            return self._table(GateTable, value, here, {"after": self._edges})
+
+        return self._named(data, keys, "gate", read)
+
+    def _named(
+        self,
+        data: dict[str, Any],
+        keys: Keys,
+        what: str,
+        read: Callable[[dict[str, Any], Keys], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """The tables of *data*, each as *read* returns it, by their names. *what* they are."""
         right = {}
         for name, value in data.items():
             here = (*keys, name)
@@ -246,10 +247,10 @@ class _Salvage:
                 continue
             self._unit = name
             if isinstance(value, dict):
-                right[name] = self._table(GateTable, value, here, {"after": self._edges})
+                right[name] = read(value, here)
             else:
-                message = f"a gate is a table, not {kind(value)}"
-                self._add((message, f"[gate.{name}], and below it its keys"), here)
+                message = f"a {what} is a table, not {kind(value)}"
+                self._add((message, f"[{what}.{name}], and below it its keys"), here)
             self._unit = ""
         return right
 

@@ -277,15 +277,11 @@ class Runner:
         edges: dict[tuple[str, bool], dict[str, list[str]]] = {
             ("success", False): {name: [] for name in plan.units}
         }
-        for unit in plan.units.values():
-            for edge in unit.after:
-                units = edges.setdefault((edge.requires, edge.optional), {})
-                units.setdefault(unit.name, []).append(edge.unit)
-        for name, after in plan.external_after.items():
+        all_after = {name: unit.after for name, unit in plan.units.items()} | plan.external_after
+        for name, after in all_after.items():
             for edge in after:
-                edges.setdefault((edge.requires, edge.optional), {}).setdefault(name, []).append(
-                    edge.unit
-                )
+                units = edges.setdefault((edge.requires, edge.optional), {})
+                units.setdefault(name, []).append(edge.unit)
         for (requires, optional), units in edges.items():
             await self.client.declare(units, requires=requires, optional=optional)
         for unit in plan.units.values():
