@@ -78,8 +78,8 @@ class Record:
         self._file = os.open(orders.told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def asking(self, request: wire.AnyRequest) -> None:
-        if isinstance(request, wire.Start):
-            self._put(Entry(wire.encode(request), time.time()))
+        """Noted before it is asked: it may have its effect and nobody be told of it."""
+        self._put(Entry(wire.encode(request), time.time()))
 
     def note(self, op: Op) -> None:
         reply = op.reply
