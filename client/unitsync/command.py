@@ -110,6 +110,12 @@ def keep_only(descriptors: "Iterable[int]") -> None:
     os.closerange(at, os.sysconf("SC_OPEN_MAX"))
 
 
+def same_file(one: int, other: int) -> bool:
+    """Whether both descriptors stand for the same file."""
+    first, second = os.fstat(one), os.fstat(other)
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
 def how_it_ended(status: int) -> "Ended":
     """What the wait *status* of a command (waitpid(2)) means."""
     if os.WIFSIGNALED(status):

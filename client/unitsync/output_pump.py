@@ -10,7 +10,7 @@ import _thread
 import os
 from time import monotonic
 
-from unitsync.command import keep_only
+from unitsync.command import keep_only, same_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Pump:
         self._on_problem = on_problem
         self._streams = [_Stream(1, 1, prefixes[0])]
         self.stdio = [(self._streams[0].writes, 1), (self._streams[0].writes, 2)]
-        if not (is_our_callers(1) and is_our_callers(2) and _same_file(1, 2)):
+        if not (is_our_callers(1) and is_our_callers(2) and same_file(1, 2)):
             self._streams.append(_Stream(2, 2, prefixes[1]))
             self.stdio[1] = (self._streams[1].writes, 2)
         self._open = list(self._streams)
@@ -297,11 +297,6 @@ def is_our_callers(descriptor: int) -> bool:
         return os.get_inheritable(descriptor)
     except OSError:
         return False
-
-
-def _same_file(one: int, other: int) -> bool:
-    first, second = os.fstat(one), os.fstat(other)
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
 def _above_stdio(descriptor: int) -> int:

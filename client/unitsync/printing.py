@@ -177,20 +177,25 @@ def reaching(hint: str) -> str:
 
 
 def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
-    """Write and flush *lines* in the encoding of the locale. Hints go through reaching(). If
-    the caller closed the stream (None), the lines are dropped. Raises OSError."""
+    """Write and flush *lines* in the encoding of the locale. If the caller closed the stream
+    (None), the lines are dropped. Raises OSError."""
     if stream is None:
         return
+    if text := joined(lines):
+        if not text.isascii():
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+        stream.write(text)
+        stream.flush()
+
+
+def joined(lines: "Iterable[str]") -> str:
+    """The text of *lines*. Hints go through reaching()."""
     text = ""
     for line in lines:
         if line[:5] in ("hint:", "Hint:"):
             line = safe(reaching(line))
         text += f"{line}\n"
-    if text:
-        if not text.isascii():
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
-        stream.write(text)
-        stream.flush()
+    return text
 
 
 def silence(descriptor: int) -> None:

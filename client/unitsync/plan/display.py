@@ -4,19 +4,20 @@ summary."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from unitsync.output import print_err
+from unitsync.command import same_file
 from unitsync.plan.job import Job
 from unitsync.plan.states import State
-from unitsync.printing import columns, counted, duration, padded, safe, span
+from unitsync.plan.writer import Writer, terminal
+from unitsync.printing import columns, counted, duration, joined, padded, safe, span
 from unitsync.terminal import Screen, cut, fitted
 
 if TYPE_CHECKING:
@@ -66,11 +67,47 @@ _ORDER: Final = (
 """Who is shown first if there is not room for all."""
 
 
-class PlainDisplay:
+class _Display:
+    """What all displays have: they never wait for whoever reads stdout and stderr."""
+
+    def __init__(self) -> None:
+        self._out = Writer(1, self._unwritten)
+        # One for both keeps the order of what goes to the same file.
+        self._err = self._out if same_file(1, 2) else Writer(2, lambda problem: None)
+
+    def _unwritten(self, problem: OSError) -> None:
+        """Nothing can be written to stdout any more."""
+
+    @property
+    def is_behind(self) -> bool:
+        return self._out.is_behind
+
+    def on_room(self, call: Callable[[], None]) -> None:
+        self._out.on_room = call
+
+    def hurry(self) -> None:
+        for writer in (self._out, self._err):
+            writer.hurry()
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print *lines* on stderr."""
+        encoding = sys.stderr.encoding if sys.stderr is not None else "utf-8"
+        self._err.write(joined(lines).encode(encoding, "backslashreplace"))
+
+    async def close(self, lines: Iterable[str]) -> None:
+        """Say these last *lines*, and return when everything is written. But if somebody is in a
+        hurry, a reader that reads nothing is not waited for."""
+        await self._out.over()
+        self.say(lines)
+        await self._err.over()
+
+
+class PlainDisplay(_Display):
     """Prints what happens to the units on stderr. With *output*, also what they print, on stdout:
     whole lines, each behind the name of its unit."""
 
     def __init__(self, names: Iterable[str], *, output: bool = True) -> None:
+        super().__init__()
         self._with_output = output and sys.stdout is not None
         self._width = min(_NAMES_WIDE, max(map(columns, names), default=0))
         self._begun: dict[str, bytes] = {}
@@ -80,7 +117,7 @@ class PlainDisplay:
         if job.state.ended and (begun := self._begun.pop(job.name, b"")):
             self._print(job, begun)
         if not job.earlier and job.state is not State.WAITING:
-            print_err([f"unitsync: {safe(job.name)} {described(job, job.since)}"])
+            self.say([f"unitsync: {safe(job.name)} {described(job, job.since)}"])
 
     def output(self, job: Job, data: bytes) -> None:
         if not self._with_output:
@@ -94,28 +131,28 @@ class PlainDisplay:
 
     def _print(self, job: Job, lines: bytes) -> None:
         prefix = padded(safe(job.name), self._width).encode() + b" | "
-        try:
-            sys.stdout.buffer.write(prefix + lines.replace(b"\n", b"\n" + prefix) + b"\n")
-            sys.stdout.buffer.flush()
-        except OSError as problem:  # nobody reads it any more; the logs have it
-            self._with_output = False
-            if not isinstance(problem, BrokenPipeError):
-                self.warn(f"the output cannot be printed: {problem.strerror}")
+        self._out.write(prefix + lines.replace(b"\n", b"\n" + prefix) + b"\n")
+
+    def _unwritten(self, problem: OSError) -> None:
+        self._with_output = False
+        if isinstance(problem, TimeoutError):
+            text = "nobody reads the output: the rest of it is only in the logs"
+            self.warn(text, "unitsync logs")
+        elif problem.errno != errno.EPIPE:
+            self.warn(f"the output cannot be printed: {problem.strerror}")
 
     def waiting(self, lines: Iterable[str]) -> None:
-        print_err(map(safe, lines))
+        self.say(map(safe, lines))
 
     def warn(self, text: str, hint: str = "") -> None:
-        print_err([f"warning: {safe(text)}", *([f"hint: {safe(hint)}"] if hint else ())])
-
-    def close(self) -> None:
-        pass
+        self.say([f"warning: {safe(text)}", *([f"hint: {safe(hint)}"] if hint else ())])
 
 
-class LiveDisplay:
+class LiveDisplay(_Display):
     """Draws a line for each unit of *jobs*, again and again, as rich does it."""
 
     def __init__(self, jobs: Callable[[], Sequence[Job]]) -> None:
+        super().__init__()
         self._jobs = jobs
         self._live: Live | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -138,22 +175,22 @@ class LiveDisplay:
         if hint:
             self._live.console.print(f"hint: {safe(hint)}", markup=False, highlight=False)
 
-    def close(self) -> None:
+    async def close(self, lines: Iterable[str]) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._live is not None:
-            self._refresh(last=True)
-            with suppress(OSError):
-                self._live.stop()
+            self._live.update(self._drawn(last=True), refresh=True)
+            self._live.stop()
             self._live = None
             asyncio.get_running_loop().remove_signal_handler(signal.SIGWINCH)
+        await super().close(lines)
 
     def _start(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._live = Live(
-            console=Console(highlight=False),
+            console=Console(file=terminal(self._out, sys.stdout.encoding), highlight=False),
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -165,13 +202,10 @@ class LiveDisplay:
         self._timer = loop.call_soon(self._draw)  # type: ignore[assignment]
 
     def _draw(self) -> None:
-        self._refresh()
-        self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._draw)
-
-    def _refresh(self, *, last: bool = False) -> None:
         assert self._live is not None
-        with suppress(OSError):  # the terminal is gone; the units go on
-            self._live.update(self._drawn(last=last), refresh=True)
+        if self._out.is_idle:  # otherwise the terminal has not taken the last drawing yet
+            self._live.update(self._drawn(), refresh=True)
+        self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._draw)
 
     def _resized(self) -> None:
         """The terminal has broken our lines in its own way: begin on an empty screen."""

@@ -104,7 +104,8 @@ class Job:
         self._life: Supervision | None = None
         self._epoch = ""
         self._pid = 0
-        self._output: Output | None = None
+        self.output: Output | None = None
+        """That of its current or last command."""
         self._stopper = 0
         """The pid of the command in ``stop`` while it runs."""
         self._holds_slot = False
@@ -298,7 +299,7 @@ class Job:
         os.close(write)
         runner.guardian.guard(self._pid)
         epoch, run = self._epoch, self.run
-        self._output = Output(
+        self.output = Output(
             asyncio.get_running_loop(),
             read,
             self._printed,
@@ -322,16 +323,16 @@ class Job:
 
     def _exited(self, status: int) -> None:
         assert self._life is not None
-        if self._output is not None:
-            self._output.drain()
+        if self.output is not None:
+            self.output.drain()
         ended = command.how_it_ended(status)
         if self._probing is not None:
             self._probing.end()
             self._in_background(self._probing.over())
             self._probing = None
         self._carry_out(self._life.exited(ended.status, ended.reason, monotonic()))
-        if self._output is not None and self._output.open:
-            self._runner.left_behind.append(self._output)  # something in the background has it
+        if self.output is not None and self.output.open:
+            self._runner.left_behind.append(self.output)  # something in the background has it
 
     def _terminate(self, _: Order) -> None:
         self._move(State.STOPPING)

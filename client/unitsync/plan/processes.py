@@ -176,6 +176,15 @@ class Output:
             self._log.add(1, data)
             self._log.flush()
 
+    def hold(self) -> None:
+        """Take nothing until ``go_on``: the command has to wait when its pipe is full."""
+        if self.open:
+            self._loop.remove_reader(self._read)
+
+    def go_on(self) -> None:
+        if self.open:
+            self._loop.add_reader(self._read, self._readable)
+
     def drain(self) -> None:
         """Take what is there. The command has ended; what it has left in the background may
         print more at any time, so the end of the output need not come."""

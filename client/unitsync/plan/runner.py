@@ -42,6 +42,16 @@ _ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Display(Protocol):
     """Shows what goes on. All methods return at once."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much is to be shown still that no more output should come."""
+
+    def on_room(self, call: Callable[[], None]) -> None:
+        """*call* this when it is not behind any more."""
+
+    def hurry(self) -> None:
+        """Whoever reads nothing of what is shown is not waited for any more."""
+
     def moved(self, job: Job) -> None:
         """The job has another state."""
 
@@ -89,6 +99,7 @@ class Runner:
     ) -> None:
         self.plan = plan
         self._display = display
+        display.on_room(self._go_on)
         self.jobs: dict[str, Job] = {}
         self.left_behind: list[Output] = []
         self.slots = Slots(plan.parallel)
@@ -317,6 +328,17 @@ class Runner:
 
     def on_output(self, job: Job, data: bytes) -> None:
         self._display.output(job, data)
+        if self._display.is_behind:
+            for output in self._outputs():
+                output.hold()
+
+    def _go_on(self) -> None:
+        for output in self._outputs():
+            output.go_on()
+
+    def _outputs(self) -> list[Output]:
+        outputs = (job.output for job in self.jobs.values())
+        return [*filter(None, outputs), *self.left_behind]
 
     def warn(self, text: str, hint: str = "") -> None:
         self._display.warn(text, hint)
@@ -353,6 +375,7 @@ class Runner:
     # --- the end -------------------------------------------------------------------------
 
     def _signalled(self, number: int) -> None:
+        self._display.hurry()
         if self._stopping is not None:
             self._hurried = True
             for job in self.jobs.values():

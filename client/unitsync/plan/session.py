@@ -187,6 +187,7 @@ class Session:
             display = LiveDisplay(lambda: list(runner.jobs.values()))
         else:
             display = PlainDisplay(self._plan.units, output=told < 0)
+        self._display = display
         runner = self._runner = Runner(
             self._plan,
             self._endpoint.address,
@@ -196,6 +197,7 @@ class Session:
             again=self._again,
         )
         began = monotonic()
+        said: list[str] = []
         try:
             try:
                 await runner.connect()
@@ -204,9 +206,9 @@ class Session:
             async with control.Listener(self._endpoint.folder, self._handle):
                 runner.on_up = lambda: _tell(told)
                 good = await runner.run()
+            said = summary(list(runner.jobs.values()), monotonic() - began)
         finally:
-            display.close()
-        print_err(summary(list(runner.jobs.values()), monotonic() - began))
+            await display.close(said)
         if runner.signalled:
             return 128 + runner.signalled
         return 0 if good else 1
@@ -228,6 +230,7 @@ class Session:
             await runner.run_again(request.units)
             return Answer([f"running again: {', '.join(request.units)}"], units=request.units)
         if request.do == "down":
+            self._display.hurry()
             runner.stop("stopped by `unitsync down`")
             return Answer()
         plan = load([Path(path) for path in request.plans])
