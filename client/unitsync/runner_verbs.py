@@ -16,7 +16,12 @@ ONLY = Flag(
 )
 DRY_RUN = Flag("--dry-run", "Only show what would run, in which order.", field="dry_run")
 FAIL_FAST = Flag("--fail-fast", "End everything as soon as one unit fails.", field="fail_fast")
-DETACH = Flag("--detach", "Run it in the background.", short="-d", field="detach")
+DETACH = Flag(
+    "--detach",
+    "Run it in the background: return as soon as something runs or waits.",
+    short="-d",
+    field="detach",
+)
 SCHEMA = Flag(
     "--schema",
     "Print the JSON Schema of plans, with which editors check and complete.",

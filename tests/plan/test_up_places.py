@@ -252,9 +252,32 @@ def test_a_detached_up_that_cannot_begin_says_why(cli: Cli, up: Up) -> None:
 
 
 def test_a_detached_up_may_end_at_once(cli: Cli, up: Up) -> None:
+    """Whether it has started anything is what counts."""
     assert up('[unit.a]\nrun = "false"\n', "--detach").status == 0
     up.await_status("a", "failed")
     eventually(lambda: cli("down").told == ["nothing is up"], "its end")
+
+
+@pytest.mark.parametrize("parallel", ["", "parallel = 1\n"])
+def test_a_detached_up_of_which_nothing_starts_has_failed(cli: Cli, up: Up, parallel: str) -> None:
+    plan = parallel + '[unit.a]\nrun = "true"\n'
+    script = cli.spawn("run", "a", "--", "sleep", "1000")
+    up.await_status("a", "started")
+    done = up(plan, "--detach")
+    assert (done.status, done.out) == (1, "")
+    assert done.told[0].startswith("unitsync: a failed: already running: ")
+    # It goes on for those that wait.
+    assert up(plan + '[unit.b]\nrun = "true"\nafter = ["a"]\n', "--detach").status == 0
+    assert cli("down").status == 0
+    script.send(signal.SIGTERM)
+    script.end()
+
+
+def test_a_detached_up_that_has_nothing_to_do_says_so(up: Up) -> None:
+    assert up('[unit.a]\nrun = "true"\n').status == 0
+    done = up("", "--detach")
+    assert (done.status, done.out) == (0, "")
+    assert done.told[0].startswith("unitsync: nothing to do: ")
 
 
 if __name__ == "__main__":

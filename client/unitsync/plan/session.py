@@ -161,7 +161,7 @@ class Session:
             with contextlib.suppress(OSError):
                 said = record.read(self._log).decode(errors="replace")
                 print_err(map(safe, said.splitlines()))
-            return 128 - status if status < 0 else status or 1
+            return 128 - status if status < 0 else status
         status = 1
         try:
             os.close(read)
@@ -204,7 +204,8 @@ class Session:
             except errors.Interrupted:
                 return 128 + runner.signalled
             async with control.Listener(self._endpoint.folder, self._handle):
-                runner.on_up = lambda: _tell(told)
+                if told >= 0:
+                    runner.on_up = lambda: self._begin_telling(told)
                 good = await runner.run()
             said = summary(list(runner.jobs.values()), monotonic() - began)
         finally:
@@ -212,6 +213,20 @@ class Session:
         if runner.signalled:
             return 128 + runner.signalled
         return 0 if good else 1
+
+    def _begin_telling(self, told: int) -> None:
+        self._telling = asyncio.get_running_loop().create_task(self._tell(told))
+
+    async def _tell(self, told: int) -> None:
+        """Write to *told* that it is up. If nothing was started and nothing waits, it is not: then
+        it is just ending, and its exit status says how."""
+        runner = self._runner
+        with contextlib.suppress(errors.UnitsyncError):
+            for _ in range(2):  # the answers to the first starts come before the one to this
+                await runner.client.ping()
+        if any(job.run or not job.state.ended for job in runner.jobs.values()):
+            os.write(told, b"up")
+        os.close(told)
 
     # --- what other commands ask ----------------------------------------------------------
 
@@ -256,12 +271,6 @@ class Session:
                 job.kill()
             await asyncio.wait(late)
         return Answer([f"{job.name}: {job.reason or job.state.value}" for job in jobs])
-
-
-def _tell(told: int) -> None:
-    if told >= 0:
-        os.write(told, b"up")
-        os.close(told)
 
 
 # --- the commands that ask --------------------------------------------------------------
