@@ -122,6 +122,10 @@ def test_nobody_starts_or_ends_a_gate(driven: Driven, ann: Script) -> None:
 def test_who_waits_to_start_what_becomes_a_gate_is_told(driven: Driven, ann: Script) -> None:
     bob = driven.script("bob")
     bob.waits_to_start("usable", "early")
+    before = snapshot(driven)
+    ann.refused("usage", ann.gate("usable"))
+    ann.refused("usage", ann.gate("usable", "clone", count=2))
+    assert snapshot(driven) == before
     ann.must(wire.Ok, ann.gate("usable", "clone"))
     error = bob.told()
     assert isinstance(error, wire.Error)
@@ -163,6 +167,8 @@ def test_wrong_counts_register_nothing(driven: Driven, ann: Script) -> None:
     ann.refused("usage", ann.gate("usable", "a", "b", "a", count=3))
     ann.refused("usage", ann.gate("usable", "a", count=-1))
     ann.refused("invalid_name", ann.gate("usable", "a", "b*"))
+    many = [f"u{number}" for number in range(wire.PREREQUISITES_PER_REQUEST_MAX + 1)]
+    ann.refused("limit_reached", ann.gate("usable", *many))
     assert snapshot(driven) == before
 
 

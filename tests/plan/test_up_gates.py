@@ -64,9 +64,12 @@ run = "sleep 1000"
 [gate.two]
 after = ["a", "b", "c", "slow"]
 count = 2
+[gate.one]
+after = ["c", "slow"]
+count = 1
 [unit.login]
 run = "touch in"
-after = ["two"]
+after = ["two", "one"]
 """)
     eventually(lambda: up.statuses().get("b") == "failed", "b")
     assert up.statuses()["two"] == "pending"

@@ -150,6 +150,21 @@ def test_slots_go_to_who_waits_longest_and_none_is_lost() -> None:
     asyncio.run(run())
 
 
+def test_a_slot_that_comes_free_while_somebody_gives_up_waiting_goes_to_the_next() -> None:
+    async def run() -> None:
+        slots = Slots(1)
+        await slots.take()
+        first, second = (asyncio.create_task(slots.take()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        slots.give_back()  # before the first of them knows
+        await second
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(run())
+
+
 def test_the_last_lines_are_whole_or_the_ends_of_long_ones() -> None:
     lines = LastLines()
     for data in (b"a\nb", b"c\n", b"\n", b"x" * 50_000, b"\nend"):
