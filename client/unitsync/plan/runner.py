@@ -446,8 +446,9 @@ def _is_changed(job: Job, unit: UnitPlan | None) -> bool:
 
 
 def _was_denied(unit: wire.UnitInfo) -> bool:
-    """Whether the last start of *unit* was skipped or given up."""
-    return bool(unit.given_up) or unit.status is wire.Status.SKIPPED
+    """Whether the last start of *unit* was skipped or given up, and nobody else has started it."""
+    runs = unit.status in (wire.Status.STARTED, wire.Status.LAUNCHING)
+    return unit.status is wire.Status.SKIPPED or (bool(unit.given_up) and not runs)
 
 
 def _has_moved_on(edge: Edge, state: State) -> bool:
