@@ -315,3 +315,19 @@ def test_what_is_no_longer_in_the_plan_is_said_to_have_ended(cli: Cli, up: Up) -
     up.spawn(service.format("a") + service.format("b"))
     up.await_status("b", "started")
     assert up(service.format("a")).out == "ended: b\n"
+
+
+def test_flags_of_a_second_up_count(cli: Cli, up: Up) -> None:
+    """--fail-fast from then on; --only adds units, and ends none."""
+    keep = '[unit.keep]\nrun = "sleep 1000"\nready = "true"\n'
+    more = '[unit.more]\nrun = "sleep 1000"\nready = "true"\n'
+    assert up(keep + more, "--detach", "--only", "keep").status == 0
+    up.await_status("keep", "started")
+    assert up("", "--only", "more").out == "running now: more\nalso up: keep\n"
+    up.await_status("more", "started")
+    assert up("", "--only", "more").out.endswith(" failed\nalso up: keep\n")
+    failing = '[unit.fails]\nrun = "false"\n'
+    assert up(keep + more + failing, "--fail-fast").status == 0
+    up.await_status("keep", "completed")
+    up.await_status("more", "completed")
+    assert up.statuses()["fails"] == "failed"

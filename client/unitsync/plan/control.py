@@ -36,6 +36,7 @@ class Request(msgspec.Struct, frozen=True):
     grace_s: float | None = None
     plans: list[str] = []
     only: list[str] = []
+    fail_fast: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -120,7 +120,7 @@ class Runner:
         name, _, value = self._mark.encode().partition(b"=")
         self._environment = {**command.environment_of(""), name: value}
         self._folder = folder
-        self._fail_fast = fail_fast
+        self.fail_fast = fail_fast
         self._again = frozenset(again)
         self._dependents: dict[str, dict[str, Edge]] = {}
         self._going: set[str] = set()
@@ -368,7 +368,7 @@ class Runner:
             if dependent is not None and _has_moved_on(edge, job.state):
                 dependent.moved_on(job.name)
         self._display.moved(job)
-        if job.state is State.FAILED and self._fail_fast and self._stopping is None:
+        if job.state is State.FAILED and self.fail_fast and self._stopping is None:
             self.stop(f"ended because {job.name} failed")
         self._see_whether_idle()
 

@@ -135,7 +135,7 @@ class Session:
     def _hand_over(self, pid: int) -> int:
         """Another ``up`` runs this plan: it takes over what is new."""
         plans = [str(path.absolute()) for path in self._plans]
-        request = Request("up", plans=plans, only=list(self._only))
+        request = Request("up", plans=plans, only=list(self._only), fail_fast=self._fail_fast)
         print_lines(control.ask(self._endpoint.folder, pid, request).lines)
         return 0
 
@@ -248,13 +248,17 @@ class Session:
             self._display.hurry()
             runner.stop("stopped by `unitsync down`")
             return Answer()
+        runner.fail_fast |= request.fail_fast
         plan = load([Path(path) for path in request.plans])
+        wanted = restricted(plan, request.only).units
         kept = [name for name in jobs if name in plan.units] if request.only else []
         launched, ended = await runner.bring_up(restricted(plan, [*request.only, *kept]))
         lines = [f"ended: {', '.join(ended)}"] if ended else []
         if launched:
             lines.append(f"running now: {', '.join(launched)}")
         lines = lines or ["nothing to do: no unit is new, changed or failed"]
+        if others := [name for name, job in jobs.items() if job.active and name not in wanted]:
+            lines.append(f"also up: {', '.join(others)}")
         return Answer(lines, units=launched)
 
     async def _kill(self, request: Request) -> Answer:
