@@ -92,8 +92,9 @@ class Reader:
         """The beginning of a line that has no end yet."""
 
     @property
-    def has_any(self) -> bool:
-        return bool(self._runs())
+    def latest(self) -> int:
+        """The number of the latest run, 0 if there is none."""
+        return max(self._runs(), default=0)
 
     def _runs(self) -> list[int]:
         try:

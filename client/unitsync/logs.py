@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import sleep, time
 
+from unitsync import Client, errors, log_reading
 from unitsync import endpoint as endpoints
-from unitsync import errors, log_reading
 from unitsync.calling_script import shell_word
 from unitsync.commandline import Call, invalid, parse_duration
 from unitsync.nearest import nearest
+from unitsync.output import print_err
 from unitsync.output_pump import prefixes_for
 from unitsync.patterns import any_matcher, is_pattern, matcher
-from unitsync.printing import silence
+from unitsync.printing import safe, silence
+from unitsync.runners import RUNNING, last_owner, runner_of
 
 _DIGITS_MAX = 18
 _LOOK_S = 0.1
@@ -32,10 +34,11 @@ def main(call: Call) -> int:
     folder = log_reading.present_folder(place)
     names = list(dict.fromkeys(call.names))
     follow = "--follow" in call.flags
-    if not follow and folder is not None:
-        _check_logs(folder, names, number)
-    elif not follow:
-        raise _nothing_kept(names)
+    if not follow:
+        notes = {} if number else _notes(place, folder, names)
+        _check_logs(folder, names, number, notes)
+        if not after:
+            print_err(f"note: {safe(note)}" for note in notes.values())
     readers: dict[str, log_reading.Reader] = {}
     try:
         while True:
@@ -82,8 +85,40 @@ def _run_number(given: list[str] | None) -> int:
     return run
 
 
-def _check_logs(folder: Path, names: list[str], run: int) -> None:
-    known = log_reading.units_in(folder)
+def _notes(place: endpoints.Endpoint, folder: Path | None, names: list[str]) -> dict[str, str]:
+    """For each of the *names* whose latest run has no output in *folder*: what to say of that.
+    Nothing if there is no coordinator, because only it knows of such a run."""
+    notes = {}
+    try:
+        with Client(place.address, autostart=False) as client:
+            for name in (name for name in names if not is_pattern(name)):
+                info = client.status(name)
+                kept = _latest(folder, name)
+                if info.run <= kept:
+                    continue
+                if runner_of(last_owner(info)) == "up":
+                    so_far = " so far" if info.status in RUNNING else ""
+                    notes[name] = f"run {info.run} of {name} has printed nothing{so_far}"
+                elif kept:
+                    notes[name] = f"the output of run {info.run} of {name} was not kept"
+                if kept:
+                    notes[name] += f"; this is run {kept}"
+    except errors.UnitsyncError:
+        pass
+    return notes
+
+
+def _latest(folder: Path | None, unit: str, run: int = 0) -> int:
+    """The latest run of *unit* of which *folder* has output, or *run* if it has that. 0 if it has
+    none."""
+    if folder is None:
+        return 0
+    return log_reading.Reader(log_reading.folder_of(folder, unit), unit, run=run).latest
+
+
+def _check_logs(folder: Path | None, names: list[str], run: int, notes: Mapping[str, str]) -> None:
+    """Raise UnitsyncError if there is nothing of one of the *names*, and no note says so."""
+    known = log_reading.units_in(folder) if folder is not None else {}
     if not names and not known:
         raise _nothing_kept(names)
     for name in names:
@@ -92,10 +127,9 @@ def _check_logs(folder: Path, names: list[str], run: int) -> None:
             if not any(match(one) for one in known):
                 raise _nothing_kept([name])
             continue
-        place = log_reading.folder_of(folder, name)
-        if not log_reading.Reader(place, name).has_any:
+        if name not in notes and not _latest(folder, name):
             raise _nothing_kept([name], nearest(name, known))
-        if run and not log_reading.Reader(place, name, run=run).has_any:
+        if run and not _latest(folder, name, run):
             raise errors.UnitsyncError(
                 f"the output of run {run} of {name} is not kept", hint=f"unitsync status {name}"
             )

@@ -15,7 +15,7 @@ from unitsync.commandline import Call
 from unitsync.output import print_lines
 from unitsync.patterns import is_pattern
 from unitsync.printing import quoted
-from unitsync.runners import RUNNING, known, runner_of
+from unitsync.runners import RUNNING, known, last_owner, runner_of
 
 
 def main(call: Call) -> int:
@@ -38,7 +38,7 @@ def main(call: Call) -> int:
                 )
             if info.gate:
                 continue
-            if runner_of(_last_owner(info)) == "up":
+            if _is_of_plan(place, epoch, info):
                 planned.append(name)
             else:
                 calls[name] = _call_of(logs, info)
@@ -80,10 +80,13 @@ def _names(client: Client, texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _last_owner(info: wire.UnitInfo) -> wire.Owner | None:
-    """Who ran the unit last, or has tried to."""
-    heard = (entry.owner for entry in reversed(info.history) if entry.owner is not None)
-    return info.owner or info.given_up_by or next(heard, None)
+def _is_of_plan(place: endpoint.Endpoint, epoch: str, info: wire.UnitInfo) -> bool:
+    """Whether a plan has run the unit, or would have if it had got that far."""
+    if owner := last_owner(info):
+        return runner_of(owner) == "up"
+    from unitsync.plan import record
+
+    return record.plan_of(place.folder, info.name, epoch) is not None
 
 
 def _plan_of(place: endpoint.Endpoint, epoch: str, names: list[str]) -> Path:
@@ -127,7 +130,7 @@ def _with_dependents(client: Client, infos: dict[str, wire.UnitInfo]) -> dict[st
 
 def _call_of(logs: Path | None, info: wire.UnitInfo) -> tuple[str, list[str]]:
     """The folder and the words with which ``run`` runs the unit again. Raises UnitsyncError."""
-    name, owner = info.name, _last_owner(info)
+    name, owner = info.name, last_owner(info)
     runner = runner_of(owner)
     if owner is None or not owner.command:
         hint = f"unitsync run {shell_word(name)} -- COMMAND"

@@ -17,6 +17,12 @@ def runner_of(owner: wire.Owner | None) -> Literal["run", "up", ""]:
     return ""
 
 
+def last_owner(info: wire.UnitInfo) -> wire.Owner | None:
+    """Who ran the unit last, or has tried to."""
+    heard = (entry.owner for entry in reversed(info.history) if entry.owner is not None)
+    return info.owner or info.given_up_by or next(heard, None)
+
+
 def known(info: wire.UnitInfo) -> wire.UnitInfo:
     """*info*, unless nobody has registered the unit. Raises UnknownUnit then."""
     if info.status is not wire.Status.NOT_REGISTERED:

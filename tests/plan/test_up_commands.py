@@ -414,3 +414,44 @@ after = ["a"]
             os.kill(pid, signal.SIGKILL)
     up.write("", "go")
     assert process.end().status == 0
+
+
+def test_logs_says_that_the_latest_run_has_printed_nothing(cli: Cli, up: Up) -> None:
+    quiet = '[unit.quiet]\nrun = "true"\n'
+    flaky = '[unit.a]\nrun = "[ -e once ] && exit 3; echo once; touch once"\n'
+    assert up(quiet).status == 0
+    assert cli("logs", "quiet") == (0, "", "note: run 1 of quiet has printed nothing\n")
+    assert up(quiet + flaky).status == 0
+    logged = cli("logs", "a", "quiet")
+    assert logged.told == ["note: run 1 of quiet has printed nothing"]
+    assert logged.out.endswith("Z once\n")
+    assert cli("rerun", "a").status == 1
+    logged = cli("logs", "a")
+    assert logged.told == ["note: run 2 of a has printed nothing; this is run 1"]
+    assert logged.out.endswith("Z once\n")
+    assert cli("logs", "a", "--run", "1").err == ""
+    assert cli("logs", "a", "--since", "1h").err == ""
+    assert cli("logs", "a", "--run", "2").status == 1
+    assert cli("run", "a", "--", "echo", "unseen").status == 0
+    assert cli("logs", "a").told == ["note: the output of run 3 of a was not kept; this is run 1"]
+    process = up.spawn('[unit.b]\nrun = "touch there; sleep 1000"\n')
+    up.await_file("there")
+    assert cli("logs", "b").told == ["note: run 1 of b has printed nothing so far"]
+    assert interrupt(process).status == 130
+
+
+def test_rerun_of_what_has_not_run_yet(cli: Cli, up: Up) -> None:
+    """Nobody is known to have run it, but the plan's record knows where it belongs."""
+    plan = '[unit.a]\nrun = "[ -e fine ]"\n[unit.b]\nrun = "echo b >> ran"\nafter = ["a"]\n'
+    assert up(plan).status == 1
+    up.write("", "fine")
+    assert cli("rerun", "b").status == 0  # it was skipped
+    assert up.has("ran", "b\n")
+    waiting = 'external = ["out"]\n[unit.c]\nrun = "echo c >> ran"\nafter = ["out"]\n'
+    process = up.spawn(waiting)
+    up.await_status("c", "pending")
+    assert cli("rerun", "c").out == "running again: c\n"
+    interrupt(process, signal.SIGKILL)
+    assert cli("run", "out", "--", "true").status == 0
+    assert cli("rerun", "c").status == 0
+    assert up.has("ran", "b\nc\n")

@@ -149,12 +149,18 @@ class Record:
 
 
 def plan_of(folder: str, unit: str, epoch: str) -> Path | None:
-    """The plan whose ``up`` has last started *unit* in the state with this *epoch*."""
+    """The plan whose ``up`` has last started *unit* in the state with this *epoch*. If none has,
+    one that it belongs to."""
+    found = None
     for file in sorted(_files(folder), key=lambda file: -os.stat(file).st_mtime):
         lines = _lines(file)
-        if any(line.unit == unit and line.epoch == epoch and line.digest for line in lines):
-            return Path(next((line.plan for line in lines if line.plan), ""))
-    return None
+        of_unit = [line for line in lines if line.unit == unit and line.epoch == epoch]
+        path = Path(next((line.plan for line in lines if line.plan), ""))
+        if any(line.digest for line in of_unit):
+            return path
+        if of_unit:
+            found = found or path
+    return found
 
 
 def _files(folder: str) -> list[str]:
