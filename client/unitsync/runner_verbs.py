@@ -129,8 +129,8 @@ _ALL = (
         (FOLLOW, SINCE, RUN),
         """Show the output of units of a plan, and of what was run with --log.
 
-        Of each unit the latest run that has printed something, each line with the time (UTC) at which it came. Without a
-        name: all units, in the order of time.
+        Of each unit the latest run that has printed something, each line with the time (UTC) at
+        which it came. Without a name: all units, in the order of time.
         """,
         "unitsync logs deps --follow",
         module="unitsync.logs",
