@@ -70,7 +70,7 @@ def keys_of(table: type[msgspec.Struct]) -> str:
     lines = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
     for field in msgspec.structs.fields(table):
         key = field.encode_name
-        takes = "a unit name" if (table, key) == (EdgeTable, "unit") else TAKES[key][0]
+        takes = "a unit name or pattern" if (table, key) == (EdgeTable, "unit") else TAKES[key][0]
         meaning = meanings["properties"][key]["description"]
         lines.append(f"| `{key}` | {takes} | {_default(field)} | {meaning} |")
     return "\n".join(lines)

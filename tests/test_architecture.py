@@ -71,8 +71,8 @@ PLANS_MAY_USE = frozenset(
             "exec_errors",
             "log_files",
         ),
-        *("importing", "json_output", "names", "nearest", "output", "owner", "printing", "probes"),
-        *("supervision", "terminal", "wire", "wire_values"),
+        *("importing", "json_output", "names", "nearest", "output", "owner", "patterns"),
+        *("printing", "probes", "supervision", "terminal", "wire", "wire_values"),
     )
 )
 """Modules of unitsync that a plan is read with, and run with: the public clients, how a command

@@ -41,7 +41,12 @@ def check_pattern(pattern: str) -> None:
         raise InvalidName(f"not a pattern: {quoted(pattern)}: a [ is not closed", name=pattern)
     if len(pattern.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
         raise InvalidName(f"not a pattern: it is longer than {NAME_BYTES_MAX} bytes", name=pattern)
-    check_name(plain)
+    try:
+        check_name(plain)
+    except InvalidName as problem:
+        rule = problem.message.rpartition(" is not a unit name: ")[2]
+        message = f"not a pattern: {quoted(pattern)}: {rule}"
+        raise InvalidName(message, hint=problem.hint, name=pattern) from None
 
 
 def any_matcher(texts: list[str]) -> Callable[[str], object]:

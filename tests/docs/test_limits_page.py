@@ -23,7 +23,7 @@ from unitsync import (
     wire,
     wire_by_hand,
 )
-from unitsync.plan import display, edges, model, processes, reading
+from unitsync.plan import display, edges, expansion, model, processes, reading
 from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
 from unitsyncd.actors import actor, handlers, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
@@ -71,6 +71,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "log file": (5,),
     "plan file, or a file of variables": (reading.FILE_BYTES_MAX // MIB,),
     "units of a plan": (model.UNITS_MAX,),
+    "edges that patterns in a plan stand for": (expansion.EDGES_MAX,),
     "includes of a plan": (model.FILES_MAX, model.DEPTH_MAX),
     "retries of a unit; units of a plan at the same time": (supervision.RETRIES_MAX,),
     "durations in a plan": (),

@@ -93,7 +93,7 @@ def test_before_is_after_from_the_other_side(write: Write) -> None:
     plan = load(path)
     assert plan.units["a"].after == ()
     assert plan.units["b"].after == (Edge("a"),)
-    assert plan.external_after == {"ide": (Edge("a", Requirement.START),)}
+    assert plan.others_after == {"ide": (Edge("a", Requirement.START),)}
 
 
 def test_included_units_have_the_prefix_and_their_own_folder(write: Write, tmp_path: Path) -> None:

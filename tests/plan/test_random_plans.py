@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from plan.conftest import mistakes
 from unitsync.plan.document import PlanTable, UnitTable
 from unitsync.plan.model import PlanError, load
 from unitsync.plan.positions import Index
+from unitsync.plan.session import waves
 
 UNITS = [f"u{number}" for number in range(7)]
 STRANGERS = ["x1", "x2"]
 OUTSIDE = "outside"
+NAMES = [*UNITS, OUTSIDE]
+PATTERNS = ["u*", "u[1-3]", "?utside", "*", "x*"]
+WRITTEN = [*NAMES, *STRANGERS, *PATTERNS]
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +37,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- order ------------------------------------------------------------------------
 
 _said = st.lists(
-    st.tuples(st.sampled_from(UNITS), st.sampled_from(("after", "before")), st.integers(0, 9)),
+    st.tuples(
+        st.sampled_from(UNITS), st.sampled_from(("after", "before")), st.sampled_from(WRITTEN)
+    ),
     max_size=14,
 )
 
 
-def _written(said: list[tuple[str, str, int]]) -> str:
-    names = [*UNITS, OUTSIDE, *STRANGERS]
+def _written(said: list[tuple[str, str, str]]) -> str:
     lines = [f'external = ["{OUTSIDE}"]']
     for unit in UNITS:
         lines += [f"[unit.{unit}]", 'run = "true"']
         for key in ("after", "before"):
-            others = [names[other] for by, what, other in said if (by, what) == (unit, key)]
+            others = [other for by, what, other in said if (by, what) == (unit, key)]
             lines.append(f"{key} = {json.dumps(others)}")
     return "\n".join(lines)
 
@@ -60,17 +66,41 @@ def _reachable(start: str, edges: set[tuple[str, str]]) -> set[str]:
     return seen
 
 
+def _matching(pattern: str) -> list[str]:
+    return [name for name in NAMES if fnmatchcase(name, pattern)]
+
+
+def _edges_of_before(
+    said: list[tuple[str, str, str]], edges: set[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Those by patterns in ``before``: a unit comes before all that it does not need itself."""
+    added = set[tuple[str, str]]()
+    for unit, key, other in sorted(said, key=lambda each: UNITS.index(each[0])):
+        if key == "before" and other in PATTERNS:
+            needed = _reachable(unit, edges | added)
+            added |= {(name, unit) for name in _matching(other) if name not in {unit, *needed}}
+    return added
+
+
+def _in_order(order: list[list[str]], edges: set[tuple[str, str]]) -> None:
+    """Each unit of the waves comes after those that it waits for."""
+    place = {name: number for number, names in enumerate(order) for name in names}
+    assert sorted(place) == UNITS
+    for dependent, prerequisite in edges:
+        if {dependent, prerequisite} <= place.keys():
+            assert place[prerequisite] < place[dependent]
+
+
 @given(said=_said)
-def test_the_order_of_random_plans(folder: Path, said: list[tuple[str, str, int]]) -> None:
+def test_the_order_of_random_plans(folder: Path, said: list[tuple[str, str, str]]) -> None:
     path = folder / "order.toml"
     path.write_text(_written(said))
-    names = [*UNITS, OUTSIDE, *STRANGERS]
-    pairs = [
-        (unit, names[other]) if key == "after" else (names[other], unit)
+    edges = {
+        (unit, name) if key == "after" else (name, unit)
         for unit, key, other in said
-    ]
-    known = {pair for pair in pairs if not {*pair} & {*STRANGERS}}
-    edges = {pair for pair in known if pair[0] != pair[1]}
+        for name in ([other] if other in NAMES else _matching(other) if key == "after" else [])
+        if name != unit
+    }
     in_cycles = {name for name, _ in edges if name in _reachable(name, edges)}
 
     try:
@@ -79,16 +109,23 @@ def test_the_order_of_random_plans(folder: Path, said: list[tuple[str, str, int]
         texts = [one.message for one in problem.mistakes]
     else:
         texts = []
-        assert {(name, edge.unit) for name, unit in plan.units.items() for edge in unit.after} | {
-            (name, edge.unit) for name, after in plan.external_after.items() for edge in after
-        } == (edges)
-    unknown = [text for text in texts if "no unit of this plan" in text]
+        told = plan.others_after | {name: unit.after for name, unit in plan.units.items()}
+        all_told = {(name, edge.unit) for name, after in told.items() for edge in after}
+        ordered = edges | _edges_of_before(said, edges)
+        assert {pair for pair in all_told if not {*pair} & {*PATTERNS}} == ordered
+        assert {pair for pair in all_told if {*pair} & {*PATTERNS}} == {
+            (unit, other) if key == "after" else (other, unit)
+            for unit, key, other in said
+            if other in PATTERNS
+        }
+        assert not [name for name, _ in ordered if name in _reachable(name, ordered)]
+        _in_order(waves(plan), ordered)
+    unknown = [text for text in texts if "unit of this plan" in text]
     itself = [text for text in texts if "itself" in text]
     cycles = [text for text in texts if "cycle" in text]
     assert len(texts) == len(unknown) + len(itself) + len(cycles)
-    strange = [(unit, key, other) for unit, key, other in said if names[other] in STRANGERS]
-    assert len(unknown) == len(strange)
-    assert len(itself) == sum(unit == names[other] for unit, _, other in said)
+    assert len(unknown) == sum(other in (*STRANGERS, "x*") for _, _, other in said)
+    assert len(itself) == sum(unit == other for unit, _, other in said)
     assert bool(cycles) == bool(in_cycles)
     left = set(edges)
     for text in cycles:

@@ -16,7 +16,8 @@ from unitsync.plan.document import EdgeTable, IncludeTable, PlanTable, UnitTable
 CONFORMS = fastjsonschema.compile(schema.schema(), use_default=False)
 
 _TEXTS = (
-    *("a", "b.c", "", " ", "a b", "a\n", "-a", "a*", "é", "a\0b", "=", "x" * 256),
+    *("a", "b.c", "", " ", "a b", "a\n", "-a", "é", "a\0b", "=", "x" * 256),
+    *("a*", "?", "*\n", "[ab]c", "a[!b-d]", "[", "[]", "a]", "*,", "-*"),
     *("10s", "1h30m", "none", "10S", "1.5ms", "10s\n", "1..5", "90", "-1"),
     *("success", "start", "fail", "ignore"),
 )

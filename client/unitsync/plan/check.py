@@ -18,8 +18,8 @@ from typing import Final
 from unitsync import exec_errors
 from unitsync.nearest import nearest
 from unitsync.plan.document import UnitTable
-from unitsync.plan.edges import Declared
 from unitsync.plan.mistakes import Found, shown
+from unitsync.plan.origins import Declared
 from unitsync.plan.units import UnitPlan
 from unitsync.plan.words import brief
 

@@ -12,6 +12,7 @@ from unitsync.commandline import Call, split_names
 from unitsync.importing import imported
 from unitsync.json_output import json_text
 from unitsync.output import print_err, print_lines
+from unitsync.patterns import is_pattern
 from unitsync.plan.mistakes import Mistake, PlanError, lines, shown
 from unitsync.plan.model import Plan, find, load
 from unitsync.printing import counted, safe
@@ -71,7 +72,7 @@ def _counted(mistakes: list[Mistake]) -> str:
 
 
 def _what(plan: Plan) -> str:
-    edges = sum(len(unit.after) for unit in plan.units.values())
+    edges = sum(not is_pattern(edge.unit) for unit in plan.units.values() for edge in unit.after)
     text = f"{counted(len(plan.units), 'unit')} and {counted(edges, 'edge')}"
     return text + (f", from {counted(len(plan.files), 'file')}" if len(plan.files) > 1 else "")
 

@@ -295,7 +295,7 @@ def described(job: Job, now: float) -> str:
 
 
 def _waits_for(job: Job) -> str:
-    names = sorted(job.missing) or sorted(edge.unit for edge in job.unit.after)
+    names = sorted(job.missing) or sorted(edge.unit for edge in job.unit.after if not edge.pattern)
     if not names:
         return "waiting"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -27,8 +27,11 @@ _OR_NONE: Final = rf"^(none|{_NUMBER}|({_NUMBER}(d|h|m|s|ms|us|ns))+){_END}"
 _NO_NUL: Final = r"^[^\u0000]*$"
 _TEXT: Final = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 _NAME: Final = rf"^[^\s*?\[\],@\-][^\s*?\[\],@]*{_END}"
+_CLASS: Final = r"\[!?[^\]!][^\]]*\]"
+_PATTERN: Final = rf"^([^\s\[\],@\-]|{_CLASS})([^\s\[\],@]|{_CLASS})*{_END}"
 
 Name = Annotated[str, Meta(pattern=_NAME, max_length=NAME_BYTES_MAX)]
+NameOrPattern = Annotated[str, Meta(pattern=_PATTERN, max_length=NAME_BYTES_MAX)]
 Text = Annotated[str, Meta(pattern=_TEXT)]
 """Not empty, and without NUL, which no process can be given."""
 Word = Annotated[str, Meta(pattern=_NO_NUL)]
@@ -51,7 +54,10 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class EdgeTable(_Table, frozen=True):
     """A unit to wait for, if its success is not what is needed."""
 
-    unit: Annotated[Name, Meta(description="The name of the other unit.")]
+    unit: Annotated[
+        NameOrPattern,
+        Meta(description="The name of the other unit, or a pattern for several units."),
+    ]
     requires: Annotated[
         Requirement,
         Meta(
@@ -99,15 +105,18 @@ class UnitTable(_Table, frozen=True):
         ),
     ] = UNSET
     after: Annotated[
-        list[Name | EdgeTable],
+        list[NameOrPattern | EdgeTable],
         Meta(
-            description="What it waits for: names of units, or tables with `unit`, `requires` "
-            "and `optional`."
+            description="What it waits for: names of units, patterns such as `git-clone.*`, or "
+            "tables with `unit`, `requires` and `optional`."
         ),
     ] = []
     before: Annotated[
-        list[Name | EdgeTable],
-        Meta(description="The units that wait for this one, written as in `after`."),
+        list[NameOrPattern | EdgeTable],
+        Meta(
+            description="The units that wait for this one, written as in `after`. A pattern leaves "
+            "out what this one needs."
+        ),
     ] = []
     timeout: Annotated[
         DurationOrNone,
@@ -184,7 +193,7 @@ class GateTable(_Table, frozen=True):
     met."""
 
     after: Annotated[
-        list[Name | EdgeTable],
+        list[NameOrPattern | EdgeTable],
         Meta(description="What it waits for, written as in the `after` of a unit."),
     ] = []
     requires: Annotated[
@@ -214,8 +223,11 @@ class PlanTable(_Table, frozen=True):
         ),
     ] = 0
     external: Annotated[
-        list[Name],
-        Meta(description="Units that are not in this file: scripts run them, or another plan."),
+        list[NameOrPattern],
+        Meta(
+            description="Units that are not in this file: scripts run them, or another plan. A "
+            "pattern stands for all that match."
+        ),
     ] = []
     open: Annotated[
         list[Text],

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from unitsync import errors, wire
+from unitsync.patterns import is_pattern
 from unitsync.plan.job import Job
 from unitsync.plan.states import State
 
@@ -18,6 +19,8 @@ class GateJob(Job):
         waits_for = set(waits_for)
         unit = self.unit
         self._spare = len(unit.after) - unit.count if unit.count else 0
+        if unit.count and any(is_pattern(edge.unit) for edge in unit.after):
+            self._spare = len(unit.after)  # units of others may be enough
         super().launch(waits_for)
         self._look_whether_enough()
 

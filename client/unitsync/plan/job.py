@@ -165,6 +165,10 @@ class Job:
         if not self.missing:
             self._go.set()
 
+    def ask(self) -> None:
+        """Ask the coordinator now, even if prerequisites in the plan have not moved on."""
+        self._go.set()
+
     async def over(self) -> None:
         """Return when it has ended."""
         if self._task is not None:

@@ -20,17 +20,19 @@ from msgspec import UNSET
 from unitsync.durations import seconds_in
 from unitsync.errors import InvalidName, UsageError
 from unitsync.names import check_name
+from unitsync.patterns import is_pattern
 from unitsync.plan.check import Machine
 from unitsync.plan.document import DURATION_MAX_S, GateTable, IncludeTable, PlanTable, UnitTable
-from unitsync.plan.edges import Declared, Scope, resolve
+from unitsync.plan.edges import resolve
 from unitsync.plan.env_files import variables
 from unitsync.plan.mistakes import Found, Keys, Mistake, PlanError, shown
+from unitsync.plan.origins import Declared, Scope
 from unitsync.plan.reading import Unreadable, parse, read_bytes
 from unitsync.plan.units import Edge as Edge
 from unitsync.plan.units import Plan as Plan
 from unitsync.plan.units import UnitPlan as UnitPlan
 from unitsync.plan.values import wrong_probe, wrong_stop
-from unitsync.plan.words import TAKES, brief
+from unitsync.plan.words import TAKES, brief, wrong_pattern
 from unitsync.printing import counted, one_line
 from unitsync.wire_values import Requirement
 
@@ -95,7 +97,7 @@ class _Loader:
             return
         if table is not None:
             self._roots.append(table)
-            self._take(table, Scope(path, "", frozenset(table.external)), (path,))
+            self._take(table, Scope(path, "", _external(table)), (path,))
 
     def plan(self, *, runnable: bool) -> Plan:
         """Everything that was read, as one plan. Raises PlanError."""
@@ -121,7 +123,7 @@ class _Loader:
             units=units,
             parallel=min(limits, default=0),
             external=frozenset(external - units.keys()),
-            external_after={name: after[name] for name in external - units.keys() if name in after},
+            others_after={name: edges for name, edges in after.items() if name not in units},
             files=tuple(self._sources),
             notes=(*_ends_awaited(units), *notes),
         )
@@ -146,6 +148,8 @@ class _Loader:
                     message = f"{name} is a unit of this plan, so it is not external"
                     keys = ("external", number)
                     self._found.append(Found(path, message, "take it out of external", keys=keys))
+                elif problem := wrong_pattern(name):
+                    self._found.append(Found(path, *problem, keys=("external", number)))
         return self._tables[path]
 
     def _take(self, table: PlanTable, scope: Scope, through: tuple[Path, ...]) -> None:
@@ -218,7 +222,7 @@ class _Loader:
                 wrong(f"{include.plan} has no units", "take this include away")
             place = (scope.file, (*keys, "prefix"))
             prefix = scope.prefix + include.prefix
-            inner = Scope(path, prefix, frozenset(table.external), place)
+            inner = Scope(path, prefix, _external(table), place)
             self._take(table, inner, (*through, path))
 
     def _gate(self, declared: Declared, after: tuple[Edge, ...]) -> UnitPlan:
@@ -229,10 +233,11 @@ class _Loader:
             keys = declared.keys(*([key] if key else []))
             self._found.append(Found(scope.file, message, hint, declared.name, keys))
 
+        open_ended = any(is_pattern(edge.unit) for edge in after)
         if not after and not table.after:
             hint = 'name what it waits for: after = ["git-clone"]'
             wrong("", f"gate {declared.local} waits for nothing", hint)
-        elif table.count > max(len(after), len(table.after)):
+        elif table.count > max(len(after), len(table.after)) and not open_ended:
             has = counted(len(after), "unit")
             message = f"gate {declared.local} needs {table.count:,} of {has}"
             wrong("count", message, "it would never complete")
@@ -319,6 +324,11 @@ class _Loader:
                     continue
             merged |= self._env_files[path]
         return merged | table.env if merged else table.env
+
+
+def _external(table: PlanTable) -> frozenset[str]:
+    """What *table* says of others' units, without invalid patterns."""
+    return frozenset(name for name in table.external if not wrong_pattern(name))
 
 
 def _ends_awaited(units: dict[str, UnitPlan]) -> list[str]:

@@ -21,6 +21,7 @@ from unitsync.plan.document import (
     GateTable,
     IncludeTable,
     Name,
+    NameOrPattern,
     PlanTable,
     Text,
     UnitTable,
@@ -285,7 +286,10 @@ class _Salvage:
         return right
 
     def _names(self, data: list[Any], keys: Keys) -> list[Any]:
-        return self._right(data, keys, Name, lambda value, here: self._add(wrong_name(value), here))
+        def wrong(value: Any, here: Keys) -> None:
+            self._add(wrong_name(value, or_pattern=True), here)
+
+        return self._right(data, keys, NameOrPattern, wrong)
 
     def _words(self, data: list[Any], keys: Keys) -> list[Any]:
         key = str(keys[-1])
@@ -313,22 +317,22 @@ class _Salvage:
     def _edges(self, data: list[Any], keys: Keys) -> list[Any]:
         def wrong(value: Any, here: Keys) -> None:
             if not isinstance(value, dict):
-                self._add(wrong_name(value), here)
+                self._add(wrong_name(value, or_pattern=True), here)
                 return
             unit, self._unit = self._unit, ""
             before = len(self._found)
             rest = dict(value)
             try:
-                msgspec.convert(rest.get("unit", "a"), Name)
+                msgspec.convert(rest.get("unit", "a"), NameOrPattern)
             except msgspec.ValidationError:
-                self._add(wrong_name(rest["unit"]), (*here, "unit"))
+                self._add(wrong_name(rest["unit"], or_pattern=True), (*here, "unit"))
                 rest["unit"] = "a"
             self._table(EdgeTable, rest, here, {})
             self._unit = unit
             for one in self._found[before:]:
                 one.unit = unit
 
-        return self._right(data, keys, Name | EdgeTable, wrong)
+        return self._right(data, keys, NameOrPattern | EdgeTable, wrong)
 
     def _variables(self, data: dict[str, Any], keys: Keys) -> dict[str, Any]:
         right = {}

@@ -20,6 +20,8 @@ import msgspec
 from msgspec import structs
 from msgspec.structs import replace
 
+from unitsync.patterns import is_pattern
+from unitsync.plan.declaring import all_declared
 from unitsync.plan.model import Edge, Plan, UnitPlan
 
 _FOLDER: Final = "plans"
@@ -115,18 +117,18 @@ class Record:
     def no_longer(self, plan: Plan) -> Mapping[str, list[str]]:
         """For each unit, the prerequisites that plans gave it and that it does not have now."""
         gone = {}
-        for name, edges in _all_after(plan).items():
+        for name, edges in self._all_after(plan).items():
             had = self._edges.get(name, set())
             if name not in plan.units:  # what others have it wait for is not ours to take back
                 had = set(self._units[name].after) if name in self._units else set()
             left = had - {_edge(edge) for edge in edges}
             if left:
-                gone[name] = [edge.partition(" ")[0] for edge in sorted(left)]
+                gone[name] = [_prerequisite(edge) for edge in sorted(left)]
         return gone
 
     def declared(self, plan: Plan) -> None:
         """The edges of *plan* are about to be declared."""
-        for name, edges in _all_after(plan).items():
+        for name, edges in self._all_after(plan).items():
             after = [_edge(edge) for edge in edges]
             before = self._units.get(name, _Line(self._epoch, unit=name))
             self._units[name] = replace(before, after=after)
@@ -138,6 +140,13 @@ class Record:
         place, name = os.path.split(self._file)
         with _entered(place) as folder:
             os.replace(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def _all_after(self, plan: Plan) -> dict[str, tuple[Edge, ...]]:
+        """What each unit waits for, and all units that match a pattern. Of external units and
+        patterns, those for which the plan says so, or has said so; if it no longer does, they wait
+        for nothing."""
+        others = [*plan.external, *filter(is_pattern, self._units)]
+        return dict.fromkeys(others, ()) | all_declared(plan)
 
     def started(self, unit: UnitPlan) -> None:
         """*unit* was started, as it is now."""
@@ -186,15 +195,12 @@ def _lines(file: str) -> list[_Line]:
     return lines
 
 
-def _all_after(plan: Plan) -> dict[str, tuple[Edge, ...]]:
-    """What each unit waits for. Of external units, those for which the plan says so; if it no
-    longer does, it says that they wait for nothing."""
-    after = {name: unit.after for name, unit in plan.units.items()}
-    return dict.fromkeys(plan.external, ()) | plan.external_after | after
-
-
 def _edge(edge: Edge) -> str:
     return f"{edge.unit} {edge.requires} {edge.optional}"
+
+
+def _prerequisite(edge: str) -> str:
+    return edge.rsplit(" ", 2)[0]  # a pattern may hold spaces
 
 
 def digest(unit: UnitPlan) -> str:

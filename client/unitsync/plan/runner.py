@@ -15,6 +15,8 @@ from msgspec.structs import replace
 from unitsync import command, errors, owner, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog, UnitLog
+from unitsync.patterns import is_pattern
+from unitsync.plan.declaring import declarations
 from unitsync.plan.gate_job import GateJob
 from unitsync.plan.job import Job
 from unitsync.plan.model import Edge, Plan, UnitPlan
@@ -112,7 +114,7 @@ class Runner:
         self._client = _Client(
             endpoint,
             owner=replace(owner.this_process(), command=f"unitsync up {plan.path}"),
-            on_waiting=lambda reply: display.waiting(reply.err),
+            on_waiting=self._waits,
             render=wire.Render.TEXT,
         )
         self.client: AsyncClient = self._client
@@ -282,18 +284,10 @@ class Runner:
     async def _declare(self, plan: Plan, known: Mapping[str, wire.UnitInfo]) -> None:
         """Tell the coordinator what waits for what, and take back what no longer does."""
         for name, prerequisites in self._record.no_longer(plan).items():
-            if name in known:
+            if name in known or is_pattern(name):
                 await self.client.unwant(name, *prerequisites)
         self._recorded(self._record.declared, plan)
-        edges: dict[tuple[str, bool], dict[str, list[str]]] = {
-            ("success", False): {name: [] for name in plan.units}
-        }
-        all_after = {name: unit.after for name, unit in plan.units.items()} | plan.external_after
-        for name, after in all_after.items():
-            for edge in after:
-                units = edges.setdefault((edge.requires, edge.optional), {})
-                units.setdefault(name, []).append(edge.unit)
-        for (requires, optional), units in edges.items():
+        for (requires, optional), units in declarations(plan):
             await self.client.declare(units, requires=requires, optional=optional)
         for unit in plan.units.values():
             if unit.gate:
@@ -342,6 +336,23 @@ class Runner:
 
     def warn(self, text: str, hint: str = "") -> None:
         self._display.warn(text, hint)
+
+    def _waits(self, reply: wire.Waiting) -> None:
+        """The coordinator has a start wait. Some of its edges it did not get from the plan. Then
+        it may have taken back others, which came about by patterns, because of a cycle: whoever
+        still waits here for units that match a pattern asks it."""
+        self._display.waiting(reply.err)
+        left = [each.name for each in reply.waiting_for]
+        seen = set(left)
+        while left:
+            job = self.jobs.get(left.pop())
+            if job is None or job.state is not State.WAITING:
+                continue
+            matched = {edge.unit for edge in job.unit.after if edge.pattern}
+            if job.missing <= matched:
+                job.ask()
+            left += job.missing - seen
+            seen |= job.missing
 
     def on_started(self, job: Job) -> None:
         self._recorded(self._record.started, job.unit)

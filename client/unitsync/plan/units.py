@@ -12,11 +12,15 @@ from unitsync.wire_values import OnOwnerExit, Requirement
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """A prerequisite, and what is needed of it."""
+    """A prerequisite, and what is needed of it. ``unit`` may be a pattern: it stands for units of
+    others too, now and later."""
 
     unit: str
     requires: Requirement = Requirement.SUCCESS
     optional: bool = False
+    pattern: str = ""
+    """The pattern by which it came about, in ``after`` or in the ``before`` of another unit. The
+    coordinator is told of that one, and finds this edge by itself."""
 
 
 class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +32,8 @@ class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
     A program without a slash is looked for on the PATH of ``env``, or else on that of the runner.
     One with a slash is meant from ``cwd``."""
     after: tuple[Edge, ...] = ()
-    """Those that others named in ``before`` are among them."""
+    """Those that others named in ``before`` are among them, and for each pattern the units of the
+    plan that it stands for."""
     timeout_s: float | None = None
     wait_timeout_s: float | None = None
     grace_s: float = GRACE_DEFAULT_S
@@ -61,9 +66,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     parallel: int = 0
     """How many units may run at the same time; 0 is no limit."""
     external: frozenset[str] = frozenset()
-    """Units that others run: named in a plan, and no unit of it."""
-    external_after: dict[str, tuple[Edge, ...]] = {}
-    """What external units wait for, because units named them in ``before``."""
+    """Units that others run, and patterns for such units: named in a plan, and no unit of it."""
+    others_after: dict[str, tuple[Edge, ...]] = {}
+    """What external units, and all units that match a pattern, wait for, because units named them
+    in ``before``."""
     files: tuple[Path, ...] = ()
     """All files that the plan was read from."""
     notes: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from typing import Any, Final
 from unitsync.errors import InvalidName
 from unitsync.names import check_name
 from unitsync.nearest import nearest
+from unitsync.patterns import check_pattern, is_pattern
 from unitsync.plan.document import COUNT_MAX, PARALLEL_MAX
 from unitsync.printing import quoted
 from unitsync.supervision import RETRIES_MAX
@@ -95,17 +96,31 @@ def wrong_value(key: str, value: Any) -> tuple[str, str]:
 
 
 _NAMES: Final = "letters, digits, - _ . and more, but no white space and none of * ? [ ] , @"
+_PATTERNS: Final = "in patterns, * stands for any characters, ? for one, [abc] for one of these"
 
 
-def wrong_name(value: Any) -> tuple[str, str]:
-    """Message and hint for a *value* that is no unit name."""
+def wrong_name(value: Any, *, or_pattern: bool = False) -> tuple[str, str]:
+    """Message and hint for a *value* that is no unit name; with *or_pattern*, no pattern
+    either."""
     if not isinstance(value, str):
         return f"a unit name is a text, not {kind(value)}", 'put it in quotes: "git-clone"'
+    if or_pattern and (problem := wrong_pattern(value)):
+        return problem
     try:
         check_name(value)
-    except InvalidName as problem:
-        return problem.message, _NAMES
+    except InvalidName as invalid:
+        return invalid.message, _NAMES
     return f"{brief(value)} is not a unit name", ""
+
+
+def wrong_pattern(value: str) -> tuple[str, str] | None:
+    """Message and hint for a *value* that is a pattern which can match no name."""
+    try:
+        if is_pattern(value):
+            check_pattern(value)
+    except InvalidName as problem:
+        return problem.message, _PATTERNS
+    return None
 
 
 def kind(value: Any) -> str:
