@@ -111,9 +111,14 @@ class Session:
         _open_stdio()
         # It makes the folder as well, which must be there before anything is put into it.
         autostart.ensure(self._endpoint, when=Autostart.ALWAYS, autostart=autostart.is_allowed())
-        lock = self._lock()
-        if lock < 0:
-            return self._hand_over(-lock)
+        gone = set[int]()
+        while (lock := self._lock()) < 0:
+            try:
+                return self._hand_over(-lock)
+            except errors.Unreachable:
+                if -lock in gone:  # it has not ended meanwhile
+                    raise
+                gone.add(-lock)
         try:
             return self._detached() if detach else self._up(live=at_terminal())
         finally:

@@ -1,0 +1,120 @@
+"""``up`` when something comes at the wrong moment: another ``up`` that ends, an edge that the plan
+does not know, a folder that has gone, a signal while nobody answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Cli, cli, shared_cli
+from plan.up import Up, eventually, interrupt, up
+
+__all__ = ["cli", "shared_cli", "up"]
+
+pytestmark = pytest.mark.usefixtures("shared_cli")
+
+
+LATE = """
+import sys
+from pathlib import Path
+from unitsync.plan import session
+from unitsync.plan.model import load
+
+class Late(session.Session):
+    def _hand_over(self, pid):
+        Path("go").touch()
+        session._await_end(pid)
+        return super()._hand_over(pid)
+
+path = Path("unitsync.toml").absolute()
+sys.exit(Late([path], load([path]), None).up(detach=False))
+"""
+
+
+def test_an_up_that_ends_while_another_wants_to_hand_over_is_followed_by_that(up: Up) -> None:
+    first = up.spawn("""
+[unit.a]
+run = "echo a >> ran; while ! [ -e go ]; do sleep 0.02; done"
+""")
+    up.await_file("ran")
+    late = up.cli.exec(sys.executable, "-c", LATE)
+    assert (late.status, first.end().status) == (0, 0), late
+    assert late.told[0].startswith("unitsync: nothing to do: its one unit completed earlier")
+    assert (up.folder / "ran").read_text() == "a\n"
+
+
+def test_who_waits_for_what_only_a_script_knows_takes_no_place(cli: Cli, up: Up) -> None:
+    cli.ok("want", "a", "outside")
+    process = up.spawn("""
+parallel = 1
+[unit.a]
+run = "true"
+[unit.b]
+run = "true"
+""")
+    up.await_status("b", "completed")
+    assert up.statuses()["a"] == "pending"
+    assert cli("run", "outside", "--", "true").status == 0
+    assert process.end().status == 0
+
+
+def test_who_is_not_granted_its_start_gives_its_place_back(cli: Cli, up: Up) -> None:
+    cli.ok("want", "a", "outside")
+    assert cli("run", "outside", "--", "false").status == 1
+    done = up("""
+parallel = 1
+[unit.a]
+run = "true"
+[unit.b]
+run = "true"
+""")
+    assert done.status == 1
+    assert up.statuses() == {"a": "skipped", "b": "completed", "outside": "failed"}
+
+
+def test_a_service_whose_folder_has_gone_is_ended_without_its_stop_command(up: Up) -> None:
+    (up.folder / "sub").mkdir()
+    process = up.spawn("""
+[unit.a]
+cwd = "sub"
+run = "rmdir ../sub; touch ../there; exec sleep 1000"
+stop = "touch /no/such/folder"
+grace = "1h"
+""")
+    up.await_file("there")
+    assert interrupt(process).status == 130
+    assert up.statuses() == {"a": "failed"}
+
+
+def test_a_signal_while_the_coordinator_does_not_answer(cli: Cli, up: Up) -> None:
+    with cli.client() as client:
+        pid = client.ping().pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        process = up.spawn('[unit.a]\nrun = "touch ran"\n')
+        eventually(lambda: _catches(process.pid, signal.SIGTERM), "the connection")
+        assert interrupt(process, signal.SIGTERM).status == 143
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert not up.has("ran")
+
+
+def _catches(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> number - 1 & 1)
+
+
+def test_the_coordinator_that_is_named_is_the_one_that_is_asked(cli: Cli, up: Up) -> None:
+    elsewhere = {"UNITSYNC_ENDPOINT": f"ipc://{cli.folder}/other/coordinator.sock"}
+    up.write('[unit.a]\nrun = "echo up; exec sleep 1000"\nready = "line:up"\n')
+    words = ("--endpoint", cli.endpoint)
+    assert cli("up", "--detach", *words, env=elsewhere).status == 0
+    up.await_status("a", "started")
+    done = cli("down", *words, env=elsewhere)
+    assert (done.status, done.out) == (0, "ended 1 unit: a\n")
+    assert not (cli.folder / "other").exists()
