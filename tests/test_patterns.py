@@ -33,7 +33,9 @@ def test_what_it_matches(pattern: str, expected: list[str]) -> None:
     assert all(name.startswith(literal(pattern)) for name in expected)
 
 
-@pytest.mark.parametrize("pattern", ["[", "a[b", "a[]", "a *", "*,b", "x@*", "-*", "*" * 256])
+@pytest.mark.parametrize(
+    "pattern", ["[", "a[b", "a[]", "a *", "*,b", "x@*", "-*", "*" * 256, "\udc80*"]
+)
 def test_what_is_no_pattern(pattern: str) -> None:
     with pytest.raises(InvalidName):
         matcher(pattern)

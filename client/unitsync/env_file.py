@@ -34,7 +34,7 @@ def variables(content: bytes) -> tuple[dict[str, str], list[Problem]]:
         elif binding.key is not None and binding.value is not None:
             if "\0" in binding.key + binding.value:
                 found.append(Problem(line, "the env-file holds the character NUL"))
-            elif not binding.key or "=" in binding.key:
+            elif "=" in binding.key:
                 found.append(Problem(line, "this is no name of a variable", hint))
             values[binding.key] = binding.value
     return values, found

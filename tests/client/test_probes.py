@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unitsync.probes import Line, parse
@@ -53,19 +53,31 @@ def test_what_is_none(text: str) -> None:
         parse(text)
 
 
-@given(st.binary(max_size=60), st.binary(min_size=1, max_size=4), st.lists(st.integers(1, 9)))
-def test_a_line_is_found_however_its_output_comes(
-    data: bytes, wanted: bytes, sizes: list[int]
-) -> None:
-    text = wanted.replace(b"\n", b" ").decode("latin-1")
-    probe = Line(f"line:{text}")
+@given(
+    st.text("ab", max_size=30),
+    st.text("ab", min_size=1, max_size=5),
+    st.lists(st.integers(1, 5)),
+)
+@example("ab", "ab", [1])
+def test_a_line_is_found_however_its_output_comes(text: str, wanted: str, sizes: list[int]) -> None:
+    data = text.encode()
+    probe = Line(f"line:{wanted}")
     chunks, at = [], 0
     for size in sizes:
         chunks.append(data[at : at + size])
         at += size
     chunks = [chunk for chunk in (*chunks, data[at:]) if chunk]
     found = [probe.saw(1, chunk) for chunk in chunks]
-    assert any(found) == (os.fsencode(text) in data)
+    assert any(found) == (wanted in text)
+
+
+def test_a_line_that_is_not_text() -> None:
+    assert Line("line:" + os.fsdecode(b"\xff")).saw(1, b"\xfe\xff")
+
+
+def test_a_line_is_of_one_stream() -> None:
+    probe = Line("line:ready")
+    assert [probe.saw(1, b"rea"), probe.saw(2, b"dy"), probe.saw(1, b"dy")] == [False, False, True]
 
 
 def test_a_port_that_answers_and_one_that_does_not() -> None:

@@ -140,6 +140,10 @@ def test_a_registration_that_is_undone_did_not_match(driven: Driven, ann: Script
     before = snapshot(driven)
     ann.refused("invalid_name", ann.want("git.a", "not valid"))
     assert snapshot(driven) == before
+    driven.pass_time(31)
+    assert isinstance(told := waiter.told(), wire.Waiting)
+    assert [edge.name for edge in told.waiting_for] == ["git.*"]
+    waiter.waits_for("git.*")
     ann.does("git.b")
     assert isinstance(told := waiter.told(), wire.Ok)
     assert told.units == ["git.b"]

@@ -202,7 +202,7 @@ def test_services_that_never_become_ready(up: Up) -> None:
 [unit.tcp]
 run = "sleep 1000"
 ready = "tcp:{port}"
-timeout = "300ms"
+timeout = "2s"
 [unit.line]
 run = "echo other; sleep 1000"
 ready = "line:listening"
@@ -242,7 +242,7 @@ after = ["uses-retried"]
     }
     assert failed.pop("retried").startswith(("killed by SIGTERM", "exit status 143"))
     assert failed == {
-        "tcp": f"not ready after 300 ms: tcp:{port}: Connection refused",
+        "tcp": f"not ready after 2 s: tcp:{port}: Connection refused",
         "line": "not ready after 300 ms",
         "hangs": "not ready after 300 ms",
         "ends": "ended before it was ready",

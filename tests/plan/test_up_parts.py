@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from unitsync.errors import Unreachable
+from unitsync.errors import UnitsyncError, Unreachable
 from unitsync.plan import control, session
 from unitsync.plan.control import Request
 from unitsync.plan.model import Edge, Plan, UnitPlan
@@ -47,6 +48,18 @@ def test_its_socket_is_for_its_owner_only(tmp_path: Path) -> None:
             return [entry.stat().st_mode & 0o777 for entry in os.scandir(tmp_path)]
 
     assert asyncio.run(modes()) == [0o600]
+
+
+def test_what_the_system_refuses_is_said_to_who_asked(tmp_path: Path) -> None:
+    async def refuse(request: Request) -> control.Answer:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def run() -> None:
+        async with control.Listener(str(tmp_path), refuse):
+            await asyncio.to_thread(control.ask, str(tmp_path), os.getpid(), Request("down"))
+
+    with pytest.raises(UnitsyncError, match="No space left on device"):
+        asyncio.run(run())
 
 
 def test_sockets_of_dead_processes_are_removed(tmp_path: Path) -> None:
