@@ -206,6 +206,35 @@ grace = "1h"
     eventually(lambda: not up.processes(ALL_PHASES_MARK), "the end of the stop command")
 
 
+def test_a_stop_command_may_go_on_after_the_service_has_ended(up: Up) -> None:
+    """Within the grace, which began before. And no longer if somebody is in a hurry."""
+    service = f"""
+[unit.a]
+run = "touch there; while ! [ -e end ]; do sleep 0.05; done; touch ended # {ALL_PHASES_MARK}"
+stop = "touch end; while ! [ -e ended ]; do sleep 0.05; done; STOP"
+grace = "1h"
+"""
+    process = up.spawn(service.replace("STOP", "sleep 0.5; touch cleaned"))
+    up.await_file("there")
+    assert interrupt(process).status == 130
+    assert up.has("cleaned")
+    for name in ("there", "end", "ended"):
+        (up.folder / name).unlink()
+    process = up.spawn(service.replace("STOP", f"touch last; sleep {ALL_PHASES_MARK}"))
+    up.await_file("there")
+    process.send(INT)
+    up.await_file("last")
+    up.await_status("a", "failed")  # that is told at once
+    assert process.popen.poll() is None
+    assert interrupt(process).status == 130
+    for name in ("there", "end", "ended", "last"):
+        (up.folder / name).unlink()
+    process = up.spawn(service.replace("STOP", "touch last; sleep 1000").replace("1h", "2s"))
+    up.await_file("there")
+    assert interrupt(process).status == 130
+    assert up.has("last")
+
+
 def test_a_supervisor_that_is_killed_takes_forking_processes_along(up: Up) -> None:
     """They fork faster than they can be looked for once."""
     fork = f"while :; do setsid sleep {ALL_PHASES_MARK} & sleep 0.01; done"

@@ -165,7 +165,7 @@ class UnitTable(_Table, frozen=True):
         Text,
         Meta(
             description="How the command is told to end: the name of a signal, or a text for the "
-            "shell. After `grace` it is killed."
+            "shell. After `grace` it is killed, and so is what still runs of the text."
         ),
     ] = "SIGTERM"
     ready: Annotated[

@@ -12,6 +12,7 @@ import math
 import os
 import signal
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from time import monotonic, time
 from typing import Any, Final, Protocol
 
@@ -108,6 +109,8 @@ class Job:
         """That of its current or last command."""
         self._stopper = 0
         """The pid of the command in ``stop`` while it runs."""
+        self._stopped = asyncio.Event()
+        """Whether none runs."""
         self._holds_slot = False
         self._told = False
         """Whether the coordinator was told of the outcome."""
@@ -256,7 +259,10 @@ class Job:
         end = await self._over
         self._give_slot_back()
         if self._stopper:
-            signal_group(self._stopper, signal.SIGKILL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._stop_by - monotonic()):
+                    await self._stopped.wait()
+            self._kill_stopper()
         if self._reports:
             await asyncio.wait(self._reports)
         if not self._told:
@@ -285,6 +291,7 @@ class Job:
     def _spawn(self, _: Order) -> None:
         unit, runner, life = self.unit, self._runner, self._life
         assert life is not None
+        self._kill_stopper()  # it is about the run before
         self._move(State.LAUNCHING if unit.ready else State.RUNNING)
         environment = runner.environment(unit)
         ends: tuple[int, ...] = ()
@@ -353,12 +360,19 @@ class Job:
             signal_group(self._pid, signal.SIGTERM)
         else:
             self._stopper = pid
+            self._stop_by = monotonic() + self.unit.grace_s
+            self._stopped.clear()
             self._runner.guardian.guard(pid)
             self._runner.children.watch(pid, self._stopper_ended)
         signal_group(self._pid, signal.SIGCONT)
 
     def _stopper_ended(self, _: int) -> None:
         self._stopper = 0
+        self._stopped.set()
+
+    def _kill_stopper(self) -> None:
+        if self._stopper:
+            signal_group(self._stopper, signal.SIGKILL)
 
     def _kill(self, _: Order) -> None:
         signal_group(self._pid, signal.SIGKILL)
@@ -456,6 +470,7 @@ class Job:
 
     def kill(self) -> None:
         """End it at once, after ``stop``."""
+        self._kill_stopper()
         if self._life is not None:
             self._carry_out(self._life.kill())
 
