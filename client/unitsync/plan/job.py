@@ -12,7 +12,6 @@ import math
 import os
 import signal
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from time import monotonic, time
 from typing import Any, Final, Protocol
 
@@ -32,6 +31,7 @@ from unitsync.plan.processes import (
 )
 from unitsync.plan.slots import Slots
 from unitsync.plan.states import State
+from unitsync.plan.stopping import StopCommand
 from unitsync.supervision import (
     END,
     FOREVER,
@@ -107,10 +107,7 @@ class Job:
         self._pid = 0
         self.output: Output | None = None
         """That of its current or last command."""
-        self._stopper = 0
-        """The pid of the command in ``stop`` while it runs."""
-        self._stopped = asyncio.Event()
-        """Whether none runs."""
+        self._stopper = StopCommand()
         self._holds_slot = False
         self._told = False
         """Whether the coordinator was told of the outcome."""
@@ -258,11 +255,7 @@ class Job:
         self._runner.on_started(self)
         end = await self._over
         self._give_slot_back()
-        if self._stopper:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._stop_by - monotonic()):
-                    await self._stopped.wait()
-            self._kill_stopper()
+        await self._stopper.over()
         if self._reports:
             await asyncio.wait(self._reports)
         if not self._told:
@@ -291,7 +284,7 @@ class Job:
     def _spawn(self, _: Order) -> None:
         unit, runner, life = self.unit, self._runner, self._life
         assert life is not None
-        self._kill_stopper()  # it is about the run before
+        self._stopper.kill()  # it is about the run before
         self._move(State.LAUNCHING if unit.ready else State.RUNNING)
         environment = runner.environment(unit)
         ends: tuple[int, ...] = ()
@@ -353,26 +346,14 @@ class Job:
             signal_group(self._pid, number)
             signal_group(self._pid, signal.SIGCONT)  # a stopped process handles no signal
             return
+        environment = self._runner.environment(self.unit)
         try:
-            words = as_user(self.unit.user, (*self.unit.shell, "-c", stop))
-            pid = spawn(words, self._runner.environment(self.unit), self.unit.cwd, None)
+            self._stopper.begin(
+                self.unit, environment, self._runner.guardian, self._runner.children
+            )
         except OSError:
             signal_group(self._pid, signal.SIGTERM)
-        else:
-            self._stopper = pid
-            self._stop_by = monotonic() + self.unit.grace_s
-            self._stopped.clear()
-            self._runner.guardian.guard(pid)
-            self._runner.children.watch(pid, self._stopper_ended)
         signal_group(self._pid, signal.SIGCONT)
-
-    def _stopper_ended(self, _: int) -> None:
-        self._stopper = 0
-        self._stopped.set()
-
-    def _kill_stopper(self) -> None:
-        if self._stopper:
-            signal_group(self._stopper, signal.SIGKILL)
 
     def _kill(self, _: Order) -> None:
         signal_group(self._pid, signal.SIGKILL)
@@ -470,7 +451,7 @@ class Job:
 
     def kill(self) -> None:
         """End it at once, after ``stop``."""
-        self._kill_stopper()
+        self._stopper.kill()
         if self._life is not None:
             self._carry_out(self._life.kill())
 
