@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from unitsync.run_command import Guardian
+
 TRY_MAX_S = 5.0
 """How long one try may take."""
 EVERY_S = 0.2
@@ -137,8 +139,8 @@ class Shell(Probe):
 
     ``words`` are those of the shell. ``environment`` and ``cwd`` are those of the unit; "" is the
     folder of this process.
-    ``group`` is the process group that the command joins, so that it ends with the unit; None
-    is ours. Set them before the first try.
+    ``new_guardian`` makes a process that leads the process group of a try and ends it with this
+    process; without one, that is left to the caller. Set them before the first try.
     """
 
     kind = "shell"
@@ -148,35 +150,48 @@ class Shell(Probe):
         self.words: tuple[str, ...] = ("/bin/sh", "-c", text)
         self.environment: Mapping[bytes, bytes] = os.environb
         self.cwd = ""
-        self.group: int | None = None
+        self.new_guardian: Callable[[], Guardian] | None = None
         self._pid = 0
+        self._group = 0
         self._given_up = False
 
     def _try(self, timeout_s: float) -> str:
+        guardian = self.new_guardian() if self.new_guardian is not None else None
+        if guardian is not None:
+            guardian.begin()
+        try:
+            self._spawn(guardian.group if guardian is not None else 0)
+            if self._given_up:
+                self._kill()
+            status = self._ended(monotonic() + timeout_s)
+        finally:
+            if guardian is not None:
+                guardian.end()
+                os.waitpid(guardian.pid, 0)
+        if status is None:
+            return f"{self.text}: still runs after {timeout_s:g} s"
+        code = os.waitstatus_to_exitcode(status)
+        how_bad = f"exit status {code}" if code > 0 else f"killed by signal {-code}"
+        return f"{self.text}: {how_bad}" if code else ""
+
+    def _spawn(self, group: int) -> None:
+        """Start it in this process group, or in a new one."""
         into = 'cd -- "$0" && exec "$@"' if self.cwd else 'exec "$@"'
         words = ["sh", "-c", into, self.cwd or "sh", *self.words]
-        how: dict[str, Any] = {} if self.group is None else {"setpgroup": self.group}
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
-            self._pid = os.posix_spawn(
+            pid = os.posix_spawn(
                 "/bin/sh",
                 words,
                 self.environment,
                 file_actions=[(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)],
                 setsigmask=(),
                 setsigdef=(_signal.SIGPIPE, _signal.SIGXFSZ),
-                **how,
+                setpgroup=group,
             )
         finally:
             os.close(null)
-        if self._given_up:
-            self._kill()
-        status = self._ended(monotonic() + timeout_s)
-        if status is None:
-            return f"{self.text}: still runs after {timeout_s:g} s"
-        code = os.waitstatus_to_exitcode(status)
-        how_bad = f"exit status {code}" if code > 0 else f"killed by signal {-code}"
-        return f"{self.text}: {how_bad}" if code else ""
+        self._group, self._pid = group or pid, pid
 
     def _ended(self, by: float) -> int | None:
         """The wait status of the command, or None if it had to be killed at *by*."""
@@ -199,10 +214,10 @@ class Shell(Probe):
         self._kill()
 
     def _kill(self) -> None:
-        if pid := self._pid:
+        if self._pid:
             try:
-                os.kill(pid, _signal.SIGKILL)
-            except ProcessLookupError:
+                os.killpg(self._group, _signal.SIGKILL)
+            except OSError:  # it has ended, or now runs as another user
                 pass
 
 

@@ -434,7 +434,7 @@ class SupervisedRun:
         probe = parse(self._options.probe.text)
         if isinstance(probe, Shell):
             probe.environment = self._environment
-            probe.group = self._group or None
+            probe.new_guardian = lambda: Guardian(apart=True)
         return Prober(probe, self._hear)
 
     def _end_probing(self) -> None:

@@ -344,6 +344,18 @@ def test_a_probe_that_hangs_ends_with_its_unit(cli: Cli) -> None:
     ends(hanging)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_probe_has_started_ends_with_run(cli: Cli, number: int) -> None:
+    pid_file = cli.folder / "pid"
+    probe = f"sleep 60 & echo $! > {pid_file}.new; mv {pid_file}.new {pid_file}; wait"
+    process = cli.spawn("run", "a", "--ready", probe, "--", "sleep", "60")
+    until(pid_file.exists)
+    hanging = held(int(pid_file.read_text()))
+    process.send(number)
+    assert process.end().status in (143, -signal.SIGKILL)
+    ends(hanging)
+
+
 # --- where it runs --------------------------------------------------------------------
 
 

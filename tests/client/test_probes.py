@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from pathlib import Path
 
@@ -101,6 +102,20 @@ def test_a_shell_command_that_took_too_long_is_tried_again(tmp_path: Path) -> No
     assert slow.check(0.05).endswith("still runs after 0.05 s")
     (tmp_path / "there").touch()
     assert slow.check() == ""
+
+
+def test_a_shell_command_that_took_too_long_takes_its_children_along(tmp_path: Path) -> None:
+    probe = parse(f"sleep 60 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait")
+    while not (tmp_path / "pid").exists():  # on a busy machine a try can end before it has begun
+        assert probe.check(0.2).endswith("still runs after 0.2 s")
+    child = int((tmp_path / "pid").read_text())
+    try:
+        held = os.pidfd_open(child)
+    except ProcessLookupError:
+        return
+    ended = select.select([held], [], [], 30)[0]
+    os.close(held)
+    assert ended
 
 
 def test_a_shell_command_that_was_given_up_ends_at_once() -> None:

@@ -314,7 +314,6 @@ class Job:
             self._probing = Probing(
                 unit,
                 environment,
-                self._pid,
                 lambda: self._carry_out(life.ready()),
                 life.not_ready,
             )

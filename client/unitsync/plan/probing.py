@@ -19,7 +19,6 @@ class Probing:
         self,
         unit: UnitPlan,
         environment: Mapping[bytes, bytes],
-        group: int,
         ready: Callable[[], None],
         not_ready: Callable[[str], None],
     ) -> None:
@@ -30,7 +29,6 @@ class Probing:
         if isinstance(self._probe, probes.Shell):
             self._probe.words = as_user(unit.user, (*unit.shell, "-c", unit.ready))
             self._probe.environment, self._probe.cwd = environment, unit.cwd
-            self._probe.group = group
         if not isinstance(self._probe, probes.Line):
             self._task = asyncio.get_running_loop().create_task(self._try())
 
