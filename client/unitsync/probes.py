@@ -47,6 +47,18 @@ class Probe:
     def give_up(self) -> None:
         """End a try that is under way, as far as it would outlive this process."""
 
+    def warning(self) -> str:
+        """What to warn of before the command is started: another process listens where it
+        should. "" if none does. Takes only a moment."""
+        host, port = self._place()
+        if not any(map(_accepts, _THIS_MACHINE.get(host, ()), (port, port))):
+            return ""
+        return f"another process already listens at {self.text}, which may make it count as ready"
+
+    def _place(self) -> "tuple[str | None, int]":
+        """The host and the port at which the service will listen, as far as the probe says so."""
+        return None, 0
+
 
 class Line(Probe):
     """Ready when a line of its output contains ``wanted``. Whoever reads the output calls
@@ -82,6 +94,9 @@ class Tcp(Probe):
         self._hosts = hosts
         self._port = port
 
+    def _place(self) -> "tuple[str | None, int]":
+        return (self._hosts[0] if len(self._hosts) == 1 else "localhost"), self._port
+
     def _try(self, timeout_s: float) -> str:
         import _socket
 
@@ -102,6 +117,28 @@ class Tcp(Probe):
         return f"{self.text}: {why}"
 
 
+_THIS_MACHINE: "dict[str | None, tuple[str, ...]]" = {
+    "localhost": ("127.0.0.1", "::1"),
+    "127.0.0.1": ("127.0.0.1",),
+    "::1": ("::1",),
+}
+_MOMENT_S = 0.05
+
+
+def _accepts(host: str, port: int) -> bool:
+    """Whether somebody accepts connections at this address of this machine."""
+    import _socket
+
+    family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
+    try:
+        with _Closing(_socket.socket(family, _socket.SOCK_STREAM)) as link:
+            link.settimeout(_MOMENT_S)
+            link.connect((host, port))
+    except OSError:
+        return False
+    return True
+
+
 class _Closing:
     def __init__(self, socket: "Any") -> None:
         self._socket = socket
@@ -117,6 +154,12 @@ class Http(Probe):
     """Ready when a GET is answered with 2xx or 3xx."""
 
     kind = "http"
+
+    def _place(self) -> "tuple[str | None, int]":
+        from urllib.parse import urlsplit
+
+        url = urlsplit(self.text)
+        return url.hostname, url.port or (443 if url.scheme == "https" else 80)
 
     def _try(self, timeout_s: float) -> str:
         from http.client import HTTPConnection, HTTPSConnection

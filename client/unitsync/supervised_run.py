@@ -435,6 +435,8 @@ class SupervisedRun:
         if isinstance(probe, Shell):
             probe.environment = self._environment
             probe.new_guardian = lambda: Guardian(apart=True)
+        if why := probe.warning():
+            self._warn_of_output(why)
         return Prober(probe, self._hear)
 
     def _end_probing(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from time import monotonic, time
 from typing import Any, Final, Protocol
 
-from unitsync import command, errors, wire
+from unitsync import command, errors, probes, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog
 from unitsync.plan.model import UnitPlan
@@ -287,6 +287,8 @@ class Job:
         self._stopper.kill()  # it is about the run before
         self._move(State.LAUNCHING if unit.ready else State.RUNNING)
         environment = runner.environment(unit)
+        if unit.ready and (why := probes.parse(unit.ready).warning()):
+            runner.warn(f"{self.name}: {why}")
         ends: tuple[int, ...] = ()
         try:
             ends = read, write = os.pipe2(os.O_CLOEXEC)
