@@ -314,7 +314,7 @@ def test_what_a_server_answers_cannot_write_to_the_terminal(cli: Cli) -> None:
     assert result.status == 124
     told = [line for line in result.told if "already listens" not in line]
     assert len(told) == 2
-    assert all("\\x1b]0;title" in line for line in result.told)
+    assert all("\\x1b]0;title" in line for line in told)
     assert result.err.replace("\n", "").isprintable()
 
 
