@@ -34,7 +34,7 @@ def test_what_it_matches(pattern: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["[", "a[b", "a[]", "a *", "*,b", "x@*", "-*", "*" * 256, "\udc80*"]
+    "pattern", ["[", "a[b", "a[]", "a *", "*,b", "x@*", "-*", "*" * 256, "\udc80*", "a[!]b"]
 )
 def test_what_is_no_pattern(pattern: str) -> None:
     with pytest.raises(InvalidName):

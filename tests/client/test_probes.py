@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
 import socket
+import threading
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unitsync.probes import Line, parse
+from unitsync.probes import Line, Prober, Shell, parse
+
+PATIENCE_S = 30
 
 
 @pytest.mark.parametrize(
@@ -122,3 +127,33 @@ def test_a_shell_command_that_was_given_up_ends_at_once() -> None:
     probe = parse("exec sleep 60")
     probe.give_up()
     assert probe.check() == "exec sleep 60: killed by signal 9"
+
+
+def test_what_a_prober_hears_after_its_end_is_not_told() -> None:
+    probe, told = parse("exec sleep 60"), list[str]()
+    tried = threading.Event()
+
+    def check(timeout_s: float = 0.0) -> str:
+        tried.set()
+        return Shell.check(probe, 3600.0)
+
+    probe.check = check  # type: ignore[method-assign]
+    prober = Prober(probe, lambda _, why: told.append(why))
+    before = _thread._count()
+    prober.begin()
+    assert tried.wait(PATIENCE_S)
+    prober.end()
+    deadline = monotonic() + PATIENCE_S
+    while _thread._count() > before:  # nothing tells of the end of such a thread
+        assert monotonic() < deadline
+        sleep(0.01)
+    assert told == []
+
+
+def test_a_line_is_told_once() -> None:
+    told = list[str]()
+    prober = Prober(parse("line:up"), lambda _, why: told.append(why))
+    prober.begin()
+    prober.saw(1, b"up")
+    prober.saw(1, b"up")
+    assert told == ["no such line in its output yet", ""]

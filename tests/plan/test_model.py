@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,9 @@ def test_only_root_runs_units_as_others(write: Write, monkeypatch: pytest.Monkey
     (one,) = mistakes(path)
     check._wrong_user.cache_clear()
     assert one.message == "only root can run a unit as root"
+    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
+    assert mistakes(write('[unit.a]\nrun = "true"\nuser = "nobody"\n')) == []
+    check._wrong_user.cache_clear()
 
 
 def test_files_that_cannot_be_read(write: Write, tmp_path: Path) -> None:

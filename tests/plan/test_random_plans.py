@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plan.conftest import mistakes
@@ -91,6 +91,7 @@ def _in_order(order: list[list[str]], edges: set[tuple[str, str]]) -> None:
             assert place[prerequisite] < place[dependent]
 
 
+@example(said=[(f"u{a}", "after", f"u{b}") for a, b in ((0, 1), (1, 0), (0, 2), (2, 0))])
 @given(said=_said)
 def test_the_order_of_random_plans(folder: Path, said: list[tuple[str, str, str]]) -> None:
     path = folder / "order.toml"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from unitsync.errors import UnitsyncError, Unreachable
+from unitsync.errors import UnitsyncError, Unreachable, UsageError
 from unitsync.plan import control, session
 from unitsync.plan.control import Request
 from unitsync.plan.model import Edge, Plan, UnitPlan
 from unitsync.plan.processes import LINE_BYTES_MAX, LastLines
-from unitsync.plan.record import Record, lock, plan_of
+from unitsync.plan.record import Record, digest, lock, plan_of, record_file
 from unitsync.plan.slots import Slots
 
 
@@ -60,6 +60,33 @@ def test_what_the_system_refuses_is_said_to_who_asked(tmp_path: Path) -> None:
 
     with pytest.raises(UnitsyncError, match="No space left on device"):
         asyncio.run(run())
+
+
+def test_a_long_request_is_heard_where_an_old_socket_was_left(tmp_path: Path) -> None:
+    (tmp_path / f"up-{os.getpid()}.sock").touch()
+
+    async def repeat(request: Request) -> control.Answer:
+        return control.Answer(units=request.units)
+
+    async def run() -> control.Answer:
+        async with control.Listener(str(tmp_path), repeat):
+            return await asyncio.to_thread(control.ask, str(tmp_path), os.getpid(), request)
+
+    request = Request("kill", units=[f"unit-{number}" for number in range(20_000)])
+    assert asyncio.run(run()).units == request.units
+
+
+def test_an_error_and_its_hint_are_those_of_who_refuses(tmp_path: Path) -> None:
+    async def refuse(request: Request) -> control.Answer:
+        raise UsageError("there is no unit x", hint="did you mean y?")
+
+    async def run() -> None:
+        async with control.Listener(str(tmp_path), refuse):
+            await asyncio.to_thread(control.ask, str(tmp_path), os.getpid(), Request("kill"))
+
+    with pytest.raises(UsageError, match="there is no unit x") as problem:
+        asyncio.run(run())
+    assert problem.value.hint == "did you mean y?"
 
 
 def test_sockets_of_dead_processes_are_removed(tmp_path: Path) -> None:
@@ -122,6 +149,33 @@ def test_a_record_that_was_cut_off_can_be_read(tmp_path: Path) -> None:
     with file.open("ab") as more:
         more.write(b'{"epoch":"e","unit":"a","dig')
     assert Record(str(tmp_path), Path("/p"), "e").no_longer(plan(a=())) == {"a": ["b"]}
+
+
+def test_the_plan_of_a_unit_is_the_one_that_has_started_it_last(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    for path in ("/p", "/q"):
+        record = Record(folder, Path(path), "e")
+        record.declared(plan(a=()))
+        record.started(plan(a=()).units["a"])
+    for first, then in (("/p", "/q"), ("/q", "/p")):
+        os.utime(record_file(folder, Path(first)), (1, 1))
+        os.utime(record_file(folder, Path(then)), (2, 2))
+        assert plan_of(folder, "a", "e") == Path(then)
+
+
+def test_what_a_killed_up_left_of_a_record_is_no_part_of_the_next(tmp_path: Path) -> None:
+    record = Record(str(tmp_path), Path("/p"), "e")
+    record.declared(plan(a=()))
+    file = Path(record_file(str(tmp_path), Path("/p")))
+    before = file.read_bytes()
+    file.with_suffix(".new").write_bytes(before * 10)
+    record.declared(plan(a=()))
+    assert file.read_bytes() == before
+
+
+def test_a_gate_with_another_count_is_another_one() -> None:
+    gate = replace(plan(a=(Edge("b"), Edge("c"))).units["a"], gate=True, count=1)
+    assert digest(gate) != digest(replace(gate, count=2))
 
 
 def test_a_plan_has_one_lock(tmp_path: Path) -> None:

@@ -168,18 +168,22 @@ while :; do sleep 0.05; done'''
     assert (up.folder / "got").read_text() == "term\n"
 
 
-def test_a_stopped_command_is_ended_too(up: Up) -> None:
-    process = up.spawn(f'[unit.a]\nrun = "touch there; exec sleep {ALL_PHASES_MARK}"\ngrace="1h"\n')
-    up.await_file("there")
-    (pid,) = eventually_one(up)
-    os.kill(pid, signal.SIGSTOP)
+@pytest.mark.parametrize("stop", ["SIGTERM", "kill $(cat pid)"])
+def test_a_stopped_command_is_ended_too(up: Up, stop: str) -> None:
+    """Only one that handles the signal has to go on for that."""
+    process = up.spawn(f"""
+[unit.a]
+run = '''
+trap 'echo x > got; exit' TERM
+echo $$ > pid
+while :; do sleep 0.05; done # {ALL_PHASES_MARK}'''
+stop = "{stop}"
+grace = "1h"
+""")
+    up.await_file("pid", "\n")
+    os.kill(int((up.folder / "pid").read_text()), signal.SIGSTOP)
     assert interrupt(process).status == 130
-
-
-def eventually_one(up: Up) -> list[int]:
-    mark = f"sleep\0{ALL_PHASES_MARK}"
-    eventually(lambda: len(up.processes(mark)) == 1, "the command")
-    return up.processes(mark)
+    assert up.has("got")
 
 
 def test_a_stop_command_that_hangs_is_ended_after_the_grace(up: Up) -> None:

@@ -1,0 +1,1 @@
+#!/usr/bin/env -S SURELY=1 sh
