@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 UNIT, STATUS, READY, SINCE, DETAIL = "UNIT", "STATUS", "READY", "SINCE", "WAITS FOR / OWNER"
 LIST_COLUMNS = (UNIT, STATUS, READY, SINCE, DETAIL)
 
-_COLUMNS_AT = {80: LIST_COLUMNS, 60: (UNIT, STATUS, DETAIL), 0: (UNIT, STATUS)}
+_COLUMNS_AT = {
+    100: LIST_COLUMNS,
+    80: (UNIT, STATUS, SINCE, DETAIL),
+    60: (UNIT, STATUS, DETAIL),
+    0: (UNIT, STATUS),
+}
 """The columns of ``list`` from each width on. More would be too narrow to tell anything apart."""
 _GAP = 2
 _NAME_MIN = 4

@@ -92,9 +92,9 @@ def test_elsewhere_the_table_is_as_on_the_widest_screen() -> None:
     assert list_table(UNITS, Screen(), chosen) == [plain(line) for line in wide]
 
 
-def test_at_80_columns_every_column_is_still_there() -> None:
+def test_at_80_columns_the_owner_can_be_recognized() -> None:
     lines = list_table(UNITS, Screen(80))
-    assert lines[0].split() == ["UNIT", "STATUS", "READY", "SINCE", "WAITS", "FOR", "/", "OWNER"]
+    assert lines[0].split() == ["UNIT", "STATUS", "SINCE", "WAITS", "FOR", "/", "OWNER"]
     assert lines[1].startswith("git-clone ")
     assert re.search(r"  pid 321 \(…\S*long/path\)$", lines[1]), lines[1]
     assert lines[2].startswith("registry.example.s")  # how much fits depends on the ages
@@ -104,6 +104,8 @@ def test_at_80_columns_every_column_is_still_there() -> None:
 @pytest.mark.parametrize(
     ("width", "headings"),
     [
+        (100, "UNIT STATUS READY SINCE WAITS FOR / OWNER"),
+        (99, "UNIT STATUS SINCE WAITS FOR / OWNER"),
         (79, "UNIT STATUS WAITS FOR / OWNER"),
         (60, "UNIT STATUS WAITS FOR / OWNER"),
         (59, "UNIT STATUS"),
@@ -117,6 +119,13 @@ def test_a_narrow_table_has_fewer_columns(width: int, headings: str) -> None:
     assert lines[1].startswith("service-number-0 ")
     asked = list_table(units, Screen(width), ["UNIT", "READY"])
     assert asked[0].split() == ["UNIT", "READY"]
+
+
+def test_who_runs_the_units_of_a_plan_can_be_recognized_at_80_columns() -> None:
+    owner = Owner(1234567, command="unitsync up /home/coder/project/unitsync.toml")
+    of_plan = replace(unit("database-migrations"), status=Status.LAUNCHING, owner=owner)
+    lines = list_table([of_plan], Screen(80))
+    assert lines[1].endswith("/project/unitsync.toml)"), lines
 
 
 @pytest.mark.parametrize("width", [60, 66, 79, 80, 90, 120, 200])
