@@ -72,7 +72,7 @@ PLANS_MAY_USE = frozenset(
             "log_files",
         ),
         *("importing", "json_output", "names", "nearest", "output", "owner", "patterns"),
-        *("printing", "probes", "supervision", "terminal", "wire", "wire_values"),
+        *("printing", "probes", "stream_link", "supervision", "terminal", "wire", "wire_values"),
     )
 )
 """Modules of unitsync that a plan is read with, and run with: the public clients, how a command

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from unitsync import autostart, errors, wire
 from unitsync.absent import NotYet
-from unitsync.async_link import AsyncLink
 from unitsync.client_base import LinkLost, encode, expect
 from unitsync.client_verbs import Verbs
 from unitsync.conversation import Send
+from unitsync.in_flight import InFlight
 
 _CLOSE_PATIENCE_S: Final = 2.0
 
@@ -27,8 +27,8 @@ class AsyncClient(Verbs):
     """
 
     def _prepare(self) -> None:
-        self._link: AsyncLink | None = None
-        self._opening: dict[tuple[str, bool], asyncio.Task[AsyncLink]] = {}
+        self._link: InFlight | None = None
+        self._opening: dict[tuple[str, bool], asyncio.Task[InFlight]] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
@@ -101,14 +101,14 @@ class AsyncClient(Verbs):
         task.add_done_callback(_retrieve)
         return task
 
-    def _usable(self, loop: asyncio.AbstractEventLoop) -> AsyncLink | None:
+    def _usable(self, loop: asyncio.AbstractEventLoop) -> InFlight | None:
         link = self._link
         if link is not None and not link.is_usable(loop):
             link.close(LinkLost)
             link = self._link = None
         return link
 
-    async def _open(self, when: str, told: bool, by: float) -> AsyncLink:
+    async def _open(self, when: str, told: bool, by: float) -> InFlight:
         loop = asyncio.get_running_loop()
         link = self._usable(loop)
         if link is not None:
@@ -131,15 +131,21 @@ class AsyncClient(Verbs):
 
     async def _connect(
         self, loop: asyncio.AbstractEventLoop, when: str, told: bool, by: float
-    ) -> AsyncLink:
+    ) -> InFlight:
         allowed = self._autostart
         await asyncio.to_thread(
             autostart.ensure, self._endpoint, when=when, autostart=allowed, told=told, by=by
         )
         link = self._usable(loop)
         if link is None:
-            link = self._link = AsyncLink(self._endpoint, loop)
+            link = self._link = self._new_link(loop)
         return link
+
+    def _new_link(self, loop: asyncio.AbstractEventLoop) -> InFlight:
+        """Raises LinkLost, Unreachable."""
+        from unitsync.async_link import AsyncLink
+
+        return AsyncLink(self._endpoint, loop)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -23,12 +23,12 @@ CONNECT_PATIENCE_S = 5
 """How long a busy coordinator may take to accept a connection."""
 PATH_BYTES_MAX = 107
 """sun_path of unix(7), less its final zero byte."""
-_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + b"\x00" + bytes(31)
 _GLANCE_S = 5
 """How long one system call may wait for the reply. If a signal comes just before the call
 begins, Python notices it only when the call ends."""
 _LONG_BYTES = 8 if sys.maxsize > 1 << 32 else 4
-_READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
+READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 _COMMAND, _LONG, _MORE = 4, 2, 1
 """Flags of a frame."""
 _READ_BYTES = 1 << 16
@@ -135,6 +135,45 @@ def peer_of(link: "Any") -> tuple[int, int]:
     return int.from_bytes(peer[:4], sys.byteorder), int.from_bytes(peer[4:8], sys.byteorder)
 
 
+# --- what is said on it -----------------------------------------------------------------
+
+
+def message(frame: bytes) -> bytes:
+    """The bytes of a message with this one *frame*, and the delimiter that comes before it."""
+    size = len(frame)
+    head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
+    return b"\x01\x00" + head + frame
+
+
+def frame_in(buffer: "bytes | bytearray", at: int = 0) -> tuple[int, int]:
+    """Where the body of the frame that begins at *at* begins and ends. Its flags are the byte
+    *at*. The end is 0 if the frame has not arrived as a whole."""
+    if len(buffer) <= at:
+        return at, 0
+    start = at + (9 if buffer[at] & _LONG else 2)
+    end = start + int.from_bytes(buffer[at + 1 : start], "big")
+    return start, end if start <= len(buffer) >= end else 0
+
+
+def is_last(flags: int) -> bool:
+    """Whether a frame with these *flags* ends a message. A delimiter comes before it, and a
+    command needs no answer."""
+    return not flags & (_COMMAND | _MORE)
+
+
+def check_greeting(greeting: "bytes | bytearray") -> None:
+    """Raises ConnectionError if a peer that begins with *greeting* does not speak our protocol."""
+    if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
+        raise ConnectionError("not a ZMTP 3 peer")
+
+
+def check_ready(flags: int, body: "bytes | bytearray") -> None:
+    """Raises ConnectionError unless the peer's first frame says that messages may come. libzmq
+    closes the connection if one comes before that."""
+    if not flags & _COMMAND or body[:6] != b"\x05READY":
+        raise ConnectionError("the peer refuses us")
+
+
 class Link:
     """Sends and receives frames as a REQ peer. It can send another request even if the reply
     to the last one did not come in time."""
@@ -143,7 +182,7 @@ class Link:
         """*socket* is connected. Raises OSError."""
         self._socket = socket
         # Both at once: with NULL a peer need not wait for the other's greeting (RFC 23).
-        socket.sendall(_GREETING + _READY)
+        socket.sendall(GREETING + READY)
         self._buffer = b""
         self._is_ready = False
         self.greeted = False
@@ -157,14 +196,11 @@ class Link:
 
     def send(self, frame: bytes, by: float) -> None:
         """Send *frame*. Raises OSError, and TimeoutError if there is no greeting by *by*."""
-        size = len(frame)
-        head = b"\x00" + bytes((size,)) if size < 256 else b"\x02" + size.to_bytes(8, "big")
         if not self._is_ready:
-            # libzmq closes the connection if a message comes before it has sent its READY.
             self._greet(by)
         self._socket.settimeout(max(0.001, by - monotonic()))
         try:
-            self._socket.sendall(b"\x01\x00" + head + frame)
+            self._socket.sendall(message(frame))
         except TimeoutError:  # half of it may have been sent
             raise ConnectionError from None
 
@@ -172,35 +208,27 @@ class Link:
         """The one frame of the next message. Raises OSError, and TimeoutError at *by*."""
         while True:
             flags, body = self._frame(by)
-            # A delimiter with the MORE flag comes before it. A command needs no answer.
-            if not flags & (_COMMAND | _MORE):
+            if is_last(flags):
                 return body
 
     def _greet(self, by: float) -> None:
         while not self.greeted:
-            greeting = self._buffer[:64]
-            if len(greeting) < 64:
+            if len(self._buffer) < len(GREETING):
                 self._read(by)
                 continue
-            if greeting[:1] != b"\xff" or greeting[9:10] != b"\x7f" or greeting[10] < 3:
-                raise ConnectionError("not a ZMTP 3 peer")
-            self._buffer = self._buffer[64:]
+            check_greeting(self._buffer)
+            self._buffer = self._buffer[len(GREETING) :]
             self.greeted = True
-        flags, body = self._frame(by)
-        if not flags & _COMMAND or body[:6] != b"\x05READY":
-            raise ConnectionError("the peer refuses us")
+        check_ready(*self._frame(by))
         self._is_ready = True
 
     def _frame(self, by: float) -> tuple[int, bytes]:
         """Flags and body of the next frame. It is taken only when all of it has arrived."""
         while True:
-            buffer = self._buffer
-            start = 9 if buffer and buffer[0] & _LONG else 2
-            if len(buffer) >= start:
-                end = start + int.from_bytes(buffer[1:start], "big")
-                if len(buffer) >= end:
-                    self._buffer = buffer[end:]
-                    return buffer[0], buffer[start:end]
+            start, end = frame_in(self._buffer)
+            if end:
+                buffer, self._buffer = self._buffer, self._buffer[end:]
+                return buffer[0], buffer[start:end]
             self._read(by)
 
     def _read(self, by: float) -> None:

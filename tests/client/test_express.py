@@ -224,7 +224,7 @@ class Slow:
             self.now += self._timeout
             raise TimeoutError
         self.now = self._arrives
-        return wire_by_hand._GREETING + wire_by_hand._READY + b"\x01\x00" + b"\x00\x06answer"
+        return wire_by_hand.GREETING + wire_by_hand.READY + b"\x01\x00" + b"\x00\x06answer"
 
 
 def test_no_system_call_lasts_long_enough_for_a_signal_to_seem_unheard(
@@ -263,7 +263,7 @@ class Piecemeal(Slow):
 def test_a_reply_that_comes_after_its_time_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever had arrived of it when it was given up."""
     answer = b"\x01\x00" + b"\x02" + (300).to_bytes(8, "big") + b"x" * 300
-    socket = Piecemeal(wire_by_hand._GREETING + wire_by_hand._READY + answer)
+    socket = Piecemeal(wire_by_hand.GREETING + wire_by_hand.READY + answer)
     monkeypatch.setattr(wire_by_hand, "monotonic", lambda: socket.now)
     link = wire_by_hand.Link(socket)
     given_up = 0

@@ -23,7 +23,7 @@ class Peer:
     def __init__(self) -> None:
         ours, self._socket = socket.socketpair()
         self.link = wire_by_hand.Link(ours)
-        assert self.hears() == wire_by_hand._GREETING + wire_by_hand._READY
+        assert self.hears() == wire_by_hand.GREETING + wire_by_hand.READY
 
     def says(self, data: bytes) -> None:
         self._socket.sendall(data)
@@ -61,7 +61,7 @@ def soon() -> float:
     [(0, b"\x00\x00"), (255, b"\x00\xff"), (256, b"\x02" + bytes(6) + b"\x01\x00")],
 )
 def test_how_long_a_frame_is(peer: Peer, size: int, head: bytes) -> None:
-    peer.says(wire_by_hand._GREETING + wire_by_hand._READY)
+    peer.says(wire_by_hand.GREETING + wire_by_hand.READY)
     for _ in range(2):  # a link is good for several
         peer.link.send(b"x" * size, soon())
         assert peer.hears() == b"\x01\x00" + head + b"x" * size
@@ -71,15 +71,15 @@ def test_nothing_is_sent_before_the_peer_is_ready(peer: Peer) -> None:
     """Also if its greeting comes so late that it is given up in between."""
     for come in (
         b"",
-        wire_by_hand._GREETING[:63],
-        wire_by_hand._GREETING[63:],
-        wire_by_hand._READY[:-1],
+        wire_by_hand.GREETING[:63],
+        wire_by_hand.GREETING[63:],
+        wire_by_hand.READY[:-1],
     ):
         peer.says(come)
         with pytest.raises(TimeoutError):
             peer.link.send(b"", now())
         assert peer.hears() == b""
-    peer.says(wire_by_hand._READY[-1:])
+    peer.says(wire_by_hand.READY[-1:])
     peer.link.send(b"", soon())
     assert peer.hears() == b"\x01\x00\x00\x00"
 
@@ -87,11 +87,11 @@ def test_nothing_is_sent_before_the_peer_is_ready(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("comes", "greeted"),
     [
-        (wire_by_hand._GREETING[:10] + b"\x02" + wire_by_hand._GREETING[11:], False),  # ZMTP 2
-        (b"\x00" + wire_by_hand._GREETING[1:], False),
-        (wire_by_hand._GREETING[:9] + b"\x00" + wire_by_hand._GREETING[10:], False),
-        (wire_by_hand._GREETING + b"\x04\x06\x05ERROR", True),
-        (wire_by_hand._GREETING + b"\x00" + wire_by_hand._READY[1:], True),  # no command
+        (wire_by_hand.GREETING[:10] + b"\x02" + wire_by_hand.GREETING[11:], False),  # ZMTP 2
+        (b"\x00" + wire_by_hand.GREETING[1:], False),
+        (wire_by_hand.GREETING[:9] + b"\x00" + wire_by_hand.GREETING[10:], False),
+        (wire_by_hand.GREETING + b"\x04\x06\x05ERROR", True),
+        (wire_by_hand.GREETING + b"\x00" + wire_by_hand.READY[1:], True),  # no command
     ],
 )
 def test_who_does_not_speak_as_we_do_is_left(peer: Peer, comes: bytes, greeted: bool) -> None:
@@ -103,13 +103,13 @@ def test_who_does_not_speak_as_we_do_is_left(peer: Peer, comes: bytes, greeted: 
 
 
 def test_a_command_is_no_answer(peer: Peer) -> None:
-    peer.says(wire_by_hand._GREETING + wire_by_hand._READY + b"\x04\x05\x04PING" + ANSWER)
+    peer.says(wire_by_hand.GREETING + wire_by_hand.READY + b"\x04\x05\x04PING" + ANSWER)
     peer.link.send(b"", soon())
     assert peer.link.receive(soon()) == b"answer"
 
 
 def test_a_peer_that_hangs_up_is_gone_and_not_late(peer: Peer) -> None:
-    peer.says(wire_by_hand._GREETING + wire_by_hand._READY + ANSWER[:5])
+    peer.says(wire_by_hand.GREETING + wire_by_hand.READY + ANSWER[:5])
     peer.link.send(b"", soon())
     peer.hears()  # or it would be reset
     peer.close()
@@ -118,7 +118,7 @@ def test_a_peer_that_hangs_up_is_gone_and_not_late(peer: Peer) -> None:
 
 
 def test_what_was_sent_in_part_is_not_sent_again_on_the_same_link(peer: Peer) -> None:
-    peer.says(wire_by_hand._GREETING + wire_by_hand._READY)
+    peer.says(wire_by_hand.GREETING + wire_by_hand.READY)
     with pytest.raises(ConnectionError):
         peer.link.send(bytes(1 << 24), now())  # more than a socket holds
 

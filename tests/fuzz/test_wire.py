@@ -206,7 +206,7 @@ def test_what_is_no_zmtp(daemon: Daemon, sockets: Sockets, chance: random.Random
     req = sockets.req(daemon.endpoint)
     req.ask(wire.Ping(id="1"))
     before = files(daemon)
-    opening = wire_by_hand._GREETING + wire_by_hand._READY
+    opening = wire_by_hand.GREETING + wire_by_hand.READY
     for _ in range(150 * ROUNDS):
         said = opening
         for _ in range(chance.randrange(4)):

@@ -34,6 +34,7 @@ from unitsync.plan.processes import (
 from unitsync.plan.record import Record, digest
 from unitsync.plan.slots import Slots
 from unitsync.plan.states import State
+from unitsync.stream_link import StreamLink
 
 _LEFT_OVER_EVERY_S: Final = 0.05
 _NOT_RUN: Final = (wire.Status.PENDING, wire.Status.SKIPPED)
@@ -79,6 +80,9 @@ class _Client(AsyncClient):
         if self.epoch and not request.epoch and request.may.acts:
             request = replace(request, epoch=self.epoch)
         return await super()._call(request, timeout_s)
+
+    def _new_link(self, loop: asyncio.AbstractEventLoop) -> StreamLink:
+        return StreamLink(self._endpoint, loop)
 
 
 class Runner:
