@@ -315,12 +315,18 @@ grace = "1h"
     assert interrupt(process).status == 130
 
 
-@pytest.mark.parametrize("how", ["in its group", "in a session of its own"])
+@pytest.mark.parametrize(
+    "how",
+    ["", "setsid", "env -u UNITSYNC_UP"],
+    ids=["in its group", "in a session of its own", "without the mark"],
+)
 def test_a_killed_up_leaves_no_process_behind(up: Up, how: str) -> None:
-    setsid = "setsid " if how != "in its group" else ""
     process = up.spawn(f"""
+[unit.before]
+run = "true"
 [unit.a]
-run = "{setsid}sleep 4321.5 & touch there; sleep 4321.5"
+run = "{how} sleep 4321.5 & touch there; sleep 4321.5"
+after = ["before"]
 """)
     up.await_file("there")
     eventually(lambda: len(up.processes("sleep\x004321.5")) == 2, "both sleeps")

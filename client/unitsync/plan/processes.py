@@ -38,19 +38,10 @@ have left their process group."""
 
 _GUARDIAN: Final = """
 trap '' HUP INT QUIT TERM USR1 USR2 TSTP
-groups=
-while read -r change group; do
-    case $change in
-    +) groups="$groups $group" ;;
-    -)
-        left=
-        for one in $groups; do [ "$one" = "$group" ] || left="$left $one"; done
-        groups=$left
-        ;;
-    over) exit ;;
-    esac
-done
-for one in $groups; do kill -s KILL -- "-$one"; done
+read -r over && exit
+while read -r group; do
+    [ "$group" ] && kill -s KILL -- "-$group"
+done <&3
 found=1
 while [ "$found" ]; do
     found=
@@ -61,47 +52,72 @@ while [ "$found" ]; do
 done
 """
 """Repeated, because a process may have forked before it was killed."""
+_GROUP_LINE: Final = b"%-10d\n"
+_NO_GROUP: Final = b" " * 10 + b"\n"
 
 
 class Guardian:
     """A process that kills all that an ``up`` has started when the ``up`` itself is killed.
 
-    It waits at the end of a pipe whose other end only this process holds. Raises OSError if it
-    cannot be started."""
+    It waits at the end of a pipe whose other end only this process holds. Only then does it read
+    the groups that are to be killed: they are in a file, a line for each, so that it need not be
+    woken for every process. Raises OSError if it cannot be started."""
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str, folder: str) -> None:
+        """The file is in *folder*, without a name."""
+        self._groups = _unnamed_file(folder)
+        self._lines: dict[int, int] = {}
+        """For each group, the number of its line."""
+        self._free: list[int] = []
+        """Lines that hold no group."""
         end, self._pipe = os.pipe()
+        stdio = [(os.POSIX_SPAWN_DUP2, end, stdio) for stdio in (0, 1, 2)]
         try:
             os.posix_spawn(
                 "/bin/sh",
                 ["sh", "-c", _GUARDIAN, "sh", mark],
                 {"PATH": os.environ.get("PATH", os.defpath)},
-                file_actions=[(os.POSIX_SPAWN_DUP2, end, stdio) for stdio in (0, 1, 2)],
+                file_actions=[*stdio, (os.POSIX_SPAWN_DUP2, self._groups, 3)],
                 setsid=True,
                 setsigdef=(signal.SIGPIPE,),
             )
         except BaseException:
             os.close(self._pipe)
+            os.close(self._groups)
             raise
         finally:
             os.close(end)
 
     def guard(self, group: int) -> None:
-        self._write(f"+ {group}\n")
+        line = self._lines[group] = self._free.pop() if self._free else len(self._lines)
+        self._write(line, _GROUP_LINE % group)
 
     def release(self, group: int) -> None:
         """The leader of *group* is about to be reaped. The number may belong to others then."""
-        self._write(f"- {group}\n")
+        line = self._lines.pop(group)
+        self._free.append(line)
+        self._write(line, _NO_GROUP)
 
     def end(self) -> None:
-        self._write("over\n")
-        os.close(self._pipe)
-
-    def _write(self, line: str) -> None:
         try:
-            os.write(self._pipe, line.encode())
+            os.write(self._pipe, b"over\n")
         except BrokenPipeError:  # somebody has killed it
             pass
+        os.close(self._pipe)
+        os.close(self._groups)
+
+    def _write(self, line: int, text: bytes) -> None:
+        try:
+            os.pwrite(self._groups, text, line * len(text))
+        except OSError:  # the disk is full; what carries the mark is found without it
+            pass
+
+
+def _unnamed_file(folder: str) -> int:
+    path = os.path.join(folder, f"groups-{os.urandom(8).hex()}")
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    return file
 
 
 class Children:

@@ -161,7 +161,7 @@ class Runner:
         failed. Raises UnitsyncError if the coordinator cannot be told of them, and OSError if no
         process can watch over theirs."""
         may_open_many_files()
-        self.guardian = Guardian(self._mark)
+        self.guardian = Guardian(self._mark, self._folder)
         self.children = Children(asyncio.get_running_loop(), self.guardian)
         try:
             async with self.client:
