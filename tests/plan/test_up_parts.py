@@ -124,6 +124,7 @@ def test_the_record_knows_what_has_changed(tmp_path: Path) -> None:
     assert record.no_longer(first) == {}
     record.declared(first)
     record.started(first.units["a"])
+    record.close()
     assert plan_of(folder, "a", "e1") == Path("/p")
     assert plan_of(folder, "b", "e1") == Path("/p")  # it was not started, but is of that plan
     assert plan_of(folder, "a", "e2") is None

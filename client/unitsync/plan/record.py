@@ -99,6 +99,8 @@ class Record:
         self._file = record_file(folder, path)
         self._path = path
         self._epoch = epoch
+        self._appended_to = -1
+        """A descriptor of the file, if it is open for more lines."""
         self._units: dict[str, _Line] = {}
         self._edges: dict[str, set[str]] = {}
         """What each unit waits for by this plan, and by others with units of the same name."""
@@ -134,6 +136,7 @@ class Record:
             self._units[name] = replace(before, after=after)
             self._edges[name] = set(after)
         lines = [_Line(self._epoch, plan=str(self._path)), *self._units.values()]
+        self.close()
         new = f"{self._file}.new"
         with open(create(new, os.O_TRUNC), "wb") as file:
             file.write(b"".join(_encode(line) + b"\n" for line in lines))
@@ -153,8 +156,15 @@ class Record:
         line = replace(self._units[unit.name], digest=digest(unit))
         if line != self._units[unit.name]:
             self._units[unit.name] = line
-            with open(create(self._file, os.O_APPEND), "ab", buffering=0) as file:
-                file.write(_encode(line) + b"\n")
+            if self._appended_to < 0:
+                self._appended_to = create(self._file, os.O_APPEND)
+            os.write(self._appended_to, _encode(line) + b"\n")
+
+    def close(self) -> None:
+        """Can be called again and again. Later lines open the file anew."""
+        if self._appended_to >= 0:
+            os.close(self._appended_to)
+            self._appended_to = -1
 
 
 def plan_of(folder: str, unit: str, epoch: str) -> Path | None:

@@ -178,6 +178,7 @@ class Runner:
             self._over = True
             self.children.close()
             self.guardian.end()
+            self._record.close()
         return not any(job.state in (State.FAILED, State.SKIPPED) for job in self.jobs.values())
 
     def leave(self) -> None:
