@@ -1,6 +1,5 @@
 """The word that somebody may have meant to type."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -14,4 +13,6 @@ def nearest(typed: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     for word in words:
         if sorted(word) == sorted(typed):
             return word
+    import difflib  # slow to load, and rarely needed
+
     return next(iter(difflib.get_close_matches(typed, words, n=1, cutoff=cutoff)), "")

@@ -10,7 +10,6 @@ from typing import Final
 
 from unitsync.commandline import Call, split_names
 from unitsync.importing import imported
-from unitsync.json_output import json_text
 from unitsync.output import print_err, print_lines
 from unitsync.patterns import is_pattern
 from unitsync.plan.mistakes import Mistake, PlanError, lines, shown
@@ -46,6 +45,8 @@ def _check(call: Call, paths: list[Path]) -> int:
         good.append(f"{shown(path.absolute())}: no mistakes in {_what(loaded)}")
         notes += loaded.notes
     if call.as_json:
+        from unitsync.json_output import json_text
+
         fields = ("file", "line", "column", "message", "hint", "unit")
         listed = [{name: getattr(one, name) for name in fields} for one in mistakes]
         print_lines(json_text(listed).split("\n"))
