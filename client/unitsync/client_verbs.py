@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from types import TracebackType
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -398,7 +399,13 @@ def _requirement(text: str) -> wire.Requirement:
 
 def _one_of(kind: type[ChoiceT], text: str, parameter: str) -> ChoiceT:
     """Raises UsageError."""
-    return kind(choice(str(text), tuple(kind), parameter))
+    chosen: ChoiceT = _chosen(kind, str(text), parameter)
+    return chosen
+
+
+@cache
+def _chosen(kind: type[StrEnum], text: str, parameter: str) -> Any:
+    return kind(choice(text, tuple(kind), parameter))
 
 
 def _name(name: str) -> str:
