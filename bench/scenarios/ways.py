@@ -1,14 +1,15 @@
-"""The same scripts put in order by unitsync, make, files, a poller and redis.
+"""The same scripts put in order by unitsync, up, make, files, a poller and redis.
 
-60 bash scripts that do nothing, in a layered graph. All are started at once (by make, each
-when its turn comes). Measured are the wall time, and the CPU time of everything, servers
-included. And some scripts in a row, each of which takes a while, so that the others wait:
-the time from the end of one to the beginning of the next.
+60 bash scripts that do nothing, in a layered graph. All are started at once (by make and by
+`unitsync up`, each when its turn comes). Measured are the wall time, and the CPU time of
+everything, servers included. And some scripts in a row, each of which takes a while, so that
+the others wait: the time from the end of one to the beginning of the next.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shlex
@@ -34,6 +35,7 @@ ROW: Final = 6
 TAKES_S: Final = (0.2, 1.2)
 """Each script in the row takes a random time in this range, the same for all ways. With a
 fixed time, a poller would always be met at the same moment of its sleep."""
+UP: Final = "unitsync up"
 REDIS: Final = "redis"
 
 
@@ -53,6 +55,7 @@ Way: TypeAlias = Callable[[Path, Graph, Work], contextlib.AbstractContextManager
 def measure(bench: Bench) -> None:
     ways: dict[str, Way] = {
         UNITSYNC: _unitsync,
+        UP: _up,
         "GNU make -j": _make,
         "files, sleep 0.1": _files("0.1"),
         "poller, sleep 1": _files("1"),
@@ -138,6 +141,20 @@ def _unitsync(folder: Path, graph: Graph, work: Work) -> Iterator[Prepared]:
     with coordinator(folder) as server:
         environment = {**os.environ, "UNITSYNC_ENDPOINT": server.address}
         yield Prepared(shell.write(folder / "s", graph, text), environment, server.pid)
+
+
+@contextlib.contextmanager
+def _up(folder: Path, graph: Graph, work: Work) -> Iterator[Prepared]:
+    scripts = shell.write(folder / "s", graph, lambda unit, needs: work(unit))
+    units = "".join(
+        f"[unit.{unit}]\ncommand = {json.dumps(call)}\nafter = {json.dumps(needs)}\n"
+        for (unit, needs), call in zip(graph.items(), scripts, strict=True)
+    )
+    plan = folder / "unitsync.toml"
+    plan.write_text(units, encoding="utf-8")
+    with coordinator(folder) as server:
+        environment = {**os.environ, "UNITSYNC_ENDPOINT": server.address}
+        yield Prepared([[*command(), "up", str(plan)]], environment, server.pid)
 
 
 @contextlib.contextmanager
