@@ -11,11 +11,12 @@ from unitsync import Client, errors, log_reading
 from unitsync import endpoint as endpoints
 from unitsync.calling_script import shell_word
 from unitsync.commandline import Call, invalid, parse_duration
+from unitsync.log_files import STAMP_BYTES
 from unitsync.nearest import nearest
 from unitsync.output import print_err
 from unitsync.output_pump import prefixes_for
 from unitsync.patterns import any_matcher, is_pattern, matcher
-from unitsync.printing import safe, silence
+from unitsync.printing import NAMES_WIDE, columns, safe, silence
 from unitsync.runners import RUNNING, last_owner, runner_of
 
 _DIGITS_MAX = 18
@@ -49,8 +50,9 @@ def main(call: Call) -> int:
                         reader = log_reading.Reader(place_of, name, run=number, since=after)
                         readers[name] = reader
             several = len(names) != 1 or is_pattern(names[0])
+            width = min(NAMES_WIDE, max(map(columns, readers), default=0)) if several else -1
             lines = log_reading.merged(list(readers.values()), last=not follow)
-            if not _written(lines, prefixed=several) or not follow:
+            if not _written(lines, width) or not follow:
                 return 0
             sleep(_LOOK_S)
     except KeyboardInterrupt:
@@ -142,19 +144,21 @@ def _nothing_kept(names: list[str], meant: str = "") -> errors.UnitsyncError:
     return errors.UnitsyncError(f"no output{of} was kept in this startup", hint=hint)
 
 
-def _written(lines: Iterable[tuple[str, bytes]], *, prefixed: bool) -> bool:
-    """Print *lines*. Returns False if nobody reads them any more."""
+def _written(lines: Iterable[tuple[str, bytes]], width: int) -> bool:
+    """Print *lines*, with the names of their units in *width* columns; below 0, without. Returns
+    False if nobody reads them any more."""
     if sys.stdout is None:
         return False
     out = sys.stdout.buffer
     prefixes: dict[str, bytes] = {}
+    at_terminal = out.isatty()
     try:
         for unit, line in lines:
-            if prefixed:
+            if width >= 0:
                 if unit not in prefixes:
-                    prefixes[unit] = prefixes_for(unit)[0]
+                    prefixes[unit] = prefixes_for(unit, width)[0]
                 out.write(prefixes[unit])
-            out.write(line)
+            out.write(_overwritten(line) if at_terminal and b"\r" in line else line)
         out.flush()
     except BrokenPipeError:
         silence(1)
@@ -163,3 +167,10 @@ def _written(lines: Iterable[tuple[str, bytes]], *, prefixed: bool) -> bool:
         silence(1)
         raise errors.UnitsyncError(f"cannot write to stdout: {problem.strerror}") from None
     return True
+
+
+def _overwritten(line: bytes) -> bytes:
+    """*line* as it is when it has come to its end. A carriage return in it would write over the
+    time and the name before it."""
+    text = line[STAMP_BYTES:].rstrip(b"\r\n").rpartition(b"\r")[2]
+    return line[:STAMP_BYTES] + text + b"\n"

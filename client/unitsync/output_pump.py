@@ -32,14 +32,15 @@ _UNWRITTEN_S = 0.25
 _COLOURS = (b"36", b"33", b"32", b"35", b"34", b"31")
 
 
-def prefixes_for(unit: str) -> tuple[bytes, bytes]:
-    """What each line of *unit* begins with, on stdout and on stderr. At a terminal it has a
-    colour, always the same one for the same unit."""
-    from unitsync.printing import safe
+def prefixes_for(unit: str, width: int = 0) -> tuple[bytes, bytes]:
+    """What each line of *unit* begins with, on stdout and on stderr: its name, in *width* columns
+    or more. At a terminal it has a colour, always the same one for the same unit."""
+    from unitsync.printing import padded, safe
 
     name = safe(unit).encode("utf-8", "backslashreplace")
-    plain = name + b" | "
-    painted = b"\x1b[%sm%s |\x1b[0m " % (_COLOURS[sum(name) % len(_COLOURS)], name)
+    column = padded(safe(unit), width).encode("utf-8", "backslashreplace")
+    plain = column + b" | "
+    painted = b"\x1b[%sm%s |\x1b[0m " % (_COLOURS[sum(name) % len(_COLOURS)], column)
     no_colour = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     out, err = (plain if no_colour or not os.isatty(fd) else painted for fd in (1, 2))
     return out, err

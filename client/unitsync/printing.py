@@ -74,6 +74,10 @@ def glyphs(text: str) -> "Iterator[tuple[str, int]]":
         yield glyph, width
 
 
+NAMES_WIDE = 20
+"""Columns that names get at most in front of lines of output."""
+
+
 def padded(text: str, width: int) -> str:
     """*text*, filled up with spaces to *width* columns."""
     return text + " " * (width - columns(text))

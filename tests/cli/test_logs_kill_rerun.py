@@ -52,6 +52,28 @@ def test_logs_of_all_are_in_the_order_of_time(cli: Cli) -> None:
     assert cli.ok("logs", "a", "b") == cli.ok("logs")
 
 
+def test_names_are_aligned(cli: Cli) -> None:
+    for name in ("a", "長い", "x" * 30):
+        cli("run", name, "--log", "--", "echo", "said")
+    out = cli.ok("logs", "a", "長い").splitlines()
+    assert [line.partition(" | ")[0] for line in out] == ["a   ", "長い"]
+    out = cli.ok("logs").splitlines()
+    assert [line.partition(" | ")[0] for line in out] == [
+        "a" + " " * 19,
+        "長い" + " " * 16,
+        "x" * 30,
+    ]
+
+
+def test_a_progress_bar_at_a_terminal_does_not_write_over_the_time(cli: Cli) -> None:
+    cli("run", "u", "--log", "--", "printf", "1%%\\r50%%\\r100%%\\r\\nend\\r\\n")
+    kept = subprocess.run([*cli.command, "logs", "u"], env=cli.env(), capture_output=True)
+    assert b"Z 1%\r50%\r100%\r\n" in kept.stdout, "elsewhere it is as it came"
+    shown = cli.at_terminal("logs", "u", width=80)
+    assert texts(shown) == ["100%", "end"]
+    assert "\r" not in shown
+
+
 def test_what_is_not_there_is_told(cli: Cli) -> None:
     result = cli("logs", "u")
     assert (result.status, result.told) == (

@@ -17,15 +17,13 @@ from unitsync.command import same_file
 from unitsync.plan.job import Job
 from unitsync.plan.states import State
 from unitsync.plan.writer import Writer, terminal
-from unitsync.printing import columns, counted, duration, joined, padded, safe, span
+from unitsync.printing import NAMES_WIDE, columns, counted, duration, joined, padded, safe, span
 from unitsync.terminal import Screen, cut, fitted
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-_NAMES_WIDE: Final = 20
-"""Columns that names get at most in front of plain lines."""
 _LINE_BYTES_MAX: Final = 65_536
 """A longer line is printed in parts."""
 _EVERY_S: Final = 0.125
@@ -109,7 +107,7 @@ class PlainDisplay(_Display):
     def __init__(self, names: Iterable[str], *, output: bool = True) -> None:
         super().__init__()
         self._with_output = output and sys.stdout is not None
-        self._width = min(_NAMES_WIDE, max(map(columns, names), default=0))
+        self._width = min(NAMES_WIDE, max(map(columns, names), default=0))
         self._begun: dict[str, bytes] = {}
         """The beginnings of lines that have no end yet."""
 

@@ -207,7 +207,12 @@ def test_wrong_use(importing: Import, tmp_path: Path) -> None:
         "error: import: 'comose' is not one of coder, compose, procfile, make",
         "hint: did you mean compose?",
     ]
-    assert importing("compose").told[0] == "error: import compose needs the file"
+    assert importing("compose").told == [
+        "error: import compose needs the file",
+        "hint: unitsync import compose compose.yaml",
+    ]
+    (tmp_path / "docker-compose.yml").touch()
+    assert importing("compose").told[1] == "hint: unitsync import compose docker-compose.yml"
     assert importing("coder").told[0] == "error: import coder needs the folder of the template"
     assert importing("compose", "f", phase="stop").status == 2
     assert importing("coder", "f", phase="middle").status == 2

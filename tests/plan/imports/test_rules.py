@@ -89,7 +89,17 @@ MISTAKES = {
     "no such module": (
         [(A, "module.n", "")],
         "rule 1: after: nothing matches module.n",
-        f"{IN_SCOPE}; did you mean module.m?",
+        IN_SCOPE,
+    ),
+    "something else altogether": (
+        [("coder_script.quickly", A, "")],
+        "rule 1: run: nothing matches coder_script.quickly",
+        IN_SCOPE,
+    ),
+    "a slip": (
+        [("coder_script.ohter", A, "")],
+        "rule 1: run: nothing matches coder_script.ohter",
+        f"{IN_SCOPE}; did you mean coder_script.other?",
     ),
     "no address": (
         [(A, "git-clone", "")],

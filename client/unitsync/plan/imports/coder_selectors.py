@@ -105,8 +105,15 @@ def hint_for(text: str, module: tuple[str, ...], template: Template) -> str:
         return "there is no script in scope"
     more = len(known) - _LISTED_MAX
     listed = ", ".join(known[:_LISTED_MAX]) + (f" and {more} more" if more > 0 else "")
-    meant = nearest(text, known)
+    kind = text.partition(".")[0]
+    by_name = {_bare(one): one for one in known if one.partition(".")[0] == kind}
+    meant = by_name.get(nearest(_bare(text), by_name), "")
     return f"in scope: {listed}" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _bare(text: str) -> str:
+    """*text* without what all have in common, which would make them all alike."""
+    return text.replace("coder_script.", "").replace("module.", "")
 
 
 def _in_scope(module: tuple[str, ...], template: Template) -> Iterable[str]:

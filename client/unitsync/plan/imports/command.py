@@ -35,7 +35,9 @@ def main(call: Call) -> int:
         choice(flags["--phase"], ("start", "stop"), "--phase")
     if len(call.names) < 2 and "--plan-json" not in flags:
         what = "folder of the template" if kind == "coder" else "file"
-        raise UsageError(f"import {kind} needs the {what}", hint="unitsync import --help")
+        there = next((name for name in _USUAL[kind] if Path(name).exists()), _USUAL[kind][0])
+        hint = f"unitsync import {kind} {there}"
+        raise UsageError(f"import {kind} needs the {what}", hint=hint)
     if len(call.names) > 1 and "--plan-json" in flags:
         raise UsageError("import coder takes a folder or --plan-json, not both")
     try:
@@ -96,6 +98,13 @@ def _make(source: str, flags: dict[str, str]) -> Draft:
     return makefile.read(Path(source).absolute())
 
 
+_USUAL: Final = {
+    "coder": (".",),
+    "compose": ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"),
+    "procfile": ("Procfile",),
+    "make": ("Makefile", "GNUmakefile", "makefile"),
+}
+"""What the files are usually called."""
 _READ: Final[dict[str, Callable[[str, dict[str, str]], Draft]]] = {
     "coder": _coder,
     "compose": _compose,
