@@ -205,6 +205,8 @@ run = "echo x >> tries; while ! [ -e go ]; do sleep 0.02; done; false"
 retries = 1
 backoff = "10ms"
 grace = "1h"
+[unit.longer]
+run = "while ! [ -e go ]; do sleep 0.02; done; sleep 0.3"
 [unit.later]
 run = "true"
 after = ["outside"]
@@ -214,8 +216,10 @@ after = ["outside"]
         pid = client.ping().pid
     os.kill(pid, signal.SIGSTOP)
     up.write("", "go")
-    while "trying again" not in process.next_line():
-        pass
+    left = ["unitsync: flaky failed", "unitsync: longer completed"]
+    while left:
+        line = process.next_line()
+        left = [one for one in left if not line.startswith(one)]
     process.send(signal.SIGINT)
     while process.next_line() != "unitsync: later not started: interrupted":
         pass

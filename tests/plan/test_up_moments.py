@@ -118,3 +118,52 @@ def test_the_coordinator_that_is_named_is_the_one_that_is_asked(cli: Cli, up: Up
     done = cli("down", *words, env=elsewhere)
     assert (done.status, done.out) == (0, "ended 1 unit: a\n")
     assert not (cli.folder / "other").exists()
+
+
+def test_a_second_up_of_one_unit_leaves_the_others_alone(cli: Cli, up: Up) -> None:
+    process = up.spawn("""
+[unit.a]
+run = "echo up; exec sleep 1000"
+ready = "line:up"
+[unit.b]
+run = "echo b >> ran; false"
+""")
+    up.await_status("a", "started")
+    up.await_status("b", "failed")
+    second = cli("up", "--only", "b")
+    assert (second.status, second.out) == (0, "running now: b\nalso up: a\n")
+    assert up.statuses()["a"] == "started"
+    interrupt(process)
+
+
+def test_a_service_that_was_ready_gives_its_place_back_once(up: Up) -> None:
+    code = "mkdir here || touch both; sleep 0.3; rmdir here"
+    done = up(f"""
+parallel = 1
+[unit.service]
+run = "until [ -e used ]; do sleep 0.02; done"
+ready = "true"
+[unit.user]
+run = "touch used"
+after = [{{ unit = "service", requires = "start" }}]
+[unit.a]
+run = "{code}"
+after = ["service"]
+[unit.b]
+run = "{code}"
+after = ["service"]
+""")
+    assert done.status == 0, done
+    assert not up.has("both")
+
+
+def test_kill_returns_when_what_did_not_want_to_end_has_ended(cli: Cli, up: Up) -> None:
+    process = up.spawn("""
+[unit.a]
+run = "trap '' TERM; touch there; while :; do sleep 0.05; done"
+grace = "1h"
+""")
+    up.await_file("there")
+    killed = cli("kill", "a", "--grace", "100ms")
+    assert (killed.status, killed.told) == (0, ["unitsync: a: killed by `unitsync kill`"])
+    assert process.end().status == 1
