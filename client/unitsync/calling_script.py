@@ -10,6 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _PROC_BYTES_MAX = 64 * 1024
@@ -149,6 +150,14 @@ def read_process(pid: int) -> Process | None:
         return Process(pid, stat, args)
     except ValueError:
         return None
+
+
+def running_processes() -> "Iterator[Process]":
+    """All that can be seen and have not ended. Raises OSError."""
+    for name in os.listdir("/proc"):
+        process = read_process(int(name)) if name.isdigit() else None
+        if process is not None and not process.has_ended:
+            yield process
 
 
 def calling_script(argv: "list[str]") -> Process | None:

@@ -20,7 +20,7 @@ from unitsync import errors, wire_by_hand
 from unitsync.absent import Absent, NotYet
 from unitsync.wire_by_hand import (
     PATH_BYTES_MAX,
-    default_address,
+    address_of,
     folder_mode_trusted,
     invoking_user,
     peer_of,
@@ -71,8 +71,7 @@ def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ
 
     Raises UsageError for an address that cannot be one.
     """
-    user = invoking_user(environ)
-    address = endpoint or environ.get("UNITSYNC_ENDPOINT") or default_address(user)
+    address = address_of(endpoint, environ)
     scheme, separator, path = address.partition("://")
     if not separator:
         hint = f"ipc://{address}" if address.startswith("/") else "ipc:///folder/coordinator.sock"
@@ -96,7 +95,7 @@ def resolve(endpoint: str | None = None, environ: Mapping[str, str] = os.environ
             f"{PATH_BYTES_MAX}",
             hint="choose a shorter folder",
         )
-    return Endpoint(address, path, os.path.dirname(path), user)
+    return Endpoint(address, path, os.path.dirname(path), invoking_user(environ))
 
 
 def check_folder(endpoint: Endpoint) -> os.stat_result | None:

@@ -16,7 +16,7 @@ from time import monotonic
 
 from unitsync import Client, calling_script, errors, wire
 from unitsync import endpoint as endpoints
-from unitsync.calling_script import read_process
+from unitsync.calling_script import read_process, running_processes
 from unitsync.commandline import Call, parse_duration
 from unitsync.output import print_err
 from unitsync.printing import safe, span
@@ -119,15 +119,15 @@ class Run:
     def _left(self) -> list[int]:
         """The processes of its groups that have not ended, as pidfds."""
         found = []
-        for name in os.listdir("/proc") if self._groups else ():
-            if not name.isdigit():
+        for process in running_processes() if self._groups else ():
+            if process.group not in self._groups:
                 continue
             try:
-                pidfd = os.pidfd_open(int(name))
+                pidfd = os.pidfd_open(process.pid)
             except OSError:
                 continue
-            process = read_process(int(name))
-            if process is not None and process.group in self._groups and not process.has_ended:
+            again = read_process(process.pid)  # the number may belong to another one by now
+            if again is not None and again.start == process.start and not again.has_ended:
                 found.append(pidfd)
             else:
                 os.close(pidfd)
@@ -151,12 +151,7 @@ def _killed(pidfd: int) -> bool:
 
 def _groups_below(pid: int) -> set[int]:
     """The process groups of the children of *pid*."""
-    groups = set()
-    for name in os.listdir("/proc"):
-        process = read_process(int(name)) if name.isdigit() else None
-        if process is not None and process.parent == pid and not process.has_ended:
-            groups.add(process.group)
-    return groups
+    return {process.group for process in running_processes() if process.parent == pid}
 
 
 # --- the verb -----------------------------------------------------------------------------

@@ -27,8 +27,7 @@ from unitsync.conversation import (
 from unitsync.wire_by_hand import (
     Link,
     Plain,
-    default_address,
-    invoking_user,
+    address_of,
     pack,
     reach,
     unpack,
@@ -235,8 +234,7 @@ def converse(
         from unitsync.names import FIELDS, not_utf8
 
         raise not_utf8(request.get(field, ()) for field in FIELDS) from None
-    user = invoking_user(os.environ)
-    address = address or os.environ.get("UNITSYNC_ENDPOINT") or default_address(user)
+    address = address_of(address)
     connection = _Connection(address, may)
     talk = Conversation(request["verb"], Plain(request), may, address)
     if may.waits:

@@ -92,11 +92,9 @@ class SupervisedRun:
 
         from unitsync.commandline import as_utf8
         from unitsync.log_files import UnitLog
-        from unitsync.wire_by_hand import default_address, invoking_user
+        from unitsync.wire_by_hand import address_of
 
-        address = call.address or os.environ.get("UNITSYNC_ENDPOINT")
-        address = address or default_address(invoking_user(os.environ))
-        folder = os.path.dirname(address.removeprefix("ipc://"))
+        folder = os.path.dirname(address_of(call.address).removeprefix("ipc://"))
         try:
             logs = UnitLog(folder, granted.epoch, self._unit)
             logs.write_recipe(as_utf8(sys.argv[1:]), os.getcwd())
@@ -466,17 +464,12 @@ def _do_nothing(number: int, frame: object) -> None:
 
 def is_alive(group: int) -> bool:
     """Whether a process of *group* has not ended. Looks at all processes."""
-    from unitsync.calling_script import read_process
+    from unitsync.calling_script import running_processes
 
     try:
-        names = os.listdir("/proc")
+        return any(process.group == group for process in running_processes())
     except OSError:
         return True
-    for name in names:
-        process = read_process(int(name)) if name.isdigit() else None
-        if process is not None and process.group == group and not process.has_ended:
-            return True
-    return False
 
 
 def _waited_for(pid: int) -> int | None:

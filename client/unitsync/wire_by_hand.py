@@ -46,6 +46,12 @@ def invoking_user(environ: "Mapping[str, str]") -> int:
     return euid
 
 
+def address_of(given: "str | None", environ: "Mapping[str, str]" = os.environ) -> str:
+    """Where the coordinator is: at the *given* address, else where UNITSYNC_ENDPOINT says, else in
+    the folder of the invoking user."""
+    return given or environ.get("UNITSYNC_ENDPOINT") or default_address(invoking_user(environ))
+
+
 def default_address(user: int) -> str:
     return f"ipc:///tmp/unitsync-{user}/coordinator.sock"
 
