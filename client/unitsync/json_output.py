@@ -92,6 +92,8 @@ def edge_fields(edge: "Prerequisite") -> dict[str, object]:
         "owner": _owner_fields(edge),
         "reason": edge.reason,
         "nearest": edge.nearest or None,
+        "pattern": edge.pattern or None,
+        "next_run": edge.next_run,
     }
 
 

@@ -4,6 +4,7 @@ these, ``[!…]`` for one that is none of these.
 No unit name holds any of the characters that make a pattern. So each text is one or the other.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from fnmatch import translate
@@ -22,6 +23,7 @@ def is_pattern(text: str) -> bool:
     return not _MAGIC.isdisjoint(text)
 
 
+@functools.lru_cache(1024)
 def matcher(pattern: str) -> Callable[[str], object]:
     """A function that tells whether a name matches *pattern* as a whole. Upper and lower case
     differ. Raises InvalidName if it is no pattern."""
@@ -37,16 +39,16 @@ def literal(pattern: str) -> str:
 def check_pattern(pattern: str) -> None:
     """Raise InvalidName unless *pattern* can match a unit name."""
     plain = _CLASS.sub("x", pattern).replace("*", "x").replace("?", "x")
-    if "[" in plain:
-        raise InvalidName(f"not a pattern: {quoted(pattern)}: a [ is not closed", name=pattern)
     if len(pattern.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
         raise InvalidName(f"not a pattern: it is longer than {NAME_BYTES_MAX} bytes", name=pattern)
     try:
-        check_name(plain)
+        check_name(plain.replace("[", "x"))
     except InvalidName as problem:
         rule = problem.message.rpartition(" is not a unit name: ")[2]
         message = f"not a pattern: {quoted(pattern)}: {rule}"
         raise InvalidName(message, hint=problem.hint, name=pattern) from None
+    if "[" in plain:
+        raise InvalidName(f"not a pattern: {quoted(pattern)}: a [ is not closed", name=pattern)
 
 
 def any_matcher(texts: list[str]) -> Callable[[str], object]:

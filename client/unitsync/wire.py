@@ -283,6 +283,10 @@ class Prerequisite(msgspec.Struct, frozen=True, omit_defaults=True):
     owner_gone: bool = False
     nearest: str = ""
     """For a name that is not registered: the most similar registered one, or ""."""
+    pattern: str = ""
+    """The pattern that it matches, if it is waited for because of that."""
+    next_run: bool = False
+    """Whether it was registered after the dependent's run began, and counts from the next."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -166,7 +166,7 @@ def test_wrong_counts_register_nothing(driven: Driven, ann: Script) -> None:
     ann.refused("usage", ann.gate("usable"))
     ann.refused("usage", ann.gate("usable", "a", "b", "a", count=3))
     ann.refused("usage", ann.gate("usable", "a", count=-1))
-    ann.refused("invalid_name", ann.gate("usable", "a", "b*"))
+    ann.refused("invalid_name", ann.gate("usable", "a", "b["))
     many = [f"u{number}" for number in range(wire.PREREQUISITES_PER_REQUEST_MAX + 1)]
     ann.refused("limit_reached", ann.gate("usable", *many))
     assert snapshot(driven) == before

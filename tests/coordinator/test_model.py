@@ -9,7 +9,6 @@ was forgotten.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -24,38 +23,22 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
+from coordinator.model_values import (
+    NAMES,
+    Client,
+    edges,
+    name,
+    names,
+    pattern,
+    patterns,
+    prerequisite,
+    which,
+    who,
+)
 from support.driver import Driven, Script, snapshot
 from support.oracle import Edge, Oracle
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Requirement
-
-NAMES = "abcde"
-name = st.sampled_from(NAMES)
-names = st.lists(name, min_size=1, max_size=4, unique=True)
-who = st.integers(0, 3)
-edges = st.builds(
-    Edge,
-    st.sampled_from(("success", "success", "completion", "start")),
-    st.sampled_from((False, False, True)),
-)
-which = st.integers(0, 100)
-patterns = st.lists(
-    st.sampled_from(("*", "?", "[ab]", "[!ab]", "e", "a", "[d-e]*", "??")),
-    min_size=1,
-    max_size=3,
-    unique=True,
-)
-
-
-@dataclass(eq=False)
-class Client:
-    """A start or a wait that has not come to its end."""
-
-    socket: Script
-    request: Any
-    owner: str
-    held_back: bool = False
-    """Otherwise it was told that it may claim, and has not done so yet."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -84,7 +67,7 @@ class Machine(RuleBasedStateMachine):
         for one, other, edge in pairs:
             self.want(max(one, other), [min(one, other)], edge, 0)
 
-    @rule(unit=name, prerequisites=st.lists(name, max_size=3), edge=edges, who=who)
+    @rule(unit=name, prerequisites=st.lists(prerequisite, max_size=3), edge=edges, who=who)
     def want(self, unit: str, prerequisites: list[str], edge: Edge, who: int) -> None:
         script = self.scripts[who]
         script.must(wire.Ok, script.want(unit))
@@ -102,12 +85,30 @@ class Machine(RuleBasedStateMachine):
         if refused == "cycle":
             cycle = error.details["cycle"]
             assert cycle[0] == cycle[-1] == unit
-            assert cycle[1] in prerequisites
+            meant, _ = self.oracle.meant(prerequisites)
+            assert cycle[1] in meant
             assert all(self.oracle.waits_for(a, b) for a, b in itertools.pairwise(cycle[1:]))
+
+    @rule(pattern=pattern, other=name, edge=edges, which=which, who=who)
+    def put_before(self, pattern: str, other: str, edge: Edge, which: int, who: int) -> None:
+        """All that match are to wait for *other*, or not any more."""
+        script = self.scripts[who]
+        if which % 2:
+            changed = self.oracle.unwant_before(pattern, other)
+            assert script.must(wire.Ok, script.unwant(pattern, other)).changed == changed
+            return
+        request = script.put_before(pattern, other, Requirement(edge.requires), edge.optional)
+        before = snapshot(self.driven)
+        refused = self.oracle.want_before(pattern, other, edge)
+        if not refused:
+            script.must(wire.Ok, request)
+            return
+        script.refused(refused, request)
+        assert snapshot(self.driven) == before
 
     @rule(
         unit=name,
-        prerequisites=st.lists(name, max_size=3, unique=True),
+        prerequisites=st.lists(prerequisite, max_size=3, unique=True),
         edge=edges,
         count=st.sampled_from((0, 0, 1, 2, 3)),
         which=which,
@@ -150,7 +151,7 @@ class Machine(RuleBasedStateMachine):
             case "waiting":
                 assert isinstance(reply, wire.Waiting), (reply, request)
                 told = [edge.name for edge in reply.waiting_for]
-                assert told == self.oracle.missing(request.unit, request.id)
+                assert sorted(told) == sorted(self.oracle.missing(request.unit, request.id))
                 client.request = replace(
                     request,
                     patience_s=30.0,
@@ -174,7 +175,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         unit=name,
         who=who,
-        after=st.lists(name, max_size=2),
+        after=st.lists(prerequisite, max_size=2),
         edge=edges,
         wait=st.sampled_from((True, True, False)),
         policy=st.sampled_from(OnOwnerExit),
@@ -337,7 +338,7 @@ class Machine(RuleBasedStateMachine):
     def run_what_is_missing(self, which: int, exit_code: int) -> None:
         """Somebody runs a prerequisite that a client waits for, down at the bottom."""
         unit = self.starts[which % len(self.starts)].request.unit
-        while missing := self.oracle.missing(unit):
+        while missing := [one for one in self.oracle.missing(unit) if one in NAMES]:
             unit = missing[which % len(missing)]
         if self.oracle.units.get(unit) is not None and self.oracle.units[unit].gate:
             return  # one that has none
@@ -583,7 +584,12 @@ class Machine(RuleBasedStateMachine):
             assert info.run == (known.run if known is not None else 0)
             for edge in info.prerequisites:
                 declared = self.oracle.edges[unit][edge.name]
-                assert edge.status == self.oracle.status(edge.name)
+                if declared.by == "pattern":
+                    matched = bool(self.oracle.matching(edge.name, but=unit))
+                    assert edge.status == ("completed" if matched else "not registered")
+                else:
+                    assert edge.status == self.oracle.status(edge.name)
+                assert (edge.pattern != "") == (declared.by == "match")
                 assert edge.met == self.oracle.is_met(edge.name, declared)
                 assert (edge.requires, edge.optional) == (declared.requires, declared.optional)
             assert info.prerequisites_total == len(self.oracle.edges.get(unit, {}))

@@ -339,16 +339,16 @@ BAD_NAMES = {
 def test_what_is_no_name(guarded: Req, name: str, rule: str) -> None:
     requests: list[wire.AnyRequest] = [
         wire.Want(id="1", unit=name, prerequisites=[]),
-        wire.Want(id="1", unit="ide", prerequisites=["fine", name]),
         wire.Start(id="1", unit=name),
-        wire.Start(id="1", unit="ide", after=["fine", name]),
         wire.StatusOf(id="1", unit=name),
         wire.Complete(id="1", unit=name),
         wire.Fail(id="1", unit=name),
         wire.Withdraw(id="1", unit=name, start_id="2"),
-        wire.Unwant(id="1", unit=name, prerequisites=["x"]),
     ]
-    if not is_pattern(name):
+    if not is_pattern(name) or not name.isprintable():
+        requests.append(wire.Want(id="1", unit="ide", prerequisites=["fine", name]))
+        requests.append(wire.Start(id="1", unit="ide", after=["fine", name]))
+        requests.append(wire.Unwant(id="1", unit=name, prerequisites=["x"]))
         requests.append(wire.Wait(id="1", units=["ide", name]))
         requests.append(wire.Reset(id="1", units=[name]))
     if name and not is_pattern(name):  # without one it asks about everything
@@ -357,7 +357,7 @@ def test_what_is_no_name(guarded: Req, name: str, rule: str) -> None:
         error = guarded.ask(request)
         assert isinstance(error, wire.Error), request
         assert (error.code, error.exit) == ("invalid_name", 2)
-        assert error.message.endswith(f"is not a unit name: {rule}")
+        assert error.message.endswith(rule)
         assert all(line.isprintable() and len(line) < 300 for line in error.err)
 
 

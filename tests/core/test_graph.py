@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from support.needs import COMPLETION, OPTIONAL_START, SUCCESS
 from unitsync.errors import CycleError
 from unitsyncd.core.graph import ONE_BY_ONE_MIN, Graph, Request
-from unitsyncd.core.requirement import NEEDS, Need
+from unitsyncd.core.requirement import NEEDS, By, Need
 from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.wording import CYCLE_SHOWN_MAX
 
@@ -346,6 +346,9 @@ def test_a_unit_that_waits_for_itself_among_many(monkeypatch: pytest.MonkeyPatch
 # --- against the oracle -----------------------------------------------------------
 
 
+OF_UNITS = [need for need in NEEDS if not need.is_pattern]
+
+
 class CyclesMachine(RuleBasedStateMachine):
     """Adds, removals and whole turns that are taken back, in any order. A few units
     make many cycles, many units long ones and the bounded search give up."""
@@ -374,8 +377,22 @@ class CyclesMachine(RuleBasedStateMachine):
         check_cycle(caught.value.cycle, self.edges, edge)
         assert contents(self.graph, self.names) == before
         assert self.graph.undo.savepoint() == mark
+        self._check_what_is_in_the_way(*edge)
 
-    @rule(data=st.data(), need=st.sampled_from(NEEDS))
+    def _check_what_is_in_the_way(self, dependent: str, prerequisite: str) -> None:
+        by_name = {edge for edge, need in self.edges.items() if need.by is not By.MATCH}
+        found = self.graph.in_the_way(dependent, prerequisite)
+        if reaches(by_name, prerequisite, dependent):
+            assert found == []
+            return
+        assert len(found) == len(set(found)) > 0
+        assert not reaches(self.edges.keys() - set(found), prerequisite, dependent)
+        for one, other in found:
+            assert self.edges[one, other].by is By.MATCH
+            assert reaches(self.edges, prerequisite, one)
+            assert reaches(by_name, other, dependent)
+
+    @rule(data=st.data(), need=st.sampled_from(OF_UNITS))
     def add_one(self, data: st.DataObject, need: Need) -> None:
         self._add(self._pick(data), need)
 
@@ -391,7 +408,7 @@ class CyclesMachine(RuleBasedStateMachine):
         length=st.integers(1, 25),
         acyclic=st.booleans(),
         one_by_one=st.sampled_from((NEVER_ONE_BY_ONE, 0, 3)),
-        need=st.sampled_from(NEEDS),
+        need=st.sampled_from(OF_UNITS),
     )
     def add_many(
         self, data: st.DataObject, length: int, acyclic: bool, one_by_one: int, need: Need

@@ -13,10 +13,29 @@ from support.needs import (
     SUCCESS,
 )
 from unitsync.wire import Requirement, Status
-from unitsyncd.core.requirement import NEEDS, Condition, Need, Verdict, need_of
+from unitsyncd.core.requirement import (
+    MATCHES,
+    NEEDS,
+    By,
+    Condition,
+    Need,
+    Verdict,
+    need_by,
+    need_of,
+)
 
 MET, OUT, BLOCKED = Verdict.MET, Verdict.OUTSTANDING, Verdict.BLOCKED
 
+COLUMNS = (
+    Condition.NOT_REGISTERED,
+    Condition.PENDING,
+    Condition.SKIPPED,
+    Condition.STARTED,
+    Condition.COMPLETED,
+    Condition.FAILED,
+    Condition.FAILED_UNSTARTED,
+    Condition.LAUNCHING,
+)
 # Columns: not registered, pending, skipped, started, completed, failed, failed without
 # having started, launching.
 TABLE = {
@@ -29,18 +48,21 @@ TABLE = {
     OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET, OUT),
     OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET, OUT),
 }
+# An edge by match needs what one by name needs.
+TABLE |= {need_by(need, By.MATCH): TABLE[need] for need in TABLE}
+# A pattern that no unit matches is not registered, one with one match pending, and one with
+# several completed.
+for asked in [need for need in TABLE if need.by is By.NAME]:
+    one, several = MATCHES[1], MATCHES[2]
+    for by, enough in ((By.PATTERN, (one, several)), (By.OWN_PATTERN, (several,))):
+        met = tuple(Condition) if asked.optional else enough
+        row = tuple(MET if column in met else OUT for column in COLUMNS)
+        TABLE[need_by(asked, by)] = row
 # Whose an edge is does not matter for it.
-TABLE |= {need_of(need.requirement, need.optional, of_start=True): TABLE[need] for need in TABLE}
-COLUMNS = (
-    Condition.NOT_REGISTERED,
-    Condition.PENDING,
-    Condition.SKIPPED,
-    Condition.STARTED,
-    Condition.COMPLETED,
-    Condition.FAILED,
-    Condition.FAILED_UNSTARTED,
-    Condition.LAUNCHING,
-)
+TABLE |= {
+    need_of(need.requirement, need.optional, of_start=True, by=need.by): TABLE[need]
+    for need in TABLE
+}
 
 
 @pytest.mark.parametrize("need", NEEDS)
@@ -52,21 +74,26 @@ def test_every_need_under_every_condition(need: Need, condition: Condition) -> N
 def test_the_table_is_complete() -> None:
     assert set(TABLE) == set(NEEDS)
     assert set(COLUMNS) == set(Condition)
-    assert [len(need.verdicts) for need in NEEDS] == [8] * 12
+    assert [len(need.verdicts) for need in NEEDS] == [8] * 48
 
 
 @pytest.mark.parametrize("requirement", Requirement)
 @pytest.mark.parametrize("optional", [False, True])
 @pytest.mark.parametrize("of_start", [False, True])
+@pytest.mark.parametrize("by", By)
 def test_a_need_is_a_requirement_and_whether_it_is_optional_and_whose(
-    requirement: Requirement, optional: bool, of_start: bool
+    requirement: Requirement, optional: bool, of_start: bool, by: By
 ) -> None:
-    need = need_of(requirement, optional, of_start=of_start)
+    need = need_of(requirement, optional, of_start=of_start, by=by)
+    assert need_by(need_of(requirement, optional, of_start=of_start), by) is need
+    assert need.by is by
     assert need.requirement is requirement
     assert need.optional is optional
     assert need.of_start is of_start
     assert [other for other in NEEDS if need.needs_the_same(other)] == [
-        need_of(requirement, optional, of_start=whose) for whose in (False, True)
+        need_of(requirement, optional, of_start=whose, by=how)
+        for whose in (False, True)
+        for how in By
     ]
 
 

@@ -63,7 +63,7 @@ ROWS: dict[tuple[Status, str], tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] 
     (Status.NOT_REGISTERED, "registered"): (
         UNKNOWN,
         Registered(AT),
-        Unit("u", phase=Status.PENDING, since=AT),
+        Unit("u", phase=Status.PENDING, since=AT, registered=AT),
         (Publish(Condition.NOT_REGISTERED, Condition.PENDING, AT),),
     ),
     (Status.PENDING, "started"): (

@@ -25,7 +25,7 @@ from unitsync import (
 )
 from unitsync.plan import display, edges, expansion, model, processes, reading
 from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
-from unitsyncd.actors import actor, handlers, queries, supervisor
+from unitsyncd.actors import actor, declaring, queries, supervisor
 from unitsyncd.adapters import compaction, connection_limit, journal, router, stops
 from unitsyncd.core import causes, similar, state, view, wording
 
@@ -46,7 +46,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "starts that were taken back which a unit remembers": (state.WITHDRAWN_MAX,),
     "requests to reset everything": (supervisor.RESETS_MAX,),
     "requests to stop": (stops.STOPS_MAX,),
-    "edges taken back": (handlers.FORGONE_MAX,),
+    "edges taken back": (declaring.FORGONE_MAX,),
     "prerequisites named in a notice": (causes.SHOWN_MAX,),
     "prerequisites in the answer to `status`": (view.STATUS_MAX,),
     "lines for them in its text": (wording.EDGES_SHOWN,),

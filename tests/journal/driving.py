@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Self
 
 from unitsync import wire
+from unitsync.patterns import matcher
 from unitsync.wire import Owner
+from unitsyncd.actors.awaited_actor import WaitActor
 from unitsyncd.actors.recovery import epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Recovered, Supervisor
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import OwnerKey
-from unitsyncd.core.requirement import Verdict
+from unitsyncd.core.requirement import MATCHES, Verdict
 from unitsyncd.core.store import EventStore, Snapshot
 from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState
@@ -172,15 +174,35 @@ def state(registry: Registry) -> dict[str, Any]:
     that wait (they, and their subscriptions) is theirs to say again."""
     bus, graph = registry.bus, registry.graph
     conditions: dict[str, Any] = bus._conditions
+    patterns = {pattern for name in registry.units for pattern in graph.patterns(name)}
     return {
         "epoch": (registry.epoch, registry.startup),
         "units": [actor.unit for actor in registry.units.values()],
         "edges": {name: list(graph.prerequisites(name).items()) for name in registry.units},
         "edge count": graph.edges,
+        "patterns of": {name: dict(graph.patterns(name)) for name in registry.units},
+        "before": {pattern: dict(needs) for pattern, needs in graph.before.items()},
         "dependents": {
             name: set(graph.dependents(name)) for name in (*registry.units, *graph.unregistered)
         },
-        "conditions": {name: conditions[name] for name in conditions},
+        "conditions": {
+            topic: conditions[topic]
+            for topic in conditions
+            if topic in registry.units or topic in patterns
+        },
+        "patterns": {
+            pattern: told
+            for beginnings in bus._patterns.values()
+            for known in beginnings.values()
+            for pattern, one in known.items()
+            if (
+                told := {
+                    actor.unit.name if isinstance(actor, UnitActor) else "all that match"
+                    for actor in one.subscribers
+                    if not isinstance(actor, WaitActor)
+                }
+            )
+        },
         "subscribers": {
             topic: told
             for topic, subscribers in bus._subscribers.items()
@@ -213,7 +235,15 @@ def check_sound(registry: Registry) -> None:
         assert actor.mailbox is None
     assert registry.names == list(registry.units)
     waited_for = {edge for name in registry.units for edge in graph.prerequisites(name)}
-    assert set(graph.unregistered) == waited_for - set(registry.units)
+    patterns = {pattern for name in registry.units for pattern in graph.patterns(name)}
+    assert set(graph.unregistered) == waited_for - set(registry.units) - patterns
+    for name in registry.units:
+        edges = graph.prerequisites(name)
+        assert graph.patterns(name) == {one: need for one, need in edges.items() if need.is_pattern}
+    for pattern in patterns:
+        matches = sum(map(bool, map(matcher(pattern), registry.units)))
+        assert registry.bus.condition(pattern) is MATCHES[min(matches, 2)], pattern
+    assert not registry.turn.appeared
     assert not registry.turn.facts
     assert not registry.turn.undo.savepoint()
 

@@ -8,7 +8,7 @@ import pytest
 from unitsync.wire import Requirement
 from unitsyncd.adapters import fact_codec
 from unitsyncd.core.events import Declared
-from unitsyncd.core.requirement import NEEDS, Need
+from unitsyncd.core.requirement import NEEDS, By, Need, need_of
 
 SUCCESS, COMPLETION, START = Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START
 
@@ -16,8 +16,7 @@ SUCCESS, COMPLETION, START = Requirement.SUCCESS, Requirement.COMPLETION, Requir
 def test_a_number_never_becomes_another_ones() -> None:
     """A break means: an upgrade turns the edges of a startup that is under way into others,
     or cannot read them. A new kind of edge gets the next number."""
-    which = [(need.requirement, need.optional, need.of_start) for need in fact_codec.NUMBERS]
-    assert dict(zip(which, fact_codec.NUMBERS.values(), strict=True)) == {
+    by_name = {
         (SUCCESS, False, False): 0,
         (COMPLETION, False, False): 1,
         (START, False, False): 2,
@@ -31,6 +30,12 @@ def test_a_number_never_becomes_another_ones() -> None:
         (COMPLETION, True, True): 10,
         (START, True, True): 11,
     }
+    first = {By.NAME: 0, By.PATTERN: 12, By.OWN_PATTERN: 24, By.MATCH: 36}
+    assert {
+        need_of(requirement, optional, of_start=of_start, by=by): first[by] + number
+        for (requirement, optional, of_start), number in by_name.items()
+        for by in By
+    } == fact_codec.NUMBERS
 
 
 def test_each_need_has_a_number_of_its_own() -> None:
@@ -45,7 +50,7 @@ def test_it_comes_back_as_the_same_object(need: Need) -> None:
     assert fact_codec.decoder(Declared).decode(data).need is need
 
 
-@pytest.mark.parametrize("number", [12, -1, "success", None, [0]])
+@pytest.mark.parametrize("number", [48, -1, "success", None, [0]])
 def test_what_stands_for_none_is_refused(number: object) -> None:
     data = msgspec.msgpack.encode(["declared", 1.0, "clone", number])
     with pytest.raises(msgspec.ValidationError):

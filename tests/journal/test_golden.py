@@ -118,11 +118,32 @@ def gates(driver: Driver) -> None:
     driver.ask(wire.Reset(id="r2", units=["two"]))
 
 
+def patterns(driver: Driver) -> None:
+    """Patterns of units, of starts, of gates and of all units that are to wait for one; what
+    matches before and later, what is left out, and what is taken back."""
+    driver.want("git.a", "net")
+    driver.want("ide", "git.*", "git.a")
+    driver.want("git.last", "git.*", requires=Requirement.COMPLETION, optional=True)
+    driver.start("git.b", CLONE, id="b-1", after=["no.*", "git.b*"], optional=True)
+    driver.ask(wire.Gate(id="g1", unit="enough", prerequisites=["git.*", "web-?"], count=2))
+    before = [wire.Declaration("*", ["setup"]), wire.Declaration("git.*", ["net", "setup"])]
+    driver.ask(wire.Declare(id="d", units=before))
+    driver.want("git.c", "ide")
+    driver.want("setup", "net")
+    driver.complete("net")
+    driver.complete("git.a")
+    driver.start("ide", IDE, id="ide-1")
+    driver.want("git.later")
+    driver.ask(wire.Unwant(id="u1", unit="git.last", prerequisites=["git.*"]))
+    driver.ask(wire.Unwant(id="u2", unit="git.*", prerequisites=["net"]))
+
+
 WORK = {
     f"format-{FORMAT}": work,
     f"format-{FORMAT}-requirements": requirements,
     f"format-{FORMAT}-launching": launching,
     f"format-{FORMAT}-gates": gates,
+    f"format-{FORMAT}-patterns": patterns,
 }
 
 
@@ -190,7 +211,7 @@ def test_each_journal_ever_written_leads_to_its_units(tmp_path: Path) -> None:
         assert recorded["units"].keys() == now["units"].keys()
 
 
-@pytest.mark.parametrize("name", ["requirements", "launching", "gates"])
+@pytest.mark.parametrize("name", ["requirements", "launching", "gates", "patterns"])
 def test_a_snapshot_of_this_format_leads_to_the_same_units(name: str, tmp_path: Path) -> None:
     """Otherwise the first start after an upgrade reads the whole journal."""
     file = GOLDEN / f"format-{FORMAT}-{name}.db"

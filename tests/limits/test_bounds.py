@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from support.daemon import Daemons, Sockets
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
-from unitsyncd.actors import actor, handlers, waiters
+from unitsyncd.actors import actor, declaring, waiters
 from unitsyncd.adapters import router
 from unitsyncd.limits import Limits
 
@@ -86,7 +86,7 @@ def test_what_one_client_waits_for_may_all_be_answered_at_once(
 def test_so_many_edges_that_were_taken_back_are_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handlers, "FORGONE_MAX", 2)
+    monkeypatch.setattr(declaring, "FORGONE_MAX", 2)
     driven = Driven()
     first, second, third = driven.script(), driven.script(), driven.script()
     one = first.waits_to_start("ide", "a", "b", "c")

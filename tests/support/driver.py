@@ -192,6 +192,17 @@ class Script:
     def unwant(self, unit: str, *prerequisites: str) -> wire.Unwant:
         return wire.Unwant(unit=unit, prerequisites=list(prerequisites), **self._common(""))
 
+    def put_before(
+        self, pattern: str, other: str, requires: Requirement, optional: bool
+    ) -> wire.Declare:
+        """All that match *pattern* are to wait for *other*."""
+        return wire.Declare(
+            units=[wire.Declaration(pattern, [other])],
+            requires=requires,
+            optional=optional,
+            **self._common(""),
+        )
+
     def gate(
         self,
         unit: str,

@@ -78,6 +78,8 @@ _EDGE: Final = Prerequisite(
     reason="exit status 128",
     owner_gone=True,
     nearest="git-clones",
+    pattern="git-*",
+    next_run=True,
 )
 _UNIT: Final = UnitInfo(
     name="ide",

@@ -6,6 +6,7 @@ Written from what the reference promises, not from the coordinator, to compare t
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -33,6 +34,9 @@ class Edge:
     optional: bool
     of_start: bool = False
     """It belongs to the last start, and not to the unit."""
+    by: Literal["name", "pattern", "match"] = "name"
+    of: str = ""
+    """For a pattern: the unit that waits."""
 
     def contradicts(self, other: Edge) -> bool:
         return (self.requires, self.optional) != (other.requires, other.optional)
@@ -50,8 +54,8 @@ class Unit:
     on_owner_exit: str = "fail"
     granted_to: list[str] = field(default_factory=list)
     """Request ids of the starts of the runs so far, "" for a run without one."""
-    starts: dict[str, dict[str, Edge]] = field(default_factory=dict)
-    """Request ids of the starts since the last run began, each with its own edges."""
+    starts: dict[str, tuple[list[str], Edge]] = field(default_factory=dict)
+    """Request ids of the starts since the last run began, each with what it names."""
     forgone: set[str] = field(default_factory=set)
     """What was taken back since then, of whatever start, and not named by a start again."""
     not_granted: dict[Owner, str] = field(default_factory=dict)
@@ -61,6 +65,8 @@ class Unit:
     gate: bool = False
     count: int = 0
     """How many of its prerequisites a gate needs; 0 means all."""
+    left_out: set[str] = field(default_factory=set)
+    """What matches its patterns and waits for it."""
 
     @property
     def ended(self) -> bool:
@@ -71,6 +77,8 @@ class Oracle:
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
         self.edges: dict[str, dict[str, Edge]] = {}
+        self.before: dict[str, dict[str, Edge]] = {}
+        """What all units that match a pattern are to wait for."""
         self.dead: set[Owner] = set()
         self.withdrawn: set[str] = set()
         """Request ids of starts that were taken back, granted before that or not."""
@@ -91,18 +99,56 @@ class Oracle:
         needs, unit = self.needs(name), self.units[name]
         blocked = sum(self.blocks(*edge) for edge in needs)
         if unit.gate and unit.count:
-            return blocked > 0 and len(needs) - blocked < unit.count
+            return blocked > 0 and len(self.counted(name)) - blocked < unit.count
         return blocked > 0
+
+    def counted(self, gate: str) -> list[tuple[str, Edge]]:
+        """The prerequisites of a gate, of which enough must be met. A pattern is one as long
+        as nothing matches it."""
+        return [
+            (other, edge)
+            for other, edge in self.needs(gate)
+            if edge.by != "pattern" or not self.matching(other, but=gate)
+        ]
+
+    def matching(self, pattern: str, but: str) -> list[str]:
+        return [unit for unit in self.units if fnmatchcase(unit, pattern) and unit != but]
 
     def needs(self, name: str, request_id: str = "") -> list[tuple[str, Edge]]:
         """The edges of the unit, or those that count for one of its starts."""
-        edges = list(self.edges.get(name, {}).items())
+        edges = self.edges.get(name, {})
         unit = self.units.get(name)
-        if unit is not None and request_id in unit.starts:
-            own = unit.starts[request_id].items()
-            edges = [(other, edge) for other, edge in edges if not edge.of_start]
-            edges += [(other, edge) for other, edge in own if other not in unit.forgone]
-        return edges
+        own = self.own_edges(name, request_id)
+        if own is None or unit is None:
+            return list(edges.items())
+        said = {other: edge for other, edge in edges.items() if edge.of_start}
+        if own == {other: edge for other, edge in said.items() if edge.by != "match"}:
+            return list(edges.items())
+        wanted = {other: edge for other, edge in edges.items() if not edge.of_start}
+        for pattern, edge in [one for one in own.items() if one[1].by == "pattern"]:
+            for other in self.matching(pattern, but=name):
+                if not {other} & (wanted.keys() | own.keys() | unit.left_out | unit.forgone):
+                    own[other] = Edge(edge.requires, edge.optional, True, "match")
+        return [*wanted.items(), *own.items()]
+
+    def own_edges(self, name: str, request_id: str) -> dict[str, Edge] | None:
+        """The edges that a start of the unit names and the unit does not have anyhow."""
+        unit = self.units.get(name)
+        if unit is None or request_id not in unit.starts or self.is_running(name):
+            return None
+        own, edges = {}, self.edges.get(name, {})
+        after, asked = unit.starts[request_id]
+        for other in after:
+            edge, known = self.edge_to(name, other, asked), edges.get(other)
+            have = known is not None and not known.of_start and not known.contradicts(edge)
+            if not have and other not in unit.forgone:
+                own[other] = edge
+        return own
+
+    def edge_to(self, name: str, other: str, edge: Edge) -> Edge:
+        by: Literal["name", "pattern"] = "pattern" if set("*?[") & set(other) else "name"
+        of = name if by == "pattern" else ""
+        return Edge(edge.requires, edge.optional, edge.of_start, by, of)
 
     def meets(self, name: str, requires: Requirement) -> bool:
         status = self.status(name)
@@ -114,9 +160,12 @@ class Oracle:
         return self.status(name) in ("completed", "failed", "skipped")
 
     def blocks(self, name: str, edge: Edge) -> bool:
-        return not edge.optional and self.is_over(name) and not self.meets(name, edge.requires)
+        over = edge.by != "pattern" and self.is_over(name)
+        return not edge.optional and over and not self.meets(name, edge.requires)
 
     def is_met(self, name: str, edge: Edge) -> bool:
+        if edge.by == "pattern":
+            return edge.optional or bool(self.matching(name, but=edge.of))
         if edge.optional and (self.status(name) == "not registered" or self.is_over(name)):
             return True
         return self.meets(name, edge.requires)
@@ -145,30 +194,140 @@ class Oracle:
     # --- declaring ----------------------------------------------------------------
 
     def register(self, name: str) -> None:
-        self.units.setdefault(name, Unit())
+        if name in self.units:
+            return
+        self.units[name] = Unit()
+        for unit in self.units:
+            for pattern, edge in list(self.edges.get(unit, {}).items()):
+                if edge.by == "pattern" and fnmatchcase(name, pattern):
+                    self.add_match(unit, name, edge)
+        for pattern, needs in self.before.items():
+            for other, edge in needs.items():
+                if fnmatchcase(name, pattern):
+                    self.add_match(name, other, edge)
 
     def waits_for(self, name: str, other: str) -> bool:
         return name == other or any(self.waits_for(via, other) for via, _ in self.needs(name))
 
+    def waits_by_name(self, name: str, other: str) -> bool:
+        """The same without edges by match."""
+        named = [via for via, edge in self.needs(name) if edge.by != "match"]
+        return name == other or any(self.waits_by_name(via, other) for via in named)
+
     def want(self, name: str, prerequisites: list[str], edge: Edge) -> str:
         """ "" or why it is refused; then only the unit has been registered."""
         self.register(name)
-        before = dict(self.edges.get(name, {}))
-        for prerequisite in prerequisites:
-            edges = self.edges.setdefault(name, {})
-            declared = edges.get(prerequisite)
-            if declared is not None and declared.contradicts(edge):
-                if not (declared.of_start and edge.of_start):
-                    self.edges[name] = before
-                    return "contradiction"
-                del edges[prerequisite]
-                declared = None
-            if declared is None and self.waits_for(prerequisite, name):
-                self.edges[name] = before
-                return "cycle"
-            if declared is None or not edge.of_start:
-                edges[prerequisite] = edge
+        before = copy.deepcopy(
+            (self.edges, {one: unit.left_out for one, unit in self.units.items()})
+        )
+        for other in prerequisites:
+            refused = self.add(name, other, self.edge_to(name, other, edge))
+            if refused:
+                self.edges = before[0]
+                for one, left_out in before[1].items():
+                    self.units[one].left_out = left_out
+                return refused
         return ""
+
+    def add(self, name: str, other: str, edge: Edge) -> str:
+        edges = self.edges.setdefault(name, {})
+        known = edges.get(other)
+        if known is not None and known.contradicts(edge):
+            by_match = known.by == "match" and not edge.of_start
+            if not by_match and not (known.of_start and edge.of_start):
+                return "contradiction"
+            self.take_back(name, other)
+            known = None
+        if known is not None and known.of_start < edge.of_start:
+            return ""  # it stays with the unit
+        if known is None and self.waits_for(other, name) and not self.gives_way(name, other):
+            return "cycle"
+        edges[other] = edge
+        for unit in self.matching(other, but=name) if edge.by == "pattern" else ():
+            known = edges.get(unit)
+            match = Edge(edge.requires, edge.optional, edge.of_start, "match")
+            if known is None:
+                if self.waits_for(unit, name):
+                    return "cycle"
+                edges[unit] = match
+            elif known.by == "match" and not known.contradicts(edge) and not edge.of_start:
+                edges[unit] = match
+        return ""
+
+    def gives_way(self, name: str, other: str) -> bool:
+        """Whether *name* may wait for *other*, which waits for it by patterns: on each way, what
+        matches last is left out."""
+        if self.waits_by_name(other, name):
+            return False
+        last = [
+            (unit, match)
+            for unit in self.units
+            for match, edge in self.edges.get(unit, {}).items()
+            if edge.by == "match"
+            and self.waits_for(other, unit)
+            and self.waits_by_name(match, name)
+        ]
+        for unit, match in last:
+            del self.edges[unit][match]
+            self.leave_out(unit, match)
+        return True
+
+    def leave_out(self, name: str, other: str) -> None:
+        edges = self.edges.get(name, {}).items()
+        if any(edge.by == "pattern" and fnmatchcase(other, pattern) for pattern, edge in edges):
+            self.units[name].left_out.add(other)
+
+    def add_match(self, name: str, other: str, edge: Edge) -> None:
+        """Unless it has one, or *other* waits for it."""
+        edges = self.edges.setdefault(name, {})
+        if name == other or other in edges:
+            return
+        if self.waits_for(other, name):
+            self.leave_out(name, other)
+        else:
+            edges[other] = Edge(edge.requires, edge.optional, edge.of_start, "match")
+
+    def take_back(self, name: str, other: str, *, unsaid: bool = False) -> None:
+        """*unsaid*: nobody asked for it, so what a pattern still speaks for stays."""
+        edges = self.edges.get(name, {})
+        edge = edges.pop(other, None)
+        gone = [other] if edge is not None and edge.by != "pattern" and unsaid else []
+        if edge is not None and edge.by == "pattern":
+            gone = [one for one in edges if edges[one].by == "match" and fnmatchcase(one, other)]
+        for one in gone:
+            edges.pop(one, None)
+        self.add_again(name, gone)
+
+    def add_again(self, name: str, others: list[str]) -> None:
+        for other in others:
+            for pattern, edge in list(self.edges.get(name, {}).items()):
+                if edge.by == "pattern" and fnmatchcase(other, pattern):
+                    self.add_match(name, other, edge)
+            for pattern, needs in self.before.items():
+                if other in needs and fnmatchcase(name, pattern):
+                    self.add_match(name, other, needs[other])
+
+    def want_before(self, pattern: str, other: str, edge: Edge) -> str:
+        """All that match wait for *other*, but what it needs itself."""
+        needs = self.before.setdefault(pattern, {})
+        if other in needs:
+            return "contradiction" if needs[other].contradicts(edge) else ""
+        needs[other] = edge
+        for name in self.matching(pattern, but=other):
+            self.add_match(name, other, edge)
+        return ""
+
+    def unwant_before(self, pattern: str, other: str) -> bool:
+        if self.before.get(pattern, {}).pop(other, None) is None:
+            return False
+        if not self.before[pattern]:
+            del self.before[pattern]
+        for name in self.matching(pattern, but=""):
+            edge = self.edges.get(name, {}).get(other)
+            if edge is not None and edge.by == "match":
+                del self.edges[name][other]
+                self.add_again(name, [other])
+        return True
 
     def want_for_start(
         self, name: str, prerequisites: list[str], edge: Edge, request_id: str
@@ -180,19 +339,25 @@ class Oracle:
         self.notice(name)
         if self.is_running(name):
             return ""
-        refused = self.want(name, prerequisites, Edge(edge.requires, edge.optional, True))
+        edge = Edge(edge.requires, edge.optional, True)
+        refused = self.put_start_edges(name, prerequisites, edge)
         if not refused:
-            edges = self.edges.get(name, {})
-            for other in [o for o, e in edges.items() if e.of_start and o not in prerequisites]:
-                del edges[other]
-            own = {other: edge for other, edge in edges.items() if edge.of_start}
-            self.units[name].starts[request_id] = own
+            self.units[name].starts[request_id] = prerequisites, edge
             self.units[name].forgone.difference_update(prerequisites)
+        return refused
+
+    def put_start_edges(self, name: str, prerequisites: list[str], edge: Edge) -> str:
+        edges = self.edges.get(name, {})
+        before = [other for other, one in edges.items() if one.of_start and one.by != "match"]
+        refused = self.want(name, prerequisites, edge)
+        if not refused:
+            for other in [other for other in before if other not in prerequisites]:
+                self.take_back(name, other, unsaid=True)
         return refused
 
     def unwant(self, name: str, prerequisites: list[str]) -> None:
         for prerequisite in prerequisites:
-            self.edges.get(name, {}).pop(prerequisite, None)
+            self.take_back(name, prerequisite)
         if not self.is_running(name):
             self.units[name].forgone.update(prerequisites)
 
@@ -201,7 +366,9 @@ class Oracle:
     def gate(self, name: str, prerequisites: list[str], edge: Edge, count: int) -> str:
         """ "" or why it is refused."""
         kept = {other for other, known in self.needs(name) if not known.of_start}
-        if not 0 <= count <= len(kept | set(prerequisites)) or not kept | set(prerequisites):
+        named = kept | set(prerequisites)
+        open_ended = any(set("*?[") & set(other) for other in named)
+        if not named or (count > len(named) and not open_ended):
             return "usage"
         self.register(name)
         unit, edges = self.units[name], self.edges.get(name, {})
@@ -214,7 +381,8 @@ class Oracle:
             unit.gate, unit.count = True, count
             edges = self.edges[name]
             for other in [other for other, known in edges.items() if known.of_start]:
-                del edges[other]
+                if other in edges:
+                    self.take_back(name, other, unsaid=True)
         return refused
 
     def complete_gates(self) -> None:
@@ -226,10 +394,10 @@ class Oracle:
             self.complete_gates()
 
     def is_due(self, name: str, unit: Unit) -> bool:
-        edges = len(self.needs(name))
-        if not unit.gate or unit.phase != "pending" or not edges:
+        counted = self.counted(name)
+        if not unit.gate or unit.phase != "pending" or not counted:
             return False
-        return edges - len(self.missing(name)) >= (unit.count or edges)
+        return sum(self.is_met(*edge) for edge in counted) >= (unit.count or len(counted))
 
     # --- running ------------------------------------------------------------------
 
@@ -274,9 +442,7 @@ class Oracle:
                 return "ready"
             mine = self.is_running(name) and unit.owner == owner
             if not mine and request_id not in unit.granted_to[-2:]:
-                if request_id in unit.starts:
-                    own = unit.starts[request_id].items()
-                    self.give_edges(name, {o: e for o, e in own if o not in unit.forgone})
+                self.give_edges(name, request_id)
                 self.begin(unit, request_id, owner, on_owner_exit, launching)
         elif answer != "is_gate":
             refused = answer in ("already_started", "ended_meanwhile")
@@ -288,20 +454,15 @@ class Oracle:
         if not (self.is_running(name) and self.units[name].owner == owner):
             self.units[name].not_granted[owner] = "not granted"
 
-    def give_edges(self, name: str, own: dict[str, Edge]) -> None:
+    def give_edges(self, name: str, request_id: str) -> None:
         """The start is granted, and its edges are the unit's, unless that has come to close a
         cycle or to contradict what is wanted meanwhile."""
-        edges = self.edges.setdefault(name, {})
-        for other, edge in own.items():
-            known = edges.get(other)
-            closes = known is None and self.waits_for(other, name)
-            if closes or (known is not None and not known.of_start and known.contradicts(edge)):
-                own = {}
-                break
-        for other in [o for o, e in edges.items() if e.of_start]:
-            del edges[other]
-        for other, edge in own.items():
-            edges.setdefault(other, edge)
+        own, edges = self.own_edges(name, request_id), self.edges.get(name, {})
+        said = {o: e for o, e in edges.items() if e.of_start and e.by != "match"}
+        if own is not None and own != said:
+            edge = self.units[name].starts[request_id][1]
+            if self.put_start_edges(name, list(own), edge):
+                self.put_start_edges(name, [], edge)
 
     def begin(
         self, unit: Unit, request_id: str, owner: Owner, on_owner_exit: str, launching: bool
@@ -382,6 +543,7 @@ class Oracle:
             forgone=old.forgone,
             gate=old.gate,
             count=old.count,
+            left_out=old.left_out,
             not_granted=dict.fromkeys(owners, "no say"),
         )
 

@@ -4,9 +4,9 @@ It keeps the latest condition of every unit, because a unit may subscribe after 
 prerequisite ended. Without that it would wait forever. A topic needs no publisher: a
 name that nobody registered has the condition NOT_REGISTERED.
 
-Who subscribes to a pattern is subscribed to each unit that is registered from then on and
-matches. The patterns are found by what they begin with, so a registration looks only at those
-that may match.
+Who subscribes to a pattern is told of each unit that is registered from then on and matches.
+The patterns are found by what they begin with, so a registration looks only at those that may
+match. A pattern is also a topic, whose condition says how many units match: see MATCHES.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 from unitsync.patterns import literal, matcher
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import Appeared, PrerequisiteMoved
-from unitsyncd.core.requirement import NEEDS, Condition, Need, Verdict
+from unitsyncd.core.requirement import MATCHES, NEEDS, Condition, Need, Verdict
 from unitsyncd.core.undo import UndoLog
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
@@ -81,12 +81,15 @@ class Bus:
     def publish(self, topic: str, after: Condition, at: float) -> None:
         """Tell the subscribers of *topic*, and remember *after* for later ones. The cost for
         each subscriber is the same, however many prerequisites it has."""
-        self.changes += 1
         before = self._conditions.get(topic, _NOT_REGISTERED)
+        self._publish(topic, before, after, at)
+        if self._patterns and before is _NOT_REGISTERED:
+            self._tell_of(topic, at)
+
+    def _publish(self, topic: str, before: Condition, after: Condition, at: float) -> None:
+        self.changes += 1
         self._undo.push(self._put_condition, topic, before)
         self._conditions[topic] = after
-        if self._patterns and before is _NOT_REGISTERED:
-            self._subscribe_matching(topic, at)
         subscribers = self._subscribers.get(topic)
         if not subscribers:
             return
@@ -123,16 +126,31 @@ class Bus:
         self._drop(actor, topic)
         return need
 
-    def subscribe_pattern(self, actor: Actor, pattern: str, need: Need) -> None:
-        """Subscribe *actor* to each unit that is registered from now on and matches *pattern*. It
-        is told of it with Appeared."""
+    def subscribe_pattern(self, actor: Actor, pattern: str, need: Need | None = None) -> None:
+        """Tell *actor*, with Appeared, of each unit that is registered from now on and matches
+        *pattern*. With a *need* it is also subscribed to that unit."""
         self._undo.push(self._drop_pattern, actor, pattern)
         self._restore_pattern(actor, pattern, need)
 
+    def put_matches(self, pattern: str, units: int, at: float) -> None:
+        """So many *units* match *pattern*, to which somebody has subscribed."""
+        before, after = self.condition(pattern), MATCHES[min(units, 2)]
+        if after is not before:
+            self._publish(pattern, before, after, at)
+
+    def load_pattern(self, actor: Actor, pattern: str, units: int) -> None:
+        """Restore what ``subscribe_pattern`` and ``put_matches`` did. *actor* knows it already."""
+        self._restore_pattern(actor, pattern, None)
+        if units:
+            self._conditions[pattern] = MATCHES[min(units, 2)]
+
     def leave_pattern(self, actor: Actor, pattern: str) -> None:
         """The reverse of ``subscribe_pattern``. Subscriptions to units that matched stay."""
+        condition = self.condition(pattern)
         need = self._drop_pattern(actor, pattern)
         self._undo.push(self._restore_pattern, actor, pattern, need)
+        if pattern not in self._conditions and condition is not _NOT_REGISTERED:
+            self._undo.push(self._put_condition, pattern, condition)
 
     def put_need(self, actor: Actor, topic: str, need: Need) -> None:
         """Give *actor*'s subscription another need. Every condition must have the same verdict
@@ -161,29 +179,31 @@ class Bus:
         if not subscribers:
             del self._subscribers[topic]
 
-    def _subscribe_matching(self, name: str, at: float) -> None:
+    def _tell_of(self, name: str, at: float) -> None:
         for length, beginnings in self._patterns.items():
             for pattern, known in beginnings.get(name[:length], _NONE).items():
                 if known.match(name):
                     for actor, need in known.subscribers.items():
                         self._dispatcher.tell(actor, Appeared(name, pattern))
-                        if actor not in self._subscribers.get(name, _NONE):
+                        if need is not None and actor not in self._subscribers.get(name, _NONE):
                             self.subscribe(actor, name, need, at)
+                    self.put_matches(pattern, MATCHES.index(self.condition(pattern)) + 1, at)
 
-    def _restore_pattern(self, actor: Actor, pattern: str, need: Need) -> None:
+    def _restore_pattern(self, actor: Actor, pattern: str, need: Need | None) -> None:
         begin = literal(pattern)
         patterns = self._patterns.setdefault(len(begin), {}).setdefault(begin, {})
         if pattern not in patterns:
             patterns[pattern] = _Pattern(pattern)
         patterns[pattern].subscribers[actor] = need
 
-    def _drop_pattern(self, actor: Actor, pattern: str) -> Need:
+    def _drop_pattern(self, actor: Actor, pattern: str) -> Need | None:
         begin = literal(pattern)
         beginnings = self._patterns[len(begin)]
         subscribers = beginnings[begin][pattern].subscribers
         need = subscribers.pop(actor)
         if not subscribers:
             del beginnings[begin][pattern]
+            self._conditions.pop(pattern, None)
             if not beginnings[begin]:
                 del beginnings[begin]
                 if not beginnings:
@@ -196,7 +216,7 @@ class _Pattern:
 
     def __init__(self, pattern: str) -> None:
         self.match = matcher(pattern)
-        self.subscribers: dict[Actor, Need] = {}
+        self.subscribers: dict[Actor, Need | None] = {}
 
 
 def _move(need: Need, before: Condition, after: Condition) -> tuple[Verdict, Verdict] | None:

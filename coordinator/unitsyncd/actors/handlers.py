@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from unitsync import errors, wire
 from unitsync.patterns import matcher
-from unitsync.wire import OnOwnerExit, Requirement, Status
-from unitsyncd.actors import gates, queries, replies
+from unitsync.wire import OnOwnerExit, Status
+from unitsyncd.actors import declaring, queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
+from unitsyncd.actors.declarations import Declarations
 from unitsyncd.actors.ports import ClientProcesses, Identity
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.request_limits import check_count
@@ -35,12 +36,9 @@ from unitsyncd.core.events import (
     StartAsked,
     StartWithdrawn,
 )
-from unitsyncd.core.requirement import Need, Verdict, need_of
+from unitsyncd.core.requirement import By, Need, Verdict, need_by, need_of
 from unitsyncd.core.state import was_withdrawn
 from unitsyncd.core.unit import answer_to_start, verdict_for, was_granted
-
-FORGONE_MAX: Final = 1000
-"""Taken-back edges that a unit remembers until its next run. It does not remember more."""
 
 
 class Handlers:
@@ -48,6 +46,7 @@ class Handlers:
         self, registry: Registry, moment: Moment, clients: ClientProcesses, identity: Identity
     ) -> None:
         self.registry = registry
+        self.declarations = Declarations(registry)
         self.waiters = Waiters(registry.turn, registry.limits)
         self._moment = moment
         self._clients = clients
@@ -63,6 +62,9 @@ class Handlers:
             raise
         if registry.turn.due:
             registry.complete_gates()
+        for actor in registry.turn.left_out:
+            self._notice(actor)
+        registry.turn.left_out.clear()
         return reply
 
     def answer_waiters(self) -> None:
@@ -91,7 +93,7 @@ class Handlers:
             assert isinstance(actor, WaitActor)
             request = _spelled_out(request, actor)
             return replies.wait_waiting(request, registry, at)
-        own = registry.edges_of(registry.units[request.unit], request)
+        own = self.declarations.edges_of(registry.units[request.unit], request)
         return replies.start(request, Answer.WAITING, registry, at, own)
 
     def owner_gone(self, name: str, key: OwnerKey) -> None:
@@ -123,7 +125,7 @@ class Handlers:
         try:
             if isinstance(request, wire.Start):
                 assert isinstance(actor, UnitActor)
-                own = registry.edges_of(actor, request)
+                own = self.declarations.edges_of(actor, request)
                 ask = self._start_ask(request, request.owner, actor, own)
                 answer = answer_to_start(actor.unit, ask)
                 if answer is Answer.WAITING:
@@ -162,67 +164,17 @@ class Handlers:
         if waiter.listener is not None:
             self._end_wait(waiter.listener)
 
-    # --- declaring ----------------------------------------------------------------
-
-    def _want(self, request: wire.Want) -> wire.AnyReply:
-        registry, at, savepoint = self.registry, self._moment.at, self.registry.turn.savepoint()
-        facts = len(registry.turn.facts)
-        actor = registry.register(request.unit, at)
-        need = need_of(request.requires, request.optional)
-        check_count(len(request.prerequisites))
-        try:
-            registry.declare([(actor, request.prerequisites)], need, at)
-        except errors.InvalidName:  # wrong usage registers nothing
-            registry.turn.rollback(savepoint)
-            raise
-        changed = len(registry.turn.facts) > facts
-        registry.complete_gates()
-        return replies.ok(request, registry, changed=changed, status=actor.unit.condition.status)
-
-    def _declare(self, request: wire.Declare) -> wire.AnyReply:
-        registry, at = self.registry, self._moment.at
-        need = need_of(request.requires, request.optional)
-        count = sum(1 + len(declaration.prerequisites) for declaration in request.units)
-        check_count(count)
-        units = ((registry.register(one.unit, at), one.prerequisites) for one in request.units)
-        registry.declare(units, need, at)
-        return replies.ok(request, registry)
-
-    def _unwant(self, request: wire.Unwant) -> wire.AnyReply:
-        registry = self.registry
-        actor = registry.known(request.unit)
-        check_count(len(request.prerequisites))
-        missing = registry.not_waited_for(actor, request.prerequisites)
-        changed = self._forgo(actor, request.prerequisites)
-        changed |= registry.undeclare(actor, request.prerequisites, self._moment.at) > 0
-        note = wording.did_not_wait(request.unit, missing) if missing else ""
-        registry.complete_gates()
-        status = actor.unit.condition.status
-        return replies.ok(request, registry, changed=changed, note=note, status=status)
-
-    def _forgo(self, actor: UnitActor, prerequisites: Iterable[str]) -> bool:
-        """Take these edges back from the starts that wait. Whether a start that is held back
-        now has any of them."""
-        if actor.unit.running:
-            return False
-        gone = set(prerequisites)
-        if len(actor.forgone) + len(gone) <= FORGONE_MAX:
-            actor.put_forgone(actor.forgone | gone)
-        listeners = (waiter.listener for waiter in actor.waiters or ())
-        theirs = any(one is not None and not gone.isdisjoint(one.units) for one in listeners)
-        if theirs:
-            self.registry.turn.touched[actor] = None
-        return theirs
+    # --- starting -----------------------------------------------------------------
 
     def _start(self, request: wire.Start) -> wire.AnyReply | None:
         registry, at, savepoint = self.registry, self._moment.at, self.registry.turn.savepoint()
-        actor = registry.register(request.unit, at)
+        actor = self.declarations.register(request.unit, at)
         if actor.unit.gate:
             raise replies.is_gate(actor.unit, registry)
         self._notice_lost_owner(actor)
         if not actor.unit.running and not self._is_repeated(request, actor):
             self._declare_for_start(request, actor)
-        own = registry.edges_of(actor, request)
+        own = self.declarations.edges_of(actor, request)
         ask = self._start_ask(request, self.registry.seen_owner(request.owner), actor, own)
         granted = not actor.unit.running and verdict_for(actor.unit, ask) is Verdict.MET
         # One that has waited may have been killed only a moment ago: look at it closely.
@@ -232,7 +184,7 @@ class Handlers:
         answer = registry.tell(actor, ask)
         assert answer is not None
         if own is not None and actor.unit.run != runs:
-            self._give_edges(actor, own)
+            self._give_edges(actor, own, request)
         if answer is Answer.WITHDRAWN and ask.abandoned:
             raise errors.Interrupted(
                 f"{request.unit} is not started: the process that opened this connection has died",
@@ -253,14 +205,15 @@ class Handlers:
             return None
         return replies.start(request, answer, registry, at, own)
 
-    def _give_edges(self, actor: UnitActor, own: Mapping[str, Need]) -> None:
+    def _give_edges(self, actor: UnitActor, own: Mapping[str, Need], request: wire.Start) -> None:
         """Give the unit its run's *own* edges: another start has declared others since. If
         the unit cannot have them any more, it gets none."""
-        need = next(iter(own.values()), need_of(Requirement.SUCCESS, False, of_start=True))
+        need = need_of(request.requires, request.optional, of_start=True)
+        names = [name for name, edge in own.items() if edge.by is not By.MATCH]
         try:
-            self.registry.declare_start(actor, own, need, self._moment.at)
+            self.declarations.declare_start(actor, names, need, self._moment.at)
         except errors.UnitsyncError:
-            self.registry.declare_start(actor, (), need, self._moment.at)
+            self.declarations.declare_start(actor, (), need, self._moment.at)
 
     def _listen(
         self, edges: Mapping[str, Need], any_of: bool = False, wakes: UnitActor | None = None
@@ -270,6 +223,10 @@ class Handlers:
         listener = WaitActor(edges, any_of, turn.undo, turn.touched, wakes)
         for name, need in edges.items():
             self.registry.bus.subscribe(listener, name, need, self._moment.at)
+            if need.is_pattern:
+                match = need_by(need, By.MATCH)
+                self.registry.watch_pattern(listener, name, self._moment.at, match)
+                listener.patterns += (name,)
         self.registry.dispatcher.run()
         return listener
 
@@ -282,7 +239,7 @@ class Handlers:
         try:
             check_count(len(request.after))
             need = need_of(request.requires, request.optional, of_start=True)
-            self.registry.declare_start(actor, request.after, need, at)
+            self.declarations.declare_start(actor, request.after, need, at)
             actor.put_forgone(actor.forgone.difference(request.after))
             if len(self.registry.turn.facts) > facts:
                 self._notice(actor)
@@ -336,7 +293,7 @@ class Handlers:
     def _withdraw(self, request: wire.Withdraw) -> wire.AnyReply:
         registry = self.registry
         # The start itself may still be on its way, on another connection.
-        actor = registry.register(request.unit, self._moment.at)
+        actor = self.declarations.register(request.unit, self._moment.at)
         for waiter in list(actor.waiters or ()):
             if waiter.request.id == request.start_id:
                 self.settle(waiter, None)
@@ -475,11 +432,17 @@ def _spelled_out(request: wire.Wait, actor: WaitActor) -> wire.Wait:
     return replace(request, units=actor.names) if actor.patterns else request
 
 
+def _declaring(
+    declare: Callable[[Any, Declarations, float], wire.AnyReply],
+) -> Callable[[Handlers, Any], wire.AnyReply]:
+    return lambda self, request: declare(request, self.declarations, self._moment.at)
+
+
 _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyReply | None]]] = {
-    wire.Want: Handlers._want,
-    wire.Declare: Handlers._declare,
-    wire.Unwant: Handlers._unwant,
-    wire.Gate: lambda self, request: gates.gate(request, self.registry, self._moment.at),
+    wire.Want: _declaring(declaring.want),
+    wire.Declare: _declaring(declaring.declare),
+    wire.Unwant: _declaring(declaring.unwant),
+    wire.Gate: _declaring(declaring.gate),
     wire.Start: Handlers._start,
     wire.MarkReady: Handlers._mark_ready,
     wire.Retry: Handlers._retry,

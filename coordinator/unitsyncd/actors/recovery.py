@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from unitsync.errors import CycleError
+from unitsync.patterns import matcher
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import AnyFact, Declared, MadeGate, Registered, Undeclared, UnitFact
 from unitsyncd.core.graph import Request
+from unitsyncd.core.requirement import Need
 from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
 from unitsyncd.limits import Limits
@@ -78,7 +80,8 @@ class SnapshotTaker:
         """Begin a snapshot of *registry*, whose last record has the number before *seq*. Only
         between turns, and while no other snapshot of it is being taken. *step* replaces
         SNAPSHOT_STEP in tests."""
-        self.snapshot = Snapshot(registry.epoch, seq, [])
+        before = {pattern: dict(needs) for pattern, needs in registry.graph.before.items()}
+        self.snapshot = Snapshot(registry.epoch, seq, [], before)
         self._registry = registry
         self._step = step or SNAPSHOT_STEP
         self._units = registry.units
@@ -146,6 +149,17 @@ def _load(registry: Registry, snapshot: Snapshot) -> None:
         registry.graph.load(name, saved.level, edges)
         registry.bus.load(actor, name, saved.unit.condition, edges)
         registry.view.load(name, saved.history)
+    for pattern, needs in snapshot.before.items():
+        for prerequisite, need in needs.items():
+            registry.graph.put_before(pattern, prerequisite, need)
+        registry.bus.load_pattern(registry.newcomers, pattern, 0)
+    units: dict[str, int] = {}
+    """How many match, for each pattern."""
+    for name, actor in registry.units.items():
+        for pattern in registry.graph.patterns(name):
+            if pattern not in units:
+                units[pattern] = sum(map(bool, map(matcher(pattern), registry.names)))
+            registry.bus.load_pattern(actor, pattern, units[pattern])
 
 
 class _Replay:
@@ -157,8 +171,18 @@ class _Replay:
         self._registry = registry
         self._units = registry.units
         self._bus = registry.bus
-        self._run = registry.dispatcher.run
+        self._turn = registry.turn
         self._history = registry.view.apply
+
+    def _run(self, at: float) -> None:
+        registry = self._registry
+        registry.dispatcher.run()
+        if self._turn.appeared:  # the edges to those are in the records
+            for actor, _ in self._turn.appeared:
+                if isinstance(actor, UnitActor) and actor.unit.gate:
+                    registry.count_edges(actor, at)
+            self._turn.appeared.clear()
+            registry.dispatcher.run()
 
     def apply(self, name: str, fact: AnyFact) -> None:
         """Apply *fact*. Raises any exception if it cannot follow the facts before it."""
@@ -166,25 +190,36 @@ class _Replay:
         if kind is Declared:
             assert isinstance(fact, Declared)
             need, prerequisite = fact.need, registry.shared(fact.prerequisite)
+            if registry.is_pattern(name):
+                self._put_before(name, prerequisite, need)
+                return
             known = registry.graph.prerequisites(name).get(prerequisite)
             if known is None:
+                if need.is_pattern:
+                    registry.watch_pattern(self._units[name], prerequisite, fact.at)
                 registry.graph.add(name, prerequisite, need, self.request)
                 if (actor := self._units[name]).unit.gate:
                     registry.count_edges(actor, fact.at)
                 self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
-                self._run()
-            elif known.of_start and not need.of_start and known.needs_the_same(need):
+                self._run(fact.at)
+            elif known is not need and known.needs_the_same(need):
                 registry.graph.put_need(name, prerequisite, need)
                 self._bus.put_need(self._units[name], prerequisite, need)
             else:
                 raise ValueError(f"{name} waits for {prerequisite} already")
         elif kind is Undeclared:
             assert isinstance(fact, Undeclared)
+            if registry.is_pattern(name):
+                self._put_before(name, fact.prerequisite, None)
+                return
+            need = registry.graph.prerequisites(name)[fact.prerequisite]
             registry.graph.remove(name, fact.prerequisite)
             self._bus.unsubscribe(self._units[name], fact.prerequisite, fact.at)
+            if need.is_pattern:
+                self._bus.leave_pattern(self._units[name], fact.prerequisite)
             if (actor := self._units[name]).unit.gate:
                 registry.count_edges(actor, fact.at)
-            self._run()
+            self._run(fact.at)
         else:
             if kind is Registered:
                 if name in self._units:
@@ -193,7 +228,16 @@ class _Replay:
             self._of_unit(self._units[name], fact)  # type: ignore[arg-type]
             if kind is MadeGate:
                 registry.count_edges(self._units[name], fact.at)
-                self._run()
+                self._run(fact.at)
+
+    def _put_before(self, pattern: str, prerequisite: str, need: Need | None) -> None:
+        graph, newcomers = self._registry.graph, self._registry.newcomers
+        known = pattern in graph.before
+        graph.put_before(pattern, prerequisite, need)
+        if known and pattern not in graph.before:
+            self._bus.leave_pattern(newcomers, pattern)
+        elif not known:
+            self._bus.subscribe_pattern(newcomers, pattern)
 
     def _of_unit(self, actor: UnitActor, fact: UnitFact) -> None:
         before = actor.unit
@@ -201,7 +245,7 @@ class _Replay:
         was, now = condition(before), condition(after)
         if was is not now:
             self._bus.publish(after.name, now, fact.at)
-            self._run()
+            self._run(fact.at)
         if type(fact) is not Registered:
             self._history(after.name, fact, after.run)
 

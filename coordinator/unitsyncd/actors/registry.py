@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from unitsync.errors import ContradictionError, UnitsyncError, UnknownUnit
+from unitsync.errors import UnknownUnit
 from unitsync.names import check_name
-from unitsync.patterns import is_pattern, matcher
+from unitsync.patterns import check_pattern, is_pattern, matcher
 from unitsync.printing import quoted
-from unitsync.wire import Owner, Start
-from unitsyncd.actors.actor import Dispatcher
+from unitsync.wire import Owner
+from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.incremental import Work, emptied
 from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
 from unitsyncd.actors.turn import Turn
-from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.actors.unit_actor import Newcomers, UnitActor
 from unitsyncd.core.causes import Causes
 from unitsyncd.core.events import (
     Answer,
     Declared,
     Ended,
-    GateAsked,
     GateDue,
     Launched,
     OwnerGone,
@@ -36,8 +34,9 @@ from unitsyncd.core.events import (
     UnitEvent,
     WasReset,
 )
-from unitsyncd.core.graph import Graph, Request
-from unitsyncd.core.requirement import Need, Verdict, need_of
+from unitsyncd.core.graph import Graph
+from unitsyncd.core.requirement import Need, Verdict, is_matched
+from unitsyncd.core.state import Unit
 from unitsyncd.core.view import View
 from unitsyncd.limits import Limits, limit_reached
 
@@ -67,6 +66,7 @@ class Registry:
         )
         self.view = View(self.units, self.names, self.graph, causes)
         self.limits = limits
+        self.newcomers = Newcomers(self.turn)
         self._owners_seen: dict[OwnerKey, Owner] = {}
         self._owner_of: dict[str, OwnerKey] = {}
         self._runs: dict[OwnerKey, set[str]] = {}
@@ -97,6 +97,13 @@ class Registry:
         always accepted: an earlier version may have allowed more names."""
         if name not in self.units and not self.graph.is_waited_for(name):
             check_name(name)
+
+    def check_prerequisite(self, text: str) -> None:
+        """Raise InvalidName if *text* is neither a unit name nor a pattern."""
+        if self.is_pattern(text):
+            check_pattern(text)
+        else:
+            self.check(text)
 
     def is_pattern(self, text: str) -> bool:
         """Whether *text* is a pattern, and no name that an earlier version has accepted."""
@@ -162,115 +169,32 @@ class Registry:
         self.view.similar.forget()
         self.graph.not_registered(name)
 
-    def declare(
-        self, declarations: Iterable[tuple[UnitActor, Iterable[str]]], need: Need, at: float
-    ) -> None:
-        """Add every edge or none. If it adds none, changes made while iterating over
-        *declarations* are undone as well. Raises InvalidName, ContradictionError,
-        CycleError, LimitReached."""
-        savepoint = self.turn.savepoint()
-        request = Request(self.graph)
-        try:
-            for actor, prerequisites in declarations:
-                unit = actor.unit.name
-                if need.of_start and (edges := self.graph.prerequisites(unit)):
-                    # An edge that gets another need goes to the end. Undo puts it back.
-                    self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
-                for prerequisite in prerequisites:
-                    self._declare(actor, prerequisite, need, at, request)
-            self.graph.check(request)
-        except UnitsyncError:
-            self.dispatcher.drop_mail()
-            self.turn.rollback(savepoint)
-            raise
-        self.dispatcher.run()
-
-    def _declare(
-        self, actor: UnitActor, prerequisite: str, need: Need, at: float, request: Request
-    ) -> None:
-        unit = actor.unit.name
-        declared = self.graph.prerequisites(unit).get(prerequisite)
-        if declared is need:
-            return
-        if declared is not None:
-            if declared.needs_the_same(need):
-                if declared.of_start:  # from now on it stays
-                    self.graph.put_need(unit, prerequisite, need)
-                    self.bus.put_need(actor, prerequisite, need)
-                    self.turn.keep(unit, Declared(at, prerequisite, need))
-                return
-            if not declared.of_start or not need.of_start:
-                text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
-                raise ContradictionError(
-                    f"{unit} already waits for {prerequisite}, for its {text}",
-                    hint="take that back first: unitsync unwant "
-                    + shlex.join((unit, prerequisite)),
-                    unit=unit,
-                    prerequisite=prerequisite,
-                    declared=text,
-                )
-            self._undeclare(actor, unit, prerequisite, at)
-        self.check(prerequisite)
-        if self.graph.edges >= self.limits.edges:
-            most = self.limits.edges
-            raise limit_reached("edges", most, f"holds no more than {most:,} edges")
-        prerequisite = self.shared(prerequisite)
-        self.graph.add(unit, prerequisite, need, request)
-        if actor.unit.gate:
-            self.count_edges(actor, at)
-        self.bus.subscribe(actor, prerequisite, need, at)
-        self.turn.keep(unit, Declared(at, prerequisite, need))
-
     def count_edges(self, actor: UnitActor, at: float) -> None:
         """Tell *actor*, whose unit is a gate or becomes one, how many prerequisites it has."""
-        edges = len(self.graph.prerequisites(actor.unit.name))
+        unit, condition = actor.unit.name, self.bus.condition
+        patterns = self.graph.patterns(unit).items()
+        matched = sum(is_matched(need, condition(pattern)) for pattern, need in patterns)
+        edges = len(self.graph.prerequisites(unit)) - matched
         self.dispatcher.tell(actor, PrerequisitesCounted(edges, at))
 
-    def make_gate(
-        self, actor: UnitActor, prerequisites: Collection[str], need: Need, ask: GateAsked
-    ) -> Answer:
-        """Make the unit a gate and declare its *prerequisites*, or do nothing. It keeps those
-        that it has from ``want``. Raises what ``declare`` raises."""
-        savepoint, at = self.turn.savepoint(), ask.at
-        answer = actor.receive(ask)
-        assert answer is not None
-        if answer not in (Answer.GATE_MADE, Answer.GATE_ALREADY):
-            return answer
-        self.count_edges(actor, at)
-        try:
-            self.declare([(actor, prerequisites)], need, at)
-        except UnitsyncError:
-            self.turn.rollback(savepoint)
-            raise
-        self.undeclare(actor, list(self.graph.of_start(actor.unit.name)), at)
-        return answer
+    def watch_pattern(
+        self, actor: Actor, pattern: str, at: float, need: Need | None = None
+    ) -> list[str]:
+        """Let *actor* be told of units that match *pattern*, and with a *need* also be subscribed
+        to those to come. The names of those that match now."""
+        self.bus.subscribe_pattern(actor, pattern, need)
+        names = list(filter(matcher(pattern), self.names))
+        self.bus.put_matches(pattern, len(names), at)
+        return names
 
-    def declare_start(
-        self, actor: UnitActor, prerequisites: Collection[str], need: Need, at: float
-    ) -> None:
-        """Replace the edges of the unit's last start with these. Raises what ``declare``
-        raises, and then nothing has changed."""
-        before = self.graph.of_start(actor.unit.name)
-        self.declare([(actor, prerequisites)], need, at)
-        named = set(prerequisites)
-        self.undeclare(actor, [edge for edge in before if edge not in named], at)
-
-    def edges_of(self, actor: UnitActor, start: Start) -> dict[str, Need] | None:
-        """The edges of *start*'s ``--after`` that count besides those from ``want``. None if
-        those of the unit's last start count: they are the same, or the unit is running."""
-        name = actor.unit.name
-        edges = self.graph.prerequisites(name)
-        if actor.unit.running or (not start.after and not edges):
-            return None
-        need = need_of(start.requires, start.optional, of_start=True)
-        own = {}
-        for prerequisite in start.after:
-            wanted = edges.get(prerequisite)
-            if wanted is not None and not wanted.of_start and wanted.needs_the_same(need):
-                continue
-            if prerequisite not in actor.forgone:
-                own[prerequisite] = need
-        return None if own == self.graph.of_start(name) else own
+    def left_out(self, unit: Unit) -> list[str]:
+        """What matches the patterns of *unit* and is left out of them."""
+        patterns, edges = self.graph.patterns(unit.name), self.graph.prerequisites(unit.name)
+        return [
+            name
+            for name in unit.left_out
+            if name not in edges and any(matcher(pattern)(name) for pattern in patterns)
+        ]
 
     def verdict(self, actor: UnitActor, own: Mapping[str, Need]) -> Verdict:
         """The verdict for a start with its *own* edges instead of those that the unit has from
@@ -303,38 +227,6 @@ class Registry:
         if owner is not None and owner.watched and not self.owners.can_be_seen(owner):
             return replace(owner, watched=False)  # ``status`` shows this
         return owner
-
-    def not_waited_for(self, actor: UnitActor, names: Iterable[str]) -> list[str]:
-        """Those of *names* that neither the unit waits for, nor any of its held-back starts.
-        Raises InvalidName if one of them is not a unit name."""
-        edges = self.graph.prerequisites(actor.unit.name)
-        missing = [name for name in dict.fromkeys(names) if name not in edges]
-        for name in missing:
-            self.check(name)
-        if missing and not actor.unit.running:
-            for waiter in actor.waiters or ():
-                if waiter.listener is not None:
-                    theirs = set(waiter.listener.units)
-                    missing = [name for name in missing if name not in theirs]
-        return missing
-
-    def undeclare(self, actor: UnitActor, prerequisites: Iterable[str], at: float) -> int:
-        """Take back those of the edges that exist. How many did."""
-        unit, edges = actor.unit.name, self.graph.prerequisites(actor.unit.name)
-        there = [name for name in dict.fromkeys(prerequisites) if name in edges]
-        if there:
-            self.turn.undo.push(self.graph.reorder, unit, tuple(edges))
-        for prerequisite in there:
-            self._undeclare(actor, unit, prerequisite, at)
-        self.dispatcher.run()
-        return len(there)
-
-    def _undeclare(self, actor: UnitActor, unit: str, prerequisite: str, at: float) -> None:
-        self.graph.remove(unit, prerequisite)
-        self.bus.unsubscribe(actor, prerequisite, at)
-        if actor.unit.gate:
-            self.count_edges(actor, at)
-        self.turn.keep(unit, Undeclared(at, prerequisite))
 
     def commit(self) -> None:
         """Make the turn's changes final."""

@@ -108,6 +108,8 @@ def _granted(
     owner = registry.view.owner(unit)
     if owner is not None and not owner.watched:
         notes.append(wording.not_watched(unit.name, owner))
+    if left_out := registry.left_out(unit):
+        notes.append(wording.left_out(unit.name, left_out))
     return wire.Granted(
         id=request.id,
         epoch=registry.epoch,
@@ -128,6 +130,8 @@ def _waiting_to_start(
     err: list[str] = []
     if request.render is not _NO_LINES:
         err = wording.waiting(unit.name, edges, total, now, request.waited_s)
+        if left_out := registry.left_out(unit):
+            err.append(wording.note(wording.left_out(unit.name, left_out)))
         if request.render is Render.CODER:
             # Coder says on stdout that it waits.
             out, err = err, []

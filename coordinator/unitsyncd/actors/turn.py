@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unitsyncd.actors.actor import Actor
 from unitsyncd.actors.awaited_actor import AwaitedActor
-from unitsyncd.core.events import AnyFact
+from unitsyncd.core.events import AnyFact, Appeared
 from unitsyncd.core.undo import UndoLog
 
 
@@ -25,7 +25,7 @@ class Turn:
     Actors write into it while they run. The supervisor begins, commits and rolls back.
     """
 
-    __slots__ = ("due", "facts", "runs", "touched", "undo")
+    __slots__ = ("appeared", "due", "facts", "left_out", "runs", "touched", "undo")
 
     def __init__(self) -> None:
         self.undo = UndoLog()
@@ -39,6 +39,11 @@ class Turn:
         """Gates that may complete once nobody has mail, and since when. Some may be in here that
         no longer can: that does no harm."""
 
+        self.appeared: list[tuple[Actor, Appeared]] = []
+        """New units, each with an actor that is subscribed to a pattern that it matches."""
+        self.left_out: dict[AwaitedActor, None] = {}
+        """Actors that have left out a unit, and whose waiters are to hear of it."""
+
     def keep(self, unit: str, fact: AnyFact, run: int = 0) -> None:
         """Note that *fact* has happened to *unit*, in the run with the number *run*."""
         self.facts.append((unit, fact))
@@ -51,11 +56,13 @@ class Turn:
         """Undo what has happened since *savepoint*. Who was touched before it still is; that of
         those after it some remain does no harm."""
         self.undo.rollback(savepoint[0])
+        self.appeared.clear()
         del self.facts[savepoint[1] :]
         del self.runs[savepoint[1] :]
         if not any(savepoint):
             self.touched.clear()
             self.due.clear()
+            self.left_out.clear()
 
     def take(self) -> list[tuple[str, AnyFact, int]]:
         """End the turn. The facts, each with its run. From now on none of them can be taken
@@ -66,4 +73,5 @@ class Turn:
         self.runs.clear()
         self.touched.clear()
         self.due.clear()
+        self.left_out.clear()
         return taken

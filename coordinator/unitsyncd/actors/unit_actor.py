@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from unitsyncd.actors.actor import Actor
 from unitsyncd.actors.awaited_actor import AwaitedActor
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.turn import Turn
-from unitsyncd.core.events import Answer, Append, Due, Publish, Respond, UnitEvent
+from unitsyncd.core.events import Answer, Appeared, Append, Due, Publish, Respond, UnitEvent
 from unitsyncd.core.state import Unit
 from unitsyncd.core.unit import concerns_waiters, step
 
@@ -24,9 +25,12 @@ class UnitActor(AwaitedActor):
         self._bus = bus
         self._turn = turn
 
-    def receive(self, message: UnitEvent) -> Answer | None:
+    def receive(self, message: UnitEvent | Appeared) -> Answer | None:
         """The answer of the machine, if *message* asks for one."""
         turn, before = self._turn, self.unit
+        if isinstance(message, Appeared):
+            turn.appeared.append((self, message))
+            return None
         after, effects = step(before, message)
         if after is not before:
             turn.undo.touch(before.name)
@@ -54,3 +58,16 @@ class UnitActor(AwaitedActor):
         if forgone != self.forgone:
             self._turn.undo.push(setattr, self, "forgone", self.forgone)
             self.forgone = forgone
+
+
+class Newcomers(Actor):
+    """Is subscribed to the patterns whose units are to wait for others."""
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def receive(self, message: Appeared) -> None:
+        self._turn.appeared.append((self, message))

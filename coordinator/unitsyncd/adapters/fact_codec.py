@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from unitsync.wire import Requirement
-from unitsyncd.core.requirement import Need, need_of
+from unitsyncd.core.requirement import By, Need, need_of
 
-_SUCCESS: Final = Requirement.SUCCESS
-_COMPLETION: Final = Requirement.COMPLETION
-_START: Final = Requirement.START
 NUMBERS: Final = {
-    need_of(_SUCCESS, optional=False): 0,
-    need_of(_COMPLETION, optional=False): 1,
-    need_of(_START, optional=False): 2,
-    need_of(_SUCCESS, optional=True): 3,
-    need_of(_COMPLETION, optional=True): 4,
-    need_of(_START, optional=True): 5,
-    need_of(_SUCCESS, optional=False, of_start=True): 6,
-    need_of(_COMPLETION, optional=False, of_start=True): 7,
-    need_of(_START, optional=False, of_start=True): 8,
-    need_of(_SUCCESS, optional=True, of_start=True): 9,
-    need_of(_COMPLETION, optional=True, of_start=True): 10,
-    need_of(_START, optional=True, of_start=True): 11,
+    need_of(requirement, optional, of_start=of_start, by=by): number
+    for number, (by, of_start, optional, requirement) in enumerate(
+        itertools.product(
+            (By.NAME, By.PATTERN, By.OWN_PATTERN, By.MATCH),
+            (False, True),
+            (False, True),
+            (Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START),
+        )
+    )
 }
-"""Never change a number: existing journals contain it."""
+"""Never change a number: existing journals contain it. The earlier ones are those of names."""
 _NEEDS: Final = {number: need for need, number in NUMBERS.items()}
 
 T = TypeVar("T")

@@ -19,6 +19,7 @@ import msgspec
 from loguru import logger
 
 from unitsyncd.adapters import fact_codec
+from unitsyncd.core.requirement import Need
 from unitsyncd.core.store import SavedUnit, Snapshot
 
 _MAGIC: Final = b"unitsync snapshot 1\n"
@@ -31,6 +32,7 @@ class _Header(msgspec.Struct, frozen=True):
     epoch: str
     seq: int
     units: int
+    before: dict[str, dict[str, Need]] = {}
 
 
 class Snapshots:
@@ -49,7 +51,7 @@ class Snapshots:
             if not data.startswith(_MAGIC):
                 raise ValueError("it has another format")
             chunks = _chunks(data)
-            header = msgspec.msgpack.decode(next(chunks), type=_Header)
+            header = fact_codec.decoder(_Header).decode(next(chunks))
             decode = fact_codec.decoder(list[SavedUnit]).decode
             units = [saved for chunk in chunks for saved in decode(chunk)]
             if len(units) != header.units:
@@ -57,7 +59,7 @@ class Snapshots:
         except (ValueError, StopIteration, msgspec.MsgspecError, struct.error) as exc:
             logger.warning("the snapshot {} is passed over: {}", self._path, exc)
             return None
-        return Snapshot(header.epoch, header.seq, units)
+        return Snapshot(header.epoch, header.seq, units, header.before)
 
     @property
     def busy(self) -> bool:
@@ -89,7 +91,8 @@ class Snapshots:
         try:
             with open(temporary, "wb") as file:
                 file.write(_MAGIC)
-                _put(file, encode(_Header(snapshot.epoch, snapshot.seq, len(units))))
+                header = _Header(snapshot.epoch, snapshot.seq, len(units), snapshot.before)
+                _put(file, encode(header))
                 units.reverse()
                 while units:
                     _put(file, encode(units[: -_CHUNK_UNITS - 1 : -1]))

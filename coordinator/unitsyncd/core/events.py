@@ -110,8 +110,17 @@ class MadeGate(Fact, tag="gate", frozen=True):
     """How many of its prerequisites must be met; 0 means all."""
 
 
+class LeftOut(Fact, tag="left_out", frozen=True):
+    """The ``prerequisite``, which matches the unit's ``pattern``, waits for the unit itself. So
+    the unit does not wait for it."""
+
+    prerequisite: str
+    pattern: str
+
+
 class Declared(Fact, tag="declared", frozen=True):
-    """An edge was added. Kept with the dependent's facts, applied to the graph."""
+    """An edge was added. Kept with the dependent's facts, applied to the graph. Instead of a
+    unit, the dependent may be a pattern: then all units that match are to wait."""
 
     prerequisite: str
     need: Need
@@ -134,6 +143,7 @@ UnitFact: TypeAlias = (
     | OwnerGone
     | WasReset
     | MadeGate
+    | LeftOut
 )
 AnyFact: TypeAlias = UnitFact | Declared | Undeclared
 
@@ -152,15 +162,16 @@ class PrerequisiteMoved(msgspec.Struct, frozen=True, gc=False):
 
 class Appeared(msgspec.Struct, frozen=True, gc=False):
     """The unit ``name`` was registered, and matches the ``pattern``. Only for who has subscribed
-    to that pattern: it is subscribed to the unit now."""
+    to that pattern."""
 
     name: str
     pattern: str
 
 
 class PrerequisitesCounted(msgspec.Struct, frozen=True, gc=False):
-    """A gate has so many ``edges`` now. It is told so before a new edge's verdict, and after
-    that of an edge that is taken back."""
+    """A gate has so many ``edges`` now. A pattern is one until a unit matches it: then those to
+    what matches count. The gate is told so before a new edge's verdict, and after that of an
+    edge that is taken back."""
 
     edges: int
     at: float

@@ -15,10 +15,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from unitsync.errors import CycleError
-from unitsyncd.core.requirement import Need
+from unitsyncd.core.requirement import By, Need
 from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.wording import cycle_error
 
+_MATCH: Final = By.MATCH
 _NO_EDGES: Final[Mapping[str, Need]] = MappingProxyType({})
 
 SEARCH_PART: Final = 16
@@ -60,6 +61,10 @@ class Graph:
         self._of_start: dict[str, tuple[int, dict[str, Need]]] = {}
         """For units with many edges: the value of ``changes`` when they were searched, and
         the edges of the last start."""
+        self._patterns: dict[str, dict[str, Need]] = {}
+        """The prerequisites that are patterns, for each unit that has some."""
+        self.before: dict[str, dict[str, Need]] = {}
+        """For each pattern, what all units that match are to wait for."""
         self.edges = 0
         self.looks = 0
         """Counts the edges that searches have looked at."""
@@ -69,7 +74,7 @@ class Graph:
         """Counts how often edges were put into another order or undone."""
         self.unregistered: dict[str, None] = {}
         """Names that a unit waits for and nobody has registered, in the order in which this
-        became so."""
+        became so. Patterns are not among them."""
 
     def prerequisites(self, dependent: str) -> Mapping[str, Need]:
         return self._prerequisites.get(dependent, _NO_EDGES)
@@ -84,6 +89,14 @@ class Graph:
             own = {name: need for name, need in edges.items() if need.of_start}
             known = self._of_start[dependent] = (self.changes, own)
         return known[1]
+
+    def patterns(self, dependent: str) -> Mapping[str, Need]:
+        """Those of its prerequisites that are patterns."""
+        return self._patterns.get(dependent, _NO_EDGES)
+
+    def has_matches(self, dependent: str) -> bool:
+        """Whether it may have edges by match."""
+        return dependent in self._patterns or bool(self.before)
 
     def dependents(self, prerequisite: str) -> Iterator[str]:
         return iter(self._dependents.get(prerequisite, ()))
@@ -165,6 +178,36 @@ class Graph:
             name = next(one for one in self._in_its_level(name) if one in left)
         raise self._cycle(name, next(one for one in self._in_its_level(name) if one in left))
 
+    def in_the_way(self, dependent: str, prerequisite: str) -> list[tuple[str, str]]:
+        """The edges by match that close a cycle with dependent → prerequisite: on each path
+        from *prerequisite* to *dependent*, the one that is nearest to *dependent*. Empty if
+        there is a path without any. Takes time proportional to what is above and below."""
+        above, edges_of = {dependent: None}, self._prerequisites
+        queue = [dependent]
+        for name in queue:
+            for further in self._dependents.get(name, ()):
+                if further not in above and edges_of[further][name].by is not _MATCH:
+                    above[further] = None
+                    queue.append(further)
+        if prerequisite in above:
+            return []
+        below = self.needed_by(prerequisite)
+        return [
+            (further, name)
+            for name in above
+            for further in self._dependents.get(name, ())
+            if further in below and edges_of[further][name].by is _MATCH
+        ]
+
+    def needed_by(self, name: str) -> set[str]:
+        """What *name* waits for, directly or through others, and *name* itself."""
+        found, queue = {name}, [name]
+        for one in queue:
+            new = [other for other in self._prerequisites.get(one, ()) if other not in found]
+            found.update(new)
+            queue += new
+        return found
+
     def remove(self, dependent: str, prerequisite: str) -> None:
         """Remove an existing edge. Levels stay: they only have to be monotonic."""
         need = self._prerequisites[dependent][prerequisite]
@@ -179,14 +222,28 @@ class Graph:
         self.undo.push(self._put_need, dependent, prerequisite, before)
         self._put_need(dependent, prerequisite, need)
 
+    def put_before(self, pattern: str, prerequisite: str, need: Need | None) -> None:
+        """Note that all units that match *pattern* are to wait for *prerequisite*, or with None
+        that they are not. Their edges are added by the caller."""
+        self.undo.push(setattr, self, "before", {one: dict(of) for one, of in self.before.items()})
+        needs = self.before.setdefault(pattern, {})
+        if need is not None:
+            needs[prerequisite] = need
+        elif len(needs) > 1:
+            del needs[prerequisite]
+        else:
+            del self.before[pattern]
+
     def _put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites[dependent][prerequisite] = need
+        if need.is_pattern:
+            self._patterns[dependent][prerequisite] = need
         self.changes += 1
 
     def held(self) -> tuple[dict[str, Any], ...]:
         """All containers that grow with the units, for the caller to empty."""
-        of_start = self._of_start
-        return self._prerequisites, self._dependents, self._levels, self.unregistered, of_start
+        of_names = self._prerequisites, self._dependents, self._levels, self.unregistered
+        return *of_names, self._of_start, self._patterns, self.before
 
     def reorder(self, dependent: str, order: Iterable[str]) -> None:
         """Put the prerequisites of *dependent* back into *order*, which names each once:
@@ -198,10 +255,12 @@ class Graph:
 
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites.setdefault(dependent, {})[prerequisite] = need
+        if need.is_pattern:
+            self._patterns.setdefault(dependent, {})[prerequisite] = need
         dependents = self._dependents.get(prerequisite)
         if dependents is None:
             self._dependents[prerequisite] = {dependent: None}
-            if prerequisite not in self._registered:
+            if prerequisite not in self._registered and not need.is_pattern:
                 self.unregistered[prerequisite] = None
         else:
             dependents[dependent] = None
@@ -209,9 +268,13 @@ class Graph:
         self.changes += 1
 
     def _remove(self, dependent: str, prerequisite: str) -> None:
-        del self._prerequisites[dependent][prerequisite]
+        need = self._prerequisites[dependent].pop(prerequisite)
         if not self._prerequisites[dependent]:
             del self._prerequisites[dependent]
+        if need.is_pattern:
+            del self._patterns[dependent][prerequisite]
+            if not self._patterns[dependent]:
+                del self._patterns[dependent]
         del self._dependents[prerequisite][dependent]
         if not self._dependents[prerequisite]:
             del self._dependents[prerequisite]

@@ -43,31 +43,65 @@ _STATUS: Final = (
 )
 
 
+class By(enum.Enum):
+    """How an edge came to its prerequisite."""
+
+    NAME = enum.auto()
+    PATTERN = enum.auto()
+    """The prerequisite is a pattern. It is met once a unit that matches is registered."""
+    OWN_PATTERN = enum.auto()
+    """The same for a dependent that matches its pattern itself: it is met once there is another
+    one."""
+    MATCH = enum.auto()
+    """The prerequisite matches a pattern: the dependent's, or one of units that others are to
+    wait for."""
+
+
 class Need:
     """What an edge needs of its prerequisite. There is one object for each combination:
     ``need_of`` returns it. Each store decides how it writes a Need down."""
 
-    __slots__ = ("of_start", "optional", "requirement", "verdicts")
+    __slots__ = ("by", "is_pattern", "of_start", "optional", "requirement", "verdicts")
 
-    def __init__(self, requirement: Requirement, optional: bool, of_start: bool) -> None:
+    def __init__(self, requirement: Requirement, optional: bool, of_start: bool, by: By) -> None:
         self.requirement: Final = requirement
         self.optional: Final = optional
         self.of_start: Final = of_start
         """True if the edge belongs to one start (``--after``) and the next start replaces
         it; False if it stays with the unit (``want``)."""
+        self.by: Final = by
+        self.is_pattern: Final = by in (By.PATTERN, By.OWN_PATTERN)
         self.verdicts: Final = tuple(_verdict(self, condition) for condition in Condition)
         """For each Condition of the prerequisite."""
 
     def needs_the_same(self, other: Need) -> bool:
-        """Whether the two are the same, apart from ``of_start``."""
+        """Whether the two are the same, apart from ``of_start`` and ``by``."""
         return self.requirement is other.requirement and self.optional is other.optional
 
+    def outlasts(self, other: Need) -> bool:
+        """Whether it is the same, but stays with the unit, while *other* belongs to a start."""
+        return self.needs_the_same(other) and other.of_start and not self.of_start
+
     def __repr__(self) -> str:
-        return f"Need({self.requirement.value}, optional={self.optional}, of_start={self.of_start})"
+        return (
+            f"Need({self.requirement.value}, optional={self.optional}, "
+            f"of_start={self.of_start}, by={self.by.name})"
+        )
 
 
-def need_of(requirement: Requirement, optional: bool, *, of_start: bool = False) -> Need:
-    return _NEEDS[requirement, optional, of_start]
+def need_of(
+    requirement: Requirement, optional: bool, *, of_start: bool = False, by: By = By.NAME
+) -> Need:
+    return _NEEDS[requirement, optional, of_start, by]
+
+
+def need_by(need: Need, by: By) -> Need:
+    """The same *need* of another kind of edge."""
+    return _NEEDS[need.requirement, need.optional, need.of_start, by]
+
+
+MATCHES: Final = (Condition.NOT_REGISTERED, Condition.PENDING, Condition.COMPLETED)
+"""The condition of a pattern that no unit matches, of one with one match, and with several."""
 
 
 class Verdict(enum.IntEnum):
@@ -77,9 +111,17 @@ class Verdict(enum.IntEnum):
     """Not met, and it will not be unless the prerequisite begins anew."""
 
 
+def is_matched(need: Need, condition: Condition) -> bool:
+    """Whether a unit other than the dependent matches the pattern, which has that *condition*."""
+    return condition in (MATCHES[1:] if need.by is By.PATTERN else MATCHES[2:])
+
+
 def _verdict(need: Need, condition: Condition) -> Verdict:
     """The rules: what each status meets. An optional prerequisite only orders."""
     c = Condition
+    if need.is_pattern:
+        enough = need.optional or is_matched(need, condition)
+        return Verdict.MET if enough else Verdict.OUTSTANDING
     ended_or_never = (c.SKIPPED, c.COMPLETED, c.FAILED, c.FAILED_UNSTARTED)
     match need.requirement:
         case Requirement.SUCCESS:
@@ -96,6 +138,7 @@ def _verdict(need: Need, condition: Condition) -> Verdict:
 
 
 _NEEDS: Final = {
-    which: Need(*which) for which in itertools.product(Requirement, (False, True), (False, True))
+    which: Need(*which)
+    for which in itertools.product(Requirement, (False, True), (False, True), By)
 }
 NEEDS: Final = tuple(_NEEDS.values())

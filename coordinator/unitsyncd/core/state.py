@@ -23,6 +23,7 @@ from unitsyncd.core.events import (
     Denied,
     Ended,
     Launched,
+    LeftOut,
     MadeGate,
     OwnerGone,
     OwnerKey,
@@ -84,7 +85,11 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gate_count: int = 0
     """How many a gate needs; 0 means all."""
     gate_edges: int = 0
-    """How many a gate has."""
+    """How many a gate has, as PrerequisitesCounted says it."""
+    registered: float = 0.0
+    """Unix time in seconds."""
+    left_out: tuple[str, ...] = ()
+    """Units that match its patterns and wait for this unit themselves."""
 
     @property
     def launching(self) -> bool:
@@ -210,7 +215,8 @@ def applied(unit: Unit, fact: UnitFact) -> Unit:
 
 
 def _registered(unit: Unit, fact: Registered) -> Unit:
-    return replace(unit, phase=_next(unit, fact, "registered"), since=fact.at)
+    phase = _next(unit, fact, "registered")
+    return replace(unit, phase=phase, since=fact.at, registered=fact.at)
 
 
 def _started(unit: Unit, fact: Started) -> Unit:
@@ -309,12 +315,18 @@ def _was_reset(unit: Unit, fact: WasReset) -> Unit:
         gate=unit.gate,
         gate_count=unit.gate_count,
         gate_edges=unit.gate_edges,
+        registered=unit.registered,
+        left_out=unit.left_out,
     )
 
 
 def _made_gate(unit: Unit, fact: MadeGate) -> Unit:
     phase = _next(unit, fact, "made a gate")
     return replace(unit, phase=phase, gate=True, gate_count=fact.count)
+
+
+def _left_out(unit: Unit, fact: LeftOut) -> Unit:
+    return replace(unit, left_out=(*unit.left_out, fact.prerequisite))
 
 
 _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
@@ -328,6 +340,7 @@ _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
     OwnerGone: _owner_gone,
     WasReset: _was_reset,
     MadeGate: _made_gate,
+    LeftOut: _left_out,
 }
 
 

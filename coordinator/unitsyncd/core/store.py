@@ -110,3 +110,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     epoch: str
     seq: int
     units: list[SavedUnit]
+    before: dict[str, dict[str, Need]] = {}
+    """For each pattern, what all units that match wait for."""

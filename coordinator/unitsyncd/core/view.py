@@ -6,13 +6,14 @@ start; this module only shows it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from unitsync.patterns import is_pattern
+from unitsync.patterns import is_pattern, matcher
 from unitsync.printing import counted
 from unitsync.wire import (
     HistoryEntry,
@@ -32,6 +33,7 @@ from unitsyncd.core.events import (
     Denied,
     Ended,
     Launched,
+    LeftOut,
     MadeGate,
     OwnerGone,
     OwnerKey,
@@ -40,7 +42,7 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.graph import Graph
-from unitsyncd.core.requirement import Need, Verdict
+from unitsyncd.core.requirement import By, Need, Verdict, is_matched
 from unitsyncd.core.similar import Similar
 from unitsyncd.core.state import Unit
 
@@ -85,6 +87,11 @@ _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
     OwnerGone: lambda fact, run: HistoryEntry(fact.at, "owner gone", run),
     WasReset: lambda fact, run: HistoryEntry(fact.at, "reset"),
     MadeGate: lambda fact, run: HistoryEntry(fact.at, "made a gate"),
+    LeftOut: lambda fact, run: HistoryEntry(
+        fact.at,
+        "left out",
+        reason=f"{fact.prerequisite} of {fact.pattern}, because it waits for this unit",
+    ),
 }
 """From a fact and the number of the run to an entry in the unit's history. Other facts have
 none. By exact type: isinstance() with a struct's class is slow when the answer is no."""
@@ -153,7 +160,13 @@ class View:
         if full:
             edges = self._graph.prerequisites(name)
             some = edges.items() if len(edges) <= STATUS_MAX else self._some_edges(unit)
-            shown = self.with_similar([self.prerequisite(edge, need) for edge, need in some], name)
+            shown = self.with_similar(
+                [
+                    self._of_pattern(unit, self.prerequisite(edge, need), need)
+                    for edge, need in some
+                ],
+                name,
+            )
             total = len(edges)
         else:
             shown, total = self.unmet(name)
@@ -211,7 +224,11 @@ class View:
         """The edge to *name* as its dependent sees it."""
         current = self.causes.condition(name)
         met = need.verdicts[current] is Verdict.MET
-        edge = Prerequisite(name, need.requirement, current.status, met, need.optional)
+        status = current.status
+        if need.is_pattern:
+            matched = is_matched(need, current)
+            status = Status.COMPLETED if matched else Status.NOT_REGISTERED
+        edge = Prerequisite(name, need.requirement, status, met, need.optional)
         holder = self._units.get(name)
         if holder is None:
             return edge
@@ -223,6 +240,34 @@ class View:
             reason=self._reason(unit),
             owner_gone=self._said_gone(unit),
         )
+
+    def _of_pattern(self, unit: Unit, edge: Prerequisite, need: Need) -> Prerequisite:
+        """*edge* of *unit*, with the pattern that it matches if it is an edge by match."""
+        if need.by is not By.MATCH:
+            return edge
+        graph, name = self._graph, edge.name
+        pattern = next((one for one in graph.patterns(unit.name) if matcher(one)(name)), "")
+        if not pattern:
+            before = (one for one, names in graph.before.items() if name in names)
+            pattern = next((one for one in before if matcher(one)(unit.name)), "")
+        holder = self._units.get(name)
+        late = holder is not None and holder.unit.registered > self._claimed(unit)
+        return replace(edge, pattern=pattern, next_run=late)
+
+    def _claimed(self, unit: Unit) -> float:
+        """When the run of *unit* was claimed; infinite if there is none. A run that was tried
+        again was claimed when it was tried first."""
+        if unit.phase is Status.PENDING:
+            return math.inf
+        run, at = unit.run, unit.since
+        for entry in reversed(self.history(unit.name)):
+            if entry.run == run and entry.what in ("started", "launching"):
+                at = entry.at
+            elif entry.run == run - 1 and entry.what == "failed" and entry.at == at:
+                run -= 1
+            elif 0 < entry.run < run:
+                break
+        return at
 
     def _reason(self, unit: Unit) -> str:
         """Why the unit is in its status. For an outcome: the reported reason. For a skip:
@@ -361,7 +406,7 @@ class View:
     def _cause(self, name: str, units: Sequence[str]) -> UnitInfo:
         """*name*, which holds up *units*, with the registered name that may have been meant."""
         info = self.info(name)
-        if info.status is not Status.NOT_REGISTERED:
+        if info.status is not Status.NOT_REGISTERED or is_pattern(name):
             return info
         nearest = self.similar.nearest(name, units[0] if len(units) == 1 else "")
         return replace(info, nearest="" if nearest in units else nearest)

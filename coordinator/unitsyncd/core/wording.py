@@ -109,14 +109,19 @@ def standing(shown: Prerequisite | UnitInfo, now: float) -> str:
 
 def prerequisite(edge: Prerequisite, now: float) -> str:
     """The state of the edge, without its name."""
-    nothing = is_pattern(edge.name) and not edge.since
-    text = "no unit matches yet" if nothing else standing(edge, now)
+    text = standing(edge, now)
+    if is_pattern(edge.name) and not edge.since:
+        text = "no unit matches yet" if edge.status is Status.NOT_REGISTERED else "units match"
     if edge.nearest:
         text += f" (did you mean {edge.nearest}?)"
     if edge.requires is not Requirement.SUCCESS:
         text += f", needs its {edge.requires.value}"
     if edge.optional:
         text += ", optional"
+    if edge.pattern:
+        text += f", matches {edge.pattern}"
+    if edge.next_run:
+        text += ", came later: counts from the next run"
     return text
 
 
@@ -247,6 +252,13 @@ def error_reply(request_id: str, epoch: str, problem: UnitsyncError) -> Error:
 def note(text: str) -> str:
     """A remark on a request that was carried out."""
     return f"unitsync: {printable(text)}"
+
+
+def left_out(unit: str, names: Sequence[str]) -> str:
+    """*names* match a pattern of *unit*."""
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    they = "it waits" if len(names) == 1 else "they wait"
+    return f"{unit} does not wait for {', '.join(names[:5])}{more}: {they} for {unit}"
 
 
 def not_watched(unit: str, owner: Owner) -> str:

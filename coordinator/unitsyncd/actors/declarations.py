@@ -1,0 +1,446 @@
+"""What requests declare: units, edges, patterns.
+
+A pattern among the prerequisites of a unit is an edge to the pattern itself. Besides, the unit
+has an edge to each unit that matches. One that is registered later gets its edge in the same
+turn. Units that are to wait for others may be named by a pattern too: see ``put_before``.
+
+Nobody is refused an edge because of somebody else's pattern. If an edge by name closes a cycle
+with edges by match, these give way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Collection, Iterable, Mapping
+
+from unitsync.errors import ContradictionError, CycleError, UnitsyncError
+from unitsync.patterns import matcher
+from unitsync.wire import Start
+from unitsyncd.actors.registry import Registry
+from unitsyncd.actors.unit_actor import UnitActor
+from unitsyncd.core.events import Answer, Declared, GateAsked, LeftOut, Undeclared
+from unitsyncd.core.graph import Request
+from unitsyncd.core.requirement import By, Need, need_by, need_of
+from unitsyncd.limits import limit_reached
+
+
+class Declarations:
+    """Changes what a registry holds. None of the methods leaves mail behind."""
+
+    __slots__ = ("registry",)
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    # --- units --------------------------------------------------------------------
+
+    def register(self, name: str, at: float) -> UnitActor:
+        """The actor of *name*, which is registered now if it was not, with the edges that
+        patterns give it and others. Raises InvalidName, LimitReached; then it is not."""
+        registry = self.registry
+        actor = registry.units.get(name)
+        if actor is not None:
+            return actor
+        savepoint = registry.turn.savepoint()
+        actor = registry.register(name, at)
+        if registry.turn.appeared:
+            try:
+                self._add_to_patterns(at)
+            except UnitsyncError:
+                registry.dispatcher.drop_mail()
+                registry.turn.rollback(savepoint)
+                raise
+            registry.dispatcher.run()
+        return actor
+
+    def _add_to_patterns(self, at: float) -> None:
+        """Add the edges to and from the unit that has just appeared: first to it. Of several
+        patterns, the one that was declared first counts."""
+        registry = self.registry
+        appeared, registry.turn.appeared = registry.turn.appeared, []
+        name = appeared[0][1].name
+        for actor in dict.fromkeys(actor for actor, _ in appeared):
+            if isinstance(actor, UnitActor):
+                self._add_by_patterns(actor, name, at)
+                if actor.unit.gate:
+                    registry.count_edges(actor, at)
+        if any(actor is registry.newcomers for actor, _ in appeared):
+            self._add_before(registry.units[name], at)
+
+    # --- edges --------------------------------------------------------------------
+
+    def declare(
+        self, declarations: Iterable[tuple[UnitActor, Iterable[str]]], need: Need, at: float
+    ) -> None:
+        """Add every edge or none. If it adds none, changes made while iterating over
+        *declarations* are undone as well. Raises InvalidName, ContradictionError,
+        CycleError, LimitReached."""
+        registry = self.registry
+        savepoint = registry.turn.savepoint()
+        request = Request(registry.graph)
+        try:
+            for actor, prerequisites in declarations:
+                unit = actor.unit.name
+                edges = registry.graph.prerequisites(unit)
+                if edges and (need.of_start or registry.graph.has_matches(unit)):
+                    # An edge that gets another need goes to the end. Undo puts it back.
+                    registry.turn.undo.push(registry.graph.reorder, unit, tuple(edges))
+                for prerequisite in prerequisites:
+                    self._declare(actor, prerequisite, need, at, request)
+            self._check(request, at)
+        except UnitsyncError:
+            registry.dispatcher.drop_mail()
+            registry.turn.rollback(savepoint)
+            raise
+        registry.dispatcher.run()
+
+    def _check(self, request: Request, at: float) -> None:
+        """Check the edges of *request* that are not checked yet. Raises CycleError."""
+        graph = self.registry.graph
+        while True:
+            try:
+                return graph.check(request)
+            except CycleError as problem:
+                if not any(
+                    self._give_way(one, other, at)
+                    for one, other in itertools.pairwise(problem.cycle)
+                    if one in request.unchecked and graph.prerequisites(one)[other].by is By.NAME
+                ):
+                    raise
+
+    def _declare(
+        self, actor: UnitActor, prerequisite: str, need: Need, at: float, request: Request
+    ) -> None:
+        registry, unit = self.registry, actor.unit.name
+        if registry.is_pattern(prerequisite):
+            need = _need_of_pattern(actor, prerequisite, need)
+        declared = registry.graph.prerequisites(unit).get(prerequisite)
+        if declared is need:
+            return
+        if declared is not None:
+            if declared.needs_the_same(need):
+                if declared.of_start or not need.of_start:
+                    self._put_need(actor, prerequisite, need, at)
+                    if need.is_pattern:
+                        self._add_matches(actor, prerequisite, registry.names, need, at, request)
+                return
+            by_match = declared.by is By.MATCH and not need.of_start
+            if not by_match and not (declared.of_start and need.of_start):
+                text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
+                raise ContradictionError(
+                    f"{unit} already waits for {prerequisite}, for its {text}",
+                    hint="take that back first: unitsync unwant "
+                    + shlex.join((unit, prerequisite)),
+                    unit=unit,
+                    prerequisite=prerequisite,
+                    declared=text,
+                )
+            if need.is_pattern:
+                self.undeclare(actor, [prerequisite], at)
+            else:
+                self._remove(actor, prerequisite, declared, at)
+                registry.dispatcher.run()
+        if need.is_pattern:
+            names = registry.watch_pattern(actor, prerequisite, at)
+            self._add(actor, prerequisite, need, at, request)
+            self._add_matches(actor, prerequisite, names, need, at, request)
+        else:
+            registry.check(prerequisite)
+            self._add(actor, prerequisite, need, at, request)
+
+    def _add(
+        self, actor: UnitActor, prerequisite: str, need: Need, at: float, request: Request
+    ) -> None:
+        """Add an edge that is not there yet. Raises LimitReached, and CycleError if no edges by
+        match can give way to it."""
+        registry, unit = self.registry, actor.unit.name
+        if registry.graph.edges >= registry.limits.edges:
+            most = registry.limits.edges
+            raise limit_reached("edges", most, f"holds no more than {most:,} edges")
+        prerequisite = registry.shared(prerequisite)
+        try:
+            registry.graph.add(unit, prerequisite, need, request)
+        except CycleError:
+            if need.by is not By.NAME or not self._give_way(unit, prerequisite, at):
+                raise
+            registry.graph.add(unit, prerequisite, need, request)
+        if actor.unit.gate:
+            registry.count_edges(actor, at)
+        registry.bus.subscribe(actor, prerequisite, need, at)
+        registry.turn.keep(unit, Declared(at, prerequisite, need))
+
+    def _put_need(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
+        """Give an edge another need that needs the same."""
+        registry, unit = self.registry, actor.unit.name
+        registry.graph.put_need(unit, prerequisite, need)
+        registry.bus.put_need(actor, prerequisite, need)
+        registry.turn.keep(unit, Declared(at, prerequisite, need))
+
+    def undeclare(
+        self, actor: UnitActor, prerequisites: Iterable[str], at: float, *, unsaid: bool = False
+    ) -> int:
+        """Take back those of the edges that exist, and with a pattern those to what matches. How
+        many of *prerequisites* there were. *unsaid*: nobody asked for it, so what matches
+        another pattern of the unit stays."""
+        registry, unit = self.registry, actor.unit.name
+        edges = registry.graph.prerequisites(unit)
+        there = [name for name in dict.fromkeys(prerequisites) if name in edges]
+        if there:
+            registry.turn.undo.push(registry.graph.reorder, unit, tuple(edges))
+        removed: list[str] = []
+        for prerequisite in there:
+            need = registry.graph.prerequisites(unit).get(prerequisite)
+            if need is None:
+                continue  # it went with its pattern
+            self._remove(actor, prerequisite, need, at)
+            if need.is_pattern:
+                matches = self._matches_of(unit, prerequisite)
+                for name, match in matches.items():
+                    self._remove(actor, name, match, at)
+                removed += matches
+            elif unsaid:
+                removed.append(prerequisite)
+        self._add_again(actor, removed, at)
+        registry.dispatcher.run()
+        return len(there)
+
+    def _remove(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
+        registry, unit = self.registry, actor.unit.name
+        registry.graph.remove(unit, prerequisite)
+        registry.bus.unsubscribe(actor, prerequisite, at)
+        if need.is_pattern:
+            registry.bus.leave_pattern(actor, prerequisite)
+        if actor.unit.gate:
+            registry.count_edges(actor, at)
+        registry.turn.keep(unit, Undeclared(at, prerequisite))
+
+    def not_waited_for(self, actor: UnitActor, names: Iterable[str]) -> list[str]:
+        """Those of *names* that neither the unit waits for, nor any of its held-back starts.
+        Raises InvalidName if one of them is neither a unit name nor a pattern."""
+        edges = self.registry.graph.prerequisites(actor.unit.name)
+        missing = [name for name in dict.fromkeys(names) if name not in edges]
+        for name in missing:
+            self.registry.check_prerequisite(name)
+        if missing and not actor.unit.running:
+            for waiter in actor.waiters or ():
+                if waiter.listener is not None:
+                    theirs = set(waiter.listener.units)
+                    missing = [name for name in missing if name not in theirs]
+        return missing
+
+    # --- edges of gates and starts ------------------------------------------------
+
+    def make_gate(
+        self, actor: UnitActor, prerequisites: Collection[str], need: Need, ask: GateAsked
+    ) -> Answer:
+        """Make the unit a gate and declare its *prerequisites*, or do nothing. It keeps those
+        that it has from ``want``. Raises what ``declare`` raises."""
+        registry, at = self.registry, ask.at
+        savepoint = registry.turn.savepoint()
+        answer = actor.receive(ask)
+        assert answer is not None
+        if answer not in (Answer.GATE_MADE, Answer.GATE_ALREADY):
+            return answer
+        registry.count_edges(actor, at)
+        try:
+            self.declare([(actor, prerequisites)], need, at)
+        except UnitsyncError:
+            registry.turn.rollback(savepoint)
+            raise
+        of_start = list(registry.graph.of_start(actor.unit.name))
+        self.undeclare(actor, of_start, at, unsaid=True)
+        return answer
+
+    def declare_start(
+        self, actor: UnitActor, prerequisites: Collection[str], need: Need, at: float
+    ) -> None:
+        """Replace the edges of the unit's last start with these. Raises what ``declare``
+        raises, and then nothing has changed."""
+        before = self._said_by_start(actor.unit.name)
+        self.declare([(actor, prerequisites)], need, at)
+        named = set(prerequisites)
+        old = [edge for edge in before if edge not in named]
+        self.undeclare(actor, old, at, unsaid=True)
+
+    def edges_of(self, actor: UnitActor, start: Start) -> dict[str, Need] | None:
+        """The edges of *start*'s ``--after`` that count besides those from ``want``. None if
+        those of the unit's last start count: they are the same, or the unit is running."""
+        registry, name = self.registry, actor.unit.name
+        edges = registry.graph.prerequisites(name)
+        if actor.unit.running or (not start.after and not edges):
+            return None
+        asked = need_of(start.requires, start.optional, of_start=True)
+        own: dict[str, Need] = {}
+        for prerequisite in start.after:
+            need = asked
+            if registry.is_pattern(prerequisite):
+                need = _need_of_pattern(actor, prerequisite, asked)
+            wanted = edges.get(prerequisite)
+            if wanted is not None and not wanted.of_start and wanted.needs_the_same(need):
+                continue
+            if prerequisite not in actor.forgone:
+                own[prerequisite] = need
+        return None if own == self._said_by_start(name) else self._with_matches(actor, own)
+
+    def _said_by_start(self, unit: str) -> Mapping[str, Need]:
+        """The edges that the unit's last start named, without those by match."""
+        edges = self.registry.graph.of_start(unit)
+        if not self.registry.graph.patterns(unit):
+            return edges
+        return {name: need for name, need in edges.items() if need.by is not By.MATCH}
+
+    def _with_matches(self, actor: UnitActor, own: Mapping[str, Need]) -> dict[str, Need]:
+        """*own* edges of a start, and those to what matches its patterns now."""
+        registry, unit = self.registry, actor.unit
+        edges = registry.graph.prerequisites(unit.name)
+        found = dict(own)
+        for pattern, need in own.items():
+            if not need.is_pattern:
+                continue
+            names = [name for name in filter(matcher(pattern), registry.names) if name != unit.name]
+            if names:  # there is one at least
+                found[pattern] = need_of(need.requirement, True, of_start=True, by=need.by)
+            for name in names:
+                wanted = name in edges and not edges[name].of_start
+                if not wanted and name not in unit.left_out and name not in actor.forgone:
+                    found.setdefault(name, need_by(need, By.MATCH))
+        return found
+
+    # --- patterns -----------------------------------------------------------------
+
+    def put_before(self, pattern: str, prerequisites: Iterable[str], need: Need, at: float) -> None:
+        """Let all units that match *pattern*, now and later, wait for *prerequisites*: all but
+        these themselves, and what these need. Raises InvalidName, ContradictionError,
+        LimitReached."""
+        registry, graph = self.registry, self.registry.graph
+        need, names = need_by(need, By.MATCH), list(filter(matcher(pattern), registry.names))
+        for prerequisite in prerequisites:
+            registry.check(prerequisite)
+            known = graph.before.get(pattern, {}).get(prerequisite)
+            if known is need:
+                continue
+            if known is not None:
+                raise ContradictionError(
+                    f"{pattern} already waits for {prerequisite}, for its "
+                    f"{known.requirement.value}",
+                    hint="take that back first",
+                    unit=pattern,
+                    prerequisite=prerequisite,
+                    declared=known.requirement.value,
+                )
+            if pattern not in graph.before:
+                registry.bus.subscribe_pattern(registry.newcomers, pattern)
+            graph.put_before(pattern, prerequisite, need)
+            registry.turn.keep(pattern, Declared(at, prerequisite, need))
+            needed = graph.needed_by(prerequisite)
+            for name in names:
+                if name not in needed:
+                    self._add_match(registry.units[name], prerequisite, need, at)
+
+    def take_back_before(self, pattern: str, prerequisites: Iterable[str], at: float) -> list[str]:
+        """The reverse of ``put_before``. Those of *prerequisites* that nobody had put before it."""
+        registry, graph, match = self.registry, self.registry.graph, matcher(pattern)
+        missing = []
+        for prerequisite in dict.fromkeys(prerequisites):
+            if prerequisite not in graph.before.get(pattern, ()):
+                missing.append(prerequisite)
+                continue
+            graph.put_before(pattern, prerequisite, None)
+            registry.turn.keep(pattern, Undeclared(at, prerequisite))
+            if pattern not in graph.before:
+                registry.bus.leave_pattern(registry.newcomers, pattern)
+            for name in list(filter(match, graph.dependents(prerequisite))):
+                need = graph.prerequisites(name)[prerequisite]
+                if need.by is By.MATCH:
+                    actor = registry.units[name]
+                    edges = tuple(graph.prerequisites(name))
+                    registry.turn.undo.push(graph.reorder, name, edges)
+                    self._remove(actor, prerequisite, need, at)
+                    self._add_again(actor, [prerequisite], at)
+        registry.dispatcher.run()
+        return missing
+
+    def _add_match(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
+        """Add an edge by match, unless the unit has an edge to *prerequisite* or is needed by
+        it."""
+        registry, unit = self.registry, actor.unit.name
+        if unit == prerequisite or prerequisite in registry.graph.prerequisites(unit):
+            return
+        try:
+            self._add(actor, prerequisite, need, at, Request(registry.graph))
+        except CycleError:
+            self._note_left_out(actor, prerequisite, at)
+
+    def _add_matches(
+        self,
+        actor: UnitActor,
+        pattern: str,
+        names: Iterable[str],
+        need: Need,
+        at: float,
+        request: Request,
+    ) -> None:
+        """Add the edges of the unit's *pattern* to those of *names* that match. Raises
+        CycleError, LimitReached."""
+        edges, need = self.registry.graph.prerequisites(actor.unit.name), need_by(need, By.MATCH)
+        for name in filter(matcher(pattern), names):
+            known = edges.get(name)
+            if known is None and name != actor.unit.name:
+                self._add(actor, name, need, at, request)
+            elif known is not None and known.by is By.MATCH and need.outlasts(known):
+                self._put_need(actor, name, need, at)
+
+    def _add_again(self, actor: UnitActor, names: Collection[str], at: float) -> None:
+        """Add edges by match to those of *names* that a pattern still speaks for."""
+        for name in names:
+            self._add_by_patterns(actor, name, at)
+        if names:
+            self._add_before(actor, at, names)
+
+    def _add_by_patterns(self, actor: UnitActor, name: str, at: float) -> None:
+        """Add the edge to *name* if it matches a pattern of the unit."""
+        for pattern, need in self.registry.graph.patterns(actor.unit.name).items():
+            if matcher(pattern)(name):
+                self._add_match(actor, name, need_by(need, By.MATCH), at)
+
+    def _add_before(self, actor: UnitActor, at: float, only: Collection[str] | None = None) -> None:
+        """Add the edges that the unit is to have because it matches a pattern, or *only* some."""
+        for pattern, needs in self.registry.graph.before.items():
+            if matcher(pattern)(actor.unit.name):
+                for name, need in needs.items():
+                    if only is None or name in only:
+                        self._add_match(actor, name, need, at)
+
+    def _matches_of(self, unit: str, pattern: str) -> dict[str, Need]:
+        """The edges by match of *unit* to what matches *pattern*."""
+        match, edges = matcher(pattern), self.registry.graph.prerequisites(unit)
+        return {name: need for name, need in edges.items() if need.by is By.MATCH and match(name)}
+
+    def _give_way(self, dependent: str, prerequisite: str, at: float) -> bool:
+        """Take back the edges by match that close a cycle with dependent → prerequisite. False,
+        with nothing changed, if there is a cycle without any."""
+        registry = self.registry
+        edges = registry.graph.in_the_way(dependent, prerequisite)
+        for unit in dict.fromkeys(one for one, _ in edges):
+            order = tuple(registry.graph.prerequisites(unit))
+            registry.turn.undo.push(registry.graph.reorder, unit, order)
+        for unit, name in edges:
+            actor = registry.units[unit]
+            self._remove(actor, name, registry.graph.prerequisites(unit)[name], at)
+            self._note_left_out(actor, name, at)
+        registry.dispatcher.run()  # who subscribes next is to find them as they are now
+        return bool(edges)
+
+    def _note_left_out(self, actor: UnitActor, name: str, at: float) -> None:
+        """Note that *name* is left out of a pattern of the unit, if it matches one."""
+        for pattern in self.registry.graph.patterns(actor.unit.name):
+            if matcher(pattern)(name) and name not in actor.unit.left_out:
+                actor.receive(LeftOut(at, name, pattern))
+                self.registry.turn.left_out[actor] = None
+                return
+
+
+def _need_of_pattern(actor: UnitActor, pattern: str, need: Need) -> Need:
+    """For the edge to *pattern* itself. Raises InvalidName if it is no pattern."""
+    return need_by(need, By.OWN_PATTERN if matcher(pattern)(actor.unit.name) else By.PATTERN)
