@@ -158,6 +158,7 @@ def test_the_plan_of_a_unit_is_the_one_that_has_started_it_last(tmp_path: Path) 
         record = Record(folder, Path(path), "e")
         record.declared(plan(a=()))
         record.started(plan(a=()).units["a"])
+        record.close()
     for first, then in (("/p", "/q"), ("/q", "/p")):
         os.utime(record_file(folder, Path(first)), (1, 1))
         os.utime(record_file(folder, Path(then)), (2, 2))
