@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
+import termios
 
 import pytest
 
@@ -134,3 +136,28 @@ def test_the_pipe_of_others_stays_blocking(up: Up) -> None:
     with open(f"/proc/{process.pid}/fdinfo/1") as info:
         flags = next(int(line.split()[1], 8) for line in info if line.startswith("flags"))
     assert not flags & os.O_NONBLOCK
+
+
+def test_a_terminal_that_takes_nothing_any_more(up: Up) -> None:
+    """As when a connection hangs: the display waits for it, the units do not."""
+    many = "".join(f'[unit.{"x" * 60}{n}]\nrun = "true"\nafter = ["outside"]\n' for n in range(190))
+    chain = "".join(
+        f'[unit.s{n}]\nrun = "sleep 0.3"\n' + (f'after = ["s{n - 1}"]\n' if n else "")
+        for n in range(10)
+    )
+    up.write('external = ["outside"]\n' + many + chain)
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (250, 200))
+    words = [*up.cli.command, "up"]
+    popen = subprocess.Popen(
+        words, env=up.cli.env(), cwd=up.folder, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        up.await_status("s9", "completed")
+        popen.send_signal(signal.SIGINT)
+        assert popen.wait(PATIENCE_S) == 130
+    finally:
+        popen.kill()
+        popen.wait()
+        os.close(ours)
