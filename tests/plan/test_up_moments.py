@@ -103,6 +103,55 @@ def test_a_signal_while_the_coordinator_does_not_answer(cli: Cli, up: Up) -> Non
     assert not up.has("ran")
 
 
+def test_a_detached_up_that_is_killed_before_it_is_up(cli: Cli, up: Up) -> None:
+    with cli.client() as client:
+        pid = client.ping().pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        process = up.spawn('[unit.a]\nrun = "touch ran"\n', "--detach")
+        eventually(lambda: _children(process.pid), "the one in the background")
+        (child,) = _children(process.pid)
+        os.kill(child, signal.SIGKILL)
+        assert process.end().status == 128 + signal.SIGKILL
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert not up.has("ran")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+NOTED = """
+import asyncio, os
+from unitsync.plan.processes import Children, Guardian, spawn
+
+class Noted(Guardian):
+    def release(self, group):
+        there = os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        print(group == pid, there)
+        super().release(group)
+
+async def run():
+    global pid
+    guardian, ended = Noted("UNITSYNC_UP=nobody", "."), asyncio.get_running_loop().create_future()
+    children = Children(asyncio.get_running_loop(), guardian)
+    pid = spawn(("true",), os.environb, "/", None)
+    guardian.guard(pid)
+    children.watch(pid, ended.set_result)
+    print(await ended)
+    children.close()
+    guardian.end()
+
+asyncio.run(run())
+"""
+
+
+def test_the_guardian_forgets_a_group_before_others_can_have_its_number(cli: Cli) -> None:
+    done = cli.exec(sys.executable, "-c", NOTED)
+    assert (done.status, done.out) == (0, "True True\n0\n"), done
+
+
 def _catches(pid: int, number: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))

@@ -16,7 +16,7 @@ from unitsync.plan import control, session
 from unitsync.plan.control import Request
 from unitsync.plan.model import Edge, Plan, UnitPlan
 from unitsync.plan.processes import LINE_BYTES_MAX, LastLines
-from unitsync.plan.record import Record, digest, lock, plan_of, record_file
+from unitsync.plan.record import Record, create, digest, lock, plan_of, read, record_file
 from unitsync.plan.slots import Slots
 
 
@@ -150,6 +150,19 @@ def test_a_record_that_was_cut_off_can_be_read(tmp_path: Path) -> None:
     with file.open("ab") as more:
         more.write(b'{"epoch":"e","unit":"a","dig')
     assert Record(str(tmp_path), Path("/p"), "e").no_longer(plan(a=())) == {"a": ["b"]}
+
+
+def test_links_beside_a_record_are_not_followed(tmp_path: Path) -> None:
+    """The folder may belong to another user than us."""
+    file, aim = record_file(str(tmp_path), Path("/p")), tmp_path / "aim"
+    aim.write_bytes(b"theirs")
+    (tmp_path / "plans").mkdir()
+    Path(f"{file}.log").symlink_to(aim)
+    with pytest.raises(OSError, match="symbolic links"):
+        create(f"{file}.log", os.O_TRUNC)
+    with pytest.raises(OSError, match="symbolic links"):
+        read(f"{file}.log")
+    assert aim.read_bytes() == b"theirs"
 
 
 def test_the_plan_of_a_unit_is_the_one_that_has_started_it_last(tmp_path: Path) -> None:
