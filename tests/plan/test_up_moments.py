@@ -216,3 +216,20 @@ grace = "1h"
     killed = cli("kill", "a", "--grace", "100ms")
     assert (killed.status, killed.told) == (0, ["unitsync: a: killed by `unitsync kill`"])
     assert process.end().status == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as others")
+def test_commands_of_another_user_have_the_groups_of_that_user_only(cli: Cli, up: Up) -> None:
+    up.folder.chmod(0o755)
+    up.write('[unit.a]\nuser = "nobody"\nrun = "id -G"\n')
+    code = "import os, sys; os.setgroups([12345]); os.execv(sys.argv[1], sys.argv[1:])"
+    done = cli.exec(sys.executable, "-c", code, *cli.command, "up")
+    assert done.out == f"a | {cli.exec('id', '-G', 'nobody').out}", done
+
+
+def test_a_ready_service_that_is_killed_has_failed(cli: Cli, up: Up) -> None:
+    process = up.spawn('[unit.a]\nrun = "echo up; exec sleep 1000"\nready = "line:up"\n')
+    up.await_status("a", "started")
+    assert cli("kill", "a").told == ["unitsync: a: killed by `unitsync kill`"]
+    assert process.end().status == 1
+    assert up.statuses() == {"a": "failed"}
