@@ -23,7 +23,10 @@ PORT = "8123"
 WAITING = "unitsync: waiting for "
 """How lines begin that only come if one is early."""
 NEEDS = {"from-make": "make", "from-supervisord": "supervisord"}
-PAGES = ("plans", "from-make", "from-compose", "from-supervisord", "from-coder-template")
+PAGES = (
+    *("plans", "order-whole-modules"),
+    *("from-make", "from-compose", "from-supervisord", "from-coder-template"),
+)
 
 
 def steps(page: str) -> list[tuple[str, str]]:

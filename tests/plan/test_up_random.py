@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -24,11 +25,15 @@ class Unit:
     """How often it fails before it is fine."""
     after: dict[str, tuple[str, bool]] = field(default_factory=dict)
     """For each prerequisite what is needed of it, and whether it is optional."""
+    written: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    """What of that is in its table: names, and patterns that stand for the others."""
+    first: bool = False
+    """Whether all others wait for it."""
 
     def table(self) -> str:
         edges = ", ".join(
             f'{{ unit = "{name}", requires = "{requires}", optional = {str(optional).lower()} }}'
-            for name, (requires, optional) in self.after.items()
+            for name, (requires, optional) in self.written.items()
         )
         text = f"echo + {self.name} >> log"
         if self.retries:
@@ -37,7 +42,9 @@ class Unit:
         if self.service:
             text += f"; echo = {self.name} >> log; echo up; while ! [ -e end ]; do sleep 0.05; done"
         text += f"; echo - {self.name} >> log; {'false' if self.fails else 'true'}"
-        lines = [f"[unit.{self.name}]", f'run = "{text}"', f"after = [{edges}]"]
+        lines = [f'[unit."{self.name}"]', f'run = "{text}"', f"after = [{edges}]"]
+        if self.first:
+            lines.append('before = ["*"]')
         if self.service:
             lines.append('ready = "line:up"')
         if self.retries:
@@ -46,11 +53,12 @@ class Unit:
 
 
 def made(seed: int, count: int) -> list[Unit]:
-    """Edges only go to earlier units, so there is no cycle."""
+    """Edges only go to earlier units, and patterns stand for earlier modules, so there is no
+    cycle. All wait for the last one."""
     chance = random.Random(seed)
     units: list[Unit] = []
     for number in range(count):
-        unit = Unit(f"u{number}")
+        unit = Unit(f"m{number // 5}.u{number}")
         kind = chance.random()
         unit.fails = kind < 0.2
         unit.service = 0.2 <= kind < 0.4
@@ -60,7 +68,21 @@ def made(seed: int, count: int) -> list[Unit]:
             if other.service:
                 requires = "start"  # it ends only when all others have
             unit.after[other.name] = (requires, chance.random() < 0.2 and not other.service)
+        unit.written = dict(unit.after)
+        for _ in range(chance.choice([0, 0, 1, 2]) if number >= 5 else 0):
+            pattern = f"m{chance.randrange(number // 5)}.*{chance.choice(['', '[02468]'])}"
+            matching = [other for other in units if fnmatchcase(other.name, pattern)]
+            requires = chance.choice(["success", "completion", "start"])
+            if any(other.service for other in matching):
+                requires = "start"
+            need = unit.written.setdefault(pattern, (requires, False))
+            for other in matching:
+                unit.after.setdefault(other.name, need)
         units.append(unit)
+    first = Unit("first", first=True)
+    for unit in units:
+        unit.after["first"] = ("success", False)
+    units.append(first)
     chance.shuffle(units)
     return units
 

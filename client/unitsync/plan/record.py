@@ -125,6 +125,8 @@ class Record:
                 had = set(self._units[name].after) if name in self._units else set()
             left = had - {_edge(edge) for edge in edges}
             if left:
+                # What is taken back by name is left out of patterns until they are declared anew.
+                left |= {edge for edge in had if is_pattern(_prerequisite(edge))}
                 gone[name] = [_prerequisite(edge) for edge in sorted(left)]
         return gone
 
