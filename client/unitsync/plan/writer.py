@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 _BEHIND_BYTES: Final = 1 << 20
 """If more than this is not written yet, no further output is to come."""
@@ -18,8 +18,6 @@ _LOST_BYTES: Final = 1 << 26
 _PIECE_BYTES: Final = 1 << 14
 _PATIENCE_S: Final = 2.0
 """How long a reader may read nothing, once nobody wants to wait for it any more."""
-
-_WhatT = TypeVar("_WhatT")
 
 
 class Writer:
@@ -33,13 +31,18 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue = queue.SimpleQueue[bytes]()
         self._begun = False
-        self._left = 0
-        """How many bytes are not written yet."""
+        self._given = 0
+        """How many bytes are to be written, with those that are."""
+        self._written = 0
+        """How many are. Only the thread changes it."""
+        self._waits = False
+        """Whether the loop has once waited for the thread, which then tells it of each write.
+        Before that, it would be woken for everything that is printed, and for nothing."""
         self._gone = False
         self._missing = False
         self._idle = asyncio.Event()
-        self._moves = False
-        """Whether something was written since ``_look``."""
+        self._seen = 0
+        """How many were written at the last ``_look``."""
         self._hurried: asyncio.TimerHandle | None = None
         self.on_room: Callable[[], None] = lambda: None
         """Called when ``is_behind`` may have become false."""
@@ -52,6 +55,11 @@ class Writer:
     @property
     def is_idle(self) -> bool:
         return not self._left
+
+    @property
+    def _left(self) -> int:
+        """How many bytes are not written yet."""
+        return 0 if self._gone else self._given - self._written
 
     def write(self, data: bytes) -> None:
         """Write *data*, soon. Returns at once."""
@@ -66,8 +74,8 @@ class Writer:
         if not self._begun:
             self._begun = True
             threading.Thread(target=self._work, daemon=True).start()
-        self._left += len(data)
-        self._idle.clear()
+        self._given += len(data)
+        self._waits = self._waits or self.is_behind
         self._queue.put(data)
 
     def hurry(self) -> None:
@@ -77,31 +85,30 @@ class Writer:
 
     async def over(self) -> None:
         """Return when everything is written, or it was given up."""
-        if self._left:
+        self._waits = True
+        while self._left:
+            self._idle.clear()
             await self._idle.wait()
         if self._hurried is not None:
             self._hurried.cancel()
 
     def _look(self) -> None:
-        if self._left and self._hurried is not None and not self._moves:
+        if self._left and self._hurried is not None and self._written == self._seen:
             self._give_up(TimeoutError())
             return
-        self._moves = False
+        self._seen = self._written
         self._hurried = self._loop.call_later(_PATIENCE_S, self._look)
 
     def _give_up(self, problem: OSError) -> None:
         if not self._gone:
             self._gone = True
-            self._took(self._left)
+            self._took()
             self._on_problem(problem)
 
-    def _took(self, count: int) -> None:
-        was_behind = self.is_behind
-        self._left = max(0, self._left - count)
-        self._moves = True
+    def _took(self) -> None:
         if not self._left:
             self._idle.set()
-        if was_behind and not self.is_behind:
+        if not self.is_behind:
             self.on_room()
 
     # --- in the thread --------------------------------------------------------------------
@@ -116,14 +123,16 @@ class Writer:
                 while left:
                     count = os.write(self._descriptor, left[:_PIECE_BYTES])
                     left = left[count:]
-                    self._call(self._took, count)
+                    self._written += count
+                    if self._waits:
+                        self._call(self._took)
             except OSError as problem:
                 self._call(self._give_up, problem)
                 return
 
-    def _call(self, method: Callable[[_WhatT], None], what: _WhatT) -> None:
+    def _call(self, method: Callable[..., None], *what: OSError) -> None:
         try:
-            self._loop.call_soon_threadsafe(method, what)
+            self._loop.call_soon_threadsafe(method, *what)
         except RuntimeError:  # the loop has been closed
             pass
 
