@@ -45,6 +45,8 @@ class Index:
         parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_toml.language()))
         self._lines = source.split(b"\n")
         self._places: dict[Keys, tuple[Node, Node]] = {}
+        self._unread: dict[Keys, Node] = {}
+        """Tables whose pairs have no place yet: most are never asked for."""
         tables: dict[Keys, int] = {}
         for child in parser.parse(source).root_node.named_children:
             if child.type == "pair":
@@ -55,6 +57,9 @@ class Index:
     def place(self, keys: Keys, *, at_key: bool) -> tuple[int, int]:
         """Line and column of the value that *keys* lead to, or of its key. If it is not there,
         of the nearest one that it would be in."""
+        for count in range(1, len(keys) + 1):
+            if table := self._unread.pop(keys[:count], None):
+                self._pairs(table, keys[:count])
         while keys and keys not in self._places:
             keys = keys[:-1]
         if not keys:
@@ -64,9 +69,8 @@ class Index:
         return row + 1, len(before.decode("utf-8", "replace")) + 1
 
     def _table(self, node: Node, arrays: dict[Keys, int]) -> None:
-        head, *rest = node.named_children
         keys: Keys = ()
-        parts = list(_parts(head))
+        parts = list(_parts(node.named_children[0]))
         for part, name in parts:
             keys += (name,)
             self._places.setdefault(keys, (part, part))
@@ -78,7 +82,10 @@ class Index:
                 self._places.setdefault(keys, (part, part))
         # [a.b] may come before [a]
         self._places[keys] = (parts[-1][0], parts[-1][0])
-        for child in rest:
+        self._unread[keys] = node
+
+    def _pairs(self, table: Node, keys: Keys) -> None:
+        for child in table.named_children:
             if child.type == "pair":
                 self._pair(child, keys)
 
