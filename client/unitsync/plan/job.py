@@ -171,7 +171,7 @@ class Job:
 
     async def over(self) -> None:
         """Return when it has ended."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             await asyncio.wait((self._task,))
 
     async def _live(self) -> None:
