@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from support.messages import REPLIES, REQUESTS
-from unitsync import errors, wire
+from unitsync import errors, wire, wire_by_hand
 from unitsync.conversation import Autostart
 from unitsync.verbs import VERBS
 
@@ -177,3 +177,19 @@ def test_error_codes_and_exit_statuses() -> None:
     if os.environ.get("UPDATE_GOLDEN") == "1":
         (GOLDEN / "errors.txt").write_text(table)
     assert table == (GOLDEN / "errors.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [wire.UnitInfo, wire.Prerequisite, wire.HistoryEntry, wire.WhyNode, wire.WhyGroup],
+    ids=lambda kind: kind.__name__,
+)
+def test_the_fields_that_are_left_out_have_the_same_values_by_hand(kind: Any) -> None:
+    """Otherwise a field that has its default is null in the JSON of the cheap path."""
+    by_hand = wire_by_hand.Plain({})
+    for field in msgspec.structs.fields(kind):
+        if not field.required:
+            made = field.default_factory is not msgspec.NODEFAULT
+            default = field.default_factory() if made else field.default
+            value = getattr(by_hand, field.name)
+            assert (list(value) if isinstance(value, tuple) else value) == default, field.name

@@ -35,7 +35,8 @@ class Verbs(ClientBase):
     async def want(
         self, unit: str, *prerequisites: str, requires: str = "success", optional: bool = False
     ) -> None:
-        """Register *unit* and make it wait for *prerequisites*. Adds all of them or none.
+        """Register *unit* and make it wait for *prerequisites*, names or patterns. Adds all of
+        them or none.
 
         Raises CycleError, ContradictionError, InvalidName.
         """

@@ -42,7 +42,7 @@ def check_pattern(pattern: str) -> None:
     if len(pattern.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
         raise InvalidName(f"not a pattern: it is longer than {NAME_BYTES_MAX} bytes", name=pattern)
     try:
-        check_name(plain.replace("[", "x"))
+        check_name(plain.replace("[", "x").replace("]", "x") if "[" in plain else plain)
     except InvalidName as problem:
         rule = problem.message.rpartition(" is not a unit name: ")[2]
         message = f"not a pattern: {quoted(pattern)}: {rule}"

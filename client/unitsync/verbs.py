@@ -113,7 +113,8 @@ ENDPOINT = Flag(
 )
 AFTER = Flag(
     "--after",
-    "Also wait for this unit. May be given several times; commas work too.",
+    "Also wait for this unit, or for all that match a quoted pattern. May be given several "
+    "times; commas work too.",
     metavar="PREREQUISITE",
     completes="several",
     many=True,
@@ -224,6 +225,7 @@ OF_THE_COMMAND = (RUN_TIMEOUT, GRACE, RETRIES, BACKOFF, READY, LOG, PREFIX, CWD,
 
 _UNIT = ("unit", "UNIT", "The unit's name.")
 _UNITS = ("units", "UNIT...", "The units' names.")
+_WAITED_FOR = "What it waits for: names, or quoted patterns such as 'git-*'."
 _AFTER = (AFTER, REQUIRES, OPTIONAL)
 
 
@@ -232,13 +234,14 @@ _ALL = (
         "want",
         SCRIPTS,
         ACT,
-        (_UNIT, ("prerequisites", "[PREREQUISITE]...", "What it waits for.")),
+        (_UNIT, ("prerequisites", "[PREREQUISITE]...", _WAITED_FOR)),
         (REQUIRES, OPTIONAL),
         """Declare what a unit waits for.
 
         Registers UNIT and adds all the prerequisites or, if one of them would close a
         cycle or contradicts an earlier declaration, none. Without prerequisites it only
-        registers UNIT.
+        registers UNIT. A pattern stands for every unit that matches and is registered
+        before UNIT starts, and for at least one.
         """,
         "unitsync want ide git-clone deps",
     ),
@@ -248,14 +251,17 @@ _ALL = (
         ACT,
         (_UNIT, ("prerequisites", "PREREQUISITE...", "What it no longer waits for.")),
         (),
-        "Take back what a unit waits for.",
+        """Take back what a unit waits for.
+
+        With a pattern: that pattern, and what matches it and was not named.
+        """,
         "unitsync unwant ide deps",
     ),
     Verb(
         "gate",
         SCRIPTS,
         ACT,
-        (_UNIT, ("prerequisites", "PREREQUISITE...", "What it waits for.")),
+        (_UNIT, ("prerequisites", "PREREQUISITE...", _WAITED_FOR)),
         (REQUIRES, COUNT),
         """Declare a unit without a script, which completes by itself.
 

@@ -257,13 +257,14 @@ class Link:
 # --- messages -------------------------------------------------------------------------
 
 _DEFAULTS = {
-    **dict.fromkeys(("reason", "nearest", "given_up", "command", "epoch", "startup"), ""),
+    **dict.fromkeys(("reason", "nearest", "pattern", "given_up"), ""),
+    **dict.fromkeys(("command", "epoch", "startup"), ""),
     **dict.fromkeys(("code", "message", "hint"), ""),
     **dict.fromkeys(
         ("run", "prerequisites_total", "waiting_clients", "more", "exit", "gate_count"), 0
     ),
     **dict.fromkeys(("owner", "given_up_by", "requires", "tree"), None),
-    **dict.fromkeys(("owner_gone", "still_runs", "optional", "gate"), False),
+    **dict.fromkeys(("owner_gone", "still_runs", "optional", "gate", "next_run"), False),
     **dict.fromkeys(("prerequisites", "history", "because", "units", "groups"), ()),
     **dict.fromkeys(("out", "err", "waiting_for"), ()),
     "next": -1,
