@@ -144,12 +144,14 @@ external = ["web-*"]
 run = "true"
 [unit.slow]
 run = "sleep 1000"
-before = ["web-9"]
+before = ["web-[89]"]
+[unit.web-8]
+run = "true"
 [unit.web-9]
 run = "true"
 [gate.usable]
 after = ["web-*"]
-count = 2
+count = 3
 [unit.login]
 run = "touch in"
 after = ["usable"]
@@ -157,6 +159,8 @@ after = ["usable"]
     up.await_status("web-1", "completed")
     assert up.statuses()["usable"] == "pending"
     assert cli("run", "web-2", "--", "true").status == 0
+    assert up.statuses()["usable"] == "pending"
+    assert cli("run", "web-3", "--", "true").status == 0
     eventually((up.folder / "in").exists, "the login")
     interrupt(process)
 
