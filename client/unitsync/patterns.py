@@ -14,13 +14,12 @@ from unitsync.errors import InvalidName
 from unitsync.names import NAME_BYTES_MAX, check_name
 from unitsync.printing import quoted
 
-_MAGIC: Final = frozenset("*?[")
 _LITERAL: Final = re.compile(r"[*?\[]")
 _CLASS: Final = re.compile(r"\[!?[^\]!][^\]]*\]")
 
 
 def is_pattern(text: str) -> bool:
-    return not _MAGIC.isdisjoint(text)
+    return "*" in text or "?" in text or "[" in text
 
 
 @functools.lru_cache(1024)

@@ -589,7 +589,7 @@ class Machine(RuleBasedStateMachine):
                     assert edge.status == ("completed" if matched else "not registered")
                 else:
                     assert edge.status == self.oracle.status(edge.name)
-                assert (edge.pattern != "") == (declared.by == "match")
+                assert (edge.pattern != "") == (declared.by in ("match", "before"))
                 assert edge.met == self.oracle.is_met(edge.name, declared)
                 assert (edge.requires, edge.optional) == (declared.requires, declared.optional)
             assert info.prerequisites_total == len(self.oracle.edges.get(unit, {}))

@@ -312,6 +312,19 @@ def test_not_what_it_needs_itself(ann: Script, bob: Script) -> None:
     assert not [entry for entry in ann.status("net").history if entry.what == "left out"]
 
 
+def test_what_it_needs_by_a_pattern_does_not_wait_for_it(ann: Script, bob: Script) -> None:
+    bob.must(wire.Ok, bob.want("web.1"))
+    ann.must(wire.Ok, before(ann, "*", "setup"))
+    ann.must(wire.Ok, ann.want("setup", "web.*"))
+    assert edges(ann, "setup") == {"web.*": "pattern", "web.1": "web.*"}
+    assert edges(bob, "web.1") == {}
+    bob.must(wire.Ok, bob.want("web.2"))
+    assert edges(bob, "web.2") == {}
+    ann.must(wire.Ok, ann.unwant("setup", "web.*"))
+    ann.must(wire.Ok, before(ann, "*", "setup"))  # said again, it is looked at anew
+    assert edges(bob, "web.2") == {"setup": "*"}
+
+
 def test_of_two_the_first_is_before_the_other(ann: Script, bob: Script) -> None:
     ann.must(wire.Ok, before(ann, "*", "first", "second"))
     for name in ("second", "one", "first"):

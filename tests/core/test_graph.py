@@ -381,7 +381,7 @@ class CyclesMachine(RuleBasedStateMachine):
 
     def _check_what_is_in_the_way(self, dependent: str, prerequisite: str) -> None:
         by_name = {edge for edge, need in self.edges.items() if need.by is not By.MATCH}
-        found = self.graph.in_the_way(dependent, prerequisite)
+        found = self.graph.in_the_way(dependent, prerequisite, {By.MATCH})
         if reaches(by_name, prerequisite, dependent):
             assert found == []
             return

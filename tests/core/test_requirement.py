@@ -48,8 +48,9 @@ TABLE = {
     OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET, OUT),
     OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET, OUT),
 }
-# An edge by match needs what one by name needs.
-TABLE |= {need_by(need, By.MATCH): TABLE[need] for need in TABLE}
+# An edge from a pattern needs what one by name needs.
+for from_pattern in (By.MATCH, By.BEFORE):
+    TABLE |= {need_by(need, from_pattern): TABLE[need] for need in list(TABLE)}
 # A pattern that no unit matches is not registered, one with one match pending, and one with
 # several completed.
 for asked in [need for need in TABLE if need.by is By.NAME]:
@@ -74,7 +75,7 @@ def test_every_need_under_every_condition(need: Need, condition: Condition) -> N
 def test_the_table_is_complete() -> None:
     assert set(TABLE) == set(NEEDS)
     assert set(COLUMNS) == set(Condition)
-    assert [len(need.verdicts) for need in NEEDS] == [8] * 48
+    assert [len(need.verdicts) for need in NEEDS] == [8] * 60
 
 
 @pytest.mark.parametrize("requirement", Requirement)

@@ -30,7 +30,7 @@ def test_a_number_never_becomes_another_ones() -> None:
         (COMPLETION, True, True): 10,
         (START, True, True): 11,
     }
-    first = {By.NAME: 0, By.PATTERN: 12, By.OWN_PATTERN: 24, By.MATCH: 36}
+    first = {By.NAME: 0, By.PATTERN: 12, By.OWN_PATTERN: 24, By.MATCH: 36, By.BEFORE: 48}
     assert {
         need_of(requirement, optional, of_start=of_start, by=by): first[by] + number
         for (requirement, optional, of_start), number in by_name.items()
@@ -50,7 +50,7 @@ def test_it_comes_back_as_the_same_object(need: Need) -> None:
     assert fact_codec.decoder(Declared).decode(data).need is need
 
 
-@pytest.mark.parametrize("number", [48, -1, "success", None, [0]])
+@pytest.mark.parametrize("number", [60, -1, "success", None, [0]])
 def test_what_stands_for_none_is_refused(number: object) -> None:
     data = msgspec.msgpack.encode(["declared", 1.0, "clone", number])
     with pytest.raises(msgspec.ValidationError):

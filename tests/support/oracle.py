@@ -34,7 +34,7 @@ class Edge:
     optional: bool
     of_start: bool = False
     """It belongs to the last start, and not to the unit."""
-    by: Literal["name", "pattern", "match"] = "name"
+    by: Literal["name", "pattern", "match", "before"] = "name"
     of: str = ""
     """For a pattern: the unit that waits."""
 
@@ -200,19 +200,19 @@ class Oracle:
         for unit in self.units:
             for pattern, edge in list(self.edges.get(unit, {}).items()):
                 if edge.by == "pattern" and fnmatchcase(name, pattern):
-                    self.add_match(unit, name, edge)
+                    self.add_from_pattern(unit, name, edge, "match")
         for pattern, needs in self.before.items():
             for other, edge in needs.items():
                 if fnmatchcase(name, pattern):
-                    self.add_match(name, other, edge)
+                    self.add_from_pattern(name, other, edge, "before")
 
     def waits_for(self, name: str, other: str) -> bool:
         return name == other or any(self.waits_for(via, other) for via, _ in self.needs(name))
 
-    def waits_by_name(self, name: str, other: str) -> bool:
-        """The same without edges by match."""
-        named = [via for via, edge in self.needs(name) if edge.by != "match"]
-        return name == other or any(self.waits_by_name(via, other) for via in named)
+    def waits_without(self, name: str, other: str, kinds: set[str]) -> bool:
+        """The same without edges of these *kinds*."""
+        named = [via for via, edge in self.needs(name) if edge.by not in kinds]
+        return name == other or any(self.waits_without(via, other, kinds) for via in named)
 
     def want(self, name: str, prerequisites: list[str], edge: Edge) -> str:
         """ "" or why it is refused; then only the unit has been registered."""
@@ -233,59 +233,64 @@ class Oracle:
         edges = self.edges.setdefault(name, {})
         known = edges.get(other)
         if known is not None and known.contradicts(edge):
-            by_match = known.by == "match" and not edge.of_start
+            by_match = known.by in ("match", "before") and not edge.of_start
             if not by_match and not (known.of_start and edge.of_start):
                 return "contradiction"
             self.take_back(name, other)
             known = None
         if known is not None and known.of_start < edge.of_start:
             return ""  # it stays with the unit
-        if known is None and self.waits_for(other, name) and not self.gives_way(name, other):
+        if (
+            known is None
+            and self.waits_for(other, name)
+            and not self.gives_way(name, other, {"match", "before"})
+        ):
             return "cycle"
         edges[other] = edge
         for unit in self.matching(other, but=name) if edge.by == "pattern" else ():
             known = edges.get(unit)
             match = Edge(edge.requires, edge.optional, edge.of_start, "match")
             if known is None:
-                if self.waits_for(unit, name):
+                if self.waits_for(unit, name) and not self.gives_way(name, unit, {"before"}):
                     return "cycle"
                 edges[unit] = match
             elif known.by == "match" and not known.contradicts(edge) and not edge.of_start:
                 edges[unit] = match
         return ""
 
-    def gives_way(self, name: str, other: str) -> bool:
-        """Whether *name* may wait for *other*, which waits for it by patterns: on each way, what
-        matches last is left out."""
-        if self.waits_by_name(other, name):
+    def gives_way(self, name: str, other: str, kinds: set[str]) -> bool:
+        """Whether *name* may wait for *other*, which waits for it by edges of these *kinds*: on
+        each way, the last of them is taken back."""
+        if self.waits_without(other, name, kinds):
             return False
         last = [
-            (unit, match)
+            (unit, prerequisite)
             for unit in self.units
-            for match, edge in self.edges.get(unit, {}).items()
-            if edge.by == "match"
+            for prerequisite, edge in self.edges.get(unit, {}).items()
+            if edge.by in kinds
             and self.waits_for(other, unit)
-            and self.waits_by_name(match, name)
+            and self.waits_without(prerequisite, name, kinds)
         ]
-        for unit, match in last:
-            del self.edges[unit][match]
-            self.leave_out(unit, match)
+        for unit, prerequisite in last:
+            if self.edges[unit].pop(prerequisite).by == "match":
+                self.units[unit].left_out.add(prerequisite)
         return True
 
-    def leave_out(self, name: str, other: str) -> None:
-        edges = self.edges.get(name, {}).items()
-        if any(edge.by == "pattern" and fnmatchcase(other, pattern) for pattern, edge in edges):
-            self.units[name].left_out.add(other)
-
-    def add_match(self, name: str, other: str, edge: Edge) -> None:
+    def add_from_pattern(
+        self, name: str, other: str, edge: Edge, by: Literal["match", "before"]
+    ) -> None:
         """Unless it has one, or *other* waits for it."""
         edges = self.edges.setdefault(name, {})
         if name == other or other in edges:
             return
-        if self.waits_for(other, name):
-            self.leave_out(name, other)
-        else:
-            edges[other] = Edge(edge.requires, edge.optional, edge.of_start, "match")
+        if not self.waits_for(other, name):
+            pass
+        elif by == "before":
+            return
+        elif not self.gives_way(name, other, {"before"}):
+            self.units[name].left_out.add(other)
+            return
+        edges[other] = Edge(edge.requires, edge.optional, edge.of_start, by)
 
     def take_back(self, name: str, other: str, *, unsaid: bool = False) -> None:
         """*unsaid*: nobody asked for it, so what a pattern still speaks for stays."""
@@ -302,19 +307,19 @@ class Oracle:
         for other in others:
             for pattern, edge in list(self.edges.get(name, {}).items()):
                 if edge.by == "pattern" and fnmatchcase(other, pattern):
-                    self.add_match(name, other, edge)
+                    self.add_from_pattern(name, other, edge, "match")
             for pattern, needs in self.before.items():
                 if other in needs and fnmatchcase(name, pattern):
-                    self.add_match(name, other, needs[other])
+                    self.add_from_pattern(name, other, needs[other], "before")
 
     def want_before(self, pattern: str, other: str, edge: Edge) -> str:
         """All that match wait for *other*, but what it needs itself."""
         needs = self.before.setdefault(pattern, {})
-        if other in needs:
-            return "contradiction" if needs[other].contradicts(edge) else ""
+        if other in needs and needs[other].contradicts(edge):
+            return "contradiction"
         needs[other] = edge
         for name in self.matching(pattern, but=other):
-            self.add_match(name, other, edge)
+            self.add_from_pattern(name, other, edge, "before")
         return ""
 
     def unwant_before(self, pattern: str, other: str) -> bool:
@@ -324,7 +329,7 @@ class Oracle:
             del self.before[pattern]
         for name in self.matching(pattern, but=""):
             edge = self.edges.get(name, {}).get(other)
-            if edge is not None and edge.by == "match":
+            if edge is not None and edge.by == "before":
                 del self.edges[name][other]
                 self.add_again(name, [other])
         return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from unitsync.patterns import literal, matcher
+from unitsync.patterns import is_pattern, literal, matcher
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import Appeared, PrerequisiteMoved
 from unitsyncd.core.requirement import MATCHES, NEEDS, Condition, Need, Verdict
@@ -81,24 +81,19 @@ class Bus:
     def publish(self, topic: str, after: Condition, at: float) -> None:
         """Tell the subscribers of *topic*, and remember *after* for later ones. The cost for
         each subscriber is the same, however many prerequisites it has."""
-        before = self._conditions.get(topic, _NOT_REGISTERED)
-        self._publish(topic, before, after, at)
-        if self._patterns and before is _NOT_REGISTERED:
-            self._tell_of(topic, at)
-
-    def _publish(self, topic: str, before: Condition, after: Condition, at: float) -> None:
         self.changes += 1
+        before = self._conditions.get(topic, _NOT_REGISTERED)
         self._undo.push(self._put_condition, topic, before)
         self._conditions[topic] = after
-        subscribers = self._subscribers.get(topic)
-        if not subscribers:
-            return
-        tell, moves = self._dispatcher.tell, _MOVES[before][after]
-        for actor, need in subscribers.items():
-            if (move := moves[need]) is not None:
-                if move[0] is _MET:
-                    self.setbacks += 1
-                tell(actor, PrerequisiteMoved(*move, at))
+        if subscribers := self._subscribers.get(topic):
+            tell, moves = self._dispatcher.tell, _MOVES[before][after]
+            for actor, need in subscribers.items():
+                if (move := moves[need]) is not None:
+                    if move[0] is _MET:
+                        self.setbacks += 1
+                    tell(actor, PrerequisiteMoved(*move, at))
+        if self._patterns and before is _NOT_REGISTERED and not is_pattern(topic):
+            self._tell_of(topic, at)
 
     def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
         """Tell *actor* about *topic* from now on. It is told at once if the edge is not met
@@ -134,9 +129,9 @@ class Bus:
 
     def put_matches(self, pattern: str, units: int, at: float) -> None:
         """So many *units* match *pattern*, to which somebody has subscribed."""
-        before, after = self.condition(pattern), MATCHES[min(units, 2)]
-        if after is not before:
-            self._publish(pattern, before, after, at)
+        after = MATCHES[min(units, 2)]
+        if after is not self.condition(pattern):
+            self.publish(pattern, after, at)
 
     def load_pattern(self, actor: Actor, pattern: str, units: int) -> None:
         """Restore what ``subscribe_pattern`` and ``put_matches`` did. *actor* knows it already."""

@@ -4,8 +4,8 @@ A pattern among the prerequisites of a unit is an edge to the pattern itself. Be
 has an edge to each unit that matches. One that is registered later gets its edge in the same
 turn. Units that are to wait for others may be named by a pattern too: see ``put_before``.
 
-Nobody is refused an edge because of somebody else's pattern. If an edge by name closes a cycle
-with edges by match, these give way.
+Nobody is refused an edge because of somebody else's pattern: if it closes a cycle with edges
+from patterns, these give way. See GIVES_WAY.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import Answer, Declared, GateAsked, LeftOut, Undeclared
 from unitsyncd.core.graph import Request
-from unitsyncd.core.requirement import By, Need, need_by, need_of
+from unitsyncd.core.requirement import GIVES_WAY, By, Need, need_by, need_of
 from unitsyncd.limits import limit_reached
 
 
@@ -44,14 +44,15 @@ class Declarations:
             return actor
         savepoint = registry.turn.savepoint()
         actor = registry.register(name, at)
-        if registry.turn.appeared:
-            try:
-                self._add_to_patterns(at)
-            except UnitsyncError:
-                registry.dispatcher.drop_mail()
-                registry.turn.rollback(savepoint)
-                raise
-            registry.dispatcher.run()
+        if not registry.turn.appeared:
+            return actor
+        try:
+            self._add_to_patterns(at)
+        except UnitsyncError:
+            registry.dispatcher.drop_mail()
+            registry.turn.rollback(savepoint)
+            raise
+        registry.dispatcher.run()
         return actor
 
     def _add_to_patterns(self, at: float) -> None:
@@ -88,7 +89,8 @@ class Declarations:
                     registry.turn.undo.push(registry.graph.reorder, unit, tuple(edges))
                 for prerequisite in prerequisites:
                     self._declare(actor, prerequisite, need, at, request)
-            self._check(request, at)
+            if request.unchecked:
+                self._check(request, at)
         except UnitsyncError:
             registry.dispatcher.drop_mail()
             registry.turn.rollback(savepoint)
@@ -103,9 +105,9 @@ class Declarations:
                 return graph.check(request)
             except CycleError as problem:
                 if not any(
-                    self._give_way(one, other, at)
+                    self._give_way(one, other, graph.prerequisites(one)[other], at)
                     for one, other in itertools.pairwise(problem.cycle)
-                    if one in request.unchecked and graph.prerequisites(one)[other].by is By.NAME
+                    if one in request.unchecked
                 ):
                     raise
 
@@ -125,7 +127,7 @@ class Declarations:
                     if need.is_pattern:
                         self._add_matches(actor, prerequisite, registry.names, need, at, request)
                 return
-            by_match = declared.by is By.MATCH and not need.of_start
+            by_match = declared.by in (By.MATCH, By.BEFORE) and not need.of_start
             if not by_match and not (declared.of_start and need.of_start):
                 text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
                 raise ContradictionError(
@@ -152,8 +154,8 @@ class Declarations:
     def _add(
         self, actor: UnitActor, prerequisite: str, need: Need, at: float, request: Request
     ) -> None:
-        """Add an edge that is not there yet. Raises LimitReached, and CycleError if no edges by
-        match can give way to it."""
+        """Add an edge that is not there yet. Raises LimitReached, and CycleError if no other edges
+        can give way to it."""
         registry, unit = self.registry, actor.unit.name
         if registry.graph.edges >= registry.limits.edges:
             most = registry.limits.edges
@@ -162,7 +164,7 @@ class Declarations:
         try:
             registry.graph.add(unit, prerequisite, need, request)
         except CycleError:
-            if need.by is not By.NAME or not self._give_way(unit, prerequisite, at):
+            if not self._give_way(unit, prerequisite, need, at):
                 raise
             registry.graph.add(unit, prerequisite, need, request)
         if actor.unit.gate:
@@ -201,7 +203,8 @@ class Declarations:
                 removed += matches
             elif unsaid:
                 removed.append(prerequisite)
-        self._add_again(actor, removed, at)
+        if removed:
+            self._add_again(actor, removed, at)
         registry.dispatcher.run()
         return len(there)
 
@@ -286,7 +289,7 @@ class Declarations:
     def _said_by_start(self, unit: str) -> Mapping[str, Need]:
         """The edges that the unit's last start named, without those by match."""
         edges = self.registry.graph.of_start(unit)
-        if not self.registry.graph.patterns(unit):
+        if not edges or not self.registry.graph.patterns(unit):
             return edges
         return {name: need for name, need in edges.items() if need.by is not By.MATCH}
 
@@ -314,13 +317,11 @@ class Declarations:
         these themselves, and what these need. Raises InvalidName, ContradictionError,
         LimitReached."""
         registry, graph = self.registry, self.registry.graph
-        need, names = need_by(need, By.MATCH), list(filter(matcher(pattern), registry.names))
+        need, names = need_by(need, By.BEFORE), list(filter(matcher(pattern), registry.names))
         for prerequisite in prerequisites:
             registry.check(prerequisite)
             known = graph.before.get(pattern, {}).get(prerequisite)
-            if known is need:
-                continue
-            if known is not None:
+            if known not in (None, need):
                 raise ContradictionError(
                     f"{pattern} already waits for {prerequisite}, for its "
                     f"{known.requirement.value}",
@@ -329,10 +330,11 @@ class Declarations:
                     prerequisite=prerequisite,
                     declared=known.requirement.value,
                 )
-            if pattern not in graph.before:
-                registry.bus.subscribe_pattern(registry.newcomers, pattern)
-            graph.put_before(pattern, prerequisite, need)
-            registry.turn.keep(pattern, Declared(at, prerequisite, need))
+            if known is None:
+                if pattern not in graph.before:
+                    registry.bus.subscribe_pattern(registry.newcomers, pattern)
+                graph.put_before(pattern, prerequisite, need)
+                registry.turn.keep(pattern, Declared(at, prerequisite, need))
             needed = graph.needed_by(prerequisite)
             for name in names:
                 if name not in needed:
@@ -352,7 +354,7 @@ class Declarations:
                 registry.bus.leave_pattern(registry.newcomers, pattern)
             for name in list(filter(match, graph.dependents(prerequisite))):
                 need = graph.prerequisites(name)[prerequisite]
-                if need.by is By.MATCH:
+                if need.by is By.BEFORE:
                     actor = registry.units[name]
                     edges = tuple(graph.prerequisites(name))
                     registry.turn.undo.push(graph.reorder, name, edges)
@@ -362,15 +364,15 @@ class Declarations:
         return missing
 
     def _add_match(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
-        """Add an edge by match, unless the unit has an edge to *prerequisite* or is needed by
-        it."""
+        """Add an edge from a pattern, unless the unit has an edge to *prerequisite* or is needed
+        by it."""
         registry, unit = self.registry, actor.unit.name
         if unit == prerequisite or prerequisite in registry.graph.prerequisites(unit):
             return
         try:
             self._add(actor, prerequisite, need, at, Request(registry.graph))
         except CycleError:
-            self._note_left_out(actor, prerequisite, at)
+            self._note_left_out(actor, prerequisite, need, at)
 
     def _add_matches(
         self,
@@ -395,8 +397,7 @@ class Declarations:
         """Add edges by match to those of *names* that a pattern still speaks for."""
         for name in names:
             self._add_by_patterns(actor, name, at)
-        if names:
-            self._add_before(actor, at, names)
+        self._add_before(actor, at, names)
 
     def _add_by_patterns(self, actor: UnitActor, name: str, at: float) -> None:
         """Add the edge to *name* if it matches a pattern of the unit."""
@@ -417,28 +418,30 @@ class Declarations:
         match, edges = matcher(pattern), self.registry.graph.prerequisites(unit)
         return {name: need for name, need in edges.items() if need.by is By.MATCH and match(name)}
 
-    def _give_way(self, dependent: str, prerequisite: str, at: float) -> bool:
-        """Take back the edges by match that close a cycle with dependent → prerequisite. False,
-        with nothing changed, if there is a cycle without any."""
-        registry = self.registry
-        edges = registry.graph.in_the_way(dependent, prerequisite)
+    def _give_way(self, dependent: str, prerequisite: str, need: Need, at: float) -> bool:
+        """Take back the edges that close a cycle with dependent → prerequisite and give way to
+        it. False, with nothing changed, if there is a cycle without any."""
+        registry, kinds = self.registry, GIVES_WAY[need.by]
+        edges = registry.graph.in_the_way(dependent, prerequisite, kinds) if kinds else []
         for unit in dict.fromkeys(one for one, _ in edges):
             order = tuple(registry.graph.prerequisites(unit))
             registry.turn.undo.push(registry.graph.reorder, unit, order)
         for unit, name in edges:
             actor = registry.units[unit]
-            self._remove(actor, name, registry.graph.prerequisites(unit)[name], at)
-            self._note_left_out(actor, name, at)
+            taken = registry.graph.prerequisites(unit)[name]
+            self._remove(actor, name, taken, at)
+            self._note_left_out(actor, name, taken, at)
         registry.dispatcher.run()  # who subscribes next is to find them as they are now
         return bool(edges)
 
-    def _note_left_out(self, actor: UnitActor, name: str, at: float) -> None:
-        """Note that *name* is left out of a pattern of the unit, if it matches one."""
-        for pattern in self.registry.graph.patterns(actor.unit.name):
-            if matcher(pattern)(name) and name not in actor.unit.left_out:
-                actor.receive(LeftOut(at, name, pattern))
-                self.registry.turn.left_out[actor] = None
-                return
+    def _note_left_out(self, actor: UnitActor, name: str, need: Need, at: float) -> None:
+        """Note that *name* is left out of a pattern of the unit, if *need* came from one."""
+        if need.by is not By.MATCH or name in actor.unit.left_out:
+            return
+        patterns = self.registry.graph.patterns(actor.unit.name)
+        pattern = next(pattern for pattern in patterns if matcher(pattern)(name))
+        actor.receive(LeftOut(at, name, pattern))
+        self.registry.turn.left_out[actor] = None
 
 
 def _need_of_pattern(actor: UnitActor, pattern: str, need: Need) -> Need:

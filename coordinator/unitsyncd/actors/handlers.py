@@ -62,9 +62,10 @@ class Handlers:
             raise
         if registry.turn.due:
             registry.complete_gates()
-        for actor in registry.turn.left_out:
-            self._notice(actor)
-        registry.turn.left_out.clear()
+        if registry.turn.left_out:
+            for actor in registry.turn.left_out:
+                self._notice(actor)
+            registry.turn.left_out.clear()
         return reply
 
     def answer_waiters(self) -> None:

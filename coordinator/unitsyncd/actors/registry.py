@@ -189,6 +189,8 @@ class Registry:
 
     def left_out(self, unit: Unit) -> list[str]:
         """What matches the patterns of *unit* and is left out of them."""
+        if not unit.left_out:
+            return []
         patterns, edges = self.graph.patterns(unit.name), self.graph.prerequisites(unit.name)
         return [
             name

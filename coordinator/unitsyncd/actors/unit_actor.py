@@ -28,10 +28,10 @@ class UnitActor(AwaitedActor):
     def receive(self, message: UnitEvent | Appeared) -> Answer | None:
         """The answer of the machine, if *message* asks for one."""
         turn, before = self._turn, self.unit
-        if isinstance(message, Appeared):
+        if type(message) is Appeared:  # isinstance() is slow when the answer is no
             turn.appeared.append((self, message))
             return None
-        after, effects = step(before, message)
+        after, effects = step(before, message)  # type: ignore[arg-type]
         if after is not before:
             turn.undo.touch(before.name)
             turn.undo.push(setattr, self, "unit", before)

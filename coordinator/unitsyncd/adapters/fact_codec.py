@@ -14,7 +14,7 @@ NUMBERS: Final = {
     need_of(requirement, optional, of_start=of_start, by=by): number
     for number, (by, of_start, optional, requirement) in enumerate(
         itertools.product(
-            (By.NAME, By.PATTERN, By.OWN_PATTERN, By.MATCH),
+            (By.NAME, By.PATTERN, By.OWN_PATTERN, By.MATCH, By.BEFORE),
             (False, True),
             (False, True),
             (Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START),

@@ -19,7 +19,6 @@ from unitsyncd.core.requirement import By, Need
 from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.wording import cycle_error
 
-_MATCH: Final = By.MATCH
 _NO_EDGES: Final[Mapping[str, Need]] = MappingProxyType({})
 
 SEARCH_PART: Final = 16
@@ -178,15 +177,17 @@ class Graph:
             name = next(one for one in self._in_its_level(name) if one in left)
         raise self._cycle(name, next(one for one in self._in_its_level(name) if one in left))
 
-    def in_the_way(self, dependent: str, prerequisite: str) -> list[tuple[str, str]]:
-        """The edges by match that close a cycle with dependent → prerequisite: on each path
-        from *prerequisite* to *dependent*, the one that is nearest to *dependent*. Empty if
+    def in_the_way(
+        self, dependent: str, prerequisite: str, kinds: Container[By]
+    ) -> list[tuple[str, str]]:
+        """The edges of these *kinds* that close a cycle with dependent → prerequisite: on each
+        path from *prerequisite* to *dependent*, the one that is nearest to *dependent*. Empty if
         there is a path without any. Takes time proportional to what is above and below."""
         above, edges_of = {dependent: None}, self._prerequisites
         queue = [dependent]
         for name in queue:
             for further in self._dependents.get(name, ()):
-                if further not in above and edges_of[further][name].by is not _MATCH:
+                if further not in above and edges_of[further][name].by not in kinds:
                     above[further] = None
                     queue.append(further)
         if prerequisite in above:
@@ -196,7 +197,7 @@ class Graph:
             (further, name)
             for name in above
             for further in self._dependents.get(name, ())
-            if further in below and edges_of[further][name].by is _MATCH
+            if further in below and edges_of[further][name].by in kinds
         ]
 
     def needed_by(self, name: str) -> set[str]:

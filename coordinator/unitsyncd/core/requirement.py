@@ -43,7 +43,7 @@ _STATUS: Final = (
 )
 
 
-class By(enum.Enum):
+class By(enum.IntEnum):
     """How an edge came to its prerequisite."""
 
     NAME = enum.auto()
@@ -53,8 +53,9 @@ class By(enum.Enum):
     """The same for a dependent that matches its pattern itself: it is met once there is another
     one."""
     MATCH = enum.auto()
-    """The prerequisite matches a pattern: the dependent's, or one of units that others are to
-    wait for."""
+    """The prerequisite matches a pattern of the dependent."""
+    BEFORE = enum.auto()
+    """The dependent matches a pattern of units that are to wait for the prerequisite."""
 
 
 class Need:
@@ -136,6 +137,15 @@ def _verdict(need: Need, condition: Condition) -> Verdict:
         return Verdict.MET
     return Verdict.BLOCKED if condition in ended_or_never else Verdict.OUTSTANDING
 
+
+GIVES_WAY: Final = {
+    By.NAME: frozenset((By.MATCH, By.BEFORE)),
+    By.PATTERN: frozenset((By.BEFORE,)),
+    By.OWN_PATTERN: frozenset((By.BEFORE,)),
+    By.MATCH: frozenset((By.BEFORE,)),
+    By.BEFORE: frozenset[By](),
+}
+"""For a new edge: which other edges are taken back if they close a cycle with it."""
 
 _NEEDS: Final = {
     which: Need(*which)

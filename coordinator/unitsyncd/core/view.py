@@ -243,7 +243,7 @@ class View:
 
     def _of_pattern(self, unit: Unit, edge: Prerequisite, need: Need) -> Prerequisite:
         """*edge* of *unit*, with the pattern that it matches if it is an edge by match."""
-        if need.by is not By.MATCH:
+        if need.by not in (By.MATCH, By.BEFORE):
             return edge
         graph, name = self._graph, edge.name
         pattern = next((one for one in graph.patterns(unit.name) if matcher(one)(name)), "")
