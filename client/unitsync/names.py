@@ -70,6 +70,8 @@ def check_name(name: str) -> None:
         "1 to 255 bytes of printable UTF-8, no white space, not beginning with '-', "
         "none of * ? [ ] , @"
     )
+    if not {"*", "?", "["}.isdisjoint(name):
+        hint = "a pattern can stand for what a unit waits for, and not for the unit itself"
     if "," in name and name.isprintable():
         hint = f"names are separated by spaces: {' '.join(name.split(','))}".strip()
     shown = quoted(name if len(name) <= 40 else name[:37] + "...")

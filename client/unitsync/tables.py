@@ -300,7 +300,8 @@ def _named(unit: "UnitInfo", more: str = "") -> "_Label":
 def _after_status(unit: "UnitInfo") -> str:
     """The text after the status."""
     if unit.status == "not registered":
-        text = " yet" + (f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else "")
+        text = " yet" + (f": {safe(unit.reason)}" if unit.reason else "")
+        text += f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else ""
     elif unit.status == "pending":
         text = f" for {duration(time.time() - unit.since)}" if unit.since else ""
         if unit.gate:

@@ -364,3 +364,28 @@ def test_nothing_is_left_behind(driven: Driven, ann: Script) -> None:
     ann.must(wire.Ok, ann.unwant("git.*", "setup"))
     assert bus._patterns == {}
     assert set(bus.conditions) == {"git.a", "ide"}
+
+
+def test_what_people_are_told(driven: Driven, ann: Script, bob: Script) -> None:
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    ann.must(wire.Ok, ann.gate("enough", "git.*", count=3))
+    reply = ann.must(wire.WhyReply, wire.Why(id="w"))
+    assert [(group.cause.name, group.cause.reason, group.units) for group in reply.groups] == [
+        ("git.*", "no unit matches", ["ide", "enough"])
+    ]
+    assert ann.status("ide").reason == "waits for git.*"
+    bob.does("git.a")
+    driven.pass_time(1.0)
+    bob.must(wire.Ok, bob.want("git.b"))
+    assert ann.status("enough").reason == "waits for 2 more"
+    ann.must(wire.Ok, ann.want("ide", "git.b", optional=True))
+    told = ann.must(wire.StatusReply, wire.StatusOf(id="s", unit="ide", render=Render.TEXT)).out
+    assert told[told.index("Prerequisites:") + 1 :] == [
+        "  git.*  met      units match",
+        "  git.a  met      completed 1 s ago, matches git.*",
+        "  git.b  not met  pending for 0 s, optional",
+    ]
+    error = ann.refused("invalid_name", ann.want("git.*"))
+    assert (
+        error.hint == "a pattern can stand for what a unit waits for, and not for the unit itself"
+    )

@@ -101,7 +101,11 @@ class Graph:
         return iter(self._dependents.get(prerequisite, ()))
 
     def is_waited_for(self, name: str) -> bool:
-        return name in self._dependents
+        """Whether a unit waits for *name*, and not for a pattern that reads like it."""
+        dependents = self._dependents.get(name)
+        if dependents is None:
+            return False
+        return not self._prerequisites[next(iter(dependents))][name].is_pattern
 
     def registered(self, name: str) -> None:
         """Must be called when *name* has been registered."""

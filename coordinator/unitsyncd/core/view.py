@@ -154,7 +154,8 @@ class View:
         holder = self._units.get(name)
         if holder is None:
             nearest = self.similar.nearest(name) if full else ""
-            return UnitInfo(name, Status.NOT_REGISTERED, True, nearest=nearest)
+            reason = "no unit matches" if is_pattern(name) else ""
+            return UnitInfo(name, Status.NOT_REGISTERED, True, reason=reason, nearest=nearest)
         unit = holder.unit
         given_up, given_up_by = self._given_up(holder)
         if full:
@@ -280,6 +281,8 @@ class View:
             return ""
         if unit.gate_count:
             lacking = unit.gate_count - (unit.gate_edges - unit.outstanding - unit.blocked)
+            if self._graph.patterns(unit.name):  # there may be more of them
+                return f"waits for {lacking:,} more"
             return f"waits for {lacking:,} more of {counted(unit.gate_edges, 'unit')}"
         if self.causes.is_spent:
             return f"waits for {counted(unit.outstanding, 'unit')}"
