@@ -154,6 +154,14 @@ def test_those_of_a_start_are_replaced_by_the_next(ann: Script, bob: Script) -> 
     assert edges(ann, "ide") == {}
 
 
+def test_what_a_start_named_and_nobody_registered_matches_nothing(ann: Script, bob: Script) -> None:
+    ann.must(wire.Waiting, ann.start("ide", "git.b"))
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    bob.does("git.a")
+    ann.must(wire.Granted, ann.start("ide"))
+    assert edges(ann, "ide") == {"git.*": "pattern", "git.a": "git.*"}
+
+
 def test_two_starts_with_a_pattern_each(driven: Driven, ann: Script, bob: Script) -> None:
     bob.must(wire.Ok, bob.want("git.a"))
     first, second = driven.script("first"), driven.script("second")

@@ -306,7 +306,7 @@ class Oracle:
     def add_again(self, name: str, others: list[str]) -> None:
         for other in others:
             for pattern, edge in list(self.edges.get(name, {}).items()):
-                if edge.by == "pattern" and fnmatchcase(other, pattern):
+                if edge.by == "pattern" and other in self.matching(pattern, but=name):
                     self.add_from_pattern(name, other, edge, "match")
             for pattern, needs in self.before.items():
                 if other in needs and fnmatchcase(name, pattern):

@@ -400,7 +400,9 @@ class Declarations:
         self._add_before(actor, at, names)
 
     def _add_by_patterns(self, actor: UnitActor, name: str, at: float) -> None:
-        """Add the edge to *name* if it matches a pattern of the unit."""
+        """Add the edge to *name* if it is registered and matches a pattern of the unit."""
+        if name not in self.registry.units:
+            return
         for pattern, need in self.registry.graph.patterns(actor.unit.name).items():
             if matcher(pattern)(name):
                 self._add_match(actor, name, need_by(need, By.MATCH), at)
