@@ -19,7 +19,7 @@ from unitsync.patterns import matcher
 from unitsync.wire import Start
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.core.events import Answer, Declared, GateAsked, LeftOut, Undeclared
+from unitsyncd.core.events import Answer, Declared, GateAsked, GaveWay, Undeclared
 from unitsyncd.core.graph import Request
 from unitsyncd.core.requirement import GIVES_WAY, By, Need, need_by, need_of
 from unitsyncd.limits import limit_reached
@@ -372,7 +372,7 @@ class Declarations:
         try:
             self._add(actor, prerequisite, need, at, Request(registry.graph))
         except CycleError:
-            self._note_left_out(actor, prerequisite, need, at)
+            self._note_left_out(actor, {prerequisite: need}, at)
 
     def _add_matches(
         self,
@@ -425,25 +425,29 @@ class Declarations:
         it. False, with nothing changed, if there is a cycle without any."""
         registry, kinds = self.registry, GIVES_WAY[need.by]
         edges = registry.graph.in_the_way(dependent, prerequisite, kinds) if kinds else []
-        for unit in dict.fromkeys(one for one, _ in edges):
-            order = tuple(registry.graph.prerequisites(unit))
-            registry.turn.undo.push(registry.graph.reorder, unit, order)
+        taken: dict[str, dict[str, Need]] = {}
         for unit, name in edges:
-            actor = registry.units[unit]
-            taken = registry.graph.prerequisites(unit)[name]
-            self._remove(actor, name, taken, at)
-            self._note_left_out(actor, name, taken, at)
+            taken.setdefault(unit, {})[name] = registry.graph.prerequisites(unit)[name]
+        for unit, needs in taken.items():
+            actor, order = registry.units[unit], tuple(registry.graph.prerequisites(unit))
+            registry.turn.undo.push(registry.graph.reorder, unit, order)
+            for name, known in needs.items():
+                self._remove(actor, name, known, at)
+            self._note_left_out(actor, needs, at)
         registry.dispatcher.run()  # who subscribes next is to find them as they are now
         return bool(edges)
 
-    def _note_left_out(self, actor: UnitActor, name: str, need: Need, at: float) -> None:
-        """Note that *name* is left out of a pattern of the unit, if *need* came from one."""
-        if need.by is not By.MATCH or name in actor.unit.left_out:
-            return
-        patterns = self.registry.graph.patterns(actor.unit.name)
-        pattern = next(pattern for pattern in patterns if matcher(pattern)(name))
-        actor.receive(LeftOut(at, name, pattern))
-        self.registry.turn.left_out[actor] = None
+    def _note_left_out(self, actor: UnitActor, edges: Mapping[str, Need], at: float) -> None:
+        """Note which of *edges* were left out of patterns of the unit: those that came from one."""
+        patterns, known = self.registry.graph.patterns(actor.unit.name), set(actor.unit.left_out)
+        gone = [
+            (name, next(pattern for pattern in patterns if matcher(pattern)(name)))
+            for name, need in edges.items()
+            if need.by is By.MATCH and name not in known
+        ]
+        if gone:
+            actor.receive(GaveWay(at, tuple(gone)))
+            self.registry.turn.left_out[actor] = None
 
 
 def _need_of_pattern(actor: UnitActor, pattern: str, need: Need) -> Need:

@@ -249,6 +249,14 @@ class GateAsked(msgspec.Struct, frozen=True, gc=False):
     count: int = 0
 
 
+class GaveWay(msgspec.Struct, frozen=True, gc=False):
+    """The unit waits for none of these any more, because they wait for it: (prerequisite, pattern
+    that it matches). None of them is left out yet."""
+
+    at: float
+    edges: tuple[tuple[str, str], ...]
+
+
 class OwnerLost(msgspec.Struct, frozen=True, gc=False):
     """The process ``owner`` has ended."""
 
@@ -267,6 +275,7 @@ UnitEvent: TypeAlias = (
     | PrerequisitesCounted
     | GateDue
     | GateAsked
+    | GaveWay
     | StartAsked
     | DeclarationRefused
     | StartWithdrawn

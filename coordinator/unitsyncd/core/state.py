@@ -325,8 +325,9 @@ def _made_gate(unit: Unit, fact: MadeGate) -> Unit:
     return replace(unit, phase=phase, gate=True, gate_count=fact.count)
 
 
-def _left_out(unit: Unit, fact: LeftOut) -> Unit:
-    return replace(unit, left_out=(*unit.left_out, fact.prerequisite))
+def left_out(unit: Unit, *facts: LeftOut) -> Unit:
+    """*unit* after all *facts*. One after the other would copy what is left out for each."""
+    return replace(unit, left_out=(*unit.left_out, *(fact.prerequisite for fact in facts)))
 
 
 _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
@@ -340,7 +341,7 @@ _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
     OwnerGone: _owner_gone,
     WasReset: _was_reset,
     MadeGate: _made_gate,
-    LeftOut: _left_out,
+    LeftOut: left_out,
 }
 
 
