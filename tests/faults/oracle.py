@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from graphlib import TopologicalSorter
 from typing import NamedTuple
 
 from unitsync import wire
 from unitsync.wire import Requirement, Status
 from unitsyncd.core.events import (
+    AnyFact,
     BecameReady,
     Declared,
     Denied,
     Ended,
     Launched,
+    LeftOut,
     OwnerGone,
     OwnerKey,
     Registered,
@@ -28,7 +32,7 @@ from unitsyncd.core.events import (
     Undeclared,
     WasReset,
 )
-from unitsyncd.core.requirement import Need, need_of
+from unitsyncd.core.requirement import By, Need, need_of
 from unitsyncd.core.store import Record
 
 
@@ -80,41 +84,79 @@ class Model:
             for name in op.request.prerequisites
         }
         self.units: dict[str, Run] = {}
+        self.matching: dict[str, list[str]] = {}
+        """The registered units that match, for each pattern that somebody has named."""
+        self.before: dict[str, dict[str, Need]] = {}
+        """What all units that match a pattern are to wait for."""
+        self.left_out: dict[str, set[str]] = defaultdict(set)
+        self.taken_out: dict[str, set[str]] = defaultdict(set)
+        """What matches a pattern of a unit and is not waited for: because it was taken back, or
+        because it waited for the unit."""
         self.edges: dict[str, dict[str, Need]] = defaultdict(dict)
         self._dependents: dict[str, set[str]] = defaultdict(set)
         self._known: dict[str, Status] = {}
+        self._at = 0.0
+        """When the present turn began."""
+        self._lost: dict[str, set[str]] = defaultdict(set)
+        """Edges that were taken back in the present turn."""
+        self._unexplained: dict[tuple[str, str], str] = {}
+        """(unit, what it ought to wait for), and why that must be explained within this turn."""
 
-    def apply(self, name: str, fact: object) -> None:
+    def apply(self, name: str, fact: AnyFact) -> None:
         """Raises AssertionError for what must not have happened."""
+        if fact.at > self._at:
+            self.end_turn()
+            self._at = fact.at
         self._apply(name, fact)
+        self._explain(name, fact)
         changed = [name]
         while changed:
             # One of which nothing is known has told nobody above it anything.
             if self._known.pop(unit := changed.pop(), None) is not None:
                 changed += self._dependents[unit]
 
-    def _apply(self, name: str, fact: object) -> None:
+    def _apply(self, name: str, fact: AnyFact) -> None:
         if isinstance(fact, Registered):
             assert name not in self.units, f"{name} was registered twice"
             self.units[name] = Run()
+            for pattern, names in self.matching.items():
+                if fnmatchcase(name, pattern):
+                    names.append(name)
+            return
+        if is_pattern(name):
+            assert isinstance(fact, Declared | Undeclared), fact
+            needs = self.before.setdefault(name, {})
+            if isinstance(fact, Declared):
+                assert fact.prerequisite not in needs, f"{name} → {fact.prerequisite} twice"
+                needs[fact.prerequisite] = fact.need
+            else:
+                del needs[fact.prerequisite]
             return
         unit = self.units[name]
         match fact:
             case Declared(prerequisite=prerequisite, need=need):
                 known = self.edges[name].get(prerequisite)
-                stays = known is not None and known.of_start and known.needs_the_same(need)
+                loose = known is not None and (known.of_start or known.by in (By.MATCH, By.BEFORE))
+                stays = loose and known is not None and known.needs_the_same(need)
                 assert known is None or stays, f"{name} → {prerequisite} twice"
+                assert need.is_pattern == is_pattern(prerequisite)
+                if need.by in (By.MATCH, By.BEFORE):
+                    assert prerequisite in self.spoken_for(name), f"{name} → {prerequisite}?"
                 self.edges[name][prerequisite] = need
                 self._dependents[prerequisite].add(name)
             case Undeclared(prerequisite=prerequisite):
                 del self.edges[name][prerequisite]
+                self._lost[name].add(prerequisite)
                 self._dependents[prerequisite].remove(name)
             case Started(owner=owner, request_id=id):
                 running = unit.phase is Status.STARTED and not unit.owner_gone
                 assert not running, f"{name} runs twice at the same time"
                 missing = [
-                    edge for edge, need in self.needed(name, id) if not self.is_met(edge, need)
+                    edge
+                    for edge, need in self.needed(name, id)
+                    if not self.is_met(edge, need, name)
                 ]
+                missing += [other for one, other in self._unexplained if one == name]
                 assert not missing, f"{name} started before {missing}"
                 unit.phase, unit.owner_gone = Status.STARTED, False
                 unit.had_started = not isinstance(fact, Launched)
@@ -147,8 +189,90 @@ class Model:
             case Denied(owner=owner):
                 if owner is not None:
                     unit.former.discard(owner.key)
+            case LeftOut(prerequisite=prerequisite, pattern=pattern):
+                assert pattern in self.edges[name], fact
+                assert fnmatchcase(prerequisite, pattern), fact
+                self.left_out[name].add(prerequisite)
             case _:
                 raise AssertionError(fact)
+
+    # --- patterns -----------------------------------------------------------------
+
+    def matches(self, pattern: str) -> list[str]:
+        """The registered units that match *pattern*, or the one with that name."""
+        if not is_pattern(pattern):
+            return [pattern]
+        known = self.matching.get(pattern)
+        if known is None:
+            known = [name for name in self.units if fnmatchcase(name, pattern)]
+            self.matching[pattern] = known
+        return known
+
+    def spoken_for(self, name: str) -> set[str]:
+        """What the unit is to wait for because of patterns, its own and those of others."""
+        found = {
+            other for edge in self.edges[name] if is_pattern(edge) for other in self.matches(edge)
+        }
+        for pattern, needs in self.before.items():
+            if fnmatchcase(name, pattern):
+                found.update(needs)
+        return found - {name}
+
+    def _explain(self, name: str, fact: AnyFact) -> None:
+        """Note which edges by match are not there after *fact*. By the end of the turn there has
+        to be a reason: it was taken back, or it would have closed a cycle."""
+        due = self._unexplained
+        looked_at: list[str] = []
+        match fact:
+            case Registered():
+                patterns = [one for one, names in self.matching.items() if name in names]
+                looked_at = [name, *(unit for one in patterns for unit in self._dependents[one])]
+            case Declared() | Undeclared() if is_pattern(name):
+                looked_at = self.matches(name)
+            case Declared(prerequisite=prerequisite):
+                self.taken_out[name].discard(prerequisite)
+                if is_pattern(prerequisite):
+                    self.taken_out[name].difference_update(self.matches(prerequisite))
+                looked_at = [name]
+            case Undeclared():
+                looked_at = [name]
+            case LeftOut(prerequisite=prerequisite):
+                due[name, prerequisite] = "left out"
+            case _:
+                return
+        for unit in looked_at:
+            for other in self.spoken_for(unit) - self.taken_out[unit] - self.edges[unit].keys():
+                due.setdefault((unit, other), "not waited for")
+        for unit, other in list(due):
+            if self._is_explained(unit, other, due[unit, other]):
+                del due[unit, other]
+
+    def _is_explained(self, unit: str, other: str, what: str) -> bool:
+        if what != "left out":
+            if other in self.edges[unit] or other not in self.spoken_for(unit):
+                return True
+            if other in self._lost[unit] and (unit, other) in self._taken_back:
+                self.taken_out[unit].add(other)
+                return True
+        if self._waits_for(other, unit):
+            self.taken_out[unit].add(other)
+            return True
+        return False
+
+    def _waits_for(self, name: str, other: str) -> bool:
+        """Whether *name* waits for *other*, or did before edges gave way in this turn."""
+        found, queue = {name}, [name]
+        for one in queue:
+            further = {*self.edges[one], *self._lost[one]} - found
+            found |= further
+            queue += further
+        return other in found
+
+    def end_turn(self) -> None:
+        assert not self._unexplained, self._unexplained
+        self._lost.clear()
+
+    # --- what is met ----------------------------------------------------------------
 
     def needed(self, name: str, start_id: str) -> Iterator[tuple[str, Need]]:
         """What the start *start_id* of the unit has to wait for: what the unit waits for, and
@@ -161,13 +285,24 @@ class Model:
         assert start is not None, f"{name} was started and nobody asked for it"
         own = need_of(start.requires, start.optional, of_start=True)
         for edge in start.after:
-            if (name, edge) not in self._taken_back:
-                yield edge, own
+            if (name, edge) in self._taken_back:
+                continue
+            yield edge, own
+            for other in self.matches(edge) if is_pattern(edge) else ():
+                known = self.edges[name].get(other)
+                wanted = known is not None and not known.of_start
+                excused = other in self.left_out[name] or (name, other) in self._taken_back
+                if other != name and not wanted and not excused and other not in start.after:
+                    yield other, own
 
     def unmet(self, name: str) -> list[str]:
-        return [edge for edge, need in self.edges[name].items() if not self.is_met(edge, need)]
+        edges = self.edges[name].items()
+        return [edge for edge, need in edges if not self.is_met(edge, need, name)]
 
-    def is_met(self, name: str, need: Need) -> bool:
+    def is_met(self, name: str, need: Need, dependent: str = "") -> bool:
+        """Of a pattern: whether another unit than the *dependent* matches it."""
+        if is_pattern(name):
+            return need.optional or any(unit != dependent for unit in self.matches(name))
         status = self.status(name)
         ended = status in (Status.COMPLETED, Status.FAILED, Status.SKIPPED)
         if need.optional and (ended or status is Status.NOT_REGISTERED):
@@ -203,6 +338,10 @@ class Model:
         return ended and not self.is_met(name, need)
 
 
+def is_pattern(text: str) -> bool:
+    return not {"*", "?", "["}.isdisjoint(text)
+
+
 def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.UnitInfo]) -> None:
     """*records* are the facts of the one epoch, *ops* all that clients asked and were
     told, *listed* all units as the last coordinator has them."""
@@ -224,6 +363,8 @@ def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.Un
                         grants[id][-1].void = True
             case _:
                 pass
+    model.end_turn()
+    TopologicalSorter(model.edges).prepare()  # raises CycleError
     check_effects(records, ops, grants)
     check_order(records, ops)
     check_waits(records, ops)
@@ -284,6 +425,10 @@ def check_effects(
                     assert request.id not in ended, f"an outcome was denied: {op}"
             case wire.Want():
                 edges = {(request.unit, name) for name in request.prerequisites}
+                if isinstance(reply, wire.Ok):
+                    assert edges <= declared, f"an edge was lost: {op}"
+            case wire.Declare():
+                edges = {(one.unit, name) for one in request.units for name in one.prerequisites}
                 if isinstance(reply, wire.Ok):
                     assert edges <= declared, f"an edge was lost: {op}"
             case wire.Reset():
@@ -399,5 +544,5 @@ def check_waits(records: Sequence[Record], ops: Sequence[Op]) -> None:
 def was_met(model: Model, request: wire.AnyRequest) -> bool:
     assert isinstance(request, wire.Wait)
     need = need_of(request.requires, optional=False)
-    each = [model.is_met(name, need) for name in request.units]
-    return any(each) if request.any else all(each)
+    each = [[model.is_met(unit, need) for unit in model.matches(name)] for name in request.units]
+    return any(map(any, each)) if request.any else all(met and all(met) for met in each)

@@ -1,9 +1,9 @@
 """Scripts that want, start, complete, fail, wait and reset at random, as threads with a
 client each. Whatever becomes of the coordinator, each of them comes to its end.
 
-Units depend on units with a lower number, and each has a script that brings it to an
-outcome, whatever that is, after those of its units that have lower numbers. So there
-is no cycle, and nobody waits for what cannot come.
+Units depend on units with a lower number, by name or by pattern. Each has a script that
+brings it to an outcome, whatever that is, after those of its units that have lower numbers.
+So there is no cycle, and nobody waits for what cannot come.
 """
 
 from __future__ import annotations
@@ -92,6 +92,10 @@ class Workload:
             number = int(name[1:])
             for _ in range(rng.choice([0, 1, 1, 2]) if number else 0):
                 edges = rng.sample(self.names[:number], rng.randint(1, min(3, number)))
+                if rng.random() < 0.3:
+                    edges[-1] = below(rng, number)
+                if rng.random() < 0.15:
+                    ask(requests.unwant(name, rng.choice([below(rng, number), *edges])))
                 requires = rng.choice(REQUIREMENTS)
                 ask(requests.want(name, *edges, requires=requires, optional=rng.random() < 0.1))
         for _ in range(self._rounds):
@@ -99,7 +103,8 @@ class Workload:
                 if rng.random() < 0.1:
                     ask(requests.ready_to_start(name))
                 launching = rng.random() < 0.3
-                ask(requests.start(name, launching=launching))
+                after = [below(rng, int(name[1:]))] if int(name[1:]) and rng.random() < 0.15 else []
+                ask(requests.start(name, after=after, launching=launching))
                 if rng.random() < 0.1:
                     ask(requests.status(name))
                 while rng.random() < 0.2:
@@ -117,7 +122,7 @@ class Workload:
         with self.place.client(owner=an_owner(index)) as client:
             talk, requests = Talk(self, client), Requests(an_owner(index))
             for _ in range(5):
-                names = rng.sample(self.names, rng.randint(1, 3))
+                names = rng.sample([*self.names, "u[0-3]", "u1?", "*"], rng.randint(1, 3))
                 requires, some = rng.choice(REQUIREMENTS), rng.random() < 0.3
                 talk.ask(requests.wait(*names, requires=requires, any=some))
                 talk.ask(requests.list())
@@ -128,6 +133,11 @@ class Workload:
         with self.place.client(owner=an_owner(index)) as client:
             talk, requests = Talk(self, client), Requests(an_owner(index))
             for _ in range(6):
+                pattern, prerequisite = rng.choice([("u1?", "u3"), ("u1[2-5]", "u11"), ("*", "u0")])
+                if rng.random() < 0.7:
+                    talk.ask(requests.declare({pattern: [prerequisite]}, requires="completion"))
+                else:
+                    talk.ask(requests.unwant(pattern, prerequisite))
                 name = rng.choice(self.names)
                 done = talk.ask(requests.reset(name, force=rng.random() < 0.7))
                 if done.code:
@@ -292,6 +302,14 @@ FATAL: Final = frozenset(
     )
 )
 """What nobody is to be told in such a workload."""
+
+
+def below(rng: random.Random, number: int) -> str:
+    """A pattern that only units with a lower number than *number* match."""
+    if number > 10 and rng.random() < 0.6:
+        return rng.choice(["u?", f"u1[0-{number - 11}]"])
+    highest = min(number, 10) - 1
+    return f"u[{rng.randint(0, highest)}-{highest}]"
 
 
 def an_owner(index: int) -> Owner:

@@ -43,6 +43,8 @@ WARM_UP_BYTES: Final = 12_000_000
 BYTES_PER_DENIAL: Final = 150
 BLOCKS_PER_DENIAL: Final = 3
 BLOCKS_PER_EDGE: Final = 8
+LATE: Final = (4, 8)
+"""Units of each group that are registered by whoever asks for them first."""
 
 
 class Scale(NamedTuple):
@@ -73,13 +75,21 @@ class Soak:
         self._ops: list[Op] = []
 
     def declare(self) -> None:
-        """All units, and some of their edges."""
+        """Most units, and some of their edges."""
         with self.place.client() as client:
             for number, name in enumerate(self.names):
+                if number % GROUP in LATE:
+                    continue
                 first = number - number % GROUP
                 edges = [f"u{first}"] if number % GROUP else []
                 requires = REQUIREMENTS[number % 6]
                 self._ask(client, Requests(None).want(name, *edges, requires=requires))
+
+    def register_all(self) -> None:
+        """Also those that nobody has named so far."""
+        with self.place.client() as client:
+            for name in self.names:
+                self._ask(client, Requests(None).want(name))
 
     def fill_histories(self) -> None:
         """Let every unit be pending and have as long a history as it can have, of entries
@@ -163,6 +173,7 @@ def run(soak: Soak, seconds: float) -> dict[str, int]:
         place.kill(old)
 
     pid = place.start()
+    soak.register_all()
     soak.fill_histories()
     soak.list()
     first = len(soak.records())
@@ -208,6 +219,7 @@ def those_of_an_empty_one(scale: Scale) -> dict[str, int]:
         soak = Soak(place, scale, 0)
         pid = place.start()
         soak.declare()
+        soak.register_all()
         soak.list()
         soak.forget_everything()
         return soak.figures(pid)

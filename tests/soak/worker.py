@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from faults.oracle import Op
+from faults.oracle import Op, is_pattern
 from faults.places import Place
 from faults.workload import FATAL, REQUIREMENTS, AsyncTalk, PlainTalk, Talk
 from support.requests import Requests
@@ -28,7 +28,8 @@ from unitsync import AsyncClient, owner, wire
 
 GROUP: Final = 10
 """Units that may depend on each other, each on those with a lower number; the first of
-a group also on the first of others. So there are no cycles, and no long paths."""
+a group also on the first of others. So there are no long paths, and no cycles but those that
+patterns close."""
 HOT_UNITS: Final = 50
 """So many are asked for as often as all others."""
 LONGEST_WAIT_S: Final = 1.5
@@ -74,7 +75,7 @@ class Record:
 
     def __init__(self, orders: Orders) -> None:
         self.place = Place(orders.folder)
-        self.fatal = FATAL - {"timed_out", "stopped"}
+        self.fatal = FATAL - {"timed_out", "stopped", "cycle"}
         self._file = os.open(orders.told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def asking(self, request: wire.AnyRequest) -> None:
@@ -83,6 +84,13 @@ class Record:
 
     def note(self, op: Op) -> None:
         reply = op.reply
+        if op.code == "cycle":
+            # What matches a pattern may wait for the one that asks. Nobody else is refused.
+            match op.request:
+                case wire.Want(prerequisites=names) | wire.Start(after=names):
+                    assert any(map(is_pattern, names)), op
+                case _:
+                    raise AssertionError(op)
         if isinstance(reply, wire.StatusReply | wire.ListReply | wire.WhyReply):
             reply = wire.Ok(id=reply.id)
         told = wire.encode(reply) if reply is not None else b""
@@ -113,6 +121,12 @@ def drawn(requests: Requests, rng: random.Random, units: int) -> Draw:
         number = rng.randrange(min(units, HOT_UNITS) if rng.random() < 0.5 else units)
         unit = f"u{number}"
         match rng.random():
+            case chance if chance < 0.01:
+                pattern, prerequisite = put_before(rng)
+                if rng.random() < 0.5:
+                    yield requests.declare({pattern: [prerequisite]}, requires="completion"), 0
+                else:
+                    yield requests.unwant(pattern, prerequisite), 0
             case chance if chance < 0.2:
                 edges, requires = prerequisites(rng, number)
                 optional = rng.random() < 0.1
@@ -128,6 +142,8 @@ def drawn(requests: Requests, rng: random.Random, units: int) -> Draw:
                 yield requests.fail(unit, f"as {rng.randrange(5)} has it"), 0
             case chance if chance < 0.84:
                 names = [f"u{rng.randrange(units)}" for _ in range(rng.randint(1, 3))]
+                if rng.random() < 0.2:
+                    names.append(pattern_for(rng, number))
                 some = rng.random() < 0.3
                 requires = rng.choice(REQUIREMENTS)
                 yield requests.wait(*names, requires=requires, any=some), patience(rng)
@@ -169,7 +185,25 @@ def prerequisites(rng: random.Random, number: int) -> tuple[list[str], str]:
     edges = rng.sample(below, count)
     # Mostly what it was the last time: to ask for something else is a contradiction.
     requires = rng.choice(REQUIREMENTS) if rng.random() < 0.05 else REQUIREMENTS[number % 6]
-    return [f"u{edge}" for edge in edges], requires
+    names = [f"u{edge}" for edge in edges]
+    if names and rng.random() < 0.2:
+        names[-1] = pattern_for(rng, number)
+    return names, requires
+
+
+def pattern_for(rng: random.Random, number: int) -> str:
+    """One that only units of the same group match: mostly some with a lower number than *number*,
+    but some of the units that match may wait for it. Different units draw the same ones."""
+    tens, unit = divmod(number, GROUP)
+    if rng.random() < 0.2:
+        return rng.choice([f"u{tens}[5-9]", f"u{tens}?"])
+    return f"u{tens}[0-{max(unit - 1, 0)}]"
+
+
+def put_before(rng: random.Random) -> tuple[str, str]:
+    """A pattern, and what all units that match are to wait for: there are only a few."""
+    tens = rng.randint(1, HOT_UNITS // GROUP)
+    return rng.choice([(f"u{tens}?", "u0"), (f"u{tens}[3-9]", f"u{tens}2")])
 
 
 def patience(rng: random.Random) -> float:
