@@ -162,6 +162,29 @@ def test_what_a_start_named_and_nobody_registered_matches_nothing(ann: Script, b
     assert edges(ann, "ide") == {"git.*": "pattern", "git.a": "git.*"}
 
 
+def test_a_refused_start_takes_nothing_from_the_last_one(ann: Script, bob: Script) -> None:
+    ann.must(wire.Waiting, ann.start("ide", "git.*"))
+    bob.must(wire.Ok, bob.want("git.a"))
+    start = ann.start("ide", "git.*", "no name")
+    ann.refused("invalid_name", replace(start, requires=Requirement.START))
+    bob.does("git.b")
+    assert edges(ann, "ide") == {"git.*": "pattern", "git.a": "git.*", "git.b": "git.*"}
+    assert not ann.status("ide").is_ready
+    bob.does("git.a")
+    assert ann.status("ide").is_ready
+
+
+def test_a_gate_that_waits_as_all_that_match_completes_when_that_is_taken_back(
+    ann: Script, bob: Script
+) -> None:
+    ann.must(wire.Ok, ann.gate("usable", "git.a"))
+    ann.must(wire.Ok, before(ann, "us*", "setup"))
+    bob.does("git.a")
+    assert ann.status("usable").status is Status.PENDING
+    ann.must(wire.Ok, ann.unwant("us*", "setup"))
+    assert ann.status("usable").status is Status.COMPLETED
+
+
 def test_two_starts_with_a_pattern_each(driven: Driven, ann: Script, bob: Script) -> None:
     bob.must(wire.Ok, bob.want("git.a"))
     first, second = driven.script("first"), driven.script("second")
@@ -291,6 +314,16 @@ def test_a_gate_that_needs_some_of_a_pattern(ann: Script, bob: Script) -> None:
     assert ann.status("enough").status is Status.COMPLETED
 
 
+def test_a_pattern_that_a_named_unit_matches_does_not_count_besides(
+    ann: Script, bob: Script
+) -> None:
+    ann.must(wire.Ok, ann.gate("enough", "git.*", "git.a", count=2))
+    bob.does("git.a")
+    assert ann.status("enough").status is Status.PENDING
+    bob.does("git.b")
+    assert ann.status("enough").status is Status.COMPLETED
+
+
 # --- before all that match -----------------------------------------------------------
 
 
@@ -303,7 +336,7 @@ def test_all_that_match_wait(ann: Script, bob: Script) -> None:
     assert [edge.name for edge in told.waiting_for] == ["setup"]
     assert edges(bob, "setup") == {}
     assert ann.must(wire.Ok, ann.unwant("*", "setup")).changed
-    assert not ann.must(wire.Ok, ann.unwant("*", "setup")).changed
+    assert not ann.must(wire.Ok, ann.unwant("*", "setup", "setup")).changed
     assert edges(bob, "one") == {}
     bob.must(wire.Ok, bob.want("four"))
     assert edges(bob, "four") == {}
@@ -364,6 +397,9 @@ def test_a_registration_beyond_the_limit_of_edges_registers_nothing() -> None:
 
 def test_nothing_is_left_behind(driven: Driven, ann: Script) -> None:
     bus = driven.supervisor._handlers.registry.bus
+    units = [wire.Declaration("ide", ["git.*"]), wire.Declaration("c", ["no name"])]
+    ann.refused("invalid_name", wire.Declare(id="d", units=units))
+    assert bus._patterns == {}
     ann.must(wire.Ok, ann.want("git.a"))
     ann.must(wire.Ok, ann.want("ide", "git.*"))
     ann.must(wire.Ok, before(ann, "git.*", "setup"))

@@ -61,7 +61,6 @@ def unwant(request: wire.Unwant, declarations: Declarations, at: float) -> wire.
     check_count(len(prerequisites))
     if registry.is_pattern(request.unit):
         missing = declarations.take_back_before(request.unit, prerequisites, at)
-        registry.complete_gates()
         changed = len(missing) < len(set(prerequisites))
         note = wording.did_not_wait(request.unit, missing) if missing else ""
         return replies.ok(request, registry, changed=changed, note=note)
