@@ -55,8 +55,9 @@ ALL = [
     job("bad", State.FAILED, "exit status 7", said=b"why\n"),
     job("skipped", State.SKIPPED, "bad failed: exit status 7"),
     job("left", State.NOT_STARTED, "interrupted"),
-    job("waits", State.WAITING, after=["a", "b", "c", "d"], missing={"d", "c", "b", "a"}),
-    job("external", State.WAITING, after=["outside"]),
+    job("waits", State.WAITING, open={"d", "c", "b", "a"}),
+    job("external", State.WAITING, open={"outside"}, open_unnamed=7),
+    job("asks", State.WAITING, after=["outside"]),
 ]
 
 
@@ -77,7 +78,8 @@ def test_a_row_says_what_goes_on() -> None:
         " - skipped  skipped: bad failed: exit status 7",
         " - left     not started: interrupted",
         " · waits    waits for a, b, c and 1 more",
-        " · external waits for outside",
+        " · external waits for outside and 7 more",
+        " · asks     waiting",
         " " + counts(ALL)[:78] + ("…" if len(counts(ALL)) > 79 else counts(ALL)[78:]),
     ]
 
@@ -91,7 +93,7 @@ def test_no_row_is_wider_than_the_screen() -> None:
             "control \x1b[2J\x07 characters\n" * 20,
             said=b"\x1b[31mred\t\0",
         ),
-        job("e\u0301" * 30, State.WAITING, missing={"長" * 60, "y" * 200}),
+        job("e\u0301" * 30, State.WAITING, open={"長" * 60, "y" * 200}),
     ]
     for width in (20, 60, 80, 200):
         for ascii_only in (False, True):
@@ -102,7 +104,7 @@ def test_no_row_is_wider_than_the_screen() -> None:
 
 def test_marks_for_terminals_that_know_only_ascii() -> None:
     marks = [row[1] for row in shown(ALL, Screen(80, ascii_only=True))[:-1]]
-    assert "".join(marks) == "**o~#++x--.."
+    assert "".join(marks) == "**o~#++x--..."
 
 
 def test_if_there_is_no_room_for_all_those_that_matter_most_are_shown() -> None:
@@ -110,7 +112,7 @@ def test_if_there_is_no_room_for_all_those_that_matter_most_are_shown() -> None:
     found = shown([*many[:100], *ALL, *many[100:]], Screen(80), 6)
     assert len(found) == 6
     assert [row.split()[1] for row in found[:-1]] == ["db", "seed", "flaky", "slow", "bad"]
-    assert found[-1].startswith(" 212 units: 202 completed (1 earlier), ")
+    assert found[-1].startswith(" 213 units: 202 completed (1 earlier), ")
     assert len(shown(many, Screen(80), 1)) == 2
 
 
@@ -206,6 +208,52 @@ run = "printf 'wide 出力出力 \\\\033[31mred\\\\007'; while ! [ -e go ]; do s
     up.write("", "go")
     lines = tmux.await_screen(lambda lines: "over" in lines, "the end")
     assert any("unitsync: 201 units: 201 completed, in " in line for line in lines), lines
+
+
+@pytest.mark.usefixtures("shared_cli")
+def test_what_is_met_is_not_said_to_be_waited_for(cli: Cli, up: Up, tmux: Tmux) -> None:
+    """And what others have begun is."""
+    up.write("""
+external = ["ext", "m.*", "unseen"]
+[unit.a]
+run = "while ! [ -e go ]; do sleep 0.05; done"
+[unit."p.a"]
+run = "true"
+[unit.x]
+run = "echo x"
+after = ["a", "ext"]
+[unit.y]
+run = "echo y"
+after = ["a", "m.*", "p.*"]
+[gate.z]
+after = ["a", "ext", "unseen"]
+""")
+    cli.ok("run", "unseen", "--", "true")
+    tmux.begin(80, f"{cli.command[0]} up")
+
+    def say(*wanted: str) -> Callable[[list[str]], bool]:
+        return lambda lines: all(f" · {line}" in map(str.rstrip, lines) for line in wanted)
+
+    tmux.await_screen(
+        say("x   waits for a", "y   waits for a", "z   waits for a"), "what the plan has open"
+    )
+    up.write("", "go")
+    tmux.await_screen(
+        say("x   waits for ext", "y   waits for m.*", "z   waits for ext"), "what others have"
+    )
+    cli.ok("run", "m.one", "--", "true")
+    cli.ok("run", "ext", "--", "true")
+    tmux.await_screen(lambda lines: "over" in lines, "the end")
+
+
+@pytest.mark.usefixtures("shared_cli")
+def test_a_unit_of_others_that_matches_is_named(cli: Cli, up: Up, tmux: Tmux) -> None:
+    cli.ok("want", "m.one")
+    up.write('external = ["m.*"]\n[unit.y]\nrun = "true"\nafter = ["m.*"]\n')
+    tmux.begin(80, f"{cli.command[0]} up")
+    tmux.await_screen(lambda lines: " · y waits for m.one" in map(str.rstrip, lines), "its name")
+    cli.ok("run", "m.one", "--", "true")
+    tmux.await_screen(lambda lines: "over" in lines, "the end")
 
 
 @pytest.mark.usefixtures("shared_cli")

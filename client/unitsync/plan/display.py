@@ -293,10 +293,11 @@ def described(job: Job, now: float) -> str:
 
 
 def _waits_for(job: Job) -> str:
-    names = sorted(job.missing) or sorted(edge.unit for edge in job.unit.after if not edge.pattern)
+    names = sorted(job.open)
     if not names:
         return "waiting"
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    left = len(names[3:]) + job.open_unnamed
+    more = f" and {left:,} more" if left else ""
     return f"waits for {', '.join(names[:3])}{more}"
 
 

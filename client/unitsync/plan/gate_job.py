@@ -26,6 +26,7 @@ class GateJob(Job):
 
     def moved_on(self, prerequisite: str) -> None:
         self.missing.discard(prerequisite)
+        self.open.discard(prerequisite)
         self._look_whether_enough()
 
     def _look_whether_enough(self) -> None:
@@ -50,6 +51,9 @@ class GateJob(Job):
         while True:
             if self.missing:
                 await self._go.wait()
+            if not self.missing and self._runner.waits_for_others(self.unit):
+                prerequisites = (await client.status(self.name)).prerequisites
+                self.open = {edge.name for edge in prerequisites if not edge.met}
             silent = {**client.said(), "render": wire.Render.NONE}
             reply = await client.call(wire.Wait(**silent, units=[self.name]))
             if not isinstance(reply, wire.Error):

@@ -100,6 +100,10 @@ class Job:
         self.last = LastLines()
         self.missing: set[str] = set()
         """The prerequisites in the plan that have not moved on yet."""
+        self.open: set[str] = set()
+        """What it waits for, patterns and units of others too, once its start was asked for."""
+        self.open_unnamed = 0
+        """How many more that are, which the coordinator did not name."""
         self._go = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._life: Supervision | None = None
@@ -156,14 +160,21 @@ class Job:
     def launch(self, waits_for: Iterable[str]) -> None:
         """Begin. *waits_for*: the prerequisites in the plan that have not moved on yet."""
         self.missing = set(waits_for)
+        self.open, self.open_unnamed = self.missing.copy(), 0
         self._go.clear()
         self._task = asyncio.get_running_loop().create_task(self._live(), name=self.name)
 
     def moved_on(self, prerequisite: str) -> None:
         """A *prerequisite* in the plan has started or ended, as the edge needs it."""
         self.missing.discard(prerequisite)
+        self.open.discard(prerequisite)
         if not self.missing:
             self._go.set()
+
+    def waits(self, reply: wire.Waiting) -> None:
+        """The coordinator has its start wait."""
+        self.open = {edge.name for edge in reply.waiting_for}
+        self.open_unnamed = reply.total - len(self.open)
 
     def ask(self) -> None:
         """Ask the coordinator now, even if prerequisites in the plan have not moved on."""

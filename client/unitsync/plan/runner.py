@@ -32,9 +32,9 @@ from unitsync.plan.processes import (
     signal_process,
 )
 from unitsync.plan.record import Record, digest
+from unitsync.plan.runner_client import RunnerClient
 from unitsync.plan.slots import Slots
 from unitsync.plan.states import State
-from unitsync.stream_link import StreamLink
 
 _LEFT_OVER_EVERY_S: Final = 0.05
 _NOT_RUN: Final = (wire.Status.PENDING, wire.Status.SKIPPED)
@@ -70,21 +70,6 @@ class Display(Protocol):
 _WhatT = TypeVar("_WhatT")
 
 
-class _Client(AsyncClient):
-    """Changes only the state with this ``epoch``, once it is known. A state that is lost must let
-    nobody start: it knows no prerequisites."""
-
-    epoch = ""
-
-    async def _call(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
-        if self.epoch and not request.epoch and request.may.acts:
-            request = replace(request, epoch=self.epoch)
-        return await super()._call(request, timeout_s)
-
-    def _new_link(self, loop: asyncio.AbstractEventLoop) -> StreamLink:
-        return StreamLink(self._endpoint, loop)
-
-
 class Runner:
     """Runs *plan*, as the Host of its jobs. The coordinator alone decides who may start.
 
@@ -115,12 +100,13 @@ class Runner:
         """Whether nobody wants to wait any more."""
         self.on_up: Callable[[], None] = lambda: None
         """Called once all units are known to the coordinator."""
-        self._client = _Client(
+        self._client = RunnerClient(
             endpoint,
             owner=replace(owner.this_process(), command=f"unitsync up {plan.path}"),
             on_waiting=self._waits,
             render=wire.Render.TEXT,
         )
+        self._client.on_start_waits = self._start_waits
         self.client: AsyncClient = self._client
         self._mark = f"{MARK}={os.urandom(12).hex()}"
         name, _, value = self._mark.encode().partition(b"=")
@@ -358,6 +344,10 @@ class Runner:
                 job.ask()
             left += job.missing - seen
             seen |= job.missing
+
+    def _start_waits(self, name: str, reply: wire.Waiting) -> None:
+        if (job := self.jobs.get(name)) is not None:
+            job.waits(reply)
 
     def on_started(self, job: Job) -> None:
         self._recorded(self._record.started, job.unit)

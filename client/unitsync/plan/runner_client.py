@@ -1,0 +1,40 @@
+"""The client with which ``up`` asks the coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from unitsync import wire
+from unitsync.aio import AsyncClient
+from unitsync.conversation import Send
+from unitsync.stream_link import StreamLink
+
+
+class RunnerClient(AsyncClient):
+    """Changes only the state with this ``epoch``, once it is known. A state that is lost must let
+    nobody start: it knows no prerequisites.
+
+    ``on_start_waits`` is called with each answer that a start of this unit has to wait. That of
+    ``on_waiting`` comes only when there is news for the user."""
+
+    epoch = ""
+    on_start_waits: Callable[[str, wire.Waiting], None] = staticmethod(lambda unit, reply: None)
+
+    async def _call(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
+        if self.epoch and not request.epoch and request.may.acts:
+            request = replace(request, epoch=self.epoch)
+        return await super()._call(request, timeout_s)
+
+    async def _exchange(
+        self, request: wire.AnyRequest, frame: bytes, step: Send, *, told: bool
+    ) -> wire.AnyReply:
+        reply = await super()._exchange(request, frame, step, told=told)
+        if isinstance(request, wire.Start) and isinstance(reply, wire.Waiting):
+            self.on_start_waits(request.unit, reply)
+        return reply
+
+    def _new_link(self, loop: asyncio.AbstractEventLoop) -> StreamLink:
+        return StreamLink(self._endpoint, loop)
