@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,7 +249,7 @@ def test_a_missing_library_is_named(
         monkeypatch.setitem(__import__("sys").modules, name, None)
     (tmp_path / "f.tf").write_text("a = 1\n")
     (tmp_path / "Procfile").write_text("web: serve\n")
-    hint = "hint: in a clone of unitsync: pip install '.[import]'"
+    hint = f"hint: in a clone of unitsync: {sys.executable} -m pip install '.[import]'"
     for words, package in (
         (("compose", "f.tf"), "a compose file is read with pyyaml"),
         (("coder", "."), "a template is read with python-hcl2"),

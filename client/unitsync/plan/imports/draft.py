@@ -6,11 +6,13 @@ What is open is left as a placeholder, ``{{ like.this }}``, and is listed in the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from unitsync.calling_script import shell_word
 from unitsync.errors import InvalidName, UnitsyncError, UsageError
 from unitsync.names import check_name
 from unitsync.plan.mistakes import Mistake, PlanError, shown
@@ -20,7 +22,6 @@ from unitsync.printing import one_line, safe
 
 TEXT_BYTES_MAX: Final = 1_000_000
 """Of a file that is imported, and of each file that it names."""
-EXTRA: Final = "in a clone of unitsync: pip install '.[import]'"
 
 
 def placeholder(what: str) -> str:
@@ -137,7 +138,9 @@ def text_of(path: Path) -> str:
 
 def missing(what: str, package: str, done: str = "read") -> UnitsyncError:
     """The error if *package*, with which *what* is read, is not installed."""
-    return UsageError(f"{what} is {done} with {package}, which is not installed", hint=EXTRA)
+    pip = f"{shell_word(sys.executable or 'python3')} -m pip"  # another one may be on PATH
+    hint = f"in a clone of unitsync: {pip} install '.[import]'"
+    return UsageError(f"{what} is {done} with {package}, which is not installed", hint=hint)
 
 
 def unit_name(text: str, taken: Iterable[str]) -> str:

@@ -33,7 +33,9 @@ def written(draft: Draft, folder: Path) -> str:
         document.add(tomlkit.comment("away: until then, unitsync check and up refuse this plan."))
         open_ = tomlkit.array().multiline(True)
         for said in todo:
-            open_.append(_text(f"{said.place.beside(draft.folder)}: {said.text}"))
+            below = said.place.file.is_relative_to(folder)
+            where = said.place.beside(folder if below else draft.folder)
+            open_.append(_text(f"{where}: {said.text}"))
         document.add("open", open_)
     parts = [tomlkit.dumps(document), *(_unit(unit, folder) for unit in in_order(draft.units))]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
