@@ -174,6 +174,34 @@ def test_an_edge_may_change_while_it_is_up(cli: Cli, up: Up) -> None:
     assert cli("down").status == 0
 
 
+def test_a_changed_unit_that_has_to_wait_is_pending(cli: Cli, up: Up) -> None:
+    """Its old success counts for nobody any more."""
+    plan = """
+external = ["go"]
+[unit.a]
+run = "true"
+[unit.b]
+run = "echo {} > result"
+after = ["a"{}]
+[unit.keep]
+run = "sleep 1000"
+"""
+    up.spawn(plan.format("old", ""))
+    up.await_status("b", "completed")
+    up.await_status("keep", "started")
+    assert up(plan.format("new", ', "go"')).out.splitlines()[0] == "waiting: b"
+    assert up.statuses()["b"] == "pending"
+    waiting = cli.spawn("wait", "b")
+    assert "waiting for b" in waiting.next_line()
+    with cli.client() as client:
+        client.start("go")
+        assert up.has("result", "old")
+        client.complete("go")
+    assert waiting.end().status == 0
+    assert up.has("result", "new")
+    assert cli("down").status == 0
+
+
 def test_what_a_waiting_unit_waits_for_may_change(cli: Cli, up: Up) -> None:
     plan = 'external = ["outside"]\n[unit.keep]\nrun = "sleep 1000"\nready = "true"\n'
     unit = '[unit.a]\nrun = "touch a"\n'
@@ -313,7 +341,7 @@ run = "sleep 1000"
 """)
     up.await_status("needs", "skipped")
     up.write("", "fine")
-    assert up().out == "running now: bad, needs\n"
+    assert up().out == "running now: bad\nwaiting: needs\n"
     up.await_status("bad", "started")
     assert "nobody waits" not in cli.ok("why")
     up.write("", "go")

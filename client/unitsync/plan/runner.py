@@ -212,10 +212,10 @@ class Runner:
                     continue
             due.append(job)
         names = [job.name for job in due]
-        # Otherwise they count as skipped, and as waited for by nobody, until they are started.
-        denied = [name for name in names if name in known and _was_denied(known[name])]
-        if denied:
-            await self.client.reset(*denied)
+        # Otherwise how they ended before counts until they are started, for whoever needs them.
+        ended_before = [name for name in names if name in known and _is_over(known[name])]
+        if ended_before:
+            await self.client.reset(*ended_before)
         self._launch(due)
         return names, ended
 
@@ -451,10 +451,10 @@ def _is_changed(job: Job, unit: UnitPlan | None) -> bool:
     return job.state is State.WAITING and unit.after != job.unit.after
 
 
-def _was_denied(unit: wire.UnitInfo) -> bool:
-    """Whether the last start of *unit* was skipped or given up, and nobody else has started it."""
+def _is_over(unit: wire.UnitInfo) -> bool:
+    """Whether *unit* has ended, or its last start was given up, and nobody runs it."""
     runs = unit.status in (wire.Status.STARTED, wire.Status.LAUNCHING)
-    return unit.status is wire.Status.SKIPPED or (bool(unit.given_up) and not runs)
+    return not runs and (unit.status is not wire.Status.PENDING or bool(unit.given_up))
 
 
 def _has_moved_on(edge: Edge, state: State) -> bool:

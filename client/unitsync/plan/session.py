@@ -24,6 +24,7 @@ from unitsync.output import print_err, print_lines, report_any
 from unitsync.plan import control, record
 from unitsync.plan.control import Answer, Request
 from unitsync.plan.display import LiveDisplay, PlainDisplay, at_terminal, summary
+from unitsync.plan.job import Job
 from unitsync.plan.model import Plan, load
 from unitsync.plan.runner import Runner
 from unitsync.printing import counted, safe
@@ -226,12 +227,16 @@ class Session:
         """Write to *told* that it is up. If nothing was started and nothing waits, it is not: then
         it is just ending, and its exit status says how."""
         runner = self._runner
-        with contextlib.suppress(errors.UnitsyncError):
-            for _ in range(2):  # the answers to the first starts come before the one to this
-                await runner.client.ping()
+        await self._first_answers()
         if any(job.run or not job.state.ended for job in runner.jobs.values()):
             os.write(told, b"up")
         os.close(told)
+
+    async def _first_answers(self) -> None:
+        """Return when the coordinator has answered the starts of those that were launched."""
+        with contextlib.suppress(errors.UnitsyncError):
+            for _ in range(2):  # the answers to the first starts come before the one to this
+                await self._runner.client.ping()
 
     # --- what other commands ask ----------------------------------------------------------
 
@@ -260,7 +265,8 @@ class Session:
         launched, ended = await runner.bring_up(restricted(plan, [*request.only, *kept]))
         lines = [f"ended: {', '.join(ended)}"] if ended else []
         if launched:
-            lines.append(f"running now: {', '.join(launched)}")
+            await self._first_answers()
+            lines += _launched(jobs[name] for name in launched if name in jobs)
         lines = lines or ["nothing to do: no unit is new, changed or failed"]
         if others := [name for name, job in jobs.items() if job.active and name not in wanted]:
             lines.append(f"also up: {', '.join(others)}")
@@ -280,6 +286,14 @@ class Session:
                 job.kill()
             await asyncio.wait(late)
         return Answer([f"{job.name}: {job.reason or job.state.value}" for job in jobs])
+
+
+def _launched(jobs: Iterable[Job]) -> list[str]:
+    """What has become of *jobs* so far, those that run first."""
+    found: dict[str, list[str]] = {"running now": []}
+    for job in jobs:
+        found.setdefault("running now" if job.began else job.state, []).append(job.name)
+    return [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
 
 
 # --- the commands that ask --------------------------------------------------------------
