@@ -93,6 +93,7 @@ def edge_fields(edge: "Prerequisite") -> dict[str, object]:
         "reason": edge.reason,
         "nearest": edge.nearest or None,
         "pattern": edge.pattern or None,
+        "before": edge.before or None,
         "next_run": edge.next_run,
     }
 

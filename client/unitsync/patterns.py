@@ -6,7 +6,7 @@ No unit name holds any of the characters that make a pattern. So each text is on
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import translate
 from typing import Final
 
@@ -28,6 +28,11 @@ def matcher(pattern: str) -> Callable[[str], object]:
     differ. Raises InvalidName if it is no pattern."""
     check_pattern(pattern)
     return re.compile(translate(pattern)).match
+
+
+def filter_matching(patterns: Iterable[str], name: str) -> Iterator[str]:
+    """Those of *patterns* that *name* matches."""
+    return (pattern for pattern in patterns if matcher(pattern)(name))
 
 
 def literal(pattern: str) -> str:

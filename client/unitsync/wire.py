@@ -3,9 +3,8 @@
 One frame in, one frame out, each a msgpack map. A request's ``verb`` and a reply's
 ``result`` say which message it is. Unknown fields are ignored and missing ones have
 the default given here, so either side may be older than the other within one
-``PROTOCOL``. docs/reference/wire-protocol.md is for people who write a client in
-another language. tests/golden/wire/ holds the bytes; a change to one of those files
-breaks clients that are already installed.
+``PROTOCOL``. docs/reference/wire-protocol.md is for people who write a client in another
+language. tests/golden/wire/ holds the bytes: a change there breaks installed clients.
 """
 
 from __future__ import annotations
@@ -286,6 +285,8 @@ class Prerequisite(msgspec.Struct, frozen=True, omit_defaults=True):
     """For a name that is not registered: the most similar registered one, or ""."""
     pattern: str = ""
     """The pattern that it matches, if it is waited for because of that."""
+    before: str = ""
+    """The pattern that the dependent matches, if it is waited for because of that."""
     next_run: bool = False
     """Whether it was registered after the dependent's run began, and counts from the next."""
 

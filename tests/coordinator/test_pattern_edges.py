@@ -31,7 +31,7 @@ def edges(script: Script, unit: str) -> dict[str, str]:
     """What the unit waits for: "pattern", "" for a name, or the pattern that it matches."""
     info = script.status(unit)
     return {
-        edge.name: edge.pattern or ("pattern" if "*" in edge.name else "")
+        edge.name: edge.pattern or edge.before or ("pattern" if "*" in edge.name else "")
         for edge in info.prerequisites
     }
 
@@ -174,17 +174,6 @@ def test_a_refused_start_takes_nothing_from_the_last_one(ann: Script, bob: Scrip
     assert ann.status("ide").is_ready
 
 
-def test_a_gate_that_waits_as_all_that_match_completes_when_that_is_taken_back(
-    ann: Script, bob: Script
-) -> None:
-    ann.must(wire.Ok, ann.gate("usable", "git.a"))
-    ann.must(wire.Ok, before(ann, "us*", "setup"))
-    bob.does("git.a")
-    assert ann.status("usable").status is Status.PENDING
-    ann.must(wire.Ok, ann.unwant("us*", "setup"))
-    assert ann.status("usable").status is Status.COMPLETED
-
-
 def test_two_starts_with_a_pattern_each(driven: Driven, ann: Script, bob: Script) -> None:
     bob.must(wire.Ok, bob.want("git.a"))
     first, second = driven.script("first"), driven.script("second")
@@ -218,13 +207,13 @@ def test_an_innocent_unit_is_left_out_and_the_owner_is_warned(
     bob.must(wire.Ok, bob.want("one", "last"))
     told = ann.told()
     assert isinstance(told, wire.Waiting)
-    assert told.err[-1] == "unitsync: last does not wait for one: it waits for last"
+    assert told.err[-1] == "unitsync: last does not wait for one, which waited for last"
     bob.must(wire.Ok, bob.want("two", "one"))
     assert edges(bob, "one") == {"last": ""}
     bob.does("other")
     granted = ann.claims(start)
     assert isinstance(granted, wire.Granted)
-    assert granted.note == "last does not wait for one, two: they wait for last"
+    assert granted.note == "last does not wait for one, two, which waited for last"
     history = [entry.reason for entry in ann.status("last").history if entry.what == "left out"]
     assert history == [
         "one of *, because it waits for this unit",
@@ -433,3 +422,101 @@ def test_what_people_are_told(driven: Driven, ann: Script, bob: Script) -> None:
     assert (
         error.hint == "a pattern can stand for what a unit waits for, and not for the unit itself"
     )
+
+
+# --- corners that others have found -----------------------------------------------------
+
+
+def test_what_was_left_out_for_one_start_is_not_for_another(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    ann.must(wire.Ok, ann.want("ide", "*"))
+    bob.must(wire.Ok, bob.want("g1", "ide"))
+    bob.must(wire.Ok, bob.unwant("g1", "ide"))
+    ann.must(wire.Ok, ann.unwant("ide", "*"))
+    first, second = driven.script("first"), driven.script("second")
+    request = first.waits_to_start("ide", "g*")
+    second.waits_to_start("ide", "h")
+    first.told()
+    told = first.must(wire.Waiting, replace(request, patience_s=0.0))
+    assert [edge.name for edge in told.waiting_for] == ["g1"]
+
+
+def test_each_start_looks_at_its_pattern_anew(ann: Script, bob: Script) -> None:
+    bob.does("git.a")
+    bob.must(wire.Ok, bob.want("git.b"))
+    ann.must(wire.Waiting, ann.start("ide", "git.*"))
+    ann.must(wire.Ok, ann.unwant("ide", "git.b"))
+    ann.must(wire.Granted, ann.start("other"))
+    assert edges(ann, "ide") == {"git.*": "pattern", "git.a": "git.*"}
+    told = ann.must(wire.Waiting, ann.start("ide", "git.*"))
+    assert [edge.name for edge in told.waiting_for] == ["git.b"]
+
+
+def test_a_gate_whose_only_match_waits_for_it_completes(ann: Script, bob: Script) -> None:
+    ann.must(wire.Ok, ann.gate("usable", "web-*"))
+    bob.must(wire.Ok, bob.want("web-1", "usable"))
+    assert ann.status("usable").status is Status.COMPLETED
+    ann.must(wire.Ok, ann.gate("two", "db-*", count=1))
+    bob.must(wire.Ok, bob.want("db-1", "two"))
+    assert ann.status("two").status is Status.PENDING
+
+
+def test_a_gate_waits_for_nothing_that_goes_before_all_others(ann: Script, bob: Script) -> None:
+    ann.must(wire.Ok, before(ann, "*", "setup"))
+    ann.must(wire.Ok, ann.gate("enough", "web-*", count=2))
+    ann.must(wire.Ok, ann.want("later"))
+    assert edges(ann, "later") == {"setup": "*"}
+    ann.must(wire.Ok, ann.gate("later", "web-*"))
+    assert edges(ann, "later") == {"web-*": "pattern"}
+    bob.does("setup")
+    bob.does("web-1")
+    assert ann.status("enough").status is Status.PENDING
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+def test_the_first_is_before_the_second_in_whatever_order_they_come(
+    ann: Script, bob: Script, order: tuple[str, str]
+) -> None:
+    ann.must(wire.Ok, before(ann, "*", "first"))
+    ann.must(wire.Ok, before(ann, "?*", "second"))
+    for name in order:
+        bob.must(wire.Ok, bob.want(name))
+    assert edges(ann, "first") == {}
+    assert edges(ann, "second") == {"first": "*"}
+
+
+def test_a_name_of_a_start_goes_before_a_pattern_too(ann: Script, bob: Script) -> None:
+    bob.must(wire.Ok, bob.want("git.b"))
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    start = replace(ann.start("ide", "git.b"), requires=Requirement.START)
+    bob.runs("git.b")
+    ann.must(wire.Granted, start)
+    bob.refused("cycle", bob.want("git.b", "ide"))
+    ann.ends("ide")
+    told = ann.must(wire.Waiting, ann.start("ide"))  # the pattern speaks for it again
+    assert [edge.name for edge in told.waiting_for] == ["git.b"]
+
+
+@pytest.mark.parametrize("order", [("git.*", "git.b"), ("git.b", "git.*")])
+def test_what_is_taken_back_by_name_stays_so_beside_its_pattern(
+    ann: Script, bob: Script, order: tuple[str, str]
+) -> None:
+    ann.must(wire.Ok, ann.want("ide", "git.*", "*.b"))
+    bob.must(wire.Ok, bob.want("git.b"))
+    ann.must(wire.Ok, ann.unwant("ide", *order))
+    assert edges(ann, "ide") == {"*.b": "pattern"}
+
+
+def test_the_order_of_patterns_is_put_back(driven: Driven, ann: Script) -> None:
+    """The first one counts, also after a turn that could not be kept."""
+    ann.must(wire.Ok, ann.want("ide", "*a", requires=Requirement.START))
+    ann.must(wire.Ok, ann.want("ide", "b*"))
+    declarations = driven.supervisor._handlers.declarations
+    registry = declarations.registry
+    savepoint = registry.turn.savepoint()
+    declarations.undeclare(registry.units["ide"], ["*a"], driven.at)
+    registry.turn.rollback(savepoint)
+    ann.must(wire.Ok, ann.want("ba"))
+    needs = {edge.name: edge.requires for edge in ann.status("ide").prerequisites}
+    assert needs["ba"] is Requirement.START

@@ -43,9 +43,8 @@ def typed(line: str) -> str:
 
 
 def alike(text: str) -> list[str]:
-    text = re.sub(r"\d+ (s|min)\b", "N s", text)
+    text = re.sub(r"[\d.]+ (s|min)\b", "N s", text)
     text = re.sub(r"pid \d+", "pid N", text)
-    text = re.sub(r"[\d.]+ s\b", "N s", text)
     lines = [re.sub(r" {2,}", "  ", line).strip() for line in text.splitlines()]
     return [line for line in lines if line]
 

@@ -86,8 +86,8 @@ class Model:
         self.units: dict[str, Run] = {}
         self.matching: dict[str, list[str]] = {}
         """The registered units that match, for each pattern that somebody has named."""
-        self.before: dict[str, dict[str, Need]] = {}
-        """What all units that match a pattern are to wait for."""
+        self.before: dict[tuple[str, str], Need] = {}
+        """A pattern, and what all units that match are to wait for."""
         self.left_out: dict[str, set[str]] = defaultdict(set)
         self.taken_out: dict[str, set[str]] = defaultdict(set)
         """What matches a pattern of a unit and is not waited for: because it was taken back, or
@@ -125,12 +125,12 @@ class Model:
             return
         if is_pattern(name):
             assert isinstance(fact, Declared | Undeclared), fact
-            needs = self.before.setdefault(name, {})
+            entry = name, fact.prerequisite
             if isinstance(fact, Declared):
-                assert fact.prerequisite not in needs, f"{name} → {fact.prerequisite} twice"
-                needs[fact.prerequisite] = fact.need
+                assert entry not in self.before, f"{name} → {fact.prerequisite} twice"
+                self.before[entry] = fact.need
             else:
-                del needs[fact.prerequisite]
+                del self.before[entry]
             return
         unit = self.units[name]
         match fact:
@@ -213,9 +213,13 @@ class Model:
         found = {
             other for edge in self.edges[name] if is_pattern(edge) for other in self.matches(edge)
         }
-        for pattern, needs in self.before.items():
-            if fnmatchcase(name, pattern):
-                found.update(needs)
+        first: list[str] = []
+        """Patterns of what the unit goes before: that was said earlier."""
+        for pattern, other in self.before:
+            if other == name:
+                first.append(pattern)
+            elif fnmatchcase(name, pattern) and not any(fnmatchcase(other, one) for one in first):
+                found.add(other)
         return found - {name}
 
     def _explain(self, name: str, fact: AnyFact) -> None:

@@ -180,8 +180,10 @@ def state(registry: Registry) -> dict[str, Any]:
         "units": [actor.unit for actor in registry.units.values()],
         "edges": {name: list(graph.prerequisites(name).items()) for name in registry.units},
         "edge count": graph.edges,
-        "patterns of": {name: dict(graph.patterns(name)) for name in registry.units},
-        "before": {pattern: dict(needs) for pattern, needs in graph.before.items()},
+        "patterns of": {name: list(graph.patterns(name).items()) for name in registry.units},
+        "before": list(graph.before.items()),
+        "left out": {name: dict(names) for name, names in graph.left_out.items()},
+        "from patterns": graph.from_patterns,
         "dependents": {
             name: set(graph.dependents(name)) for name in (*registry.units, *graph.unregistered)
         },

@@ -237,7 +237,7 @@ def named(request: Any, id: str, **more: Any) -> wire.AnyRequest:
     return complete
 
 
-TestWorlds = pytest.mark.timeout(300)(Worlds.TestCase)
+TestWorlds = pytest.mark.timeout(600)(Worlds.TestCase)
 TestWorlds.settings = settings(
     max_examples=settings.get_profile("unitsync").max_examples, stateful_step_count=40
 )
@@ -504,6 +504,28 @@ def test_edges_that_are_looked_at_together_come_back(
         registry = rebuilt(driver, snapshot)
         check_sound(registry)
         assert state(registry) == state(driver.registry)
+
+
+def test_edges_that_have_given_way_come_back_as_they_were(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many in one request, each is kept after what it made give way."""
+    monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", 10)
+    driver.want("last", "*")
+    units = [wire.Declaration(f"u{number}", ["last"]) for number in range(60)]
+    assert isinstance(driver.ask(wire.Declare(id="d", units=units)), wire.Ok)
+    assert list(driver.registry.graph.prerequisites("last")) == ["*"]
+    assert state(rebuilt(driver)) == state(driver.registry)
+
+
+def test_a_gate_that_a_new_unit_matches_is_read_back_without_a_detour(driver: Driver) -> None:
+    """Otherwise it would be skipped for a moment, and have another time."""
+    driver.ask(wire.Gate(id="g", unit="gate", prerequisites=["a", "x-*"], count=1))
+    driver.want("later", "gate")
+    driver.complete("a", exit_code=1)
+    driver.want("x-1")
+    driver.complete("other")
+    assert state(rebuilt(driver)) == state(driver.registry)
 
 
 def test_records_with_a_cycle_are_damaged(driver: Driver) -> None:

@@ -79,6 +79,7 @@ _EDGE: Final = Prerequisite(
     owner_gone=True,
     nearest="git-clones",
     pattern="git-*",
+    before="*",
     next_run=True,
 )
 _UNIT: Final = UnitInfo(

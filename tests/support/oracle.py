@@ -65,8 +65,6 @@ class Unit:
     gate: bool = False
     count: int = 0
     """How many of its prerequisites a gate needs; 0 means all."""
-    left_out: set[str] = field(default_factory=set)
-    """What matches its patterns and waits for it."""
 
     @property
     def ended(self) -> bool:
@@ -77,8 +75,8 @@ class Oracle:
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
         self.edges: dict[str, dict[str, Edge]] = {}
-        self.before: dict[str, dict[str, Edge]] = {}
-        """What all units that match a pattern are to wait for."""
+        self.before: dict[tuple[str, str], Edge] = {}
+        """A pattern, and what all units that match are to wait for."""
         self.dead: set[Owner] = set()
         self.withdrawn: set[str] = set()
         """Request ids of starts that were taken back, granted before that or not."""
@@ -105,9 +103,12 @@ class Oracle:
     def counted(self, gate: str) -> list[tuple[str, Edge]]:
         """The prerequisites of a gate, of which enough must be met. A pattern is one as long
         as nothing matches it."""
+        needs = self.needs(gate)
+        if not self.units[gate].count and all(edge.by == "pattern" for _, edge in needs):
+            return needs  # what matches is left out
         return [
             (other, edge)
-            for other, edge in self.needs(gate)
+            for other, edge in needs
             if edge.by != "pattern" or not self.matching(other, but=gate)
         ]
 
@@ -127,7 +128,8 @@ class Oracle:
         wanted = {other: edge for other, edge in edges.items() if not edge.of_start}
         for pattern, edge in [one for one in own.items() if one[1].by == "pattern"]:
             for other in self.matching(pattern, but=name):
-                if not {other} & (wanted.keys() | own.keys() | unit.left_out | unit.forgone):
+                known = wanted.keys() | own.keys() | unit.forgone
+                if other not in known and not self.waits_for(other, name):
                     own[other] = Edge(edge.requires, edge.optional, True, "match")
         return [*wanted.items(), *own.items()]
 
@@ -201,10 +203,8 @@ class Oracle:
             for pattern, edge in list(self.edges.get(unit, {}).items()):
                 if edge.by == "pattern" and fnmatchcase(name, pattern):
                     self.add_from_pattern(unit, name, edge, "match")
-        for pattern, needs in self.before.items():
-            for other, edge in needs.items():
-                if fnmatchcase(name, pattern):
-                    self.add_from_pattern(name, other, edge, "before")
+        for pattern, other in self.before:
+            self.add_before(name, pattern, other)
 
     def waits_for(self, name: str, other: str) -> bool:
         return name == other or any(self.waits_for(via, other) for via, _ in self.needs(name))
@@ -217,28 +217,29 @@ class Oracle:
     def want(self, name: str, prerequisites: list[str], edge: Edge) -> str:
         """ "" or why it is refused; then only the unit has been registered."""
         self.register(name)
-        before = copy.deepcopy(
-            (self.edges, {one: unit.left_out for one, unit in self.units.items()})
-        )
+        before = copy.deepcopy(self.edges)
         for other in prerequisites:
             refused = self.add(name, other, self.edge_to(name, other, edge))
             if refused:
-                self.edges = before[0]
-                for one, left_out in before[1].items():
-                    self.units[one].left_out = left_out
+                self.edges = before
                 return refused
         return ""
 
     def add(self, name: str, other: str, edge: Edge) -> str:
         edges = self.edges.setdefault(name, {})
         known = edges.get(other)
+        if known == edge:
+            for unit in self.matching(other, but=name) if edge.by == "pattern" else ():
+                if edge.of_start:  # another start looks at it anew
+                    self.add_from_pattern(name, unit, edge, "match")
+            return ""
+        named = known is not None and known.by in ("match", "before") and edge.by == "name"
         if known is not None and known.contradicts(edge):
-            by_match = known.by in ("match", "before") and not edge.of_start
-            if not by_match and not (known.of_start and edge.of_start):
+            if not named and not (known.of_start and edge.of_start):
                 return "contradiction"
             self.take_back(name, other)
             known = None
-        if known is not None and known.of_start < edge.of_start:
+        if known is not None and not named and known.of_start < edge.of_start:
             return ""  # it stays with the unit
         if (
             known is None
@@ -272,8 +273,7 @@ class Oracle:
             and self.waits_without(prerequisite, name, kinds)
         ]
         for unit, prerequisite in last:
-            if self.edges[unit].pop(prerequisite).by == "match":
-                self.units[unit].left_out.add(prerequisite)
+            del self.edges[unit][prerequisite]
         return True
 
     def add_from_pattern(
@@ -283,17 +283,27 @@ class Oracle:
         edges = self.edges.setdefault(name, {})
         if name == other or other in edges:
             return
-        if not self.waits_for(other, name):
-            pass
-        elif by == "before":
-            return
-        elif not self.gives_way(name, other, {"before"}):
-            self.units[name].left_out.add(other)
-            return
-        edges[other] = Edge(edge.requires, edge.optional, edge.of_start, by)
+        if not self.waits_for(other, name) or (
+            by == "match" and self.gives_way(name, other, {"before"})
+        ):
+            edges[other] = Edge(edge.requires, edge.optional, edge.of_start, by)
 
-    def take_back(self, name: str, other: str, *, unsaid: bool = False) -> None:
-        """*unsaid*: nobody asked for it, so what a pattern still speaks for stays."""
+    def add_before(self, name: str, pattern: str, other: str) -> None:
+        """The edge of what matches *pattern* to *other*: unless it is a gate, or goes before
+        *other* itself, because that was said earlier."""
+        entries = list(self.before)
+        earlier = entries[: entries.index((pattern, other))]
+        first = any(
+            one == name and fnmatchcase(other, other_pattern) for other_pattern, one in earlier
+        )
+        if fnmatchcase(name, pattern) and not self.units[name].gate and not first:
+            self.add_from_pattern(name, other, self.before[pattern, other], "before")
+
+    def take_back(
+        self, name: str, other: str, *, said: tuple[str, ...] = (), unsaid: bool = False
+    ) -> None:
+        """*unsaid*: nobody asked for it, so what a pattern still speaks for stays. *said*: what
+        is asked to be taken back beside it."""
         edges = self.edges.get(name, {})
         edge = edges.pop(other, None)
         gone = [other] if edge is not None and edge.by != "pattern" and unsaid else []
@@ -301,32 +311,30 @@ class Oracle:
             gone = [one for one in edges if edges[one].by == "match" and fnmatchcase(one, other)]
         for one in gone:
             edges.pop(one, None)
-        self.add_again(name, gone)
+        self.add_again(name, [one for one in gone if one not in said])
 
     def add_again(self, name: str, others: list[str]) -> None:
         for other in others:
             for pattern, edge in list(self.edges.get(name, {}).items()):
                 if edge.by == "pattern" and other in self.matching(pattern, but=name):
                     self.add_from_pattern(name, other, edge, "match")
-            for pattern, needs in self.before.items():
-                if other in needs and fnmatchcase(name, pattern):
-                    self.add_from_pattern(name, other, needs[other], "before")
+        for pattern, other in self.before:
+            if other in others:
+                self.add_before(name, pattern, other)
 
     def want_before(self, pattern: str, other: str, edge: Edge) -> str:
         """All that match wait for *other*, but what it needs itself."""
-        needs = self.before.setdefault(pattern, {})
-        if other in needs and needs[other].contradicts(edge):
+        known = self.before.get((pattern, other))
+        if known is not None and known.contradicts(edge):
             return "contradiction"
-        needs[other] = edge
+        self.before.setdefault((pattern, other), edge)
         for name in self.matching(pattern, but=other):
-            self.add_from_pattern(name, other, edge, "before")
+            self.add_before(name, pattern, other)
         return ""
 
     def unwant_before(self, pattern: str, other: str) -> bool:
-        if self.before.get(pattern, {}).pop(other, None) is None:
+        if self.before.pop((pattern, other), None) is None:
             return False
-        if not self.before[pattern]:
-            del self.before[pattern]
         for name in self.matching(pattern, but=""):
             edge = self.edges.get(name, {}).get(other)
             if edge is not None and edge.by == "before":
@@ -362,7 +370,7 @@ class Oracle:
 
     def unwant(self, name: str, prerequisites: list[str]) -> None:
         for prerequisite in prerequisites:
-            self.take_back(name, prerequisite)
+            self.take_back(name, prerequisite, said=tuple(prerequisites))
         if not self.is_running(name):
             self.units[name].forgone.update(prerequisites)
 
@@ -381,14 +389,16 @@ class Oracle:
             return "declaration"
         if not unit.gate and unit.phase != "pending":
             return "declaration"
+        was = unit.gate, unit.count
+        unit.gate, unit.count = True, count
         refused = self.want(name, prerequisites, edge)
-        if not refused:
-            unit.gate, unit.count = True, count
-            edges = self.edges[name]
-            for other in [other for other, known in edges.items() if known.of_start]:
-                if other in edges:
-                    self.take_back(name, other, unsaid=True)
-        return refused
+        if refused:
+            unit.gate, unit.count = was
+            return refused
+        for other, known in list(self.edges[name].items()):
+            if known.of_start or known.by == "before":
+                self.take_back(name, other, unsaid=True)
+        return ""
 
     def complete_gates(self) -> None:
         """Complete those that may, again and again, until none can."""
@@ -548,7 +558,6 @@ class Oracle:
             forgone=old.forgone,
             gate=old.gate,
             count=old.count,
-            left_out=old.left_out,
             not_granted=dict.fromkeys(owners, "no say"),
         )
 

@@ -11,7 +11,7 @@ match. A pattern is also a topic, whose condition says how many units match: see
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from unitsync.patterns import is_pattern, literal, matcher
@@ -133,11 +133,15 @@ class Bus:
         if after is not self.condition(pattern):
             self.publish(pattern, after, at)
 
-    def load_pattern(self, actor: Actor, pattern: str, units: int) -> None:
-        """Restore what ``subscribe_pattern`` and ``put_matches`` did. *actor* knows it already."""
+    def load_pattern(self, actor: Actor, pattern: str) -> None:
+        """Restore what ``subscribe_pattern`` did. When all are, call ``count_matches``."""
         self._restore_pattern(actor, pattern, None)
-        if units:
-            self._conditions[pattern] = MATCHES[min(units, 2)]
+
+    def count_matches(self, names: Iterable[str]) -> None:
+        """Restore how many of *names* match each pattern. Who is subscribed knows it already."""
+        for name in names if self._patterns else ():
+            for pattern, _ in self._matched_by(name):
+                self._conditions[pattern] = _one_more(self.condition(pattern))
 
     def leave_pattern(self, actor: Actor, pattern: str) -> None:
         """The reverse of ``subscribe_pattern``. Subscriptions to units that matched stay."""
@@ -174,15 +178,19 @@ class Bus:
         if not subscribers:
             del self._subscribers[topic]
 
-    def _tell_of(self, name: str, at: float) -> None:
+    def _matched_by(self, name: str) -> Iterator[tuple[str, _Pattern]]:
         for length, beginnings in self._patterns.items():
             for pattern, known in beginnings.get(name[:length], _NONE).items():
                 if known.match(name):
-                    for actor, need in known.subscribers.items():
-                        self._dispatcher.tell(actor, Appeared(name, pattern))
-                        if need is not None and actor not in self._subscribers.get(name, _NONE):
-                            self.subscribe(actor, name, need, at)
-                    self.put_matches(pattern, MATCHES.index(self.condition(pattern)) + 1, at)
+                    yield pattern, known
+
+    def _tell_of(self, name: str, at: float) -> None:
+        for pattern, known in self._matched_by(name):
+            for actor, need in known.subscribers.items():
+                self._dispatcher.tell(actor, Appeared(name, pattern))
+                if need is not None and actor not in self._subscribers.get(name, _NONE):
+                    self.subscribe(actor, name, need, at)
+            self.publish(pattern, _one_more(self.condition(pattern)), at)
 
     def _restore_pattern(self, actor: Actor, pattern: str, need: Need | None) -> None:
         begin = literal(pattern)
@@ -204,6 +212,11 @@ class Bus:
                 if not beginnings:
                     del self._patterns[len(begin)]
         return need
+
+
+def _one_more(condition: Condition) -> Condition:
+    """That of a pattern that one unit more matches."""
+    return MATCHES[min(MATCHES.index(condition) + 1, 2)]
 
 
 class _Pattern:

@@ -15,11 +15,11 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping
 
 from unitsync.errors import ContradictionError, CycleError, UnitsyncError
-from unitsync.patterns import matcher
+from unitsync.patterns import filter_matching, matcher
 from unitsync.wire import Start
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.core.events import Answer, Declared, GateAsked, GaveWay, Undeclared
+from unitsyncd.core.events import Answer, Declared, GateAsked, LeftOut, Undeclared
 from unitsyncd.core.graph import Request
 from unitsyncd.core.requirement import GIVES_WAY, By, Need, need_by, need_of
 from unitsyncd.limits import limit_reached
@@ -89,27 +89,12 @@ class Declarations:
                     registry.turn.undo.push(registry.graph.reorder, unit, tuple(edges))
                 for prerequisite in prerequisites:
                     self._declare(actor, prerequisite, need, at, request)
-            if request.unchecked:
-                self._check(request, at)
+            registry.graph.check(request)
         except UnitsyncError:
             registry.dispatcher.drop_mail()
             registry.turn.rollback(savepoint)
             raise
         registry.dispatcher.run()
-
-    def _check(self, request: Request, at: float) -> None:
-        """Check the edges of *request* that are not checked yet. Raises CycleError."""
-        graph = self.registry.graph
-        while True:
-            try:
-                return graph.check(request)
-            except CycleError as problem:
-                if not any(
-                    self._give_way(one, other, graph.prerequisites(one)[other], at)
-                    for one, other in itertools.pairwise(problem.cycle)
-                    if one in request.unchecked
-                ):
-                    raise
 
     def _declare(
         self, actor: UnitActor, prerequisite: str, need: Need, at: float, request: Request
@@ -119,25 +104,21 @@ class Declarations:
             need = _need_of_pattern(actor, prerequisite, need)
         declared = registry.graph.prerequisites(unit).get(prerequisite)
         if declared is need:
+            if need.is_pattern and need.of_start:  # another start looks at it anew
+                for name in filter(matcher(prerequisite), registry.names):
+                    self._add_match(actor, name, need_by(need, By.MATCH), at)
             return
         if declared is not None:
+            named = declared.gives_way and need.by is By.NAME
             if declared.needs_the_same(need):
-                if declared.of_start or not need.of_start:
+                if named or declared.of_start or not need.of_start:
                     self._put_need(actor, prerequisite, need, at)
                     if need.is_pattern:
                         self._add_matches(actor, prerequisite, registry.names, need, at, request)
                 return
-            by_match = declared.by in (By.MATCH, By.BEFORE) and not need.of_start
-            if not by_match and not (declared.of_start and need.of_start):
+            if not named and not (declared.of_start and need.of_start):
                 text = f"{'optional ' if declared.optional else ''}{declared.requirement.value}"
-                raise ContradictionError(
-                    f"{unit} already waits for {prerequisite}, for its {text}",
-                    hint="take that back first: unitsync unwant "
-                    + shlex.join((unit, prerequisite)),
-                    unit=unit,
-                    prerequisite=prerequisite,
-                    declared=text,
-                )
+                raise _contradiction(unit, prerequisite, text)
             if need.is_pattern:
                 self.undeclare(actor, [prerequisite], at)
             else:
@@ -156,21 +137,24 @@ class Declarations:
     ) -> None:
         """Add an edge that is not there yet. Raises LimitReached, and CycleError if no other edges
         can give way to it."""
-        registry, unit = self.registry, actor.unit.name
-        if registry.graph.edges >= registry.limits.edges:
-            most = registry.limits.edges
-            raise limit_reached("edges", most, f"holds no more than {most:,} edges")
+        registry, graph, unit = self.registry, self.registry.graph, actor.unit.name
+        self._check_limit()
         prerequisite = registry.shared(prerequisite)
-        try:
-            registry.graph.add(unit, prerequisite, need, request)
-        except CycleError:
-            if not self._give_way(unit, prerequisite, need, at):
-                raise
-            registry.graph.add(unit, prerequisite, need, request)
+        if need.gives_way and request.unchecked:
+            graph.check(request)  # none is left unchecked beside edges that give way
+        if not graph.try_add(unit, prerequisite, need, request):
+            if not self._give_way(unit, prerequisite, need, at, request):
+                raise graph.cycle(unit, prerequisite)
+            graph.add(unit, prerequisite, need, request)
         if actor.unit.gate:
             registry.count_edges(actor, at)
         registry.bus.subscribe(actor, prerequisite, need, at)
         registry.turn.keep(unit, Declared(at, prerequisite, need))
+
+    def _check_limit(self) -> None:
+        graph, most = self.registry.graph, self.registry.limits.edges
+        if graph.edges + len(graph.before) >= most:
+            raise limit_reached("edges", most, f"holds no more than {most:,} edges")
 
     def _put_need(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
         """Give an edge another need that needs the same."""
@@ -203,6 +187,8 @@ class Declarations:
                 removed += matches
             elif unsaid:
                 removed.append(prerequisite)
+        if not unsaid:
+            removed = [name for name in removed if name not in there]
         if removed:
             self._add_again(actor, removed, at)
         registry.dispatcher.run()
@@ -251,8 +237,10 @@ class Declarations:
         except UnitsyncError:
             registry.turn.rollback(savepoint)
             raise
-        of_start = list(registry.graph.of_start(actor.unit.name))
-        self.undeclare(actor, of_start, at, unsaid=True)
+        edges = registry.graph.prerequisites(actor.unit.name).items()
+        # A gate has no edges of starts. What it waits for has those that go before all others.
+        others = [name for name, need in edges if need.of_start or need.by is By.BEFORE]
+        self.undeclare(actor, others, at, unsaid=True)
         return answer
 
     def declare_start(
@@ -276,10 +264,9 @@ class Declarations:
         asked = need_of(start.requires, start.optional, of_start=True)
         own: dict[str, Need] = {}
         for prerequisite in start.after:
-            need = asked
-            if registry.is_pattern(prerequisite):
+            need, wanted = asked, edges.get(prerequisite)
+            if (wanted is None or wanted.is_pattern) and registry.is_pattern(prerequisite):
                 need = _need_of_pattern(actor, prerequisite, asked)
-            wanted = edges.get(prerequisite)
             if wanted is not None and not wanted.of_start and wanted.needs_the_same(need):
                 continue
             if prerequisite not in actor.forgone:
@@ -296,7 +283,7 @@ class Declarations:
     def _with_matches(self, actor: UnitActor, own: Mapping[str, Need]) -> dict[str, Need]:
         """*own* edges of a start, and those to what matches its patterns now."""
         registry, unit = self.registry, actor.unit
-        edges = registry.graph.prerequisites(unit.name)
+        edges, above = registry.graph.prerequisites(unit.name), registry.graph.above(unit.name)
         found = dict(own)
         for pattern, need in own.items():
             if not need.is_pattern:
@@ -306,7 +293,7 @@ class Declarations:
                 found[pattern] = need_of(need.requirement, True, of_start=True, by=need.by)
             for name in names:
                 wanted = name in edges and not edges[name].of_start
-                if not wanted and name not in unit.left_out and name not in actor.forgone:
+                if not wanted and name not in above and name not in actor.forgone:
                     found.setdefault(name, need_by(need, By.MATCH))
         return found
 
@@ -320,37 +307,39 @@ class Declarations:
         need, names = need_by(need, By.BEFORE), list(filter(matcher(pattern), registry.names))
         for prerequisite in prerequisites:
             registry.check(prerequisite)
-            known = graph.before.get(pattern, {}).get(prerequisite)
+            known = graph.before.get((pattern, prerequisite))
             if known not in (None, need):
-                raise ContradictionError(
-                    f"{pattern} already waits for {prerequisite}, for its "
-                    f"{known.requirement.value}",
-                    hint="take that back first",
-                    unit=pattern,
-                    prerequisite=prerequisite,
-                    declared=known.requirement.value,
-                )
+                raise _contradiction(pattern, prerequisite, known.requirement.value)
             if known is None:
-                if pattern not in graph.before:
+                self._check_limit()
+                if not graph.is_before(pattern):
                     registry.bus.subscribe_pattern(registry.newcomers, pattern)
                 graph.put_before(pattern, prerequisite, need)
                 registry.turn.keep(pattern, Declared(at, prerequisite, need))
-            needed = graph.needed_by(prerequisite)
+            needed = graph.needed_by(prerequisite) | self._earlier(pattern, prerequisite)
             for name in names:
                 if name not in needed:
                     self._add_match(registry.units[name], prerequisite, need, at)
+
+    def _earlier(self, pattern: str, prerequisite: str) -> set[str]:
+        """What *prerequisite* waits for, or will when it is registered, because that was put
+        before it earlier than it before *pattern*."""
+        before = itertools.takewhile(
+            lambda entry: entry != (pattern, prerequisite), self.registry.graph.before
+        )
+        return {name for one, name in before if matcher(one)(prerequisite)}
 
     def take_back_before(self, pattern: str, prerequisites: Iterable[str], at: float) -> list[str]:
         """The reverse of ``put_before``. Those of *prerequisites* that nobody had put before it."""
         registry, graph, match = self.registry, self.registry.graph, matcher(pattern)
         missing = []
         for prerequisite in dict.fromkeys(prerequisites):
-            if prerequisite not in graph.before.get(pattern, ()):
+            if (pattern, prerequisite) not in graph.before:
                 missing.append(prerequisite)
                 continue
             graph.put_before(pattern, prerequisite, None)
             registry.turn.keep(pattern, Undeclared(at, prerequisite))
-            if pattern not in graph.before:
+            if not graph.is_before(pattern):
                 registry.bus.leave_pattern(registry.newcomers, pattern)
             for name in list(filter(match, graph.dependents(prerequisite))):
                 need = graph.prerequisites(name)[prerequisite]
@@ -365,14 +354,16 @@ class Declarations:
 
     def _add_match(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
         """Add an edge from a pattern, unless the unit has an edge to *prerequisite* or is needed
-        by it."""
+        by it, or is a gate: what that waits for has those that go before all others."""
         registry, unit = self.registry, actor.unit.name
         if unit == prerequisite or prerequisite in registry.graph.prerequisites(unit):
+            return
+        if need.by is By.BEFORE and actor.unit.gate:
             return
         try:
             self._add(actor, prerequisite, need, at, Request(registry.graph))
         except CycleError:
-            self._note_left_out(actor, {prerequisite: need}, at)
+            self._note_left_out(actor, prerequisite, need, at)
 
     def _add_matches(
         self,
@@ -409,45 +400,56 @@ class Declarations:
 
     def _add_before(self, actor: UnitActor, at: float, only: Collection[str] | None = None) -> None:
         """Add the edges that the unit is to have because it matches a pattern, or *only* some."""
-        for pattern, needs in self.registry.graph.before.items():
-            if matcher(pattern)(actor.unit.name):
-                for name, need in needs.items():
-                    if only is None or name in only:
-                        self._add_match(actor, name, need, at)
+        unit = actor.unit.name
+        for (pattern, name), need in list(self.registry.graph.before.items()):
+            wanted = (only is None or name in only) and matcher(pattern)(unit)
+            if wanted and unit not in self._earlier(pattern, name):
+                self._add_match(actor, name, need, at)
 
     def _matches_of(self, unit: str, pattern: str) -> dict[str, Need]:
         """The edges by match of *unit* to what matches *pattern*."""
         match, edges = matcher(pattern), self.registry.graph.prerequisites(unit)
         return {name: need for name, need in edges.items() if need.by is By.MATCH and match(name)}
 
-    def _give_way(self, dependent: str, prerequisite: str, need: Need, at: float) -> bool:
+    def _give_way(
+        self, dependent: str, prerequisite: str, need: Need, at: float, request: Request
+    ) -> bool:
         """Take back the edges that close a cycle with dependent → prerequisite and give way to
         it. False, with nothing changed, if there is a cycle without any."""
         registry, kinds = self.registry, GIVES_WAY[need.by]
-        edges = registry.graph.in_the_way(dependent, prerequisite, kinds) if kinds else []
-        taken: dict[str, dict[str, Need]] = {}
-        for unit, name in edges:
-            taken.setdefault(unit, {})[name] = registry.graph.prerequisites(unit)[name]
-        for unit, needs in taken.items():
-            actor, order = registry.units[unit], tuple(registry.graph.prerequisites(unit))
-            registry.turn.undo.push(registry.graph.reorder, unit, order)
-            for name, known in needs.items():
-                self._remove(actor, name, known, at)
-            self._note_left_out(actor, needs, at)
+        graph = registry.graph
+        found = graph.in_the_way(dependent, prerequisite, kinds) if kinds else []
+        for unit, name in found:
+            actor, edges = registry.units[unit], graph.prerequisites(unit)
+            if unit not in request.ordered:
+                request.ordered.add(unit)
+                registry.turn.undo.push(graph.reorder, unit, tuple(edges))
+            taken = edges[name]
+            self._remove(actor, name, taken, at)
+            self._note_left_out(actor, name, taken, at)
         registry.dispatcher.run()  # who subscribes next is to find them as they are now
-        return bool(edges)
+        return bool(found)
 
-    def _note_left_out(self, actor: UnitActor, edges: Mapping[str, Need], at: float) -> None:
-        """Note which of *edges* were left out of patterns of the unit: those that came from one."""
-        patterns, known = self.registry.graph.patterns(actor.unit.name), set(actor.unit.left_out)
-        gone = [
-            (name, next(pattern for pattern in patterns if matcher(pattern)(name)))
-            for name, need in edges.items()
-            if need.by is By.MATCH and name not in known
-        ]
-        if gone:
-            actor.receive(GaveWay(at, tuple(gone)))
-            self.registry.turn.left_out[actor] = None
+    def _note_left_out(self, actor: UnitActor, name: str, need: Need, at: float) -> None:
+        """Note that *name* is left out of a pattern of the unit, if *need* came from one."""
+        if need.by is not By.MATCH:
+            return
+        turn, graph, unit = self.registry.turn, self.registry.graph, actor.unit.name
+        pattern = next(filter_matching(graph.patterns(unit), name))
+        if graph.left_out.get(unit, {}).get(name) != pattern:
+            graph.put_left_out(unit, name, pattern)
+            turn.keep(unit, LeftOut(at, name, pattern))
+            turn.left_out[actor] = None
+
+
+def _contradiction(unit: str, prerequisite: str, declared: str) -> ContradictionError:
+    return ContradictionError(
+        f"{unit} already waits for {prerequisite}, for its {declared}",
+        hint=f"take that back first: unitsync unwant {shlex.join((unit, prerequisite))}",
+        unit=unit,
+        prerequisite=prerequisite,
+        declared=declared,
+    )
 
 
 def _need_of_pattern(actor: UnitActor, pattern: str, need: Need) -> Need:

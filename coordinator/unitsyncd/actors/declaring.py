@@ -39,8 +39,10 @@ def want(request: wire.Want, declarations: Declarations, at: float) -> wire.AnyR
 def declare(request: wire.Declare, declarations: Declarations, at: float) -> wire.AnyReply:
     registry, need = declarations.registry, need_of(request.requires, request.optional)
     check_count(sum(1 + len(one.prerequisites) for one in request.units))
-    patterns = [one for one in request.units if registry.is_pattern(one.unit)]
-    units = [one for one in request.units if one not in patterns] if patterns else request.units
+    units: list[wire.Declaration] = []
+    patterns: list[wire.Declaration] = []
+    for one in request.units:
+        (patterns if registry.is_pattern(one.unit) else units).append(one)
     savepoint = registry.turn.savepoint()
     try:
         declarations.declare(

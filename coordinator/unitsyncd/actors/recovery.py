@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from unitsync.errors import CycleError
-from unitsync.patterns import matcher
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.core.events import AnyFact, Declared, MadeGate, Registered, Undeclared, UnitFact
+from unitsyncd.core.events import (
+    AnyFact,
+    Declared,
+    LeftOut,
+    MadeGate,
+    Registered,
+    Undeclared,
+    UnitFact,
+)
 from unitsyncd.core.graph import Request
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.state import applied, condition
@@ -56,6 +63,7 @@ def rebuild(
         except Exception as exc:  # a damaged record can cause anything
             raise DamagedStore(f"record {number} does not follow: {exc!r}") from None
         seq = number + 1
+    replay.count_gates()
     if seq != store.next_seq:
         raise DamagedStore(f"the records from {min(seq, store.next_seq)} on are missing")
     try:
@@ -80,7 +88,7 @@ class SnapshotTaker:
         """Begin a snapshot of *registry*, whose last record has the number before *seq*. Only
         between turns, and while no other snapshot of it is being taken. *step* replaces
         SNAPSHOT_STEP in tests."""
-        before = {pattern: dict(needs) for pattern, needs in registry.graph.before.items()}
+        before = [(*names, need) for names, need in registry.graph.before.items()]
         self.snapshot = Snapshot(registry.epoch, seq, [], before)
         self._registry = registry
         self._step = step or SNAPSHOT_STEP
@@ -133,6 +141,7 @@ class SnapshotTaker:
             graph.level(name),
             tuple(graph.prerequisites(name).items()),
             tuple(self._registry.view.history(name)),
+            graph.left_out.get(name, {}).copy(),
         )
 
     def _note(self, name: str) -> None:
@@ -149,17 +158,14 @@ def _load(registry: Registry, snapshot: Snapshot) -> None:
         registry.graph.load(name, saved.level, edges)
         registry.bus.load(actor, name, saved.unit.condition, edges)
         registry.view.load(name, saved.history)
-    for pattern, needs in snapshot.before.items():
-        for prerequisite, need in needs.items():
-            registry.graph.put_before(pattern, prerequisite, need)
-        registry.bus.load_pattern(registry.newcomers, pattern, 0)
-    units: dict[str, int] = {}
-    """How many match, for each pattern."""
-    for name, actor in registry.units.items():
+        for other, pattern in saved.left_out.items():
+            registry.graph.put_left_out(name, other, pattern)
         for pattern in registry.graph.patterns(name):
-            if pattern not in units:
-                units[pattern] = sum(map(bool, map(matcher(pattern), registry.names)))
-            registry.bus.load_pattern(actor, pattern, units[pattern])
+            registry.bus.load_pattern(actor, pattern)
+    for pattern, prerequisite, need in snapshot.before:
+        registry.graph.put_before(pattern, prerequisite, need)
+        registry.bus.load_pattern(registry.newcomers, pattern)
+    registry.bus.count_matches(registry.names)
 
 
 class _Replay:
@@ -172,21 +178,30 @@ class _Replay:
         self._units = registry.units
         self._bus = registry.bus
         self._turn = registry.turn
+        self._uncounted: dict[UnitActor, float] = {}
+        """Gates that a new unit may match, and since when: its edge comes next, if it has one."""
         self._history = registry.view.apply
 
-    def _run(self, at: float) -> None:
-        registry = self._registry
-        registry.dispatcher.run()
+    def _run(self) -> None:
+        self._registry.dispatcher.run()
         if self._turn.appeared:  # the edges to those are in the records
-            for actor, _ in self._turn.appeared:
+            for actor, new in self._turn.appeared:
                 if isinstance(actor, UnitActor) and actor.unit.gate:
-                    registry.count_edges(actor, at)
+                    self._uncounted[actor] = self._registry.units[new.name].unit.registered
             self._turn.appeared.clear()
-            registry.dispatcher.run()
+
+    def count_gates(self) -> None:
+        """Tell gates how many edges they have. Call it after the last record."""
+        for gate, at in self._uncounted.items():
+            self._registry.count_edges(gate, at)
+        self._uncounted.clear()
+        self._registry.dispatcher.run()
 
     def apply(self, name: str, fact: AnyFact) -> None:
         """Apply *fact*. Raises any exception if it cannot follow the facts before it."""
         registry, kind = self._registry, type(fact)
+        if self._uncounted and kind is not Declared:
+            self.count_gates()
         if kind is Declared:
             assert isinstance(fact, Declared)
             need, prerequisite = fact.need, registry.shared(fact.prerequisite)
@@ -201,7 +216,7 @@ class _Replay:
                 if (actor := self._units[name]).unit.gate:
                     registry.count_edges(actor, fact.at)
                 self._bus.subscribe(self._units[name], prerequisite, need, fact.at)
-                self._run(fact.at)
+                self._run()
             elif known is not need and known.needs_the_same(need):
                 registry.graph.put_need(name, prerequisite, need)
                 self._bus.put_need(self._units[name], prerequisite, need)
@@ -219,7 +234,11 @@ class _Replay:
                 self._bus.leave_pattern(self._units[name], fact.prerequisite)
             if (actor := self._units[name]).unit.gate:
                 registry.count_edges(actor, fact.at)
-            self._run(fact.at)
+            self._run()
+        elif kind is LeftOut:
+            assert isinstance(fact, LeftOut)
+            registry.graph.put_left_out(name, fact.prerequisite, fact.pattern)
+            self._history(name, fact, 0)
         else:
             if kind is Registered:
                 if name in self._units:
@@ -228,13 +247,13 @@ class _Replay:
             self._of_unit(self._units[name], fact)  # type: ignore[arg-type]
             if kind is MadeGate:
                 registry.count_edges(self._units[name], fact.at)
-                self._run(fact.at)
+                self._run()
 
     def _put_before(self, pattern: str, prerequisite: str, need: Need | None) -> None:
         graph, newcomers = self._registry.graph, self._registry.newcomers
-        known = pattern in graph.before
+        known = graph.is_before(pattern)
         graph.put_before(pattern, prerequisite, need)
-        if known and pattern not in graph.before:
+        if known and not graph.is_before(pattern):
             self._bus.leave_pattern(newcomers, pattern)
         elif not known:
             self._bus.subscribe_pattern(newcomers, pattern)
@@ -245,7 +264,7 @@ class _Replay:
         was, now = condition(before), condition(after)
         if was is not now:
             self._bus.publish(after.name, now, fact.at)
-            self._run(fact.at)
+            self._run()
         if type(fact) is not Registered:
             self._history(after.name, fact, after.run)
 

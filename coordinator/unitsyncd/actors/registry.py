@@ -174,7 +174,10 @@ class Registry:
         unit, condition = actor.unit.name, self.bus.condition
         patterns = self.graph.patterns(unit).items()
         matched = sum(is_matched(need, condition(pattern)) for pattern, need in patterns)
-        edges = len(self.graph.prerequisites(unit)) - matched
+        named = len(self.graph.prerequisites(unit)) - len(patterns)
+        if not named and not actor.unit.gate_count:
+            matched = 0  # all that match are left out: the patterns alone count
+        edges = named + len(patterns) - matched
         self.dispatcher.tell(actor, PrerequisitesCounted(edges, at))
 
     def watch_pattern(
@@ -189,14 +192,10 @@ class Registry:
 
     def left_out(self, unit: Unit) -> list[str]:
         """What matches the patterns of *unit* and is left out of them."""
-        if not unit.left_out:
+        if unit.name not in self.graph.left_out:
             return []
-        patterns, edges = self.graph.patterns(unit.name), self.graph.prerequisites(unit.name)
-        return [
-            name
-            for name in unit.left_out
-            if name not in edges and any(matcher(pattern)(name) for pattern in patterns)
-        ]
+        edges = self.graph.prerequisites(unit.name)
+        return [name for name in self.graph.left_out[unit.name] if name not in edges]
 
     def verdict(self, actor: UnitActor, own: Mapping[str, Need]) -> Verdict:
         """The verdict for a start with its *own* edges instead of those that the unit has from

@@ -32,7 +32,7 @@ class _Header(msgspec.Struct, frozen=True):
     epoch: str
     seq: int
     units: int
-    before: dict[str, dict[str, Need]] = {}
+    before: list[tuple[str, str, Need]] = []
 
 
 class Snapshots:

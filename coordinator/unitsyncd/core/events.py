@@ -112,7 +112,7 @@ class MadeGate(Fact, tag="gate", frozen=True):
 
 class LeftOut(Fact, tag="left_out", frozen=True):
     """The ``prerequisite``, which matches the unit's ``pattern``, waits for the unit itself. So
-    the unit does not wait for it."""
+    the unit does not wait for it. Applied to the graph, like the edges."""
 
     prerequisite: str
     pattern: str
@@ -143,9 +143,8 @@ UnitFact: TypeAlias = (
     | OwnerGone
     | WasReset
     | MadeGate
-    | LeftOut
 )
-AnyFact: TypeAlias = UnitFact | Declared | Undeclared
+AnyFact: TypeAlias = UnitFact | LeftOut | Declared | Undeclared
 
 
 # --- what the bus delivers --------------------------------------------------------
@@ -249,14 +248,6 @@ class GateAsked(msgspec.Struct, frozen=True, gc=False):
     count: int = 0
 
 
-class GaveWay(msgspec.Struct, frozen=True, gc=False):
-    """The unit waits for none of these any more, because they wait for it: (prerequisite, pattern
-    that it matches). None of them is left out yet."""
-
-    at: float
-    edges: tuple[tuple[str, str], ...]
-
-
 class OwnerLost(msgspec.Struct, frozen=True, gc=False):
     """The process ``owner`` has ended."""
 
@@ -275,7 +266,6 @@ UnitEvent: TypeAlias = (
     | PrerequisitesCounted
     | GateDue
     | GateAsked
-    | GaveWay
     | StartAsked
     | DeclarationRefused
     | StartWithdrawn

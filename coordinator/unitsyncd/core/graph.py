@@ -38,12 +38,14 @@ class Request:
     has taken as long as a pass through the whole graph. The others are checked together at
     the end. So a request takes a few passes at most, in whatever order its edges come."""
 
-    __slots__ = ("looks_max", "unchecked")
+    __slots__ = ("looks_max", "ordered", "unchecked")
 
     def __init__(self, graph: Graph) -> None:
         self.looks_max = graph.looks + graph.edges + ONE_BY_ONE_MIN
         self.unchecked: dict[str, None] = {}
         """Dependents of edges that are not checked yet."""
+        self.ordered: set[str] = set()
+        """Dependents whose edges undo puts back into their order."""
 
 
 class Graph:
@@ -62,8 +64,12 @@ class Graph:
         the edges of the last start."""
         self._patterns: dict[str, dict[str, Need]] = {}
         """The prerequisites that are patterns, for each unit that has some."""
-        self.before: dict[str, dict[str, Need]] = {}
-        """For each pattern, what all units that match are to wait for."""
+        self.before: dict[tuple[str, str], Need] = {}
+        """(pattern, prerequisite): all units that match the pattern are to wait for it."""
+        self.left_out: dict[str, dict[str, str]] = {}
+        """For each unit, what it does not wait for though it matches a pattern, and which."""
+        self.from_patterns = 0
+        """How many of the edges came from patterns, and give way to others."""
         self.edges = 0
         self.looks = 0
         """Counts the edges that searches have looked at."""
@@ -133,12 +139,18 @@ class Graph:
         Raises CycleError, with nothing changed, if *prerequisite* already waits for
         *dependent*, directly or through others. It may leave that to ``check``.
         """
+        if not self.try_add(dependent, prerequisite, need, request):
+            raise self.cycle(dependent, prerequisite)
+
+    def try_add(self, dependent: str, prerequisite: str, need: Need, request: Request) -> bool:
+        """The same, but False if ``add`` would raise."""
         if dependent == prerequisite:
-            raise cycle_error([dependent, dependent])
+            return False
         self.undo.touch(dependent)
         if self._dependents.get(dependent):
-            if self.looks <= request.looks_max:
-                self._raise_levels(dependent, prerequisite)
+            if self.looks <= request.looks_max or self.from_patterns:
+                if not self._raise_levels(dependent, prerequisite):
+                    return False
             else:
                 request.unchecked[dependent] = None
         else:
@@ -149,6 +161,7 @@ class Graph:
                 self._levels[dependent] = level
         self.undo.push(self._take_back, dependent, prerequisite)
         self._insert(dependent, prerequisite, need)
+        return True
 
     def check(self, request: Request) -> None:
         """Check the edges of *request* that are not checked yet, in time proportional to
@@ -160,6 +173,7 @@ class Graph:
         dependents = request.unchecked
         if not dependents:
             return
+        request.unchecked = {}
         levels, changed = self._levels, list[tuple[str, int]]()
         targets = [
             (max((levels.get(one, 0) for one in self.prerequisites(name)), default=0), name)
@@ -179,7 +193,7 @@ class Graph:
         while name not in passed or name not in dependents:
             passed.add(name)
             name = next(one for one in self._in_its_level(name) if one in left)
-        raise self._cycle(name, next(one for one in self._in_its_level(name) if one in left))
+        raise self.cycle(name, next(one for one in self._in_its_level(name) if one in left))
 
     def in_the_way(
         self, dependent: str, prerequisite: str, kinds: Container[By]
@@ -196,13 +210,25 @@ class Graph:
                     queue.append(further)
         if prerequisite in above:
             return []
-        below = self.needed_by(prerequisite)
-        return [
+        found = [
             (further, name)
             for name in above
             for further in self._dependents.get(name, ())
-            if further in below and edges_of[further][name].by in kinds
+            if edges_of[further][name].by in kinds
         ]
+        if all(further == prerequisite for further, _ in found):
+            return found
+        below = self.needed_by(prerequisite)
+        return [(further, name) for further, name in found if further in below]
+
+    def above(self, name: str) -> set[str]:
+        """What waits for *name*, directly or through others, and *name* itself."""
+        found, queue = {name}, [name]
+        for one in queue:
+            new = [other for other in self._dependents.get(one, ()) if other not in found]
+            found.update(new)
+            queue += new
+        return found
 
     def needed_by(self, name: str) -> set[str]:
         """What *name* waits for, directly or through others, and *name* itself."""
@@ -219,6 +245,11 @@ class Graph:
         self.undo.touch(dependent)
         self.undo.push(self._insert, dependent, prerequisite, need)
         self._remove(dependent, prerequisite)
+        if need.is_pattern and (names := self.left_out.pop(dependent, None)):
+            self.undo.push(self.left_out.__setitem__, dependent, names)
+            left = {name: pattern for name, pattern in names.items() if pattern != prerequisite}
+            if left:
+                self.left_out[dependent] = left
 
     def put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
         """Give an existing edge another need."""
@@ -230,37 +261,61 @@ class Graph:
     def put_before(self, pattern: str, prerequisite: str, need: Need | None) -> None:
         """Note that all units that match *pattern* are to wait for *prerequisite*, or with None
         that they are not. Their edges are added by the caller."""
-        self.undo.push(setattr, self, "before", {one: dict(of) for one, of in self.before.items()})
-        needs = self.before.setdefault(pattern, {})
         if need is not None:
-            needs[prerequisite] = need
-        elif len(needs) > 1:
-            del needs[prerequisite]
+            self.undo.push(self.before.pop, (pattern, prerequisite))
+            self.before[pattern, prerequisite] = need
         else:
-            del self.before[pattern]
+            self.undo.push(setattr, self, "before", dict(self.before))
+            del self.before[pattern, prerequisite]
+
+    def is_before(self, pattern: str) -> bool:
+        """Whether units that match *pattern* are to wait for something."""
+        return any(one == pattern for one, _ in self.before)
+
+    def put_left_out(self, dependent: str, name: str, pattern: str) -> None:
+        """Note that *dependent* does not wait for *name*, until *pattern* is removed."""
+        self.undo.touch(dependent)
+        names = self.left_out.setdefault(dependent, {})
+        self.undo.push(self._put_left_out, dependent, name, names.get(name))
+        names[name] = pattern
+
+    def _put_left_out(self, dependent: str, name: str, pattern: str | None) -> None:
+        names = self.left_out.setdefault(dependent, {})
+        names.pop(name, None)
+        if pattern is not None:
+            names[name] = pattern
+        elif not names:
+            del self.left_out[dependent]
 
     def _put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
-        self._prerequisites[dependent][prerequisite] = need
+        edges = self._prerequisites[dependent]
+        self.from_patterns += need.gives_way - edges[prerequisite].gives_way
+        edges[prerequisite] = need
         if need.is_pattern:
             self._patterns[dependent][prerequisite] = need
         self.changes += 1
 
-    def held(self) -> tuple[dict[str, Any], ...]:
+    def held(self) -> tuple[dict[Any, Any], ...]:
         """All containers that grow with the units, for the caller to empty."""
         of_names = self._prerequisites, self._dependents, self._levels, self.unregistered
-        return *of_names, self._of_start, self._patterns, self.before
+        return *of_names, self._of_start, self._patterns, self.before, self.left_out
 
     def reorder(self, dependent: str, order: Iterable[str]) -> None:
         """Put the prerequisites of *dependent* back into *order*, which names each once:
         edges that were restored have gone to the end."""
         edges = self._prerequisites.get(dependent)
         if edges:
-            self._prerequisites[dependent] = {name: edges[name] for name in order}
+            edges = self._prerequisites[dependent] = {name: edges[name] for name in order}
+            if dependent in self._patterns:
+                patterns = {name: need for name, need in edges.items() if need.is_pattern}
+                self._patterns[dependent] = patterns
             self.setbacks += 1
 
     def _insert(self, dependent: str, prerequisite: str, need: Need) -> None:
         self._prerequisites.setdefault(dependent, {})[prerequisite] = need
-        if need.is_pattern:
+        if need.gives_way:
+            self.from_patterns += 1
+        elif need.is_pattern:
             self._patterns.setdefault(dependent, {})[prerequisite] = need
         dependents = self._dependents.get(prerequisite)
         if dependents is None:
@@ -276,6 +331,7 @@ class Graph:
         need = self._prerequisites[dependent].pop(prerequisite)
         if not self._prerequisites[dependent]:
             del self._prerequisites[dependent]
+        self.from_patterns -= need.gives_way
         if need.is_pattern:
             del self._patterns[dependent][prerequisite]
             if not self._patterns[dependent]:
@@ -296,22 +352,26 @@ class Graph:
         were removed earlier in the same turn may come back."""
         self._levels.update(levels)
 
-    def _raise_levels(self, dependent: str, prerequisite: str) -> None:
-        """Restore monotonic levels for the edge prerequisite → dependent, or raise."""
+    def _raise_levels(self, dependent: str, prerequisite: str) -> bool:
+        """Restore monotonic levels for the edge prerequisite → dependent. False, with nothing
+        changed, if that would close a cycle."""
         levels = self._levels
         floor = levels.get(prerequisite, 0)
         level = levels.get(dependent, 0)
         if floor < level:
-            return
+            return True
         seen = {prerequisite}
         complete = self._search_back(dependent, prerequisite, floor, seen)
+        if complete is None:
+            return False
         if complete and floor == level:
-            return
+            return True
         changed: list[tuple[str, int]] = []
         if not self._raise(dependent, floor if complete else floor + 1, changed, seen):
             self._put_levels_back(changed)
-            raise self._cycle(dependent, prerequisite)
+            return False
         self.undo.push(self._put_levels_back, changed)
+        return True
 
     def _raise(
         self,
@@ -340,16 +400,18 @@ class Graph:
                     queue.append(further)
         return True
 
-    def _search_back(self, dependent: str, prerequisite: str, level: int, seen: set[str]) -> bool:
+    def _search_back(
+        self, dependent: str, prerequisite: str, level: int, seen: set[str]
+    ) -> bool | None:
         """Collect in *seen* what *prerequisite* waits for within its level. False if
-        there was too much to look at. Raises CycleError on meeting *dependent*."""
+        there was too much to look at. None on meeting *dependent*."""
         budget = isqrt(self.edges) // SEARCH_PART + 1
         self.looks += budget
         queue = [prerequisite]
         while queue:
             for name in self._prerequisites.get(queue.pop(), ()):
                 if name == dependent:
-                    raise self._cycle(dependent, prerequisite)
+                    return None
                 if name not in seen and self._levels.get(name, 0) == level:
                     seen.add(name)
                     queue.append(name)
@@ -392,8 +454,10 @@ class Graph:
                         free.append(further)
         return waits_for
 
-    def _cycle(self, dependent: str, prerequisite: str) -> CycleError:
+    def cycle(self, dependent: str, prerequisite: str) -> CycleError:
         """The error for the edge that would close the cycle, with a shortest one."""
+        if dependent == prerequisite:
+            return cycle_error([dependent, dependent])
         came_from: dict[str, str] = {}
         queue = [prerequisite]
         for name in queue:

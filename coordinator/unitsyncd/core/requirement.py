@@ -62,7 +62,15 @@ class Need:
     """What an edge needs of its prerequisite. There is one object for each combination:
     ``need_of`` returns it. Each store decides how it writes a Need down."""
 
-    __slots__ = ("by", "is_pattern", "of_start", "optional", "requirement", "verdicts")
+    __slots__ = (
+        "by",
+        "gives_way",
+        "is_pattern",
+        "of_start",
+        "optional",
+        "requirement",
+        "verdicts",
+    )
 
     def __init__(self, requirement: Requirement, optional: bool, of_start: bool, by: By) -> None:
         self.requirement: Final = requirement
@@ -72,6 +80,8 @@ class Need:
         it; False if it stays with the unit (``want``)."""
         self.by: Final = by
         self.is_pattern: Final = by in (By.PATTERN, By.OWN_PATTERN)
+        self.gives_way: Final = by in (By.MATCH, By.BEFORE)
+        """Whether it came from a pattern: then it is taken back rather than another refused."""
         self.verdicts: Final = tuple(_verdict(self, condition) for condition in Condition)
         """For each Condition of the prerequisite."""
 

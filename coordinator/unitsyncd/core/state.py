@@ -23,7 +23,6 @@ from unitsyncd.core.events import (
     Denied,
     Ended,
     Launched,
-    LeftOut,
     MadeGate,
     OwnerGone,
     OwnerKey,
@@ -88,8 +87,6 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How many a gate has, as PrerequisitesCounted says it."""
     registered: float = 0.0
     """Unix time in seconds."""
-    left_out: tuple[str, ...] = ()
-    """Units that match its patterns and wait for this unit themselves."""
 
     @property
     def launching(self) -> bool:
@@ -316,18 +313,12 @@ def _was_reset(unit: Unit, fact: WasReset) -> Unit:
         gate_count=unit.gate_count,
         gate_edges=unit.gate_edges,
         registered=unit.registered,
-        left_out=unit.left_out,
     )
 
 
 def _made_gate(unit: Unit, fact: MadeGate) -> Unit:
     phase = _next(unit, fact, "made a gate")
     return replace(unit, phase=phase, gate=True, gate_count=fact.count)
-
-
-def left_out(unit: Unit, *facts: LeftOut) -> Unit:
-    """*unit* after all *facts*. One after the other would copy what is left out for each."""
-    return replace(unit, left_out=(*unit.left_out, *(fact.prerequisite for fact in facts)))
 
 
 _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
@@ -341,7 +332,6 @@ _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
     OwnerGone: _owner_gone,
     WasReset: _was_reset,
     MadeGate: _made_gate,
-    LeftOut: left_out,
 }
 
 

@@ -101,6 +101,8 @@ class SavedUnit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Its level in the graph's cycle detection."""
     edges: tuple[tuple[str, Need], ...]
     history: tuple[HistoryEntry, ...]
+    left_out: dict[str, str] = {}
+    """What it does not wait for though it matches a pattern, and which."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -110,5 +112,5 @@ class Snapshot(msgspec.Struct, frozen=True):
     epoch: str
     seq: int
     units: list[SavedUnit]
-    before: dict[str, dict[str, Need]] = {}
-    """For each pattern, what all units that match wait for."""
+    before: list[tuple[str, str, Need]] = []
+    """(pattern, prerequisite, need): all units that match the pattern wait for it."""

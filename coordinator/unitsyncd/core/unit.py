@@ -29,9 +29,7 @@ from unitsyncd.core.events import (
     Ended,
     GateAsked,
     GateDue,
-    GaveWay,
     Launched,
-    LeftOut,
     MadeGate,
     OutcomeReported,
     OwnerGone,
@@ -52,7 +50,7 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.requirement import Verdict
-from unitsyncd.core.state import Unit, applied, condition, is_due, left_out, was_withdrawn
+from unitsyncd.core.state import Unit, applied, condition, is_due, was_withdrawn
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
 _PENDING: Final = Status.PENDING
@@ -79,8 +77,6 @@ def step(unit: Unit, event: UnitEvent) -> Step:
         return _moved(unit, event)  # type: ignore[arg-type]
     if kind is PrerequisitesCounted:
         return _counted(unit, event)  # type: ignore[arg-type]
-    if kind is GaveWay:
-        return _gave_way(unit, event)  # type: ignore[arg-type]
     answer, facts = _RULES[kind](unit, event)
     after = unit
     for fact in facts:
@@ -112,11 +108,6 @@ def _moved(unit: Unit, moved: PrerequisiteMoved) -> Step:
         return replace(unit, outstanding=outstanding, blocked=blocked), ()
     after = replace(unit, outstanding=outstanding, blocked=blocked, since=moved.at)
     return after, (Publish(condition(unit), condition(after), moved.at),)
-
-
-def _gave_way(unit: Unit, gone: GaveWay) -> Step:
-    facts = [LeftOut(gone.at, name, pattern) for name, pattern in gone.edges]
-    return left_out(unit, *facts), tuple(map(Append, facts))
 
 
 # --- gates ------------------------------------------------------------------------

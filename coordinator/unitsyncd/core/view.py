@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from unitsync.patterns import is_pattern, matcher
+from unitsync.patterns import filter_matching, is_pattern
 from unitsync.printing import counted
 from unitsync.wire import (
     HistoryEntry,
@@ -247,10 +247,10 @@ class View:
         if need.by not in (By.MATCH, By.BEFORE):
             return edge
         graph, name = self._graph, edge.name
-        pattern = next((one for one in graph.patterns(unit.name) if matcher(one)(name)), "")
-        if not pattern:
-            before = (one for one, names in graph.before.items() if name in names)
-            pattern = next((one for one in before if matcher(one)(unit.name)), "")
+        if need.by is By.BEFORE:
+            before = (one for one, other in graph.before if other == name)
+            return replace(edge, before=next(filter_matching(before, unit.name), ""))
+        pattern = next(filter_matching(graph.patterns(unit.name), name), "")
         holder = self._units.get(name)
         late = holder is not None and holder.unit.registered > self._claimed(unit)
         return replace(edge, pattern=pattern, next_run=late)

@@ -120,6 +120,8 @@ def prerequisite(edge: Prerequisite, now: float) -> str:
         text += ", optional"
     if edge.pattern:
         text += f", matches {edge.pattern}"
+    if edge.before:
+        text += f", goes before {edge.before}"
     if edge.next_run:
         text += ", came later: counts from the next run"
     return text
@@ -192,10 +194,15 @@ def is_gate(
         return f"{text}, and it is {status.value}"
     if not edges:
         return f"{text} once it has {'enough ' if count else ''}prerequisites"
-    shown = ", ".join(f"{edge.name} ({edge.status.value})" for edge in edges)
+    shown = ", ".join(f"{edge.name} ({_in_short(edge)})" for edge in edges)
     more = f" and {total - len(edges):,} more" if total > len(edges) else ""
     among = f"enough of {count:,} among " if count else ""
     return f"{text}; it waits for {among}{shown}{more}"
+
+
+def _in_short(edge: Prerequisite) -> str:
+    nothing = is_pattern(edge.name) and edge.status is Status.NOT_REGISTERED
+    return "no unit matches yet" if nothing else edge.status.value
 
 
 def gate(info: UnitInfo) -> str:
@@ -257,8 +264,7 @@ def note(text: str) -> str:
 def left_out(unit: str, names: Sequence[str]) -> str:
     """*names* match a pattern of *unit*."""
     more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    they = "it waits" if len(names) == 1 else "they wait"
-    return f"{unit} does not wait for {', '.join(names[:5])}{more}: {they} for {unit}"
+    return f"{unit} does not wait for {', '.join(names[:5])}{more}, which waited for {unit}"
 
 
 def not_watched(unit: str, owner: Owner) -> str:
