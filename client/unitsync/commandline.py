@@ -78,8 +78,8 @@ class Call:
         self.names, self.flags = names, flags
         if self.verb.module:
             return
-        as_text = "coder" if self.shim and verb != "run" else "text"
-        lines = "none" if self.as_json or verb in ("list", "why") else as_text
+        as_text = "coder" if self.shim and verb not in ("run", "why") else "text"
+        lines = "none" if self.as_json or verb == "list" else as_text
         self.request: Message = {"verb": self.verb.tag, "render": lines}
         if startup := startup_of(environ):
             self.request["startup"] = startup
@@ -317,7 +317,8 @@ def parse_duration(text: str, source: str) -> float:
 
     seconds = seconds_in(text)
     if seconds is None:
-        hint = "for example 90 (seconds), 30s, 5m, 1h30m, 500ms, or none to wait forever"
+        forever = "" if source == "--since" else ", or none to wait forever"
+        hint = f"for example 90 (seconds), 30s, 5m, 1h30m, 500ms{forever}"
         raise invalid(source, text, "is not a duration", hint)
     return seconds
 

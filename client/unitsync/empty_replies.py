@@ -15,14 +15,20 @@ def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
     assert isinstance(request, wire.StatusOf | wire.Why)
     if isinstance(request, wire.Why) and (not request.unit or is_pattern(request.unit)):
         any_matcher([request.unit])
-        return wire.WhyReply(id=request.id, epoch=epoch)
+        lines = no_match(request) if request.unit else []
+        return wire.WhyReply(id=request.id, epoch=epoch, out=lines)
     check_name(request.unit)
     unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)
     if isinstance(request, wire.Why):
         return wire.WhyReply(id=request.id, epoch=epoch, tree=wire.WhyNode(unit))
-    lines: list[str] = []
+    lines = []
     if request.render is wire.Render.TEXT:
         lines = unregistered(request.unit)
     elif request.render is wire.Render.CODER:
         lines = coder_output.status(unit)
     return wire.StatusReply(id=request.id, epoch=epoch, unit=unit, out=lines)
+
+
+def no_match(request: wire.Why) -> list[str]:
+    """The lines of a page on which no unit matches the pattern."""
+    return [] if request.render is wire.Render.NONE else ["no unit matches"]

@@ -16,9 +16,10 @@ from time import monotonic
 
 from unitsync import Client, calling_script, errors, wire
 from unitsync import endpoint as endpoints
-from unitsync.calling_script import read_process, running_processes
+from unitsync.calling_script import read_process, running_processes, shell_word
 from unitsync.commandline import Call, parse_duration
 from unitsync.output import print_err
+from unitsync.patterns import is_pattern
 from unitsync.printing import safe, span
 from unitsync.runners import RUNNING, known, runner_of
 from unitsync.supervision import GRACE_DEFAULT_S
@@ -166,6 +167,12 @@ def main(call: Call) -> int:
         runs: list[Run] = []
         planned: dict[int, list[str]] = {}
         for name in dict.fromkeys(call.names):
+            if is_pattern(name):
+                raise errors.InvalidName(
+                    f"kill takes names, and {safe(name)} is a pattern",
+                    hint=f"unitsync list {shell_word(name)} shows the names",
+                    name=name,
+                )
             info = known(client.status(name))
             owner = info.owner
             if owner is None or not (info.status in RUNNING or info.still_runs):

@@ -127,7 +127,10 @@ def _check_logs(folder: Path | None, names: list[str], run: int, notes: Mapping[
         if is_pattern(name):
             match = matcher(name)
             if not any(match(one) for one in known):
-                raise _nothing_kept([name])
+                raise errors.UnitsyncError(
+                    f"no unit with output matches {name}",
+                    hint=f"unitsync list {shell_word(name)} shows the units that match",
+                )
             continue
         if name not in notes and not _latest(folder, name):
             raise _nothing_kept([name], nearest(name, known))

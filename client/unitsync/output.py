@@ -72,7 +72,7 @@ def _list(call: "Call", pages: "list[Any]") -> int:
     if call.shim:
         return finish(pages[0], map(safe, coder_output.listed(units, call.columns)))
     if not units:
-        return finish(pages[0], ["no units yet"])
+        return finish(pages[0], ["no unit matches" if call.names else "no units yet"])
     from unitsync import tables, terminal
 
     return finish(pages[0], tables.list_table(units, terminal.stdout(), call.columns))
@@ -90,6 +90,8 @@ def _why(call: "Call", pages: "list[Any]") -> int:
 
     if tree is not None:
         return finish(pages[0], tables.why_tree(tree, terminal.stdout()))
+    if all(page.out for page in pages):  # no unit matches
+        return finish(pages[0])
     return finish(pages[0], tables.why_groups(groups, terminal.stdout()))
 
 

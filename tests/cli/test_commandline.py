@@ -21,7 +21,8 @@ SHIM = {"UNITSYNC_CODER_SHIM": "1"}
         ("status a", SHIM, "coder"),
         ("status a -o json", SHIM, "none"),
         ("list", SHIM, "none"),
-        ("why", {}, "none"),
+        ("why", SHIM, "text"),
+        ("why -o json", {}, "none"),
     ],
 )
 def test_whose_lines_are_asked_for(words: str, environ: dict[str, str], render: str) -> None:

@@ -145,3 +145,29 @@ def test_starts_that_wait_beside_each_other(cli: Cli) -> None:
     at = told.index("Waiting: 2 to start it")
     assert sorted(told[at + 1 : at + 3]) == ["         SCRIPT, for a", "         SCRIPT, for b"]
     assert "; 2 scripts wait to start it\n" in cli.ok("why", "u")
+
+
+def test_a_pattern_or_name_that_no_unit_matches_is_told(cli: Cli) -> None:
+    cli.ok("run", "deps", "--", "true")
+    for words in (("list", "zz*"), ("list", "nosuch"), ("why", "zz*")):
+        assert cli(*words) == (0, "no unit matches\n", "")
+    nothing = "nothing waits, has failed, was skipped or lost its script\n"
+    assert cli("why", "d*") == (0, nothing, "")
+    assert cli("why", "zz*", "-o", "json") == (0, "[]\n", "")
+    assert cli("logs", "zz*").told == [
+        "error: no unit with output matches zz*",
+        "hint: unitsync list 'zz*' shows the units that match",
+    ]
+    refused = cli("kill", "zz*")
+    assert (refused.status, refused.told) == (
+        2,
+        [
+            "error: kill takes names, and zz* is a pattern",
+            "hint: unitsync list 'zz*' shows the names",
+        ],
+    )
+
+
+@pytest.mark.own_coordinator
+def test_no_unit_matches_where_there_are_none(cli: Cli) -> None:
+    assert cli("list", "zz*") == cli("why", "zz*") == (0, "no unit matches\n", "")

@@ -217,6 +217,8 @@ run = "false"
     wrong = up(plan, "--only", "bb")
     assert wrong.status == 2
     assert wrong.told[1] == "hint: did you mean b?"
+    wrong = up(None, "--only", "b*")
+    assert (wrong.status, wrong.told[0]) == (2, "error: --only takes names, and b* is a pattern")
 
 
 def test_a_dry_run_shows_the_waves_and_runs_nothing(up: Up) -> None:
@@ -371,6 +373,9 @@ def test_a_detached_up_goes_on_and_down_ends_it(cli: Cli, up: Up) -> None:
     assert [path.name for path in up.state.iterdir() if path.name.startswith("up-")] == []
     again = cli("down")
     assert (again.status, again.told) == (0, ["nothing is up"])
+    wrong = cli("down", "nosuch.toml")
+    assert wrong.status == 5
+    assert wrong.told[0].endswith("the plan cannot be read: there is no such file")
 
 
 def test_a_service_that_was_ended_runs_again(up: Up) -> None:

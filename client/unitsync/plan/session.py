@@ -21,6 +21,7 @@ from unitsync.calling_script import shell_word
 from unitsync.conversation import Autostart
 from unitsync.nearest import nearest
 from unitsync.output import print_err, print_lines, report_any
+from unitsync.patterns import is_pattern
 from unitsync.plan import control, record
 from unitsync.plan.control import Answer, Request
 from unitsync.plan.display import LiveDisplay, PlainDisplay, at_terminal, summary
@@ -45,6 +46,11 @@ def restricted(plan: Plan, only: Sequence[str]) -> Plan:
     wanted: dict[str, None] = {}
     left = list(only)
     for name in left:
+        if is_pattern(name):
+            raise errors.UsageError(
+                f"--only takes names, and {safe(name)} is a pattern",
+                hint="unitsync up --dry-run lists the names",
+            )
         if name not in plan.units:
             raise _no_unit(name, plan)
     while left:
@@ -339,10 +345,13 @@ def _running(folder: str) -> Iterator[tuple[int, Answer | control.Silent]]:
 
 
 def down(plan: Path, address: str | None) -> int:
-    """End the ``up`` of *plan*, and return when it is gone."""
+    """End the ``up`` of *plan*, and return when it is gone. Raises PlanError if there is neither
+    an ``up`` nor such a file."""
     folder = endpoints.resolve(address).folder
     pid, units = _up_of(folder, plan)
     if not pid:
+        if not os.path.exists(plan):
+            load(plan)
         plans = [what.plan for _, what in _running(folder) if isinstance(what, Answer)]
         hints = [f"hint: another plan is up: unitsync down {shell_word(path)}" for path in plans]
         print_err(["nothing is up", *hints[:1]])

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from unitsync import coder_output, wire
+from unitsync.empty_replies import no_match
 from unitsync.patterns import any_matcher, matcher
 from unitsync.wire import Status
 from unitsyncd.actors.ports import Identity
@@ -65,13 +66,21 @@ def why(request: wire.Why, registry: Registry) -> wire.AnyReply:
     """Raises InvalidName."""
     view, epoch = registry.view, registry.epoch
     match = None
+    matched: list[str] = []
     if registry.is_pattern(request.unit):
-        match = matcher(request.unit)
+        matches = matcher(request.unit)
+
+        def match(name: str) -> object:
+            if found := matches(name):
+                matched.append(name)
+            return found
+
     elif request.unit:
         registry.check(request.unit)
         return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
     groups, following = view.why_groups(max(0, request.offset), match)
-    return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following)
+    out = [] if match is None or matched else no_match(request)
+    return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following, out=out)
 
 
 def pong(request: wire.Ping, registry: Registry, identity: Identity) -> wire.AnyReply:
