@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,35 @@ def test_units_in_all_phases_are_ended(up: Up, number: int) -> None:
     assert not up.processes(ALL_PHASES_MARK)
     assert "unitsync: waiting not started: interrupted" in ended.told
     assert "launching failed: interrupted" in ended.told
+
+
+UNREAPED = """
+import ctypes, os, subprocess, sys
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+up = subprocess.Popen(sys.argv[1:])
+print(up.pid, file=sys.stderr, flush=True)
+sys.exit(up.wait())
+"""
+"""Runs a command and reaps nobody else, as some containers do."""
+
+
+def test_what_has_ended_and_is_not_reaped_is_not_waited_for(cli: Cli, up: Up) -> None:
+    """Here it would last for the whole grace."""
+    unit = """
+[unit.{0}]
+run = "(sleep 1000 &); echo > {0}; exec sleep 1000"
+grace = "1h"
+"""
+    up.write(unit.format("x") + unit.format("y") + unit.format("z"))
+    process = cli.spawn(command=[sys.executable, "-c", UNREAPED, *cli.command, "up"])
+    pid = int(process.next_line())
+    for name in "xyz":
+        up.await_file(name, "\n")
+    os.kill(pid, INT)
+    ended = process.end()
+    assert ended.status == 130, ended
+    assert "x failed: interrupted" in ended.told
 
 
 def test_a_killed_up_leaves_nothing_and_its_units_end_as_the_plan_says(cli: Cli, up: Up) -> None:

@@ -372,7 +372,7 @@ class Job:
 
     def _look(self, _: Order) -> None:
         assert self._life is not None
-        if not signal_group(self._pid, 0):
+        if self._runner.children.is_over(self._pid):
             self._carry_out(self._life.group_ended(monotonic()))
 
     def _ready(self, _: Order) -> None:

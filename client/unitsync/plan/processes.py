@@ -19,9 +19,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from time import monotonic
 from typing import Final
 
 from unitsync import command
+from unitsync.calling_script import Process
 from unitsync.log_files import RunLog
 
 CHUNK_BYTES: Final = 65_536
@@ -121,18 +123,38 @@ def _unnamed_file(folder: str) -> int:
 
 
 class Children:
-    """Tells when child processes end."""
+    """Tells when child processes and their groups end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, guardian: Guardian) -> None:
         self._on_exit: dict[int, Callable[[int], None]] = {}
         self._loop = loop
         self._guardian = guardian
+        self._asked: set[int] = set()
+        self._over: set[int] = set()
+        self._search_at = 0.0
         loop.add_signal_handler(signal.SIGCHLD, self._look)
 
     def watch(self, pid: int, on_exit: Callable[[int], None]) -> None:
         """Call *on_exit* with the wait status when the child *pid* has ended."""
+        self._over.discard(pid)
         self._on_exit[pid] = on_exit
         self._loop.call_soon(self._look_at, pid)  # it may have ended already
+
+    def is_over(self, group: int) -> bool:
+        """Whether no process of the *group* runs. Ask again and again: one search in /proc is for
+        all that have asked before, and searches take at most a tenth of the time."""
+        if not signal_group(group, 0):
+            return True
+        # In a container, it may be that nobody reaps those who have ended.
+        self._asked.add(group)
+        if (began := monotonic()) >= self._search_at:
+            self._over |= self._asked - _running_groups()
+            self._asked.clear()
+            self._search_at = monotonic() + 9 * (monotonic() - began)
+        if group not in self._over:
+            return False
+        self._over.remove(group)
+        return True
 
     def close(self) -> None:
         self._loop.remove_signal_handler(signal.SIGCHLD)
@@ -438,6 +460,20 @@ def signal_group(group: int, number: int) -> bool:
     except PermissionError:  # they run as another user
         return True
     return True
+
+
+def _running_groups() -> set[int]:
+    """The groups of all processes that have not ended."""
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                process = Process(int(name), file.read(), b"")
+        except (OSError, ValueError):  # it is gone
+            continue
+        if not process.has_ended:
+            found.add(process.group)
+    return found
 
 
 def signal_process(pid: int, number: int) -> None:
