@@ -1,11 +1,11 @@
 """What patterns among prerequisites cost whoever registers a unit that matches, or that does not.
 
-10,000 units are registered by a ``want`` each, 100 in a turn, in this process without sockets and
-journal: in a coordinator without patterns, in one with 100 patterns of which each unit matches one,
-in one with 100 patterns that none matches, and in one where a unit waits for ``*``. Each pattern is
-that of another unit. The four take turns, a tenth of the units at a time: a sample is one of
-these. The memory is that of the running daemon after it. Then ``*`` of a chain gives way: one unit
-waits for all the others, and the first of these asks to wait for that unit.
+10,000 units are registered by a ``want`` each, through the socket and into the journal: in a
+coordinator without patterns, in one with 100 patterns of which each unit matches one, in one with
+100 patterns that none matches, and in one where a unit waits for ``*``. Each pattern is that of
+another unit. The four take turns, a tenth of the units at a time: a sample is one of these. The
+memory is what each coordinator has grown by. Then ``*`` of a chain gives way, in this process: one
+unit waits for all the others, and the first of these asks to wait for that unit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from unitsync import wire
 UNITS: Final = 10_000
 PATTERNS: Final = 100
 PARTS: Final = 10
-IN_A_TURN: Final = 100
 TIMES: Final = 5
 WITHOUT: Final = "no pattern"
 CASES: Final[dict[str, list[str]]] = {
@@ -37,37 +36,33 @@ CASES: Final[dict[str, list[str]]] = {
 
 def measure(bench: Bench) -> None:
     units = bench.count(UNITS)
-    _times(bench, units)
-    _memory(bench, units)
+    _registering(bench, units)
     _giving_way(bench, units)
 
 
-def _times(bench: Bench, units: int) -> None:
+def _registering(bench: Bench, units: int) -> None:
     took_s: dict[str, list[float]] = {case: [] for case in CASES}
     with ExitStack() as stack:
-        inner = {case: stack.enter_context(unconnected(None)) for case in CASES}
+        servers = {case: stack.enter_context(coordinator(bench.folder)) for case in CASES}
+        lines = {
+            case: stack.enter_context(Pipeline(server.address, checked=True))
+            for case, server in servers.items()
+        }
         for case, patterns in CASES.items():
-            inner[case].ask(_waiting(patterns), IN_A_TURN)
+            lines[case].ask(_waiting(patterns))
+        before = {case: machine.resident_bytes(server.pid) for case, server in servers.items()}
         for first in range(0, units, units // PARTS):
             frames = _wants(range(first, first + units // PARTS))
             for case, samples in took_s.items():
-                samples.append(inner[case].ask(frames, IN_A_TURN) / len(frames))
-    for case, samples in took_s.items():
-        of = f"{units:,} units, {case}"
-        bench.record.add(of, "time per unit registered", "s", samples)
-        if case is not WITHOUT:
-            ratios = [ours / bare for ours, bare in zip(samples, took_s[WITHOUT], strict=True)]
-            bench.record.add(of, f"time divided by that with {WITHOUT}", "", ratios)
-
-
-def _memory(bench: Bench, units: int) -> None:
-    for case, patterns in CASES.items():
-        with coordinator(bench.folder) as server, Pipeline(server.address, checked=True) as line:
-            line.ask(_waiting(patterns))
-            before = machine.resident_bytes(server.pid)
-            line.ask(_wants(range(units)))
-            grown = machine.resident_bytes(server.pid) - before
-        bench.record.add(f"{units:,} units, {case}", "memory per unit", "bytes", [grown / units])
+                samples.append(lines[case].ask(frames) / len(frames))
+        for case, samples in took_s.items():
+            grown = machine.resident_bytes(servers[case].pid) - before[case]
+            of = f"{units:,} units, {case}"
+            bench.record.add(of, "time per unit registered", "s", samples)
+            bench.record.add(of, "memory per unit", "bytes", [grown / units])
+            if case is not WITHOUT:
+                ratios = [ours / bare for ours, bare in zip(samples, took_s[WITHOUT], strict=True)]
+                bench.record.add(of, f"time divided by that with {WITHOUT}", "", ratios)
 
 
 def _giving_way(bench: Bench, units: int) -> None:

@@ -190,7 +190,8 @@ class Bus:
                 self._dispatcher.tell(actor, Appeared(name, pattern))
                 if need is not None and actor not in self._subscribers.get(name, _NONE):
                     self.subscribe(actor, name, need, at)
-            self.publish(pattern, _one_more(self.condition(pattern)), at)
+            if (matches := self.condition(pattern)) is not MATCHES[-1]:
+                self.publish(pattern, _one_more(matches), at)
 
     def _restore_pattern(self, actor: Actor, pattern: str, need: Need | None) -> None:
         begin = literal(pattern)
@@ -216,7 +217,7 @@ class Bus:
 
 def _one_more(condition: Condition) -> Condition:
     """That of a pattern that one unit more matches."""
-    return MATCHES[min(MATCHES.index(condition) + 1, 2)]
+    return MATCHES[min(MATCHES.index(condition) + 1, len(MATCHES) - 1)]
 
 
 class _Pattern:
