@@ -250,13 +250,15 @@ _GUIDES = {
 
 
 def why_tree(root: "WhyNode", screen: "Screen") -> list[str]:
-    """The tree of *root*: its unit, and below each unit what keeps it from starting."""
+    """The tree of *root*: its unit, and below each unit what keeps it from starting. What is below
+    a unit that comes again is shown once."""
     unit = root.unit
     startable = unit.is_ready and unit.status in ("not registered", "pending")
     nothing = "; nothing keeps it from starting" if startable and not unit.nearest else ""
     room = min(_ROOM_MIN, max(2, screen.width * 2 // 3))
     guides = _GUIDES[screen.holds(3 * _depth(root) + room), screen.ascii_only]
     lines: list[str] = []
+    shown: set[str] = set()
 
     def show(label: "_Label", first: str, others: str) -> None:
         if screen.width:  # deep down there is no room for the leftmost guides
@@ -268,13 +270,19 @@ def why_tree(root: "WhyNode", screen: "Screen") -> list[str]:
             before = others
 
     def grow(node: "WhyNode", before: str) -> None:
-        children: list[tuple[_Label, WhyNode | None]] = [(_edge(at), at) for at in node.because]
+        children: list[WhyNode | None] = list(node.because)
+        if children:
+            shown.add(node.unit.name)
         if node.more > 0:
-            children.append((("", "", f"and {node.more:,} more"), None))
-        for number, (label, child) in enumerate(children, 1):
+            children.append(None)
+        for number, child in enumerate(children, 1):
             fork, on = (guides[1], guides[0]) if number < len(children) else (guides[2], guides[3])
-            show(label, before + fork, before + on)
-            if child is not None:
+            if child is None:
+                show(("", "", f"and {node.more:,} more"), before + fork, before + on)
+                continue
+            again = child.unit.name in shown
+            show(_edge(child, " (see above)" if again else ""), before + fork, before + on)
+            if not again:
                 grow(child, before + on)
 
     show(_named(unit, nothing), "", "")
@@ -282,9 +290,9 @@ def why_tree(root: "WhyNode", screen: "Screen") -> list[str]:
     return lines
 
 
-def _edge(node: "WhyNode") -> "_Label":
+def _edge(node: "WhyNode", more: str) -> "_Label":
     special = node.requires not in (None, "success")
-    return _named(node.unit, f", needs its {node.requires}" if special else "")
+    return _named(node.unit, (f", needs its {node.requires}" if special else "") + more)
 
 
 def _depth(node: "WhyNode") -> int:

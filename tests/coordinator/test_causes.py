@@ -379,6 +379,24 @@ def test_a_tree_has_a_bounded_number_of_nodes(monkeypatch: pytest.MonkeyPatch) -
     assert left_out > 0
 
 
+def test_a_tree_has_once_what_is_below_a_unit() -> None:
+    """Five layers of six units, each of which needs the whole layer below."""
+    driven = Driven()
+    script = driven.script()
+    for layer in range(5):
+        for n in range(6):
+            script.must(wire.Ok, script.want(f"l{layer}.{n}", *([f"l{layer - 1}.*"] * (layer > 0))))
+    tree = script.must(wire.WhyReply, wire.Why(id="", unit="l4.0")).tree
+    assert tree is not None
+    nodes, grown = [tree], []
+    for node in nodes:
+        nodes += node.because
+        grown += [node.unit.name] * bool(node.because)
+        assert node.more == 0
+    assert len(nodes) == 1 + 6 + 3 * 36
+    assert len(grown) == len(set(grown)) == 1 + 3 * 6
+
+
 def test_a_page_of_a_list_names_a_bounded_number_of_prerequisites(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

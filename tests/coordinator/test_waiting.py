@@ -462,6 +462,21 @@ def test_the_nearest_name_is_told_at_once(ann: Script, bob: Script) -> None:
     assert "did you mean git-clone?" in error.message
 
 
+def test_a_name_that_is_waited_for_as_well_is_not_suggested(ann: Script, bob: Script) -> None:
+    ann.must(wire.Ok, ann.want("git-clone.api"))
+    ann.must(wire.Ok, ann.want("ide", "git-clone.app", "git-clone.api"))
+    ann.must(wire.Ok, ann.want("lint", "git-clone.app", "git-clone.*"))
+    ann.must(wire.Ok, ann.want("other", "git-clone.app"))
+    for unit, meant in (("ide", ""), ("lint", ""), ("other", "git-clone.api")):
+        info = bob.must(wire.StatusReply, wire.StatusOf(id="", unit=unit)).unit
+        assert {edge.name: edge.nearest for edge in info.prerequisites}["git-clone.app"] == meant
+    groups = bob.must(wire.WhyReply, wire.Why(id="")).groups
+    causes = [group.cause for group in groups if group.cause.name == "git-clone.app"]
+    assert [cause.nearest for cause in causes] == [""]
+    waiting = bob.must(wire.Waiting, bob.wait("git-clone.app", "git-clone.api"))
+    assert [edge.nearest for edge in waiting.waiting_for] == ["", ""]
+
+
 def test_no_name_that_was_taken_back_is_suggested(driven: Driven, ann: Script) -> None:
     """It was registered in a turn that could not be kept, another in its place."""
     registry = driven.supervisor._handlers.registry

@@ -316,15 +316,27 @@ class View:
 
     def with_similar(self, edges: list[Prerequisite], asker: str = "") -> list[Prerequisite]:
         """*edges* of *asker*. Some of those that are not registered get the most similar
-        registered name. That would mislead while units are still being registered, so use it
-        only for people who ask, and for waits that have become long."""
+        registered name, unless it is asked for besides. That would mislead while units are still
+        being registered, so use it only for people who ask, and for waits that have become long."""
         missing = [edge for edge in edges if not edge.met and not edge.since][:SHOWN_MAX]
         names = [edge.name for edge in missing if not is_pattern(edge.name)]
         similar = {name: self.similar.nearest(name, asker) for name in names}
+        asked = {edge.name for edge in edges} if any(similar.values()) else ()
         return [
-            replace(edge, nearest=similar[edge.name]) if similar.get(edge.name) else edge
+            replace(edge, nearest=nearest)
+            if (nearest := similar.get(edge.name, ""))
+            and nearest not in asked
+            and not self._asks_for(asker, nearest)
+            else edge
             for edge in edges
         ]
+
+    def _asks_for(self, asker: str, name: str) -> bool:
+        """Whether *name* is a prerequisite of *asker*, or matches one of its patterns."""
+        graph = self._graph
+        return name in graph.prerequisites(asker) or any(
+            matcher(pattern)(name) for pattern in graph.patterns(asker)
+        )
 
     # --- causes -------------------------------------------------------------------
 
@@ -337,21 +349,28 @@ class View:
         return f"{name} failed" + (f": {reason}" if reason else "")
 
     def why_tree(self, name: str) -> WhyNode:
-        """*name* and what keeps it from starting, down to the roots."""
-        return self._tree(name, None, 0, iter(range(TREE_NODES_MAX - 1)))
+        """*name* and what keeps it from starting, down to the roots. What is below a unit is there
+        once, where the unit comes first."""
+        return self._tree(name, None, 0, iter(range(TREE_NODES_MAX - 1)), set())
 
-    def _tree(self, name: str, need: Need | None, depth: int, budget: Iterator[int]) -> WhyNode:
-        """With as many nodes below it as *budget* yields."""
+    def _tree(
+        self, name: str, need: Need | None, depth: int, budget: Iterator[int], seen: set[str]
+    ) -> WhyNode:
+        """With as many nodes below it as *budget* yields; with none if it was *seen*."""
         info = self.info(name)
         info = replace(info, prerequisites=self.with_similar(info.prerequisites, name))
         if depth == 0 and info.status is Status.NOT_REGISTERED:
             info = replace(info, nearest=self.similar.nearest(name))
         asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
+        if name in seen:
+            return WhyNode(info, need.requirement if need is not None else None)
         below = []
         if asks and depth < TREE_DEPTH_MAX:
+            if info.prerequisites:
+                seen.add(name)
             for edge, _ in zip(info.prerequisites, budget, strict=False):
                 further = self._graph.prerequisites(name)[edge.name]
-                child = self._tree(edge.name, further, depth + 1, budget)
+                child = self._tree(edge.name, further, depth + 1, budget, seen)
                 if edge.nearest:
                     child = replace(child, unit=replace(child.unit, nearest=edge.nearest))
                 below.append(child)
@@ -412,7 +431,9 @@ class View:
         if info.status is not Status.NOT_REGISTERED or is_pattern(name):
             return info
         nearest = self.similar.nearest(name, units[0] if len(units) == 1 else "")
-        return replace(info, nearest="" if nearest in units else nearest)
+        if nearest in units or (nearest and any(self._asks_for(unit, nearest) for unit in units)):
+            nearest = ""
+        return replace(info, nearest=nearest)
 
     # --- all units ----------------------------------------------------------------
 
