@@ -167,7 +167,7 @@ def test_an_edge_may_change_while_it_is_up(cli: Cli, up: Up) -> None:
     up.await_status("b", "skipped")
     slow = "while ! [ -e go ]; do sleep 0.02; done; false"
     changed = up(keep + f'[unit.a]\nrun = "{slow}"\n[unit.b]\nrun = "touch b"\n')
-    assert changed.out == "running now: a, b\n"
+    assert changed.out == "running now: a, b\nthe order was updated\n"
     up.await_status("b", "completed")  # although a runs
     up.write("", "go")
     up.await_status("a", "failed")
@@ -202,12 +202,43 @@ run = "sleep 1000"
     assert cli("down").status == 0
 
 
+def test_a_second_up_says_how_far_the_first_one_is(cli: Cli, up: Up) -> None:
+    plan = """
+external = ["outside"]
+[unit.done]
+run = "true"
+[unit.a]
+run = "sleep 1000"
+[unit.b]
+run = "sleep 1000"
+after = [{}]
+[unit.w]
+run = "true"
+after = ["outside"]
+[gate.g]
+after = ["w"]
+"""
+    process = up.spawn(plan.format(""))
+    up.await_status("done", "completed")
+    up.await_status("b", "started")
+    already = f"already up (pid {process.pid}): 2 running, 2 waiting; "
+    already += "unitsync logs --follow shows the output\n"
+    second = up()
+    assert (second.status, second.out) == (0, already)
+    second = up(plan.format('"done"'))
+    assert (second.status, second.out) == (0, "the order was updated\n" + already)
+    assert up().out == already
+    second = up(plan.format('"done"') + '[unit.new]\nrun = "true"\nafter = ["w"]\n')
+    assert second.out == "waiting: new\n"
+    assert cli("down").status == 0
+
+
 def test_what_a_waiting_unit_waits_for_may_change(cli: Cli, up: Up) -> None:
     plan = 'external = ["outside"]\n[unit.keep]\nrun = "sleep 1000"\nready = "true"\n'
     unit = '[unit.a]\nrun = "touch a"\n'
     assert up(plan + unit + 'after = ["outside"]\n', "--detach").status == 0
     up.await_status("a", "pending")
-    assert up(plan + unit).out == "running now: a\n"
+    assert up(plan + unit).out == "running now: a\nthe order was updated\n"
     up.await_status("a", "completed")
     assert cli("down").status == 0
 
@@ -363,7 +394,7 @@ def test_flags_of_a_second_up_count(cli: Cli, up: Up) -> None:
     up.await_status("keep", "started")
     assert up("", "--only", "more").out == "running now: more\nalso up: keep\n"
     up.await_status("more", "started")
-    assert up("", "--only", "more").out.endswith(" failed\nalso up: keep\n")
+    assert up("", "--only", "more").out.endswith(" the output\nalso up: keep\n")
     failing = '[unit.fails]\nrun = "false"\n'
     assert up(keep + more + failing, "--fail-fast").status == 0
     up.await_status("keep", "completed")

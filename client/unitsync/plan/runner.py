@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -16,7 +16,7 @@ from unitsync import command, errors, owner, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog, UnitLog
 from unitsync.patterns import is_pattern
-from unitsync.plan.declaring import declarations
+from unitsync.plan.declaring import all_declared, declarations
 from unitsync.plan.gate_job import GateJob
 from unitsync.plan.job import Job
 from unitsync.plan.model import Edge, Plan, UnitPlan
@@ -68,6 +68,17 @@ class Display(Protocol):
 
 
 _WhatT = TypeVar("_WhatT")
+
+
+class Changes(NamedTuple):
+    """What a new version of a plan has led to."""
+
+    launched: list[str]
+    """Names of units that may start now, or wait for it."""
+    ended: list[str]
+    """Names of units that ran and are no longer in the plan."""
+    reordered: bool
+    """Whether a unit that was there before waits for others than before."""
 
 
 class Runner:
@@ -174,13 +185,13 @@ class Runner:
 
     # --- what is to run -----------------------------------------------------------------
 
-    async def bring_up(self, plan: Plan) -> tuple[list[str], list[str]]:
+    async def bring_up(self, plan: Plan) -> Changes:
         """Run what of *plan* is new, changed, or has not completed, and end what is no longer in
-        it. Returns the names of the units that are launched, and of those that were ended."""
+        it."""
         async with self._a_change():
             return await self._bring_up(plan)
 
-    async def _bring_up(self, plan: Plan) -> tuple[list[str], list[str]]:
+    async def _bring_up(self, plan: Plan) -> Changes:
         changed = {
             name for name, job in self.jobs.items() if _is_changed(job, plan.units.get(name))
         }
@@ -191,6 +202,7 @@ class Runner:
             del self.jobs[name]
         known = {unit.name: unit for unit in await self.client.list()}
         await self._declare(plan, known)
+        reordered = _is_reordered(self.plan, plan)
         self.plan = plan
         self.slots.limit = plan.parallel
         self._dependents = {}
@@ -217,7 +229,7 @@ class Runner:
         if ended_before:
             await self.client.reset(*ended_before)
         self._launch(due)
-        return names, ended
+        return Changes(names, ended, reordered)
 
     def _has_completed(self, unit: UnitPlan, known: wire.UnitInfo | None) -> bool:
         """Whether *unit* has completed in this startup, as it stands in the plan. For a service
@@ -449,6 +461,12 @@ def _is_changed(job: Job, unit: UnitPlan | None) -> bool:
     if unit is None or digest(unit) != digest(job.unit):
         return True
     return job.state is State.WAITING and unit.after != job.unit.after
+
+
+def _is_reordered(before: Plan, after: Plan) -> bool:
+    had, has = all_declared(before), all_declared(after)
+    new_or_gone = before.units.keys() ^ after.units.keys()
+    return any(had.get(name) != has.get(name) for name in (had.keys() | has) - new_or_gone)
 
 
 def _is_over(unit: wire.UnitInfo) -> bool:

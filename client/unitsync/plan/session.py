@@ -8,6 +8,7 @@ import contextlib
 import os
 import select
 import signal
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, sleep
@@ -268,15 +269,18 @@ class Session:
         plan = load([Path(path) for path in request.plans])
         wanted = restricted(plan, request.only).units
         kept = [name for name in jobs if name in plan.units] if request.only else []
-        launched, ended = await runner.bring_up(restricted(plan, [*request.only, *kept]))
-        lines = [f"ended: {', '.join(ended)}"] if ended else []
-        if launched:
+        changes = await runner.bring_up(restricted(plan, [*request.only, *kept]))
+        lines = [f"ended: {', '.join(changes.ended)}"] if changes.ended else []
+        if changes.launched:
             await self._first_answers()
-            lines += _launched(jobs[name] for name in launched if name in jobs)
-        lines = lines or ["nothing to do: no unit is new, changed or failed"]
+            lines += _launched(jobs[name] for name in changes.launched if name in jobs)
+        if changes.reordered:
+            lines.append("the order was updated")
+        if not (changes.launched or changes.ended):
+            lines.append(_as_before(job for name, job in jobs.items() if name in wanted))
         if others := [name for name, job in jobs.items() if job.active and name not in wanted]:
             lines.append(f"also up: {', '.join(others)}")
-        return Answer(lines, units=launched)
+        return Answer(lines, units=changes.launched)
 
     async def _kill(self, request: Request) -> Answer:
         jobs = [self._runner.jobs[name] for name in request.units]
@@ -300,6 +304,15 @@ def _launched(jobs: Iterable[Job]) -> list[str]:
     for job in jobs:
         found.setdefault("running now" if job.began else job.state, []).append(job.name)
     return [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
+
+
+def _as_before(jobs: Iterable[Job]) -> str:
+    """What to say of *jobs* if nothing was to be changed."""
+    numbers = Counter(job.state for job in jobs if not job.state.ended)
+    if not numbers:
+        return "nothing to do: no unit is new, changed or failed"
+    parts = ", ".join(f"{number:,} {state}" for state, number in sorted(numbers.items()))
+    return f"already up (pid {os.getpid()}): {parts}; unitsync logs --follow shows the output"
 
 
 # --- the commands that ask --------------------------------------------------------------
