@@ -208,6 +208,7 @@ run = "printf 'wide 出力出力 \\\\033[31mred\\\\007'; while ! [ -e go ]; do s
     up.write("", "go")
     lines = tmux.await_screen(lambda lines: "over" in lines, "the end")
     assert any("unitsync: 201 units: 201 completed, in " in line for line in lines), lines
+    assert "   and 173 more" in map(str.rstrip, lines)
 
 
 @pytest.mark.usefixtures("shared_cli")

@@ -220,9 +220,12 @@ class LiveDisplay(_Display):
         encoding = console.encoding.lower()
         screen = Screen(console.width, ascii_only=not encoding.startswith("utf"))
         drawn = Text(no_wrap=True, end="")
-        drawing = list(rows(self._jobs(), screen, console.height - 1, time()))
+        jobs = self._jobs()
+        drawing = list(rows(jobs, screen, console.height - 1, time()))
         if last:
             drawing.pop()  # the summary has the counts
+            if left := len(jobs) - len(drawing):
+                drawing.append([(f"   and {left:,} more", "dim")])
         for number, pieces in enumerate(drawing):
             drawn.append("\n" if number else "")
             for text, colour in pieces:
