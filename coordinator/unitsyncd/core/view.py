@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from unitsync.patterns import filter_matching, is_pattern
+from unitsync.patterns import filter_matching, is_pattern, matcher
 from unitsync.printing import counted
 from unitsync.wire import (
     HistoryEntry,
