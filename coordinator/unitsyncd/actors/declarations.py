@@ -14,7 +14,7 @@ import itertools
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 
-from unitsync.errors import ContradictionError, CycleError, UnitsyncError
+from unitsync.errors import ContradictionError, CycleError, LimitReached, UnitsyncError
 from unitsync.patterns import filter_matching, matcher
 from unitsync.wire import Start
 from unitsyncd.actors.registry import Registry
@@ -138,7 +138,8 @@ class Declarations:
         """Add an edge that is not there yet. Raises LimitReached, and CycleError if no other edges
         can give way to it."""
         registry, graph, unit = self.registry, self.registry.graph, actor.unit.name
-        self._check_limit()
+        if graph.edges + len(graph.before) >= registry.limits.edges:
+            raise self._too_many()
         prerequisite = registry.shared(prerequisite)
         if need.gives_way and request.unchecked:
             graph.check(request)  # none is left unchecked beside edges that give way
@@ -151,10 +152,9 @@ class Declarations:
         registry.bus.subscribe(actor, prerequisite, need, at)
         registry.turn.keep(unit, Declared(at, prerequisite, need))
 
-    def _check_limit(self) -> None:
-        graph, most = self.registry.graph, self.registry.limits.edges
-        if graph.edges + len(graph.before) >= most:
-            raise limit_reached("edges", most, f"holds no more than {most:,} edges")
+    def _too_many(self) -> LimitReached:
+        most = self.registry.limits.edges
+        return limit_reached("edges", most, f"holds no more than {most:,} edges")
 
     def _put_need(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
         """Give an edge another need that needs the same."""
@@ -311,7 +311,8 @@ class Declarations:
             if known not in (None, need):
                 raise _contradiction(pattern, prerequisite, known.requirement.value)
             if known is None:
-                self._check_limit()
+                if graph.edges + len(graph.before) >= registry.limits.edges:
+                    raise self._too_many()
                 if not graph.is_before(pattern):
                     registry.bus.subscribe_pattern(registry.newcomers, pattern)
                 graph.put_before(pattern, prerequisite, need)

@@ -107,7 +107,7 @@ class Registry:
 
     def is_pattern(self, text: str) -> bool:
         """Whether *text* is a pattern, and no name that an earlier version has accepted."""
-        return is_pattern(text) and text not in self.units
+        return text not in self.units and is_pattern(text)
 
     def matching(self, pattern: str) -> list[UnitActor]:
         """The actors whose names match *pattern*. Raises UnknownUnit if there are none, and

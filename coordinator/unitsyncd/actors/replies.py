@@ -108,7 +108,7 @@ def _granted(
     owner = registry.view.owner(unit)
     if owner is not None and not owner.watched:
         notes.append(wording.not_watched(unit.name, owner))
-    if left_out := registry.left_out(unit):
+    if registry.graph.left_out and (left_out := registry.left_out(unit)):
         notes.append(wording.left_out(unit.name, left_out))
     return wire.Granted(
         id=request.id,
