@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 import pytest
 
@@ -25,7 +25,7 @@ from support.figures import figures_of
 from support.requests import Requests
 from unitsync import Client, wire
 from unitsyncd.adapters.journal import Journal
-from unitsyncd.core.events import Declared, Undeclared
+from unitsyncd.core.events import UnitFact
 from unitsyncd.core.state import Unit, applied
 from unitsyncd.core.store import Record
 from unitsyncd.core.view import HISTORY_MAX
@@ -229,7 +229,7 @@ def denials_after(records: list[Record], count: int) -> int:
     """Owners whose last start of a unit was not granted, as all units remember them."""
     units: dict[str, Unit] = {}
     for name, fact in records[:count]:
-        if not isinstance(fact, Declared | Undeclared):
+        if isinstance(fact, get_args(UnitFact)):
             units[name] = applied(units.get(name) or Unit(name), fact)
     return sum(len(unit.denials) for unit in units.values())
 
