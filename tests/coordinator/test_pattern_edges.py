@@ -520,3 +520,12 @@ def test_the_order_of_patterns_is_put_back(driven: Driven, ann: Script) -> None:
     ann.must(wire.Ok, ann.want("ba"))
     needs = {edge.name: edge.requires for edge in ann.status("ide").prerequisites}
     assert needs["ba"] is Requirement.START
+
+
+def test_a_start_may_need_something_else_of_what_matches(ann: Script, bob: Script) -> None:
+    bob.runs("git.a")
+    ann.must(wire.Waiting, ann.start("ide", "git.*"))
+    start = replace(ann.start("ide", "git.*"), requires=Requirement.START)
+    ann.must(wire.Granted, start)
+    needs = {edge.name: edge.requires for edge in ann.status("ide").prerequisites}
+    assert needs == {"git.*": Requirement.START, "git.a": Requirement.START}
