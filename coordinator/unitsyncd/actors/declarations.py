@@ -122,7 +122,7 @@ class Declarations:
             if need.is_pattern:
                 self.undeclare(actor, [prerequisite], at)
             else:
-                self._remove(actor, prerequisite, declared, at)
+                self._remove(actor, prerequisite, at)
                 registry.dispatcher.run()
         if need.is_pattern:
             names = registry.watch_pattern(actor, prerequisite, at)
@@ -179,11 +179,11 @@ class Declarations:
             need = registry.graph.prerequisites(unit).get(prerequisite)
             if need is None:
                 continue  # it went with its pattern
-            self._remove(actor, prerequisite, need, at)
+            self._remove(actor, prerequisite, at)
             if need.is_pattern:
                 matches = self._matches_of(unit, prerequisite)
-                for name, match in matches.items():
-                    self._remove(actor, name, match, at)
+                for name in matches:
+                    self._remove(actor, name, at)
                 removed += matches
             elif unsaid:
                 removed.append(prerequisite)
@@ -194,15 +194,9 @@ class Declarations:
         registry.dispatcher.run()
         return len(there)
 
-    def _remove(self, actor: UnitActor, prerequisite: str, need: Need, at: float) -> None:
-        registry, unit = self.registry, actor.unit.name
-        registry.graph.remove(unit, prerequisite)
-        registry.bus.unsubscribe(actor, prerequisite, at)
-        if need.is_pattern:
-            registry.bus.leave_pattern(actor, prerequisite)
-        if actor.unit.gate:
-            registry.count_edges(actor, at)
-        registry.turn.keep(unit, Undeclared(at, prerequisite))
+    def _remove(self, actor: UnitActor, prerequisite: str, at: float) -> None:
+        self.registry.remove_edge(actor, prerequisite, at)
+        self.registry.turn.keep(actor.unit.name, Undeclared(at, prerequisite))
 
     def not_waited_for(self, actor: UnitActor, names: Iterable[str]) -> list[str]:
         """Those of *names* that neither the unit waits for, nor any of its held-back starts.
@@ -313,9 +307,7 @@ class Declarations:
             if known is None:
                 if graph.edges + len(graph.before) >= registry.limits.edges:
                     raise self._too_many()
-                if not graph.is_before(pattern):
-                    registry.bus.subscribe_pattern(registry.newcomers, pattern)
-                graph.put_before(pattern, prerequisite, need)
+                registry.put_before(pattern, prerequisite, need)
                 registry.turn.keep(pattern, Declared(at, prerequisite, need))
             needed = graph.needed_by(prerequisite) | self._earlier(pattern, prerequisite)
             for name in names:
@@ -338,17 +330,15 @@ class Declarations:
             if (pattern, prerequisite) not in graph.before:
                 missing.append(prerequisite)
                 continue
-            graph.put_before(pattern, prerequisite, None)
+            registry.put_before(pattern, prerequisite, None)
             registry.turn.keep(pattern, Undeclared(at, prerequisite))
-            if not graph.is_before(pattern):
-                registry.bus.leave_pattern(registry.newcomers, pattern)
             for name in list(filter(match, graph.dependents(prerequisite))):
                 need = graph.prerequisites(name)[prerequisite]
                 if need.by is By.BEFORE:
                     actor = registry.units[name]
                     edges = tuple(graph.prerequisites(name))
                     registry.turn.undo.push(graph.reorder, name, edges)
-                    self._remove(actor, prerequisite, need, at)
+                    self._remove(actor, prerequisite, at)
                     self._add_again(actor, [prerequisite], at)
         registry.dispatcher.run()
         return missing
@@ -395,22 +385,26 @@ class Declarations:
         """Add the edge to *name* if it is registered and matches a pattern of the unit."""
         if name not in self.registry.units:
             return
-        for pattern, need in self.registry.graph.patterns(actor.unit.name).items():
-            if matcher(pattern)(name):
-                self._add_match(actor, name, need_by(need, By.MATCH), at)
+        patterns = self.registry.graph.patterns(actor.unit.name)
+        for pattern in filter_matching(patterns, name):
+            self._add_match(actor, name, need_by(patterns[pattern], By.MATCH), at)
 
     def _add_before(self, actor: UnitActor, at: float, only: Collection[str] | None = None) -> None:
         """Add the edges that the unit is to have because it matches a pattern, or *only* some."""
         unit = actor.unit.name
-        for (pattern, name), need in list(self.registry.graph.before.items()):
-            wanted = (only is None or name in only) and matcher(pattern)(unit)
-            if wanted and unit not in self._earlier(pattern, name):
+        first: list[str] = []  # patterns of what waits for the unit, as was said earlier
+        for (pattern, name), need in self.registry.graph.before.items():
+            if name == unit:
+                first.append(pattern)
+            elif only is not None and name not in only:
+                continue
+            elif matcher(pattern)(unit) and not any(filter_matching(first, name)):
                 self._add_match(actor, name, need, at)
 
-    def _matches_of(self, unit: str, pattern: str) -> dict[str, Need]:
-        """The edges by match of *unit* to what matches *pattern*."""
+    def _matches_of(self, unit: str, pattern: str) -> list[str]:
+        """What *unit* waits for because it matches *pattern*."""
         match, edges = matcher(pattern), self.registry.graph.prerequisites(unit)
-        return {name: need for name, need in edges.items() if need.by is By.MATCH and match(name)}
+        return [name for name, need in edges.items() if need.by is By.MATCH and match(name)]
 
     def _give_way(
         self, dependent: str, prerequisite: str, need: Need, at: float, request: Request
@@ -426,7 +420,7 @@ class Declarations:
                 request.ordered.add(unit)
                 registry.turn.undo.push(graph.reorder, unit, tuple(edges))
             taken = edges[name]
-            self._remove(actor, name, taken, at)
+            self._remove(actor, name, at)
             self._note_left_out(actor, name, taken, at)
         registry.dispatcher.run()  # who subscribes next is to find them as they are now
         return bool(found)

@@ -18,7 +18,6 @@ from unitsyncd.core.events import (
     UnitFact,
 )
 from unitsyncd.core.graph import Request
-from unitsyncd.core.requirement import Need
 from unitsyncd.core.state import applied, condition
 from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
 from unitsyncd.limits import Limits
@@ -206,7 +205,7 @@ class _Replay:
             assert isinstance(fact, Declared)
             need, prerequisite = fact.need, registry.shared(fact.prerequisite)
             if registry.is_pattern(name):
-                self._put_before(name, prerequisite, need)
+                registry.put_before(name, prerequisite, need)
                 return
             known = registry.graph.prerequisites(name).get(prerequisite)
             if known is None:
@@ -225,15 +224,9 @@ class _Replay:
         elif kind is Undeclared:
             assert isinstance(fact, Undeclared)
             if registry.is_pattern(name):
-                self._put_before(name, fact.prerequisite, None)
+                registry.put_before(name, fact.prerequisite, None)
                 return
-            need = registry.graph.prerequisites(name)[fact.prerequisite]
-            registry.graph.remove(name, fact.prerequisite)
-            self._bus.unsubscribe(self._units[name], fact.prerequisite, fact.at)
-            if need.is_pattern:
-                self._bus.leave_pattern(self._units[name], fact.prerequisite)
-            if (actor := self._units[name]).unit.gate:
-                registry.count_edges(actor, fact.at)
+            registry.remove_edge(self._units[name], fact.prerequisite, fact.at)
             self._run()
         elif kind is LeftOut:
             assert isinstance(fact, LeftOut)
@@ -248,15 +241,6 @@ class _Replay:
             if kind is MadeGate:
                 registry.count_edges(self._units[name], fact.at)
                 self._run()
-
-    def _put_before(self, pattern: str, prerequisite: str, need: Need | None) -> None:
-        graph, newcomers = self._registry.graph, self._registry.newcomers
-        known = graph.is_before(pattern)
-        graph.put_before(pattern, prerequisite, need)
-        if known and not graph.is_before(pattern):
-            self._bus.leave_pattern(newcomers, pattern)
-        elif not known:
-            self._bus.subscribe_pattern(newcomers, pattern)
 
     def _of_unit(self, actor: UnitActor, fact: UnitFact) -> None:
         before = actor.unit

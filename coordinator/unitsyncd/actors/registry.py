@@ -190,6 +190,25 @@ class Registry:
         self.bus.put_matches(pattern, len(names), at)
         return names
 
+    def remove_edge(self, actor: UnitActor, prerequisite: str, at: float) -> None:
+        """Remove an existing edge of *actor*, and its subscriptions with it."""
+        need = self.graph.remove(actor.unit.name, prerequisite)
+        self.bus.unsubscribe(actor, prerequisite, at)
+        if need.is_pattern:
+            self.bus.leave_pattern(actor, prerequisite)
+        if actor.unit.gate:
+            self.count_edges(actor, at)
+
+    def put_before(self, pattern: str, prerequisite: str, need: Need | None) -> None:
+        """Note that all units that match *pattern* are to wait for *prerequisite*, or with None
+        that they are not, and be told of new ones as long as there is anything of the kind."""
+        known = self.graph.is_before(pattern)
+        self.graph.put_before(pattern, prerequisite, need)
+        if not known:
+            self.bus.subscribe_pattern(self.newcomers, pattern)
+        elif not self.graph.is_before(pattern):
+            self.bus.leave_pattern(self.newcomers, pattern)
+
     def left_out(self, unit: Unit) -> list[str]:
         """What matches the patterns of *unit* and is left out of them."""
         if unit.name not in self.graph.left_out:

@@ -223,24 +223,14 @@ class Graph:
 
     def above(self, name: str) -> set[str]:
         """What waits for *name*, directly or through others, and *name* itself."""
-        found, queue = {name}, [name]
-        for one in queue:
-            new = [other for other in self._dependents.get(one, ()) if other not in found]
-            found.update(new)
-            queue += new
-        return found
+        return _reached(name, self._dependents)
 
     def needed_by(self, name: str) -> set[str]:
         """What *name* waits for, directly or through others, and *name* itself."""
-        found, queue = {name}, [name]
-        for one in queue:
-            new = [other for other in self._prerequisites.get(one, ()) if other not in found]
-            found.update(new)
-            queue += new
-        return found
+        return _reached(name, self._prerequisites)
 
-    def remove(self, dependent: str, prerequisite: str) -> None:
-        """Remove an existing edge. Levels stay: they only have to be monotonic."""
+    def remove(self, dependent: str, prerequisite: str) -> Need:
+        """Remove an existing edge. What it needed. Levels stay: they only have to be monotonic."""
         need = self._prerequisites[dependent][prerequisite]
         self.undo.touch(dependent)
         self.undo.push(self._insert, dependent, prerequisite, need)
@@ -250,6 +240,7 @@ class Graph:
             left = {name: pattern for name, pattern in names.items() if pattern != prerequisite}
             if left:
                 self.left_out[dependent] = left
+        return need
 
     def put_need(self, dependent: str, prerequisite: str, need: Need) -> None:
         """Give an existing edge another need."""
@@ -471,3 +462,12 @@ class Graph:
         while path[-1] != prerequisite:
             path.append(came_from[path[-1]])
         return cycle_error([dependent, *reversed(path)])
+
+
+def _reached(name: str, edges: Mapping[str, Iterable[str]]) -> set[str]:
+    found, queue = {name}, [name]
+    for one in queue:
+        new = [other for other in edges.get(one, ()) if other not in found]
+        found.update(new)
+        queue += new
+    return found

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from unitsync.patterns import filter_matching, is_pattern, matcher
+from unitsync.patterns import filter_matching, is_pattern
 from unitsync.printing import counted
 from unitsync.wire import (
     HistoryEntry,
@@ -334,9 +334,9 @@ class View:
     def _asks_for(self, asker: str, name: str) -> bool:
         """Whether *name* is a prerequisite of *asker*, or matches one of its patterns."""
         graph = self._graph
-        return name in graph.prerequisites(asker) or any(
-            matcher(pattern)(name) for pattern in graph.patterns(asker)
-        )
+        if name in graph.prerequisites(asker):
+            return True
+        return any(filter_matching(graph.patterns(asker), name))
 
     # --- causes -------------------------------------------------------------------
 
