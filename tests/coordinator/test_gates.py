@@ -9,16 +9,6 @@ from unitsync import wire
 from unitsync.wire import Requirement, Status
 
 
-@pytest.fixture
-def driven() -> Driven:
-    return Driven()
-
-
-@pytest.fixture
-def ann(driven: Driven) -> Script:
-    return driven.script("ann")
-
-
 def test_it_completes_with_the_last_of_its_prerequisites(driven: Driven, ann: Script) -> None:
     done = ann.must(wire.Ok, ann.gate("usable", "clone", "deps"))
     assert (done.changed, done.status) == (True, Status.PENDING)

@@ -11,11 +11,6 @@ from unitsync.wire import OnOwnerExit, Requirement, Status
 START = Requirement.START
 
 
-@pytest.fixture
-def driven() -> Driven:
-    return Driven()
-
-
 def story(driven: Driven, unit: str) -> list[tuple[str, int, str]]:
     history = driven.script().status(unit).history
     return [(entry.what, entry.run, entry.reason) for entry in history]

@@ -12,21 +12,6 @@ from unitsync.wire import Render, Requirement, Status
 from unitsyncd.limits import Limits
 
 
-@pytest.fixture
-def driven() -> Driven:
-    return Driven()
-
-
-@pytest.fixture
-def ann(driven: Driven) -> Script:
-    return driven.script("ann")
-
-
-@pytest.fixture
-def bob(driven: Driven) -> Script:
-    return driven.script("bob")
-
-
 def edges(script: Script, unit: str) -> dict[str, str]:
     """What the unit waits for: "pattern", "" for a name, or the pattern that it matches."""
     info = script.status(unit)

@@ -9,16 +9,6 @@ from unitsync import wire
 from unitsync.wire import Requirement, Status
 
 
-@pytest.fixture
-def driven() -> Driven:
-    return Driven()
-
-
-@pytest.fixture
-def ann(driven: Driven) -> Script:
-    return driven.script("ann")
-
-
 def listed(script: Script, *units: str, limit: int = 1000) -> list[str]:
     found: list[str] = []
     offset = 0
