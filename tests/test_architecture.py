@@ -198,13 +198,17 @@ def test_a_conversation_is_without_io() -> None:
 def test_the_messages_lean_on_nothing() -> None:
     ours = {
         name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
-        for name in ("wire", "wire_values", "errors", "printing", "conversation")
+        for name in (
+            *("wire", "wire_units", "wire_values"),
+            *("errors", "printing", "conversation"),
+        )
     }
     assert ours == {
         "wire": {
             *("unitsync.errors", "unitsync.printing", "unitsync.conversation"),
-            "unitsync.wire_values",
+            *("unitsync.wire_units", "unitsync.wire_values"),
         },
+        "wire_units": {"unitsync.wire_values"},
         "wire_values": set(),
         "errors": set(),
         "conversation": {"unitsync.errors", "unitsync.absent"},

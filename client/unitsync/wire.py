@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,11 @@ from unitsync.conversation import ACT, LOOK, WAIT, Autostart, May
 from unitsync.conversation import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.errors import ProtocolError, not_a_reply
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
+from unitsync.wire_units import HistoryEntry as HistoryEntry
+from unitsync.wire_units import Prerequisite as Prerequisite
+from unitsync.wire_units import UnitInfo as UnitInfo
+from unitsync.wire_units import WhyGroup as WhyGroup
+from unitsync.wire_units import WhyNode as WhyNode
 from unitsync.wire_values import OnOwnerExit as OnOwnerExit
 from unitsync.wire_values import OnSkip as OnSkip
 from unitsync.wire_values import Owner as Owner
@@ -262,90 +267,6 @@ AnyRequest: TypeAlias = (
     | Reset
     | Stop
 )
-
-
-# --- what replies are made of -----------------------------------------------------
-
-
-class Prerequisite(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One edge as its dependent sees it now."""
-
-    name: str
-    requires: Requirement
-    status: Status
-    met: bool
-    optional: bool = False
-    since: float = 0.0
-    """Unix time in seconds when the current status began; 0 if there is none."""
-    owner: Owner | None = None
-    reason: str = ""
-    """Why it failed; for a skipped one, the root cause as text."""
-    owner_gone: bool = False
-    nearest: str = ""
-    """For a name that is not registered: the most similar registered one, or ""."""
-    pattern: str = ""
-    """The pattern that it matches, if it is waited for because of that."""
-    before: str = ""
-    """The pattern that the dependent matches, if it is waited for because of that."""
-    next_run: bool = False
-    """Whether it was registered after the dependent's run began, and counts from the next."""
-
-
-class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    at: float
-    what: str
-    """launching, started, completed, failed, start timed out, owner gone, reset, ..."""
-    run: int = 0
-    owner: Owner | None = None
-    reason: str = ""
-
-
-class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    name: str
-    status: Status
-    is_ready: bool
-    since: float = 0.0
-    run: int = 0
-    reason: str = ""
-    owner: Owner | None = None
-    owner_gone: bool = False
-    on_owner_exit: OnOwnerExit = OnOwnerExit.FAIL
-    prerequisites: list[Prerequisite] = []
-    """All of them in a StatusReply. In a list or a tree only those that are not met."""
-    prerequisites_total: int = 0
-    waiting_clients: int = 0
-    given_up: str = ""
-    """How the last start ended if it was not granted and nobody else waits to start the
-    unit: timed out, interrupted, skipped, refused."""
-    history: list[HistoryEntry] = []
-    nearest: str = ""
-    given_up_by: Owner | None = None
-    """The owner of that start."""
-    still_runs: bool = False
-    """The unit has ended, but the ``unitsync run`` that started it has not."""
-    gate: bool = False
-    """Nobody starts it: it completes by itself when its prerequisites are met."""
-    gate_count: int = 0
-    """How many of them a gate needs; 0 means all."""
-
-
-class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A unit and, below it, the prerequisites that keep it from starting."""
-
-    unit: UnitInfo
-    requires: Requirement | None = None
-    """The requirement of the edge from the node above; None at the root."""
-    because: list[WhyNode] = []
-    more: int = 0
-    """Further prerequisites that were left out."""
-
-
-class WhyGroup(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Units held up by the same root ``cause``."""
-
-    cause: UnitInfo
-    kind: Literal["waiting", "skipped", "owner gone", "given up", "failed"]
-    units: list[str] = []
 
 
 # --- replies ----------------------------------------------------------------------
