@@ -69,6 +69,7 @@ PLANS_MAY_USE = frozenset(
             "env_file",
             "errors",
             "exec_errors",
+            "extras",
             "log_files",
         ),
         *("importing", "json_output", "names", "nearest", "output", "owner", "patterns"),

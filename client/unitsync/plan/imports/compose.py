@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from unitsync.durations import seconds_in
+from unitsync.extras import missing
 from unitsync.nearest import nearest
 from unitsync.plan.imports.cycles import cycle
 from unitsync.plan.imports.draft import (
@@ -20,7 +21,6 @@ from unitsync.plan.imports.draft import (
     Unit,
     Wrong,
     failed,
-    missing,
     placeholder,
     text_of,
     unit_name,
@@ -77,7 +77,7 @@ def _parsed(path: Path) -> Node:
     try:
         import yaml
     except ImportError:
-        raise missing("a compose file", "pyyaml") from None
+        raise missing("a compose file is read", "pyyaml", "import") from None
     try:
         found: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:

@@ -6,14 +6,12 @@ What is open is left as a placeholder, ``{{ like.this }}``, and is listed in the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from unitsync.calling_script import shell_word
-from unitsync.errors import InvalidName, UnitsyncError, UsageError
+from unitsync.errors import InvalidName
 from unitsync.names import check_name
 from unitsync.plan.mistakes import Mistake, PlanError, shown
 from unitsync.plan.reading import Unreadable, read_bytes
@@ -134,13 +132,6 @@ def text_of(path: Path) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise failed(Place(path, line), "it holds the character NUL")
     return text
-
-
-def missing(what: str, package: str, done: str = "read") -> UnitsyncError:
-    """The error if *package*, with which *what* is read, is not installed."""
-    pip = f"{shell_word(sys.executable or 'python3')} -m pip"  # another one may be on PATH
-    hint = f"in a clone of unitsync: {pip} install '.[import]'"
-    return UsageError(f"{what} is {done} with {package}, which is not installed", hint=hint)
 
 
 def unit_name(text: str, taken: Iterable[str]) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from unitsync.plan.imports.draft import Place, failed, missing, text_of
+from unitsync.extras import missing
+from unitsync.plan.imports.draft import Place, failed, text_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -86,7 +87,7 @@ def _tree(text: str, place: Place) -> Node:
         import hcl2
         from lark.exceptions import LarkError, UnexpectedInput
     except ImportError:
-        raise missing("a template", "python-hcl2") from None
+        raise missing("a template is read", "python-hcl2", "import") from None
     try:
         tree: Any = hcl2.parses_to_tree(text)
     except UnexpectedInput as problem:

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from unitsync.plan.imports.draft import Draft, Unit, in_order, missing
+from unitsync.extras import missing
+from unitsync.plan.imports.draft import Draft, Unit, in_order
 from unitsync.plan.units import Edge
 from unitsync.printing import one_line, safe
 from unitsync.wire_values import Requirement
@@ -22,7 +23,7 @@ def written(draft: Draft, folder: Path) -> str:
     try:
         import tomlkit
     except ImportError:
-        raise missing("a plan", "tomlkit", "written") from None
+        raise missing("a plan is written", "tomlkit", "import") from None
     document = tomlkit.document()
     for line in draft.about:
         document.add(tomlkit.comment(safe(one_line(line))))
