@@ -317,10 +317,29 @@ def test_only_imports_know_what_they_read() -> None:
     )
 
 
+WATCH = CLIENT / "watch"
+"""The room of ``unitsync watch``."""
+
+
+def test_only_watch_knows_textual() -> None:
+    """In one module, which is loaded when the rest has said that it can be used."""
+    found = [each for each in all_imports(CLIENT, COORDINATOR) if each.top == "textual"]
+    none_of([each for each in found if each.file != WATCH / "app.py"])
+    found = [each for each in all_imports(CLIENT) if each.module == "unitsync.watch.app"]
+    none_of([each for each in found if not each.lazy])
+    found = [each for each in all_imports(CLIENT) if WATCH not in each.file.parents]
+    none_of([each for each in found if each.module.startswith("unitsync.watch")])
+
+
+def test_what_watch_shows_is_pure() -> None:
+    for name in ("board", "drawing"):
+        none_of([each for each in imports(WATCH / f"{name}.py") if each.top in IMPURE])
+
+
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
-        *("unitsync", "unitsyncd"),
+        *("unitsync", "unitsyncd", "textual"),
         *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)

@@ -55,7 +55,7 @@ def recipe_of(folder: Path, unit: str) -> tuple[str, list[str]] | None:
     """In which folder the latest ``run`` of *unit* that kept a log was called, and the words
     behind ``unitsync``."""
     try:
-        with _open(folder_of(folder, unit) / RECIPE_NAME) as file:
+        with opened(folder_of(folder, unit) / RECIPE_NAME) as file:
             content = file.read()
     except OSError:
         return None
@@ -63,8 +63,8 @@ def recipe_of(folder: Path, unit: str) -> tuple[str, list[str]] | None:
     return (cwd, words) if words else None
 
 
-def _open(path: Path) -> BinaryIO:
-    """Raises OSError."""
+def opened(path: Path) -> BinaryIO:
+    """The file *path*, which is no link. Raises OSError."""
     return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
@@ -124,7 +124,7 @@ class Reader:
 
     def _opened(self, name: str) -> BinaryIO | None:
         try:
-            return _open(self._folder / name)
+            return opened(self._folder / name)
         except OSError:
             return None
 

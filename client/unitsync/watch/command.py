@@ -1,0 +1,53 @@
+"""The verb ``watch``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from unitsync import AsyncClient, errors
+from unitsync.commandline import Call
+from unitsync.extras import missing
+from unitsync.patterns import any_matcher
+
+
+def main(call: Call) -> int:
+    """Perform *call*. Returns the exit status. Raises UnitsyncError."""
+    names = list(dict.fromkeys(call.names))
+    any_matcher(names)
+    if not at_terminal():
+        return _lines(call)
+    if os.environ.get("TERM", "dumb") == "dumb":
+        raise errors.UnitsyncError(
+            "this terminal cannot move its cursor (TERM is dumb, or not set)",
+            hint="unitsync events --follow prints what happens in lines",
+        )
+    try:
+        from unitsync.watch.app import Watch
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] != "textual":
+            raise
+        raise missing("watch draws", "textual", "watch") from None
+    for name in ("COLUMNS", "LINES"):  # Textual would not ask the terminal, and it can be resized
+        os.environ.pop(name, None)
+    # It only looks: it begins no state, and does not undo a stop.
+    client = AsyncClient(call.address or None, autostart=False, startup="")
+    watch = Watch(client, names, sys.stderr.encoding)
+    status = watch.run(mouse=False)  # the terminal's own selection goes on working
+    if watch.problem is not None:
+        raise watch.problem
+    return watch.return_code or 0 if status is None else status
+
+
+def at_terminal() -> bool:
+    """Whether keys can be read and lines be drawn: Textual draws on stderr."""
+    return all(
+        stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    )
+
+
+def _lines(call: Call) -> int:
+    """What happens, as lines, until Ctrl-C."""
+    raise errors.UsageError(
+        "watch needs a terminal", hint="unitsync events --follow prints what happens in lines"
+    )

@@ -1,0 +1,399 @@
+"""The lines of ``watch``: what is on the screen for a board, a width, a height and a time.
+
+Pure. No line is wider than the screen. Text from outside goes through safe(), and holds only what
+the terminal's encoding has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from unitsync.printing import columns, gave_up, safe
+from unitsync.printing import duration as rough
+from unitsync.runners import runner_of
+from unitsync.tables import why_tree
+from unitsync.terminal import Screen, cut, fitted, wrapped
+from unitsync.watch.board import ENDED, Board, Group, Heading, group_of
+from unitsync.wire import Status, UnitInfo, WhyNode
+
+Line: TypeAlias = list[tuple[str, str]]
+"""Pieces of text, each with a word for how it looks: see STYLES."""
+
+STYLES: Final = {
+    "failed": "red",
+    "gave up": "yellow",
+    "running": "cyan",
+    "waiting": "",
+    "not registered": "yellow",
+    "not started": "dim",
+    "skipped": "yellow",
+    "completed": "green",
+    "dim": "dim",
+    "bold": "bold",
+    "away": "bold yellow",
+    "chosen": "reverse",
+    "": "",
+}
+"""Only colours that the terminal itself has, so that they fit its background."""
+_MARKS: Final = {
+    Group.FAILED: ("✗", "x"),
+    Group.GAVE_UP: ("!", "!"),
+    Group.RUNNING: ("●", "*"),
+    Group.WAITING: ("·", "."),
+    Group.UNREGISTERED: ("?", "?"),
+    Group.IDLE: ("-", "-"),
+    Group.SKIPPED: ("-", "-"),
+    Group.COMPLETED: ("✓", "+"),
+}
+"""As ``up`` shows them."""
+_LAUNCHING: Final = ("◌", "o")
+_FOLDS: Final = {True: ("▸", ">"), False: ("▾", "v")}
+_TIME: Final = 8
+_NAME_MIN: Final = 8
+_WIDE: Final = 140
+"""From this width on, what is chosen is shown beside the units."""
+_SPLIT_FROM: Final = 12
+"""From this height on, it is shown below them. In less room only Enter shows it."""
+
+HELP: Final = (
+    ("up, k    down, j", "choose a unit: below is what it waits for, and its log"),
+    ("PgUp     PgDn", "further up, further down"),
+    ("g, Home  G, End", "the first, the last"),
+    ("Enter", "on a group: fold or unfold it; on a unit: show only that"),
+    ("f", "fold or unfold the group of a unit"),
+    ("/", "show only units with this in their name, or of this pattern"),
+    ("Esc", "back; all units again"),
+    ("q, Ctrl-C", "leave: nothing that runs is touched"),
+)
+
+
+@dataclass
+class View:
+    """What is shown besides the board. Times are Unix times in seconds."""
+
+    now: float = 0.0
+    away: str = ""
+    """Why the coordinator does not answer."""
+    known: bool = False
+    """Whether it ever has."""
+    why: WhyNode | None = None
+    """Of the unit that is chosen."""
+    took: Callable[[UnitInfo], float | None] = lambda unit: None
+    """How many seconds the run of a unit took that has ended."""
+    log: Callable[[str, int], Sequence[str]] = lambda unit, run: ()
+    """The last lines of a unit's run, already safe(); of its latest with a log, for run 0."""
+    typing: bool = False
+    """Whether the filter is being written."""
+    help: bool = False
+    zoomed: bool = False
+    """Whether only the unit that is chosen is shown."""
+    encoding: str = "utf-8"
+
+    @property
+    def ascii_only(self) -> bool:
+        return not self.encoding.lower().startswith("utf")
+
+    def shown(self, text: str) -> str:
+        """*text* in what the terminal can show."""
+        text = safe(text)
+        if text.isascii() or not self.ascii_only:
+            return text
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+    def fit(self, text: str, width: int) -> str:
+        """*text*, already shown(), in at most *width* columns."""
+        if not self.ascii_only:
+            return fitted(text, width) if width > 0 else ""
+        return text if columns(text) <= width else cut(text, max(0, width - 2)) + ".."[:width]
+
+
+def draw(board: Board, view: View, width: int, height: int) -> list[Line]:
+    """*height* lines for a screen of *width* columns."""
+    if view.help:
+        body = _help(view, width)
+    else:
+        head = [_head(board, view, width)] if height > 2 else []
+        foot = [_foot(board, view, width)] if height > 3 or view.typing else []
+        body = [*head, *_body(board, view, width, height - len(head) - len(foot)), *foot]
+    lines = [cropped(line, width) for line in body[:height]]
+    return lines + [[] for _ in range(height - len(lines))]
+
+
+def cropped(line: Line, width: int) -> Line:
+    """What of *line* fits into *width* columns."""
+    kept: Line = []
+    for text, style in line:
+        wide = columns(text)
+        if wide > width:
+            text = _beginning(text, width)
+            wide = width
+        if text:
+            kept.append((text, style))
+        width -= wide
+    return kept
+
+
+def _beginning(text: str, width: int) -> str:
+    return cut(text, width) if width > 0 else ""
+
+
+def _body(board: Board, view: View, width: int, height: int) -> list[Line]:
+    if not board.rows:
+        return _filled(_nothing(board, view, width), height)
+    if view.zoomed and board.chosen:
+        return _filled(_details(board, view, width, height), height)
+    if width >= _WIDE:
+        left = width * 3 // 5
+        bar = "|" if view.ascii_only else "│"
+        rows = _filled(_rows(board, view, left, height), height)
+        beside = _filled(_details(board, view, width - left - 3, height), height)
+        return [
+            [*_padded(cropped(row, left), left), (f" {bar} ", "dim"), *other]
+            for row, other in zip(rows, beside, strict=True)
+        ]
+    if height < _SPLIT_FROM:
+        return _filled(_rows(board, view, width, height), height)
+    below = height * 2 // 5
+    return [
+        *_filled(_rows(board, view, width, height - below), height - below),
+        *_filled(_details(board, view, width, below), below),
+    ]
+
+
+def _filled(lines: list[Line], height: int) -> list[Line]:
+    return lines[:height] + [[] for _ in range(height - len(lines))]
+
+
+def _padded(line: Line, width: int) -> Line:
+    return [*line, (" " * (width - sum(columns(text) for text, _ in line)), "")]
+
+
+def _nothing(board: Board, view: View, width: int) -> list[Line]:
+    if board.units:
+        text = "no unit matches; Esc shows all again"
+    elif view.known:
+        text = "no units yet: they appear here as soon as a script speaks of one"
+    else:
+        text = "" if view.away else "asking the coordinator"
+    parts = wrapped(text, max(2, width - 2)) if text else []
+    return [[], *([(f" {text[start:end]}", "dim")] for start, end in parts)]
+
+
+# --- the first and the last line --------------------------------------------------------------
+
+
+def _head(board: Board, view: View, width: int) -> Line:
+    if view.away:
+        return [(f" {view.fit(view.shown(view.away), width - 2)}", "away")]
+    line: Line = [(" unitsync", "bold")]
+    left = width - len(line[0][0])
+    if board.units:
+        done = board.counts.get(Group.COMPLETED, 0)
+        text = f"  {done:,} of {len(board.units):,} completed"
+        line.append((text, ""))
+        left -= len(text)
+    for group, count in board.counts.items():
+        text = f"  {count:,} {group.value}"
+        left -= len(text)
+        if left >= 0 and group is not Group.COMPLETED:
+            line.append((text, group.value if STYLES[group.value] != "dim" else ""))
+    return line
+
+
+def _foot(board: Board, view: View, width: int) -> Line:
+    if view.typing:
+        text = view.shown(board.filter)
+        line: Line = [(" /", "bold"), (text, ""), (" ", "chosen")]
+        what = board.wrong or f"{len(board.matching):,} of {len(board.units):,}"
+        left = width - columns(text) - 5
+        return [*line, ("  " + view.fit(view.shown(what), left), "dim")] if left > 8 else line
+    keys = " j/k choose  Enter open  / filter  ? help  q leave"
+    if board.filter:
+        found = f" /{view.shown(board.filter)}  {len(board.matching):,} of {len(board.units):,}"
+        return [(view.fit(found, width), "bold"), ("  Esc all  ? help  q leave", "dim")]
+    return [(keys, "dim")]
+
+
+def _help(view: View, width: int) -> list[Line]:
+    beside = max(len(keys) for keys, _ in HELP) + 5
+    lines: list[Line] = [[(" unitsync watch", "bold")], []]
+    for keys, text in HELP:
+        room = max(10, width - beside)
+        parts = [text[start:end] for start, end in wrapped(text, room)]
+        lines.append([(f"  {keys:<{beside - 2}}", "bold"), (parts[0], "")])
+        lines += [[(" " * beside + part, "")] for part in parts[1:]]
+    return [*lines, [], [(" any key: back", "dim")]]
+
+
+# --- the units --------------------------------------------------------------------------------
+
+
+def _rows(board: Board, view: View, width: int, height: int) -> list[Line]:
+    wide = max((columns(view.shown(name)) for name in board.units), default=0)
+    names = max(min(wide, width * 2 // 5), min(_NAME_MIN, wide))
+    lines = []
+    for place in board.window(height):
+        row = board.rows[place]
+        if isinstance(row, Heading):
+            line = _heading(row, view)
+        else:
+            line = _unit(board, row, view, names, width)
+        if place == board.cursor:
+            text = "".join(text for text, _ in cropped(line, width))
+            line = [(text + " " * (width - columns(text)), "chosen")]
+        lines.append(line)
+    return lines
+
+
+def _heading(row: Heading, view: View) -> Line:
+    mark = _FOLDS[row.folded][view.ascii_only]
+    style = row.group.value if STYLES[row.group.value] else "bold"
+    return [(f" {mark} ", "dim"), (row.group.value, style), (f" {row.count:,}", "dim")]
+
+
+def _unit(board: Board, unit: UnitInfo, view: View, names: int, width: int) -> Line:
+    group = group_of(unit)
+    marks = _LAUNCHING if unit.status is Status.LAUNCHING else _MARKS[group]
+    name = view.fit(view.shown(unit.name), names)
+    time = _time(unit, group, view)
+    left = width - names - _TIME - 6
+    text, style = _detail(board, unit, group, view, left)
+    return [
+        (f"  {marks[view.ascii_only]} ", group.value),
+        (name + " " * (names - columns(name)), ""),
+        (f"{time:>{_TIME}}  ", "dim"),
+        (view.fit(text, left), style),
+    ]
+
+
+def _time(unit: UnitInfo, group: Group, view: View) -> str:
+    if group in ENDED:
+        took_s = view.took(unit)
+        return "" if took_s is None else clock(took_s, ended=True)
+    return clock(view.now - unit.since) if unit.since else ""
+
+
+def clock(seconds: float, *, ended: bool = False) -> str:
+    """``0.4 s`` (of what has ended), ``43 s``, ``1:43``, ``2:01:43``, ``3 d``: at most eight
+    columns."""
+    whole = max(0, int(seconds))
+    if ended and seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24:,} d"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _detail(board: Board, unit: UnitInfo, group: Group, view: View, room: int) -> tuple[str, str]:
+    """What there is to know about *unit*, and how it looks."""
+    note = view.shown(getattr(unit, "note", ""))
+    edges = [edge.name for edge in unit.prerequisites]
+    again = "a script waits to start it again" if unit.waiting_clients else ""
+    match group:
+        case Group.RUNNING:
+            gone = "its script is gone" if unit.owner_gone else ""
+            own = "" if runner_of(unit.owner) else unit.owner.command if unit.owner else ""
+            text = note or _last(view, unit) or view.shown(own)
+            return _joined(gone, text), "gave up" if gone else ""
+        case Group.WAITING | Group.IDLE:
+            names = _names(edges, unit.prerequisites_total, view, room - 12)
+            gate = "a gate " if unit.gate else ""
+            some = f"{unit.gate_count:,} of " if unit.gate_count else ""
+            return (f"{gate}for {some}{names}" if names else gate or note), ""
+        case Group.GAVE_UP:
+            owner = unit.given_up_by
+            names = _names(edges, unit.prerequisites_total, view, room // 2)
+            text = gave_up(unit.given_up, view.shown(owner.command) if owner else "", names)
+            return text, ""
+        case Group.UNREGISTERED:
+            needed_by = board.needed_by(unit.name)
+            names = _names(needed_by, len(needed_by), view, room - 10)
+            meant = f"did you mean {view.shown(unit.nearest)}?" if unit.nearest else ""
+            return _joined(f"needed by {names}" if names else "", meant), ""
+        case Group.FAILED:
+            return _joined(again, view.shown(unit.reason), _last(view, unit)), ""
+        case Group.SKIPPED:
+            return _joined(again, view.shown(unit.reason)), ""
+        case Group.COMPLETED:
+            age = f"{rough(view.now - unit.since)} ago" if unit.since else ""
+            return _joined(again, age), "" if again else "dim"
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _last(view: View, unit: UnitInfo) -> str:
+    lines = view.log(unit.name, unit.run)
+    return view.shown(lines[-1]).strip() if lines else ""
+
+
+def _names(names: Sequence[str], total: int, view: View, room: int) -> str:
+    """As many of *names* as fit, and how many of *total* are left."""
+    shown = list(map(view.shown, names))
+    for count in range(len(shown), 0, -1):
+        more = f" and {total - count:,} more" if total > count else ""
+        text = ", ".join(shown[:count]) + more
+        if columns(text) <= room:
+            return text
+    return text if shown else ""
+
+
+# --- the unit that is chosen ------------------------------------------------------------------
+
+
+def _details(board: Board, view: View, width: int, height: int) -> list[Line]:
+    """What is known of the unit that is chosen: why it waits, then the end of its log."""
+    name = board.chosen
+    if not name:
+        return []
+    unit = board.units[name]
+    rule = "-" if view.ascii_only else "─"
+    title = view.fit(view.shown(name), width - 6)
+    line = rule * max(0, width - columns(title) - 4)
+    lines: list[Line] = [[(f"{rule * 2} ", "dim"), (title, "bold"), (f" {line}", "dim")]]
+    log = [view.fit(view.shown(each), width - 1) for each in view.log(name, 0)]
+    about = list(_about(unit, view, width))
+    room = height - 1
+    if log and len(about) + 1 + len(log) > room:
+        about = _shortened(about, max(room // 2, room - len(log) - 1), view)
+    else:
+        about = _shortened(about, room, view)
+    lines += about
+    left = room - len(about) - 1
+    if log and left > 0:
+        lines.append([(" log", "dim")])
+        lines += [[(f" {each}", "")] for each in log[-left:]]
+    return lines
+
+
+def _about(unit: UnitInfo, view: View, width: int) -> Iterable[Line]:
+    note = view.shown(getattr(unit, "note", ""))
+    if note:
+        yield from ([(f" {part}", "")] for part in _broken(note, width - 1))
+    node = view.why
+    if node is None or node.unit.name != unit.name:
+        return
+    for line in why_tree(node, Screen(max(1, width - 1), ascii_only=view.ascii_only)):
+        text = view.shown(line)
+        yield from ([(f" {part}", "")] for part in _broken(text, width - 1))
+    took_s = view.took(unit)
+    if took_s is not None and unit.status in (Status.COMPLETED, Status.FAILED):
+        yield [(f" it took {clock(took_s, ended=True)}", "dim")]
+
+
+def _broken(text: str, width: int) -> list[str]:
+    return [text[start:end] for start, end in wrapped(text, max(2, width))]
+
+
+def _shortened(lines: list[Line], most: int, view: View) -> list[Line]:
+    if len(lines) <= most:
+        return lines
+    left = len(lines) - most + 1
+    return [*lines[: max(0, most - 1)], [(f" and {left:,} more lines", "dim")]][: max(0, most)]
