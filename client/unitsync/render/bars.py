@@ -25,7 +25,7 @@ from unitsync.render.rows import (
     is_wrong,
     rows,
     summed_up,
-    total_s,
+    title,
     width_s,
 )
 from unitsync.render.times import marks, took
@@ -68,8 +68,7 @@ def timeline(
     there are more than *most* units (0: no limit), those that matter."""
     everything = rows(startup, path)
     shown = chosen(everything, most)
-    total = f"{took(total_s(startup, path))}{'' if startup.over else ' so far'}"
-    lines = list(folded(f"Startup: {total}, {summed_up(everything)}", screen))
+    lines = list(folded(f"{title(startup, path)}, {summed_up(everything)}", screen))
     if not shown:
         return lines
     times = [took(row.own_s) if row.own_s else "" for row in shown]

@@ -27,7 +27,7 @@ def opening(width: float, height: float, title: str, rules: Mapping[str, Mapping
 <svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {number(width)} {number(height)}" \
 role="img" aria-labelledby="title" font-family="{FONT}" font-size="13">
 <title id="title">{title}</title>
-<style>{style(rules)}.halo{{stroke-width:4px;stroke-linejoin:round;paint-order:stroke}}</style>
+<style>{style(rules)}.halo{{stroke-width:6px;stroke-linejoin:round;paint-order:stroke}}</style>
 <defs><pattern id="stripes" width="6" height="6" patternUnits="userSpaceOnUse" \
 patternTransform="rotate(45)"><path class="stripe" d="M0 0V6" stroke-width="5" \
 stroke-opacity=".6"/></pattern></defs>

@@ -14,6 +14,7 @@ import msgspec
 
 from unitsync.analysis.values import CriticalPath, Span, Startup, Step, UnitRecord
 from unitsync.printing import counted
+from unitsync.render.times import took
 
 _ROUNDING_S: Final = 1e-6
 _FINE: Final = ("completed", "up", "running", "launching", "waiting", "pending")
@@ -170,6 +171,11 @@ def total_s(startup: Startup, path: CriticalPath) -> float:
     return path.total_s if path.steps and startup.over else startup.ended - startup.began
 
 
+def title(startup: Startup, path: CriticalPath) -> str:
+    """``Startup: 40.8 s``."""
+    return f"Startup: {took(total_s(startup, path))}" + ("" if startup.over else " so far")
+
+
 def chosen(made: Sequence[Row], most: int) -> list[Row]:
     """The *most* rows of *made* that matter, in the same order: the critical path, what failed,
     what is not over, and then whatever took longest. All of them if *most* is 0."""
@@ -195,3 +201,16 @@ def summed_up(made: Sequence[Row]) -> str:
     states = [*(state for state in _ORDER if numbers[state]), *sorted(set(numbers) - set(_ORDER))]
     parts = [f"{numbers[state]:,} {WORDS.get(state, state)}" for state in states]
     return f"{counted(len(made), 'unit')}: {', '.join(parts)}" if parts else "no units"
+
+
+def label(row: Row) -> tuple[str, str]:
+    """What is written behind the bar of *row*, and the name of its colour."""
+    if row.state == "failed":
+        return "failed", "failed-text"
+    if is_wrong(row.state):
+        return row.state, "skipped-text"
+    if row.state in ("waiting", "pending"):
+        return WORDS.get(row.state, row.state), "muted"
+    if row.own_s < 0.0005:
+        return "up" if row.state == "up" else "", "muted"
+    return took(row.own_s), "critical-text" if row.critical else "muted"

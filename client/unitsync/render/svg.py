@@ -22,11 +22,11 @@ from unitsync.render.rows import (
     Part,
     Row,
     chosen,
-    is_wrong,
+    label,
     links,
     rows,
     summed_up,
-    total_s,
+    title,
     width_s,
 )
 from unitsync.render.times import marks, took
@@ -52,7 +52,6 @@ _CSS: Final = {
     ".grid": {"stroke": "grid"},
     ".waiting": {"stroke": "waiting"},
     ".running": {"fill": "running"},
-    ".up": {"fill": "up"},
     ".critical": {"fill": "critical"},
     ".failed": {"fill": "failed"},
     ".skipped": {"fill": "skipped"},
@@ -90,12 +89,11 @@ def timeline(startup: Startup, path: CriticalPath) -> str:
     bottom = geometry.y(len(shown)) - geometry.row / 2
     left_out = len(everything) - len(shown)
     height = bottom + 46 + (22 if left_out else 0)
-    total = took(total_s(startup, path))
-    title = f"Startup: {total}" + ("" if startup.over else " so far")
-    about = escaped(f"{title}, {summed_up(everything)}")
+    heading = title(startup, path)
+    about = escaped(f"{heading}, {summed_up(everything)}")
     body = [
         opening(WIDTH, height, about, _CSS),
-        f'<text x="{_MARGIN}" y="42" font-size="20" font-weight="600">{title}</text>',
+        f'<text x="{_MARGIN}" y="42" font-size="20" font-weight="600">{heading}</text>',
         f'<text class="muted" x="{_MARGIN}" y="64">{escaped(summed_up(everything))}</text>',
         *_axis(whole_s, geometry, bottom),
         *_links(links(path, startup.began), shown, geometry),
@@ -111,7 +109,7 @@ def timeline(startup: Startup, path: CriticalPath) -> str:
 def _geometry(shown: Sequence[Row], whole_s: float) -> _Geometry:
     names = max((columns(_name(row)) for row in shown), default=0)
     left = _MARGIN + names * _LETTER + 14
-    labels = max((columns(_label(row)[0]) * _LETTER for row in shown), default=0.0)
+    labels = max((columns(label(row)[0]) * _LETTER for row in shown), default=0.0)
     room = WIDTH - _MARGIN - left - min(max(labels, 40), _LABEL)
     row = 26.0 if len(shown) <= 60 else 20.0
     return _Geometry(left, room / whole_s if whole_s else 0.0, row, 14.0 if row > 20 else 11.0)
@@ -121,27 +119,14 @@ def _name(row: Row) -> str:
     return shortened(row.name, _NAME_COLUMNS, Screen())
 
 
-def _label(row: Row) -> tuple[str, str]:
-    """What is written behind the bar, and how."""
-    if row.state == "failed":
-        return "failed", "failed-text"
-    if is_wrong(row.state):
-        return row.state, "skipped-text"
-    if row.state in ("waiting", "pending"):
-        return WORDS.get(row.state, row.state), "muted"
-    if row.own_s < 0.0005:
-        return "up" if row.state == "up" else "", "muted"
-    return took(row.own_s), "critical-text" if row.critical else "muted"
-
-
 def _axis(whole_s: float, geometry: _Geometry, bottom: float) -> Iterator[str]:
     room = whole_s * geometry.per_s
-    for at, label in marks(whole_s, max(1, int(room // 90))):
+    for at, text in marks(whole_s, max(1, int(room // 90))):
         x = number(geometry.x(at))
         yield f'<path class="grid" d="M{x} {_HEAD - 8}V{number(bottom)}"/>'
         yield (
             f'<text class="muted" x="{x}" y="{_HEAD - 14}" font-size="11.5"'
-            f' text-anchor="middle">{label}</text>'
+            f' text-anchor="middle">{text}</text>'
         )
 
 
@@ -184,7 +169,7 @@ def _row(row: Row, place: int, geometry: _Geometry) -> Iterator[str]:
     if row.state == "failed":
         yield _cross(end, y)
         end += 5
-    text, colour = _label(row)
+    text, colour = label(row)
     if text:
         yield (
             f'<text class="{colour} halo" x="{number(end + 7)}" y="{number(y + 4)}"'
@@ -207,7 +192,7 @@ def _part(part: Part, row: Row, y: float, geometry: _Geometry) -> Iterator[str]:
         colour = "failed"
     height = geometry.bar
     if part.kind == "up":
-        colour, height = "up", 4.0
+        colour, height = "running", 2.0
     width = max(end - begin, 2.0)
     box = (
         f'x="{number(begin)}" y="{number(y - height / 2)}" width="{number(width)}"'
@@ -245,7 +230,7 @@ def _legend(shown: Sequence[Row], y: float) -> Iterator[str]:
         '<rect fill="url(#stripes)" width="18" height="10" y="-9" rx="3"/>',
         "waiting": '<path class="waiting" stroke-width="1.5" stroke-dasharray="1.5 4.5"'
         ' stroke-linecap="round" d="M1 -4H18"/>',
-        "up": '<rect class="up" width="18" height="4" y="-6" rx="2"/>',
+        "up": '<rect class="running" width="18" height="2" y="-5" rx="1"/>',
         "gate": '<path class="running" d="M9 -10l6 6l-6 6l-6 -6z"/>',
     }
     critical = '<rect class="critical" width="18" height="10" y="-9" rx="3"/>'
