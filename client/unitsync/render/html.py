@@ -1,0 +1,161 @@
+"""The timeline as a page to look around in: one file that loads nothing.
+
+Its policy allows only its own style and script, by their hashes. What comes from outside is in a
+block of JSON that no browser runs, and the script writes it as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64encode
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from unitsync.analysis.values import CriticalPath, Edge, Span, Startup
+from unitsync.printing import columns, safe
+from unitsync.render.markup import escaped
+from unitsync.render.palette import DARK, LIGHT, of_state
+from unitsync.render.rows import (
+    WORDS,
+    Row,
+    label,
+    links,
+    rows,
+    summed_up,
+    title,
+    width_s,
+)
+from unitsync.render.times import took
+
+_PAGE: Final = Path(__file__).parent / "page"
+_MORE_COLOURS: Final = {
+    "light": {"control": "#868f99", "focus": "#0969da", "hover": "#f1f3f6"},
+    "dark": {"control": "#6b737c", "focus": "#58a6ff", "hover": "#161b22"},
+}
+
+
+def timeline(startup: Startup, path: CriticalPath) -> str:
+    """The page. It holds all units."""
+    made = rows(startup, path)
+    style = _palette() + (_PAGE / "page.css").read_text("utf-8")
+    script = (_PAGE / "page.js").read_text("utf-8")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    values = {
+        "policy": policy,
+        "title": escaped(title(startup, path)),
+        "summary": escaped(summed_up(made)),
+        "style": style,
+        "script": script,
+        "data": msgspec.json.encode(_data(startup, path, made)).decode().replace("<", "\\u003c"),
+    }
+    template = (_PAGE / "page.html").read_text("utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _palette() -> str:
+    light, dark = (
+        "".join(f"--{name}:{colour};" for name, colour in {**palette, **more}.items())
+        for palette, more in ((LIGHT, _MORE_COLOURS["light"]), (DARK, _MORE_COLOURS["dark"]))
+    )
+    return (
+        f":root{{color-scheme:light;{light}}}"
+        f"@media(prefers-color-scheme:dark){{:root{{color-scheme:dark;{dark}}}}}"
+        f":root[data-theme=light]{{color-scheme:light;{light}}}"
+        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
+    )
+
+
+def _data(startup: Startup, path: CriticalPath, made: list[Row]) -> dict[str, Any]:
+    places = {row.name: place for place, row in enumerate(made)}
+    return {
+        "width": width_s(made, startup),
+        "links": [
+            (places[link.before], places[link.after], link.at)
+            for link in links(path, startup.began)
+            if link.before in places and link.after in places
+        ],
+        "units": [_unit(row, startup, places) for row in made],
+    }
+
+
+def _unit(row: Row, startup: Startup, places: dict[str, int]) -> dict[str, Any]:
+    last = next((span for span in reversed(row.unit.spans) if span.counts), None)
+    edges = row.unit.edges if last is None else last.edges
+    text, colour = label(row)
+    spoken = f"{row.name}, {WORDS.get(row.state, row.state)}"
+    spoken += f", waited {took(row.waited_s)}, took {took(row.own_s)}"
+    busy = [part.ended for part in row.parts if part.kind != "up"]
+    return {
+        "name": safe(row.name),
+        "columns": columns(safe(row.name)),
+        "state": WORDS.get(row.state, row.state),
+        "spoken": safe(spoken) + (", critical path" if row.critical else ""),
+        "critical": row.critical,
+        "gate": row.ended if row.unit.gate and row.state == "completed" else -1,
+        "parts": [
+            (part.kind, part.began, part.ended, _tone(row, place, part.kind))
+            for place, part in enumerate(row.parts)
+        ],
+        "retries": row.retries,
+        "label": text,
+        "labelAt": busy[-1] if busy else row.ended,
+        "tone": colour.removesuffix("-text"),
+        "facts": _facts(row, startup, last),
+        "edges": [_edge(edge, startup, places) for edge in edges],
+    }
+
+
+def _tone(row: Row, place: int, kind: str) -> str:
+    """The class that gives a part its colour."""
+    if kind in ("waiting", "up"):
+        return ""
+    if row.state == "failed" and place == len(row.parts) - 1:
+        return "failed"
+    return "critical" if row.parts[place].critical else of_state(row.state)
+
+
+def _facts(row: Row, startup: Startup, last: Span | None) -> list[tuple[str, str]]:
+    found = []
+    if last is not None:
+        found.append(("asked", f"at {took(last.asked - startup.began)}"))
+    if row.waited_s:
+        found.append(("waited", took(row.waited_s)))
+    for kind, word in (("launching", "launched in"), ("running", "ran")):
+        lasted = sum(part.lasted_s for part in row.parts if part.kind == kind)
+        if any(part.kind == kind for part in row.parts):
+            found.append((word, took(lasted)))
+    if last is not None and last.retries:
+        found.append(("tried again", f"{len(last.retries):,} times"))
+    if row.unit.gate:
+        needs = f"needs {row.unit.gate_count:,} of them" if row.unit.gate_count else "needs all"
+        found.append(("gate", needs))
+    if row.reason:
+        found.append(("reason", safe(row.reason)))
+    if row.unit.note:
+        found.append(("note", safe(row.unit.note)))
+    return found
+
+
+def _edge(edge: Edge, startup: Startup, places: dict[str, int]) -> dict[str, Any]:
+    place = places.get(edge.prerequisite, -1)
+    words = "" if place >= 0 else safe(edge.prerequisite or edge.pattern)
+    if edge.requires != "success":
+        words += f", its {edge.requires}"
+    if edge.optional:
+        words += ", if it is there"
+    if edge.pattern and edge.prerequisite:
+        words += f", as it matches {safe(edge.pattern)}"
+    met = None if edge.met is None else edge.met - startup.began
+    words += ": not met" if met is None and not edge.optional else ""
+    words += f": met at {took(met)}" if met is not None else ""
+    return {"unit": place, "text": words, "met": met}

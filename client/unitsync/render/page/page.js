@@ -1,0 +1,372 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const units = data.units;
+  const $ = (id) => document.getElementById(id);
+  const scroll = $("scroll"), sheet = $("sheet"), list = $("rows"), details = $("details");
+  const tip = $("tip"), filter = $("filter");
+  const ROW = 26, PAD = 4, LABELS = 96, ZOOM_MOST = 400, WIDE = 100000;
+  const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((ms) => ms / 1000)
+    .concat([1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400]);
+  let zoom = 1, time = 1, active = 0, chosen = -1, only = false;
+  let shown = units.map((_, place) => place);
+
+  function make(tag, cls, text) {
+    const element = document.createElement(tag);
+    if (cls) element.className = cls;
+    if (text) element.textContent = text;
+    return element;
+  }
+  const share = (at) => (data.width ? at / data.width : 0);
+  const percent = (at) => `${100 * share(at)}%`;
+
+  // --- who belongs to whom ---
+  const dependents = units.map(() => []);
+  units.forEach((unit, place) => unit.edges.forEach((edge) => {
+    if (edge.unit >= 0) dependents[edge.unit].push(place);
+  }));
+  function reach(from, next) {
+    const found = new Set(), open = [from];
+    while (open.length) {
+      for (const place of next(open.pop())) {
+        if (place >= 0 && place !== from && !found.has(place)) { found.add(place); open.push(place); }
+      }
+    }
+    return found;
+  }
+  const prerequisites = (place) => units[place].edges.map((edge) => edge.unit);
+  let before = new Set(), after = new Set();
+
+  // --- rows ---
+  const rows = units.map((unit, place) => {
+    const row = make("div", "row" + (unit.critical ? " critical" : ""));
+    row.id = `unit-${place}`;
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-selected", "false");
+    row.setAttribute("aria-label", unit.spoken);
+    row.dataset.place = place;
+    row.append(make("div", "name", unit.name));
+    const track = make("div", "track");
+    for (const [kind, began, ended, cls] of unit.parts) {
+      const bar = make("i", `bar ${kind} ${cls}`);
+      bar.style.left = percent(began);
+      bar.style.width = percent(ended - began);
+      track.append(bar);
+    }
+    for (const at of unit.retries) {
+      const mark = make("i", "retry");
+      mark.style.left = percent(at);
+      track.append(mark);
+    }
+    if (unit.gate >= 0) {
+      const mark = make("i", "gate" + (unit.critical ? " critical" : ""));
+      mark.style.left = percent(unit.gate);
+      track.append(mark);
+    }
+    const label = make("span", `label ${unit.tone}`, unit.label);
+    label.style.left = percent(unit.labelAt);
+    track.append(label);
+    row.append(track);
+    return row;
+  });
+  list.append(...rows);
+
+  // --- time ---
+  function layout() {
+    const widest = Math.max(...units.map((unit) => unit.columns), 4) * 7.6 + 40;
+    const names = Math.min(widest, Math.max(110, scroll.clientWidth * 0.3), 300);
+    time = Math.max(120, scroll.clientWidth - names - LABELS) * zoom;
+    for (const [name, value] of [["names", names], ["time", time], ["labels", LABELS]]) {
+      sheet.style.setProperty(`--${name}`, `${value}px`);
+    }
+    sheet.dataset.names = names;
+    marks();
+    for (const [id, at] of [["in", zoom >= ZOOM_MOST], ["out", zoom <= 1], ["fit", zoom <= 1]]) {
+      $(id).setAttribute("aria-disabled", String(at));
+    }
+  }
+  function text(at, step) {
+    if (!at) return "0";
+    if (step < 0.1) return `${Math.round(at * 1000)} ms`;
+    for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+      if (step % size === 0) return `${Math.round(at / size)} ${name}`;
+    }
+    return `${step < 1 ? at.toFixed(1) : Math.round(at)} s`;
+  }
+  function marks() {
+    const axis = $("axis"), grid = $("grid"), names = Number(sheet.dataset.names);
+    axis.replaceChildren();
+    grid.replaceChildren();
+    if (!data.width) return;
+    const least = 90 / time * data.width;
+    const step = STEPS.find((each) => each >= least) || Math.ceil(least / 86400) * 86400;
+    const first = Math.ceil(scroll.scrollLeft / time * data.width / step);
+    const last = Math.min(data.width, (scroll.scrollLeft + scroll.clientWidth) / time * data.width);
+    for (let number = first; number * step <= last + 1e-9; number++) {
+      const left = `${names + share(number * step) * time}px`;
+      const label = make("span", "", text(number * step, step)), line = make("i");
+      label.style.left = line.style.left = left;
+      axis.append(label);
+      grid.append(line);
+    }
+  }
+  let waiting = false;
+  function later() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; marks(); });
+  }
+  function zoomTo(wanted, at) {
+    const names = Number(sheet.dataset.names);
+    const view = scroll.clientWidth - names;
+    const anchor = at === undefined ? view / 2 : Math.max(0, at - names);
+    const moment = (scroll.scrollLeft + anchor) / time;
+    zoom = Math.min(ZOOM_MOST, Math.max(1, wanted));
+    layout();
+    scroll.scrollLeft = zoom === 1 ? 0 : moment * time - anchor;
+    later();
+  }
+
+  // --- what is shown ---
+  function matches(unit) {
+    const wanted = filter.value.trim().toLowerCase();
+    return !wanted || unit.name.toLowerCase().includes(wanted)
+      || unit.state.includes(wanted) || (unit.critical && "critical path".includes(wanted));
+  }
+  function show() {
+    shown = [];
+    units.forEach((unit, place) => {
+      const fits = matches(unit) && (!only || place === chosen || before.has(place) || after.has(place));
+      rows[place].hidden = !fits;
+      if (fits) shown.push(place);
+    });
+    $("none").hidden = shown.length > 0;
+    $("count").textContent = shown.length < units.length ? `${shown.length} of ${units.length}` : "";
+    if (!shown.includes(active)) move(shown.length ? shown[0] : -1, false);
+    links();
+  }
+  function links() {
+    const svg = $("links"), places = new Map(shown.map((place, row) => [place, row]));
+    const height = shown.length * ROW + 2 * PAD;
+    svg.setAttribute("viewBox", `0 0 ${WIDE} ${Math.max(1, height)}`);
+    svg.style.height = `${height}px`;
+    svg.replaceChildren();
+    const line = (from, to, at, cls) => {
+      if (!places.has(from) || !places.has(to)) return;
+      const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      const x = share(at) * WIDE, y = (place) => PAD + ROW * (places.get(place) + 0.5);
+      path.setAttribute("d", `M${x} ${y(from)}V${y(to)}`);
+      path.setAttribute("class", cls);
+      svg.append(path);
+    };
+    for (const [from, to, at] of data.links) line(from, to, at, "critical");
+    if (chosen < 0) return;
+    const edges = (place) => units[place].edges.filter((edge) => edge.met !== null);
+    for (const edge of edges(chosen)) line(edge.unit, chosen, edge.met, "chosen");
+    for (const place of dependents[chosen]) {
+      for (const edge of edges(place)) if (edge.unit === chosen) line(chosen, place, edge.met, "chosen");
+    }
+  }
+
+  // --- one unit ---
+  function move(place, reveal = true) {
+    if (rows[active]) rows[active].classList.remove("active");
+    active = place;
+    if (place < 0) { list.removeAttribute("aria-activedescendant"); return; }
+    rows[place].classList.add("active");
+    list.setAttribute("aria-activedescendant", rows[place].id);
+    if (!reveal) return;
+    const top = rows[place].offsetTop, axis = 30;
+    if (top < scroll.scrollTop) scroll.scrollTop = top - PAD;
+    const bottom = top + ROW + axis + PAD - scroll.clientHeight;
+    if (bottom > scroll.scrollTop) scroll.scrollTop = bottom;
+  }
+  function choose(place) {
+    chosen = place;
+    if (place < 0) only = false;
+    before = place < 0 ? new Set() : reach(place, prerequisites);
+    after = place < 0 ? new Set() : reach(place, (each) => dependents[each]);
+    list.classList.toggle("some", place >= 0);
+    rows.forEach((row, each) => {
+      row.classList.toggle("chosen", each === place);
+      row.classList.toggle("before", before.has(each));
+      row.classList.toggle("after", after.has(each));
+      row.setAttribute("aria-selected", String(each === place));
+      const role = before.has(each) ? ", prerequisite" : after.has(each) ? ", dependent" : "";
+      row.setAttribute("aria-label", units[each].spoken + role);
+    });
+    hint();
+    panel();
+    show();
+    if (place >= 0) move(place);
+  }
+  function go(place) {
+    if (!matches(units[place])) filter.value = "";
+    only = false;
+    choose(place);
+    list.focus();
+  }
+  function facts(place, whole) {
+    const unit = units[place], all = make("dl", "facts");
+    const add = (term, value) => {
+      if (!value) return;
+      const dd = make("dd");
+      dd.append(value);
+      all.append(make("dt", "", term), dd);
+    };
+    const some = (items) => {
+      if (!items.length) return null;
+      const ul = make("ul");
+      for (const [other, words] of whole ? items : items.slice(0, 6)) {
+        const li = make("li");
+        if (whole && other >= 0) {
+          const button = make("button", "unit", units[other].name);
+          button.type = "button";
+          button.addEventListener("click", () => go(other));
+          li.append(button, words);
+        } else {
+          li.append((other >= 0 ? units[other].name : "") + words);
+        }
+        ul.append(li);
+      }
+      if (!whole && items.length > 6) ul.append(make("li", "muted", `and ${items.length - 6} more`));
+      return ul;
+    };
+    add("state", unit.state + (unit.critical ? ", on the critical path" : ""));
+    for (const [term, value] of unit.facts) add(term, value);
+    add("waited for", some(unit.edges.map((edge) => [edge.unit, edge.text])));
+    if (whole) add("waited on it", some(dependents[place].map((other) => [other, ""])));
+    return all;
+  }
+  function panel() {
+    details.replaceChildren();
+    details.hidden = chosen < 0;
+    if (chosen < 0) { layout(); return; }
+    const top = make("div", "top"), buttons = make("span", "tools");
+    const narrow = make("button", "", only ? "Show all units" : "Show only what belongs to it");
+    const close = make("button", "", "Close");
+    narrow.type = close.type = "button";
+    narrow.id = "only";
+    narrow.addEventListener("click", () => { only = !only; show(); panel(); $("only").focus(); });
+    close.addEventListener("click", () => { choose(-1); list.focus(); });
+    buttons.append(narrow, close);
+    top.append(make("h2", "", units[chosen].name), buttons);
+    details.append(top, facts(chosen, true));
+    layout();
+  }
+  function hint(place = -1, x = 0, y = 0) {
+    tip.hidden = place < 0;
+    if (place < 0) return;
+    if (tip.dataset.place !== String(place)) {
+      tip.replaceChildren(make("h2", "", units[place].name), facts(place, false));
+    }
+    tip.dataset.place = place;
+    const box = tip.getBoundingClientRect();
+    const left = x + 16 + box.width > innerWidth ? x - 16 - box.width : x + 16;
+    const top = y + 18 + box.height > innerHeight ? y - 12 - box.height : y + 18;
+    tip.style.left = `${Math.max(6, left)}px`;
+    tip.style.top = `${Math.max(6, top)}px`;
+  }
+  function hintAt(place) {
+    if (place < 0 || chosen >= 0) return hint();
+    const box = rows[place].getBoundingClientRect();
+    return hint(place, scroll.getBoundingClientRect().left + Number(sheet.dataset.names), box.bottom - 14);
+  }
+
+  // --- pointer ---
+  const placeAt = (event) => {
+    const row = event.target instanceof Element && event.target.closest(".row");
+    return row ? Number(row.dataset.place) : -1;
+  };
+  let drag = null;
+  list.addEventListener("pointermove", (event) => {
+    if (!drag) hint(placeAt(event), event.clientX, event.clientY);
+  });
+  list.addEventListener("pointerleave", () => hint());
+  list.addEventListener("click", (event) => {
+    const place = placeAt(event);
+    if (place >= 0 && !(drag && drag.moved)) choose(place === chosen ? -1 : place);
+  });
+  scroll.addEventListener("pointerdown", (event) => {
+    drag = null;
+    if (event.button || event.pointerType === "touch" || zoom === 1) return;
+    drag = { x: event.clientX, left: scroll.scrollLeft, moved: false };
+  });
+  addEventListener("pointermove", (event) => {
+    if (!drag || !event.buttons) return;
+    if (Math.abs(event.clientX - drag.x) > 4) drag.moved = true;
+    if (!drag.moved) return;
+    scroll.classList.add("dragging");
+    hint();
+    scroll.scrollLeft = drag.left + drag.x - event.clientX;
+  });
+  addEventListener("pointerup", () => {
+    scroll.classList.remove("dragging");
+    setTimeout(() => { drag = null; });
+  });
+  scroll.addEventListener("wheel", (event) => {
+    const onAxis = event.target instanceof Element && event.target.closest("#axis");
+    if (!event.ctrlKey && !event.metaKey && !onAxis) return;
+    event.preventDefault();
+    zoomTo(zoom * Math.exp(-event.deltaY / 300), event.clientX - scroll.getBoundingClientRect().left);
+  }, { passive: false });
+  scroll.addEventListener("scroll", () => { later(); hint(); });
+  $("in").addEventListener("click", () => zoomTo(zoom * 1.6));
+  $("out").addEventListener("click", () => zoomTo(zoom / 1.6));
+  $("fit").addEventListener("click", () => zoomTo(1));
+  $("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+  filter.addEventListener("input", show);
+
+  // --- keys ---
+  list.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = shown.indexOf(active), page = Math.max(1, Math.floor(scroll.clientHeight / ROW) - 2);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1,
+      PageDown: at + page, PageUp: at - page }[event.key];
+    if (to !== undefined && shown.length) {
+      move(shown[Math.min(shown.length - 1, Math.max(0, to))]);
+      requestAnimationFrame(() => hintAt(active));
+    } else if ((event.key === "Enter" || event.key === " ") && active >= 0) {
+      choose(active === chosen ? -1 : active);
+    } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+      scroll.scrollLeft += (event.key === "ArrowLeft" ? -1 : 1) * scroll.clientWidth / 5;
+    } else {
+      return;
+    }
+    event.preventDefault();
+  });
+  list.addEventListener("blur", () => hint());
+  filter.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === "ArrowDown") {
+      event.preventDefault();
+      list.focus();
+    }
+  });
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") {
+      if (!tip.hidden) hint();
+      else if (filter.value) { filter.value = ""; show(); }
+      else if (chosen >= 0) choose(-1);
+      else return;
+      list.focus();
+      event.preventDefault();
+    } else if (event.target !== filter) {
+      if (event.key === "/") filter.focus();
+      else if (event.key === "+" || event.key === "=") zoomTo(zoom * 1.6);
+      else if (event.key === "-") zoomTo(zoom / 1.6);
+      else if (event.key === "0") zoomTo(1);
+      else return;
+      event.preventDefault();
+    }
+  });
+  addEventListener("resize", layout);
+
+  layout();
+  show();
+})();
