@@ -41,6 +41,7 @@ NAMES: Final = {
     "want": ["UNIT", "b"],
     "unwant": ["a", "b"],
     "wait": ["done"],
+    "note": ["UNIT", "cloning: 43 %"],
     "ping": [],
     "list": [],
 }

@@ -104,6 +104,7 @@ class Client(ClientBase):
     start = _blocking(Verbs.start)
     ready_to_start = _blocking(Verbs.ready_to_start)
     ready = _blocking(Verbs.ready)
+    note = _blocking(Verbs.note)
     retry = _blocking(Verbs.retry)
     complete = _blocking(Verbs.complete)
     fail = _blocking(Verbs.fail)

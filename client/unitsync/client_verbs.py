@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from unitsync import errors, json_output, wire
 from unitsync.client_base import ClientBase, expect
 from unitsync.commandline import check_exit_code, check_reset, choice
-from unitsync.printing import one_line
+from unitsync.printing import note_line, one_line
 
 STOP_PATIENCE_S: Final = 10.0
 """How long the coordinator may take to end after it has said that it will."""
@@ -174,6 +174,18 @@ class Verbs(ClientBase):
         Raises NotStarted if it is not running, and UnknownUnit.
         """
         return await self._ask(wire.MarkReady(**self.said(), unit=_name(unit), run=run), wire.Ok)
+
+    async def note(self, unit: str, text: str, *, run: int = 0) -> wire.Ok:
+        """Say what *unit* is doing now, in one line of at most 200 characters: more is cut. ""
+        takes back what was said. Does nothing if the unit has ended, or if *run* is given and
+        that run is over.
+
+        Raises UnknownUnit, and IsGate.
+        """
+        if not isinstance(text, str):
+            raise errors.UsageError(f"a note must be a str, not {type(text).__name__}")
+        request = wire.Note(**self.said(), unit=_name(unit), text=note_line(text), run=run)
+        return await self._ask(request, wire.Ok)
 
     async def retry(self, unit: str, reason: str = "") -> wire.Granted:
         """End your run of *unit* as failed for *reason* and begin the next one, in one step:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_DEFAULT_S = 300.0
 EXIT_CODE_MAX = 255
+_NOTE_CHARS = 200
+"""As in printing.py, which is not loaded for it."""
 
 
 class Leave(Exception):
@@ -119,6 +121,10 @@ class Call:
             from unitsync.printing import one_line
 
             request["reason"] = one_line(_last(flags, "--reason") or "")
+        if name == "note" and not _is_note(request["text"]):
+            from unitsync.printing import note_line
+
+            request["text"] = note_line(request["text"])
         if "--count" in flags:
             request["count"] = gate_count(number(flags["--count"][-1], "--count"))
         if name == "reset":
@@ -352,6 +358,11 @@ def exit_code(text: str) -> int:
 def check_exit_code(code: object, shown: str) -> None:
     if not isinstance(code, int) or not 0 <= code <= EXIT_CODE_MAX:
         raise wrong(f"{shown} is no exit status; those are 0 to {EXIT_CODE_MAX}")
+
+
+def _is_note(text: str) -> bool:
+    """Whether *text* can be sent as a note as it is."""
+    return len(text) <= _NOTE_CHARS and text.isprintable()
 
 
 def gate_count(count: int) -> int:

@@ -95,6 +95,7 @@ def edge_fields(edge: "Prerequisite") -> dict[str, object]:
         "pattern": edge.pattern or None,
         "before": edge.before or None,
         "next_run": edge.next_run,
+        "note": edge.note or None,
     }
 
 
@@ -119,6 +120,7 @@ def unit_fields(unit: "UnitInfo", *, shim: bool = False, **more: object) -> dict
         "nearest": unit.nearest or None,
         "gate": unit.gate,
         "gate_count": unit.gate_count,
+        "note": unit.note or None,
         **more,
     }
     if shim:

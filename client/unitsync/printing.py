@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 TEXT_BYTES_MAX = 4096
 """Reasons and owners' command lines are cut to this many bytes. A longer id is refused."""
+NOTE_CHARS_MAX = 200
+"""A note is cut to this many characters."""
 RUN_AGAIN_MAX = 300
 """At most so many characters of a command are shown in "run again"."""
 
@@ -28,6 +30,12 @@ def one_line(text: str) -> str:
     """*text* on one line, encodable as UTF-8 and within TEXT_BYTES_MAX."""
     line = " ".join(text.split()).encode("utf-8", "replace")
     return line[:TEXT_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def note_line(text: str) -> str:
+    """*text* as a note: one line that can be printed, of at most NOTE_CHARS_MAX characters."""
+    line = safe(" ".join(text[: 10 * NOTE_CHARS_MAX].split()))
+    return line if len(line) <= NOTE_CHARS_MAX else f"{line[: NOTE_CHARS_MAX - 1]}…"
 
 
 def quoted(text: str) -> str:

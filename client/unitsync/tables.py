@@ -202,10 +202,14 @@ def _detail(unit: "UnitInfo") -> tuple[str, str]:
         unwatched = "" if unit.owner.watched else "not watched: "
         before = "gone: " if unit.owner_gone else unwatched
         pid, command = _who(unit.owner)
+        if unit.note:
+            return (before + pid, f": {safe(unit.note)}") if pid else ("", safe(unit.note))
         return (before + pid, command) if pid else ("", before + command)
     if unit.gate and unit.status == "completed":
         return "", "gate"
-    return "", waited_for if unit.status == "pending" else ""
+    if unit.status == "pending" and waited_for:
+        return "", waited_for
+    return "", safe(unit.note)
 
 
 def _shortened(unit: "UnitInfo", room: int) -> str:
@@ -317,6 +321,7 @@ def _after_status(unit: "UnitInfo") -> str:
             text += f", a gate{count}"
         if unit.waiting_clients > 1:
             text += f"; {counted(unit.waiting_clients, 'script')} wait to start it"
+        text += f"; note: {safe(unit.note)}" if unit.note else ""
     elif unit.status in ("launching", "started"):
         lasts = f"for {duration(time.time() - unit.since)}"
         when = lasts if unit.status == "launching" else _ago(unit.since)
@@ -325,9 +330,11 @@ def _after_status(unit: "UnitInfo") -> str:
             text += ", which is gone"
         elif unit.owner is not None and not unit.owner.watched:
             text += ", not watched"
+        text += f": {safe(unit.note)}" if unit.note else ""
     else:
         text = f" {_ago(unit.since)}" if unit.since else ""
         text += f": {safe(unit.reason)}" if unit.reason else ""
+        text += f"; last note: {safe(unit.note)}" if unit.note else ""
         if unit.waiting_clients:
             text += f"; {counted(unit.waiting_clients, 'script')} waiting to start it again"
     if unit.given_up:

@@ -317,6 +317,20 @@ _ALL = (
         "unitsync fail ide --reason 'no space left'",
     ),
     Verb(
+        "note",
+        SCRIPTS,
+        ACT,
+        (_UNIT, ("text", "TEXT", "What it is doing now; '' takes back what was said.")),
+        (),
+        """Say what a unit is doing now.
+
+        The text is shown wherever the unit is: in the list, and to who waits for it. Its next run
+        begins without one. It holds nobody up and wakes nobody up, so it may be said often. If
+        the unit has ended, nothing changes.
+        """,
+        "unitsync note git-clone 'cloning: 43 %'",
+    ),
+    Verb(
         "run",
         SCRIPTS,
         WAIT,

@@ -18,6 +18,7 @@ import msgspec
 from unitsync.conversation import ACT, LOOK, WAIT, Autostart, May
 from unitsync.conversation import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.errors import ProtocolError, not_a_reply
+from unitsync.printing import NOTE_CHARS_MAX as NOTE_CHARS_MAX
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
 from unitsync.wire_units import HistoryEntry as HistoryEntry
 from unitsync.wire_units import Prerequisite as Prerequisite
@@ -148,6 +149,17 @@ class MarkReady(Request, tag="ready", frozen=True):
     run: int = 0
 
 
+class Note(Request, tag="note", frozen=True):
+    """Says what the unit is doing now, in one line of at most NOTE_CHARS_MAX characters: more is
+    cut. "" takes back what was said. Nothing is changed if the unit has ended, or if its run is
+    another one than ``run`` by now; 0 means whichever it is."""
+
+    may = ACT
+    unit: str
+    text: str = ""
+    run: int = 0
+
+
 class Retry(Request, tag="retry", frozen=True):
     """Ends the owner's own run as failed for ``reason``, and begins the next one at once. The
     answer is Granted."""
@@ -255,6 +267,7 @@ AnyRequest: TypeAlias = (
     | Gate
     | Start
     | MarkReady
+    | Note
     | Retry
     | Withdraw
     | Complete

@@ -257,7 +257,7 @@ class Link:
 # --- messages -------------------------------------------------------------------------
 
 _DEFAULTS = {
-    **dict.fromkeys(("reason", "nearest", "pattern", "before", "given_up"), ""),
+    **dict.fromkeys(("reason", "nearest", "pattern", "before", "given_up", "note"), ""),
     **dict.fromkeys(("command", "epoch", "startup"), ""),
     **dict.fromkeys(("code", "message", "hint"), ""),
     **dict.fromkeys(

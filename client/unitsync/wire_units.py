@@ -33,6 +33,8 @@ class Prerequisite(msgspec.Struct, frozen=True, omit_defaults=True):
     """The pattern that the dependent matches, if it is waited for because of that."""
     next_run: bool = False
     """Whether it was registered after the dependent's run began, and counts from the next."""
+    note: str = ""
+    """What it is doing now; for one that failed, what it did last."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,6 +73,8 @@ class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """Nobody starts it: it completes by itself when its prerequisites are met."""
     gate_count: int = 0
     """How many of them a gate needs; 0 means all."""
+    note: str = ""
+    """What it is doing now; for one that failed, what it did last."""
 
 
 class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -121,6 +121,34 @@ def test_a_narrow_table_has_fewer_columns(width: int, headings: str) -> None:
     assert asked[0].split() == ["UNIT", "READY"]
 
 
+@pytest.mark.parametrize("status", [Status.STARTED, Status.LAUNCHING])
+def test_a_note_stands_in_place_of_the_command_line(status: Status) -> None:
+    command = "bash " + "/very/long/path" * 20
+    noted = replace(unit("git-clone", status, command=command), note=f"cloning {NASTY}: 43 %")
+    lines = list_table([noted, *UNITS], Screen(80))
+    assert widest(lines) <= 80
+    assert re.search(r"  pid 321: …\S*[^ ]* ?: 43 %$", lines[1]), lines[1]
+    assert list_table([noted], Screen())[1].endswith(f"pid 321: cloning {SAFE}: 43 %")
+    unseen = replace(noted, owner=Owner(0), note="43 %")
+    assert list_table([unseen], Screen())[1].endswith("  43 %")
+    gone = replace(noted, owner_gone=True, note="43 %")
+    assert list_table([gone], Screen())[1].endswith("  gone: pid 321: 43 %")
+
+
+def test_where_a_unit_that_does_not_run_has_its_note() -> None:
+    waits = replace(unit("ide", Status.PENDING, "git-clone"), note="soon")
+    alone = replace(unit("ide"), note="soon")
+    failed = replace(unit("ide", Status.FAILED, reason="exit status 1"), note="43 %")
+    assert [list_table([one], Screen())[1].split("  ")[-1] for one in (waits, alone, failed)] == [
+        "git-clone",
+        "soon",
+        "exit status 1",
+    ]
+    assert why_tree(WhyNode(waits), Screen()) == ["ide: pending for 4 s; note: soon"]
+    told = why_tree(WhyNode(failed), Screen())
+    assert told == ["ide: failed 4 s ago: exit status 1; last note: 43 %"]
+
+
 def test_who_runs_the_units_of_a_plan_can_be_recognized_at_80_columns() -> None:
     owner = Owner(1234567, command="unitsync up /home/coder/project/unitsync.toml")
     of_plan = replace(unit("database-migrations"), status=Status.LAUNCHING, owner=owner)

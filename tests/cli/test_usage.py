@@ -23,6 +23,7 @@ VERBS = [
     "start",
     "complete",
     "fail",
+    "note",
     "run",
     "wait",
     "status",
@@ -82,6 +83,10 @@ complete
 complete a --exit-code abc
 fail
 fail a b
+note
+note a
+note a cloning 43 %
+note a -- -5 --
 run
 run a
 run a --

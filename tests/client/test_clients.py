@@ -47,6 +47,7 @@ def test_what_is_no_text_or_list_is_wrong_usage() -> None:
         for call in (
             lambda: client.fail("y", wrong),
             lambda: client.start("y", after=wrong),
+            lambda: client.note("y", wrong),
             lambda: client.declare(wrong),
             lambda: client.declare({"y": wrong}),
         ):
@@ -264,6 +265,24 @@ class TestRunning:
         with pytest.raises(errors.NotStarted) as caught:
             client.ready("db")
         assert (caught.value.unit, caught.value.status) == ("db", "pending")
+
+    def test_note(self, client: Any, other: Client) -> None:
+        client.want("ide", "clone")
+        run = client.start("clone").run
+        assert client.note("clone", "cloning:\n43 %").changed
+        assert not client.note("clone", "cloning: 43 %", run=run).changed
+        assert not client.note("clone", "44 %", run=run + 1).changed
+        assert other.status("clone").note == "cloning: 43 %"
+        assert [edge.note for edge in other.status("ide").prerequisites] == ["cloning: 43 %"]
+        assert client.note("clone", "x" * 1_000_000).changed
+        assert other.status("clone").note == "x" * 199 + "…"
+        assert client.note("clone", "").changed
+        assert other.status("clone").note == ""
+        client.complete("clone")
+        late = client.note("clone", "late")
+        assert (late.changed, late.status) == (False, "completed")
+        with pytest.raises(errors.UnknownUnit):
+            client.note("clome", "43 %")
 
     def test_retry(self, client: Any, other: Client) -> None:
         client.start("deps", launching=True)

@@ -52,6 +52,8 @@ sys.exit("left" if status is None else status or f"imported: {heavy}" if heavy e
         ("wait", "b", "a", "--any", "--for", "completion"),
         ("complete", "a", "--even-so", "--exit-code", "3", "--owner", "1"),
         ("fail", "a", "--reason", "it is\nso", "--owner=1"),
+        ("note", "a", "cloning: 43 %"),
+        ("note", "a", "43 %\n" * 99),
         ("reset", "a", "--force"),
         ("reset", "--all", "--force"),
         ("status", "a", "-o", "table"),
@@ -67,7 +69,7 @@ def test_a_plain_verb_never_leaves_the_express_path(
     coordinator: str, words: tuple[str, ...]
 ) -> None:
     environ = {**os.environ, "UNITSYNC_ENDPOINT": coordinator}
-    if words[0] in ("complete", "fail", "unwant", "reset", "wait"):
+    if words[0] in ("complete", "fail", "note", "unwant", "reset", "wait"):
         with Client(coordinator) as client:
             client.start("a")
             client.complete("a")

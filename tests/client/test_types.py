@@ -37,7 +37,7 @@ sync.unit("ide", wait=False)
 """
 SEEN = (
     *('4: note: Revealed type is "int"', '5: note: Revealed type is "list[str]"'),
-    '6: note: Revealed type is "list[unitsync.wire.UnitInfo]"',
+    '6: note: Revealed type is "list[unitsync.wire_units.UnitInfo]"',
     *('8: note: Revealed type is "int"', '12: note: Revealed type is "int"'),
     *('14: note: Revealed type is "int"', '15: error: "Coroutine'),
     *('16: error: "AsyncUnitBlock" has no attribute', "20: error: Argument 1"),

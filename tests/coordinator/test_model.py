@@ -15,7 +15,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -23,6 +22,7 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
+from coordinator.model_running import Running
 from coordinator.model_values import (
     NAMES,
     Client,
@@ -41,7 +41,7 @@ from unitsync import wire
 from unitsync.wire import OnOwnerExit, Requirement
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Running):
     def __init__(self) -> None:
         super().__init__()
         self.driven = Driven()
@@ -267,39 +267,6 @@ class Machine(RuleBasedStateMachine):
             claim=request.claim,
         )
         self._judge(client, client.socket.ask(request), expected)
-
-    # --- while it runs ------------------------------------------------------------
-
-    @rule(unit=name, who=who)
-    def become_ready(self, unit: str, who: int) -> None:
-        script = self.scripts[who]
-        if unit not in self.oracle.units:
-            script.refused("unknown_unit", script.ready(unit))
-            return
-        expected = self.oracle.ready(unit, repr(script.owner))
-        if expected in ("not_started", "is_gate"):
-            script.refused(expected, script.ready(unit))
-            return
-        done = script.must(wire.Ok, script.ready(unit))
-        assert (done.changed, done.status) == (expected == "changed", self.oracle.status(unit))
-
-    @precondition(lambda self: any(map(self.oracle.is_running, self.oracle.units)))
-    @rule(which=which, who=who, mine=st.sampled_from((True, True, False)))
-    def try_again(self, which: int, who: int, mine: bool) -> None:
-        """Who runs a unit, or somebody else. Nobody who waits hears of it."""
-        running = [unit for unit in self.oracle.units if self.oracle.is_running(unit)]
-        unit = running[which % len(running)]
-        owners = [repr(script.owner) for script in self.scripts]
-        owner = self.oracle.units[unit].owner
-        script = self.scripts[owners.index(owner) if mine and owner in owners else who]
-        request = script.retry(unit, "as it happens")
-        expected = self.oracle.retry(unit, request.id, repr(script.owner))
-        if expected != "granted":
-            script.refused(expected, request)
-            return
-        for _ in range(2):
-            assert script.must(wire.Granted, request).run == self.oracle.units[unit].run
-        assert not any(client.socket.inbox for client in (*self.starts, *self.waits))
 
     # --- ending -------------------------------------------------------------------
 
@@ -582,6 +549,7 @@ class Machine(RuleBasedStateMachine):
             ), unit
             known = self.oracle.units.get(unit)
             assert info.run == (known.run if known is not None else 0)
+            assert info.note == self.oracle.shown_note(unit)
             for edge in info.prerequisites:
                 declared = self.oracle.edges[unit][edge.name]
                 if declared.by == "pattern":
@@ -589,6 +557,7 @@ class Machine(RuleBasedStateMachine):
                     assert edge.status == ("completed" if matched else "not registered")
                 else:
                     assert edge.status == self.oracle.status(edge.name)
+                    assert edge.note == self.oracle.shown_note(edge.name)
                 assert (edge.pattern != "") == (declared.by == "match")
                 assert (edge.before != "") == (declared.by == "before")
                 assert edge.met == self.oracle.is_met(edge.name, declared)

@@ -80,6 +80,16 @@ def test_what_a_later_repetition_does(driven: Driven, ann: Script, bob: Script) 
     ann.must(wire.Granted, ann.retry("db"))
     assert ann.must(wire.Ok, ready).changed is True
 
+    note, of_run = ann.note("db", "42 %"), ann.note("db", "of run 6", run=6)
+    for request in (of_run, note):
+        assert ann.must(wire.Ok, request).changed is True
+        assert ann.must(wire.Ok, request).changed is False
+    bob.must(wire.Ok, bob.note("db", "43 %"))
+    assert ann.must(wire.Ok, note).changed is True  # what bob said is gone
+    ann.must(wire.Granted, ann.retry("db"))
+    assert ann.must(wire.Ok, of_run).changed is False
+    assert bob.status("db").note == ""
+
     taken_back = ann.start("ide")
     bob.must(wire.Ok, bob.withdraw(taken_back))
     ann.refused("interrupted", taken_back)

@@ -25,6 +25,7 @@ from support.units import (
     after,
     ask,
     denied,
+    note,
     ready,
     report,
     retry,
@@ -40,6 +41,7 @@ from unitsyncd.core.events import (
     Ended,
     Launched,
     MadeGate,
+    Noted,
     OwnerGone,
     OwnerLost,
     PrerequisiteMoved,
@@ -101,6 +103,18 @@ ROWS: dict[tuple[Status, str], tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] 
             previous_start_id="s1",
             previous_end_id="t1",
         ),
+        (),
+    ),
+    (Status.PENDING, "noted"): (
+        WAITING,
+        Noted(AT, "soon"),
+        replace(WAITING, note="soon"),
+        (),
+    ),
+    (Status.STARTED, "noted"): (
+        replace(LAUNCHING, note="42 %"),
+        Noted(AT, "43 %"),
+        replace(LAUNCHING, note="43 %"),
         (),
     ),
     (Status.STARTED, "completed"): (
@@ -292,12 +306,34 @@ LAUNCHES: list[tuple[Unit, UnitFact, Unit, tuple[Effect, ...]]] = [
     ),
 ]
 
+NOTED: list[tuple[Unit, UnitFact, str]] = [
+    (PENDING, Started(AT, "s1", ANN), ""),
+    (PENDING, Launched(AT, "s1", ANN), ""),
+    (FAILED, Started(AT, "s2", ANN), ""),
+    (STARTED, Retried(AT, "t1", "exit status 2", ANN), ""),
+    (STARTED, WasReset(AT), ""),
+    (PENDING, MadeGate(AT), ""),
+    (LAUNCHING, BecameReady(AT, "b1"), "43 %"),
+    (STARTED, OwnerGone(AT), "43 %"),
+    (STARTED, Ended(AT, Status.FAILED), "43 %"),
+    (STARTED, Ended(AT, Status.COMPLETED), "43 %"),
+    (PENDING, Ended(AT, Status.FAILED), "43 %"),
+    (PENDING, Denied(AT, BOB, Denial.TIMED_OUT), "43 %"),
+    (STARTED, Noted(AT, ""), ""),
+]
+
 
 @pytest.mark.parametrize(("before", "fact", "expected", "effects"), LAUNCHES)
 def test_launching_is_a_part_of_started(
     before: Unit, fact: UnitFact, expected: Unit, effects: tuple[Effect, ...]
 ) -> None:
     assert step(before, fact) == (expected, (Append(fact), *effects))
+
+
+@pytest.mark.parametrize(("unit", "fact", "note"), NOTED)
+def test_a_note_is_about_one_run(unit: Unit, fact: UnitFact, note: str) -> None:
+    noted, plain = replace(unit, note="43 %"), replace(unit, note="")
+    assert step(noted, fact)[0] == replace(step(plain, fact)[0], note=note)
 
 
 IMPOSSIBLE = [
@@ -309,6 +345,7 @@ IMPOSSIBLE = [
     *((unit, OwnerGone(AT)) for unit in (UNKNOWN, PENDING, GONE, COMPLETED, FAILED)),
     *((unit, BecameReady(AT)) for unit in (UNKNOWN, PENDING, STARTED, GONE, COMPLETED, FAILED)),
     *((unit, Retried(AT, "t1")) for unit in (UNKNOWN, PENDING, GONE, COMPLETED, FAILED)),
+    *((unit, Noted(AT, "x")) for unit in (UNKNOWN, COMPLETED, FAILED)),
     *((unit, MadeGate(AT)) for unit in (UNKNOWN, STARTED, LAUNCHING, GONE, COMPLETED, FAILED)),
     (UNKNOWN, WasReset(AT)),
     (UNKNOWN, Denied(AT, BOB, Denial.REFUSED)),
@@ -333,8 +370,12 @@ def test_a_store_that_replays_the_facts_gets_the_same_unit() -> None:
         ask("s0", CAT, wait=False),
         PrerequisiteMoved(Verdict.OUTSTANDING, Verdict.MET, 2.0),
         ask("s2", BOB),
+        note("waits", CAT),
         ask("s1", ANN, since_run=0),
+        note("42 %"),
+        note("43 %"),
         report(by=BOB),
+        note("too late"),
         ask("s3", ANN),
         OwnerLost(11.0, ANN.key),
         ask("s4", BOB, on_owner_exit=OnOwnerExit.WARN),
@@ -351,6 +392,7 @@ def test_a_store_that_replays_the_facts_gets_the_same_unit() -> None:
         ask("s9", BOB, launching=True),
         retry(BOB, "t8"),
         ready(BOB, "b8"),
+        note("\u00fc", BOB),
     ):
         live, effects = step(live, event)
         if isinstance(event, PrerequisiteMoved):
@@ -379,6 +421,7 @@ def test_no_ask_of_a_registered_unit_is_impossible() -> None:
     stand in the order that is promised."""
     asks: list[UnitEvent] = [ResetAsked(AT), withdraw("s1"), withdraw()]
     for owner in (ANN, BOB, None):
+        asks += [note(text, owner, run) for text in ("", "43 %") for run in (0, 1, 2)]
         for request_id in ("", "s1", "e1", "new"):
             asks += [ready(owner, request_id), retry(owner, request_id)]
             for flag in (False, True):

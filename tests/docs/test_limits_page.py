@@ -39,6 +39,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "parts of one message": (router.PARTS_PER_TURN,),
     "time from connecting to the end of the ZeroMQ handshake": (router.HANDSHAKE_MS / 1000,),
     "command line of an owner, text of a reason": (wire.TEXT_BYTES_MAX,),
+    "text of a note": (wire.NOTE_CHARS_MAX,),
     "`id` of a request, name of a startup": (wire.TEXT_BYTES_MAX,),
     "text of `sh -c`": (calling_script._TEXT_MAX,),
     "history of a unit": (view.HISTORY_MAX,),

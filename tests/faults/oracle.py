@@ -24,6 +24,7 @@ from unitsyncd.core.events import (
     Ended,
     Launched,
     LeftOut,
+    Noted,
     OwnerGone,
     OwnerKey,
     Registered,
@@ -58,6 +59,7 @@ class Run:
         self.had_started = False
         self.owner_gone = False
         self.run = 0
+        self.note = ""
         self.owner: OwnerKey | None = None
         self.former: set[OwnerKey] = set()
         """Owners of earlier runs that have not asked for another one since."""
@@ -161,6 +163,7 @@ class Model:
                 unit.phase, unit.owner_gone = Status.STARTED, False
                 unit.had_started = not isinstance(fact, Launched)
                 unit.run += 1
+                unit.note = ""
                 unit.belongs_to(owner.key if owner is not None else None)
             case BecameReady():
                 assert self.status(name) is Status.LAUNCHING, f"{name} did not launch"
@@ -172,6 +175,11 @@ class Model:
                 assert owner.key == unit.owner, f"{name} is another's"
                 unit.had_started = not launching
                 unit.run += 1
+                unit.note = ""
+            case Noted(text=text):
+                assert unit.phase in (Status.STARTED, Status.PENDING), f"{name} is over: {fact}"
+                assert text != unit.note, f"{name} has that note: {fact}"
+                unit.note = text
             case Ended(outcome=outcome, by=by):
                 assert unit.phase in (Status.STARTED, Status.PENDING), f"{name} ended twice"
                 if unit.phase is Status.STARTED and by is not None:
@@ -186,6 +194,7 @@ class Model:
             case WasReset():
                 unit.belongs_to(None)
                 unit.phase, unit.had_started, unit.owner_gone = Status.PENDING, False, False
+                unit.note = ""
             case Denied(owner=owner):
                 if owner is not None:
                     unit.former.discard(owner.key)
@@ -376,6 +385,8 @@ def check(records: Sequence[Record], ops: Sequence[Op], listed: Sequence[wire.Un
         name: model.status(name) for name in model.units
     }
     for info in listed:
+        if info.status not in (Status.NOT_REGISTERED, Status.COMPLETED, Status.SKIPPED):
+            assert info.note == model.units[info.name].note, info
         unmet = set(model.unmet(info.name))
         assert info.prerequisites_total == len(unmet), info
         assert {edge.name for edge in info.prerequisites} <= unmet, info
@@ -399,6 +410,11 @@ def check_effects(
     resets = resets_of(records)
     ready = readiness_of(records)
     declared = {(name, fact.prerequisite) for name, fact in records if isinstance(fact, Declared)}
+    noted = {(name, fact.text) for name, fact in records if isinstance(fact, Noted)}
+    asked_for = {
+        (op.request.unit, op.request.text) for op in ops if isinstance(op.request, wire.Note)
+    }
+    assert noted <= asked_for, noted - asked_for
     for op in ops:
         request, reply = op.request, op.reply
         if reply is None:
@@ -422,6 +438,11 @@ def check_effects(
                     assert request.id in ready, f"it was not to become ready: {op}"
                 elif not op.retried:
                     assert request.id not in ready, f"that it is ready was denied: {op}"
+            case wire.Note(unit=unit, text=text):
+                if isinstance(reply, wire.Ok) and reply.changed:
+                    assert (unit, text) in noted, f"a note was lost: {op}"
+                elif not op.retried and text.startswith("only "):
+                    assert (unit, text) not in noted, f"a note was denied: {op}"
             case wire.Complete() | wire.Fail():
                 if isinstance(reply, wire.Ok) and reply.changed:
                     assert request.id in ended, f"an outcome was lost: {op}"

@@ -60,6 +60,7 @@ START, COMPLETE, FAIL = ask.start("ide"), ask.complete("ide"), ask.fail("ide")
 BACK = ask.start("back")
 LAUNCH, READY = ask.start("ide", launching=True), ask.ready("ide")
 RETRY = ask.retry("ide", "exit status 1")
+NOTE = ask.note("ide", "43 %")
 REQUESTS: list[tuple[list[wire.AnyRequest], wire.AnyRequest]] = [
     ([], ask.want("ide", "clone")),
     ([], ask.declare({"ide": ["clone"]})),
@@ -73,6 +74,8 @@ REQUESTS: list[tuple[list[wire.AnyRequest], wire.AnyRequest]] = [
     ([], ask.ready_to_start("ide")),
     ([LAUNCH], READY),
     ([LAUNCH, READY, RETRY], READY),
+    ([START], NOTE),
+    ([START, RETRY], NOTE),
     ([START], RETRY),
     ([LAUNCH, READY], RETRY),
     ([START, RETRY, COMPLETE], RETRY),

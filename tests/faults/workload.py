@@ -108,6 +108,8 @@ class Workload:
                 if rng.random() < 0.1:
                     ask(requests.status(name))
                 while rng.random() < 0.2:
+                    ask(requests.note(name, a_note(rng)))
+                while rng.random() < 0.2:
                     ask(requests.retry(name, "as it happens"))
                 if launching and rng.random() < 0.7:
                     ask(requests.ready(name))
@@ -149,6 +151,11 @@ class Workload:
         with self._lock:
             self.ops.append(op)
         self.progress.set()
+
+
+def a_note(rng: random.Random) -> str:
+    """Mostly one that nobody else has."""
+    return rng.choice(["", "43 %", f"only {rng.getrandbits(64)}", f"only {rng.getrandbits(64)}"])
 
 
 class Listener(Protocol):

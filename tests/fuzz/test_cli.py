@@ -195,6 +195,7 @@ def test_any_words_to_the_installed_command(
         "wait",
         "complete",
         "fail",
+        "note",
         "status",
         "ping",
         "list",

@@ -17,7 +17,7 @@ from unitsync.commandline import Call, Leave, read
 
 VERBS = (
     *("want", "unwant", "start", "run", "wait", "complete", "fail", "status", "list", "why"),
-    *("ping", "reset"),
+    *("ping", "reset", "note"),
 )
 FLAGS = ("--after", "--timeout", "--exit-code", "--reason", "--requires", "--for", "--any", "-x")
 NUMBERS = ("0", "7", "007", "256", "-1", "+1", "1_000", "٣", " 1", "1.5", "9" * 19, "9" * 20)

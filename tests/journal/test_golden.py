@@ -1,7 +1,8 @@
 """tests/golden/journal/format-1.db is a journal as coordinators of format 1 write it, with
 every kind of fact that there was at first; format-1-requirements.db one with every kind of edge,
 and a snapshot; format-1-launching.db one with launching runs and retries, and a snapshot;
-format-1-gates.db one with gates, and a snapshot.
+format-1-gates.db one with gates, and a snapshot; format-1-notes.db one with notes, and a
+snapshot.
 
 They must stay readable and lead to the units in the .json beside them. A break means: whoever
 upgrades while a machine starts up loses the state of that startup; the scripts that
@@ -138,12 +139,32 @@ def patterns(driver: Driver) -> None:
     driver.ask(wire.Unwant(id="u2", unit="git.*", prerequisites=["net"]))
 
 
+def notes(driver: Driver) -> None:
+    """Notes on units before, during and after their runs, taken back, and one that is kept."""
+    driver.want("ide", "git-clone")
+    driver.ask(wire.Note(id="n1", unit="ide", text="soon"))
+    driver.start("git-clone", CLONE, id="clone-1")
+    for number, text in enumerate(("cloning: 42 %", "cloning: 43 %", "cloning: 43 %", "\u00fc\n")):
+        driver.ask(wire.Note(id=f"c{number}", unit="git-clone", owner=CLONE, text=text))
+    driver.ask(wire.Fail(id="f", unit="git-clone", owner=CLONE, reason="exit status 128"))
+    driver.ask(wire.Note(id="n2", unit="git-clone", text="too late"))
+    driver.start("deps", CLONE, id="deps-1", launching=True)
+    driver.ask(wire.Note(id="n3", unit="deps", owner=CLONE, text="x" * 500, run=1))
+    driver.start("net", IDE, id="net-1")
+    driver.ask(wire.Note(id="n4", unit="net", owner=IDE, text="dhcp"))
+    driver.ask(wire.Note(id="n5", unit="net", owner=IDE, text=""))
+    driver.start("again", IDE, id="again-1")
+    driver.ask(wire.Note(id="n6", unit="again", owner=IDE, text="first"))
+    driver.ask(wire.Retry(id="again-2", unit="again", owner=IDE, reason="exit status 1"))
+
+
 WORK = {
     f"format-{FORMAT}": work,
     f"format-{FORMAT}-requirements": requirements,
     f"format-{FORMAT}-launching": launching,
     f"format-{FORMAT}-gates": gates,
     f"format-{FORMAT}-patterns": patterns,
+    f"format-{FORMAT}-notes": notes,
 }
 
 
@@ -211,7 +232,7 @@ def test_each_journal_ever_written_leads_to_its_units(tmp_path: Path) -> None:
         assert recorded["units"].keys() == now["units"].keys()
 
 
-@pytest.mark.parametrize("name", ["requirements", "launching", "gates", "patterns"])
+@pytest.mark.parametrize("name", ["requirements", "launching", "gates", "patterns", "notes"])
 def test_a_snapshot_of_this_format_leads_to_the_same_units(name: str, tmp_path: Path) -> None:
     """Otherwise the first start after an upgrade reads the whole journal."""
     file = GOLDEN / f"format-{FORMAT}-{name}.db"

@@ -99,6 +99,14 @@ REQUESTS = st.one_of(
         owner=OWNERS,
         run=st.sampled_from([0, 0, 1, 2]),
     ),
+    st.builds(
+        wire.Note,
+        id=st.none(),
+        unit=UNITS,
+        owner=OWNERS,
+        text=TEXT,
+        run=st.sampled_from([0, 0, 0, 1, 2]),
+    ),
     st.builds(wire.Retry, id=st.none(), unit=UNITS, owner=OWNERS, reason=TEXT),
     st.builds(
         wire.Complete,

@@ -22,7 +22,7 @@ import msgspec
 
 from faults.oracle import Op, is_pattern
 from faults.places import Place
-from faults.workload import FATAL, REQUIREMENTS, AsyncTalk, PlainTalk, Talk
+from faults.workload import FATAL, REQUIREMENTS, AsyncTalk, PlainTalk, Talk, a_note
 from support.requests import Requests
 from unitsync import AsyncClient, owner, wire
 
@@ -138,6 +138,8 @@ def drawn(requests: Requests, rng: random.Random, units: int) -> Draw:
             case chance if chance < 0.75:
                 code = rng.choice([0, 0, 0, 1])
                 yield requests.complete(unit, exit_code=code, even_so=rng.random() < 0.5), 0
+            case chance if chance < 0.77:
+                yield requests.note(unit, a_note(rng)), 0
             case chance if chance < 0.8:
                 yield requests.fail(unit, f"as {rng.randrange(5)} has it"), 0
             case chance if chance < 0.84:

@@ -251,6 +251,9 @@ class Script:
     def ready(self, unit: str, *, run: int = 0, request_id: str = "") -> wire.MarkReady:
         return wire.MarkReady(unit=unit, run=run, **self._common(request_id))
 
+    def note(self, unit: str, text: str, *, run: int = 0, request_id: str = "") -> wire.Note:
+        return wire.Note(unit=unit, text=text, run=run, **self._common(request_id))
+
     def retry(self, unit: str, reason: str = "", *, request_id: str = "") -> wire.Retry:
         return wire.Retry(unit=unit, reason=reason, **self._common(request_id))
 

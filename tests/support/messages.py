@@ -81,6 +81,7 @@ _EDGE: Final = Prerequisite(
     pattern="git-*",
     before="*",
     next_run=True,
+    note="cloning: 43 %",
 )
 _UNIT: Final = UnitInfo(
     name="ide",
@@ -102,6 +103,7 @@ _UNIT: Final = UnitInfo(
     still_runs=True,
     gate=True,
     gate_count=2,
+    note="cloning: größe 43 %",
 )
 _OTHER: Final = UnitInfo(name="deps", status=Status.NOT_REGISTERED, is_ready=True)
 _NODE: Final = WhyNode(

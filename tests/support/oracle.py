@@ -8,67 +8,10 @@ from __future__ import annotations
 
 import copy
 import itertools
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal, TypeAlias
+from typing import Literal
 
-Owner: TypeAlias = str
-Requirement: TypeAlias = Literal["success", "completion", "start"]
-Outcome: TypeAlias = Literal["completed", "failed"]
-
-MEETS = {
-    "not registered": (),
-    "pending": (),
-    "launching": (),
-    "started": ("start",),
-    "completed": ("start", "completion", "success"),
-    "failed": ("completion",),
-    "failed after it had started": ("completion", "start"),
-    "skipped": ("completion",),
-}
-
-
-@dataclass
-class Edge:
-    requires: Requirement
-    optional: bool
-    of_start: bool = False
-    """It belongs to the last start, and not to the unit."""
-    by: Literal["name", "pattern", "match", "before"] = "name"
-    of: str = ""
-    """For a pattern: the unit that waits."""
-
-    def contradicts(self, other: Edge) -> bool:
-        return (self.requires, self.optional) != (other.requires, other.optional)
-
-
-@dataclass
-class Unit:
-    phase: Literal["pending", "started", "completed", "failed"] = "pending"
-    run: int = 0
-    had_started: bool = False
-    launches: bool = False
-    """Its run was launching at first."""
-    owner: Owner | None = None
-    owner_gone: bool = False
-    on_owner_exit: str = "fail"
-    granted_to: list[str] = field(default_factory=list)
-    """Request ids of the starts of the runs so far, "" for a run without one."""
-    starts: dict[str, tuple[list[str], Edge]] = field(default_factory=dict)
-    """Request ids of the starts since the last run began, each with what it names."""
-    forgone: set[str] = field(default_factory=set)
-    """What was taken back since then, of whatever start, and not named by a start again."""
-    not_granted: dict[Owner, str] = field(default_factory=dict)
-    """What became of each owner's last start, if it was not granted: "not granted", or
-    "no say" if its complete is to change nothing."""
-
-    gate: bool = False
-    count: int = 0
-    """How many of its prerequisites a gate needs; 0 means all."""
-
-    @property
-    def ended(self) -> bool:
-        return self.phase in ("completed", "failed")
+from support.oracle_values import MEETS, Edge, Outcome, Owner, Requirement, Unit
 
 
 class Oracle:
@@ -391,6 +334,7 @@ class Oracle:
             return "declaration"
         was = unit.gate, unit.count
         unit.gate, unit.count = True, count
+        unit.note = ""
         refused = self.want(name, prerequisites, edge)
         if refused:
             unit.gate, unit.count = was
@@ -491,6 +435,7 @@ class Oracle:
 
     def begin_run(self, unit: Unit, request_id: str) -> None:
         unit.phase, unit.had_started, unit.run = "started", not unit.launches, unit.run + 1
+        unit.note = ""
         unit.granted_to.append(request_id)
         unit.starts.clear()
         unit.forgone.clear()
@@ -506,6 +451,24 @@ class Oracle:
             return "same"
         unit.had_started = True
         return "changed"
+
+    def say(self, name: str, text: str, by: Owner, run: int) -> str:
+        """What a unit is doing: "changed" or "same", or why it is refused."""
+        unit = self.units[name]
+        if unit.gate:
+            return "is_gate"
+        if unit.ended or (run and (unit.phase != "started" or unit.run != run)):
+            return "same"
+        own = unit.not_granted.get(by)
+        if own == "no say" or (own is not None and unit.phase == "started"):
+            return "same"
+        changed = unit.note != text
+        unit.note = text
+        return "changed" if changed else "same"
+
+    def shown_note(self, name: str) -> str:
+        unit = self.units.get(name)
+        return "" if self.status(name) in ("completed", "skipped") or unit is None else unit.note
 
     def retry(self, name: str, request_id: str, owner: Owner) -> str:
         """ "granted" or why it is refused."""

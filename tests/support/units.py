@@ -9,6 +9,7 @@ from unitsyncd.core.events import (
     Answer,
     Denial,
     Effect,
+    NoteReported,
     OutcomeReported,
     ReadyReported,
     Respond,
@@ -64,6 +65,10 @@ def report(
 
 def ready(by: Owner | None = ANN, request_id: str = "b9") -> ReadyReported:
     return ReadyReported(AT, request_id, by)
+
+
+def note(text: str = "43 %", by: Owner | None = ANN, run: int = 0) -> NoteReported:
+    return NoteReported(AT, text, by, run)
 
 
 def retry(by: Owner | None = ANN, request_id: str = "t9", reason: str = "x") -> RetryAsked:

@@ -64,6 +64,8 @@ def extra(verb: str, unit: str, names: Sequence[str], *, after: bool) -> str:
     was also --after. "" if there is no hint."""
     if verb == "fail":
         return f"unitsync fail {shell_word(unit)} --reason {shell_word(' '.join(names))}"
+    if verb == "note":
+        return f"put the text in quotes: unitsync note {shell_word(unit)} 'TEXT'"
     if verb not in ("start", "run"):
         return ""
     if after:

@@ -19,7 +19,7 @@ from unitsync.verbs import ENDPOINT, OUTPUT, PANELS, VERBS, Flag
 from unitsync.verbs import Verb as Row
 
 _COMMAND: Final = "unitsync.command"
-_NO_UNITS: Final = ("plans", "kind", "source")
+_NO_UNITS: Final = ("plans", "kind", "source", "text")
 """Arguments that are not the names of units."""
 _NAMES: Final = {"": None, "one": completion.unit_names, "several": completion.listed_names}
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from unitsync import errors, wire
 from unitsync.patterns import matcher
+from unitsync.printing import note_line
 from unitsync.wire import OnOwnerExit, Status
 from unitsyncd.actors import declaring, queries, replies
 from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
@@ -27,6 +28,7 @@ from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
     DeclarationRefused,
+    NoteReported,
     OutcomeReported,
     OwnerKey,
     OwnerLost,
@@ -311,6 +313,14 @@ class Handlers:
         assert answer is not None
         return replies.marked_ready(request, answer, actor.unit, self.registry)
 
+    def _note(self, request: wire.Note) -> wire.AnyReply:
+        actor = self.registry.known(request.unit)
+        by = self.registry.shared_owner(request.owner)
+        ask = NoteReported(self._moment.at, note_line(request.text), by, request.run)
+        answer = self.registry.tell(actor, ask)
+        assert answer is not None
+        return replies.noted(request, answer, actor.unit, self.registry)
+
     def _retry(self, request: wire.Retry) -> wire.AnyReply:
         actor, at = self.registry.known(request.unit), self._moment.at
         owner = self.registry.shared_owner(request.owner)
@@ -446,6 +456,7 @@ _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyRepl
     wire.Gate: _declaring(declaring.gate),
     wire.Start: Handlers._start,
     wire.MarkReady: Handlers._mark_ready,
+    wire.Note: Handlers._note,
     wire.Retry: Handlers._retry,
     wire.Withdraw: Handlers._withdraw,
     wire.Complete: Handlers._complete,

@@ -201,7 +201,7 @@ def _not_granted(
     return errors.TimedOut(text, hint=hint, unit=request.unit, waiting_for=names)
 
 
-# --- ready, retry -----------------------------------------------------------------
+# --- ready, note, retry -----------------------------------------------------------
 
 
 def marked_ready(
@@ -212,15 +212,35 @@ def marked_ready(
         raise is_gate(unit, registry)
     if answer is Answer.NOT_STARTED:
         raise _not_started(unit, "is not running")
-    changed, status = answer is Answer.BECAME_READY, unit.condition.status
-    note = hint = ""
-    if answer is Answer.NO_SAY:
-        note = _not_yours(unit)
-        hint = f"unitsync status {shlex.quote(unit.name)}"
-    elif answer is Answer.OTHER_RUN:
-        note = (
-            f"nothing was changed: run {request.run} of {unit.name} is over, run {unit.run} goes on"
-        )
+    return _of_run(request, answer, unit, registry, changed=answer is Answer.BECAME_READY)
+
+
+def noted(request: wire.Note, answer: Answer, unit: Unit, registry: Registry) -> wire.Ok:
+    """Raises IsGate."""
+    if answer is Answer.IS_GATE:
+        raise is_gate(unit, registry)
+    return _of_run(request, answer, unit, registry, changed=answer is Answer.NOTED)
+
+
+def _of_run(
+    request: wire.MarkReady | wire.Note,
+    answer: Answer,
+    unit: Unit,
+    registry: Registry,
+    *,
+    changed: bool,
+) -> wire.Ok:
+    """The reply to what was said of a run, and why that changed nothing."""
+    status, note, hint = unit.condition.status, "", ""
+    match answer:
+        case Answer.NO_SAY:
+            note = _not_yours(unit)
+            hint = f"unitsync status {shlex.quote(unit.name)}"
+        case Answer.NOTED_TOO_LATE:
+            note = f"nothing was changed: {unit.name} has already {unit.phase.value}"
+        case Answer.OTHER_RUN:
+            goes_on = f", run {unit.run} goes on" if unit.phase is Status.STARTED else ""
+            note = f"nothing was changed: run {request.run} of {unit.name} is over{goes_on}"
     return ok(request, registry, changed=changed, note=note, hint=hint, status=status)
 
 

@@ -110,6 +110,13 @@ class MadeGate(Fact, tag="gate", frozen=True):
     """How many of its prerequisites must be met; 0 means all."""
 
 
+class Noted(Fact, tag="note", frozen=True):
+    """What the unit is doing now, or nothing any more. It has a fact of its own, so that all
+    other journals can still be read by earlier versions."""
+
+    text: str = ""
+
+
 class LeftOut(Fact, tag="left_out", frozen=True):
     """The ``prerequisite``, which matches the unit's ``pattern``, waits for the unit itself. So
     the unit does not wait for it. Applied to the graph, like the edges."""
@@ -143,6 +150,7 @@ UnitFact: TypeAlias = (
     | OwnerGone
     | WasReset
     | MadeGate
+    | Noted
 )
 AnyFact: TypeAlias = UnitFact | LeftOut | Declared | Undeclared
 
@@ -225,6 +233,14 @@ class ReadyReported(msgspec.Struct, frozen=True, gc=False):
     """The run that it is about, 0 for the current one."""
 
 
+class NoteReported(msgspec.Struct, frozen=True, gc=False):
+    at: float
+    text: str
+    by: Owner | None = None
+    run: int = 0
+    """The run that it is about, 0 for the current one, or what comes before the next."""
+
+
 class RetryAsked(msgspec.Struct, frozen=True, gc=False):
     at: float
     request_id: str
@@ -270,6 +286,7 @@ UnitEvent: TypeAlias = (
     | DeclarationRefused
     | StartWithdrawn
     | ReadyReported
+    | NoteReported
     | RetryAsked
     | OutcomeReported
     | OwnerLost
@@ -306,6 +323,10 @@ class Answer(enum.Enum):
 
     BECAME_READY = enum.auto()
     READY_ALREADY = enum.auto()
+    NOTED = enum.auto()
+    NOTED_ALREADY = enum.auto()
+    NOTED_TOO_LATE = enum.auto()
+    """Nothing changed: the unit has ended."""
     RETRIED = enum.auto()
     OTHER_RUN = enum.auto()
     """Nothing changed: it was about an earlier run."""

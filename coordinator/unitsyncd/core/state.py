@@ -24,6 +24,7 @@ from unitsyncd.core.events import (
     Ended,
     Launched,
     MadeGate,
+    Noted,
     OwnerGone,
     OwnerKey,
     Registered,
@@ -87,6 +88,8 @@ class Unit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How many a gate has, as PrerequisitesCounted says it."""
     registered: float = 0.0
     """Unix time in seconds."""
+    note: str = ""
+    """What it is doing, as it was said since its run began, or before its next run."""
 
     @property
     def launching(self) -> bool:
@@ -153,6 +156,8 @@ TRANSITIONS: Final[Mapping[tuple[Status, str], Status]] = MappingProxyType(
         (Status.PENDING, "failed"): Status.FAILED,
         (Status.STARTED, "ready"): Status.STARTED,
         (Status.STARTED, "retried"): Status.STARTED,
+        (Status.PENDING, "noted"): Status.PENDING,
+        (Status.STARTED, "noted"): Status.STARTED,
         (Status.STARTED, "completed"): Status.COMPLETED,
         (Status.STARTED, "failed"): Status.FAILED,
         (Status.STARTED, "owner gone"): Status.STARTED,
@@ -239,6 +244,7 @@ def _started(unit: Unit, fact: Started) -> Unit:
         previous_start_id=unit.start_id,
         previous_end_id=unit.end_id,
         denials=denials,
+        note="",
     )
 
 
@@ -262,6 +268,7 @@ def _retried(unit: Unit, fact: Retried) -> Unit:
         end_id="",
         previous_start_id=unit.start_id,
         previous_end_id=fact.request_id,
+        note="",
     )
 
 
@@ -318,7 +325,11 @@ def _was_reset(unit: Unit, fact: WasReset) -> Unit:
 
 def _made_gate(unit: Unit, fact: MadeGate) -> Unit:
     phase = _next(unit, fact, "made a gate")
-    return replace(unit, phase=phase, gate=True, gate_count=fact.count)
+    return replace(unit, phase=phase, gate=True, gate_count=fact.count, note="")
+
+
+def _noted(unit: Unit, fact: Noted) -> Unit:
+    return replace(unit, phase=_next(unit, fact, "noted"), note=fact.text)
 
 
 _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
@@ -332,6 +343,7 @@ _APPLY: Final[dict[type, Callable[[Unit, Any], Unit]]] = {
     OwnerGone: _owner_gone,
     WasReset: _was_reset,
     MadeGate: _made_gate,
+    Noted: _noted,
 }
 
 

@@ -31,6 +31,8 @@ from unitsyncd.core.events import (
     GateDue,
     Launched,
     MadeGate,
+    Noted,
+    NoteReported,
     OutcomeReported,
     OwnerGone,
     OwnerLost,
@@ -182,9 +184,9 @@ def verdict_for(unit: Unit, ask: StartAsked) -> Verdict:
 
 
 def concerns_waiters(before: Unit, after: Unit) -> bool:
-    """Whether *after* may answer a waiting start differently than *before*. Denials make
-    no difference."""
-    return replace(before, denials=after.denials) != after
+    """Whether *after* may answer a waiting start differently than *before*. Denials and notes
+    make no difference."""
+    return replace(before, denials=after.denials, note=after.note) != after
 
 
 def _is_owner(unit: Unit, owner: Owner | None) -> bool:
@@ -279,6 +281,22 @@ def _retry(unit: Unit, ask: RetryAsked) -> Ruling:
     return Answer.RETRIED, (fact,)
 
 
+def _note(unit: Unit, ask: NoteReported) -> Ruling:
+    if unit.gate:
+        return Answer.IS_GATE, ()
+    if unit.ended:
+        return Answer.NOTED_TOO_LATE, ()
+    started = unit.phase is _STARTED
+    if ask.run and not (started and ask.run == unit.run):
+        return Answer.OTHER_RUN, ()
+    denial = unit.denial(ask.by)
+    if denial is not None and (started or not denial.has_a_say):
+        return Answer.NO_SAY, ()
+    if ask.text == unit.note:
+        return Answer.NOTED_ALREADY, ()
+    return Answer.NOTED, (Noted(ask.at, ask.text),)
+
+
 # --- ending -----------------------------------------------------------------------
 
 
@@ -346,6 +364,7 @@ _RULES: Final[dict[type, Callable[[Unit, Any], Ruling]]] = {
     StartAsked: _start,
     DeclarationRefused: _refused_declaration,
     ReadyReported: _ready,
+    NoteReported: _note,
     RetryAsked: _retry,
     OutcomeReported: _outcome,
     StartWithdrawn: _withdrawal,

@@ -97,6 +97,13 @@ _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
 none. By exact type: isinstance() with a struct's class is slow when the answer is no."""
 
 
+def _shown_note(unit: Unit) -> str:
+    """The note of *unit*, as long as it tells people something: what it did before it completed
+    does not, and of a skipped one the cause does."""
+    skipped = unit.phase is Status.PENDING and unit.is_blocked
+    return "" if skipped or unit.phase is Status.COMPLETED else unit.note
+
+
 class View:
     __slots__ = ("_graph", "_history", "_names", "_units", "causes", "similar", "unkept", "unseen")
 
@@ -191,6 +198,7 @@ class View:
             history=self.history(name) if full else [],
             gate=unit.gate,
             gate_count=unit.gate_count,
+            note=_shown_note(unit),
         )
 
     def owner(self, unit: Unit) -> Owner | None:
@@ -240,6 +248,7 @@ class View:
             owner=unit.owner,
             reason=self._reason(unit),
             owner_gone=self._said_gone(unit),
+            note=_shown_note(unit),
         )
 
     def _of_pattern(self, unit: Unit, edge: Prerequisite, need: Need) -> Prerequisite:

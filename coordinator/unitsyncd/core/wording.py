@@ -124,7 +124,17 @@ def prerequisite(edge: Prerequisite, now: float) -> str:
         text += f", goes before {edge.before}"
     if edge.next_run:
         text += ", came later: counts from the next run"
-    return text
+    return text + noted(edge)
+
+
+def noted(shown: Prerequisite | UnitInfo) -> str:
+    """The note of a unit, as the end of a text about it. "" if it has none."""
+    if not shown.note:
+        return ""
+    note = printable(shown.note)
+    if shown.status in (Status.LAUNCHING, Status.STARTED):
+        return f": {note}"
+    return f"; last note: {note}" if shown.status is Status.FAILED else f"; note: {note}"
 
 
 def prerequisites_inline(edges: Sequence[Prerequisite], total: int, now: float) -> str:
@@ -283,6 +293,8 @@ def status(
         return lines
     lines = [f"Unit:    {info.name}", f"Status:  {standing(info, now)}"]
     lines.append(f"Ready:   {'yes' if info.is_ready else 'no'}")
+    if info.note:
+        lines.insert(2, f"Note:    {printable(info.note)}")
     if info.gate:
         lines[2:] = [f"Gate:    {gate(info)}"]
     runs = info.status in (Status.LAUNCHING, Status.STARTED)
