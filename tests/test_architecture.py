@@ -270,9 +270,45 @@ def test_what_the_coordinator_uses_of_the_client() -> None:
 
 
 def test_clients_do_not_know_the_coordinator() -> None:
-    """But for ``unitsync serve``, which is the coordinator, and only when it is called."""
+    """But for ``unitsync serve``, which is the coordinator, and only when it is called; and for
+    what looks back at startups, which replays the records with the coordinator's own rules."""
     found = [each for each in all_imports(CLIENT) if each.top == "unitsyncd"]
-    none_of([each for each in found if each.file != CLIENT / "cli" / "admin.py" or not each.lazy])
+    serve = CLIENT / "cli" / "admin.py"
+    none_of(
+        [
+            each
+            for each in found
+            if not (each.file == serve and each.lazy)
+            and not (ANALYSIS in each.file.parents and part(each.module) in ("core", "actors"))
+        ]
+    )
+
+
+ANALYSIS = CLIENT / "analysis"
+"""The room of what is computed from the facts."""
+
+
+def test_the_analysis_is_pure() -> None:
+    none_of([each for each in all_imports(ANALYSIS) if each.top in IMPURE])
+
+
+def test_no_verb_that_a_script_calls_knows_the_analysis() -> None:
+    """Whoever looks back loads it, and only then."""
+    found = [each for each in all_imports(CLIENT) if part(each.module) == "analysis"]
+    rooms = (ANALYSIS, *LOOKING_BACK)
+    none_of(
+        [
+            each
+            for each in found
+            if not any(room in (each.file, *each.file.parents) for room in rooms)
+            and not each.lazy
+            and not each.for_types
+        ]
+    )
+
+
+LOOKING_BACK = (CLIENT / "render", CLIENT / "watch", CLIENT / "looking_back.py")
+"""What shows the values of the analysis."""
 
 
 def test_no_verb_that_a_script_calls_knows_plans() -> None:

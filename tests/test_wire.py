@@ -63,22 +63,26 @@ KINDS: tuple[type[wire.Request], ...] = get_args(wire.AnyRequest)
 
 def test_what_is_no_plain_change_is_known() -> None:
     """What only looks, for example, changes nothing and is served to everybody."""
-    assert {kind for kind in KINDS if kind.may.looks} == {wire.StatusOf, wire.List, wire.Why}
+    assert {kind for kind in KINDS if kind.may.looks} == {
+        *(wire.StatusOf, wire.List, wire.Why, wire.Startups, wire.Events)
+    }
     assert {kind for kind in KINDS if not kind.may.acts and not kind.may.looks} == {
         *(wire.Ping, wire.Stop)
     }
     assert {kind for kind in KINDS if kind.may.autostart == Autostart.NEVER} == {
-        *(wire.Withdraw, wire.Stop)
+        *(wire.Withdraw, wire.Stop, wire.Events)
     }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_request_may_do_fits_together(kind: type[wire.Request]) -> None:
     may = kind.may
-    assert may.waits is ("patience_s" in kind.__struct_fields__)
+    assert (may.waits or may.holds) is ("patience_s" in kind.__struct_fields__)
+    assert not (may.waits and may.holds)
     assert not (may.acts and may.looks)
     assert may.acts or not may.waits
-    assert may.looks is (may.autostart == Autostart.IF_STATE_IS_KEPT)
+    of_journal = kind in (wire.Startups, wire.Events)
+    assert may.looks is (may.autostart == Autostart.IF_STATE_IS_KEPT or of_journal)
 
 
 def test_a_verb_of_the_command_line_may_do_what_its_request_may() -> None:
@@ -136,6 +140,7 @@ def test_every_kind_and_every_field_is_there() -> None:
         wire.HistoryEntry,
         wire.WhyNode,
         wire.WhyGroup,
+        wire.Epoch,
     }
 
 

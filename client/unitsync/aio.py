@@ -61,7 +61,7 @@ class AsyncClient(Verbs):
             raise self._closed()
         return await link.ask(request.id, frame, step.reply_by(monotonic()))
 
-    async def _pause(self, delay_s: float) -> None:
+    async def _sleep(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
 
     def _take_back(self, withdraw: wire.Withdraw, why: BaseException) -> None:

@@ -30,7 +30,8 @@ def ensure(
     *autostart* whether that is allowed. *told* is for a wait that a coordinator already
     knows of: it does not start one that was stopped.
 
-    Raises Absent, NothingKept with IF_STATE_IS_KEPT, Stopped, Unreachable or NotPermitted.
+    Raises Absent, NothingKept with IF_STATE_IS_KEPT and IF_THERE_IS_A_JOURNAL, Stopped,
+    Unreachable or NotPermitted.
     """
     if endpoints.is_there(endpoint, by):
         return
@@ -42,6 +43,11 @@ def ensure(
     if when == Autostart.IF_STATE_IS_KEPT and not has_kept_state(endpoint.journal):
         raise NothingKept(
             f"no coordinator runs at {endpoint.address}, and this startup has kept nothing",
+            endpoint=endpoint.address,
+        )
+    if when == Autostart.IF_THERE_IS_A_JOURNAL and not os.path.exists(endpoint.journal):
+        raise NothingKept(
+            f"no coordinator runs at {endpoint.address}, and none has kept anything",
             endpoint=endpoint.address,
         )
     if when == Autostart.NEVER:

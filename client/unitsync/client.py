@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial, wraps
 from operator import methodcaller
 from time import monotonic, sleep
@@ -67,6 +67,26 @@ def _block(
     return method
 
 
+def _iterating(
+    verb: Callable[Concatenate[Any, P], AsyncIterator[R]],
+) -> Callable[Concatenate[Client, P], Iterator[R]]:
+    """The same for a verb that gives one thing after the other."""
+
+    @wraps(verb)
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        each = verb(self, *args, **kwargs)
+        while True:
+            try:
+                item: R = _run(each.__anext__)  # type: ignore[arg-type]
+            except StopAsyncIteration:
+                return
+            yield item
+
+    signature = inspect.signature(verb).replace(return_annotation="Iterator[Event]")
+    method.__signature__ = signature  # type: ignore[attr-defined]
+    return method
+
+
 class UnitBlock:
     """See ``Client.unit``."""
 
@@ -112,6 +132,8 @@ class Client(ClientBase):
     status = _blocking(Verbs.status)
     list = _blocking(Verbs.list)
     why = _blocking(Verbs.why)
+    startups = _blocking(Verbs.startups)
+    events = _iterating(Verbs.events)
     ping = _blocking(Verbs.ping)
     reset = _blocking(Verbs.reset)
     stop = _blocking(Verbs.stop)
@@ -158,6 +180,9 @@ class Client(ClientBase):
 
     async def _pause(self, delay_s: float) -> None:
         self._drop()
+        await self._sleep(delay_s)
+
+    async def _sleep(self, delay_s: float) -> None:
         sleep(delay_s)  # noqa: ASYNC251 (nothing else runs meanwhile)
 
     def _take_back(self, withdraw: wire.Withdraw, why: BaseException) -> None:

@@ -94,6 +94,10 @@ class ClientBase:
         raise NotImplementedError
 
     async def _pause(self, delay_s: float) -> None:
+        """Wait until there may be a coordinator again."""
+        await self._sleep(delay_s)
+
+    async def _sleep(self, delay_s: float) -> None:
         raise NotImplementedError
 
     def _take_back(self, withdraw: wire.Withdraw, why: BaseException) -> None:

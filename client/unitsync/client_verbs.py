@@ -6,18 +6,22 @@ that runs the coroutine to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from types import TracebackType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
 from unitsync import errors, json_output, wire
 from unitsync.client_base import ClientBase, expect
 from unitsync.commandline import check_exit_code, check_reset, choice
+from unitsync.event_stream import stream
 from unitsync.printing import note_line, one_line
+
+if TYPE_CHECKING:
+    from unitsync.analysis.events import Event
 
 STOP_PATIENCE_S: Final = 10.0
 """How long the coordinator may take to end after it has said that it will."""
@@ -264,6 +268,26 @@ class Verbs(ClientBase):
             pages = [*pages, page]
             offset, epoch = page.next, page.epoch
         return merged(pages)
+
+    async def startups(self) -> wire.StartupsReply:
+        """Which startups the journal holds, earlier ones too."""
+        return await self._ask(wire.Startups(**self.said()), wire.StartupsReply)
+
+    def events(
+        self,
+        *,
+        since: int | Event = 0,
+        follow: bool = False,
+        on_away: Callable[[errors.UnitsyncError], None] = lambda problem: None,
+    ) -> AsyncIterator[Event]:
+        """Everything that has happened after the event *since* (or its ``seq``), each once and in
+        order, in all startups that are kept. With *follow* it goes on with what comes, through
+        restarts of the coordinator; while there is none, *on_away* is called with the reason. A
+        first event ``gap`` says that earlier ones are no longer kept.
+
+        Raises StateChanged if the events have begun anew, because the state was lost.
+        """
+        return stream(self, since, follow, on_away)
 
     async def ping(self) -> wire.Pong:
         """Ask whether the coordinator answers."""

@@ -52,6 +52,8 @@ _ANSWERS = {
     "list": "list",
     "why": "why",
     "ping": "pong",
+    "startups": "startups",
+    "events": "events",
 }
 """The tag of the reply that says that the request was done. For all others it is "ok"."""
 
@@ -66,6 +68,8 @@ class Autostart:
     IF_STATE_IS_KEPT = "if state is kept"
     """For requests that only look. If no state is kept, the answer is known without a
     coordinator: nothing is registered."""
+    IF_THERE_IS_A_JOURNAL = "if there is a journal"
+    """For requests that also look at earlier startups."""
     ALWAYS = "always"
 
 
@@ -76,6 +80,7 @@ class May:
         acts: bool = False,
         looks: bool = False,
         waits: bool = False,
+        holds: bool = False,
         autostart: str = Autostart.ALWAYS,
     ) -> None:
         self.acts = acts
@@ -85,6 +90,8 @@ class May:
         """It only looks. Under a startup that was not seen before, it sees nothing."""
         self.waits = waits
         """Its answer may be held back."""
+        self.holds = holds
+        """The same, but for no longer than the ``patience_s`` that the request itself has."""
         self.autostart = autostart
 
 
@@ -339,9 +346,10 @@ class Conversation:
         )
 
     def _ask(self, now: float) -> "Send":
-        patience_s = 0.0
+        patience_s = self._request.patience_s if self._may.holds else 0.0
         left = max(0.0, self._deadline - now)
         if self._may.waits:
+            patience_s = 0.0
             if self._patient:
                 patience_s = min(WAITING_PATIENCE_S, left)
             self._changes["patience_s"] = patience_s

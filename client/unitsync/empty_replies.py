@@ -8,7 +8,11 @@ from unitsync.printing import unregistered
 
 
 def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
-    """The reply to *request*: List, StatusOf or Why. Raises InvalidName."""
+    """The reply to *request*: List, StatusOf, Why or Startups. Raises InvalidName."""
+    if isinstance(request, wire.Startups):
+        return wire.StartupsReply(
+            id=request.id, epoch=epoch, journal="", epochs=[], oldest=0, next_seq=0
+        )
     if isinstance(request, wire.List):
         any_matcher(request.units)
         return wire.ListReply(id=request.id, epoch=epoch, units=[], total=0)

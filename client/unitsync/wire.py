@@ -241,6 +241,25 @@ class Ping(Request, tag="ping", frozen=True):
     trial: bool = False
 
 
+class Startups(Request, tag="startups", frozen=True):
+    """Asks which startups the journal holds."""
+
+    may = May(looks=True, autostart=Autostart.IF_THERE_IS_A_JOURNAL)
+
+
+class Events(Request, tag="events", frozen=True):
+    """Asks for records of the journal, whatever startup they belong to: those from the number
+    ``from_seq`` on, and the epochs after the one with the number ``after_epoch``. As many as fit
+    into a page. If there are none yet, the answer comes when there are, and after ``patience_s``
+    at the latest. ``journal`` is the id of the journal that the numbers belong to, "" for any."""
+
+    may = May(looks=True, holds=True, autostart=Autostart.NEVER)
+    from_seq: int = 0
+    after_epoch: int = 0
+    journal: str = ""
+    patience_s: float = 0.0
+
+
 class Reset(Request, tag="reset", frozen=True):
     """``units`` holds names, and patterns of which each has to match."""
 
@@ -277,6 +296,8 @@ AnyRequest: TypeAlias = (
     | List
     | Why
     | Ping
+    | Startups
+    | Events
     | Reset
     | Stop
 )
@@ -357,6 +378,41 @@ class WhyReply(Reply, tag="why", frozen=True):
     """Offset of the next page, -1 after the last."""
 
 
+class Epoch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The life of one set of units. Its records have the numbers from ``first_seq`` on, up to
+    those of the next one."""
+
+    number: int
+    """Its place among all epochs of the journal, from 1."""
+    first_seq: int
+    epoch: str
+    startup: str
+    began: float
+    """Unix time in seconds, by the clock of the records."""
+    by_reset: bool = False
+    """Whether ``reset --all`` began it."""
+
+
+class StartupsReply(Reply, tag="startups", frozen=True):
+    """``oldest`` is the number of the oldest record that is kept, ``next_seq`` that of the next
+    one. An epoch that began before ``oldest`` is no longer complete."""
+
+    journal: str
+    epochs: list[Epoch]
+    """Oldest first."""
+    oldest: int
+    next_seq: int
+
+
+class EventsReply(StartupsReply, tag="events", frozen=True):
+    """``epochs`` are those that begin before the end of this page. ``parts`` holds records that
+    follow one another: the number of the first one, and the list of them. ``ahead`` is
+    what to add to a time of the records for that of the wall clock."""
+
+    parts: list[tuple[int, msgspec.Raw]] = []
+    ahead: float = 0.0
+
+
 class Pong(Reply, tag="pong", frozen=True):
     version: str
     protocol: int
@@ -369,7 +425,17 @@ class Pong(Reply, tag="pong", frozen=True):
 
 
 AnyReply: TypeAlias = (
-    Ok | Granted | Waiting | Ready | Error | StatusReply | ListReply | WhyReply | Pong
+    Ok
+    | Granted
+    | Waiting
+    | Ready
+    | Error
+    | StatusReply
+    | ListReply
+    | WhyReply
+    | StartupsReply
+    | EventsReply
+    | Pong
 )
 
 encode = msgspec.msgpack.Encoder().encode

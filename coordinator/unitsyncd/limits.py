@@ -29,9 +29,15 @@ class Limits(msgspec.Struct, frozen=True):
     more than 20,000."""
     waited_for: int = 2_000_000
     """Names in all held-back ``wait`` requests."""
+    followers: int = 200
+    """Requests for events that are held back at the same time."""
     startups: int = 10_000
     """Startups remembered since the machine started, so that changes by older ones are
     refused."""
+    kept_startups: int = 20
+    """Startups whose records stay in the journal, the present one included."""
+    kept_mib: int = 64
+    """MiB that the records of earlier startups may take. The oldest ones go first."""
     connections: int = 50_000
     """Clients at the same time. Fewer if the limit of open files leaves no room."""
     memory: int = 4_096

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+from functools import partial
 from typing import Final, NamedTuple
 
 from loguru import logger
@@ -51,8 +52,11 @@ def open_state(
         marker = None
     recovered: Recovered | None = None
     lost, since = "its journal is gone", 0
+    opened = partial(
+        Journal, path, old_bytes_max=limits.kept_mib << 20, epochs_max=limits.kept_startups
+    )
     try:
-        journal = Journal(path)
+        journal = opened()
         try:
             recovered, since = _recover(journal, snapshots, machine, limits, marker)
         except DamagedStore:
@@ -62,7 +66,7 @@ def open_state(
         aside = set_aside(path)
         logger.critical("the journal is damaged ({}); it is kept as {}", exc, aside)
         lost = f"its journal was damaged ({exc}) and is kept as {aside}"
-        journal = Journal(path)
+        journal = opened()
     if recovered is not None or marker is None:
         lost = ""
     else:

@@ -34,6 +34,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is list:
         return st.lists(values(arguments[0]), max_size=5)
+    if origin is tuple:
+        return st.tuples(*map(values, arguments))
     if origin is dict:
         return st.dictionaries(values(arguments[0]), st.none() | texts | wholes, max_size=3)
     if origin is typing.Literal:
@@ -46,6 +48,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         float: st.one_of(st.floats(), st.floats(0, 31)),
         type(None): st.none(),
+        msgspec.Raw: st.lists(texts, max_size=2).map(msgspec.msgpack.encode).map(msgspec.Raw),
     }[kind]
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from unitsyncd.core.store import EpochRecord, Record, StoreError
+from unitsyncd.core import fact_codec
+from unitsyncd.core.store import EpochRecord, Page, Part, Record, StoreError
 
 EPOCHS_MAX = 20
 
@@ -21,6 +22,8 @@ class Kept:
         self.records: list[tuple[int, int, Record]] = []
         """(number, weight, record)"""
         self.next_seq = 0
+        self.begun = 0
+        self.id = "memory"
 
 
 def weight(record: Record) -> int:
@@ -40,14 +43,19 @@ class MemoryStore:
     def next_seq(self) -> int:
         return self.kept.next_seq
 
-    def epochs(self) -> list[EpochRecord]:
-        return list(self.kept.epochs)
+    @property
+    def id(self) -> str:
+        return self.kept.id
+
+    def epochs(self, after: int = 0) -> list[EpochRecord]:
+        return [epoch for epoch in self.kept.epochs if epoch.number > after]
 
     def begin(self, epoch: EpochRecord) -> None:
         if len(repr(epoch)) > self.room:
             raise StoreError("no room")
         kept = self.kept
-        kept.epochs.append(replace(epoch, first_seq=kept.next_seq))
+        kept.begun += 1
+        kept.epochs.append(replace(epoch, first_seq=kept.next_seq, number=kept.begun))
         starts = [known.first_seq for known in kept.epochs]
         keep_from = starts[-min(len(starts), EPOCHS_MAX)]
         size, newer = 0, starts[-1]
@@ -86,6 +94,15 @@ class MemoryStore:
         for number, _, record in list(self.kept.records):
             if number >= from_seq:
                 yield number, record
+
+    def page(self, from_seq: int, bytes_max: int) -> Page:
+        parts: list[Part] = []
+        for number, record in self.read(from_seq):
+            blob = fact_codec.encoder().encode([record])
+            if parts and sum(len(each) for _, each in parts) + len(blob) > bytes_max:
+                break
+            parts.append((number, blob))
+        return Page(parts, next((entry[0] for entry in self.kept.records), self.next_seq))
 
     def close(self) -> None:
         pass

@@ -236,7 +236,7 @@ class StoreContract:
             store.append(store.next_seq, kept[2 * number : 2 * number + 2])
         oldest = 25 - EPOCHS_KEPT
         newest = [(f"e{number}", 2 * number) for number in range(oldest, 25)]
-        expected = (50, store_epochs(*newest), list(enumerate(kept))[2 * oldest :])
+        expected = (50, store_epochs(*newest, after=oldest), list(enumerate(kept))[2 * oldest :])
         assert contents(store) == expected
         again = self.reopened(store)
         assert contents(again) == expected
@@ -293,8 +293,9 @@ class StoreContract:
         )
 
 
-def store_epochs(*expected: tuple[str, int]) -> list[EpochRecord]:
+def store_epochs(*expected: tuple[str, int], after: int = 0) -> list[EpochRecord]:
+    """Those that follow the first *after* epochs of the store."""
     return [
-        EpochRecord(name, "s", "m", 1.7e9, f"request-{name}", first_seq)
-        for name, first_seq in expected
+        EpochRecord(name, "s", "m", 1.7e9, f"request-{name}", first_seq, number)
+        for number, (name, first_seq) in enumerate(expected, after + 1)
     ]

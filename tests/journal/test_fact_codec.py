@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from unitsync.wire import Requirement
-from unitsyncd.adapters import fact_codec
+from unitsyncd.core import fact_codec
 from unitsyncd.core.events import Declared
 from unitsyncd.core.requirement import NEEDS, By, Need, need_of
 

@@ -29,11 +29,11 @@ from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors.recovery import epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
-from unitsyncd.adapters.fact_codec import NUMBERS
 from unitsyncd.adapters.journal import FORMAT, Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core import events
+from unitsyncd.core.fact_codec import NUMBERS
 from unitsyncd.limits import Limits
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "journal"

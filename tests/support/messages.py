@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Final, get_args
 
+from msgspec import Raw
 from msgspec.structs import fields
 
 from unitsync.wire import (
@@ -14,7 +15,9 @@ from unitsync.wire import (
     Complete,
     Declaration,
     Declare,
+    Epoch,
     Error,
+    EventsReply,
     Fail,
     Gate,
     Granted,
@@ -33,6 +36,7 @@ from unitsync.wire import (
     Requirement,
     Reset,
     Start,
+    StartupsReply,
     Status,
     StatusReply,
     UnitInfo,
@@ -188,6 +192,8 @@ for _kind in (kind for kind in get_args(AnyRequest) if kind not in _SAMPLED):
     _given = {field.name: _VALUES[field.type] for field in _own}
     REQUESTS[str(_kind.__struct_config__.tag)] = _kind(**_SENT, **_given)
 
+_EPOCH: Final = Epoch(8, 1234, "c0ffee", "boot:4026531836:17", _SINCE, by_reset=True)
+
 REPLIES: Final[dict[str, AnyReply]] = {
     "ok": Ok(
         **_TOLD, changed=False, note="ide has completed", status=Status.SKIPPED, units=["ide"]
@@ -208,6 +214,18 @@ REPLIES: Final[dict[str, AnyReply]] = {
     "list": ListReply(**_TOLD, units=[_UNIT, _OTHER], total=12, next=2),
     "why": WhyReply(
         **_TOLD, tree=_NODE, groups=[WhyGroup(_UNIT, "owner gone", ["a", "b"])], next=3
+    ),
+    "startups": StartupsReply(
+        **_TOLD, journal="a journal", epochs=[_EPOCH], oldest=1200, next_seq=1300
+    ),
+    "events": EventsReply(
+        **_TOLD,
+        journal="a journal",
+        epochs=[_EPOCH, Epoch(9, 1250, "another", "agent 2", _SINCE)],
+        oldest=1200,
+        next_seq=1300,
+        parts=[(1234, Raw(b"\x91\x92\xa3ide\x92\xaaregistered\xcb?\xf8\0\0\0\0\0\0"))],
+        ahead=1.5,
     ),
     "pong": Pong(
         **_TOLD,

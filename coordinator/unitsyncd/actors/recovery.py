@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from unitsync.errors import CycleError
+from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
@@ -44,8 +45,7 @@ def rebuild(
 ) -> Registry:
     """The registry of *epoch*, the newest in the store, exactly as it was after the last
     record. Ignores a *snapshot* of another epoch. Raises DamagedStore, StoreError."""
-    registry = Registry(epoch.epoch, epoch.startup, _UNBOUNDED)
-    registry.turn.undo.pause()
+    registry = to_replay(epoch.epoch, epoch.startup)
     seq = epoch.first_seq
     if snapshot is not None and snapshot.epoch == epoch.epoch:
         try:
@@ -53,7 +53,7 @@ def rebuild(
         except Exception as exc:
             raise DamagedStore(f"the snapshot does not lead to units: {exc!r}") from None
         seq = snapshot.seq
-    replay = _Replay(registry)
+    replay = Replay(registry)
     for number, (name, fact) in store.read(seq):
         if number != seq:
             break
@@ -75,6 +75,13 @@ def rebuild(
     registry.turn.due.clear()  # what has completed is in the records
     registry.turn.undo.resume()
     registry.limits = limits
+    return registry
+
+
+def to_replay(epoch: str, startup: str, bus: type[Bus] = Bus) -> Registry:
+    """An empty registry for a Replay, which nothing bounds."""
+    registry = Registry(epoch, startup, _UNBOUNDED, bus)
+    registry.turn.undo.pause()
     return registry
 
 
@@ -167,7 +174,7 @@ def _load(registry: Registry, snapshot: Snapshot) -> None:
     registry.bus.count_matches(registry.names)
 
 
-class _Replay:
+class Replay:
     """Lets kept facts happen again. They were decided before and are never taken back. So
     each is applied at once, without a turn around it."""
 

@@ -47,12 +47,12 @@ class Registry:
     """Everything that belongs to one epoch: a new epoch begins with none of it. Changes go
     through the methods, and none of them leaves mail behind."""
 
-    def __init__(self, epoch: str, startup: str, limits: Limits) -> None:
+    def __init__(self, epoch: str, startup: str, limits: Limits, bus: type[Bus] = Bus) -> None:
         self.epoch = epoch
         self.startup = startup
         self.turn = Turn()
         self.dispatcher = Dispatcher()
-        self.bus = Bus(self.dispatcher, self.turn.undo)
+        self.bus = bus(self.dispatcher, self.turn.undo)
         self.units: dict[str, UnitActor] = {}
         self.names: list[str] = []
         """The names of the units, in the same order: a page of the list is found at once."""

@@ -18,6 +18,7 @@ from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Waiter
+from unitsyncd.actors.followers import Followers
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.incremental import RunInSteps, at_once
 from unitsyncd.actors.ports import AllAlive, ClientProcesses, Identity, OwnerWatch
@@ -88,6 +89,7 @@ class Supervisor:
         self._clients = clients
         self._on_defect = on_defect
         self._store = store
+        self._followers = Followers(store, limits)
         self._machine = machine
         self._lost = lost
         self._on_kept = on_kept
@@ -244,6 +246,7 @@ class Supervisor:
         """Answer everybody who waits with *problem*."""
         self._handlers.dismiss(problem)
         self._finish()
+        self._final += self._followers.dismiss(self.epoch, problem)
         return self._outgoing()
 
     @property
@@ -252,7 +255,8 @@ class Supervisor:
 
     def next_deadline(self) -> float | None:
         """When to call ``expire`` next, on the monotonic clock; None if nobody waits."""
-        return self._handlers.waiters.next_deadline()
+        deadlines = self._handlers.waiters.next_deadline(), self._followers.next_deadline()
+        return min((each for each in deadlines if each is not None), default=None)
 
     def figures(self) -> dict[str, int]:
         """How much it holds at the moment. ``waiting`` counts the held-back requests."""
@@ -261,6 +265,7 @@ class Supervisor:
             "units": len(registry.units),
             "edges": registry.graph.edges,
             "waiting": self._handlers.waiters.count,
+            "followers": self._followers.count,
         }
 
     def _one(self, peer: bytes, request: wire.AnyRequest) -> None:
@@ -325,6 +330,8 @@ class Supervisor:
                 f"the state of this startup is lost: {self._lost}",
                 hint="to begin anew with nothing: unitsync reset --all",
             )
+        if isinstance(request, wire.Startups | wire.Events):
+            return self._of_journal(request)
         if request.epoch and request.epoch != self._handlers.registry.epoch:
             raise errors.StateChanged(
                 "the coordinator no longer holds the state that this wait began with",
@@ -348,6 +355,13 @@ class Supervisor:
         if isinstance(request, wire.Ping) and request.trial:
             self._try_change(request)
         return self._handlers.handle(request)
+
+    def _of_journal(self, request: wire.Startups | wire.Events) -> wire.AnyReply | None:
+        """Raises UnitsyncError."""
+        if isinstance(request, wire.Startups):
+            return self._followers.startups(request, self.epoch)
+        moment = self._moment
+        return self._followers.events(request, moment.peer, self.epoch, moment.now, self.ahead)
 
     def _try_change(self, request: wire.Ping) -> None:
         """Raises the error that a change would get now. Changes nothing."""
@@ -416,6 +430,7 @@ class Supervisor:
     def _begin(self, epoch: EpochRecord) -> None:
         if self._store is not None:
             self._store.begin(epoch)
+            self._followers.has_news = True
         self._unbegun = None
 
     def _finish(self, *, but_the_last: bool = False) -> None:
@@ -428,6 +443,7 @@ class Supervisor:
             if self._unbegun is not None:
                 self._begin(self._unbegun)
             self._store.append(self._store.next_seq, registry.turn.facts)
+            self._followers.has_news = True
             faults.reach("appended")
         try:
             registry.commit()
@@ -448,6 +464,8 @@ class Supervisor:
     def _outgoing(self) -> list[tuple[bytes, bytes]]:
         self._clients.end_turn()
         replies = self._final
+        if self._followers.count:
+            replies += self._followers.answers(self.epoch, self._moment.now, self.ahead)
         if self.ahead:
             replies = [(peer, by_wall_clock(reply, self.ahead)) for peer, reply in replies]
         outgoing = [(peer, wire.encode(reply)) for peer, reply in replies]

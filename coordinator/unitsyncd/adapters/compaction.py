@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
-EPOCHS_MAX: Final = 20
-"""Epochs whose records stay in the file."""
 PART_ROWS: Final = 200
 PART_BYTES: Final = 8 * 1024 * 1024
 """Rows and bytes of turns that are looked at or deleted at a time: about a millisecond."""
@@ -17,9 +15,9 @@ SHRINK_PAGES: Final = 64
 """Free pages that the file gives back at a time: less than a millisecond."""
 
 
-def compact(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
-    """Delete old epochs, the oldest first: those beyond EPOCHS_MAX, and those whose records
-    exceed *old_bytes_max*. Then give the room back to the file system.
+def compact(db: sqlite3.Connection, old_bytes_max: int, epochs_max: int) -> Iterator[None]:
+    """Delete old epochs, the oldest first: those beyond the newest *epochs_max*, and those whose
+    records exceed *old_bytes_max*. Then give the room back to the file system.
 
     Take each step between transactions, until it ends or a new epoch begins. It can be
     restarted at any point and goes on with what is left. Then an epoch that has lost its
@@ -28,7 +26,7 @@ def compact(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
     starts = [row[0] for row in db.execute("SELECT first_seq FROM epochs ORDER BY number DESC")]
     if not starts:
         return
-    keep_from = starts[min(len(starts), EPOCHS_MAX) - 1]
+    keep_from = starts[min(len(starts), epochs_max) - 1]
     seq, size = starts[0], 0
     while rows := _part(db, "seq >= ? AND seq < ? ORDER BY seq DESC", (keep_from, seq)):
         for seq, length in rows:
@@ -38,7 +36,7 @@ def compact(db: sqlite3.Connection, old_bytes_max: int) -> Iterator[None]:
                 break
         if len(rows) == PART_ROWS:
             yield
-    _take_off_the_list(db, keep_from)
+    _take_off_the_list(db, keep_from, epochs_max)
     while rows := _part(db, "seq < ? ORDER BY seq", (keep_from,)):
         sizes = accumulate(length for _, length in rows)
         few = sum(1 for size in sizes if size <= PART_BYTES) or 1
@@ -58,13 +56,13 @@ def _part(db: sqlite3.Connection, which: str, parameters: tuple[int, ...]) -> li
     ).fetchall()
 
 
-def _take_off_the_list(db: sqlite3.Connection, keep_from: int) -> None:
-    """Delete the epochs before *keep_from* and beyond EPOCHS_MAX from the list. The last but
-    one stays, because the marker may still name it. So does the newest epoch of each startup
-    of this machine."""
+def _take_off_the_list(db: sqlite3.Connection, keep_from: int, epochs_max: int) -> None:
+    """Delete the epochs before *keep_from* and beyond the newest *epochs_max* from the list. The
+    last but one stays, because the marker may still name it. So does the newest epoch of each
+    startup of this machine."""
     db.execute(
         "DELETE FROM epochs WHERE (first_seq < ? OR number <= "
-        f"(SELECT max(number) FROM epochs) - {EPOCHS_MAX}) "
+        f"(SELECT max(number) FROM epochs) - {epochs_max}) "
         "AND number < (SELECT max(number) FROM epochs) - 1 AND number NOT IN "
         "(SELECT max(number) FROM epochs WHERE machine = "
         "(SELECT machine FROM epochs ORDER BY number DESC LIMIT 1) GROUP BY startup)",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shlex
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,21 +29,26 @@ from typing import Any, Final
 import msgspec
 
 from unitsyncd import faults
-from unitsyncd.adapters import disk_space, fact_codec
+from unitsyncd.adapters import disk_space
 from unitsyncd.adapters.compaction import compact
+from unitsyncd.adapters.sqlite_errors import judged, trouble
 from unitsyncd.adapters.state_marker import MarkerFile, StateMarker
+from unitsyncd.core import fact_codec
 from unitsyncd.core.store import (
     DamagedStore,
     EpochRecord,
+    Page,
+    Part,
     Record,
     StoreBusy,
     StoreError,
-    hint_full,
 )
 
 FORMAT: Final = 1
 OLD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of records of earlier epochs that are kept. The oldest epochs are deleted first."""
+EPOCHS_MAX: Final = 20
+"""Epochs whose records are kept, the present one included."""
 OLD_SHARE: Final = 8
 """On a small disk, these records take at most this fraction of it: one eighth."""
 NEW_BYTES: Final = 128 * 1024
@@ -53,6 +58,8 @@ OPENING_BUSY_S: Final = 1.0
 LOG_PAGES: Final = 64
 """At so many pages (a quarter of a megabyte), SQLite moves its write-ahead log into the file
 and starts the log again. Its default, 1,000 pages, could fill a small disk."""
+ROW_RECORDS: Final = 1000
+"""Records that one row holds at most, so that a page for a reader stays small."""
 BUSY_MS: Final = 50
 """How long to wait for a lock later: nobody is answered meanwhile. After that, a lock is not
 waited for again until something could be written."""
@@ -69,24 +76,21 @@ _SCHEMA: Final = f"""
         records BLOB NOT NULL
     );
 """
+_IDENTITY: Final = "CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL)"
+"""Journals of earlier versions have none until a coordinator opens them."""
 _EPOCH_FIELDS: Final = "epoch, startup, machine, began, begun_by, first_seq"
-
-_TROUBLE: Final = frozenset(
-    (
-        *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
-        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
-        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOLFS),
-    )
-)
-"""Errors with causes outside the file. All others mean that the file is damaged."""
-_DAMAGE: Final = frozenset((sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
 
 
 class Journal:
     """See EventStore. For one process at a time: the caller must hold the folder's lock."""
 
     def __init__(
-        self, path: str, *, old_bytes_max: int = OLD_BYTES_MAX, read_only: bool = False
+        self,
+        path: str,
+        *,
+        old_bytes_max: int = OLD_BYTES_MAX,
+        epochs_max: int = EPOCHS_MAX,
+        read_only: bool = False,
     ) -> None:
         """Open the file, or create it. With *read_only*, the file and those beside it stay as
         they are. Raises DamagedStore, StoreError."""
@@ -97,7 +101,9 @@ class Journal:
         """Whether to remove the index at the end: SQLite creates it to read the log, and then
         leaves it."""
         self.next_seq = 0
+        self.id = ""
         self._old_bytes_max = old_bytes_max
+        self._epochs_max = epochs_max
         self._encode = fact_codec.encoder().encode
         self._decode = fact_codec.decoder(list[Record]).decode
         self._marker = MarkerFile(path)
@@ -108,7 +114,7 @@ class Journal:
         self._compaction: Iterator[None] | None = None
         """Does one step in each turn; None when nothing is left to do."""
         try:
-            with _judged(self.path):
+            with judged(self.path):
                 self._db = sqlite3.connect(
                     _to_read(path) if read_only else path,
                     isolation_level=None,
@@ -118,7 +124,7 @@ class Journal:
         except StoreError as exc:
             raise self._explained(exc) from None
         try:
-            with _judged(self.path):
+            with judged(self.path):
                 if not read_only:
                     self._prepare()
                 self._check_format()
@@ -126,6 +132,7 @@ class Journal:
                 self._wait_for_others(True)
             if not read_only:
                 self._compaction = self._compact()
+                self.id = self._identify()
         except DamagedStore:
             self.abandon()
             raise
@@ -136,14 +143,17 @@ class Journal:
             self.close()
             raise
 
-    def epochs(self) -> list[EpochRecord]:
-        with _judged(self.path):
+    def epochs(self, after: int = 0) -> list[EpochRecord]:
+        with judged(self.path):
             epochs = []
-            rows = self._db.execute(f"SELECT {_EPOCH_FIELDS}, crc FROM epochs ORDER BY number")
-            for *fields, crc in rows:
+            rows = self._db.execute(
+                f"SELECT {_EPOCH_FIELDS}, crc, number FROM epochs WHERE number > ? ORDER BY number",
+                (after,),
+            )
+            for *fields, crc, number in rows:
                 if _crc(fields) != crc:
                     raise DamagedStore("the list of epochs is damaged")
-                epochs.append(EpochRecord(*fields))
+                epochs.append(EpochRecord(*(*fields, number)))
             return epochs
 
     def begin(self, epoch: EpochRecord) -> None:
@@ -163,14 +173,16 @@ class Journal:
         self._go_on_compacting()
 
     def _list(self, epoch: EpochRecord, first_seq: int | None = None) -> None:
-        """Add *epoch* to the end of the list. Its records begin with *first_seq*."""
+        """Add *epoch* to the end of the list. With *first_seq* it is a new one, whose records
+        begin there."""
+        new = first_seq is not None
         fields = (
             *(epoch.epoch, epoch.startup, epoch.machine, float(epoch.began), epoch.begun_by),
-            epoch.first_seq if first_seq is None else first_seq,
+            first_seq if new else epoch.first_seq,
         )
         self._db.execute(
-            f"INSERT INTO epochs ({_EPOCH_FIELDS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*fields, _crc(fields)),
+            f"INSERT INTO epochs ({_EPOCH_FIELDS}, crc, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*fields, _crc(fields), None if new else epoch.number),
         )
 
     def _fills_the_disk(self) -> bool:
@@ -198,7 +210,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 os.unlink(self.path + suffix)
         try:
-            with _judged(self.path):
+            with judged(self.path):
                 self._db = sqlite3.connect(self.path, isolation_level=None, timeout=OPENING_BUSY_S)
                 self._prepare()
                 self._db.execute("BEGIN")
@@ -207,6 +219,7 @@ class Journal:
                 self._db.execute("COMMIT")
         except StoreError as exc:
             raise self._explained(exc) from None
+        self.id = self._identify()
         self._left = None
 
     def _check_is_there(self) -> None:
@@ -224,12 +237,11 @@ class Journal:
         self._check_is_there()
         if not records:
             return
-        blob = self._encode(records)
         try:
-            self._db.execute(
-                "INSERT INTO turns VALUES (?, ?, ?, ?)",
-                (expected_seq, len(records), zlib.crc32(blob), blob),
-            )
+            if len(records) <= ROW_RECORDS:
+                self._insert(expected_seq, records)
+            else:
+                self._insert_many(expected_seq, records)
         except sqlite3.Error as exc:
             raise self._refused(exc) from None
         if self._busy:
@@ -239,19 +251,38 @@ class Journal:
         if self._compaction is not None:
             self._go_on_compacting()
 
+    def _insert(self, seq: int, records: Sequence[Record]) -> None:
+        blob = self._encode(records)
+        self._db.execute(
+            "INSERT INTO turns VALUES (?, ?, ?, ?)", (seq, len(records), zlib.crc32(blob), blob)
+        )
+
+    def _insert_many(self, seq: int, records: Sequence[Record]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for first in range(0, len(records), ROW_RECORDS):
+                self._insert(seq + first, records[first : first + ROW_RECORDS])
+            self._db.execute("COMMIT")
+        finally:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # SQLite may have ended it by itself
+            self._db.execute("ROLLBACK")
+
     def _compact(self) -> Iterator[None]:
         most = self._old_bytes_max
         with contextlib.suppress(OSError):
             disk = os.statvfs(self._folder)
             most = min(most, disk.f_blocks * disk.f_frsize // OLD_SHARE or most)
-        return compact(self._db, most)
+        return compact(self._db, most, self._epochs_max)
 
     def _go_on_compacting(self) -> None:
         """Do the next step. If that is not possible now, the next turn starts again. A damaged
         file is left as it is: the next process handles it."""
         assert self._compaction is not None
         try:
-            with _judged(self.path):
+            with judged(self.path):
                 for _ in self._compaction:
                     return
             self._compaction = None
@@ -267,8 +298,7 @@ class Journal:
             try:
                 self._db.execute("INSERT INTO turns VALUES (?, 0, 0, ?)", (self.next_seq, b""))
             finally:
-                if self._db.in_transaction:  # SQLite may have ended it by itself
-                    self._db.execute("ROLLBACK")
+                self._roll_back()
         except sqlite3.Error as exc:
             raise self._refused(exc) from None
         if (problem := self._cannot_grow()) is not None:
@@ -297,7 +327,7 @@ class Journal:
         return StoreError(f"{problem}: {cause.strerror}", disk_space.hint(cause, self._folder))
 
     def _refused(self, exc: sqlite3.Error) -> StoreError:
-        problem = _trouble(exc, self.path)
+        problem = trouble(exc, self.path)
         if isinstance(problem, StoreBusy) and not self._busy:
             self._wait_for_others(False)
         return self._explained(problem)
@@ -307,10 +337,32 @@ class Journal:
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS if wait else 0}").fetchall()
 
     def read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
-        with _judged(self.path):
+        with judged(self.path):
             yield from self._read(from_seq)
 
+    def page(self, from_seq: int, bytes_max: int) -> Page:
+        with judged(self.path):
+            parts: list[Part] = []
+            size = 0
+            for seq, _, blob in self._parts(from_seq):
+                if parts and size + len(blob) > bytes_max:
+                    break
+                parts.append((seq, blob))
+                size += len(blob)
+            oldest = self._db.execute("SELECT min(seq) FROM turns").fetchone()[0]
+            return Page(parts, self.next_seq if oldest is None else oldest)
+
     def _read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
+        for seq, count, blob in self._parts(from_seq):
+            records = self._decode(blob)
+            if len(records) != count:
+                raise DamagedStore(f"the records from {seq} on are not {count}")
+            for number, record in enumerate(records, seq):
+                if number >= from_seq:
+                    yield number, record
+
+    def _parts(self, from_seq: int) -> Iterator[tuple[int, int, bytes]]:
+        """(first number, count, records) of the rows that have the records from *from_seq* on."""
         row = self._db.execute("SELECT max(seq) FROM turns WHERE seq <= ?", (from_seq,)).fetchone()
         first = from_seq if row[0] is None else row[0]
         expected = None
@@ -321,13 +373,8 @@ class Journal:
                 raise DamagedStore(f"the records from {expected} to {seq - 1} are missing")
             if zlib.crc32(blob) != crc:
                 raise DamagedStore(f"the records from {seq} on are damaged")
-            records = self._decode(blob)
-            if len(records) != count:
-                raise DamagedStore(f"the records from {seq} on are not {count}")
             expected = seq + count
-            for number, record in enumerate(records, seq):
-                if number >= from_seq:
-                    yield number, record
+            yield seq, count, blob
 
     def close(self) -> None:
         self._db.close()
@@ -348,6 +395,19 @@ class Journal:
         self.close()
         with contextlib.suppress(OSError):
             os.replace(hidden, log)
+
+    def _identify(self) -> str:
+        """The id of the journal, which gets one if it has none. "" if it cannot be written now."""
+        try:
+            self._db.execute(_IDENTITY)
+            row = self._db.execute("SELECT id FROM identity").fetchone()
+            if row is not None:
+                return str(row[0])
+            identity = self.id or secrets.token_hex(8)
+            self._db.execute("INSERT INTO identity VALUES (?)", (identity,))
+        except sqlite3.Error:
+            return ""
+        return identity
 
     def _prepare(self) -> None:
         db = self._db
@@ -383,38 +443,11 @@ class Journal:
         return msgspec.convert(max(last[0] if last else 0, first[0] or 0), int)
 
 
-@contextlib.contextmanager
-def _judged(path: str) -> Iterator[None]:
-    """Turns an error into DamagedStore if the file is damaged, otherwise into StoreError."""
-    try:
-        yield
-    except sqlite3.Error as exc:
-        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-        if code & 0xFF in _TROUBLE and code not in _DAMAGE:
-            raise _trouble(exc, path) from None
-        raise DamagedStore(str(exc)) from None
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as exc:
-        raise DamagedStore(str(exc)) from None
-
-
 def _to_read(path: str) -> str:
     """The URI to read the file at *path*. If it has no log, nobody has it open. Then
     ``immutable`` keeps SQLite from creating a log."""
     alone = "" if os.path.exists(f"{path}-wal") else "&immutable=1"
     return f"{Path(path).as_uri()}?mode=ro{alone}"
-
-
-def _trouble(problem: sqlite3.Error, path: str) -> StoreError:
-    code = getattr(problem, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreBusy(str(problem))
-    folder = os.path.dirname(path)
-    if os.path.lexists(path) and not os.path.isfile(path):
-        return StoreError(f"{path} is no file", f"remove it: rm -r {shlex.quote(path)}")
-    if code == sqlite3.SQLITE_FULL:
-        return StoreError(str(problem), hint_full(folder))
-    writable = f"let the coordinator's user write its files in {folder}"
-    return StoreError(str(problem), f"{writable}, or name another folder in UNITSYNC_ENDPOINT")
 
 
 def _size(path: str) -> int:

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 import msgspec
 from loguru import logger
 
-from unitsyncd.adapters import fact_codec
+from unitsyncd.core import fact_codec
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.store import SavedUnit, Snapshot
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from unitsync.errors import CycleError
+from unitsync.patterns import filter_matching
 from unitsyncd.core.requirement import By, Need
 from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.wording import cycle_error
@@ -258,6 +259,14 @@ class Graph:
         else:
             self.undo.push(setattr, self, "before", dict(self.before))
             del self.before[pattern, prerequisite]
+
+    def pattern_of(self, dependent: str, prerequisite: str, need: Need) -> str:
+        """The pattern because of which there is this edge; "" if it was declared by name."""
+        if need.by is By.BEFORE:
+            before = (one for one, other in self.before if other == prerequisite)
+            return next(filter_matching(before, dependent), "")
+        patterns = self.patterns(dependent) if need.by is By.MATCH else ()
+        return next(filter_matching(patterns, prerequisite), "")
 
     def is_before(self, pattern: str) -> bool:
         """Whether units that match *pattern* are to wait for something."""

@@ -7,7 +7,7 @@ all of them. Every implementation must pass tests/journal/store_contract.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,18 @@ from unitsyncd.core.state import Unit
 
 Record: TypeAlias = tuple[str, AnyFact]
 """(unit name, fact)"""
+
+
+Part: TypeAlias = tuple[int, bytes]
+"""Records that follow one another: the number of the first one, and all of them as fact_codec
+encodes a list of Records."""
+
+
+class Page(NamedTuple):
+    parts: list[Part]
+    """In order. The first one may begin before what was asked for."""
+    oldest: int
+    """Number of the oldest record that is kept; of the next one if there is none."""
 
 
 class EpochRecord(msgspec.Struct, frozen=True):
@@ -31,6 +43,8 @@ class EpochRecord(msgspec.Struct, frozen=True):
     """Id of the request that asked for it, "" if none did."""
     first_seq: int = 0
     """Number of its first record. ``begin`` ignores the value that it is given."""
+    number: int = 0
+    """Its place among all epochs of the store, from 1. ``begin`` ignores that, too."""
 
 
 def hint_full(folder: str) -> str:
@@ -67,8 +81,14 @@ class EventStore(Protocol):
     def next_seq(self) -> int:
         """The sequence number that the next record will get; the first is 0."""
 
-    def epochs(self) -> list[EpochRecord]:
-        """Oldest first. Raises DamagedStore, StoreError."""
+    @property
+    def id(self) -> str:
+        """Names the store: another one, made after this one was lost, has another id. "" if that
+        is not known."""
+
+    def epochs(self, after: int = 0) -> list[EpochRecord]:
+        """Oldest first: those after the one with the number *after*. Raises DamagedStore,
+        StoreError."""
 
     def begin(self, epoch: EpochRecord) -> None:
         """A new epoch: records from now on belong to it. The records of older epochs may
@@ -89,6 +109,10 @@ class EventStore(Protocol):
         """The records from *from_seq* on, or from the oldest one that is still there. Each
         comes with its number; the numbers have no gaps. To follow a store, continue after
         the last number. Raises DamagedStore, StoreError."""
+
+    def page(self, from_seq: int, bytes_max: int) -> Page:
+        """The same, for one who decodes the records himself: as many as have *bytes_max* bytes
+        together, or one part if that alone has more. Raises DamagedStore, StoreError."""
 
     def close(self) -> None: ...
 

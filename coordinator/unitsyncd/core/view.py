@@ -255,12 +255,10 @@ class View:
         """*edge* of *unit*, with the pattern that it matches if it is an edge by match."""
         if need.by not in (By.MATCH, By.BEFORE):
             return edge
-        graph, name = self._graph, edge.name
+        pattern = self._graph.pattern_of(unit.name, edge.name, need)
         if need.by is By.BEFORE:
-            before = (one for one, other in graph.before if other == name)
-            return replace(edge, before=next(filter_matching(before, unit.name), ""))
-        pattern = next(filter_matching(graph.patterns(unit.name), name), "")
-        holder = self._units.get(name)
+            return replace(edge, before=pattern)
+        holder = self._units.get(edge.name)
         late = holder is not None and holder.unit.registered > self._claimed(unit)
         return replace(edge, pattern=pattern, next_run=late)
 
