@@ -102,8 +102,8 @@ def test_what_cannot_be_read_now_is_there_for_the_next_one(
         was = home.work(5)
     opened: list[Refusing] = []
 
-    def journal_that_refuses(path: str) -> Refusing:
-        opened.append(Refusing(Journal(path)))
+    def journal_that_refuses(path: str, **options: int) -> Refusing:
+        opened.append(Refusing(Journal(path, **options)))
         opened[-1].refuse(call)
         return opened[-1]
 
