@@ -173,6 +173,12 @@ def test_the_proof_notices_when_nothing_keeps_the_order(tmp_path: Path) -> None:
         unit = script.partition(".")[0]
         text = f"#!/usr/bin/env bash\nexec unitsync run {unit} -- stopwatch {unit} true\n"
         (example / "scripts" / script).write_text(text)
+    # This one goes on until the report has begun, however late that is.
+    until = "until [[ -e $STAMPS/report ]]; do sleep 0.05; done"
+    (example / "scripts" / "pip-install.sh").write_text(
+        "#!/usr/bin/env bash\n"
+        f"exec unitsync run pip-install -- stopwatch pip-install bash -c '{until}'\n"
+    )
     ran = startup("--seed", 0, example=example)
     assert ran.returncode == 1
     assert re.search(r"report began [\d.]+ ms before pip-install had ended", ran.stdout), ran.stdout
