@@ -368,7 +368,7 @@ def test_only_watch_knows_textual() -> None:
 
 
 def test_what_watch_shows_is_pure() -> None:
-    for name in ("board", "drawing"):
+    for name in ("board", "details", "drawing", "look"):
         none_of([each for each in imports(WATCH / f"{name}.py") if each.top in IMPURE])
 
 

@@ -89,7 +89,7 @@ def test_keys(watching: OpenTerminal, place: Place) -> None:
     terminal = watching()
     terminal.shows("── lint")
     terminal.keys("j", "Down")
-    terminal.shows("── clone", "clone: started", " log")
+    terminal.shows("── clone", " started ", " log")
     terminal.keys("k", "k")
     terminal.shows("── lint")
     terminal.keys("/", "d", "e", "p")

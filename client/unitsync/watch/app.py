@@ -22,9 +22,11 @@ from textual.widget import Widget
 from unitsync import AsyncClient, errors, log_reading
 from unitsync import endpoint as endpoints
 from unitsync.watch.board import Board
-from unitsync.watch.drawing import STYLES, Line, View, draw
-from unitsync.watch.following import Away, Seen, follow
+from unitsync.watch.drawing import draw
+from unitsync.watch.following import Away, Following, Seen
+from unitsync.watch.lasting import Lasting
 from unitsync.watch.log_tail import Tails
+from unitsync.watch.look import STYLES, Line, View
 
 _TICK_S: Final = 1.0
 _STYLES: Final = {word: Style.parse(look or "none") for word, look in STYLES.items()}
@@ -88,7 +90,8 @@ class Watch(App[int]):
         self.animation_level = "none"
         self.problem: errors.UnitsyncError | None = None
         self.board = Board()
-        self.view = View(encoding=encoding or "utf-8")
+        self._lasting = Lasting()
+        self.view = View(encoding=encoding or "utf-8", took=self._lasting.of)
         self._client = client
         self._names = names
         self._lines = Lines()
@@ -120,7 +123,7 @@ class Watch(App[int]):
 
     async def _follow(self) -> None:
         try:
-            await follow(self._client, self._names, self._told)
+            await Following(self._client, self._names, self._told, self._lasting.note).run()
         except errors.UnitsyncError as problem:
             self.problem = problem
             self.exit(problem.exit_status)

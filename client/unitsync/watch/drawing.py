@@ -6,37 +6,18 @@ the terminal's encoding has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
-from unitsync.printing import columns, gave_up, safe
+from unitsync.printing import columns, gave_up
 from unitsync.printing import duration as rough
 from unitsync.runners import runner_of
-from unitsync.tables import why_tree
-from unitsync.terminal import Screen, cut, fitted, wrapped
+from unitsync.terminal import wrapped
 from unitsync.watch.board import ENDED, Board, Group, Heading, group_of
-from unitsync.wire import Status, UnitInfo, WhyNode
+from unitsync.watch.details import details
+from unitsync.watch.look import STYLES, Line, View, clock, cropped
+from unitsync.wire import Status, UnitInfo
 
-Line: TypeAlias = list[tuple[str, str]]
-"""Pieces of text, each with a word for how it looks: see STYLES."""
-
-STYLES: Final = {
-    "failed": "red",
-    "gave up": "yellow",
-    "running": "cyan",
-    "waiting": "",
-    "not registered": "yellow",
-    "not started": "dim",
-    "skipped": "yellow",
-    "completed": "green",
-    "dim": "dim",
-    "bold": "bold",
-    "away": "bold yellow",
-    "chosen": "reverse",
-    "": "",
-}
-"""Only colours that the terminal itself has, so that they fit its background."""
 _MARKS: Final = {
     Group.FAILED: ("✗", "x"),
     Group.GAVE_UP: ("!", "!"),
@@ -69,46 +50,6 @@ HELP: Final = (
 )
 
 
-@dataclass
-class View:
-    """What is shown besides the board. Times are Unix times in seconds."""
-
-    now: float = 0.0
-    away: str = ""
-    """Why the coordinator does not answer."""
-    known: bool = False
-    """Whether it ever has."""
-    why: WhyNode | None = None
-    """Of the unit that is chosen."""
-    took: Callable[[UnitInfo], float | None] = lambda unit: None
-    """How many seconds the run of a unit took that has ended."""
-    log: Callable[[str, int], Sequence[str]] = lambda unit, run: ()
-    """The last lines of a unit's run, already safe(); of its latest with a log, for run 0."""
-    typing: bool = False
-    """Whether the filter is being written."""
-    help: bool = False
-    zoomed: bool = False
-    """Whether only the unit that is chosen is shown."""
-    encoding: str = "utf-8"
-
-    @property
-    def ascii_only(self) -> bool:
-        return not self.encoding.lower().startswith("utf")
-
-    def shown(self, text: str) -> str:
-        """*text* in what the terminal can show."""
-        text = safe(text)
-        if text.isascii() or not self.ascii_only:
-            return text
-        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
-
-    def fit(self, text: str, width: int) -> str:
-        """*text*, already shown(), in at most *width* columns."""
-        if not self.ascii_only:
-            return fitted(text, width) if width > 0 else ""
-        return text if columns(text) <= width else cut(text, max(0, width - 2)) + ".."[:width]
-
-
 def draw(board: Board, view: View, width: int, height: int) -> list[Line]:
     """*height* lines for a screen of *width* columns."""
     if view.help:
@@ -121,34 +62,16 @@ def draw(board: Board, view: View, width: int, height: int) -> list[Line]:
     return lines + [[] for _ in range(height - len(lines))]
 
 
-def cropped(line: Line, width: int) -> Line:
-    """What of *line* fits into *width* columns."""
-    kept: Line = []
-    for text, style in line:
-        wide = columns(text)
-        if wide > width:
-            text = _beginning(text, width)
-            wide = width
-        if text:
-            kept.append((text, style))
-        width -= wide
-    return kept
-
-
-def _beginning(text: str, width: int) -> str:
-    return cut(text, width) if width > 0 else ""
-
-
 def _body(board: Board, view: View, width: int, height: int) -> list[Line]:
     if not board.rows:
         return _filled(_nothing(board, view, width), height)
     if view.zoomed and board.chosen:
-        return _filled(_details(board, view, width, height), height)
+        return _filled(details(board, view, width, height), height)
     if width >= _WIDE:
         left = width * 3 // 5
         bar = "|" if view.ascii_only else "│"
         rows = _filled(_rows(board, view, left, height), height)
-        beside = _filled(_details(board, view, width - left - 3, height), height)
+        beside = _filled(details(board, view, width - left - 3, height, ruled=False), height)
         return [
             [*_padded(cropped(row, left), left), (f" {bar} ", "dim"), *other]
             for row, other in zip(rows, beside, strict=True)
@@ -158,7 +81,7 @@ def _body(board: Board, view: View, width: int, height: int) -> list[Line]:
     below = height * 2 // 5
     return [
         *_filled(_rows(board, view, width, height - below), height - below),
-        *_filled(_details(board, view, width, below), below),
+        *_filled(details(board, view, width, below), below),
     ]
 
 
@@ -185,9 +108,7 @@ def _nothing(board: Board, view: View, width: int) -> list[Line]:
 
 
 def _head(board: Board, view: View, width: int) -> Line:
-    if view.away:
-        return [(f" {view.fit(view.shown(view.away), width - 2)}", "away")]
-    line: Line = [(" unitsync", "bold")]
+    line: Line = [(f" {view.away}", "away") if view.away else (" unitsync", "bold")]
     left = width - len(line[0][0])
     if board.units:
         done = board.counts.get(Group.COMPLETED, 0)
@@ -197,7 +118,9 @@ def _head(board: Board, view: View, width: int) -> Line:
     for group, count in board.counts.items():
         text = f"  {count:,} {group.value}"
         left -= len(text)
-        if left >= 0 and group is not Group.COMPLETED:
+        if left < 0:
+            break
+        if group is not Group.COMPLETED:  # the last one
             line.append((text, group.value if STYLES[group.value] != "dim" else ""))
     return line
 
@@ -275,24 +198,9 @@ def _time(unit: UnitInfo, group: Group, view: View) -> str:
     return clock(view.now - unit.since) if unit.since else ""
 
 
-def clock(seconds: float, *, ended: bool = False) -> str:
-    """``0.4 s`` (of what has ended), ``43 s``, ``1:43``, ``2:01:43``, ``3 d``: at most eight
-    columns."""
-    whole = max(0, int(seconds))
-    if ended and seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        return f"{hours // 24:,} d"
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _detail(board: Board, unit: UnitInfo, group: Group, view: View, room: int) -> tuple[str, str]:
     """What there is to know about *unit*, and how it looks."""
-    note = view.shown(getattr(unit, "note", ""))
+    note = view.shown(unit.note)
     edges = [edge.name for edge in unit.prerequisites]
     again = "a script waits to start it again" if unit.waiting_clients else ""
     match group:
@@ -317,7 +225,7 @@ def _detail(board: Board, unit: UnitInfo, group: Group, view: View, room: int) -
             meant = f"did you mean {view.shown(unit.nearest)}?" if unit.nearest else ""
             return _joined(f"needed by {names}" if names else "", meant), ""
         case Group.FAILED:
-            return _joined(again, view.shown(unit.reason), _last(view, unit)), ""
+            return _joined(again, view.shown(unit.reason), _last(view, unit) or note), ""
         case Group.SKIPPED:
             return _joined(again, view.shown(unit.reason)), ""
         case Group.COMPLETED:
@@ -343,57 +251,3 @@ def _names(names: Sequence[str], total: int, view: View, room: int) -> str:
         if columns(text) <= room:
             return text
     return text if shown else ""
-
-
-# --- the unit that is chosen ------------------------------------------------------------------
-
-
-def _details(board: Board, view: View, width: int, height: int) -> list[Line]:
-    """What is known of the unit that is chosen: why it waits, then the end of its log."""
-    name = board.chosen
-    if not name:
-        return []
-    unit = board.units[name]
-    rule = "-" if view.ascii_only else "─"
-    title = view.fit(view.shown(name), width - 6)
-    line = rule * max(0, width - columns(title) - 4)
-    lines: list[Line] = [[(f"{rule * 2} ", "dim"), (title, "bold"), (f" {line}", "dim")]]
-    log = [view.fit(view.shown(each), width - 1) for each in view.log(name, 0)]
-    about = list(_about(unit, view, width))
-    room = height - 1
-    if log and len(about) + 1 + len(log) > room:
-        about = _shortened(about, max(room // 2, room - len(log) - 1), view)
-    else:
-        about = _shortened(about, room, view)
-    lines += about
-    left = room - len(about) - 1
-    if log and left > 0:
-        lines.append([(" log", "dim")])
-        lines += [[(f" {each}", "")] for each in log[-left:]]
-    return lines
-
-
-def _about(unit: UnitInfo, view: View, width: int) -> Iterable[Line]:
-    note = view.shown(getattr(unit, "note", ""))
-    if note:
-        yield from ([(f" {part}", "")] for part in _broken(note, width - 1))
-    node = view.why
-    if node is None or node.unit.name != unit.name:
-        return
-    for line in why_tree(node, Screen(max(1, width - 1), ascii_only=view.ascii_only)):
-        text = view.shown(line)
-        yield from ([(f" {part}", "")] for part in _broken(text, width - 1))
-    took_s = view.took(unit)
-    if took_s is not None and unit.status in (Status.COMPLETED, Status.FAILED):
-        yield [(f" it took {clock(took_s, ended=True)}", "dim")]
-
-
-def _broken(text: str, width: int) -> list[str]:
-    return [text[start:end] for start, end in wrapped(text, max(2, width))]
-
-
-def _shortened(lines: list[Line], most: int, view: View) -> list[Line]:
-    if len(lines) <= most:
-        return lines
-    left = len(lines) - most + 1
-    return [*lines[: max(0, most - 1)], [(f" and {left:,} more lines", "dim")]][: max(0, most)]

@@ -1,4 +1,8 @@
-"""Follows a coordinator: through its restarts, through ``reset --all``, into a new startup."""
+"""Follows a coordinator: through its restarts, through ``reset --all``, into a new startup.
+
+Its events say when to look again. What there is then comes from ``list``, in which the coordinator
+has worked out what follows from them.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,18 @@ from time import monotonic
 from typing import Final
 
 from unitsync import AsyncClient, errors
+from unitsync.analysis.events import Event, first_event
 from unitsync.wire import UnitInfo
 
-LOOK_S: Final = 1.0
-"""How often to look whether the coordinator is there, and for the first units."""
-_PAUSE_S: Final = 0.25
+REST_S: Final = 0.25
 """At least so long between two lists."""
-_LOAD: Final = 10
-"""At least so many times as long as the last list took: to look costs the coordinator little."""
-_SILENCE_S: Final = 2.0
+LOAD: Final = 10
+"""At least so many times as long as a list took, until the next one."""
+AGAIN_S: Final = 1.0
+"""How often to look while nobody tells of changes."""
+IN_ANY_CASE_S: Final = 5.0
+"""How often to look whatever is told: a coordinator that hangs tells nothing."""
+SILENCE_S: Final = 2.0
 """If the coordinator has not answered for so long, it counts as away."""
 
 
@@ -31,31 +38,88 @@ class Seen:
 
 @dataclass(frozen=True)
 class Away:
-    """The coordinator does not answer, and *why*."""
+    """The coordinator does not answer. *why* says so."""
 
     why: str
 
 
-async def follow(
-    client: AsyncClient, names: Sequence[str], tell: Callable[[Seen | Away], None]
-) -> None:
-    """Call *tell* at once, and whenever something has changed. *names* and patterns: only those
-    units. Never returns. Raises UnitsyncError if it makes no sense to ask again."""
-    while True:
-        began = monotonic()
-        asking = asyncio.ensure_future(_seen(client, names))
+class Following:
+    """Calls *tell* at once and whenever something has changed, and *heard* with each event of the
+    present startup. *names* and patterns: *tell* only of those units."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        names: Sequence[str],
+        tell: Callable[[Seen | Away], None],
+        heard: Callable[[Event], None],
+    ) -> None:
+        self._client = client
+        self._names = names
+        self._tell = tell
+        self._heard = heard
+        self._changed = asyncio.Event()
+        self._listens = False
+        """Whether the events are being followed."""
+        self._deaf = True
+        """Whether changes may go unheard for now."""
+
+    async def run(self) -> None:
+        """Never returns. Raises UnitsyncError if it makes no sense to ask again."""
+        hearing = asyncio.ensure_future(self._hear())
         try:
-            done, _ = await asyncio.wait((asking,), timeout=_SILENCE_S)
-            if not done:
-                tell(Away("the coordinator does not answer"))
-            tell(await asking)
+            while True:
+                began = monotonic()
+                await self._look()
+                await asyncio.sleep(max(REST_S, LOAD * (monotonic() - began)))
+                if hearing.done():
+                    hearing.result()
+                try:
+                    async with asyncio.timeout(AGAIN_S if self._deaf else IN_ANY_CASE_S):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+                self._changed.clear()
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _look(self) -> None:
+        asking = asyncio.ensure_future(self._seen())
+        try:
+            if not (await asyncio.wait((asking,), timeout=SILENCE_S))[0]:
+                self._tell(Away("the coordinator does not answer"))
+            self._tell(await asking)
+            self._deaf = not self._listens
         except errors.Unavailable:
-            tell(Away("the coordinator is away"))
+            self._deaf = True
+            self._tell(Away("the coordinator is away"))
         finally:
             asking.cancel()
-        await asyncio.sleep(max(_PAUSE_S, LOOK_S, _LOAD * (monotonic() - began)))
 
+    async def _seen(self) -> Seen:
+        units = await self._client.list(*self._names)
+        return Seen((await self._client.ping()).epoch if units else "", units)
 
-async def _seen(client: AsyncClient, names: Sequence[str]) -> Seen:
-    units = await client.list(*names)
-    return Seen((await client.ping()).epoch if units else "", units)
+    async def _hear(self) -> None:
+        while True:
+            try:
+                epochs = (await self._client.startups()).epochs
+                since = first_event(epochs[-1]) - 1 if epochs else 0
+                stream = self._client.events(since=since, follow=True, on_away=self._goes_deaf)
+                self._listens = True
+                async for event in stream:
+                    self._heard(event)
+                    self._changed.set()
+            except errors.ProtocolError:
+                return  # of an older coordinator, which has no events
+            except errors.UnitsyncError as problem:
+                self._goes_deaf(problem)
+            finally:
+                self._listens = False
+            await asyncio.sleep(AGAIN_S)
+
+    def _goes_deaf(self, problem: errors.UnitsyncError) -> None:
+        if not self._deaf:
+            self._deaf = True
+            self._changed.set()
