@@ -372,10 +372,23 @@ def test_what_watch_shows_is_pure() -> None:
         none_of([each for each in imports(WATCH / f"{name}.py") if each.top in IMPURE])
 
 
+RENDER = CLIENT / "render"
+"""The room of pictures and tables."""
+
+
+def test_what_is_drawn_depends_on_what_is_put_in() -> None:
+    """All of it but the files of the page, and where a program or library lays out a graph."""
+    impure = {RENDER / "html.py": {"pathlib"}, RENDER / "layout.py": {"subprocess", "shutil"}}
+    found = [each for each in all_imports(RENDER) if each.top in IMPURE]
+    none_of([each for each in found if each.top not in impure.get(each.file, ())])
+    found = [each for each in all_imports(CLIENT, COORDINATOR) if each.top == "igraph"]
+    none_of([each for each in found if each.file != RENDER / "layout.py" or not each.lazy])
+
+
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
-        *("unitsync", "unitsyncd", "textual"),
+        *("unitsync", "unitsyncd", "textual", "igraph"),
         *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)

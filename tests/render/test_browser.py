@@ -4,14 +4,14 @@ its keys and buttons say."""
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import startups
-from support.browser import Browser, Page, needs_browser
+from support.browser import Page, needs_browser
 from unitsync.analysis.values import CriticalPath, Startup
 from unitsync.render import html, svg
 from unitsync.render.palette import DARK, LIGHT
@@ -29,21 +29,6 @@ SAMPLES: dict[str, Callable[[], tuple[Startup, CriticalPath]]] = {
     ),
 }
 PALETTES = {"light": LIGHT, "dark": DARK}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    started = Browser(tmp_path_factory.mktemp("chromium"))
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    with browser.page() as opened:
-        yield opened
-        assert opened.complaints == []
-        assert [url for url in opened.loaded if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.fixture

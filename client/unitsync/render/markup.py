@@ -3,16 +3,29 @@
 from collections.abc import Mapping
 from typing import Final
 
-from unitsync.printing import safe
+from unitsync.printing import glyphs, safe
 from unitsync.render.palette import DARK, LIGHT
 
 FONT: Final = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, Ubuntu, sans-serif"
+
+_WIDTHS: Final = (("ijlI'|.,:;! ", 0.34), ("ftr-()/[]", 0.42), ("w~+=<>", 0.84), ("mMW@%", 1.0))
+_WIDTH: Final = 0.64
 
 
 def escaped(text: str) -> str:
     """*text* from outside, as the content of an element or of a quoted attribute."""
     text = safe(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace('"', "&quot;").replace("'", "&#39;")
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """About the width of *text* in pixels, rather too much: of the fonts that FONT may come to,
+    as wide as DejaVu Sans."""
+    ems = 0.0
+    for glyph, columns in glyphs(text):
+        wide = next((width for letters, width in _WIDTHS if glyph[0] in letters), _WIDTH)
+        ems += 0.72 if glyph.isupper() and wide == _WIDTH else wide if columns < 2 else 1.05
+    return ems * size * (1.1 if bold else 1.0)
 
 
 def number(value: float) -> str:

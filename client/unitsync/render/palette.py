@@ -36,6 +36,13 @@ DARK: Final = {
     "skipped-text": "#b79fe3",
     "gate": "#2bb3a3",
 }
+TINT: Final = {
+    "running": "#deebf8",
+    "failed": "#fadfe6",
+    "skipped": "#ebe4f6",
+    "waiting": "#eceff2",
+}
+"""For each colour of a state, what text in LIGHT["text"] stands on where there is one look only."""
 TERMINAL: Final = {
     "muted": "2",
     "heading": "1",

@@ -12,9 +12,8 @@ from typing import Final
 import msgspec
 
 from unitsync.analysis.values import CriticalPath, Startup
-from unitsync.printing import columns
 from unitsync.render.lettering import shortened
-from unitsync.render.markup import escaped, number, opening
+from unitsync.render.markup import escaped, number, opening, text_width
 from unitsync.render.palette import of_state
 from unitsync.render.rows import (
     WORDS,
@@ -38,8 +37,6 @@ WIDTH: Final = 960
 _MARGIN: Final = 28
 _HEAD: Final = 104
 """From the top to the first row."""
-_LETTER: Final = 7.4
-"""About the width of a letter of 13 pixels."""
 _NAME_COLUMNS: Final = 30
 _LABEL: Final = 84
 """What is kept free for the text behind the last bar."""
@@ -107,10 +104,10 @@ def timeline(startup: Startup, path: CriticalPath) -> str:
 
 
 def _geometry(shown: Sequence[Row], whole_s: float) -> _Geometry:
-    names = max((columns(_name(row)) for row in shown), default=0)
-    left = _MARGIN + names * _LETTER + 14
-    labels = max((columns(label(row)[0]) * _LETTER for row in shown), default=0.0)
-    room = WIDTH - _MARGIN - left - min(max(labels, 40), _LABEL)
+    names = (text_width(_name(row), 13, bold=row.critical) for row in shown)
+    left = _MARGIN + max(names, default=0.0) + 14
+    labels = max((text_width(label(row)[0], 12) for row in shown), default=0.0)
+    room = WIDTH - _MARGIN - left - min(max(labels + 14, 40), _LABEL)
     row = 26.0 if len(shown) <= 60 else 20.0
     return _Geometry(left, room / whole_s if whole_s else 0.0, row, 14.0 if row > 20 else 11.0)
 
@@ -241,4 +238,4 @@ def _legend(shown: Sequence[Row], y: float) -> Iterator[str]:
                 f'<g transform="translate({number(x)} {number(y)})">{swatch.get(word, critical)}'
                 f'<text class="muted" x="25" font-size="12">{word}</text></g>'
             )
-            x += 25 + len(word) * 6.2 + 22
+            x += 25 + text_width(word, 12) + 20
