@@ -136,6 +136,7 @@ class StoreContract:
         store.begin(epoch("e"))
         store.append(0, records(0, 2))
         assert list(store.read(2)) == list(store.read(1000)) == []
+        assert store.page(2, 1000).parts == store.page(1000, 1000).parts == []
 
     def test_a_store_is_followed_by_reading_on(self, store: EventStore) -> None:
         store.begin(epoch("e"))

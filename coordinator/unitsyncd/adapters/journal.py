@@ -344,7 +344,9 @@ class Journal:
         with judged(self.path):
             parts: list[Part] = []
             size = 0
-            for seq, _, blob in self._parts(from_seq):
+            for seq, count, blob in self._parts(from_seq):
+                if seq + count <= from_seq:  # the last row, and all of it is known
+                    continue
                 if parts and size + len(blob) > bytes_max:
                     break
                 parts.append((seq, blob))
