@@ -9,9 +9,11 @@ from msgspec.structs import replace
 
 from support import startups
 from unitsync.analysis.values import CriticalPath, Span, Startup, UnitRecord
+from unitsync.render import bars, html, svg
 from unitsync.render.palette import DARK, LIGHT, STATE, of_state
 from unitsync.render.rows import chosen, links, rows, summed_up, width_s
 from unitsync.render.times import marks, took
+from unitsync.terminal import Screen
 
 NO_PATH = CriticalPath(0.0, 0.0, (), ())
 
@@ -74,6 +76,25 @@ def test_no_units() -> None:
     assert rows(nothing, NO_PATH) == []
     assert summed_up([]) == "no units"
     assert width_s([], nothing) == 0.0
+
+
+def test_a_run_that_failed_stays_failed_when_the_next_one_completes() -> None:
+    spans = (
+        Span(1000.0, started=1000.0, ended=1002.0, outcome="failed"),
+        Span(1003.0, started=1004.0, ended=1005.0, outcome="completed"),
+    )
+    unit = UnitRecord("a", 1000.0, "completed", 1005.0, spans=spans)
+    startup = Startup("e", "s", 1000.0, 1005.0, True, 0.0, (unit,))
+    (row,) = rows(startup, NO_PATH)
+    assert [(part.kind, part.began, part.failed) for part in row.parts] == [
+        ("running", 0.0, True),
+        ("waiting", 3.0, False),
+        ("running", 4.0, False),
+    ]
+    assert (row.state, row.own_s, row.waited_s) == ("completed", 3.0, 1.0)
+    assert bars.timeline(startup, NO_PATH, Screen(40))[3].count("✗") == 1
+    assert svg.timeline(startup, NO_PATH).count('class="cross"') == 1
+    assert '["running",0.0,2.0,"failed"]' in html.timeline(startup, NO_PATH)
 
 
 def test_a_start_that_was_not_granted_has_an_end() -> None:

@@ -124,12 +124,17 @@ def _bar(row: Row, whole_s: float, width: int, screen: Screen) -> str:
     cells = [
         _cell(left, right, screen) for left, right in zip(halves[::2], halves[1::2], strict=True)
     ]
-    at = min(width - 1, place(row.ended) // 2)
+
+    def mark(at: float, glyph: str, colour: str) -> None:
+        cells[max(0, (place(at) - 1) // 2)] = glyph, colour
+
+    for part in row.parts:
+        if part.failed:
+            mark(part.ended, _MARKS["failed"][screen.ascii_only], "failed")
     if row.unit.gate and row.parts and row.state == "completed":
-        cells[at] = _GATE[screen.ascii_only], "critical" if row.critical else "running"
-    elif row.parts and is_wrong(row.state):
-        mark = _MARKS.get(row.state, _DENIED)[screen.ascii_only]
-        cells[max(0, at - (at * 2 == place(row.ended) and at > 0))] = mark, _colour(row)
+        mark(row.ended, _GATE[screen.ascii_only], "critical" if row.critical else "running")
+    elif row.parts and is_wrong(row.state) and row.state != "failed":
+        mark(row.ended, _DENIED[screen.ascii_only], _colour(row))
     return _joined(cells, screen)
 
 

@@ -17,9 +17,10 @@ import msgspec
 from unitsync.analysis.values import CriticalPath, Edge, Span, Startup
 from unitsync.printing import columns, safe
 from unitsync.render.markup import escaped
-from unitsync.render.palette import DARK, LIGHT, of_state
+from unitsync.render.palette import DARK, LIGHT
 from unitsync.render.rows import (
     WORDS,
+    Part,
     Row,
     label,
     links,
@@ -102,10 +103,7 @@ def _unit(row: Row, startup: Startup, places: dict[str, int]) -> dict[str, Any]:
         "spoken": safe(spoken) + (", critical path" if row.critical else ""),
         "critical": row.critical,
         "gate": row.ended if row.unit.gate and row.state == "completed" else -1,
-        "parts": [
-            (part.kind, part.began, part.ended, _tone(row, place, part.kind))
-            for place, part in enumerate(row.parts)
-        ],
+        "parts": [(part.kind, part.began, part.ended, _tone(part)) for part in row.parts],
         "retries": row.retries,
         "label": text,
         "labelAt": busy[-1] if busy else row.ended,
@@ -115,13 +113,11 @@ def _unit(row: Row, startup: Startup, places: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _tone(row: Row, place: int, kind: str) -> str:
+def _tone(part: Part) -> str:
     """The class that gives a part its colour."""
-    if kind in ("waiting", "up"):
+    if part.kind in ("waiting", "up"):
         return ""
-    if row.state == "failed" and place == len(row.parts) - 1:
-        return "failed"
-    return "critical" if row.parts[place].critical else of_state(row.state)
+    return "failed" if part.failed else "critical" if part.critical else ""
 
 
 def _facts(row: Row, startup: Startup, last: Span | None) -> list[tuple[str, str]]:

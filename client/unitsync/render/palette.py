@@ -65,8 +65,9 @@ STATE: Final = {
     "failed": "failed",
     "waiting": "waiting",
     "pending": "waiting",
+    "not registered": "waiting",
 }
-"""The colour of each state of rows.py; that of all others is "skipped"."""
+"""The colour of each state of rows.py and graph.py; that of all others is "skipped"."""
 
 
 def of_state(state: str) -> str:

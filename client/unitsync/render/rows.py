@@ -32,6 +32,8 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     began: float
     ended: float
     critical: bool = False
+    failed: bool = False
+    """Whether it is the end of a run that failed."""
 
     @property
     def lasted_s(self) -> float:
@@ -135,10 +137,20 @@ def _parts(span: Span, startup: Startup, step: Step | None) -> list[Part]:
         since = step.began if kind == "waiting" else step.began + step.waited_s
         return since - _ROUNDING_S <= began and ended <= step.ended + _ROUNDING_S
 
+    drawn = [
+        moment
+        for moment in moments
+        if moment[0] != "waiting" or moment[2] > moment[1] or span.started is None
+    ]
     return [
-        Part(kind, began - zero, ended - zero, critical(kind, began, ended))
-        for kind, began, ended in moments
-        if kind != "waiting" or ended > began or span.started is None
+        Part(
+            kind,
+            began - zero,
+            ended - zero,
+            critical(kind, began, ended),
+            failed=span.outcome == "failed" and place == len(drawn),
+        )
+        for place, (kind, began, ended) in enumerate(drawn, 1)
     ]
 
 

@@ -14,7 +14,6 @@ import msgspec
 from unitsync.analysis.values import CriticalPath, Startup
 from unitsync.render.lettering import shortened
 from unitsync.render.markup import escaped, number, opening, text_width
-from unitsync.render.palette import of_state
 from unitsync.render.rows import (
     WORDS,
     Link,
@@ -151,7 +150,9 @@ def _row(row: Row, place: int, geometry: _Geometry) -> Iterator[str]:
     yield (f'<text x="{_MARGIN}" y="{number(y + 4.5)}"{weight}>{escaped(_name(row))}</text>')
     end = 0.0
     for part in row.parts:
-        yield from _part(part, row, y, geometry)
+        yield from _part(part, y, geometry)
+        if part.failed:
+            yield _cross(geometry.x(part.ended), y)
         end = geometry.x(part.ended if part.kind != "up" else part.began)
     for at in row.retries:
         x, half = number(geometry.x(at)), geometry.bar / 2
@@ -164,7 +165,6 @@ def _row(row: Row, place: int, geometry: _Geometry) -> Iterator[str]:
         yield _diamond(end, y, colour)
         end += 7
     if row.state == "failed":
-        yield _cross(end, y)
         end += 5
     text, colour = label(row)
     if text:
@@ -175,7 +175,7 @@ def _row(row: Row, place: int, geometry: _Geometry) -> Iterator[str]:
     yield "</g>"
 
 
-def _part(part: Part, row: Row, y: float, geometry: _Geometry) -> Iterator[str]:
+def _part(part: Part, y: float, geometry: _Geometry) -> Iterator[str]:
     begin, end = geometry.x(part.began), geometry.x(part.ended)
     if part.kind == "waiting":
         if end - begin >= 1:
@@ -184,8 +184,8 @@ def _part(part: Part, row: Row, y: float, geometry: _Geometry) -> Iterator[str]:
                 f' stroke-linecap="round" d="M{number(begin)} {number(y)}H{number(end)}"/>'
             )
         return
-    colour = "critical" if part.critical else of_state(row.state)
-    if row.state == "failed" and part is row.parts[-1]:
+    colour = "critical" if part.critical else "running"
+    if part.failed:
         colour = "failed"
     height = geometry.bar
     if part.kind == "up":
