@@ -15,6 +15,7 @@ class Edge(msgspec.Struct, frozen=True, gc=False):
     """What a run waited for."""
 
     prerequisite: str
+    """"" if it waited for any unit at all that matches ``pattern``."""
     requires: str
     """success, completion or start."""
     optional: bool = False
@@ -22,7 +23,8 @@ class Edge(msgspec.Struct, frozen=True, gc=False):
     """The pattern because of which it waited for this unit, or ""."""
     met: float | None = None
     """When it was met; None if it is not, or if there was nothing to wait for (an optional
-    prerequisite that nobody had registered)."""
+    prerequisite that nobody had registered). A gate that needs only some of its prerequisites
+    may have completed before."""
     of: int | None = None
     """Which span of the prerequisite has met it: an index in ``UnitRecord.spans``. None if it
     was never run, for example because it was skipped."""
@@ -41,7 +43,7 @@ class Span(msgspec.Struct, frozen=True):
     ended: float | None = None
     outcome: str = ""
     """completed, failed, or "" while it has not ended. If it was not granted: "skipped",
-    "timed out", ..."""
+    "timed out", ... If it was taken from its owner: "reset", "owner gone"."""
     reason: str = ""
     run: int = 0
     """The number of its first run."""
@@ -57,6 +59,21 @@ class Span(msgspec.Struct, frozen=True):
     after_span: int = 0
     counts: bool = True
     """Whether it belongs to the startup: False for what came after the startup was at rest."""
+
+    @property
+    def rested(self) -> float | None:
+        """When it no longer kept the startup from being at rest. A run that goes on did so when
+        it was ready, or if it does not launch, when it started. None while it waits or launches."""
+        if self.ended is not None:
+            return self.ended
+        return self.ready if self.launching else self.started
+
+    @property
+    def own_s(self) -> float:
+        """From its start until ``rested``; 0 if it has not come to that, or was never granted."""
+        if self.started is None or self.rested is None:
+            return 0.0
+        return self.rested - self.started
 
 
 class UnitRecord(msgspec.Struct, frozen=True):
