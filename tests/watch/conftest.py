@@ -76,6 +76,10 @@ class Terminal:
         )
         self._tmux("new-session", "-d", *self._size, "sh", "-c", script)
 
+    def shell(self) -> None:
+        """Run an interactive shell."""
+        self._tmux("new-session", "-d", *self._size, "bash", "--norc", "--noprofile", "-i")
+
     def keys(self, *keys: str) -> None:
         self._tmux("send-keys", *keys)
 
@@ -92,9 +96,10 @@ class Terminal:
         return self._tmux("capture-pane", "-p", "-e")
 
     @property
-    def pid(self) -> int:
-        """Of the process that tmux has started."""
-        return int(self._tmux("display-message", "-p", "#{pane_pid}"))
+    def child(self) -> int:
+        """The pid of what run() has started."""
+        shell = self._tmux("display-message", "-p", "#{pane_pid}").strip()
+        return int(Path(f"/proc/{shell}/task/{shell}/children").read_text())
 
     def shows(self, *texts: str, without: str = "") -> list[str]:
         """The lines of the screen, once each of *texts* is in them and *without* is not."""

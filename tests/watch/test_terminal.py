@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from support.coordinators import PATIENCE_S, clean_environment
-from support.poll import eventually
+from support.coordinators import PATIENCE_S, await_end, clean_environment
 from unitsync.log_files import UnitLog
 from watch.conftest import WATCH, Place, Terminal
 
@@ -175,20 +174,30 @@ def test_a_signal_leaves_the_terminal_as_it_was(
 ) -> None:
     terminal = watching()
     terminal.shows("no units yet")
-    (child,) = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children").read_text().split()
-    os.kill(int(child), number)
+    os.kill(terminal.child, number)
     ends(terminal, 0 if number is signal.SIGINT else 128 + number)
 
 
-@pytest.mark.parametrize("names", [(), ("dep*",)])
-def test_it_ends_with_its_terminal(
-    watching: OpenTerminal, place: Place, names: tuple[str, ...]
-) -> None:
-    terminal = watching(*names)
+def test_it_ends_with_its_terminal(watching: OpenTerminal) -> None:
+    terminal = watching()
     terminal.shows("no units yet")
-    (child,) = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children").read_text().split()
+    pid = terminal.child
     terminal.close()
-    eventually(lambda: not Path(f"/proc/{child}").exists())
+    await_end(pid)
+
+
+def test_it_can_be_stopped_and_goes_on(terminal: OpenTerminal, place: Place) -> None:
+    a_startup(place)
+    opened = terminal(UNITSYNC_ENDPOINT=place.address)
+    opened.shell()
+    opened.keys(shlex.join(WATCH).replace("\n", "\n"), "Enter")
+    opened.shows("── lint", "j/k choose")
+    opened.keys("C-z")
+    opened.shows("Stopped", without="── lint")
+    opened.keys("fg", "Enter")
+    opened.shows_at(0, "1 of 5 completed")
+    opened.shows("── lint", "j/k choose", "for deps")
+    opened.keys("q", "exit", "Enter")
 
 
 def test_it_ends_with_a_terminal_that_does_not_control_it(place: Place) -> None:

@@ -105,6 +105,7 @@ class Watch(App[int]):
     def on_mount(self) -> None:
         self._lines.focus()
         self.set_interval(_TICK_S, self._tick)
+        self.app_resume_signal.subscribe(self, lambda _: self._lines.refresh(), immediate=True)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.exit, 128 + number)

@@ -17,7 +17,7 @@ def main(call: Call) -> int:
     any_matcher(names)
     if not at_terminal():
         return _lines(call)
-    if os.environ.get("TERM", "dumb") == "dumb":
+    if os.environ.get("TERM", "") in ("", "dumb"):
         raise errors.UnitsyncError(
             "this terminal cannot move its cursor (TERM is dumb, or not set)",
             hint="unitsync events --follow prints what happens in lines",
