@@ -101,6 +101,20 @@ async def test_what_is_chosen_is_told_anew_when_it_changes(place: Place) -> None
         await screen.shows("▾ completed 3", "── clone")
 
 
+async def test_a_unit_that_was_chosen_ends_among_many(place: Place) -> None:
+    """Its group is folded: the heading stands for it, and Enter unfolds the group."""
+    a_startup(place, completed=30)
+    async with watching(place, size=(80, 60)) as screen:
+        await screen.shows("── lint")
+        await screen.press("j", "j")
+        await screen.shows("── clone", "▸ completed 30")
+        with place.client() as client:
+            client.complete("clone")
+        await screen.shows("▸ completed 31", "── clone", " completed 0 s ago", without="running")
+        await screen.press("enter")
+        await screen.shows("▾ completed 31", "── completed", " Enter: fold 31 units")
+
+
 async def test_folding(place: Place) -> None:
     a_startup(place, completed=30)
     async with watching(place, size=(80, 90)) as screen:

@@ -39,7 +39,8 @@ def many(number: int, status: str) -> list[UnitInfo]:
     [
         (unit("a"), Group.IDLE),
         (unit("a", waits_for=["b"]), Group.WAITING),
-        (unit("a", waits_for=["b"], waiting_clients=0), Group.IDLE),
+        (unit("a", waits_for=["b"], waiting_clients=0), Group.WAITING),
+        (unit("a", waits_for=["b"], waiting_clients=0, given_up="skipped"), Group.GAVE_UP),
         (unit("a", gate=True), Group.WAITING),
         (unit("a", given_up="timed out"), Group.GAVE_UP),
         (unit("a", given_up="timed out", waiting_clients=1), Group.WAITING),

@@ -101,10 +101,10 @@ AT_80 = """\
 ── ide ─────────────────────────────────────────────────────────────────────────
  pending for 1 min
  ├─ deps: pending for 2 h 1 min
- │  ├─ git-clone: started 1 min ago by pid 77 (unitsync run git-clone …)
+ │  ├─ git-clone: started 1 min ago by pid 77
  │  └─ dotfile: not registered yet
- ├─ db: launching for 43 s by pid 78 (bash db.sh)
- └─ git-clone: started 1 min ago by pid 77 (unitsync run git-clone …)
+ ├─ db: launching for 43 s by pid 78
+ └─ git-clone: started 1 min ago by pid 77
 
 
 

@@ -174,7 +174,7 @@ class Watch(App[int]):
 
     def on_paste(self, event: events.Paste) -> None:
         if self.view.typing:
-            self._narrow(self.board.filter + " ".join(event.text.split()))
+            self.board.narrow(self.board.filter + " ".join(event.text.split()))
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
@@ -196,21 +196,18 @@ class Watch(App[int]):
                 self.view.typing = False
             case "escape":
                 self.view.typing = False
-                self._narrow("")
+                self.board.narrow("")
             case "backspace" | "ctrl+h":
-                self._narrow(text[:-1])
+                self.board.narrow(text[:-1])
                 self.view.typing = bool(text)
             case "ctrl+u":
-                self._narrow("")
+                self.board.narrow("")
             case "ctrl+w":
-                self._narrow(text.rstrip().rpartition(" ")[0])
+                self.board.narrow(text.rstrip().rpartition(" ")[0])
             case "up" | "down":
                 self._press(event.key)
             case _ if event.is_printable and event.character:
-                self._narrow(text + event.character)
-
-    def _narrow(self, text: str) -> None:
-        self.board.narrow(text)
+                self.board.narrow(text + event.character)
 
     def _press(self, key: str | None) -> None:
         board, page = self.board, max(1, self.size.height - 4)
@@ -235,11 +232,11 @@ class Watch(App[int]):
                 board.move(len(board.rows))
             case "f":
                 board.fold()
-            case "enter" if board.chosen:
-                self.view.zoomed = not self.view.zoomed
-            case "enter":
-                board.fold()
-            case "escape" if self.view.zoomed:
+            case "enter" | "escape" if self.view.zoomed:
                 self.view.zoomed = False
+            case "enter" if board.heading is not None:
+                board.fold()
+            case "enter":
+                self.view.zoomed = bool(board.chosen)
             case "escape":
-                self._narrow("")
+                self.board.narrow("")

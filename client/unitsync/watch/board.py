@@ -31,7 +31,7 @@ class Group(Enum):
     WAITING = "waiting"
     UNREGISTERED = "not registered"
     IDLE = "not started"
-    """Nobody has asked to start them yet."""
+    """They wait for nothing, and nobody has asked to start them."""
     SKIPPED = "skipped"
     COMPLETED = "completed"
 
@@ -50,9 +50,10 @@ _OF_STATUS: Final = {
 def group_of(unit: UnitInfo) -> Group:
     if unit.status is not Status.PENDING:
         return _OF_STATUS[unit.status]
-    if unit.waiting_clients or unit.gate:
-        return Group.WAITING
-    return Group.GAVE_UP if unit.given_up else Group.IDLE
+    if unit.given_up and not unit.waiting_clients:
+        return Group.GAVE_UP
+    waits = unit.waiting_clients or unit.prerequisites or unit.gate
+    return Group.WAITING if waits else Group.IDLE
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,12 @@ class Board:
         row = self.rows[self.cursor] if self.rows else None
         return row.name if isinstance(row, UnitInfo) else ""
 
+    @property
+    def heading(self) -> Heading | None:
+        """The heading at the cursor."""
+        row = self.rows[self.cursor] if self.rows else None
+        return row if isinstance(row, Heading) else None
+
     def move(self, by: int) -> None:
         """Choose the row *by* rows further down, or the last or first one."""
         if self.rows:
@@ -187,11 +194,13 @@ class Board:
 
     def fold(self) -> None:
         """Fold or unfold the group at the cursor, and choose its heading."""
-        if not self.rows:
+        if heading := self.heading:
+            group, folded = heading.group, heading.folded
+        elif self.rows:
+            group, folded = group_of(self.units[self.chosen]), False
+        else:
             return
-        row = self.rows[self.cursor]
-        group = row.group if isinstance(row, Heading) else group_of(row)
-        self._folded[group] = not (isinstance(row, Heading) and row.folded)
+        self._folded[group] = not folded
         self._chosen = group
         self._arrange()
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from msgspec.structs import replace
 
-from unitsync.printing import columns, safe
+from unitsync.printing import columns, counted, safe
 from unitsync.tables import why_tree
-from unitsync.terminal import Screen, fitted, wrapped
+from unitsync.terminal import Screen, wrapped
 from unitsync.watch.board import Board
 from unitsync.watch.look import Line, View, clock
 from unitsync.wire import Status, UnitInfo, WhyNode
-
-_COMMAND: Final = 24
-"""Columns for a command line in a tree."""
 
 
 def details(board: Board, view: View, width: int, height: int, *, ruled: bool = True) -> list[Line]:
     """What is known of the unit that is chosen: why it waits, then the end of its log."""
     name = board.chosen
     if not name:
-        return []
+        if (heading := board.heading) is None:
+            return []
+        what = "unfold" if heading.folded else "fold"
+        title = _title(heading.group.value, view, width, ruled=ruled)
+        return [title, [(f" Enter: {what} {counted(heading.count, 'unit')}", "dim")]]
     unit = board.units[name]
     lines = [_title(view.shown(name), view, width, ruled=ruled)]
     log = [view.fit(view.shown(each), width - 1) for each in view.log(name, 0)]
@@ -65,11 +65,10 @@ def _about(unit: UnitInfo, view: View, width: int) -> Iterable[Line]:
 
 
 def _shortly(node: WhyNode, *, root: bool = True) -> WhyNode:
-    """*node* with short command lines below it: most of its units then take one line."""
+    """*node*, without the command lines of units below it: most of them then take one line."""
     unit = node.unit
     if unit.owner is not None and not root:
-        command = fitted(safe(unit.owner.command), _COMMAND)
-        unit = replace(unit, owner=replace(unit.owner, command=command))
+        unit = replace(unit, owner=replace(unit.owner, command=""))
     return replace(node, unit=unit, because=[_shortly(each, root=False) for each in node.because])
 
 
