@@ -146,6 +146,10 @@ class Place:
         self._process, report = begin(self.address)
         assert report == ["ready"]
 
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -111,23 +112,41 @@ async def test_it_waits_for_the_first_coordinator(place: Place) -> None:
 async def test_a_coordinator_that_hangs_counts_as_away(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "SILENCE_S", 0.05)
-    go_on = asyncio.Event()
+    monkeypatch.setattr(following, "IN_ANY_CASE_S", 0.1)
+    monkeypatch.setattr(following, "SILENCE_S", 0.5)
+    async with followed(place) as told:
+        await told.until([])
+        place.signal(signal.SIGSTOP)
+        assert await told.until(None) == Away("the coordinator does not answer")
+        place.signal(signal.SIGCONT)
+        await told.until([])
 
+
+@pytest.mark.asyncio
+async def test_a_long_answer_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SILENCE_S", 1.0)
+    pings = asyncio.Semaphore(0)
     async with AsyncClient(place.address, autostart=False, startup="") as client:
+        ping = client.ping
 
-        async def hang(*names: str) -> list[Any]:
-            await go_on.wait()
+        async def counted() -> Any:
+            pong = await ping()
+            pings.release()
+            return pong
+
+        async def slow(*names: str) -> list[Any]:
+            for _ in range(3):
+                await pings.acquire()
             return []
 
-        monkeypatch.setattr(client, "list", hang)
+        monkeypatch.setattr(client, "ping", counted)
+        monkeypatch.setattr(client, "list", slow)
         told = Told(client)
         task = asyncio.ensure_future(Following(client, (), told.tell, told.heard).run())
-        assert await told.until(None) == Away("the coordinator does not answer")
-        go_on.set()
         await told.until([])
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        assert told.all == [Seen("", [])]
 
 
 @pytest.mark.asyncio

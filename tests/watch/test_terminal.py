@@ -216,7 +216,7 @@ def test_it_ends_with_a_terminal_that_does_not_control_it(place: Place) -> None:
     while b"no units yet" not in text:
         text += os.read(ours, 4096)
     os.close(ours)
-    process.wait(PATIENCE_S)
+    assert process.wait(PATIENCE_S) == 128 + signal.SIGHUP
 
 
 def test_colours_are_those_of_the_terminal(watching: OpenTerminal, place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import termios
 from collections.abc import Callable, Sequence
@@ -108,7 +109,7 @@ class Watch(App[int]):
         self.app_resume_signal.subscribe(self, lambda _: self._lines.refresh(), immediate=True)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self.exit, 128 + number)
+            loop.add_signal_handler(number, self._end, number)
         self._tasks = [loop.create_task(self._follow()), loop.create_task(self._ask_why())]
 
     async def on_unmount(self) -> None:
@@ -158,8 +159,14 @@ class Watch(App[int]):
 
     def _tick(self) -> None:
         if not self.is_headless and _hung_up():
-            self.exit(128 + signal.SIGHUP)
+            self._end(signal.SIGHUP)
         self.draw()
+
+    def _end(self, number: int) -> None:
+        """Leave because of a signal."""
+        if not self.is_headless and _hung_up():
+            os._exit(128 + number)  # Textual would wait for a terminal that takes nothing
+        self.exit(128 + number)
 
     def draw(self) -> None:
         self.view.now = time()

@@ -87,8 +87,9 @@ class Following:
     async def _look(self) -> None:
         asking = asyncio.ensure_future(self._seen())
         try:
-            if not (await asyncio.wait((asking,), timeout=SILENCE_S))[0]:
-                self._tell(Away("the coordinator does not answer"))
+            while not (await asyncio.wait((asking,), timeout=SILENCE_S))[0]:
+                if not await self._answers():  # with very many units it only takes long
+                    self._tell(Away("the coordinator does not answer"))
             self._tell(await asking)
             self._deaf = not self._listens
         except errors.Unavailable:
@@ -96,6 +97,14 @@ class Following:
             self._tell(Away("the coordinator is away"))
         finally:
             asking.cancel()
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                await self._client.ping()
+        except (TimeoutError, errors.Unavailable):
+            return False
+        return True
 
     async def _seen(self) -> Seen:
         units = await self._client.list(*self._names)
