@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from unitsync.analysis.questions import unknown
 from unitsync.analysis.schedule import READY, START, Link, Node, Times, compute, nodes_of
 from unitsync.analysis.values import Beside, CriticalPath, Startup, Step
-from unitsync.errors import UnknownUnit, UsageError
-from unitsync.nearest import nearest
+from unitsync.errors import UsageError
 from unitsync.printing import span as time_text
 
 
@@ -51,13 +51,7 @@ def _last(startup: Startup, nodes: list[Node], times: Times, unit: str) -> int |
         return last_of(nodes, times, range(len(nodes)))
     names = [record.name for record in startup.units]
     if unit not in names:
-        near = nearest(unit, names)
-        raise UnknownUnit(
-            f"{unit} is not a unit of this startup",
-            hint=f"did you mean {near}?" if near else "unitsync timeline shows all units",
-            unit=unit,
-            nearest=near,
-        )
+        raise unknown(unit, names)
     last = last_of(nodes, times, [one for one, node in enumerate(nodes) if node.unit == unit])
     if last is None:
         raise UsageError(f"{unit} has not run in this startup", hint=f"unitsync why {unit}")

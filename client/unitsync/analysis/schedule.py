@@ -62,8 +62,8 @@ class Node:
         """From the start until it is ready."""
         self.own = 0.0
         """From the start until it no longer keeps the startup from being at rest."""
-        self.rests = 0.0
-        """When that is, as measured."""
+        self.ready = self.rests = 0.0
+        """When these are, as measured."""
         self.last = START
         """Which of its moments that is."""
         self.changed = False
@@ -120,7 +120,8 @@ def nodes_of(startup: Startup) -> list[Node]:
             node.rests = rested - began
             node.start = node.rests if span.started is None else span.started - began
             node.own = node.rests - node.start
-            node.launch = node.own if span.ready is None else span.ready - began - node.start
+            node.ready = node.rests if span.ready is None else span.ready - began
+            node.launch = node.ready - node.start
             if span.ended is not None or key in under_way:
                 node.last = END
             elif span.launching:
@@ -169,18 +170,18 @@ def _link(node: Node, nodes: list[Node], known: dict[tuple[str, int], int], bega
         met = edge.met - began
         source = None if edge.of is None else known.get((edge.prerequisite, edge.of))
         if source is not None:
-            moment = _moment(nodes[source], edge.requires)
-            node.links.append(link_to(nodes, source, moment, met, edge))
+            node.links.append(link_of(nodes, source, edge, met))
         elif node.needed:
             node.links.append(Link(-1, END, 0.0, met, edge))
         else:
             node.fixed = max(node.fixed, met)
 
 
-def link_to(nodes: list[Node], source: int, moment: int, met: float, edge: Edge) -> Link:
+def link_of(nodes: list[Node], source: int, edge: Edge, met: float) -> Link:
+    """The link for *edge*, which *source* has met at that time."""
     node = nodes[source]
-    was = node.rests if moment == END else node.start + node.after(moment)
-    return Link(source, moment, met - was, met, edge)
+    moment = _moment(node, edge.requires)
+    return Link(source, moment, met - (node.start, node.ready, node.rests)[moment], met, edge)
 
 
 def _moment(source: Node, requires: str) -> int:
