@@ -330,6 +330,9 @@ def test_a_pattern_is_waited_for_until_a_unit_matches() -> None:
     story.registered("git-a", at=1)
     left_out = Edge("", "success", pattern="git-*", met=BEGAN + 1)
     assert story.unit("git-me").edges == (left_out,)
+    story.declared(1, "git-me", "git-b")
+    assert story.unit("git-me").edges == (left_out, Edge("git-b", "success"))
+    story.tell(1, "undeclared", "git-me", prerequisite="git-b")
     story.declared(1, "git-me", "", pattern="x-*")
     story.declared(1, "git-me", "git-a", pattern="git-*")
     match = Edge("git-a", "success", pattern="git-*")
@@ -504,6 +507,9 @@ def test_notes_are_about_the_run() -> None:
     story.registered("a")
     story.tell(1, "note", "a", text="early")
     story.starts(2, "a", 1)
+    assert story.unit("a").note == ""
+    story.tell(2.5, "note", "a", text="first try")
+    story.tell(2.5, "retried", "a")
     assert story.unit("a").note == ""
     story.tell(3, "note", "a", text="43 %")
     story.ends(4, "a")

@@ -220,8 +220,7 @@ class _Fold:
             requires = need.requirement.value
             if need.is_pattern:
                 match = matcher(name)
-                named = (other for other, (of, _) in unit.edges.items() if not of.is_pattern)
-                if not any(map(match, named)):
+                if not any(match(other) for other in unit.edges if other in self.units):
                     met = self._matched(unit, match)
                     edges.append(Edge("", requires, need.optional, name, met))
                 continue
@@ -239,7 +238,7 @@ class _Fold:
 
     def gate(self, unit: _Unit, event: Event) -> None:
         self._no_longer_waits(unit, event.at, "refused")
-        unit.gate, unit.gate_count = True, event.count
+        unit.gate, unit.gate_count, unit.note = True, event.count, ""
         unit.waits = unit.new_span(event.at)
 
     def denied(self, unit: _Unit, event: Event) -> None:
@@ -304,6 +303,7 @@ class _Fold:
         unit.put(_STARTED, event.at, unit.run)
 
     def retried(self, unit: _Unit, event: Event) -> None:
+        unit.note = ""
         if unit.run is not None:
             unit.run.retries.append(event.at)
             if event.launching:
