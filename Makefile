@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak fuzz check format docs demo bench constraints clean
+.PHONY: help setup test soak fuzz check format docs demo picture bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,9 +54,13 @@ docs: $(STAMP) ## refresh what is made from the code: parts of the docs, the sch
 	$(BIN)/python docs/generate.py
 
 demo: $(STAMP) ## watch a real startup put in order, with a broken clone, and as a plan
-	@$(BIN)/python examples/workspace/startup.py
+	@mkdir -p build
+	@$(BIN)/python examples/workspace/startup.py --timeline build/timeline.html
 	@$(BIN)/python examples/workspace/startup.py --broken-clone
 	@$(BIN)/python examples/workspace/startup.py --plan
+
+picture: $(STAMP) ## draw the picture of the README anew, from the demo
+	$(BIN)/python examples/workspace/startup.py --seed 1 --timeline docs/img/timeline.svg
 
 bench: $(STAMP) ## measure speed and memory (ARGS='cli throughput' for a part of it)
 	$(BIN)/python -m bench $(ARGS)

@@ -307,7 +307,7 @@ def test_no_verb_that_a_script_calls_knows_the_analysis() -> None:
     )
 
 
-LOOKING_BACK = (CLIENT / "render", CLIENT / "watch", CLIENT / "looking_back.py")
+LOOKING_BACK = (CLIENT / "render", CLIENT / "watch", CLIENT / "looking_back")
 """What shows the values of the analysis."""
 
 

@@ -74,7 +74,7 @@ class Call:
         self.shim = in_shim(environ)
         self.address = flags.get("--endpoint", [""])[-1]
         self.owner_pid = number(flags["--owner"][-1], "--owner") if "--owner" in flags else None
-        self.as_json = choice(_last(flags, "--output") or "table", OUTPUTS, "--output") == "json"
+        self.as_json = self._is_json(_last(flags, "--output"))
         self.columns = self._columns(flags)
         self.timeout_s = FOREVER
         self.names, self.flags = names, flags
@@ -87,6 +87,12 @@ class Call:
             self.request["startup"] = startup
         self._name(names)
         self._take(flags, environ)
+
+    def _is_json(self, output: str | None) -> bool:
+        takes = self.verb.flags.get("--output")
+        if output is None or takes is None or not takes.choices:  # it may also be a file
+            return output == "json"
+        return choice(output, OUTPUTS, "--output") == "json"
 
     def _name(self, names: "Sequence[str]") -> None:
         for field, metavar, _ in self.verb.arguments:
@@ -228,9 +234,13 @@ def _verb(name: str) -> "Verb":
         return VERBS[name]
     from unitsync.runner_verbs import RUNNER_VERBS
 
-    if name not in RUNNER_VERBS:
+    if name in RUNNER_VERBS:
+        return RUNNER_VERBS[name]
+    from unitsync.looking_back.verbs import LOOKING_BACK_VERBS
+
+    if name not in LOOKING_BACK_VERBS:
         raise Leave
-    return RUNNER_VERBS[name]
+    return LOOKING_BACK_VERBS[name]
 
 
 def _split(words: list[str], known: "Mapping[str, Flag]") -> "tuple[list[str], Flags]":

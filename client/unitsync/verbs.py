@@ -17,8 +17,9 @@ MANY = 1 << 30
 SCRIPTS = "For scripts"
 PLANS = "For whole startups, from a plan"
 PEOPLE = "For people, probes and agents"
+LOOKING_BACK = "To see what happens, and why it takes so long"
 COORDINATOR = "For the coordinator"
-PANELS = (SCRIPTS, PLANS, PEOPLE, COORDINATOR)
+PANELS = (SCRIPTS, PLANS, PEOPLE, LOOKING_BACK, COORDINATOR)
 """The sections of the help, in their order."""
 
 

@@ -245,6 +245,14 @@ def run_plan(
     return {name: ended.get(name) for name in SCRIPTS}, why
 
 
+def draw(workspace: Workspace, picture: Path | None) -> str:
+    """Let unitsync draw what ran when, into the file *picture* if that is given."""
+    if picture is None:
+        return ""
+    made = workspace.call("unitsync", "timeline", "-o", str(picture.resolve()))
+    return made.stderr or f"what ran when: {picture}\n"
+
+
 def run(arguments: argparse.Namespace, root: Path, sockets: Path, seed: int) -> int:
     workspace = Workspace(root, sockets)
     broken_clone = arguments.broken_clone
@@ -257,6 +265,7 @@ def run(arguments: argparse.Namespace, root: Path, sockets: Path, seed: int) -> 
         else:
             statuses, why = run_scripts(workspace, seed, arguments.limit, broken_clone)
         outcomes = gather(workspace, statuses)
+        drawn = draw(workspace, arguments.timeline)
     report = workspace.work / "report.txt"
     good = print_outcome(
         outcomes,
@@ -267,6 +276,7 @@ def run(arguments: argparse.Namespace, root: Path, sockets: Path, seed: int) -> 
         failing={"git-clone"} if broken_clone else set(),
         with_service=arguments.plan and not broken_clone,
     )
+    print(drawn, end="")
     for process in left:
         print(f"left behind, and killed: {process}")
     if not left:
@@ -281,6 +291,9 @@ def main() -> int:
     parser.add_argument("--limit", type=float, metavar="SECONDS", default=120, help="then give up")
     parser.add_argument("--plan", action="store_true", help="as a plan: unitsync.toml")
     parser.add_argument("--broken-clone", action="store_true", help="there is nothing to clone")
+    parser.add_argument(
+        "--timeline", type=Path, metavar="FILE", help="draw what ran when: .svg or .html"
+    )
     arguments = parser.parse_args()
 
     # So that a terminated run cleans up as well.

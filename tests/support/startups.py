@@ -184,7 +184,7 @@ def _path(made: Startup) -> CriticalPath:
                 0,
                 f"{cause.prerequisite} completed" if cause else f"asked at {could - BEGAN:.1f} s",
                 waited_s=start - could,
-                began=could,
+                began=start,
                 ended=until,
                 own_s=until - start,
                 share=(until - could) / total if total else 0.0,

@@ -116,15 +116,16 @@ class Startup(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A part of a critical path: a unit, from the moment that it could go on."""
+    """A part of a critical path: a unit, from the moment that it could begin."""
 
     unit: str
     span: int
     because: str
     """Why it began when it did, as one short clause: "clone completed", "asked at 3.2 s"."""
     waited_s: float
-    """From that moment until its start: its script asked late, a limit held it back."""
+    """From that moment until it began: its script asked late, a limit held it back."""
     began: float
+    """When it started."""
     ended: float
     own_s: float
     share: float

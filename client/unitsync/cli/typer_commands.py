@@ -1,9 +1,10 @@
-"""The verbs of verbs.py and runner_verbs.py as typer commands: their help, what shells complete,
-and what is wrong with a command line that commandline.py did not accept."""
+"""The verbs of verbs.py, runner_verbs.py and looking_back/verbs.py as typer commands: their help,
+what shells complete, and what is wrong with a command line that commandline.py did not accept."""
 
 import os
 from collections.abc import Callable
 from inspect import Parameter, Signature, cleandoc
+from itertools import pairwise
 from keyword import iskeyword
 from typing import Annotated, Any, Final
 
@@ -13,6 +14,7 @@ from unitsync.cli import completion, slips
 from unitsync.cli.verb import Verb, example
 from unitsync.commandline import Call
 from unitsync.errors import UsageError
+from unitsync.looking_back.verbs import LOOKING_BACK_VERBS
 from unitsync.perform import perform
 from unitsync.runner_verbs import RUNNER_VERBS
 from unitsync.verbs import ENDPOINT, OUTPUT, PANELS, VERBS, Flag
@@ -26,12 +28,12 @@ _NAMES: Final = {"": None, "one": completion.unit_names, "several": completion.l
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to *app*, in their order."""
-    rows = (*VERBS.values(), *RUNNER_VERBS.values())
+    rows = (*VERBS.values(), *RUNNER_VERBS.values(), *LOOKING_BACK_VERBS.values())
     for row in sorted(rows, key=lambda row: PANELS.index(row.panel)):
         runs = row.name == "run"
         app.command(
             row.name,
-            cls=_Run if runs else Verb,
+            cls=_Run if runs else _Compare if row.name == "compare" else Verb,
             context_settings={"allow_extra_args": runs},
             help=cleandoc(row.help),
             epilog=example(row.example),
@@ -50,6 +52,20 @@ class _Run(Verb):
             split = args.index("--")
             args, words = args[:split], args[split + 1 :]
         ctx.meta[_COMMAND] = words
+        return super().parse_args(ctx, args)
+
+
+class _Compare(Verb):
+    """The verb ``compare``: -1 is the number of a startup, and no flag."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        numbers = [
+            word
+            for before, word in pairwise(["", *args])
+            if word[:1] == "-" and word[1:].isdigit() and before != "--startup"
+        ]
+        if numbers and "--" not in args:
+            args = [word for word in args if word not in numbers] + ["--", *numbers]
         return super().parse_args(ctx, args)
 
 

@@ -134,7 +134,7 @@ def _parts(span: Span, startup: Startup, step: Step | None) -> list[Part]:
     def critical(kind: str, began: float, ended: float) -> bool:
         if step is None:
             return False
-        since = step.began if kind == "waiting" else step.began + step.waited_s
+        since = step.began - step.waited_s if kind == "waiting" else step.began
         return since - _ROUNDING_S <= began and ended <= step.ended + _ROUNDING_S
 
     drawn = [
@@ -167,7 +167,7 @@ def _state(span: Span, over: bool) -> str:
 def links(path: CriticalPath, began: float) -> list[Link]:
     """Between each step of *path* and the next one."""
     return [
-        Link(before.unit, after.unit, after.began - began)
+        Link(before.unit, after.unit, after.began - after.waited_s - began)
         for before, after in zip(path.steps, path.steps[1:], strict=False)
         if before.unit != after.unit
     ]

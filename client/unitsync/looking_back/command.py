@@ -1,0 +1,251 @@
+"""What each verb does: events in, a picture, a table or a file out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from unitsync import Client, errors, terminal
+from unitsync.analysis.blame import blame
+from unitsync.analysis.compare import compare
+from unitsync.analysis.critical_path import critical_path
+from unitsync.analysis.events import Event
+from unitsync.analysis.startup import startup_of
+from unitsync.analysis.values import CriticalPath, Startup
+from unitsync.analysis.what_if import what_if
+from unitsync.commandline import Call, number
+from unitsync.importing import imported
+from unitsync.json_output import json_text
+from unitsync.looking_back.sources import FromCoordinator, FromFile, Source, chosen
+from unitsync.output import print_err, print_lines
+from unitsync.printing import quoted, safe
+from unitsync.render import tables
+from unitsync.render.events import json_line, text_line
+from unitsync.render.lettering import UNITS_MOST
+
+EARLIER_MAX: Final = 10
+"""Earlier startups from which ``compare`` takes what is usual."""
+
+
+def main(call: Call) -> int:
+    """Perform *call*. Returns the exit status. Raises UnitsyncError."""
+    source = call.flags.get("--from")
+    if source:
+        _PERFORM[call.verb.name](call, FromFile(source[-1]))
+        return 0
+    with Client(call.address or None) as client:
+        if call.verb.name == "events":
+            _events_of(call, client)
+        else:
+            _PERFORM[call.verb.name](call, FromCoordinator(client))
+    return 0
+
+
+# --- events ---------------------------------------------------------------------------
+
+
+def _events_of(call: Call, client: Client) -> None:
+    away: list[str] = []
+
+    def on_away(problem: errors.UnitsyncError) -> None:
+        if not away:
+            away.append(problem.message)
+            print_err([f"unitsync: {problem.message}; waiting for its return"])
+
+    events = client.events(since=_since(call), follow="--follow" in call.flags, on_away=on_away)
+    for _ in _printed(call, events):
+        away.clear()
+
+
+def _events(call: Call, source: Source) -> None:
+    if "--follow" in call.flags:
+        raise errors.UsageError("--follow: nothing more comes to a file", hint="leave one of both")
+    for _ in _printed(call, source.since(_since(call))):
+        pass
+
+
+def _since(call: Call) -> int:
+    return number(call.flags["--since"][-1], "--since") if "--since" in call.flags else 0
+
+
+def _printed(call: Call, events: Iterable[Event]) -> Iterable[Event]:
+    line: Callable[[Event], str] = json_line if call.as_json else text_line
+    for event in events:
+        print_lines([line(event)])
+        yield event
+
+
+# --- one startup ----------------------------------------------------------------------
+
+
+def _startup(call: Call, source: Source) -> Startup | None:
+    """The startup that is asked for; None, which is said, if there is none at all."""
+    if not source.numbers():
+        _nothing(call)
+        return None
+    text = call.flags.get("--startup", ["0"])[-1]
+    return startup_of(source.events(chosen(source, text, "--startup")))
+
+
+def _nothing(call: Call) -> None:
+    print_lines(["null" if call.as_json else "no units yet"])
+
+
+def _timeline(call: Call, source: Source) -> None:
+    if (startup := _startup(call, source)) is None:
+        return
+    path = critical_path(startup)
+    if _as_json(call, startup):
+        return
+    if "--output" in call.flags:
+        _write(call, _TIMELINES, startup, path)
+        return
+    from unitsync.render.bars import timeline
+
+    print_lines(timeline(startup, path, terminal.stdout(), _most(call)))
+
+
+def _critical_path(call: Call, source: Source) -> None:
+    if (startup := _startup(call, source)) is None:
+        return
+    unit = call.names[0] if call.names else ""
+    path = critical_path(startup, unit)
+    if not _as_json(call, path):
+        heading = f"What decided when {safe(unit)} ended" if unit else "Critical path"
+        print_lines(tables.critical_path(path, terminal.stdout(), _most(call), heading))
+
+
+def _blame(call: Call, source: Source) -> None:
+    if (startup := _startup(call, source)) is None:
+        return
+    savings = blame(startup)
+    if not _as_json(call, savings):
+        total = startup.ended - startup.began
+        print_lines(tables.blame(savings, total, terminal.stdout(), _most(call)))
+
+
+def _what_if(call: Call, source: Source) -> None:
+    if (startup := _startup(call, source)) is None:
+        return
+    forecast = what_if(startup, call.names)
+    if not _as_json(call, forecast):
+        print_lines(tables.forecast(forecast, terminal.stdout(), _most(call)))
+
+
+def _graph(call: Call, source: Source) -> None:
+    if (startup := _startup(call, source)) is None:
+        return
+    path = critical_path(startup)
+    if "--output" in call.flags:
+        _write(call, _GRAPHS, startup, path)
+    else:
+        print_lines(_drawn(_GRAPHS[".dot"], startup, path).splitlines())
+
+
+def _most(call: Call) -> int:
+    """How many units to show; 0 means all, as always if it is not a terminal."""
+    return UNITS_MOST if "--all" not in call.flags and terminal.stdout().width else 0
+
+
+def _as_json(call: Call, value: object) -> bool:
+    """Whether *value* was asked for as JSON, and printed."""
+    if call.as_json:
+        print_lines(json_text(msgspec.to_builtins(value)).split("\n"))
+    return call.as_json
+
+
+# --- several startups -----------------------------------------------------------------
+
+
+def _startups(call: Call, source: Source) -> None:
+    kept = [startup_of(source.events(number)) for number in source.numbers()]
+    if call.as_json:
+        print_lines(json_text([_summary(startup) for startup in kept]).split("\n"))
+    elif not kept:
+        _nothing(call)
+    else:
+        print_lines(tables.startups(kept, time.time(), terminal.stdout()))
+
+
+def _summary(startup: Startup) -> dict[str, Any]:
+    fields = msgspec.to_builtins(startup)
+    return {**fields, "units": len(startup.units)}
+
+
+def _compare(call: Call, source: Source) -> None:
+    if (now := _startup(call, source)) is None:
+        return
+    first = int(call.flags.get("--startup", ["0"])[-1])
+    text = call.names[0] if call.names else str(first - 1)
+    other = chosen(source, text, "compare")
+    earlier = [each for each in source.numbers() if each < first][:EARLIER_MAX]
+    before = startup_of(source.events(other))
+    usual = [startup_of(source.events(each)) for each in earlier]
+    comparison = compare(before, now, usual)
+    if not _as_json(call, comparison):
+        print_lines(tables.comparison(comparison, terminal.stdout(), _most(call)))
+
+
+def _export(call: Call, source: Source) -> None:
+    numbers: Sequence[int] = source.numbers()
+    if not numbers:
+        raise errors.UsageError("there is nothing to export: no unit was registered yet")
+    if "--all" not in call.flags:
+        numbers = [chosen(source, call.flags.get("--startup", ["0"])[-1], "--startup")]
+    events = (event for each in reversed(numbers) for event in source.events(each))
+    (path,) = call.names
+    if path == "-":
+        print_lines(map(json_line, events))
+        return
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.writelines(f"{json_line(event)}\n" for event in events)
+    except OSError as problem:
+        raise errors.UsageError(f"{path}: {problem.strerror}") from None
+
+
+# --- files ----------------------------------------------------------------------------
+
+
+def _write(call: Call, kinds: Mapping[str, str], startup: Startup, path: CriticalPath) -> None:
+    """Write what the ending of the file's name says. Raises UsageError."""
+    name = call.flags["--output"][-1]
+    ending = os.path.splitext(name)[1].lower()
+    if ending not in kinds:
+        raise errors.UsageError(
+            f"--output: {quoted(name)} does not end in one of {', '.join(kinds)}",
+            hint=f"for example unitsync {call.verb.name} -o startup{next(iter(kinds))}",
+        )
+    text = _drawn(kinds[ending], startup, path)
+    try:
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as problem:
+        raise errors.UsageError(f"{name}: {problem.strerror}") from None
+
+
+def _drawn(by: str, startup: Startup, path: CriticalPath) -> str:
+    """What the function *by* of the room render/ draws."""
+    module, function = by.split(".")
+    draw: Callable[[Startup, CriticalPath], str]
+    draw = getattr(imported(f"unitsync.render.{module}"), function)
+    return draw(startup, path)
+
+
+_TIMELINES: Final = {".svg": "svg.timeline", ".html": "html.timeline", ".json": "trace.timeline"}
+_GRAPHS: Final = {".svg": "graph_svg.graph", ".dot": "graph.dot", ".mmd": "graph.mermaid"}
+_PERFORM: Final[dict[str, Callable[[Call, Source], None]]] = {
+    "events": _events,
+    "timeline": _timeline,
+    "critical-path": _critical_path,
+    "blame": _blame,
+    "what-if": _what_if,
+    "graph": _graph,
+    "startups": _startups,
+    "compare": _compare,
+    "export": _export,
+}

@@ -1,0 +1,106 @@
+"""Where the events of a startup come from: the coordinator, or a file that ``export`` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, takewhile
+from typing import Protocol
+
+from unitsync import Client, errors, wire
+from unitsync.analysis.events import Event, first_event
+from unitsync.printing import quoted
+from unitsync.render.events import parsed
+
+
+class Source(Protocol):
+    """Startups, the latest first: the one with the number 0 is the present one, that with -1 the
+    one before. Those without a unit do not count."""
+
+    def numbers(self) -> range:
+        """From 0 down to that of the oldest one."""
+
+    def events(self, number: int) -> Iterator[Event]:
+        """Those of one startup."""
+
+    def since(self, event: int) -> Iterator[Event]:
+        """All events after the one with that number, of all startups."""
+
+
+class FromCoordinator:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        kept = client.startups()
+        ends = [*(epoch.first_seq for epoch in kept.epochs[1:]), kept.next_seq]
+        self._epochs: list[tuple[wire.Epoch, int]] = [
+            (epoch, end + epoch.number)
+            for epoch, end in zip(kept.epochs, ends, strict=False)
+            if kept.oldest <= epoch.first_seq < end
+        ]
+        """Each with the number of its last event, oldest first."""
+
+    def numbers(self) -> range:
+        return range(0, -len(self._epochs), -1)
+
+    def events(self, number: int) -> Iterator[Event]:
+        epoch, last = self._epochs[number - 1]
+        events = self._client.events(since=first_event(epoch) - 1)
+        return takewhile(lambda event: event.seq <= last, events)
+
+    def since(self, event: int) -> Iterator[Event]:
+        return self._client.events(since=event)
+
+
+class FromFile:
+    def __init__(self, path: str) -> None:
+        """Raises UsageError if it cannot be read, or is not what ``export`` writes."""
+        self._events = list(_read(path))
+        begins = [at for at, event in enumerate(self._events) if event.event == "startup"]
+        if begins[:1] != [0]:
+            raise _no_export(path, "it does not begin with a startup")
+        parts = [self._events[begin:end] for begin, end in pairwise([*begins, len(self._events)])]
+        self._startups: Sequence[Sequence[Event]] = [part for part in parts if len(part) > 1]
+
+    def numbers(self) -> range:
+        return range(0, -len(self._startups), -1)
+
+    def events(self, number: int) -> Iterator[Event]:
+        return iter(self._startups[number - 1])
+
+    def since(self, event: int) -> Iterator[Event]:
+        return (each for each in self._events if each.seq > event)
+
+
+def chosen(source: Source, text: str, flag: str) -> int:
+    """The number that *text* names; *flag* is where it stands. Raises UsageError."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise errors.UsageError(
+            f"{flag}: {quoted(text)} is not the number of a startup",
+            hint="0 is the latest, -1 the one before: unitsync startups lists them",
+        ) from None
+    if number not in source.numbers():
+        oldest = source.numbers()[-1] if source.numbers() else 0
+        raise errors.UsageError(
+            f"{flag}: there is no startup {number}; the oldest one that is kept is {oldest}",
+            hint="unitsync startups lists them",
+        )
+    return number
+
+
+def _read(path: str) -> Iterable[Event]:
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield parsed(line)
+                except ValueError as problem:
+                    raise _no_export(path, f"line {number}: {problem}") from None
+    except OSError as problem:
+        raise errors.UsageError(f"{path}: {problem.strerror}") from None
+
+
+def _no_export(path: str, why: str) -> errors.UsageError:
+    return errors.UsageError(
+        f"{path} is not a file that export has written: {why}", hint="unitsync export --help"
+    )

@@ -1,0 +1,243 @@
+"""The verbs that look back, as people call them, at startups of a real coordinator."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from cli.conftest import Cli, cli
+from support.coordinators import end
+
+__all__ = ["cli"]
+
+
+def chain(cli: Cli) -> None:
+    """c waits for b, b for a; d fails, and e is skipped for it."""
+    waiting = []
+    for unit, after in (("c", "b"), ("b", "a")):
+        waiting.append(cli.spawn("run", unit, "--after", after, "--", "true"))
+        assert waiting[-1].next_line().startswith(f"unitsync: {unit} waits for {after}")
+    cli.ok("run", "a", "--", "true")
+    for script in waiting:
+        assert script.end().status == 0
+    assert cli("run", "d", "--", "false").status == 1
+    assert cli("run", "e", "--after", "d", "--", "true").status == 3
+
+
+def units(lines: list[str]) -> list[str]:
+    """The first word of each line, without marks."""
+    return [line.lstrip(" ✓✗●◌·-").partition(" ")[0] for line in lines]
+
+
+# --- events ---------------------------------------------------------------------------
+
+
+def test_events_as_lines(cli: Cli) -> None:
+    chain(cli)
+    lines = cli.ok("events").splitlines()
+    said = [re.sub(r"^ *(\d+)  [\d:]{8}\.\d{3}  ", r"\1 ", line) for line in lines]
+    assert said == [
+        "1 a startup begins",
+        "2 c registered",
+        "3 c waits for b",
+        "4 c waits to start",
+        "5 b registered",
+        "6 b waits for a",
+        "7 b waits to start",
+        "8 a registered",
+        "9 a started",
+        "10 a completed",
+        "11 b started",
+        "12 b completed",
+        "13 c started",
+        "14 c completed",
+        "15 d registered",
+        "16 d started",
+        "17 d failed: exit status 1",
+        "18 e registered",
+        "19 e waits for d",
+        "19 e is skipped",
+        "20 e is not started: skipped",
+    ]
+    assert cli.ok("events", "--since", "19").splitlines() == lines[20:]
+    assert cli.ok("events", "--since", "20") == ""
+
+
+def test_events_as_json(cli: Cli) -> None:
+    chain(cli)
+    events = [json.loads(line) for line in cli.ok("events", "--output", "json").splitlines()]
+    assert {event["v"] for event in events} == {1}
+    assert [event["seq"] for event in events] == [*range(1, 20), 19, 20]
+    assert [event.get("part", 0) for event in events] == [0] * 19 + [1, 0]
+    assert events[16]["outcome"] == "failed"
+
+
+def test_following_goes_on_until_ctrl_c_through_a_killed_coordinator(cli: Cli) -> None:
+    cli.ok("want", "a")
+    follower = cli.spawn("events", "--follow", "--since", "1")
+    assert follower.popen.stdout is not None
+    assert follower.popen.stdout.readline().endswith("a registered\n")
+    with cli.client() as client:
+        end(client.ping().pid)
+    assert follower.next_line().startswith("unitsync: no coordinator runs at")
+    cli.ok("want", "b")
+    assert follower.popen.stdout.readline().endswith("b registered\n")
+    follower.send(signal.SIGINT)
+    assert follower.end().status == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--since", "x"], "error: --since: 'x' is not a whole number"),
+        (["--since", "-3"], "error: events are numbered from 1; there is none after -3"),
+        (["--since", "9"], "error: there is no event 9: the newest one is 2"),
+        (["--follow", "--from", "/dev/null"], "error: /dev/null is not a file that export has"),
+    ],
+)
+def test_wrong_words_for_events(cli: Cli, words: list[str], told: str) -> None:
+    cli.ok("want", "a")
+    result = cli("events", *words)
+    assert result.status in (2, 69)
+    assert result.told[0].startswith(told)
+
+
+# --- one startup ----------------------------------------------------------------------
+
+
+def test_where_nothing_is_kept_no_coordinator_is_started(cli: Cli) -> None:
+    for verb in ("timeline", "critical-path", "blame", "startups", "graph", "compare"):
+        assert cli.ok(verb) == "no units yet\n"
+    assert cli.ok("events") == ""
+    assert cli("export", "x.jsonl").told == [
+        "error: there is nothing to export: no unit was registered yet"
+    ]
+    assert not (cli.folder / "c").exists()
+
+
+def test_a_timeline_and_what_decided_the_end(cli: Cli) -> None:
+    chain(cli)
+    lines = cli.ok("timeline").splitlines()
+    assert re.fullmatch(r"Startup: .*, 5 units: 3 completed, 1 failed, 1 skipped", lines[0])
+    assert units(lines[3:8]) == ["a", "b", "c", "d", "e"]
+    assert "d failed: exit status 1" in "\n".join(lines[8:])
+    path = cli.ok("critical-path", "c").splitlines()
+    assert path[0].startswith("What decided when c ended: ")
+    assert units(path[3:6]) == ["a", "b", "c"]
+    assert "b completed" in path[5]
+    unknown = cli("critical-path", "cc")
+    assert (unknown.status, unknown.told[0]) == (4, "error: cc is not a unit of this startup")
+    assert cli.ok("blame").startswith("Startup: ")
+
+
+def test_what_if(cli: Cli) -> None:
+    chain(cli)
+    assert "Startup" in cli.ok("what-if", "c:-b", "a=0")
+    refused = cli("what-if", "x=0")
+    assert refused.status == 4
+    assert cli("what-if").told[0] == "error: CHANGE is missing"
+
+
+@pytest.mark.parametrize("ending", [".svg", ".html", ".json"])
+def test_a_timeline_becomes_what_the_ending_says(cli: Cli, ending: str) -> None:
+    chain(cli)
+    file = cli.folder / f"boot{ending}"
+    assert cli.ok("timeline", "-o", str(file)) == ""
+    text = file.read_text()
+    if ending == ".svg":
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+    elif ending == ".json":
+        assert json.loads(text)["traceEvents"]
+    else:
+        assert text.startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("ending", "begins"), [(".dot", "digraph"), (".mmd", "flowchart LR"), ("", "digraph")]
+)
+def test_a_graph(cli: Cli, ending: str, begins: str) -> None:
+    chain(cli)
+    if ending:
+        file = cli.folder / f"graph{ending}"
+        assert cli.ok("graph", "-o", str(file)) == ""
+        text = file.read_text()
+    else:
+        text = cli.ok("graph")
+    assert text.startswith(begins)
+
+
+def test_a_file_that_cannot_be_written(cli: Cli) -> None:
+    chain(cli)
+    assert cli("timeline", "-o", "boot.png").told == [
+        "error: --output: 'boot.png' does not end in one of .svg, .html, .json",
+        "hint: for example unitsync timeline -o startup.svg",
+    ]
+    for words in (("timeline", "-o", "none/boot.svg"), ("export", "none/boot.jsonl")):
+        result = cli(*words)
+        assert (result.status, result.told) == (
+            2,
+            [f"error: {words[-1]}: No such file or directory"],
+        )
+
+
+def test_values_as_json(cli: Cli) -> None:
+    chain(cli)
+    startup = json.loads(cli.ok("timeline", "--output", "json"))
+    assert [unit["name"] for unit in startup["units"]] == ["c", "b", "a", "d", "e"]
+    path = json.loads(cli.ok("critical-path", "--output", "json", "c"))
+    assert [step["unit"] for step in path["steps"]] == ["a", "b", "c"]
+    assert {each["unit"] for each in json.loads(cli.ok("blame", "--output", "json"))} >= {"a", "b"}
+
+
+# --- several startups -----------------------------------------------------------------
+
+
+def test_earlier_startups(cli: Cli) -> None:
+    cli.ok("run", "a", "--", "true")
+    cli.ok("reset", "--all")
+    cli.ok("run", "a", "--", "true")
+    cli.ok("run", "b", "--", "true")
+    rows = cli.ok("startups").splitlines()
+    assert [row.split()[0] for row in rows] == ["STARTUP", "0", "-1"]
+    assert "2 units" in cli.ok("timeline").splitlines()[0]
+    assert "1 unit" in cli.ok("timeline", "--startup", "-1").splitlines()[0]
+    for words in (("compare",), ("compare", "-1"), ("compare", "--output", "json", "-1")):
+        assert "new" in cli.ok(*words)
+    assert cli("compare", "-2").told == [
+        "error: compare: there is no startup -2; the oldest one that is kept is -1",
+        "hint: unitsync startups lists them",
+    ]
+    assert cli("timeline", "--startup", "last").status == 2
+
+
+def test_a_startup_that_is_taken_along(cli: Cli, tmp_path: Path) -> None:
+    chain(cli)
+    cli.ok("reset", "--all")
+    chain(cli)
+    one, all_kept = str(tmp_path / "one.jsonl"), str(tmp_path / "all.jsonl")
+    assert cli.ok("export", one) == ""
+    cli.ok("export", all_kept, "--all")
+    assert cli.ok("export", "-") == Path(one).read_text()
+    for verb in (("timeline",), ("critical-path", "c"), ("blame",), ("graph",), ("what-if", "a=0")):
+        there = cli.ok(*verb)
+        assert cli.ok(*verb, "--from", one) == there
+        assert cli.ok(*verb, "--from", all_kept, "--startup", "0") == there
+    assert cli.ok("compare", "--from", all_kept) == cli.ok("compare")
+    assert cli.ok("events", "--from", all_kept) == cli.ok("events")
+    assert cli("export", one).told == [f"error: {one}: File exists"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON", '{"v": 2, "seq": 1}', '{"v": 1, "seq": 1, "event": "x", "time": "now"}']
+)
+def test_a_file_that_is_no_export(cli: Cli, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "file.jsonl"
+    file.write_text(text)
+    result = cli("timeline", "--from", str(file))
+    assert result.status == 2
+    assert result.told[0].startswith(f"error: {file} is not a file that export has written: ")
