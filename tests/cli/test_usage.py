@@ -167,7 +167,7 @@ def _version() -> str:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["unitsync", "st"], ["start", "status", "stop"]),
+        (["unitsync", "st"], ["start", "status", "startups", "stop"]),
         (["unitsync", "start", "a", "--requires", ""], ["success", "completion", "start"]),
         (["unitsync", "wait", "a", "--for", "c"], ["completion"]),
         (["unitsync", "list", "--output", ""], ["table", "json"]),

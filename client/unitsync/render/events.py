@@ -3,13 +3,12 @@ docs/reference/events.schema.json."""
 
 from __future__ import annotations
 
-import time
-from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from unitsync.analysis.events import VERSION, Event
+from unitsync.json_output import iso
 from unitsync.printing import quoted, safe
 
 _encode = msgspec.json.Encoder().encode
@@ -22,9 +21,7 @@ def json_line(event: Event) -> str:
     begin = {"v": VERSION, "seq": event.seq}
     if event.part:
         begin["part"] = event.part
-    moment = datetime.fromtimestamp(fields.pop("wall")).astimezone()
-    fields |= {"time": moment.isoformat(timespec="microseconds")}
-    return _encode(begin | fields).decode()
+    return _encode(begin | fields | {"time": iso(event.wall)}).decode()
 
 
 def parsed(line: bytes | str) -> Event:
@@ -33,14 +30,12 @@ def parsed(line: bytes | str) -> Event:
     version = fields.pop("v", None)
     if version != VERSION:
         raise ValueError(f"it has version {version!r} of the events, and this reads {VERSION}")
-    moment = datetime.fromisoformat(str(fields.pop("time", "")))
-    return msgspec.convert(fields | {"wall": moment.timestamp()}, Event)
+    return msgspec.convert(fields, Event)
 
 
 def text_line(event: Event) -> str:
     """*event* for people: its number, the time of day, and what happened."""
-    seconds, part = divmod(event.wall, 1)
-    clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f"{part:.3f}"[1:5]
+    clock = (iso(event.wall) or "").partition("T")[2][:12]
     return f"{event.seq:>5}  {clock}  {_what(event)}"
 
 
