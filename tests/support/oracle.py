@@ -332,12 +332,11 @@ class Oracle:
             return "declaration"
         if not unit.gate and unit.phase != "pending":
             return "declaration"
-        was = unit.gate, unit.count
-        unit.gate, unit.count = True, count
-        unit.note = ""
+        was = unit.gate, unit.count, unit.note
+        unit.gate, unit.count, unit.note = True, count, ""
         refused = self.want(name, prerequisites, edge)
         if refused:
-            unit.gate, unit.count = was
+            unit.gate, unit.count, unit.note = was
             return refused
         for other, known in list(self.edges[name].items()):
             if known.of_start or known.by == "before":
