@@ -395,22 +395,23 @@ class Epoch(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class StartupsReply(Reply, tag="startups", frozen=True):
     """``oldest`` is the number of the oldest record that is kept, ``next_seq`` that of the next
-    one. An epoch that began before ``oldest`` is no longer complete."""
+    one. An epoch that began before ``oldest`` is no longer complete. ``ahead`` is what to add to a
+    time of the records for that of the wall clock."""
 
     journal: str
+    """Names the journal; "" if there is none, or none that has a name."""
     epochs: list[Epoch]
     """Oldest first."""
     oldest: int
     next_seq: int
+    ahead: float = 0.0
 
 
 class EventsReply(StartupsReply, tag="events", frozen=True):
     """``epochs`` are those that begin before the end of this page. ``parts`` holds records that
-    follow one another: the number of the first one, and the list of them. ``ahead`` is
-    what to add to a time of the records for that of the wall clock."""
+    follow one another: the number of the first one, and the list of them."""
 
     parts: list[tuple[int, msgspec.Raw]] = []
-    ahead: float = 0.0
 
 
 class Pong(Reply, tag="pong", frozen=True):

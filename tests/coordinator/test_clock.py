@@ -105,8 +105,12 @@ def times(value: object, where: str = "") -> Iterator[tuple[str, float]]:
 
 
 def test_every_time_in_a_reply_is_by_the_wall_clock() -> None:
+    """But for those of records and epochs, which come with what to add to them."""
     seen = set()
     for reply in REPLIES.values():
+        if isinstance(reply, wire.StartupsReply):
+            assert by_wall_clock(reply, 1000.0) == reply
+            continue
         plain = wire.msgspec.to_builtins(reply)
         moved = wire.msgspec.to_builtins(by_wall_clock(reply, 1000.0))
         before, after = dict(times(plain)), dict(times(moved))
@@ -117,7 +121,7 @@ def test_every_time_in_a_reply_is_by_the_wall_clock() -> None:
     structs: list[Any] = [*get_args(wire.AnyReply), wire.UnitInfo, wire.Prerequisite]
     structs += [wire.HistoryEntry, wire.WhyNode, wire.WhyGroup, wire.Owner]
     floats = {field.name for struct in structs for field in fields(struct) if field.type is float}
-    assert floats == {"since", "at"}
+    assert floats == {"since", "at", "ahead"}
 
 
 class Machine:

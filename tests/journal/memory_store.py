@@ -5,11 +5,12 @@ supervisor too."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from msgspec.structs import replace
 
 from unitsyncd.core import fact_codec
-from unitsyncd.core.store import EpochRecord, Page, Part, Record, StoreError
+from unitsyncd.core.store import PART_RECORDS, EpochRecord, Page, Part, Record, StoreError
 
 EPOCHS_MAX = 20
 
@@ -21,6 +22,8 @@ class Kept:
         self.epochs: list[EpochRecord] = []
         self.records: list[tuple[int, int, Record]] = []
         """(number, weight, record)"""
+        self.parts: set[int] = set()
+        """Numbers with which a part begins."""
         self.next_seq = 0
         self.begun = 0
         self.id = "memory"
@@ -82,6 +85,8 @@ class MemoryStore:
             raise StoreError(f"record {expected_seq} was to be next, not {self.next_seq}")
         if sum(map(weight, records)) > self.room:
             raise StoreError("no room")
+        kept = self.kept
+        kept.parts.update(range(self.next_seq, self.next_seq + len(records), PART_RECORDS))
         for number, record in enumerate(records, self.next_seq):
             self.kept.records.append((number, weight(record), record))
         self.kept.next_seq += len(records)
@@ -96,13 +101,18 @@ class MemoryStore:
                 yield number, record
 
     def page(self, from_seq: int, bytes_max: int) -> Page:
-        parts: list[Part] = []
-        for number, record in self.read(from_seq):
-            blob = fact_codec.encoder().encode([record])
+        kept, parts = self.kept, list[Part]()
+        numbers = [number for number, _, _ in kept.records]
+        starts = [number for number in numbers if number in kept.parts] + [self.next_seq]
+        for start, end in pairwise(starts):
+            records = [record for number, _, record in kept.records if start <= number < end]
+            blob = fact_codec.encoder().encode(records)
+            if end <= from_seq:
+                continue
             if parts and sum(len(each) for _, each in parts) + len(blob) > bytes_max:
-                break
-            parts.append((number, blob))
-        return Page(parts, next((entry[0] for entry in self.kept.records), self.next_seq))
+                return Page(parts, start, numbers[0])
+            parts.append((start, blob))
+        return Page(parts, self.next_seq, numbers[0] if numbers else self.next_seq)
 
     def close(self) -> None:
         pass

@@ -14,6 +14,7 @@ import pytest
 
 from support.needs import OPTIONAL_COMPLETION
 from unitsync.wire import OnOwnerExit, Owner, Status
+from unitsyncd.core import fact_codec
 from unitsyncd.core.events import (
     BecameReady,
     Declared,
@@ -28,7 +29,14 @@ from unitsyncd.core.events import (
     Undeclared,
     WasReset,
 )
-from unitsyncd.core.store import EpochRecord, EventStore, Record, StoreError
+from unitsyncd.core.store import (
+    PART_RECORDS,
+    EpochRecord,
+    EventStore,
+    Page,
+    Record,
+    StoreError,
+)
 
 EPOCHS_KEPT: Final = 20
 OWNER: Final = Owner(321, 9876, 4026531836, "bash -c 'ide\n\u00fc'", watched=False)
@@ -155,6 +163,116 @@ class StoreContract:
         assert store.next_seq == 0
         store.append(0, records(0, 1))
         assert list(store.read(0)) == list(enumerate(records(0, 1)))
+
+    # --- paging ---------------------------------------------------------------------
+
+    @pytest.mark.parametrize("from_seq", range(8))
+    def test_a_page_begins_with_what_was_appended_together(
+        self, store: EventStore, from_seq: int
+    ) -> None:
+        store.begin(epoch("e"))
+        all_of_them = records(0, 8)
+        for first, count in ((0, 3), (3, 1), (4, 4)):
+            store.append(first, all_of_them[first : first + count])
+        page = store.page(from_seq, 1_000_000)
+        parts = [(0, all_of_them[:3]), (3, all_of_them[3:4]), (4, all_of_them[4:])]
+        begins = max(number for number, (first, _) in enumerate(parts) if first <= from_seq)
+        assert (decoded(page), page.end, page.oldest) == (parts[begins:], 8, 0)
+
+    def test_there_is_no_page_behind_the_end(self, store: EventStore) -> None:
+        """So who follows can wait for more."""
+        store.begin(epoch("e"))
+        assert store.page(0, 1_000_000) == Page([], 0, 0)
+        store.append(0, records(0, 3))
+        assert store.page(3, 1_000_000) == Page([], 3, 0)
+
+    def test_a_page_is_bounded(self, store: EventStore) -> None:
+        """But a part that alone has more is one, or nobody would get any further."""
+        store.begin(epoch("e"))
+        size = 1000
+        for count in (1, 1, 1, 9, 1, 1, 9, 9, 1):
+            store.append(store.next_seq, records(store.next_seq, count, size=size))
+        pages, seq = [], 0
+        while (page := store.page(seq, 3 * size)).parts:
+            assert len(page.parts) == 1 or sum(len(blob) for _, blob in page.parts) <= 3 * size
+            pages.append([len(part) for _, part in decoded(page)])
+            assert page.parts[0][0] == seq
+            seq = page.end
+        assert pages == [[1, 1], [1], [9], [1, 1], [9], [9], [1]]
+        assert seq == store.next_seq
+
+    def test_what_many_did_at_once_is_several_parts(self, store: EventStore) -> None:
+        """None so large that a reader cannot take it, and each record as it was."""
+        store.begin(epoch("e"))
+        count = 2 * PART_RECORDS + 500
+        store.append(0, records(0, PART_RECORDS))
+        store.append(PART_RECORDS, records(PART_RECORDS, count))
+        again = self.reopened(store)
+        page = again.page(0, 1 << 30)
+        assert [first for first, _ in page.parts] == [PART_RECORDS * number for number in range(4)]
+        assert [len(part) for _, part in decoded(page)] == [PART_RECORDS] * 3 + [500]
+        told = [record for _, part in decoded(page) for record in part]
+        assert told == records(0, PART_RECORDS + count)
+        assert list(again.read(1)) == list(enumerate(told))[1:]
+        assert again.next_seq == page.end == len(told)
+        again.close()
+
+    def test_what_many_did_at_once_is_kept_as_a_whole_or_not_at_all(
+        self, store: EventStore
+    ) -> None:
+        store.begin(epoch("e"))
+        store.append(0, records(0, 3))
+        before = contents(store)
+        with self.no_room(store), pytest.raises(StoreError):
+            store.append(3, records(3, 3 * PART_RECORDS, size=10))
+        assert contents(store) == before
+        store.append(3, records(3, 3 * PART_RECORDS, size=10))
+        assert store.next_seq == 3 * PART_RECORDS + 3
+
+    def test_what_is_kept_has_a_name(self, store: EventStore) -> None:
+        name = store.id
+        assert name
+        store.begin(epoch("e"))
+        again = self.reopened(store)
+        again.begin(epoch("f"))
+        assert again.id == name
+        again.close()
+
+    def test_epochs_are_asked_for_by_the_last_one_that_is_known(self, store: EventStore) -> None:
+        assert store.epochs(7) == []
+        for name in ("e1", "e2", "e3"):
+            store.begin(epoch(name))
+            store.append(store.next_seq, records(store.next_seq, 1))
+        all_of_them = store.epochs()
+        assert [known.number for known in all_of_them] == [1, 2, 3]
+        for after in range(5):
+            assert store.epochs(after) == all_of_them[after:]
+
+    def test_a_page_says_which_is_the_oldest_that_is_kept(self, store: EventStore) -> None:
+        for number in range(25):
+            store.begin(epoch(f"e{number}"))
+            store.append(store.next_seq, records(store.next_seq, 2))
+        oldest = 2 * (25 - EPOCHS_KEPT)
+        for from_seq in (0, 1, oldest - 1, oldest):
+            page = store.page(from_seq, 1)
+            assert page == Page(page.parts, oldest + 2, oldest)
+            assert decoded(page) == [(oldest, records(oldest, 2))]
+        assert store.page(50, 1) == Page([], 50, oldest)
+
+    def test_records_always_belong_to_an_epoch_that_is_known(self, store: EventStore) -> None:
+        """Also while old ones are being dropped, which takes some turns."""
+        each = self.old_bytes_max // 3
+        for number in range(12):
+            store.begin(epoch(f"e{number}"))
+            for _ in range(10):
+                store.append(
+                    store.next_seq,
+                    [(f"of {number}", Denied(1.0, None, Denial.WAITING, "x" * (each // 10)))],
+                )
+                known = {one.first_seq: one.epoch for one in store.epochs()}
+                for seq, (name, _) in store.read(0):
+                    begun = max((first for first in known if first <= seq), default=-1)
+                    assert known.get(begun) == f"e{name[3:]}", (number, seq)
 
     # --- all or nothing -------------------------------------------------------------
 
@@ -292,6 +410,11 @@ class StoreContract:
         assert [one.epoch for one in known] == sorted(
             (one.epoch for one in known), key=lambda name: int(name[1:])
         )
+
+
+def decoded(page: Page) -> list[tuple[int, list[Record]]]:
+    decode = fact_codec.decoder(list[Record]).decode
+    return [(first, decode(blob)) for first, blob in page.parts]
 
 
 def store_epochs(*expected: tuple[str, int], after: int = 0) -> list[EpochRecord]:

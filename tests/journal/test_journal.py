@@ -16,7 +16,7 @@ import pytest
 from journal.store_contract import StoreContract, contents, epoch, records
 from unitsyncd.adapters.compaction import PART_BYTES, PART_ROWS, SHRINK_PAGES
 from unitsyncd.adapters.journal import Journal
-from unitsyncd.core.store import DamagedStore, EventStore, StoreBusy, StoreError
+from unitsyncd.core.store import DamagedStore, EventStore, Page, StoreBusy, StoreError
 
 
 class TestJournal(StoreContract):
@@ -248,3 +248,143 @@ def test_each_change_of_what_was_kept_is_found(path: str, change: str) -> None:
         db.execute(change)
     with closing(Journal(path)) as journal, pytest.raises(DamagedStore):
         contents(journal)
+
+
+# --- those who follow it --------------------------------------------------------------
+
+
+def test_another_journal_has_another_name(path: str) -> None:
+    with closing(Journal(path)) as journal, closing(Journal(f"{path}2")) as other:
+        assert "" != journal.id != other.id != ""
+        with closing(Journal(path, read_only=True)) as looking:
+            assert looking.id == journal.id
+
+
+def test_a_journal_of_an_earlier_version_gets_a_name(path: str) -> None:
+    with closing(Journal(path)) as journal:
+        journal.begin(epoch("e"))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE identity")
+    with closing(Journal(path, read_only=True)) as journal:
+        assert journal.id == ""
+    with closing(Journal(path)) as journal, closing(Journal(path)) as again:
+        assert "" != journal.id == again.id
+
+
+def test_a_journal_without_room_for_a_name_does_without(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(journal: Journal, identity: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(Journal, "_put_id", refuse)
+        with closing(Journal(path)) as journal:
+            journal.begin(epoch("e"))
+            journal.append(0, records(0, 1))
+            assert journal.id == ""
+    with closing(Journal(path)) as journal:
+        assert journal.id
+        assert list(journal.read(0)) == list(enumerate(records(0, 1)))
+
+
+def test_a_process_that_is_killed_keeps_what_many_did_at_once_as_a_whole_or_not_at_all(
+    path: str,
+) -> None:
+    text = (
+        "import os, signal\n"
+        "from journal.store_contract import epoch, records\n"
+        "from unitsyncd.adapters.journal import Journal\n"
+        "class Killed(Journal):\n"
+        "    def _insert(self, seq, records):\n"
+        "        super()._insert(seq, records)\n"
+        "        if seq > 2000: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"journal = Killed({path!r})\n"
+        "journal.begin(epoch('e'))\n"
+        "journal.append(0, records(0, 3))\n"
+        "journal.append(3, records(3, 2500, size=1000))\n"
+    )
+    tests = str(Path(__file__).parent.parent)
+    done = subprocess.run([sys.executable, "-c", text], env=os.environ | {"PYTHONPATH": tests})
+    assert done.returncode == -9
+    with closing(Journal(path)) as journal:
+        assert list(journal.read(0)) == list(enumerate(records(0, 3)))
+        journal.append(3, records(3, 2500))
+        assert journal.next_seq == 2503
+
+
+def test_records_that_are_missing_are_no_page(path: str) -> None:
+    with closing(Journal(path)) as journal:
+        journal.begin(epoch("e"))
+        for first in range(0, 8, 2):
+            journal.append(first, records(first, 2))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM turns WHERE seq = 4")
+    with closing(Journal(path)) as journal:
+        for from_seq in (0, 3, 4, 5):
+            with pytest.raises(DamagedStore, match=r"records from [45] to 5 are missing"):
+                journal.page(from_seq, 1_000_000)
+        assert [first for first, _ in journal.page(6, 1_000_000).parts] == [6]
+        journal.next_seq = 9
+        with pytest.raises(DamagedStore, match="records from 8 to 8 are missing"):
+            journal.page(8, 1_000_000)
+
+
+def test_a_journal_that_is_made_anew_is_still_the_same_one(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its records are gone, to make room. Who follows it goes on with the next epoch, also
+    where that takes some attempts."""
+    with closing(Journal(path)) as journal:
+        journal.begin(epoch("e1"))
+        journal.append(0, records(0, 3))
+        journal.begin(epoch("e2"))
+        journal.append(3, records(3, 2))
+        name, known = journal.id, journal.epochs()
+        monkeypatch.setattr(journal, "_fills_the_disk", lambda: True)
+        for failing in ("_prepare", "_put_id"):
+            with monkeypatch.context() as full:
+                full.setattr(journal, failing, refuse)
+                with pytest.raises(StoreError, match="full"):
+                    journal.begin(epoch("e3"))
+            assert (journal.page(1, 1_000_000), journal.id) == (Page([], 5, 5), name)
+            assert (journal.epochs(), journal.epochs(1)) == (known, known[1:])
+            with pytest.raises(StoreError):
+                journal.append(5, records(5, 1))
+        journal.begin(epoch("e3"))
+        monkeypatch.undo()
+        assert journal.page(1, 1_000_000) == Page([], 5, 5)
+        journal.append(5, records(5, 1))
+    with closing(Journal(path)) as journal:
+        assert journal.id == name
+        assert [(one.number, one.first_seq) for one in journal.epochs()] == [(1, 0), (2, 3), (3, 5)]
+        assert list(journal.read(0)) == [(5, records(5, 1)[0])]
+
+
+def refuse(*_: object) -> None:
+    raise StoreError("database or disk is full")
+
+
+def test_records_that_are_being_dropped_still_have_their_epochs(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or whoever reads them would take them for those of another one."""
+    long = 2 * PART_ROWS + 5
+    with closing(Journal(path, epochs_max=1)) as journal:
+        for name in ("a", "b", "c"):
+            monkeypatch.setattr(journal, "_compact", lambda: iter(()))  # there was no time for it
+            journal.begin(epoch(name))
+            for number in range(journal.next_seq, journal.next_seq + long):
+                journal.append(number, records(number, 1))
+        monkeypatch.undo()
+        for name in ("d", "e"):
+            journal.begin(epoch(name))
+        seen = set()
+        while journal._compaction is not None:
+            oldest = journal.page(0, 1).oldest
+            begun = {one.epoch: one.first_seq for one in journal.epochs()}
+            seen.add((oldest, *begun))
+            assert {"a": 0, "b": long, "c": 2 * long}.items() <= begun.items() or oldest >= 3 * long
+            journal.append(journal.next_seq, records(journal.next_seq, 1))
+        assert len(seen) > 4
+        assert [one.epoch for one in journal.epochs()] == ["d", "e"]

@@ -216,7 +216,7 @@ REPLIES: Final[dict[str, AnyReply]] = {
         **_TOLD, tree=_NODE, groups=[WhyGroup(_UNIT, "owner gone", ["a", "b"])], next=3
     ),
     "startups": StartupsReply(
-        **_TOLD, journal="a journal", epochs=[_EPOCH], oldest=1200, next_seq=1300
+        **_TOLD, journal="a journal", epochs=[_EPOCH], oldest=1200, next_seq=1300, ahead=1.5
     ),
     "events": EventsReply(
         **_TOLD,

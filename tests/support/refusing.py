@@ -47,9 +47,9 @@ class Refusing:
     def next_seq(self) -> int:
         return self.store.next_seq
 
-    def epochs(self) -> list[EpochRecord]:
+    def epochs(self, after: int = 0) -> list[EpochRecord]:
         self._may_refuse("epochs")
-        return self.store.epochs()
+        return self.store.epochs(after)
 
     def begin(self, epoch: EpochRecord) -> None:
         self._may_refuse("begin")

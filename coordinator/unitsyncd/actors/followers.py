@@ -7,73 +7,99 @@ nothing meanwhile: its place is in its request.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Final, TypeAlias
 
 from msgspec import Raw
 
 from unitsync import errors, wire
+from unitsyncd.actors.ports import ClientProcesses
 from unitsyncd.actors.waiters import Outgoing
 from unitsyncd.core import wording
-from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, StoreError
+from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, Page, StoreError
 from unitsyncd.limits import Limits, limit_reached
 
 PAGE_BYTES: Final = 256 * 1024
 """Of records in one page; a single part may have more."""
+_NUMBER_MAX: Final = (1 << 63) - 1
+"""More than any epoch has, and as much as a store may be asked for."""
+
+_Read: TypeAlias = Callable[[int, int], tuple[Page, list[wire.Epoch]]]
 
 
 class Followers:
-    def __init__(self, store: EventStore | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: EventStore | None,
+        limits: Limits,
+        clients: ClientProcesses,
+        on_defect: Callable[[str, BaseException], None],
+    ) -> None:
         """Without a *store*, each request is refused."""
         self._kept = store
         self._most = limits.followers
+        self._clients = clients
+        self._on_defect = on_defect
         self._held: dict[tuple[bytes, str], tuple[float, wire.Events]] = {}
         """By peer and id of the request: until when it is held back on the monotonic clock."""
         self.has_news = False
         """Set it when the store has more than before."""
 
-    def startups(self, request: wire.Startups, epoch: str) -> wire.AnyReply:
-        try:
-            page = self._store.page(self._store.next_seq, 0)
-            epochs = [_told(record) for record in self._store.epochs()]
-        except (StoreError, DamagedStore) as problem:
-            raise _unreadable(problem) from None
+    def startups(self, request: wire.Startups, epoch: str, ahead: float) -> wire.AnyReply:
+        """Raises InternalError."""
+        store = self._store
+        page, epochs = self._read(store.next_seq, 0)
         return wire.StartupsReply(
             id=request.id,
             epoch=epoch,
-            journal=self._store.id,
+            journal=store.id,
             epochs=epochs,
             oldest=page.oldest,
-            next_seq=self._store.next_seq,
+            next_seq=store.next_seq,
+            ahead=ahead,
         )
 
     def events(
         self, request: wire.Events, peer: bytes, epoch: str, now: float, ahead: float
     ) -> wire.AnyReply | None:
-        """The reply; None if the request is held back. Raises StateChanged, LimitReached."""
-        reply = self._page(request, epoch, ahead)
+        """The reply; None if the request is held back. Raises StateChanged, LimitReached,
+        InternalError."""
+        self.forget(peer, request.id)  # it is asked once more
+        reply = self._page(request, epoch, ahead, self._read)
         patience_s = min(request.patience_s, wire.WAITING_PATIENCE_S)
         if reply.parts or reply.epochs or not patience_s > 0:
             return reply
-        if len(self._held) >= self._most and (peer, request.id) not in self._held:
+        if len(self._held) >= self._most:
+            self._forget_the_dead()
+        if len(self._held) >= self._most:
             what = f"holds back no more than {self._most:,} requests for events"
             raise limit_reached("followers", self._most, what)
         self._held[peer, request.id] = now + patience_s, request
         return None
 
+    def forget(self, peer: bytes, request_id: str) -> None:
+        """That request is not held back any more."""
+        self._held.pop((peer, request_id), None)
+
     def answers(self, epoch: str, now: float, ahead: float) -> Iterator[Outgoing]:
         """The replies to those for whom there is more now, or who have no patience left."""
+        read = cache(self._read)  # most of them have come equally far
         for (peer, request_id), (until, request) in list(self._held.items()):
             if not self.has_news and until > now:
                 continue
             reply: wire.AnyReply
             try:
-                reply = page = self._page(request, epoch, ahead)
+                reply = page = self._page(request, epoch, ahead, read)
                 if until > now and not page.parts and not page.epochs:
                     continue
             except errors.UnitsyncError as problem:
                 reply = wording.error_reply(request_id, epoch, problem)
-            del self._held[peer, request_id]
+            except Exception as defect:
+                self._on_defect(f"a page for {request!r}", defect)
+                sorry = errors.InternalError("a defect in the coordinator; see its log")
+                reply = wording.error_reply(request_id, epoch, sorry)
+            self.forget(peer, request_id)
             yield peer, reply
         self.has_news = False
 
@@ -87,40 +113,52 @@ class Followers:
         return min((until for until, _ in self._held.values()), default=None)
 
     @property
+    def count(self) -> int:
+        return len(self._held)
+
+    def _forget_the_dead(self) -> None:
+        for peer, request_id in list(self._held):
+            if self._clients.is_dead(peer):
+                self.forget(peer, request_id)
+
+    @property
     def _store(self) -> EventStore:
         if self._kept is None:
             raise errors.InternalError("this coordinator keeps no journal")
         return self._kept
 
-    @property
-    def count(self) -> int:
-        return len(self._held)
-
-    def _page(self, request: wire.Events, epoch: str, ahead: float) -> wire.EventsReply:
+    def _page(
+        self, request: wire.Events, epoch: str, ahead: float, read: _Read
+    ) -> wire.EventsReply:
         store = self._store
-        if request.journal not in ("", store.id) or request.from_seq > store.next_seq:
+        other = request.journal and store.id and request.journal != store.id
+        if other or request.from_seq > store.next_seq:
             raise errors.StateChanged(
                 "the coordinator no longer holds the events that this goes on from",
                 hint="its state was lost and has begun anew; read from the beginning",
             )
-        try:
-            page = store.page(request.from_seq, PAGE_BYTES)
-            epochs = store.epochs(request.after_epoch)
-        except (StoreError, DamagedStore) as problem:
-            raise _unreadable(problem) from None
-        if page.parts:
-            last = page.parts[-1][0]
-            epochs = [record for record in epochs if record.first_seq <= last]
+        page, epochs = read(request.from_seq, min(request.after_epoch, _NUMBER_MAX))
         return wire.EventsReply(
             id=request.id,
             epoch=epoch,
             journal=store.id,
-            epochs=list(map(_told, epochs)),
+            epochs=[each for each in epochs if each.first_seq <= page.end],
             oldest=page.oldest,
             next_seq=store.next_seq,
             parts=[(seq, Raw(records)) for seq, records in page.parts],
             ahead=ahead,
         )
+
+    def _read(self, from_seq: int, after_epoch: int) -> tuple[Page, list[wire.Epoch]]:
+        """Raises InternalError."""
+        store = self._store
+        try:
+            return store.page(from_seq, PAGE_BYTES), list(map(_told, store.epochs(after_epoch)))
+        except (StoreError, DamagedStore) as problem:
+            raise errors.InternalError(
+                f"the journal cannot be read: {problem}",
+                hint="the coordinator's log has more: coordinator.log beside its socket",
+            ) from None
 
 
 def _told(record: EpochRecord) -> wire.Epoch:
@@ -131,11 +169,4 @@ def _told(record: EpochRecord) -> wire.Epoch:
         record.startup,
         record.began,
         bool(record.begun_by),
-    )
-
-
-def _unreadable(problem: Exception) -> errors.InternalError:
-    return errors.InternalError(
-        f"the journal cannot be read: {problem}",
-        hint="the coordinator's log has more: coordinator.log beside its socket",
     )

@@ -89,7 +89,7 @@ class Supervisor:
         self._clients = clients
         self._on_defect = on_defect
         self._store = store
-        self._followers = Followers(store, limits)
+        self._followers = Followers(store, limits, clients, on_defect)
         self._machine = machine
         self._lost = lost
         self._on_kept = on_kept
@@ -170,6 +170,8 @@ class Supervisor:
         self._undo()
         pending = self._pending.copy()
         self._pending.clear()
+        for peer, request in pending:
+            self._followers.forget(peer, request.id)
         if isinstance(problem, StoreError):
             for peer, request in pending:
                 try:
@@ -359,7 +361,7 @@ class Supervisor:
     def _of_journal(self, request: wire.Startups | wire.Events) -> wire.AnyReply | None:
         """Raises UnitsyncError."""
         if isinstance(request, wire.Startups):
-            return self._followers.startups(request, self.epoch)
+            return self._followers.startups(request, self.epoch, self.ahead)
         moment = self._moment
         return self._followers.events(request, moment.peer, self.epoch, moment.now, self.ahead)
 

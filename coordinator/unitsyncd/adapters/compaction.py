@@ -19,6 +19,9 @@ def compact(db: sqlite3.Connection, old_bytes_max: int, epochs_max: int) -> Iter
     """Delete old epochs, the oldest first: those beyond the newest *epochs_max*, and those whose
     records exceed *old_bytes_max*. Then give the room back to the file system.
 
+    They stay on the list until their records are gone: who reads these must know to which epoch
+    they belong.
+
     Take each step between transactions, until it ends or a new epoch begins. It can be
     restarted at any point and goes on with what is left. Then an epoch that has lost its
     oldest records may stay, because it is small enough now. Raises sqlite3.Error.
@@ -36,13 +39,13 @@ def compact(db: sqlite3.Connection, old_bytes_max: int, epochs_max: int) -> Iter
                 break
         if len(rows) == PART_ROWS:
             yield
-    _take_off_the_list(db, keep_from, epochs_max)
     while rows := _part(db, "seq < ? ORDER BY seq", (keep_from,)):
         sizes = accumulate(length for _, length in rows)
         few = sum(1 for size in sizes if size <= PART_BYTES) or 1
         db.execute("DELETE FROM turns WHERE seq <= ?", (rows[few - 1][0],))
         if few < len(rows) or few == PART_ROWS:
             yield
+    _take_off_the_list(db, keep_from, epochs_max)
     while db.execute("PRAGMA freelist_count").fetchone()[0]:
         # execute() would free only one page: it stops at once if a pragma returns no rows.
         db.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")

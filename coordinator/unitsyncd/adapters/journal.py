@@ -35,6 +35,7 @@ from unitsyncd.adapters.sqlite_errors import judged, trouble
 from unitsyncd.adapters.state_marker import MarkerFile, StateMarker
 from unitsyncd.core import fact_codec
 from unitsyncd.core.store import (
+    PART_RECORDS,
     DamagedStore,
     EpochRecord,
     Page,
@@ -58,8 +59,6 @@ OPENING_BUSY_S: Final = 1.0
 LOG_PAGES: Final = 64
 """At so many pages (a quarter of a megabyte), SQLite moves its write-ahead log into the file
 and starts the log again. Its default, 1,000 pages, could fill a small disk."""
-ROW_RECORDS: Final = 1000
-"""Records that one row holds at most, so that a page for a reader stays small."""
 BUSY_MS: Final = 50
 """How long to wait for a lock later: nobody is answered meanwhile. After that, a lock is not
 waited for again until something could be written."""
@@ -132,7 +131,7 @@ class Journal:
                 self._wait_for_others(True)
             if not read_only:
                 self._compaction = self._compact()
-                self.id = self._identify()
+            self._identify()
         except DamagedStore:
             self.abandon()
             raise
@@ -144,6 +143,8 @@ class Journal:
             raise
 
     def epochs(self, after: int = 0) -> list[EpochRecord]:
+        if self._left is not None:
+            return [epoch for epoch in self._left if epoch.number > after]
         with judged(self.path):
             epochs = []
             rows = self._db.execute(
@@ -216,10 +217,10 @@ class Journal:
                 self._db.execute("BEGIN")
                 for epoch in self._left:
                     self._list(epoch)
+                self._put_id(self.id)
                 self._db.execute("COMMIT")
         except StoreError as exc:
             raise self._explained(exc) from None
-        self.id = self._identify()
         self._left = None
 
     def _check_is_there(self) -> None:
@@ -238,7 +239,7 @@ class Journal:
         if not records:
             return
         try:
-            if len(records) <= ROW_RECORDS:
+            if len(records) <= PART_RECORDS:
                 self._insert(expected_seq, records)
             else:
                 self._insert_many(expected_seq, records)
@@ -260,8 +261,8 @@ class Journal:
     def _insert_many(self, seq: int, records: Sequence[Record]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for first in range(0, len(records), ROW_RECORDS):
-                self._insert(seq + first, records[first : first + ROW_RECORDS])
+            for first in range(0, len(records), PART_RECORDS):
+                self._insert(seq + first, records[first : first + PART_RECORDS])
             self._db.execute("COMMIT")
         finally:
             self._roll_back()
@@ -341,18 +342,22 @@ class Journal:
             yield from self._read(from_seq)
 
     def page(self, from_seq: int, bytes_max: int) -> Page:
+        if self._left is not None:
+            return Page([], self.next_seq, self.next_seq)
         with judged(self.path):
             parts: list[Part] = []
-            size = 0
+            size, end = 0, self.next_seq
             for seq, count, blob in self._parts(from_seq):
-                if seq + count <= from_seq:  # the last row, and all of it is known
-                    continue
                 if parts and size + len(blob) > bytes_max:
                     break
                 parts.append((seq, blob))
-                size += len(blob)
+                size, end = size + len(blob), seq + count
             oldest = self._db.execute("SELECT min(seq) FROM turns").fetchone()[0]
-            return Page(parts, self.next_seq if oldest is None else oldest)
+            oldest = self.next_seq if oldest is None else oldest
+            first, found = max(from_seq, oldest), parts[0][0] if parts else end
+            if found > first:
+                raise DamagedStore(f"the records from {first} to {found - 1} are missing")
+            return Page(parts, end, oldest)
 
     def _read(self, from_seq: int) -> Iterator[tuple[int, Record]]:
         for seq, count, blob in self._parts(from_seq):
@@ -365,8 +370,10 @@ class Journal:
 
     def _parts(self, from_seq: int) -> Iterator[tuple[int, int, bytes]]:
         """(first number, count, records) of the rows that have the records from *from_seq* on."""
-        row = self._db.execute("SELECT max(seq) FROM turns WHERE seq <= ?", (from_seq,)).fetchone()
-        first = from_seq if row[0] is None else row[0]
+        row = self._db.execute(
+            "SELECT seq, count FROM turns WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (from_seq,)
+        ).fetchone()
+        first = from_seq if row is None or sum(row) <= from_seq else row[0]
         expected = None
         for seq, count, crc, blob in self._db.execute(
             "SELECT seq, count, crc, records FROM turns WHERE seq >= ? ORDER BY seq", (first,)
@@ -398,18 +405,21 @@ class Journal:
         with contextlib.suppress(OSError):
             os.replace(hidden, log)
 
-    def _identify(self) -> str:
-        """The id of the journal, which gets one if it has none. "" if it cannot be written now."""
-        try:
-            self._db.execute(_IDENTITY)
+    def _identify(self) -> None:
+        """Read the id of the journal, which gets one if it has none and can be written now."""
+        with contextlib.suppress(sqlite3.Error):
+            if not self.read_only:
+                self._db.execute(_IDENTITY)
             row = self._db.execute("SELECT id FROM identity").fetchone()
             if row is not None:
-                return str(row[0])
-            identity = self.id or secrets.token_hex(8)
-            self._db.execute("INSERT INTO identity VALUES (?)", (identity,))
-        except sqlite3.Error:
-            return ""
-        return identity
+                self.id = str(row[0])
+            elif not self.read_only:
+                self._put_id(secrets.token_hex(8))
+
+    def _put_id(self, identity: str) -> None:
+        self._db.execute(_IDENTITY)
+        self._db.execute("INSERT INTO identity VALUES (?)", (identity,))
+        self.id = identity
 
     def _prepare(self) -> None:
         db = self._db

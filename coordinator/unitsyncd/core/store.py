@@ -22,12 +22,19 @@ Record: TypeAlias = tuple[str, AnyFact]
 
 Part: TypeAlias = tuple[int, bytes]
 """Records that follow one another: the number of the first one, and all of them as fact_codec
-encodes a list of Records."""
+encodes a list of Records. What was appended at once is one part, or several of PART_RECORDS each
+and a rest."""
+
+PART_RECORDS: Final = 1000
+"""Records that a part has at most, so that a page stays small. Stores of earlier versions may have
+larger ones."""
 
 
 class Page(NamedTuple):
     parts: list[Part]
     """In order. The first one may begin before what was asked for."""
+    end: int
+    """The number after their last record; of the next record to come if there are none."""
     oldest: int
     """Number of the oldest record that is kept; of the next one if there is none."""
 
@@ -112,7 +119,8 @@ class EventStore(Protocol):
 
     def page(self, from_seq: int, bytes_max: int) -> Page:
         """The same, for one who decodes the records himself: as many as have *bytes_max* bytes
-        together, or one part if that alone has more. Raises DamagedStore, StoreError."""
+        together, or one part if that alone has more. Records before ``oldest`` are passed over.
+        Raises DamagedStore, StoreError."""
 
     def close(self) -> None: ...
 
