@@ -75,12 +75,15 @@ def _iterating(
     @wraps(verb)
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         each = verb(self, *args, **kwargs)
-        while True:
-            try:
-                item: R = _run(each.__anext__)  # type: ignore[arg-type]
-            except StopAsyncIteration:
-                return
-            yield item
+        try:
+            while True:
+                try:
+                    item: R = _run(each.__anext__)  # type: ignore[arg-type]
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            _run(each.aclose)  # type: ignore[attr-defined]
 
     signature = inspect.signature(verb).replace(return_annotation="Iterator[Event]")
     method.__signature__ = signature  # type: ignore[attr-defined]

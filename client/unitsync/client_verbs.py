@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from unitsync import errors, json_output, wire
+from unitsync import errors, event_stream, json_output, wire
 from unitsync.client_base import ClientBase, expect
 from unitsync.commandline import check_exit_code, check_reset, choice
-from unitsync.event_stream import stream
 from unitsync.printing import note_line, one_line
 
 if TYPE_CHECKING:
@@ -271,7 +270,7 @@ class Verbs(ClientBase):
 
     async def startups(self) -> wire.StartupsReply:
         """Which startups the journal holds, earlier ones too."""
-        return await self._ask(wire.Startups(**self.said()), wire.StartupsReply)
+        return await event_stream.startups(self)
 
     def events(
         self,
@@ -287,7 +286,7 @@ class Verbs(ClientBase):
 
         Raises StateChanged if the events have begun anew, because the state was lost.
         """
-        return stream(self, since, follow, on_away)
+        return event_stream.stream(self, since, follow, on_away)
 
     async def ping(self) -> wire.Pong:
         """Ask whether the coordinator answers."""

@@ -18,6 +18,8 @@ REST_S: Final = 0.05
 one, instead of each by itself."""
 AWAY_S: Final = 0.5
 """The longest pause while there is no coordinator."""
+AT_ONCE: Final = 500
+"""Events after which an event loop may see to its other tasks: some milliseconds."""
 _ALL_PARTS: Final = 1 << 62
 
 
@@ -30,12 +32,15 @@ async def stream(
     """See Verbs.events."""
     from unitsync.analysis.events import EventReader  # the scripts' verbs do without it
 
-    kept = await client._ask(wire.Startups(**client.said()), wire.StartupsReply)
-    after = (_number(since), _ALL_PARTS) if isinstance(since, int) else since.place
+    after = _place(since)
+    closings = client._closings
+    kept = await startups(client)
     _check(after[0], kept)
     reader = EventReader(kept, after)
     pause_s = REST_S
-    while kept.journal or follow:
+    while kept.epochs or follow:
+        if client._closings != closings:
+            raise client._closed()
         try:
             page = await _page(client, reader, FOLLOW_PATIENCE_S if follow else 0.0)
         except (errors.Unreachable, errors.Stopped) as problem:
@@ -44,14 +49,29 @@ async def stream(
             on_away(problem)
             pause_s = min(2 * pause_s, AWAY_S)
         else:
-            for event in reader.feed(page):
+            for number, event in enumerate(reader.feed(page), 1):
                 yield event
+                if not number % AT_ONCE:
+                    await client._sleep(0)
+            if not follow and reader.from_seq >= kept.next_seq:
+                return  # what has come since then may never end
             if reader.from_seq < page.next_seq:
                 continue
-            if not follow:
-                return
             pause_s = REST_S
         await client._sleep(pause_s)
+
+
+async def startups(client: ClientBase) -> wire.StartupsReply:
+    """See Verbs.startups."""
+    try:
+        return await client._ask(wire.Startups(**client.said()), wire.StartupsReply)
+    except errors.ProtocolError as problem:
+        if not problem.hint:
+            problem.hint = (
+                "the coordinator may be of an earlier version, which cannot tell this: end it with "
+                "unitsync stop; the next one, which unitsync ping starts, has what it held"
+            )
+        raise
 
 
 async def _page(client: ClientBase, reader: EventReader, patience_s: float) -> wire.EventsReply:
@@ -65,10 +85,16 @@ async def _page(client: ClientBase, reader: EventReader, patience_s: float) -> w
     return await client._ask(request, wire.EventsReply)
 
 
-def _number(since: int) -> int:
+def _place(since: int | Event) -> tuple[int, int]:
+    """The place of the last event that is known already. Raises UsageError."""
+    if not isinstance(since, int):
+        try:
+            return since.place
+        except AttributeError:
+            raise errors.UsageError(f"since must be an event or its seq, not {since!r}") from None
     if since < 0:
         raise errors.UsageError(f"events are numbered from 1; there is none after {since}")
-    return since
+    return since, _ALL_PARTS
 
 
 def _check(since: int, kept: wire.StartupsReply) -> None:

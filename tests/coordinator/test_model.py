@@ -44,7 +44,7 @@ from unitsync.wire import OnOwnerExit, Requirement
 class Machine(Running):
     def __init__(self) -> None:
         super().__init__()
-        self.driven = Driven()
+        self.driven = self.a_coordinator()
         self.oracle = Oracle()
         self.scripts = [self.driven.script(f"script-{number}") for number in range(4)]
         self.starts: list[Client] = []
@@ -55,6 +55,9 @@ class Machine(Running):
         """Starts that were granted, to be sent once more."""
         self.withdrawn: list[tuple[Script, wire.Start]] = []
         """Starts that were taken back, which may come all the same."""
+
+    def a_coordinator(self) -> Driven:
+        return Driven()
 
     def teardown(self) -> None:
         assert self.driven.defects == []

@@ -26,7 +26,7 @@ from unitsyncd.core import events as facts
 from unitsyncd.core import fact_codec
 from unitsyncd.core.requirement import By, Condition, Need
 from unitsyncd.core.state import Unit
-from unitsyncd.core.store import Record
+from unitsyncd.core.store import PART_RECORDS, Record
 
 VERSION: Final = 1
 """Of the events. It becomes another one if a program that reads them would go wrong."""
@@ -128,6 +128,7 @@ class EventReader:
     def feed(self, page: wire.EventsReply) -> Iterator[Event]:
         """The events of *page*. Raises ProtocolError if it cannot be understood."""
         self._begun += page.epochs
+        self.journal = page.journal
         if page.oldest > self.from_seq:  # it was dropped while it was read
             self._present, self.from_seq = None, page.oldest
         for seq, blob in page.parts:
@@ -144,6 +145,8 @@ class EventReader:
                     self.from_seq = number + 1
                     if self._present is not None:
                         yield from filter(self._is_new, self._present.tell(number, record, page))
+            if self._present is not None and len(records) != PART_RECORDS:
+                yield from filter(self._is_new, self._present.settle())
         yield from self._begin(self.from_seq, page)
 
     def _begin(self, seq: int, page: wire.EventsReply) -> Iterator[Event]:
@@ -154,7 +157,7 @@ class EventReader:
             if epoch.first_seq < page.oldest:
                 continue  # its first records are gone
             number = first_event(epoch)
-            if number > self._last + 1 and self._present is None:
+            if number > self._last + 1:
                 yield Event(
                     seq=number - 1, event="gap", at=epoch.began, wall=epoch.began + page.ahead
                 )
@@ -192,40 +195,57 @@ class _Present:
         self._registry: Registry = registry
         self._bus: _NotingBus = registry.bus
         self._replay = Replay(registry)
+        self._common: dict[str, Any] = {}
+        """What all events of the last record have in common."""
+        self._part = 0
+        """How many events have followed from it."""
 
     def tell(self, seq: int, record: Record, page: wire.EventsReply) -> Iterator[Event]:
         """The events that tell of *record*, which has the number *seq*."""
         name, fact = record
-        registry, skips = self._registry, self._bus.skips
+        registry = self._registry
         try:
             self._replay.apply(name, fact)
         except Exception as problem:
-            raise ProtocolError(f"event {seq} does not follow: {problem!r}") from None
+            number = seq + self._number + 1
+            raise ProtocolError(f"event {number} does not follow: {problem!r}") from None
         registry.turn.due.clear()
         actor = registry.units.get(name)
+        self._part = 0
         common: dict[str, Any] = {
             "seq": seq + self._number + 1,
             "at": fact.at,
             "wall": fact.at + page.ahead,
             "run": 0 if actor is None else actor.unit.run,
         }
+        self._common = common
         kind, more = _TELL[type(fact)]
         if actor is not None:
             yield Event(event=kind, unit=name, **common, **more(fact, actor.unit, registry))
         else:  # the name is a pattern
             yield Event(event=kind, before=name, **common, **more(fact, None, registry))
-        if skips:
-            part = 0
-            for unit, was_skipped in skips.items():
-                now = registry.units[unit].unit.condition
-                if was_skipped and now is not Condition.PENDING:
-                    continue
-                if was_skipped is not (now is Condition.SKIPPED):
-                    part += 1
-                    common |= {"part": part, "run": registry.units[unit].unit.run}
-                    what: Kind = "no longer skipped" if was_skipped else "skipped"
-                    yield Event(event=what, unit=unit, **common)
-            skips.clear()
+        if self._bus.skips:
+            yield from self._skipped()
+
+    def settle(self) -> Iterator[Event]:
+        """What follows once all records of a turn have been told."""
+        self._replay.count_gates()
+        self._registry.turn.due.clear()
+        yield from self._skipped()
+
+    def _skipped(self) -> Iterator[Event]:
+        units, skips = self._registry.units, self._bus.skips
+        for name, was_skipped in skips.items():
+            unit = units[name].unit
+            now = unit.condition
+            if was_skipped and now is not Condition.PENDING:
+                continue
+            if was_skipped is not (now is _SKIPPED):
+                self._part += 1
+                what: Kind = "no longer skipped" if was_skipped else "skipped"
+                more = self._common | {"part": self._part, "run": unit.run}
+                yield Event(event=what, unit=name, **more)
+        skips.clear()
 
 
 class _NotingBus(Bus):
