@@ -20,6 +20,7 @@ from unitsync.conversation import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.errors import ProtocolError, not_a_reply
 from unitsync.printing import NOTE_CHARS_MAX as NOTE_CHARS_MAX
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
+from unitsync.wire_units import Epoch as Epoch
 from unitsync.wire_units import HistoryEntry as HistoryEntry
 from unitsync.wire_units import Prerequisite as Prerequisite
 from unitsync.wire_units import UnitInfo as UnitInfo
@@ -376,21 +377,6 @@ class WhyReply(Reply, tag="why", frozen=True):
     """The groups of this page. The same cause may be in several pages."""
     next: int = -1
     """Offset of the next page, -1 after the last."""
-
-
-class Epoch(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The life of one set of units. Its records have the numbers from ``first_seq`` on, up to
-    those of the next one."""
-
-    number: int
-    """Its place among all epochs of the journal, from 1."""
-    first_seq: int
-    epoch: str
-    startup: str
-    began: float
-    """Unix time in seconds, by the clock of the records."""
-    by_reset: bool = False
-    """Whether ``reset --all`` began it."""
 
 
 class StartupsReply(Reply, tag="startups", frozen=True):

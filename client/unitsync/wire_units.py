@@ -1,5 +1,5 @@
-"""What replies say about units: a unit, its edges and its history, and why it waits. Everybody
-takes them from wire.py.
+"""What replies say about units: a unit, its edges and its history, why it waits, and which units
+belonged together. Everybody takes them from wire.py.
 """
 
 from __future__ import annotations
@@ -94,3 +94,18 @@ class WhyGroup(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: UnitInfo
     kind: Literal["waiting", "skipped", "owner gone", "given up", "failed"]
     units: list[str] = []
+
+
+class Epoch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The life of one set of units. Its records have the numbers from ``first_seq`` on, up to
+    those of the next one."""
+
+    number: int
+    """Its place among all epochs of the journal, from 1."""
+    first_seq: int
+    epoch: str
+    startup: str
+    began: float
+    """Unix time in seconds, by the clock of the records."""
+    by_reset: bool = False
+    """Whether ``reset --all`` began it."""

@@ -20,12 +20,16 @@ reveal_type(sync.wait("ide"))
 reveal_type(sync.list())
 with sync.unit("ide", timeout_s=None) as granted:
     reveal_type(granted.run)
+for event in sync.events(follow=True):
+    reveal_type(event)
 
 
 async def main() -> None:
     reveal_type((await later.start("ide")).run)
     async with later.unit("ide") as granted:
         reveal_type(granted.run)
+    async for event in later.events(since=7):
+        reveal_type(event)
     later.start("ide").run
     with later.unit("ide"):
         pass
@@ -35,13 +39,15 @@ sync.start(5)
 sync.start("ide", aftr=[])
 sync.unit("ide", wait=False)
 """
+EVENT = "unitsync.analysis.events.Event"
 SEEN = (
     *('4: note: Revealed type is "int"', '5: note: Revealed type is "list[str]"'),
     '6: note: Revealed type is "list[unitsync.wire_units.UnitInfo]"',
-    *('8: note: Revealed type is "int"', '12: note: Revealed type is "int"'),
-    *('14: note: Revealed type is "int"', '15: error: "Coroutine'),
-    *('16: error: "AsyncUnitBlock" has no attribute', "20: error: Argument 1"),
-    *("21: error: Unexpected keyword", "22: error: Unexpected keyword"),
+    *('8: note: Revealed type is "int"', f'10: note: Revealed type is "{EVENT}"'),
+    *('14: note: Revealed type is "int"', '16: note: Revealed type is "int"'),
+    *(f'18: note: Revealed type is "{EVENT}"', '19: error: "Coroutine'),
+    *('20: error: "AsyncUnitBlock" has no attribute', "24: error: Argument 1"),
+    *("25: error: Unexpected keyword", "26: error: Unexpected keyword"),
 )
 
 
@@ -76,7 +82,7 @@ def test_help_says_the_same_of_both(name: str) -> None:
     assert one.__doc__
     assert inspect.getdoc(one) == inspect.getdoc(other)
     assert inspect.signature(one).parameters == inspect.signature(other).parameters
-    assert inspect.iscoroutinefunction(other) is (name != "unit")
+    assert inspect.iscoroutinefunction(other) is (name not in ("unit", "events"))
     assert not inspect.iscoroutinefunction(one)
 
 

@@ -486,7 +486,7 @@ def test_it_tells_how_much_it_holds(daemons: Daemons, sockets: Sockets) -> None:
 
     before = figures()
     assert list(before) == [
-        *("units", "edges", "waiting", "clients", "owners", "unfinished"),
+        *("units", "edges", "waiting", "followers", "clients", "owners", "unfinished"),
         *("tasks", "threads", "files", "blocks", "resident_bytes"),
     ]
     assert [before[name] for name in ("units", "waiting", "clients", "owners", "tasks")] == [
