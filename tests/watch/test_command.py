@@ -57,3 +57,20 @@ def test_a_terminal_that_cannot_do_it(
 
 def test_a_pattern_that_is_none(at_terminal: None) -> None:
     assert refused("a[")[:2] == (2, "not a pattern: 'a[': a [ is not closed")
+
+
+@pytest.mark.parametrize(
+    ("of_locale", "encoding"),
+    [
+        ("UTF-8", "koi8-r"),
+        ("ANSI_X3.4-1968", "ascii"),
+        ("ISO-8859-1", "iso8859-1"),
+        ("ARMSCII-8", "ascii"),
+    ],
+)
+def test_the_encoding_is_what_the_terminal_can_show(
+    monkeypatch: pytest.MonkeyPatch, of_locale: str, encoding: str
+) -> None:
+    monkeypatch.setattr("locale.nl_langinfo", lambda what: of_locale)
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(encoding="koi8-r"))
+    assert command.encoding() == encoding

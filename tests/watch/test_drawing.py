@@ -262,7 +262,7 @@ def test_the_row_at_the_cursor_is_marked_over_the_whole_width() -> None:
     [
         ([], False, "", "asking the coordinator"),
         ([], True, "", "no units yet: they appear here as soon as a script speaks of one"),
-        ([], False, "the coordinator is away", ""),
+        ([], False, "the coordinator is away", "unitsync ping starts it"),
         (UNITS, True, "", "no unit matches; Esc shows all again"),
     ],
 )

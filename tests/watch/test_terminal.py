@@ -244,11 +244,14 @@ def test_no_colour(watching: OpenTerminal, place: Place) -> None:
     ends(terminal, 0)
 
 
-def test_a_terminal_without_utf_8(watching: OpenTerminal, place: Place) -> None:
+@pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}], ids=str)
+def test_a_terminal_without_utf_8(
+    watching: OpenTerminal, place: Place, env: dict[str, str]
+) -> None:
     with place.client() as client:
         client.start("クローン")
-    terminal = watching(LC_ALL="en_US.ISO-8859-1", PYTHONIOENCODING="latin-1")
-    lines = terminal.shows(r"* \u30af\u30ed\u30fc\u30f3")
+    terminal = watching(**env)
+    lines = terminal.shows(r"* \u30af\u30ed\u30fc\u30f3", "-- ")
     assert "".join(lines).isascii()
     terminal.keys("q")
     ends(terminal, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import locale
 import os
 import sys
 
@@ -32,7 +34,7 @@ def main(call: Call) -> int:
         os.environ.pop(name, None)
     # It only looks: it begins no state, and does not undo a stop.
     client = AsyncClient(call.address or None, autostart=False, startup="")
-    watch = Watch(client, names, sys.stderr.encoding)
+    watch = Watch(client, names, encoding())
     status = watch.run(mouse=False)  # the terminal's own selection goes on working
     if watch.problem is not None:
         raise watch.problem
@@ -44,6 +46,17 @@ def at_terminal() -> bool:
     return all(
         stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
     )
+
+
+def encoding() -> str:
+    """What the terminal can show. Python itself writes UTF-8 in the C locale too."""
+    of_locale = locale.nl_langinfo(locale.CODESET)
+    if of_locale.upper() == "UTF-8":
+        return sys.stderr.encoding
+    try:
+        return codecs.lookup(of_locale).name
+    except LookupError:
+        return "ascii"
 
 
 def _lines(call: Call) -> int:

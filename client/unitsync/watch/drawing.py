@@ -99,7 +99,7 @@ def _nothing(board: Board, view: View, width: int) -> list[Line]:
     elif view.known:
         text = "no units yet: they appear here as soon as a script speaks of one"
     else:
-        text = "" if view.away else "asking the coordinator"
+        text = "unitsync ping starts it" if view.away else "asking the coordinator"
     parts = wrapped(text, max(2, width - 2)) if text else []
     return [[], *([(f" {text[start:end]}", "dim")] for start, end in parts)]
 
