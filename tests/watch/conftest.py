@@ -18,18 +18,8 @@ from support.coordinators import PATIENCE_S, begin, clean_environment, serving
 from support.coordinators import end as end_process
 from unitsync import Client, wire
 
-_MAIN: Final = """
-import sys
-from types import SimpleNamespace
-from unitsync import errors
-from unitsync.output import report
-from unitsync.watch.command import main
-try:
-    sys.exit(main(SimpleNamespace(address="", names=sys.argv[1:], flags={})))
-except errors.UnitsyncError as problem:
-    sys.exit(report(problem))
-"""
-WATCH: Final = [sys.executable, "-P", "-c", _MAIN]
+WATCH: Final = [str(Path(sys.executable).with_name("unitsync")), "watch"]
+"""The installed command."""
 
 
 def unit(name: str, status: str = "pending", **fields: Any) -> wire.UnitInfo:

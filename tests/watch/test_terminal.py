@@ -190,7 +190,7 @@ def test_it_can_be_stopped_and_goes_on(terminal: OpenTerminal, place: Place) -> 
     a_startup(place)
     opened = terminal(UNITSYNC_ENDPOINT=place.address)
     opened.shell()
-    opened.keys(shlex.join(WATCH).replace("\n", "\n"), "Enter")
+    opened.keys(shlex.join(WATCH), "Enter")
     opened.shows("── lint", "j/k choose")
     opened.keys("C-z")
     opened.shows("Stopped", without="── lint")

@@ -7,10 +7,13 @@ import locale
 import os
 import sys
 
-from unitsync import AsyncClient, errors
+from unitsync import AsyncClient, Client, errors
+from unitsync.analysis.events import first_event
 from unitsync.commandline import Call
 from unitsync.extras import missing
 from unitsync.patterns import any_matcher
+from unitsync.printing import silence, write_lines
+from unitsync.render.events import text_line
 
 
 def main(call: Call) -> int:
@@ -18,7 +21,7 @@ def main(call: Call) -> int:
     names = list(dict.fromkeys(call.names))
     any_matcher(names)
     if not at_terminal():
-        return _lines(call)
+        return _lines(call, names)
     if os.environ.get("TERM", "") in ("", "dumb"):
         raise errors.UnitsyncError(
             "this terminal cannot move its cursor (TERM is dumb, or not set)",
@@ -59,8 +62,17 @@ def encoding() -> str:
         return "ascii"
 
 
-def _lines(call: Call) -> int:
-    """What happens, as lines, until Ctrl-C."""
-    raise errors.UsageError(
-        "watch needs a terminal", hint="unitsync events --follow prints what happens in lines"
-    )
+def _lines(call: Call, names: list[str]) -> int:
+    """What happens in this startup, as lines, until Ctrl-C or until nobody reads them."""
+    match = any_matcher(names or ["*"])
+    with Client(call.address or None, autostart=False, startup="") as client:
+        epochs = client.startups().epochs
+        since = first_event(epochs[-1]) - 1 if epochs else 0
+        for event in client.events(since=since, follow=True):
+            try:
+                if not event.unit or match(event.unit):
+                    write_lines(sys.stdout, [text_line(event)])
+            except BrokenPipeError:
+                silence(1)
+                return 0
+    return 0
