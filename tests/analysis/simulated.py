@@ -231,16 +231,19 @@ def without_time(unit: Unit) -> Unit:
 
 
 @st.composite
-def plans(draw: st.DrawFn, *, counts: bool = True, most: int = 9) -> list[Unit]:
-    """Units that wait only for those before them."""
+def plans(draw: st.DrawFn, *, counts: bool = True, dense: bool = False) -> list[Unit]:
+    """Units that wait only for those before them. With *counts*, gates may need only some of
+    these. *dense*: many gates, and nothing that waits for nothing."""
     units: list[Unit] = []
     skipped: set[int] = set()
     used: set[int] = set()
-    for index in range(draw(st.integers(1, most))):
-        gate = index > 1 and draw(st.integers(0, 4)) == 0
+    for index in range(draw(st.integers(5 if dense else 1, 9))):
+        gate = index > 1 and draw(st.integers(0, 1 if dense else 4)) == 0
         needs = []
         candidates = [one for one in range(index) if gate or one not in skipped]
-        for one in draw(st.lists(st.sampled_from(candidates), unique=True)) if candidates else ():
+        least = min(len(candidates), 2) if dense else 0
+        named = st.lists(st.sampled_from(candidates), unique=True, min_size=least)
+        for one in draw(named) if candidates else ():
             other, optional = units[one], draw(st.booleans()) and not gate
             requires = draw(st.sampled_from(["success", "success", "completion", "start"]))
             if other.goes_on or (one in skipped and requires != "start"):
@@ -262,7 +265,7 @@ def plans(draw: st.DrawFn, *, counts: bool = True, most: int = 9) -> list[Unit]:
             if goes_on:
                 own = launch or 0
             unit = unit._replace(
-                asked=draw(st.integers(0, 12)),
+                asked=draw(st.integers(0, 2 if dense else 12)),
                 own=own,
                 launch=launch,
                 goes_on=goes_on,

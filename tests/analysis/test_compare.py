@@ -25,7 +25,7 @@ def startup(own_s: dict[str, float], failed: str = "", *, over: bool = True) -> 
 
 
 def test_what_differs_the_largest_difference_first() -> None:
-    before = startup({"clone": 10, "deps": 20, "ide": 4, "lint": 1, "same": 7, "bad": 3}, "bad")
+    before = startup({"clone": 10, "deps": 20, "ide": 4, "lint": 3, "same": 7, "bad": 3}, "bad")
     now = startup({"clone": 12, "deps": 15, "ide": 4.5, "same": 7.009, "bad": 3, "new": 1.5}, "ide")
     assert compare(before, now, []) == Comparison(
         before_s=20,
@@ -36,9 +36,9 @@ def test_what_differs_the_largest_difference_first() -> None:
             Change("ide", "failed", 4, 4.5, reason="exit status 1"),
             Change("bad", "recovered", 3, 3),
             Change("deps", "faster", 20, 15),
+            Change("lint", "gone", 3, None),
             Change("clone", "slower", 10, 12),
             Change("new", "new", None, 1.5),
-            Change("lint", "gone", 1, None),
         ),
         startups=0,
     )
@@ -47,7 +47,7 @@ def test_what_differs_the_largest_difference_first() -> None:
 
 def test_what_did_not_run_this_time_or_then() -> None:
     story = Story()
-    story.registered("clone", "ide", "usable")
+    story.registered("clone", "ide", "usable", "nothing")
     story.tell(0, "gate", "usable")
     story.declared(0, "usable", "clone")
     story.denied(1, "ide", 1, "skipped")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from analysis.telling import BEGAN, Story
@@ -358,23 +360,11 @@ def test_a_cycle_through_a_script() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("a=b=0", 8),  # a=b, and not a
-        ("a=5", 9),
-        ("a:-b=0", 9),  # a:-b
-        ("a:-b:-a", 9),  # a:-b does not wait for a
-        ("a=b:+a:-b", 12),
-        ("a%=-50%", 9),
-        ("a=-50%=1", 9),
-        ("parallel=1", 9),
-    ],
-)
-def test_names_that_hold_signs(text: str, seconds: float) -> None:
+@pytest.fixture
+def signs() -> Story:
     """a 0 to 1, a=b 0 to 9, a:-b 1 to 3 after a, a% 0 to 2, a=-50% 0 to 2, parallel 0 to 8."""
     story = Story()
-    story.registered("a", "a=b", "a:-b", "a%", "a=-50%", "parallel")
+    story.registered("a", "a=b", "a:-b", "a%", "a=-50%", "parallel", "b=0", "b=q")
     story.declared(0, "a:-b", "a")
     story.runs(0, "a", 1, 1)
     story.runs(0, "a=b", 2, 9)
@@ -382,6 +372,44 @@ def test_names_that_hold_signs(text: str, seconds: float) -> None:
     story.runs(0, "a%", 4, 2)
     story.runs(0, "a=-50%", 5, 2)
     story.runs(0, "parallel", 6, 8)
-    assert after(story, text) == seconds
-    changed = what_if(story.startup, [text]).startup
-    assert changed != story.startup
+    return story
+
+
+@pytest.mark.parametrize(
+    ("text", "changed", "seconds"),
+    [
+        ("a=b=0", "a=b", 8),
+        ("a=5", "a", 9),
+        ("a=12", "a", 14),
+        ("a:-b=0", "a:-b", 9),  # and not that a does not wait for b=0
+        ("a:-b:-a", "a:-b", 9),
+        ("a=b:+a:-b", "a=b", 12),
+        ("a%=-50%", "a%", 9),
+        ("a=-50%=1", "a=-50%", 9),
+        ("parallel=1", "parallel", 9),
+    ],
+)
+def test_names_that_hold_signs(signs: Story, text: str, changed: str, seconds: float) -> None:
+    before = {unit.name: unit.spans for unit in signs.startup.units}
+    forecast = what_if(signs.startup, [text])
+    assert forecast.after_s == seconds
+    different = [one.name for one in forecast.startup.units if one.spans != before[one.name]]
+    assert different[0] == changed
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("a=bb=x", UsageError, "bb=x is not a duration"),
+        ("a:-b=q", UsageError, "a did not wait for b=q"),
+        ("a:-b=*", UsageError, "a did not wait for b=0"),
+        ("a:-b=soon", UsageError, "soon is not a duration"),
+        ("paralel:+xxxxxxxxxxxxxxxxxxxx=0", UnknownUnit, "paralel is not a unit"),
+        ("zzzz:+xxxx=0", UnknownUnit, "zzzz:+xxxx is not a unit"),
+    ],
+)
+def test_mistakes_with_signs(
+    signs: Story, text: str, error: type[UnitsyncError], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        what_if(signs.startup, [text])

@@ -128,7 +128,7 @@ def test_what_makes_a_step_longer_delays_the_end(units: list[Unit]) -> None:
             assert end_of(more, simulate(more)[0]) == end + ticks, one
 
 
-@given(plans(counts=True))
+@given(plans(dense=True))
 def test_slack_is_never_too_large(units: list[Unit]) -> None:
     end = end_of(units, simulate(units)[0])
     for one in path_of(units).beside:
