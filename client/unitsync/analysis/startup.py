@@ -51,6 +51,8 @@ def startup_of(events: Iterable[Event]) -> Startup:
 def _folds(events: Iterable[Event]) -> list[_Fold]:
     folds: list[_Fold] = []
     for event in events:
+        if event.event == "gap":
+            continue  # nothing happened then
         if event.event == "startup" or not folds:
             folds.append(_Fold(event))
         apply = _APPLY.get(event.event)
