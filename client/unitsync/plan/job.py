@@ -29,6 +29,7 @@ from unitsync.plan.processes import (
     signal_group,
     spawn,
 )
+from unitsync.plan.reports import Reports
 from unitsync.plan.slots import Slots
 from unitsync.plan.states import State
 from unitsync.plan.stopping import StopCommand
@@ -44,9 +45,6 @@ from unitsync.supervision import (
     Order,
     Supervision,
 )
-
-_HURRY_S: Final = 2.0
-"""How long the coordinator has to hear of an end when nobody wants to wait any more."""
 
 
 class Host(Protocol):
@@ -115,11 +113,10 @@ class Job:
         self._holds_slot = False
         self._told = False
         """Whether the coordinator was told of the outcome."""
-        self._hurried = False
         self._over: asyncio.Future[Order] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._probing: Probing | None = None
-        self._reports: set[asyncio.Task[Any]] = set()
+        self._reports = Reports(self.name, lambda text, hint: runner.warn(text, hint))
         self._retry: asyncio.Task[None] | None = None
 
     @property
@@ -198,7 +195,7 @@ class Job:
             hint = f"unitsync why {self.name}; a longer wait-timeout in the plan waits longer"
             self._end(State.FAILED, reason, hint)
             # Nobody else will start it: those that wait for it would wait forever.
-            await asyncio.wait((self._in_background(self._gave_up()),))
+            await asyncio.wait((self._reports.begin(self._gave_up()),))
         except errors.UnitsyncError as problem:
             reason = problem.message.removeprefix(f"{self.name} is ")
             self._end(State.FAILED, reason, problem.hint)
@@ -267,11 +264,10 @@ class Job:
         end = await self._over
         self._give_slot_back()
         await self._stopper.over()
-        if self._reports:
-            await asyncio.wait(self._reports)
+        await self._reports.over()
         if not self._told:
             self._tell_end(end)
-            await asyncio.wait(self._reports)
+            await self._reports.over()
 
     def _carry_out(self, orders: Iterable[Order]) -> None:
         assert self._life is not None
@@ -344,7 +340,7 @@ class Job:
         ended = command.how_it_ended(status)
         if self._probing is not None:
             self._probing.end()
-            self._in_background(self._probing.over())
+            self._reports.begin(self._probing.over())
             self._probing = None
         self._carry_out(self._life.exited(ended.status, ended.reason, monotonic()))
         if self.output is not None and self.output.open:
@@ -376,7 +372,7 @@ class Job:
             self._carry_out(self._life.group_ended(monotonic()))
 
     def _ready(self, _: Order) -> None:
-        self._in_background(self._runner.client.ready(self.name, run=self.run))
+        self._reports.begin(self._runner.client.ready(self.name, run=self.run))
         self._give_slot_back()
         # Sent before the dependents ask, as the report of an end is.
         asyncio.get_running_loop().call_soon(self._is_ready)
@@ -388,13 +384,11 @@ class Job:
     def _try_again(self, order: Order) -> None:
         self.reason = order.reason
         self._move(State.RETRYING)
-        self._retry = self._in_background(self._next_run(order.reason))
+        self._retry = self._reports.begin(self._next_run(order.reason))
 
     async def _next_run(self, reason: str) -> None:
         assert self._life is not None
-        told = self._reports - {self._retry}
-        if told:
-            await asyncio.wait(told)
+        await self._reports.over(but=self._retry)
         try:
             self.run = (await self._runner.client.retry(self.name, reason)).run
         except errors.UnitsyncError as problem:
@@ -412,7 +406,7 @@ class Job:
         """Report the outcome, and let the dependents go on. The report is sent first: they get
         their answer from what it says."""
         self._told = True
-        self._in_background(self._report(end))
+        self._reports.begin(self._report(end))
         state = State.FAILED if end.reason else State.COMPLETED
         asyncio.get_running_loop().call_soon(self._end, state, end.reason)
 
@@ -429,24 +423,6 @@ class Job:
 
     async def _gave_up(self) -> None:
         await self._runner.client.fail(self.name)  # the coordinator knows why
-
-    def _in_background(self, what: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(what)
-        self._reports.add(task)
-        task.add_done_callback(self._reported)
-        if self._hurried:
-            task.get_loop().call_later(_HURRY_S, task.cancel)
-        return task
-
-    def _reported(self, task: asyncio.Task[Any]) -> None:
-        self._reports.discard(task)
-        problem = None if task.cancelled() else task.exception()
-        if isinstance(problem, errors.UnitsyncError):
-            self._runner.warn(
-                f"{self.name}: {problem.message}; the coordinator does not know", problem.hint
-            )
-        elif problem is not None:
-            raise problem
 
     # --- ending it ----------------------------------------------------------------------
 
@@ -469,9 +445,7 @@ class Job:
 
     def hurry(self) -> None:
         """Do not wait long for the coordinator any more, to tell it of the end."""
-        self._hurried = True
-        for task in self._reports:
-            task.get_loop().call_later(_HURRY_S, task.cancel)
+        self._reports.hurry()
 
     def _end(self, state: State, reason: str = "", hint: str = "") -> None:
         self.reason, self.hint = reason, hint
