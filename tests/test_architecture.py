@@ -72,7 +72,8 @@ PLANS_MAY_USE = frozenset(
             "extras",
             "log_files",
         ),
-        *("importing", "json_output", "names", "nearest", "output", "owner", "patterns"),
+        *("importing", "json_output", "names", "nearest", "notifications", "output", "owner"),
+        "patterns",
         *("printing", "probes", "stream_link", "supervision", "terminal", "wire", "wire_values"),
     )
 )

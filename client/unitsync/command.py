@@ -1,5 +1,5 @@
 """How the command of a unit is started, and what its end means: its environment, its process
-group, and the words for its exit status.
+group, the socket for what it says, and the words for its exit status.
 
 ``run`` (run_command.py) and ``up`` (plan/processes.py) both use it. Imports only what the
 interpreter has already loaded.
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+NOTIFY_SOCKET = b"NOTIFY_SOCKET"
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 """The values that Python may set LC_CTYPE to (PEP 538)."""
 
@@ -54,6 +55,27 @@ def environment_of(unit: str) -> "dict[bytes, bytes]":
     environment[b"UNITSYNC_UNIT"] = unit.encode("utf-8", "surrogateescape")
     environment.pop(b"UNITSYNC_CODER_SHIM", None)  # it concerns only this process
     return environment
+
+
+def notify_socket(environment: "dict[bytes, bytes]") -> "Any":
+    """A socket for what the command that gets *environment* says with sd_notify(3). Its address is
+    put in there. None if there can be none; then *environment* stays as it is.
+
+    It has no name in the file system, so nothing is left of it however we end.
+    """
+    if environment.get(NOTIFY_SOCKET, b"")[:1] not in (b"", b"/", b"@"):
+        return None  # nothing could be passed on to this address
+    try:
+        import _socket
+
+        socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
+        socket.bind("")
+        address: bytes = socket.getsockname()
+    except (OSError, ImportError, AttributeError):
+        return None
+    environment[NOTIFY_SOCKET] = b"@" + address[1:]
+    return socket
 
 
 def spawn(

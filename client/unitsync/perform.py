@@ -21,6 +21,7 @@ from unitsync.conversation import (
     Autostart,
     Conversation,
     Done,
+    May,
     Pause,
     withdrawal,
 )
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from unitsync.commandline import Call, Message
-    from unitsync.conversation import May, Step
+    from unitsync.conversation import Step
 
 
 def main() -> None:
@@ -149,19 +150,19 @@ def _run(call: "Call") -> int:
         if not masks:
             return status
     inherited = masks[0]
+
+    def tell(verb: str, **more: "Any") -> "Any":
+        return _tell(call, granted.epoch, verb, **more)
+
     if options is None:
-        ended = run_command.carry_out(call.command, unit, inherited)
+        ended = run_command.carry_out(
+            call.command, unit, inherited, lambda text: tell("note", text=text, run=granted.run)
+        )
         run_command.let_signals_go(inherited)
     else:
         from unitsync.supervised_run import SupervisedRun
 
-        supervised = SupervisedRun(
-            call,
-            options,
-            granted,
-            inherited,
-            lambda verb, **more: _tell(call, granted.epoch, verb, **more),
-        )
+        supervised = SupervisedRun(call, options, granted, inherited, tell)
         ended = supervised.carry_out()
     if not ended.recorded and (why := _record_end(call, granted.epoch, ended.reason)):
         run_command.warn_not_recorded(unit, *why)
@@ -201,8 +202,13 @@ def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None
 def _tell(call: "Call", epoch: str, verb: str, **more: "Any") -> "Any":
     """The reply to a request with the tag *verb* about the run that was granted under *epoch*.
     Raises as ``converse`` does."""
-    request = {"verb": verb, **_from_start(call.request), "epoch": epoch, "render": "text", **more}
-    return converse(call.address, request, ACT)
+    lines, may = ("none", _QUIETLY) if verb == "note" else ("text", ACT)
+    request = {"verb": verb, **_from_start(call.request), "epoch": epoch, "render": lines, **more}
+    return converse(call.address, request, may)
+
+
+_QUIETLY = May(acts=True, autostart=Autostart.NEVER)
+"""For what is only a note: it is not worth a coordinator, or a warning."""
 
 
 def _from_start(start: "Message") -> "Message":

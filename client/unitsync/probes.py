@@ -1,4 +1,5 @@
-"""Whether a service is ready: a TCP port, a URL, a line in its output, or a shell command.
+"""Whether a service is ready: a TCP port, a URL, a line in its output, a shell command, or what it
+says itself.
 
 ``run`` and ``up`` use it, each in a thread. Imports only what the interpreter has already
 loaded; ``_socket`` for a port; more only for a URL.
@@ -82,6 +83,15 @@ class Line(Probe):
         kept = len(self.wanted) - 1
         self._ends[stream] = (joined if len(chunk) < kept else chunk)[-kept:] if kept else b""
         return False
+
+
+class Notify(Probe):
+    """Ready when the service says so with sd_notify(3). Whoever hears what it says knows."""
+
+    kind = "notify"
+
+    def _try(self, timeout_s: float) -> str:
+        return "it has not said READY=1 yet"
 
 
 class Tcp(Probe):
@@ -276,7 +286,7 @@ class Prober:
         self._ended = False
 
     def begin(self) -> None:
-        if self._probe.kind == "line":
+        if self._probe.kind in ("line", "notify"):
             self._hear(self, self._probe.check())
         else:
             _thread.start_new_thread(self._work, ())
@@ -290,6 +300,12 @@ class Prober:
     def saw(self, stream: int, chunk: bytes) -> None:
         """Look for a line in the output."""
         if not self._ended and isinstance(self._probe, Line) and self._probe.saw(stream, chunk):
+            self._ended = True
+            self._hear(self, "")
+
+    def said_ready(self) -> None:
+        """The service says that it is ready. That counts if nothing else is to be tried."""
+        if not self._ended and self._probe.kind == "notify":
             self._ended = True
             self._hear(self, "")
 
@@ -307,6 +323,8 @@ class Prober:
 
 def parse(text: str) -> Probe:
     """The probe that *text* describes. Raises ValueError, which says what is wrong."""
+    if text == "notify":
+        return Notify(text)
     if text.startswith("line:"):
         if text == "line:" or "\n" in text:
             raise ValueError("names no line; for example line:listening on")

@@ -7,15 +7,27 @@ loaded.
 """
 
 import _signal  # type: ignore[import-not-found]  # signal itself loads enum
+import _thread
 import os
 
 from unitsync.calling_script import command_line, shell_word
-from unitsync.command import Ended, cannot_run, environment_of, how_it_ended, signal_name, spawn
+from unitsync.command import (
+    NOTIFY_SOCKET,
+    Ended,
+    cannot_run,
+    environment_of,
+    how_it_ended,
+    notify_socket,
+    signal_name,
+    spawn,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
+
+    from unitsync.run_notes import Notes
 
 _SI_KERNEL = 0x80
 """``si_code`` of a signal that the kernel sent, for example for a key at the terminal
@@ -26,6 +38,8 @@ _PASSED_ON = (
     *(_signal.SIGUSR2, _signal.SIGWINCH, _signal.SIGCONT, _signal.SIGTSTP),
 )
 DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
+_HEARD_S = 1.0
+"""How long the end of a command waits until everything is heard that it has said."""
 
 
 def shown(call: "Iterable[str]") -> "dict[str, str]":
@@ -55,18 +69,22 @@ def watched() -> "set[int]":
     return {*heeded, _signal.SIGCHLD}
 
 
-def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
-    """Run the command *words* and wait for its end. Call it between ``hold_signals``, which
-    returned *inherited*, and ``let_signals_go``."""
+def carry_out(
+    words: "list[str]", unit: str, inherited: "set[int]", note: "Callable[[str], Any]"
+) -> "Ended":
+    """Run the command *words* and wait for its end. *note* sends what it says that it is doing.
+    Call it between ``hold_signals``, which returned *inherited*, and ``let_signals_go``."""
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if ignored, there is no status
     guardian = Guardian(apart=not at_the_terminal())
     try:
         guardian.begin()
     except OSError as exc:
         return no_guardian(exc)
+    environment = environment_of(unit)
+    ear = ear_for(environment, note)
     try:
         try:
-            pid = spawn(words, environment_of(unit), inherited, guardian.group or None)
+            pid = spawn(words, environment, inherited, guardian.group or None)
         except OSError as exc:
             return cannot_run(words[0], exc)
         guardian.guard(pid)
@@ -78,7 +96,10 @@ def carry_out(words: "list[str]", unit: str, inherited: "set[int]") -> "Ended":
         status = _accompany(pid, guardian.group)
     finally:
         guardian.end()
-    return how_it_ended(status)
+    ended = how_it_ended(status)
+    if ear is not None:
+        ear.end(failed=bool(ended.reason))
+    return ended
 
 
 def no_guardian(problem: OSError) -> "Ended":
@@ -166,6 +187,86 @@ class Guardian:
         except BrokenPipeError:
             pass
         os.close(self._pipe)
+
+
+class Ear:
+    """Hears what the command says with sd_notify(3), in a thread of its own: neither it nor
+    somebody who waits for its end is held up by what becomes of that. What is needed for it is
+    loaded when something is said.
+
+    *note* sends what the unit is doing. *ready* is called when the command says that it is ready.
+    """
+
+    def __init__(
+        self,
+        socket: "Any",
+        outer: bytes,
+        note: "Callable[[str], Any]",
+        ready: "Callable[[], None]",
+    ) -> None:
+        self._socket = socket
+        self._outer = outer
+        self._note = note
+        self._ready = ready
+        self._notes: Notes | None = None
+        self._over = False
+        self._heard = _thread.allocate_lock()
+        self._heard.acquire()
+
+    def begin(self) -> None:
+        """Raises RuntimeError if there can be no thread."""
+        _thread.start_new_thread(self._listen, ())
+
+    def hear_out(self) -> None:
+        """The command has ended. Returns when everything is heard that it has said."""
+        if self._over:
+            return
+        self._over = True
+        self._socket.shutdown(0)  # for reading; what is there already can still be read
+        self._heard.acquire(timeout=_HEARD_S)
+
+    def end(self, *, failed: bool) -> None:
+        """The same. If it has *failed*, its last note is sent."""
+        self.hear_out()
+        if self._notes is not None:
+            self._notes.end(failed=failed)
+
+    def _listen(self) -> None:
+        try:
+            peek = 2
+            if self._socket.recv(1, peek) or not self._over:
+                from unitsync.run_notes import Notes, listen
+
+                self._notes = Notes(self._note)
+                listen(self._socket, self._outer, self._notes, self._ready)
+        except Exception:
+            pass  # it is only about notes, and nobody is here who could be told
+        finally:
+            self._heard.release()
+            self._socket.close()
+
+
+def ear_for(
+    environment: "dict[bytes, bytes]",
+    note: "Callable[[str], Any]",
+    ready: "Callable[[], None]" = lambda: None,
+) -> Ear | None:
+    """An Ear for the command that gets *environment*, where its address is put. None if there can
+    be none: then the command says it to whomever it would have said it to."""
+    outer = environment.get(NOTIFY_SOCKET, b"")
+    socket = notify_socket(environment)
+    if socket is None:
+        return None
+    ear = Ear(socket, outer, note, ready)
+    try:
+        ear.begin()
+    except RuntimeError:
+        socket.close()
+        del environment[NOTIFY_SOCKET]
+        if outer:
+            environment[NOTIFY_SOCKET] = outer
+        return None
+    return ear
 
 
 def _accompany(pid: int, group: int) -> int:

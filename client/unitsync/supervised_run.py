@@ -14,7 +14,7 @@ from time import monotonic
 
 from unitsync import command, run_command, supervision
 from unitsync.command import Ended
-from unitsync.run_command import Guardian, pass_on, warn, watched
+from unitsync.run_command import Ear, Guardian, ear_for, pass_on, warn, watched
 from unitsync.supervision import Order, Supervision
 
 TYPE_CHECKING = False
@@ -74,6 +74,7 @@ class SupervisedRun:
         """Guardians that may have ended, to be reaped."""
         self._pump: Pump | None = None
         self._prober: Prober | None = None
+        self._ear: Ear | None = None
         self._reporting = _thread.allocate_lock()
         self._main = _thread.get_ident()
         self._heard: list[tuple[Prober | None, str]] = []
@@ -126,7 +127,7 @@ class SupervisedRun:
                 if self._machine.over:
                     break
                 orders = list(self._next())
-            self._end_try()
+            self._end_try(failed=bool(orders[-1].reason))
         finally:
             run_command.let_signals_go(self._inherited)
         return self._ended or self._how_it_ended(orders[-1])
@@ -188,8 +189,11 @@ class SupervisedRun:
         how = command.how_it_ended(status)
         self._by_itself = how.reason
         heard: Orders = ()
-        if self._pump is not None and self._machine.launching:
-            self._pump.finish(_DRAIN_S)  # the line that makes it ready may be its last one
+        if self._ear is not None:
+            self._ear.hear_out()
+        if self._machine.launching:
+            if self._pump is not None:
+                self._pump.finish(_DRAIN_S)  # the line that makes it ready may be its last one
             heard = self._what_was_heard()
         self._end_probing()
         return heard + self._machine.exited(how.status, how.reason, monotonic())
@@ -243,11 +247,13 @@ class SupervisedRun:
         self._guardian, self._group, self._handed_over = guardian, guardian.group, False
         self._looks = 0
         self._prober = self._new_prober()
+        environment = self._environment.copy()
+        self._ear = ear_for(environment, self._note_for(self._run), self._said_ready)
         try:
             self._pump = self._new_pump()
             stdio = self._pump.stdio if self._pump is not None else ()
             words, group = self._words, self._group or None
-            self._pid = command.spawn(words, self._environment, self._inherited, group, stdio)
+            self._pid = command.spawn(words, environment, self._inherited, group, stdio)
         except OSError as problem:
             if self._pump is not None:
                 self._pump.begin()
@@ -370,8 +376,12 @@ class SupervisedRun:
         finally:
             _signal.pthread_sigmask(_signal.SIG_BLOCK, self._numbers)
 
-    def _end_try(self) -> None:
-        """The command has ended, or was not run."""
+    def _end_try(self, *, failed: bool = False) -> None:
+        """The command has ended, or was not run. Its last note is only of use if the unit *failed*
+        with it."""
+        if self._ear is not None:
+            self._ear.end(failed=failed)
+            self._ear = None
         self._end_probing()
         self._end_guardian()
         self._group = 0
@@ -441,6 +451,14 @@ class SupervisedRun:
         if self._prober is not None:
             self._prober.end()
             self._prober = None
+
+    def _note_for(self, run: int) -> "Callable[[str], Any]":
+        return lambda text: self._tell("note", text=text, run=run)
+
+    def _said_ready(self) -> None:
+        prober = self._prober
+        if prober is not None:
+            prober.said_ready()
 
     def _hear(self, prober: "Prober | None", why: str) -> None:
         self._heard.append((prober, why))

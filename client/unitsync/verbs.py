@@ -209,7 +209,8 @@ BACKOFF = Flag(
 READY = Flag(
     "--ready",
     "The unit counts as started when this holds: tcp:PORT, tcp:HOST:PORT, http://…, "
-    "https://…, line:TEXT in its output, or a shell command that exits with 0.",
+    "https://…, line:TEXT in its output, notify (it says READY=1), or a shell command that "
+    "exits with 0.",
     metavar="PROBE",
 )
 LOG = Flag("--log", "Keep the output in a log file as well.", field="log")

@@ -150,6 +150,7 @@ class Cli:
         command: list[str] | None = None,
         env: Mapping[str, str | None] | None = None,
         stdin: int | IO[str] = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
     ) -> Process:
         """Start a verb, or with *command* a script, that the test goes on with. It has a
         process group of its own, which is killed at the end of the test."""
@@ -157,7 +158,7 @@ class Cli:
             command or [*self.command, *arguments],
             env=self.env(self._with_command(env) if command else env),
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,

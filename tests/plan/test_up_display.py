@@ -65,6 +65,27 @@ def shown(jobs: list[Job], screen: Screen, height: int = 50) -> list[str]:
     return ["".join(text for text, _ in row).rstrip() for row in rows(jobs, screen, height, NOW)]
 
 
+def test_a_note_stands_in_place_of_the_last_line_of_output() -> None:
+    notes = [
+        job("db", State.RUNNING, said=b"line", ready="notify", note="serving 3 clients"),
+        job("clone", State.LAUNCHING, said=b"line", note="cloning \x1b[31m: 43 %"),
+        job("bad", State.FAILED, "exit status 7", said=b"why", note="43 %"),
+        job("done", State.COMPLETED, note="43 %"),
+    ]
+    assert (
+        shown(notes, Screen(80))
+        == [
+            " ● db     ready for 1 min  serving 3 clients",
+            r" ◌ clone  launching for 1 min  cloning \x1b[31m: 43 %",
+            " ✗ bad    failed after 25 s: exit status 7  why",
+            " ✓ done   completed after 25 s",
+            "4 units: 1 completed, 1 failed, 1 launching, 1 running",
+        ]
+        or shown(notes, Screen(80))[:4]
+    )
+    assert max(map(columns, shown(notes, Screen(30)))) <= 30
+
+
 def test_a_row_says_what_goes_on() -> None:
     assert shown(ALL, Screen(80)) == [
         " ● db       ready for 1 min  two",

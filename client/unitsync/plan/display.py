@@ -259,13 +259,21 @@ def _row(job: Job, screen: Screen, names: int, now: float) -> Row:
     text = described(job, now)
     left = screen.width - names - 5
     row: Row = [(f" {mark} ", colour), (cut(fitted(job.name, names), names), ""), (" ", "")]
-    last = "" if job.state.ended and job.state is not State.FAILED else safe(job.last.last())
+    last = safe(_last_said(job))
     text = fitted(text, left)
     row.append((text, colour))
     left -= columns(text) + 2
     if last and left > 8:
         row.append(("  " + fitted(last, left), "dim"))
     return row
+
+
+def _last_said(job: Job) -> str:
+    """What stands behind the state of *job*: its note while it runs, else the last line of its
+    output."""
+    if job.state.ended and job.state is not State.FAILED:
+        return ""
+    return (job.note if job.state.active else "") or job.last.last()
 
 
 def described(job: Job, now: float) -> str:

@@ -172,8 +172,9 @@ class UnitTable(_Table, frozen=True):
         Text | UnsetType,
         Meta(
             description="When a service counts as started: `tcp:PORT`, `tcp:HOST:PORT`, "
-            "`http://...`, `https://...`, `line:TEXT` (a line of its output holds TEXT), or a "
-            "text for the shell that exits with 0."
+            "`http://...`, `https://...`, `line:TEXT` (a line of its output holds TEXT), "
+            "`notify` (it says READY=1, as sd_notify(3) does), or a text for the shell that exits "
+            "with 0."
         ),
     ] = UNSET
     on_owner_exit: Annotated[

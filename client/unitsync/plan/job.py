@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from unitsync import command, errors, probes, wire
 from unitsync.aio import AsyncClient
 from unitsync.log_files import RunLog
+from unitsync.plan.hearing import Hearing
 from unitsync.plan.model import UnitPlan
 from unitsync.plan.probing import Probing
 from unitsync.plan.processes import (
@@ -116,6 +117,9 @@ class Job:
         self._over: asyncio.Future[Order] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._probing: Probing | None = None
+        self._hearing: Hearing | None = None
+        self.note = ""
+        """What its command says that it is doing."""
         self._reports = Reports(self.name, lambda text, hint: runner.warn(text, hint))
         self._retry: asyncio.Task[None] | None = None
 
@@ -294,6 +298,7 @@ class Job:
         self._stopper.kill()  # it is about the run before
         self._move(State.LAUNCHING if unit.ready else State.RUNNING)
         environment = runner.environment(unit)
+        self._hearing = Hearing(environment, unit.user, self, runner.client)
         if unit.ready and (why := probes.parse(unit.ready).warning()):
             runner.warn(f"{self.name}: {why}")
         ends: tuple[int, ...] = ()
@@ -333,10 +338,19 @@ class Job:
         if self._probing is not None:
             self._probing.saw(data)
 
+    def on_ready(self) -> None:
+        if self._probing is not None:
+            self._probing.said_ready()
+
+    def on_note(self, text: str) -> None:
+        self.note = text
+
     def _exited(self, status: int) -> None:
         assert self._life is not None
         if self.output is not None:
             self.output.drain()
+        if self._hearing is not None:
+            self._hearing.end()
         ended = command.how_it_ended(status)
         if self._probing is not None:
             self._probing.end()
@@ -384,6 +398,7 @@ class Job:
     def _try_again(self, order: Order) -> None:
         self.reason = order.reason
         self._move(State.RETRYING)
+        self._end_hearing(failed=False)
         self._retry = self._reports.begin(self._next_run(order.reason))
 
     async def _next_run(self, reason: str) -> None:
@@ -406,6 +421,7 @@ class Job:
         """Report the outcome, and let the dependents go on. The report is sent first: they get
         their answer from what it says."""
         self._told = True
+        self._end_hearing(failed=bool(end.reason))
         self._reports.begin(self._report(end))
         state = State.FAILED if end.reason else State.COMPLETED
         asyncio.get_running_loop().call_soon(self._end, state, end.reason)
@@ -420,6 +436,12 @@ class Job:
         reply = await self._runner.client.call(request)
         if isinstance(reply, wire.Error):
             raise errors.from_code(reply.code, reply.message, reply.hint, reply.details)
+
+    def _end_hearing(self, *, failed: bool) -> None:
+        self.note = ""
+        if self._hearing is not None:
+            self._hearing.over(failed=failed)
+            self._hearing = None
 
     async def _gave_up(self) -> None:
         await self._runner.client.fail(self.name)  # the coordinator knows why

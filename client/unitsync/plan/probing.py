@@ -29,12 +29,19 @@ class Probing:
         if isinstance(self._probe, probes.Shell):
             self._probe.words = as_user(unit.user, (*unit.shell, "-c", unit.ready))
             self._probe.environment, self._probe.cwd = environment, unit.cwd
-        if not isinstance(self._probe, probes.Line):
+        if isinstance(self._probe, probes.Notify):
+            not_ready(self._probe.check())
+        elif not isinstance(self._probe, probes.Line):
             self._task = asyncio.get_running_loop().create_task(self._try())
 
     def saw(self, data: bytes) -> None:
         """Its output goes on with *data*."""
         if isinstance(self._probe, probes.Line) and self._probe.saw(1, data):
+            self._ready()
+
+    def said_ready(self) -> None:
+        """It says itself that it is ready. That counts if nothing else is to be tried."""
+        if isinstance(self._probe, probes.Notify):
             self._ready()
 
     def end(self) -> None:

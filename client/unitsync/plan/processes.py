@@ -388,7 +388,7 @@ _files_of_our_caller: tuple[int, int] | None = None
 
 def may_open_many_files() -> None:
     """Allow this process, but not the commands, as many open files as it may allow itself: each
-    command takes three."""
+    command takes four."""
     global _files_of_our_caller
     _spare_descriptors()
     _files_of_our_caller = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

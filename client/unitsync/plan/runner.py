@@ -122,6 +122,8 @@ class Runner:
         self._mark = f"{MARK}={os.urandom(12).hex()}"
         name, _, value = self._mark.encode().partition(b"=")
         self._environment = {**command.environment_of(""), name: value}
+        # What one command says is not said of all of them.
+        self._environment.pop(command.NOTIFY_SOCKET, None)
         self._folder = folder
         self.fail_fast = fail_fast
         self._again = frozenset(again)

@@ -50,7 +50,7 @@ TAKES: Final[dict[str, tuple[str, str]]] = {
     "stop": ("a signal, or a text for the shell", 'stop = "SIGINT", or stop = "pg_ctl stop"'),
     "ready": (
         "a probe",
-        'ready = "tcp:5432", "http://...", "line:TEXT", or a text for the shell',
+        'ready = "tcp:5432", "http://...", "line:TEXT", "notify", or a text for the shell',
     ),
     "on-owner-exit": (" or ".join(OnOwnerExit), 'leave it out for "fail"'),
 }
