@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial, wraps
 from operator import methodcaller
 from time import monotonic, sleep
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import zmq
 
@@ -18,8 +18,12 @@ from unitsync import endpoint as endpoints
 from unitsync.client_base import ClientBase, LinkLost, encode
 from unitsync.client_verbs import AsyncUnitBlock, Verbs
 from unitsync.conversation import Send, withdrawal
+from unitsync.event_stream import EventStream
 from unitsync.link import Link
 from unitsync.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from unitsync.analysis.events import Event
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,22 +72,15 @@ def _block(
 
 
 def _iterating(
-    verb: Callable[Concatenate[Any, P], AsyncIterator[R]],
-) -> Callable[Concatenate[Client, P], Iterator[R]]:
-    """The same for a verb that gives one thing after the other."""
+    verb: Callable[Concatenate[Any, P], EventStream],
+) -> Callable[Concatenate[Client, P], Iterator[Event]]:
+    """The same for a verb that gives events."""
 
     @wraps(verb)
-    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
-        each = verb(self, *args, **kwargs)
-        try:
-            while True:
-                try:
-                    item: R = _run(each.__anext__)  # type: ignore[arg-type]
-                except StopAsyncIteration:
-                    return
-                yield item
-        finally:
-            _run(each.aclose)  # type: ignore[attr-defined]
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Event]:
+        stream = verb(self, *args, **kwargs)
+        while (page := _run(stream.next_page)) is not None:
+            yield from page
 
     signature = inspect.signature(verb).replace(return_annotation="Iterator[Event]")
     method.__signature__ = signature  # type: ignore[attr-defined]

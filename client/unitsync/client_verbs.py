@@ -6,7 +6,7 @@ that runs the coroutine to its end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from types import TracebackType
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from unitsync import errors, event_stream, json_output, wire
+from unitsync import errors, json_output, wire
 from unitsync.client_base import ClientBase, expect
 from unitsync.commandline import check_exit_code, check_reset, choice
+from unitsync.event_stream import EventStream, startups
 from unitsync.printing import note_line, one_line
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class Verbs(ClientBase):
 
     async def startups(self) -> wire.StartupsReply:
         """Which startups the journal holds, earlier ones too."""
-        return await event_stream.startups(self)
+        return await startups(self)
 
     def events(
         self,
@@ -278,7 +279,7 @@ class Verbs(ClientBase):
         since: int | Event = 0,
         follow: bool = False,
         on_away: Callable[[errors.UnitsyncError], None] = lambda problem: None,
-    ) -> AsyncIterator[Event]:
+    ) -> EventStream:
         """Everything that has happened after the event *since* (or its ``seq``), each once and in
         order, in all startups that are kept. With *follow* it goes on with what comes, through
         restarts of the coordinator; while there is none, *on_away* is called with the reason. A
@@ -286,7 +287,7 @@ class Verbs(ClientBase):
 
         Raises StateChanged if the events have begun anew, because the state was lost.
         """
-        return event_stream.stream(self, since, follow, on_away)
+        return EventStream(self, since, follow, on_away)
 
     async def ping(self) -> wire.Pong:
         """Ask whether the coordinator answers."""

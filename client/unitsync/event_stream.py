@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from unitsync import errors, wire
@@ -23,42 +25,107 @@ AT_ONCE: Final = 500
 _ALL_PARTS: Final = 1 << 62
 
 
-async def stream(
-    client: ClientBase,
-    since: int | Event,
-    follow: bool,
-    on_away: Callable[[errors.UnitsyncError], None],
-) -> AsyncIterator[Event]:
-    """See Verbs.events."""
-    from unitsync.analysis.events import EventReader  # the scripts' verbs do without it
+class EventStream:
+    """See Verbs.events. There is nothing to close, and it can go on after an error, or after the
+    task that waited for an event was cancelled: none is lost by that."""
 
-    after = _place(since)
-    closings = client._closings
-    kept = await startups(client)
-    _check(after[0], kept)
-    reader = EventReader(kept, after)
-    pause_s = REST_S
-    while kept.epochs or follow:
-        if client._closings != closings:
-            raise client._closed()
-        try:
-            page = await _page(client, reader, FOLLOW_PATIENCE_S if follow else 0.0)
-        except (errors.Unreachable, errors.Stopped) as problem:
-            if not follow:
-                raise
-            on_away(problem)
-            pause_s = min(2 * pause_s, AWAY_S)
-        else:
-            for number, event in enumerate(reader.feed(page), 1):
-                yield event
-                if not number % AT_ONCE:
-                    await client._sleep(0)
-            if not follow and reader.from_seq >= kept.next_seq:
-                return  # what has come since then may never end
-            if reader.from_seq < page.next_seq:
+    def __init__(
+        self,
+        client: ClientBase,
+        since: int | Event,
+        follow: bool,
+        on_away: Callable[[errors.UnitsyncError], None],
+    ) -> None:
+        self._client = client
+        self._closings = client._closings
+        self._name = os.urandom(12).hex()
+        self._after = since
+        self._follow = follow
+        self._on_away = on_away
+        self._reader: EventReader | None = None
+        """None until it is known what the journal holds."""
+        self._end: int | None = None
+        """The record before which it ends if it does not follow; None if nothing was kept."""
+        self._newest: int | None = None
+        """What the next record was when the last page was made; None before the first page."""
+        self._asked = 0.0
+        """When the last page was answered, or was not, on the monotonic clock."""
+        self._away_s = 0.0
+        """How long to pause because there is no coordinator."""
+        self._page: Iterator[Event] = iter(())
+        self._at_once = 0
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._at_once >= AT_ONCE:
+            await self._client._sleep(0)
+            self._at_once = 0
+        while True:
+            for event in self._page:
+                self._at_once += 1
+                return event
+            page = await self.next_page()
+            if page is None:
+                raise StopAsyncIteration
+            self._page = page
+
+    async def next_page(self) -> Iterator[Event] | None:
+        """The events of the next page, to be taken before another page is asked for. There may be
+        none in it. None at the end."""
+        reader = self._reader or await self._begin()
+        while self._follow or not self._is_over(reader):
+            has_all = self._newest is not None and reader.from_seq >= self._newest
+            pause_s = self._away_s or (REST_S if has_all else 0.0)
+            # Since then, or a pause that is cancelled again and again would never end.
+            if (left_s := self._asked + pause_s - monotonic()) > 0:
+                await self._client._sleep(left_s)
+            if self._client._closings != self._closings:
+                raise self._client._closed()
+            try:
+                page = await self._ask(reader)
+            except (errors.Unreachable, errors.Stopped) as problem:
+                if not self._follow:
+                    raise
+                self._asked = monotonic()
+                self._away_s = min(2 * max(self._away_s, REST_S), AWAY_S)
+                self._on_away(problem)
                 continue
-            pause_s = REST_S
-        await client._sleep(pause_s)
+            self._asked = monotonic()
+            self._away_s, self._newest = 0.0, page.next_seq
+            return reader.feed(page)
+        return None
+
+    async def _begin(self) -> EventReader:
+        from unitsync.analysis.events import EventReader  # the scripts' verbs do without it
+
+        after = _place(self._after)
+        kept = await startups(self._client)
+        _check(after[0], kept)
+        self._end = kept.next_seq if kept.epochs else None
+        self._reader = EventReader(kept, after)
+        return self._reader
+
+    def _is_over(self, reader: EventReader) -> bool:
+        """Whether it has told all that there was at the beginning. What comes meanwhile may never
+        end."""
+        if self._end is None:
+            return True
+        return self._newest is not None and reader.from_seq >= self._end
+
+    async def _ask(self, reader: EventReader) -> wire.EventsReply:
+        # Asking once more for the same takes the place of a request that is still held back, and an
+        # answer to that is as good.
+        name = f"{self._name}-{reader.from_seq}-{reader.after_epoch}"
+        request = wire.Events(
+            **(self._client.said() | {"id": name}),
+            from_seq=reader.from_seq,
+            after_epoch=reader.after_epoch,
+            journal=reader.journal,
+            patience_s=FOLLOW_PATIENCE_S if self._follow else 0.0,
+        )
+        return await self._client._ask(request, wire.EventsReply)
 
 
 async def startups(client: ClientBase) -> wire.StartupsReply:
@@ -72,17 +139,6 @@ async def startups(client: ClientBase) -> wire.StartupsReply:
                 "unitsync stop; the next one, which unitsync ping starts, has what it held"
             )
         raise
-
-
-async def _page(client: ClientBase, reader: EventReader, patience_s: float) -> wire.EventsReply:
-    request = wire.Events(
-        **client.said(),
-        from_seq=reader.from_seq,
-        after_epoch=reader.after_epoch,
-        journal=reader.journal,
-        patience_s=patience_s,
-    )
-    return await client._ask(request, wire.EventsReply)
 
 
 def _place(since: int | Event) -> tuple[int, int]:

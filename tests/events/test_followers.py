@@ -279,6 +279,10 @@ def test_the_number_of_followers_is_bounded(store: EventStore) -> None:
     assert "UNITSYNC_MAX_FOLLOWERS" in error.hint
     assert names(eves[2].ask(events(0))) == [], "who does not wait takes no place"
     assert eves[0].ask(events(0, patience_s=30.0)) is None, "who asks again has one already"
+    reply = eves[0].ask(events(0, patience_s=30.0, id="f"))
+    assert names(reply) == [], "its oldest one is answered"
+    assert reply is not None
+    assert reply.id == "e"
     driven.clients.dead.add(eves[1].peer)
     assert eves[2].ask(events(0, patience_s=30.0)) is None, "the dead need none"
     driven.pass_time(30.0)

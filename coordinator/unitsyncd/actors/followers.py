@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from math import inf
 from typing import Final, TypeAlias
 
 from msgspec import Raw
@@ -71,10 +72,7 @@ class Followers:
         if reply.parts or reply.epochs or not patience_s > 0:
             return reply
         if len(self._held) >= self._most:
-            self._forget_the_dead()
-        if len(self._held) >= self._most:
-            what = f"holds back no more than {self._most:,} requests for events"
-            raise limit_reached("followers", self._most, what)
+            self._make_room(peer)
         self._held[peer, request.id] = now + patience_s, request
         return None
 
@@ -116,10 +114,19 @@ class Followers:
     def count(self) -> int:
         return len(self._held)
 
-    def _forget_the_dead(self) -> None:
-        for peer, request_id in list(self._held):
-            if self._clients.is_dead(peer):
-                self.forget(peer, request_id)
+    def _make_room(self, peer: bytes) -> None:
+        """For one more request of *peer*: instead of those by dead processes, or else of its own
+        oldest one, which it may have given up. Raises LimitReached."""
+        for other, request_id in list(self._held):
+            if self._clients.is_dead(other):
+                self.forget(other, request_id)
+        if len(self._held) < self._most:
+            return
+        oldest = next((key for key in self._held if key[0] == peer), None)
+        if oldest is None:
+            what = f"holds back no more than {self._most:,} requests for events"
+            raise limit_reached("followers", self._most, what)
+        self._held[oldest] = -inf, self._held[oldest][1]  # it is answered at the end of this turn
 
     @property
     def _store(self) -> EventStore:
