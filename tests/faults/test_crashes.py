@@ -13,7 +13,8 @@ import random
 import signal
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Final
 
 import pytest
@@ -53,6 +54,15 @@ def crash_at(place: Place, point: str, seed: int) -> int:
 def crash_anywhere(place: Place, seed: int) -> int:
     """A workload beside coordinators that are killed by somebody; how many were."""
     work = Workload(place, seed)
+    with killing(place, work, seed) as killed:
+        work.run()
+    judge(place, work)
+    return len(killed)
+
+
+@contextmanager
+def killing(place: Place, work: Workload, seed: int) -> Iterator[list[int]]:
+    """Somebody kills coordinators while *work* goes on. Their pids."""
     rng = random.Random(seed)
     ended = threading.Event()
     killed: list[int] = []
@@ -70,12 +80,10 @@ def crash_anywhere(place: Place, seed: int) -> int:
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        work.run()
+        yield killed
     finally:
         ended.set()
         killer.join()
-    judge(place, work)
-    return len(killed)
 
 
 def judge(place: Place, work: Workload) -> None:
