@@ -55,6 +55,8 @@ class Course(NamedTuple):
     ended: int | None = None
     skipped: int | None = None
     asked: int | None = None
+    serves: bool = False
+    """It is ready, and nobody waits for its end."""
 
 
 def _met(unit: Unit, course: Course, need: Need) -> bool:
@@ -176,6 +178,13 @@ def simulate(units: Sequence[Unit], places: int | None = None) -> tuple[list[Cou
         courses[index] = courses[index]._replace(asked=at)
         if at is not None and courses[index].skipped is not None:
             told.tell(max(at, courses[index].skipped or 0), index, "denied", outcome="skipped")
+    awaited = {
+        need.prerequisite for unit in units for need in unit.needs if need.requires != "start"
+    } | {unit.previous for unit in units}
+    courses = [
+        course._replace(serves=course.ready is not None and index not in awaited)
+        for index, course in enumerate(courses)
+    ]
     return courses, sorted(told.events, key=lambda event: event.at)
 
 
@@ -220,6 +229,8 @@ def end_of(units: Sequence[Unit], courses: Sequence[Course]) -> int:
 def rested(unit: Unit, course: Course) -> int | None:
     if course.skipped is not None and course.asked is not None:
         return max(course.asked, course.skipped)
+    if course.serves:
+        return course.ready
     if course.ended is not None or course.started is None:
         return course.ended
     return course.started if unit.launch is None else course.ready

@@ -66,11 +66,15 @@ def longer(units: list[Unit], name: str, ticks: int, handed_on: int | None = Non
     """With the unit resting later by so many *ticks*. *handed_on*: the moment of it, in ticks
     since its start, that is to come later; None for the last one."""
     changed = []
-    for unit in units:
+    for unit, course in zip(units, simulate(units)[0], strict=True):
         if unit.name == name:
             if unit.goes_on and unit.launch is None:
                 unit = unit._replace(delay=unit.delay + ticks)
-            elif unit.goes_on or (handed_on is not None and handed_on == unit.launch < unit.own):
+            elif (
+                unit.goes_on
+                or course.serves
+                or (handed_on is not None and handed_on == unit.launch < unit.own)
+            ):
                 launch = (unit.launch or 0) + ticks
                 unit = unit._replace(launch=launch, own=max(unit.own, launch))
             else:

@@ -94,6 +94,7 @@ def test_one_that_launches_and_is_tried_again() -> None:
                 launching=True,
                 retries=(BEGAN + 3,),
                 owner=Owner(1),
+                is_service=True,
             ),
         ),
     )

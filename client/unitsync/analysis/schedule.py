@@ -122,7 +122,9 @@ def nodes_of(startup: Startup) -> list[Node]:
             node.own = node.rests - node.start
             node.ready = node.rests if span.ready is None else span.ready - began
             node.launch = node.ready - node.start
-            if span.ended is not None or key in under_way:
+            if span.is_service:
+                node.last = READY
+            elif span.ended is not None or key in under_way:
                 node.last = END
             elif span.launching:
                 node.last = READY

@@ -364,7 +364,7 @@ class _Fold:
 
     def startup(self) -> Startup:
         last, units = self.last.at, list(self.units.values())
-        records = [self._record(unit) for unit in units]
+        records = _with_services([self._record(unit) for unit in units])
         until = _end_of_startup(records, last)
         began = units[0].registered if units else self.begun.at
         ended, over = began, True
@@ -417,6 +417,30 @@ class _Fold:
         need = need_of(Requirement(edge.requires), edge.optional)
         met, of = other.first_met(need, span.ended)
         return replace(edge, met=met, of=of)
+
+
+def _with_services(records: list[UnitRecord]) -> list[UnitRecord]:
+    """*records*, with the spans marked that are services."""
+    awaited = {
+        edge.prerequisite
+        for record in records
+        for edges in (record.edges, *(span.edges for span in record.spans))
+        for edge in edges
+        if edge.requires != "start"
+    }
+    followed = {(span.after_unit, span.after_span) for record in records for span in record.spans}
+
+    def marked(name: str, index: int, span: Span) -> Span:
+        serves = span.launching and span.ready is not None and name not in awaited
+        if serves and (name, index) not in followed:
+            return replace(span, is_service=True)
+        return span
+
+    for number, record in enumerate(records):
+        spans = tuple(marked(record.name, index, span) for index, span in enumerate(record.spans))
+        if any(span.is_service for span in spans):
+            records[number] = replace(record, spans=spans)
+    return records
 
 
 def _interval(record: UnitRecord, span: Span, last: float) -> tuple[float, float] | None:

@@ -59,11 +59,16 @@ class Span(msgspec.Struct, frozen=True):
     after_span: int = 0
     counts: bool = True
     """Whether it belongs to the startup: False for what came after the startup was at rest."""
+    is_service: bool = False
+    """Whether it has been ready, and nobody waits for its end."""
 
     @property
     def rested(self) -> float | None:
-        """When it no longer kept the startup from being at rest. A run that goes on did so when
-        it was ready, or if it does not launch, when it started. None while it waits or launches."""
+        """When it no longer kept the startup from being at rest: a service when it was ready,
+        others when they ended. A run that goes on without launching did so when it started. None
+        while it waits or launches."""
+        if self.is_service:
+            return self.ready
         if self.ended is not None:
             return self.ended
         return self.ready if self.launching else self.started

@@ -228,6 +228,8 @@ class _Forecaster:
         if start == node.start and not node.changed:
             return replace(span, asked=asked, edges=edges)
         ended = None if span.ended is None else began + node.rested(start)
+        if span.is_service and span.ended is not None and span.ready is not None:
+            ended = began + node.rested(start) + (span.ended - span.ready)
         if span.started is None:
             return replace(span, asked=asked, ended=ended, edges=edges)
         measured = node.rests - node.start

@@ -119,6 +119,8 @@ def _row(unit: UnitRecord, startup: Startup, steps: dict[tuple[str, int], Step])
 
 def _parts(span: Span, startup: Startup, step: Step | None) -> list[Part]:
     end = max(span.asked, startup.ended if span.ended is None else span.ended)
+    if span.is_service and span.ready is not None:
+        end = min(end, max(startup.ended, span.ready))  # it may go on for days
     started = end if span.started is None else span.started
     ready = end if span.ready is None else span.ready
     moments: list[tuple[str, float, float]] = [("waiting", span.asked, started)]
