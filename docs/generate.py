@@ -1,4 +1,5 @@
-"""Refreshes the parts of the docs that are made from the code, and the JSON Schema of plans.
+"""Refreshes the parts of the docs that are made from the code, and the JSON Schemas of plans and
+events.
 
 Usage: ``python docs/generate.py`` (or ``make docs``). What is made stands between
 ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; tests/docs fails when it is stale.
@@ -6,15 +7,18 @@ Usage: ``python docs/generate.py`` (or ``make docs``). What is made stands betwe
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from unitsync.analysis.events import VERSION, Event
 from unitsync.plan import schema
 from unitsync.plan.document import EdgeTable, GateTable, IncludeTable, PlanTable, UnitTable
 from unitsync.plan.words import TAKES
@@ -84,6 +88,52 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{json.dumps(field.default)}`"
 
 
+_TYPES: Final[dict[Any, str]] = {int: "int", float: "float", bool: "bool", str: "string"}
+EVENTS_SCHEMA: Final = DOCS / "reference" / "events.schema.json"
+
+
+def meanings_of(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """Field → what the text below it says."""
+    (definition,) = ast.parse(inspect.getsource(struct)).body
+    assert isinstance(definition, ast.ClassDef)
+    meanings = {}
+    for field, text in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            said = ast.literal_eval(text.value)
+            meanings[ast.unparse(field.target)] = " ".join(said.replace("``", "`").split())
+    return meanings
+
+
+def event_fields() -> str:
+    """The fields of an event, with what they are and what they mean."""
+    meanings = meanings_of(Event)
+    lines = ["| field | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for field in msgspec.structs.fields(Event):
+        plain = _TYPES.get(field.type, "string")
+        name = "[owner](wire-protocol.md#owner) or nil" if field.name == "owner" else plain
+        default = "required" if field.required else f"`{json.dumps(field.default)}`"
+        lines.append(f"| `{field.name}` | {name} | {default} | {meanings[field.name]} |")
+    return "\n".join(lines)
+
+
+def events_schema() -> str:
+    """Of a line of ``unitsync events --output json``. The same class gives the same text."""
+    made = msgspec.json.schema(Event)
+    definitions = made["$defs"]
+    event = definitions.pop("Event")
+    event["properties"] = {
+        "v": {"const": VERSION, "description": "The version of this format."},
+        **event["properties"],
+        "time": {"type": "string", "description": "wall in ISO 8601, with the local offset."},
+    }
+    for name, meaning in meanings_of(Event).items():
+        event["properties"][name]["description"] = meaning
+    event["required"] = ["v", *event["required"], "time"]
+    event |= {"title": "An event of unitsync", "description": "One line for each event."}
+    whole = {"$schema": "http://json-schema.org/draft-07/schema#", **event, "$defs": definitions}
+    return json.dumps(whole, indent=2) + "\n"
+
+
 def _mermaid(text: str) -> str:
     return f"```mermaid\n{text}\n```"
 
@@ -95,6 +145,7 @@ BLOCKS: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "gate-keys": ("reference/plan.md", lambda: keys_of(GateTable)),
     "edge-keys": ("reference/plan.md", lambda: keys_of(EdgeTable)),
     "include-keys": ("reference/plan.md", lambda: keys_of(IncludeTable)),
+    "event-fields": ("reference/events.md", event_fields),
 }
 """Name of the block → the page that it is on, and what makes it."""
 
@@ -116,9 +167,10 @@ def main() -> int:
         if after != before:
             path.write_text(after, encoding="utf-8")
             print(f"docs/{page}: {name} was stale")
-    if not schema.PATH.exists() or schema.PATH.read_text(encoding="utf-8") != schema.text():
-        schema.PATH.write_text(schema.text(), encoding="utf-8")
-        print(f"{schema.PATH.name} was stale")
+    for path, text in ((schema.PATH, schema.text()), (EVENTS_SCHEMA, events_schema())):
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"{path.name} was stale")
     return 0
 
 

@@ -278,7 +278,7 @@ class Verbs(ClientBase):
         *,
         since: int | Event = 0,
         follow: bool = False,
-        on_away: Callable[[errors.UnitsyncError], None] = lambda problem: None,
+        on_away: Callable[[errors.UnitsyncError], None] | None = None,
     ) -> EventStream:
         """Everything that has happened after the event *since* (or its ``seq``), each once and in
         order, in all startups that are kept. With *follow* it goes on with what comes, through

@@ -34,7 +34,7 @@ class EventStream:
         client: ClientBase,
         since: int | Event,
         follow: bool,
-        on_away: Callable[[errors.UnitsyncError], None],
+        on_away: Callable[[errors.UnitsyncError], None] | None,
     ) -> None:
         self._client = client
         self._closings = client._closings
@@ -90,7 +90,8 @@ class EventStream:
                     raise
                 self._asked = monotonic()
                 self._away_s = min(2 * max(self._away_s, REST_S), AWAY_S)
-                self._on_away(problem)
+                if self._on_away is not None:
+                    self._on_away(problem)
                 continue
             self._asked = monotonic()
             self._away_s, self._newest = 0.0, page.next_seq

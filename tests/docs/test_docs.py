@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -24,6 +24,9 @@ from unitsync.client import Client
 from unitsync.errors import UnitsyncError
 from unitsync.plan import schema
 from unitsync.plan.mistakes import Mistake
+from unitsyncd.core import events as facts
+from unitsyncd.core import fact_codec
+from unitsyncd.core.requirement import By
 from unitsyncd.daemon import LOG_LEVELS
 from unitsyncd.limits import Limits
 
@@ -57,6 +60,11 @@ def test_generated_parts_are_fresh() -> None:
 def test_the_schema_of_plans_is_fresh() -> None:
     """Editors use it as it comes with the package."""
     assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "make docs"
+
+
+def test_the_schema_of_events_is_fresh() -> None:
+    made = generator()
+    assert made.EVENTS_SCHEMA.read_text(encoding="utf-8") == made.events_schema(), "make docs"
 
 
 # --- commands ---------------------------------------------------------------------
@@ -205,6 +213,7 @@ PARTS = [
     wire.HistoryEntry,
     wire.WhyNode,
     wire.WhyGroup,
+    wire.Epoch,
 ]
 
 
@@ -247,6 +256,29 @@ def test_fields_of_every_message(heading: str, struct: Any, tag: str) -> None:
     part = pages.sections(pages.read("reference/wire-protocol.md"), 2)[heading]
     shown = shown_fields(part.partition("\n### ")[0])
     assert shown == {tag: True} | {field.encode_name: field.required for field in fields(struct)}
+
+
+def test_the_facts_of_records() -> None:
+    text = pages.sections(pages.read("reference/wire-protocol.md"), 2)["Records"]
+    rows = [row for row in pages.rows(text) if row[0].startswith("`")]
+    shown = {pages.code(row[0])[0]: pages.code(row[1]) for row in rows}
+    declared = {
+        fact.__struct_config__.tag: [field.name for field in fields(fact) if field.name != "at"]
+        for fact in get_args(facts.AnyFact)
+    }
+    assert shown == declared
+    kinds = [pages.code(row[2]) for row in rows if pages.code(row[0]) == ["denied"]]
+    assert set(kinds[0]) - {"denial"} == {denial.value for denial in facts.Denial}
+
+
+def test_the_numbers_of_needs() -> None:
+    """12 for each kind of edge, 6 of a start, 3 optional, 1 for each requirement, as the page
+    says."""
+    requirements = list(wire.Requirement)
+    for need, number in fact_codec.NUMBERS.items():
+        kind = list(By).index(need.by)
+        extra = 6 * need.of_start + 3 * need.optional + requirements.index(need.requirement)
+        assert number == 12 * kind + extra
 
 
 # --- JSON -------------------------------------------------------------------------
@@ -326,7 +358,7 @@ def test_what_a_method_returns_is_on_the_page(name: str) -> None:
         return  # a block, and what has nothing to say
     word = {"None": "nothing", "Names": "the names", "Units": "a list of `UnitInfo`"}
     expected = word.get(returned, f"`{returned.removeprefix('wire.')}`")
-    assert re.search(rf"\b[Rr]eturns\s+{expected}", said), said
+    assert re.search(rf"\b[Rr]eturns\s+{re.escape(expected)}", said), said
 
 
 def test_python_in_the_docs_compiles() -> None:

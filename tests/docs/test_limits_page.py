@@ -28,8 +28,8 @@ from unitsync import (
 from unitsync.plan import display, edges, expansion, model, processes, reading
 from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
 from unitsyncd.actors import actor, declaring, followers, queries, supervisor
-from unitsyncd.adapters import connection_limit, journal, router, stops
-from unitsyncd.core import causes, similar, state, view, wording
+from unitsyncd.adapters import connection_limit, router, stops
+from unitsyncd.core import causes, similar, state, store, view, wording
 
 MIB = 2**20
 UNBOUNDED = "journal: what belongs to now"
@@ -85,7 +85,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "line of output that `up` prints": (display._LINE_BYTES_MAX,),
     "cycles that `check` reports at once": (edges.CYCLES_MAX,),
     "names compared to suggest others": (edges.COMPARED_MAX,),
-    "records on a page of events": (followers.PAGE_BYTES // 1024, journal.ROW_RECORDS),
+    "records on a page of events": (followers.PAGE_BYTES // 1024, store.PART_RECORDS),
 }
 """How the row begins, and the numbers in it."""
 

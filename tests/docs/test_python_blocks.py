@@ -8,7 +8,7 @@ import docpages as pages
 from unitsync import Client
 from unitsync.testing import throwaway_coordinator
 
-PAGES = ("reference/python-api.md", "how-to/python-agent.md")
+PAGES = ("reference/python-api.md", "reference/events.md", "how-to/python-agent.md")
 BLOCKS = [
     pytest.param(block, id=f"{page.rpartition('/')[2]}:{block.line}")
     for page in PAGES

@@ -58,6 +58,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     seq: int
     """The number of what it tells of, from 1. Of a gap: that of the last missing event."""
     event: Kind
+    """What has happened."""
     at: float
     """Unix time in seconds by the boot-time clock, which nobody sets: the difference of two is
     the time that has passed."""
@@ -71,14 +72,18 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """The number of the unit's run, 0 before the first."""
 
     startup: str = ""
+    """The name of the startup that began."""
     epoch: str = ""
-    """Names the set of units that began with this startup."""
+    """Names the set of units that began with it."""
     by_reset: bool = False
     """Whether ``reset --all`` began it."""
 
     prerequisite: str = ""
+    """What the unit waits for, or no longer does."""
     requires: Requirement | None = None
+    """What the edge needs of the prerequisite."""
     optional: bool = False
+    """Whether the edge only keeps the order."""
     pattern: str = ""
     """The pattern that the prerequisite matches. Without a prerequisite: the edge is to the
     pattern itself."""
@@ -89,11 +94,14 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """Whether the edge belongs to one start (``--after``), and the next start replaces it."""
 
     owner: Owner | None = None
+    """The process that a run or a start belongs to. Of an end: the one that said so."""
     launching: bool = False
+    """Whether the run is launching: started, but not ready yet."""
     outcome: str = ""
     """Of an end: completed or failed. Of a denial: waiting (a start has to wait), timed out, not
     ready, skipped, interrupted, refused, ..."""
     reason: str = ""
+    """Why, in one line."""
     count: int = 0
     """How many of its prerequisites a gate needs; 0 means all."""
     text: str = ""

@@ -3,6 +3,7 @@ docs/reference/events.schema.json."""
 
 from __future__ import annotations
 
+from json.encoder import encode_basestring_ascii as ascii_json
 from typing import Final
 
 import msgspec
@@ -16,12 +17,16 @@ _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
 def json_line(event: Event) -> str:
-    """*event* as one line of JSON, with the version of the format first."""
+    """*event* as one line of JSON, with the version of the format first. All of its characters
+    are printable."""
     fields = msgspec.to_builtins(event)
     begin = {"v": VERSION, "seq": event.seq}
     if event.part:
         begin["part"] = event.part
-    return _encode(begin | fields | {"time": iso(event.wall)}).decode()
+    line = _encode(begin | fields | {"time": iso(event.wall)}).decode()
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else ascii_json(char)[1:-1] for char in line)
 
 
 def parsed(line: bytes | str) -> Event:
