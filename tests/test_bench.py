@@ -116,6 +116,7 @@ def test_help_lists_every_scenario_with_what_it_measures() -> None:
             "bulk",
             "chain",
             "cli",
+            "events",
             "forms",
             "graph",
             "journal",

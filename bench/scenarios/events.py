@@ -1,0 +1,159 @@
+"""Events per second through a coordinator, and what a follower costs it.
+
+Everything that has happened is read from a coordinator, by the blocking and by the asyncio client.
+And clients start and complete units at a coordinator that is followed, and alternately at one that
+is not. The follower has a process of its own, and has caught up before the other one's turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Final, TypeAlias
+
+from bench import machine
+from bench.load import REPLY_PATIENCE_MS, Crowd, Pipeline, Work, crowd, runs
+from bench.record import UNITSYNC
+from bench.scenarios import Bench
+from bench.servers import END_PATIENCE_S, SPAWN, Server, coordinator
+from unitsync import AsyncClient, Client
+
+EVENTS: Final = 100_000
+EVENTS_OF_A_RUN: Final = 3
+"""A unit is registered, starts, and completes."""
+ROUNDS: Final = 7
+KIND: Final = "start + complete"
+REQUESTS: Final = {1: 2_500, 8: 8_000}
+"""Number of clients → requests in one round, of all clients together."""
+ALONE: Final = "without a follower"
+FOLLOWED: Final = "with a follower"
+_MARK: Final = "mark"
+
+Side: TypeAlias = tuple[Server, Crowd]
+
+
+def measure(bench: Bench) -> None:
+    _measure_reading(bench)
+    for clients, requests in REQUESTS.items():
+        _measure_following(bench, clients, bench.count(requests) // clients)
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+def _measure_reading(bench: Bench) -> None:
+    units = -(-bench.count(EVENTS) // EVENTS_OF_A_RUN)
+    with coordinator(bench.folder) as server:
+        with Pipeline(server.address, checked=True) as line:
+            line.ask(runs(f"unit-{number}" for number in range(units)))
+        expected = units * EVENTS_OF_A_RUN + 1
+        for name, read in (("Client", _read), ("AsyncClient", _read_in_loop)):
+            rates, server_cpu_s = [], []
+            for _ in range(ROUNDS):
+                before_s, began = machine.cpu_s(server.pid), time.monotonic()
+                count = read(server.address)
+                rates.append(count / (time.monotonic() - began))
+                server_cpu_s.append((machine.cpu_s(server.pid) - before_s) / count)
+                assert count == expected, f"{count} events instead of {expected}"
+            case = f"{expected:,} events, {name}"
+            bench.record.add(
+                case, "events per second", "1/s", rates[1:], subject=UNITSYNC, higher_is_better=True
+            )
+            bench.record.add(
+                case, "CPU of the server per event", "s", server_cpu_s[1:], subject=UNITSYNC
+            )
+
+
+def _read(address: str) -> int:
+    with Client(address) as client:
+        return sum(1 for _ in client.events())
+
+
+def _read_in_loop(address: str) -> int:
+    async def read() -> int:
+        async with AsyncClient(address) as client:
+            return sum([1 async for _ in client.events()])
+
+    return asyncio.run(read())
+
+
+# --- following ------------------------------------------------------------------------
+
+
+def _measure_following(bench: Bench, clients: int, each: int) -> None:
+    with (
+        coordinator(bench.folder) as followed,
+        coordinator(bench.folder) as alone,
+        crowd(followed.address, clients, checked=True) as crowd_of_followed,
+        crowd(alone.address, clients, checked=True) as crowd_of_alone,
+        _follower(followed.address) as follower,
+        Client(followed.address) as client,
+    ):
+        sides: dict[str, Side] = {
+            FOLLOWED: (followed, crowd_of_followed),
+            ALONE: (alone, crowd_of_alone),
+        }
+        rates: dict[str, list[float]] = {subject: [] for subject in sides}
+        cpu_s: dict[str, list[float]] = {subject: [] for subject in sides}
+        for number in range(ROUNDS + 1):
+            work = Work(KIND, each if number else max(2, each // 4), number)
+            for subject, (server, its_crowd) in sides.items():
+                before_s = machine.cpu_s(server.pid)
+                done = its_crowd.work(work)
+                cpu_s[subject].append((machine.cpu_s(server.pid) - before_s) / done.requests)
+                rates[subject].append(done.rate)
+                if subject == FOLLOWED:
+                    _catch_up(client, follower, number)
+        case = f"{KIND}, {clients} client{'s' if clients > 1 else ''}"
+        for subject in sides:
+            base = ALONE if subject == FOLLOWED else ""
+            for what, unit, samples in (
+                ("requests per second", "1/s", rates[subject]),
+                ("CPU of the server per request", "s", cpu_s[subject]),
+            ):
+                bench.record.add(
+                    case,
+                    what,
+                    unit,
+                    samples[1:],  # the first was to warm up
+                    subject=subject,
+                    base=base,
+                    higher_is_better=unit == "1/s",
+                )
+
+
+def _catch_up(client: Client, follower: Connection, number: int) -> None:
+    """Return when *follower* has seen everything."""
+    client.want(f"{_MARK}-{number}")
+    if not follower.poll(REPLY_PATIENCE_MS / 1000):
+        raise TimeoutError("the follower does not come to an end")
+    seen = follower.recv()
+    assert seen == f"{_MARK}-{number}", seen
+
+
+@contextlib.contextmanager
+def _follower(address: str) -> Iterator[Connection]:
+    """Follows the coordinator at *address* in a process of its own, and says on the pipe whenever
+    it comes to a mark."""
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=_follow, args=(theirs, address), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        process.terminate()
+        process.join(END_PATIENCE_S)
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _follow(pipe: Connection, address: str) -> None:
+    with Client(address) as client:
+        for event in client.events(follow=True):
+            if event.unit.startswith(_MARK):
+                pipe.send(event.unit)
