@@ -8,7 +8,7 @@ import pytest
 
 from analysis.telling import AHEAD, BEGAN, Story
 from unitsync.analysis.startup import startup_of, startups
-from unitsync.analysis.values import Startup
+from unitsync.analysis.values import Edge, Span, Startup
 from unitsync.wire import Owner
 
 
@@ -19,7 +19,9 @@ def test_what_comes_after_a_minute_of_rest_does_not_count() -> None:
     story.runs(159, "b", 2, 160)
     story.runs(220, "c", 3, 221)
     story.runs(281, "late", 4, 282)
+    story.runs(283, "late", 4, 284)
     startup = story.startup
+    assert [span.counts for span in startup.units[3].spans] == [False, False]
     assert [unit.spans[0].counts for unit in startup.units] == [True, True, False, False]
     assert (startup.ended, startup.over) == (BEGAN + 160, True)
 
@@ -33,6 +35,10 @@ def test_whoever_waits_or_launches_keeps_it_from_being_over() -> None:
     startup = story.startup
     assert (startup.over, startup.ended) == (False, BEGAN + 501)
     assert [span.counts for unit in startup.units for span in unit.spans] == [True] * 3
+    story.declared(502, "b", "a", "start")
+    story.declared(502, "b", "db")
+    edges = (Edge("a", "start", met=BEGAN, of=0), Edge("db", "success"))
+    assert story.span("b").edges == story.unit("b").edges == edges
 
 
 def test_a_run_that_goes_on_keeps_nothing_from_being_at_rest() -> None:
@@ -93,6 +99,12 @@ def test_events_whose_beginning_is_no_longer_kept() -> None:
     assert (startup.epoch, startup.began, startup.ended) == ("", BEGAN + 2, BEGAN + 3)
     story.tell(4, "declared", before="git-*", prerequisite="a")
     assert len(story.startup.units) == 1
+    story.tell(5, "ready", "b")
+    story.tell(6, "retried", "b", launching=True)
+    story.tell(7, "owner gone", "b")
+    assert (story.unit("b").status, story.unit("b").spans) == ("launching", ())
+    story.ends(8, "b")
+    assert story.span("b") == Span(asked=BEGAN + 8, ended=BEGAN + 8, outcome="completed", run=1)
 
 
 def test_a_gap_after_a_startup_says_nothing_about_it() -> None:
@@ -213,3 +225,25 @@ def test_what_up_starts_was_asked_for_when_it_was_registered() -> None:
     story.starts(30, "b", 7, owner=up)
     assert story.unit("a").spans[1].asked == BEGAN + 20
     assert story.unit("b").spans[1].asked == BEGAN + 30
+
+
+def test_what_up_asked_for_again_after_it_was_denied() -> None:
+    story = Story()
+    up = Owner(7, command="unitsync up plan.toml")
+    story.registered("a", "b")
+    story.starts(1, "b", 7, owner=up)
+    story.tell(2, "denied", "a", owner=up, outcome="timed out")
+    story.starts(9, "a", 7, owner=up)
+    assert story.unit("a").spans[1].asked == BEGAN + 9
+
+
+def test_asking_again_changes_nothing() -> None:
+    story = Story()
+    story.registered("a", "b")
+    story.runs(0, "a", 1, 1)
+    story.waits(2, "b", 1)
+    story.waits(3, "b", 1)
+    story.tell(3, "denied", "b", outcome="waiting")
+    assert (story.span("b").asked, after(story, "b")) == (BEGAN + 2, ("a", 0))
+    story.starts(4, "b", 1)
+    assert (story.span("b").asked, after(story, "b")) == (BEGAN + 2, ("a", 0))

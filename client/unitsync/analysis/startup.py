@@ -367,18 +367,12 @@ class _Fold:
         records = _with_services([self._record(unit) for unit in units])
         until = _end_of_startup(records, last)
         began = units[0].registered if units else self.begun.at
-        ended, over = began, True
-        for number, record in enumerate(records):
-            spans = record.spans
-            for index, span in enumerate(spans):
-                if (_interval(record, span, last) or (span.asked,))[0] > until:
-                    spans = (*spans[:index], replace(span, counts=False), *spans[index + 1 :])
-                elif span.rested is not None:
-                    ended = max(ended, span.rested)
-                elif not record.gate:
-                    over = False
-            if spans is not record.spans:
-                records[number] = replace(record, spans=spans)
+        records = [_counted(record, until, last) for record in records]
+        counted = [
+            (record.gate, span.rested) for record in records for span in record.spans if span.counts
+        ]
+        ended = max((rested for _, rested in counted if rested is not None), default=began)
+        over = all(gate or rested is not None for gate, rested in counted)
         return Startup(
             epoch=self.begun.epoch,
             startup=self.begun.startup,
@@ -448,6 +442,19 @@ def _interval(record: UnitRecord, span: Span, last: float) -> tuple[float, float
     if record.gate:
         return None if span.ended is None else (span.ended, span.ended)
     return span.asked, last if span.rested is None else span.rested
+
+
+def _counted(record: UnitRecord, until: float, last: float) -> UnitRecord:
+    """Its spans that begin after *until* do not count."""
+
+    def begins(span: Span) -> float:
+        interval = _interval(record, span, last)
+        return span.asked if interval is None else interval[0]
+
+    spans = (
+        span if begins(span) <= until else replace(span, counts=False) for span in record.spans
+    )
+    return replace(record, spans=tuple(spans))
 
 
 def _end_of_startup(records: list[UnitRecord], last: float) -> float:
