@@ -155,10 +155,14 @@ def print_out(lines: "Iterable[str]") -> str:
         write_lines(sys.stdout, lines)
     except BrokenPipeError:
         silence(1)
-    except OSError as exc:
-        silence(1)
-        return f"cannot write to stdout: {(exc.strerror or str(exc)).lower()}"
+    except OSError as problem:
+        return _unwritten(problem)
     return ""
+
+
+def _unwritten(problem: OSError) -> str:
+    silence(1)
+    return f"cannot write to stdout: {(problem.strerror or str(problem)).lower()}"
 
 
 def print_err(lines: "Iterable[str]") -> None:
@@ -169,9 +173,16 @@ def print_err(lines: "Iterable[str]") -> None:
         silence(2)
 
 
-def print_lines(lines: "Iterable[str]") -> None:
-    """Print *lines* on stdout that are not from a reply. Raises UnitsyncError if that fails."""
-    if problem := print_out(lines):
+def print_lines(lines: "Iterable[str]") -> bool:
+    """Print *lines* on stdout that are not from a reply. Returns False if nobody reads stdout any
+    more. Raises UnitsyncError if printing fails."""
+    try:
+        write_lines(sys.stdout, lines)
+    except BrokenPipeError:
+        silence(1)
+        return False
+    except OSError as problem:
         from unitsync.errors import UnitsyncError
 
-        raise UnitsyncError(problem)
+        raise UnitsyncError(_unwritten(problem)) from None
+    return True

@@ -26,9 +26,7 @@ from unitsync.printing import quoted, safe
 from unitsync.render import tables
 from unitsync.render.events import json_line, text_line
 from unitsync.render.lettering import UNITS_MOST
-
-EARLIER_MAX: Final = 10
-"""Earlier startups from which ``compare`` takes what is usual."""
+from unitsync.unread import end_when_unread
 
 
 def main(call: Call) -> int:
@@ -56,8 +54,10 @@ def _events_of(call: Call, client: Client) -> None:
             away.append(problem.message)
             print_err([f"unitsync: {problem.message}; waiting for its return"])
 
-    events = client.events(since=_since(call), follow="--follow" in call.flags, on_away=on_away)
-    for _ in _printed(call, events):
+    follow = "--follow" in call.flags
+    if follow:
+        end_when_unread()
+    for _ in _printed(call, client.events(since=_since(call), follow=follow, on_away=on_away)):
         away.clear()
 
 
@@ -75,7 +75,8 @@ def _since(call: Call) -> int:
 def _printed(call: Call, events: Iterable[Event]) -> Iterable[Event]:
     line: Callable[[Event], str] = json_line if call.as_json else text_line
     for event in events:
-        print_lines([line(event)])
+        if not print_lines([line(event)]):
+            return
         yield event
 
 

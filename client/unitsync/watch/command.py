@@ -11,9 +11,10 @@ from unitsync import AsyncClient, Client, errors
 from unitsync.analysis.events import first_event
 from unitsync.commandline import Call
 from unitsync.extras import missing
+from unitsync.output import print_lines
 from unitsync.patterns import any_matcher
-from unitsync.printing import silence, write_lines
 from unitsync.render.events import text_line
+from unitsync.unread import end_when_unread
 
 
 def main(call: Call) -> int:
@@ -68,11 +69,8 @@ def _lines(call: Call, names: list[str]) -> int:
     with Client(call.address or None, autostart=False, startup="") as client:
         epochs = client.startups().epochs
         since = first_event(epochs[-1]) - 1 if epochs else 0
+        end_when_unread()
         for event in client.events(since=since, follow=True):
-            try:
-                if not event.unit or match(event.unit):
-                    write_lines(sys.stdout, [text_line(event)])
-            except BrokenPipeError:
-                silence(1)
-                return 0
+            if (not event.unit or match(event.unit)) and not print_lines([text_line(event)]):
+                break
     return 0
