@@ -194,7 +194,10 @@ def _compare(call: Call, source: Source) -> None:
 def _export(call: Call, source: Source) -> None:
     numbers: Sequence[int] = source.numbers()
     if not numbers:
-        raise errors.UsageError("there is nothing to export: no unit was registered yet")
+        raise errors.UsageError(
+            "there is nothing to export: no unit was registered yet",
+            hint="unitsync startups lists what is kept",
+        )
     if "--all" not in call.flags:
         numbers = [chosen(source, call.flags.get("--startup", ["0"])[-1], "--startup")]
     events = (event for each in reversed(numbers) for event in source.events(each))
@@ -203,10 +206,21 @@ def _export(call: Call, source: Source) -> None:
         print_lines(map(json_line, events))
         return
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.writelines(f"{json_line(event)}\n" for event in events)
+        # Command lines, reasons and notes can hold what is not for others.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as problem:
-        raise errors.UsageError(f"{path}: {problem.strerror}") from None
+        hint = ""
+        if isinstance(problem, FileExistsError):
+            hint = "export only writes new files: choose another name, or remove it first"
+        raise errors.UsageError(f"{path}: {problem.strerror}", hint=hint) from None
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(f"{json_line(event)}\n" for event in events)
+    except BaseException as problem:
+        os.unlink(path)  # a part of a startup would be read as another startup
+        if isinstance(problem, OSError):
+            raise errors.UsageError(f"{path}: {problem.strerror}") from None
+        raise
 
 
 # --- files ----------------------------------------------------------------------------
