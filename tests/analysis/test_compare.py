@@ -8,7 +8,7 @@ import pytest
 
 from analysis.telling import Story
 from unitsync.analysis.compare import compare
-from unitsync.analysis.values import Change, Comparison, Startup
+from unitsync.analysis.values import NOT_OVER, Change, Comparison, Startup
 
 
 def startup(own_s: dict[str, float], failed: str = "", *, over: bool = True) -> Startup:
@@ -22,6 +22,14 @@ def startup(own_s: dict[str, float], failed: str = "", *, over: bool = True) -> 
     if not over:
         story.waits(0, "waits", 99)
     return story.startup
+
+
+def test_what_is_not_over_is_said() -> None:
+    over, waits = startup({"a": 1}), startup({"a": 1}, over=False)
+    assert compare(over, over, []).notes == ()
+    (note,) = compare(waits, over, []).notes
+    assert note.startswith("The earlier startup has not come to its end: ")
+    assert compare(over, waits, []).notes == (NOT_OVER,)
 
 
 def test_what_differs_the_largest_difference_first() -> None:

@@ -35,10 +35,20 @@ def test_whoever_waits_or_launches_keeps_it_from_being_over() -> None:
     startup = story.startup
     assert (startup.over, startup.ended) == (False, BEGAN + 501)
     assert [span.counts for unit in startup.units for span in unit.spans] == [True] * 3
+    later = startup_of(story.events, BEGAN + AHEAD + 600)
+    assert (later.over, later.ended) == (False, BEGAN + 600)
+    assert startup_of(story.events, BEGAN + AHEAD + 400) == startup  # a clock that was set back
     story.declared(502, "b", "a", "start")
     story.declared(502, "b", "db")
     edges = (Edge("a", "start", met=BEGAN, of=0), Edge("db", "success"))
     assert story.span("b").edges == story.unit("b").edges == edges
+
+
+def test_the_present_does_not_count_if_it_is_over() -> None:
+    story = Story()
+    story.registered("a")
+    story.runs(0, "a", 1, 1)
+    assert startup_of(story.events, BEGAN + AHEAD + 600) == story.startup
 
 
 def test_a_run_that_goes_on_keeps_nothing_from_being_at_rest() -> None:

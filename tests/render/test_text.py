@@ -130,6 +130,8 @@ def test_little_to_show(width: int) -> None:
         "e", "s", 5.0, 5.0, True, 0.0, (UnitRecord("a", 5.0, "completed", 5.0, spans=(at_once,)),)
     )
     assert " ✓ a ━" in bars.timeline(one, no_path, screen)[3].replace("╸", "━")
+    never = Startup("e", "s", 5.0, 5.0, True, 0.0, (UnitRecord("a", 5.0, "pending", 5.0),))
+    assert bars.timeline(never, no_path, screen)[-1] == "   a"
     assert tables.critical_path(no_path, screen)[-1] == "No unit has run."
     assert tables.blame((), 0.0, screen)[-1] == "No unit has run."
     same = Comparison(1.0, 1.0, None, is_noise=False, changes=(), startups=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Final, NamedTuple
 
-from unitsync.analysis.values import Change, Comparison, Startup, UnitRecord
+from unitsync.analysis.values import NOT_OVER, Change, Comparison, Startup, UnitRecord
 
 EARLIER_MAX: Final = 10
 """Earlier startups that say what is usual; the newest count."""
@@ -61,7 +61,15 @@ def compare(before: Startup, now: Startup, earlier: Sequence[Startup]) -> Compar
         is_noise=_is_within(now_s, usual),
         changes=tuple(sorted(changes, key=_weight)),
         startups=len(known),
+        notes=tuple(_notes(before, now)),
     )
+
+
+def _notes(before: Startup, now: Startup) -> Iterable[str]:
+    if not before.over:
+        yield "The earlier startup has not come to its end: what it had not done yet is missing."
+    if not now.over:
+        yield NOT_OVER
 
 
 def _courses(startup: Startup) -> dict[str, _Course]:

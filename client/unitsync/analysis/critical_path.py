@@ -52,7 +52,8 @@ def _last(startup: Startup, nodes: list[Node], times: Times, unit: str) -> int |
     names = [record.name for record in startup.units]
     if unit not in names:
         raise unknown(unit, names)
-    last = last_of(nodes, times, [one for one, node in enumerate(nodes) if node.unit == unit])
+    ran = [one for one, n in enumerate(nodes) if n.unit == unit and (n.runs or n.gate)]
+    last = last_of(nodes, times, ran)
     if last is None:
         raise UsageError(f"{unit} has not run in this startup", hint=f"unitsync why {unit}")
     return last
@@ -103,6 +104,9 @@ def _because(
         how = _WORDS.get(link.moment) or source.span.outcome or "ended"
         return f"{source.unit} {how}" if link.edge else f"its script was done with {source.unit}"
     asked = node.span.asked - startup.began
+    missing = [edge for edge in node.span.edges if edge.met is None]
+    if missing and node.span.ended is None and not node.gate:
+        return f"still waits for {missing[0].prerequisite or missing[0].pattern}"
     for edge in node.span.edges if could > asked else ():
         if edge.met is not None and edge.met - startup.began == could:
             if not edge.prerequisite:

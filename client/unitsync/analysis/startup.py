@@ -42,10 +42,11 @@ def startups(events: Iterable[Event]) -> list[Startup]:
     return [fold.startup() for fold in _folds(events) if fold.units]
 
 
-def startup_of(events: Iterable[Event]) -> Startup:
-    """The newest startup of *events*, with or without units."""
+def startup_of(events: Iterable[Event], now: float | None = None) -> Startup:
+    """The newest startup of *events*, with or without units. With *now*, a Unix time by the wall
+    clock, what still waits or launches has done so until then, not only until the last event."""
     folds = _folds(events)
-    return folds[-1].startup() if folds else Startup("", "", 0.0, 0.0, True, 0.0, ())
+    return folds[-1].startup(now) if folds else Startup("", "", 0.0, 0.0, True, 0.0, ())
 
 
 def _folds(events: Iterable[Event]) -> list[_Fold]:
@@ -362,8 +363,11 @@ class _Fold:
 
     # --- the end ------------------------------------------------------------------
 
-    def startup(self) -> Startup:
+    def startup(self, now: float | None = None) -> Startup:
         last, units = self.last.at, list(self.units.values())
+        wall = self.last.wall - last
+        if now is not None:
+            last = max(last, now - wall)
         records = _with_services([self._record(unit) for unit in units])
         until = _end_of_startup(records, last)
         began = units[0].registered if units else self.begun.at
@@ -379,7 +383,7 @@ class _Fold:
             began=began,
             ended=ended if over else last,
             over=over,
-            wall=self.last.wall - last,
+            wall=wall,
             units=tuple(records),
             by_reset=self.begun.by_reset,
         )

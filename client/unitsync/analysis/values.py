@@ -6,9 +6,14 @@ time that has passed. ``Startup.began`` is on the same clock.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from unitsync.wire_values import Owner
+
+NOT_OVER: Final = "The startup is not over: what still runs or waits is taken to do so until now."
+"""A note for what is computed from such a startup."""
 
 
 class Edge(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +114,8 @@ class Startup(msgspec.Struct, frozen=True):
     began: float
     """When its first unit was registered; the zero of all displays."""
     ended: float
-    """When it was at rest; if it is not, the time of the last event."""
+    """When it was at rest. If it is not: the present time, or that of the last event if it is not
+    known to go on."""
     over: bool
     """Whether it is at rest: nothing runs on the way, and nothing waits."""
     wall: float
@@ -203,3 +209,5 @@ class Comparison(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     startups: int
     """How many earlier startups the range was taken from."""
+    notes: tuple[str, ...] = ()
+    """What the comparison cannot know, each as a sentence."""

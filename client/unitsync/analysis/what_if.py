@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from unitsync.analysis.critical_path import path_through
 from unitsync.analysis.questions import Question, read, read_places
 from unitsync.analysis.schedule import READY, START, Node, Times, compute, link_of, nodes_of
-from unitsync.analysis.values import Edge, Forecast, Span, Startup, UnitRecord
+from unitsync.analysis.values import NOT_OVER, Edge, Forecast, Span, Startup, UnitRecord
 from unitsync.errors import CycleError, UsageError
 
 _NAMED_MAX = 3
@@ -275,7 +275,7 @@ def _notes(
     startup: Startup, nodes: list[Node], questions: list[Question], places: int | None
 ) -> Iterable[str]:
     if not startup.over:
-        yield "The startup is not over: what still runs or waits is taken to do so until now."
+        yield NOT_OVER
     changed = {unit for question in questions if question.duration for unit in question.units}
     failed = {n.unit: 1 for n in nodes if n.span.outcome == "failed" and n.unit in changed}
     if failed:

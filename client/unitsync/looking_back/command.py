@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from unitsync import Client, errors, terminal
 from unitsync.analysis.blame import blame
-from unitsync.analysis.compare import compare
+from unitsync.analysis.compare import EARLIER_MAX, compare
 from unitsync.analysis.critical_path import critical_path
 from unitsync.analysis.events import Event
-from unitsync.analysis.startup import startup_of
 from unitsync.analysis.values import CriticalPath, Startup
 from unitsync.analysis.what_if import what_if
 from unitsync.commandline import Call, number
@@ -89,7 +89,7 @@ def _startup(call: Call, source: Source) -> Startup | None:
         _nothing(call)
         return None
     text = call.flags.get("--startup", ["0"])[-1]
-    return startup_of(source.events(chosen(source, text, "--startup")))
+    return source.startup(chosen(source, text, "--startup"))
 
 
 def _nothing(call: Call) -> None:
@@ -117,7 +117,9 @@ def _critical_path(call: Call, source: Source) -> None:
     path = critical_path(startup, unit)
     if not _as_json(call, path):
         heading = f"What decided when {safe(unit)} ended" if unit else "Critical path"
-        print_lines(tables.critical_path(path, terminal.stdout(), _most(call), heading))
+        screen = terminal.stdout()
+        print_lines(tables.critical_path(path, screen, _most(call), heading))
+        print_lines(tables.so_far(startup, screen))
 
 
 def _blame(call: Call, source: Source) -> None:
@@ -126,7 +128,9 @@ def _blame(call: Call, source: Source) -> None:
     savings = blame(startup)
     if not _as_json(call, savings):
         total = startup.ended - startup.began
-        print_lines(tables.blame(savings, total, terminal.stdout(), _most(call)))
+        screen = terminal.stdout()
+        print_lines(tables.blame(savings, total, screen, _most(call)))
+        print_lines(tables.so_far(startup, screen))
 
 
 def _what_if(call: Call, source: Source) -> None:
@@ -163,7 +167,7 @@ def _as_json(call: Call, value: object) -> bool:
 
 
 def _startups(call: Call, source: Source) -> None:
-    kept = [startup_of(source.events(number)) for number in source.numbers()]
+    kept = [source.startup(number) for number in source.numbers()]
     if call.as_json:
         print_lines(json_text([_summary(startup) for startup in kept]).split("\n"))
     elif not kept:
@@ -183,10 +187,9 @@ def _compare(call: Call, source: Source) -> None:
     first = int(call.flags.get("--startup", ["0"])[-1])
     text = call.names[0] if call.names else str(first - 1)
     other = chosen(source, text, "compare")
-    earlier = [each for each in source.numbers() if each < first][:EARLIER_MAX]
-    before = startup_of(source.events(other))
-    usual = [startup_of(source.events(each)) for each in earlier]
-    comparison = compare(before, now, usual)
+    earlier = (source.startup(each) for each in source.numbers() if each < first)
+    usual = list(islice((startup for startup in earlier if startup.over), EARLIER_MAX))
+    comparison = compare(source.startup(other), now, usual[::-1])
     if not _as_json(call, comparison):
         print_lines(tables.comparison(comparison, terminal.stdout(), _most(call)))
 

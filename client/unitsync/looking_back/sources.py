@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, takewhile
+from time import time
 from typing import Protocol
 
 from unitsync import Client, errors, wire
 from unitsync.analysis.events import Event, first_event
+from unitsync.analysis.startup import startup_of
+from unitsync.analysis.values import Startup
 from unitsync.printing import quoted
 from unitsync.render.events import parsed
 
@@ -21,6 +24,9 @@ class Source(Protocol):
 
     def events(self, number: int) -> Iterator[Event]:
         """Those of one startup."""
+
+    def startup(self, number: int) -> Startup:
+        """What they make. If it is not over and still goes on, it has lasted until now."""
 
     def since(self, event: int) -> Iterator[Event]:
         """All events after the one with that number, of all startups."""
@@ -46,6 +52,9 @@ class FromCoordinator:
         events = self._client.events(since=first_event(epoch) - 1)
         return takewhile(lambda event: event.seq <= last, events)
 
+    def startup(self, number: int) -> Startup:
+        return startup_of(self.events(number), None if number else time())
+
     def since(self, event: int) -> Iterator[Event]:
         return self._client.events(since=event)
 
@@ -65,6 +74,9 @@ class FromFile:
 
     def events(self, number: int) -> Iterator[Event]:
         return iter(self._startups[number - 1])
+
+    def startup(self, number: int) -> Startup:
+        return startup_of(self.events(number))
 
     def since(self, event: int) -> Iterator[Event]:
         return (each for each in self._events if each.seq > event)

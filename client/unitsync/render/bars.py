@@ -88,7 +88,8 @@ def timeline(
         line += painted(name, "critical-text" if row.critical else "", screen)
         line += f" {_bar(row, whole_s, bar, screen)} {time.rjust(right)}"
         lines.append(line.rstrip(" "))
-    lines += ["", *folded(_legend(shown, screen), screen)]
+    if legend := _legend(shown, screen):
+        lines += ["", *folded(legend, screen)]
     lines += more(len(everything) - len(shown), screen)
     return [*lines, *_reasons(everything, screen)]
 

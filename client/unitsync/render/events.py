@@ -13,6 +13,8 @@ from unitsync.json_output import iso
 from unitsync.printing import quoted, safe
 
 _encode = msgspec.json.Encoder().encode
+_TIMES_END: Final = 253_370_764_800
+"""The year 9999."""
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -35,7 +37,10 @@ def parsed(line: bytes | str) -> Event:
     version = fields.pop("v", None)
     if version != VERSION:
         raise ValueError(f"it has version {version!r} of the events, and this reads {VERSION}")
-    return msgspec.convert(fields, Event)
+    event = msgspec.convert(fields, Event)
+    if not (0 <= event.at < _TIMES_END and 0 <= event.wall < _TIMES_END):
+        raise ValueError("its time is none")
+    return event
 
 
 def text_line(event: Event) -> str:

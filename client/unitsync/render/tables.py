@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from unitsync.analysis.values import (
+    NOT_OVER,
     Change,
     Comparison,
     CriticalPath,
@@ -84,8 +85,8 @@ def critical_path(
     if not path.steps:
         return [*lines, *folded("No unit has run.", screen)]
     lines.append("")
-    steps = sorted(path.steps, key=lambda step: -step.share)[: most or None]
-    steps.sort(key=path.steps.index)
+    longest = sorted(range(len(path.steps)), key=lambda one: -path.steps[one].share)
+    steps = [path.steps[one] for one in sorted(longest[: most or None])]
     lines += _table(
         screen,
         _Column(
@@ -118,6 +119,11 @@ def critical_path(
         )
         lines += more(len(path.beside) - len(shown), screen)
     return lines
+
+
+def so_far(startup: Startup, screen: Screen) -> list[str]:
+    """Says so if *startup* is not over."""
+    return list(_notes([] if startup.over else [NOT_OVER], screen))
 
 
 def _if_any(seconds: float) -> str:
@@ -156,11 +162,14 @@ def forecast(what_if: Forecast, screen: Screen, most: int = UNITS_MOST) -> list[
         change = f"{took(abs(gain))} {'sooner' if gain > 0 else 'later'}{part}"
     lines = list(folded(f"{took(before)} → {took(after)}: {change}", screen))
     lines += ["", *critical_path(what_if.path, screen, most, "Critical path afterwards")]
-    if what_if.notes:
-        lines.append("")
-    for note in what_if.notes:
-        lines += beside("note: ", 6, [plain(safe(note), screen)], screen.width)
-    return lines
+    return [*lines, *_notes(what_if.notes, screen)]
+
+
+def _notes(notes: Sequence[str], screen: Screen) -> Iterator[str]:
+    if notes:
+        yield ""
+    for note in notes:
+        yield from beside("note: ", 6, [plain(safe(note), screen)], screen.width)
 
 
 # --- several startups ---------------------------------------------------------------
@@ -179,7 +188,7 @@ def comparison(compared: Comparison, screen: Screen, most: int = UNITS_MOST) -> 
         text += f", {'within' if compared.is_noise else 'outside of'} the usual {usual}"
     lines = list(folded(text, screen))
     if not compared.changes:
-        return [*lines, *folded("No unit differs.", screen)]
+        return [*lines, *folded("No unit differs.", screen), *_notes(compared.notes, screen)]
     changes = sorted(compared.changes, key=lambda change: change.is_noise)
     shown = changes[: most or None]
     colour = {"slower": "critical-text", "failed": "failed", "faster": "completed"}
@@ -196,7 +205,8 @@ def comparison(compared: Comparison, screen: Screen, most: int = UNITS_MOST) -> 
             _Column("REASON", [safe(change.reason) for change in shown], 90, shrinks=True),
         ),
     ]
-    return [*lines, *more(len(changes) - len(shown), screen)]
+    lines += more(len(changes) - len(shown), screen)
+    return [*lines, *_notes(compared.notes, screen)]
 
 
 def _change(change: Change) -> str:
@@ -241,7 +251,7 @@ def startups(kept: Sequence[Startup], now: float, screen: Screen) -> list[str]:
             _Column("TOOK", [lasted(each) for each in kept], right=True),
             _Column("UNITS", [f"{len(each.units):,}" for each in kept], right=True),
             _Column("WENT WRONG", [wrong(each) for each in kept], right=True),
-            _Column("BEGAN BY", ["reset" if each.by_reset else "" for each in kept], 60),
-            _Column("ID", [safe(each.startup) for each in kept], 60, shrinks=True),
+            _Column("BEGAN BY", ["reset" if each.by_reset else "" for each in kept], 70),
+            _Column("ID", [safe(each.startup) for each in kept], 80, shrinks=True),
         )
     )
