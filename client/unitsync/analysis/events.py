@@ -147,12 +147,19 @@ class EventReader:
                     f"the events from {seq} on cannot be understood: {problem}",
                     hint="the coordinator may be newer than this command; use the same version",
                 ) from None
-            for number, record in enumerate(records, seq):
+            for number, (name, fact) in enumerate(records, seq):
                 if number >= self.from_seq:
-                    yield from self._begin(number, page)
+                    if self._begun:
+                        yield from self._begin(number, page)
                     self.from_seq = number + 1
-                    if self._present is not None:
-                        yield from filter(self._is_new, self._present.tell(number, record, page))
+                    present = self._present
+                    if present is not None:
+                        event = present.tell(number, name, fact, page.ahead)
+                        self._last = event.seq
+                        if event.place > self._after:
+                            yield event
+                        if present.skips:
+                            yield from filter(self._is_new, present.skipped())
             if self._present is not None and len(records) != PART_RECORDS:
                 yield from filter(self._is_new, self._present.settle())
         yield from self._begin(self.from_seq, page)
@@ -201,59 +208,65 @@ class _Present:
         registry = to_replay(epoch.epoch, epoch.startup, _NotingBus)
         assert isinstance(registry.bus, _NotingBus)
         self._registry: Registry = registry
-        self._bus: _NotingBus = registry.bus
-        self._replay = Replay(registry)
-        self._common: dict[str, Any] = {}
-        """What all events of the last record have in common."""
+        self._units = registry.units
+        self.skips = registry.bus.skips
+        """Not empty if something may follow from the last record."""
+        self._replay = Replay(registry, history=False)
+        self._said = (0, 0.0, 0.0)
+        """The number and times of the last record."""
         self._part = 0
         """How many events have followed from it."""
 
-    def tell(self, seq: int, record: Record, page: wire.EventsReply) -> Iterator[Event]:
-        """The events that tell of *record*, which has the number *seq*."""
-        name, fact = record
-        registry = self._registry
+    def tell(self, seq: int, name: str, fact: facts.AnyFact, ahead: float) -> Event:
+        """The event that tells of the record with the number *seq*."""
+        number, at = seq + self._number + 1, fact.at
+        wall = at + ahead
         try:
             self._replay.apply(name, fact)
         except Exception as problem:
-            number = seq + self._number + 1
             raise ProtocolError(f"event {number} does not follow: {problem!r}") from None
-        registry.turn.due.clear()
-        actor = registry.units.get(name)
-        self._part = 0
-        common: dict[str, Any] = {
-            "seq": seq + self._number + 1,
-            "at": fact.at,
-            "wall": fact.at + page.ahead,
-            "run": 0 if actor is None else actor.unit.run,
-        }
-        self._common = common
+        registry = self._registry
+        if registry.turn.due:
+            registry.turn.due.clear()  # what has completed is in the records
+        self._said, self._part = (number, at, wall), 0
         kind, more = _TELL[type(fact)]
-        if actor is not None:
-            yield Event(event=kind, unit=name, **common, **more(fact, actor.unit, registry))
-        else:  # the name is a pattern
-            yield Event(event=kind, before=name, **common, **more(fact, None, registry))
-        if self._bus.skips:
-            yield from self._skipped()
+        actor = self._units.get(name)
+        if actor is None:  # the name is a pattern
+            said = more(fact, None, registry) if more is not None else {}
+            return Event(seq=number, event=kind, at=at, wall=wall, before=name, **said)
+        unit = actor.unit
+        if more is None:
+            return Event(seq=number, event=kind, at=at, wall=wall, unit=name, run=unit.run)
+        said = more(fact, unit, registry)
+        return Event(seq=number, event=kind, at=at, wall=wall, unit=name, run=unit.run, **said)
 
     def settle(self) -> Iterator[Event]:
         """What follows once all records of a turn have been told."""
         self._replay.count_gates()
         self._registry.turn.due.clear()
-        yield from self._skipped()
+        return self.skipped()
 
-    def _skipped(self) -> Iterator[Event]:
-        units, skips = self._registry.units, self._bus.skips
-        for name, was_skipped in skips.items():
-            unit = units[name].unit
+    def skipped(self) -> Iterator[Event]:
+        """Who is skipped because of the last record, or no longer is."""
+        for name, was_skipped in self.skips.items():
+            unit = self._units[name].unit
             now = unit.condition
             if was_skipped and now is not Condition.PENDING:
                 continue
             if was_skipped is not (now is _SKIPPED):
                 self._part += 1
                 what: Kind = "no longer skipped" if was_skipped else "skipped"
-                more = self._common | {"part": self._part, "run": unit.run}
-                yield Event(event=what, unit=name, **more)
-        skips.clear()
+                seq, at, wall = self._said
+                yield Event(
+                    seq=seq,
+                    event=what,
+                    at=at,
+                    wall=wall,
+                    part=self._part,
+                    unit=name,
+                    run=unit.run,
+                )
+        self.skips.clear()
 
 
 class _NotingBus(Bus):
@@ -268,7 +281,7 @@ class _NotingBus(Bus):
         at first."""
 
     def publish(self, topic: str, after: Condition, at: float) -> None:
-        before = self.condition(topic)
+        before = self._conditions.get(topic)
         if before is _SKIPPED or after is _SKIPPED:
             self.skips.setdefault(topic, before is _SKIPPED)
         super().publish(topic, after, at)
@@ -277,10 +290,6 @@ class _NotingBus(Bus):
 _SKIPPED: Final = Condition.SKIPPED
 _BY_PATTERN: Final = {By.MATCH: "pattern", By.BEFORE: "before"}
 _decode = fact_codec.decoder(list[Record]).decode
-
-
-def _nothing(fact: Any, unit: Unit | None, registry: Registry) -> dict[str, Any]:
-    return {}
 
 
 def _gate(fact: facts.MadeGate, unit: Unit | None, registry: Registry) -> dict[str, Any]:
@@ -343,8 +352,8 @@ def _owner_gone(fact: facts.OwnerGone, unit: Unit | None, registry: Registry) ->
     return {"owner": unit.owner if unit is not None else None}
 
 
-_TELL: Final[dict[type, tuple[Kind, Callable[..., dict[str, Any]]]]] = {
-    facts.Registered: ("registered", _nothing),
+_TELL: Final[dict[type, tuple[Kind, Callable[..., dict[str, Any]] | None]]] = {
+    facts.Registered: ("registered", None),
     facts.MadeGate: ("gate", _gate),
     facts.Declared: ("declared", _declared),
     facts.Undeclared: ("undeclared", _undeclared),
@@ -352,10 +361,10 @@ _TELL: Final[dict[type, tuple[Kind, Callable[..., dict[str, Any]]]]] = {
     facts.Denied: ("denied", _denied),
     facts.Started: ("started", _started),
     facts.Launched: ("started", _started),
-    facts.BecameReady: ("ready", _nothing),
+    facts.BecameReady: ("ready", None),
     facts.Retried: ("retried", _retried),
     facts.Ended: ("ended", _ended),
     facts.OwnerGone: ("owner gone", _owner_gone),
-    facts.WasReset: ("reset", _nothing),
+    facts.WasReset: ("reset", None),
     facts.Noted: ("note", _note),
 }

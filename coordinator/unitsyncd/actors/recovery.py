@@ -178,7 +178,8 @@ class Replay:
     """Lets kept facts happen again. They were decided before and are never taken back. So
     each is applied at once, without a turn around it."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, history: bool = True) -> None:
+        """Without *history*, the units have none."""
         self.request = Request(registry.graph)
         self._registry = registry
         self._units = registry.units
@@ -186,7 +187,7 @@ class Replay:
         self._turn = registry.turn
         self._uncounted: dict[UnitActor, float] = {}
         """Gates that a new unit may match, and since when: its edge comes next, if it has one."""
-        self._history = registry.view.apply
+        self._history = registry.view.apply if history else _nothing
 
     def _run(self) -> None:
         self._registry.dispatcher.run()
@@ -258,6 +259,10 @@ class Replay:
             self._run()
         if type(fact) is not Registered:
             self._history(after.name, fact, after.run)
+
+
+def _nothing(name: str, fact: AnyFact, run: int) -> None:
+    pass
 
 
 class KeepsSnapshots(Protocol):
