@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from analysis.telling import AHEAD, BEGAN, Story
+from unitsync.analysis.critical_path import critical_path
 from unitsync.analysis.startup import startup_of, startups
 from unitsync.analysis.values import Edge, Span, Startup
 from unitsync.wire import Owner
@@ -59,6 +60,41 @@ def test_a_run_that_goes_on_keeps_nothing_from_being_at_rest() -> None:
     story.tell(50, "note", "db", text="serving")
     assert (story.startup.over, story.startup.ended) == (True, BEGAN + 3)
     assert story.unit("db").note == "serving"
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("launching", [False, True])
+def test_whose_end_is_awaited_keeps_it_from_being_over(gate: bool, launching: bool) -> None:
+    """A plan asks for a unit only when it can start, and nobody ever asks for a gate."""
+    story = Story()
+    story.registered("a", "next", "done", "other")
+    if gate:
+        story.tell(0, "gate", "next")
+    story.declared(0, "next", "a")
+    story.declared(0, "other", "done")
+    story.starts(1, "a", 1, launching=launching)
+    if launching:
+        story.tell(2, "ready", "a")
+    story.runs(2, "done", 2, 3)
+    story.tell(400, "note", "a", text="half of it")
+    startup = story.startup
+    assert (startup.over, startup.ended) == (False, BEGAN + 400)
+    assert [story.span("a").is_awaited, story.span("done").is_awaited] == [True, False]
+    assert story.span("a").rested is None
+    path = critical_path(startup)
+    assert [(step.unit, step.own_s) for step in path.steps] == [("a", 399)]
+    story.ends(401, "a")
+    assert (story.startup.over, story.startup.ended) == (True, BEGAN + 401)
+
+
+def test_whose_end_nothing_waits_for_any_more_goes_on_for_itself() -> None:
+    story = Story()
+    story.registered("a", "next")
+    story.declared(0, "next", "a")
+    story.runs(1, "a", 1, 2)
+    story.runs(2, "next", 2, 3)
+    story.starts(4, "a", 1, run=2)
+    assert (story.startup.over, story.startup.ended) == (True, BEGAN + 4)
 
 
 def test_a_gate_that_is_not_complete_keeps_nothing_from_being_at_rest() -> None:

@@ -138,22 +138,12 @@ def nodes_of(startup: Startup) -> list[Node]:
 
 
 def _under_way(startup: Startup) -> set[tuple[str, int]]:
-    """The runs that launch, and those that somebody waits for."""
-    waited_for = {
-        edge.prerequisite
-        for record in startup.units
-        for span in record.spans
-        if span.started is span.ended is None
-        for edge in span.edges
-        if edge.met is None
-    }
+    """The runs that launch, and those whose end is awaited."""
     return {
         (record.name, index)
         for record in startup.units
         for index, span in enumerate(record.spans)
-        if span.started is not None
-        and span.ended is None
-        and (span.rested is None or record.name in waited_for)
+        if span.started is not None and span.rested is None
     }
 
 

@@ -368,7 +368,7 @@ class _Fold:
         wall = self.last.wall - last
         if now is not None:
             last = max(last, now - wall)
-        records = _with_services([self._record(unit) for unit in units])
+        records = _with_roles([self._record(unit) for unit in units])
         until = _end_of_startup(records, last)
         began = units[0].registered if units else self.begun.at
         records = [_counted(record, until, last) for record in records]
@@ -417,8 +417,8 @@ class _Fold:
         return replace(edge, met=met, of=of)
 
 
-def _with_services(records: list[UnitRecord]) -> list[UnitRecord]:
-    """*records*, with the spans marked that are services."""
+def _with_roles(records: list[UnitRecord]) -> list[UnitRecord]:
+    """*records*, with the spans marked that are services, and those whose end is awaited."""
     awaited = {
         edge.prerequisite
         for record in records
@@ -428,7 +428,17 @@ def _with_services(records: list[UnitRecord]) -> list[UnitRecord]:
     }
     followed = {(span.after_unit, span.after_span) for record in records for span in record.spans}
 
+    needed = {
+        edge.prerequisite
+        for record in records
+        if record.status == "pending"
+        for edge in record.edges
+        if edge.met is None
+    }
+
     def marked(name: str, index: int, span: Span) -> Span:
+        if name in needed and span.started is not None and span.ended is None:
+            return replace(span, is_awaited=True)
         serves = span.launching and span.ready is not None and name not in awaited
         if serves and (name, index) not in followed:
             return replace(span, is_service=True)
@@ -436,7 +446,7 @@ def _with_services(records: list[UnitRecord]) -> list[UnitRecord]:
 
     for number, record in enumerate(records):
         spans = tuple(marked(record.name, index, span) for index, span in enumerate(record.spans))
-        if any(span.is_service for span in spans):
+        if any(span.is_service or span.is_awaited for span in spans):
             records[number] = replace(record, spans=spans)
     return records
 

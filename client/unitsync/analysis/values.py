@@ -66,16 +66,20 @@ class Span(msgspec.Struct, frozen=True):
     """Whether it belongs to the startup: False for what came after the startup was at rest."""
     is_service: bool = False
     """Whether it has been ready, and nobody waits for its end."""
+    is_awaited: bool = False
+    """Whether it goes on, and a unit that has not started cannot start before it ends."""
 
     @property
     def rested(self) -> float | None:
         """When it no longer kept the startup from being at rest: a service when it was ready,
         others when they ended. A run that goes on without launching did so when it started. None
-        while it waits or launches."""
+        while it waits or launches, and while its end is awaited."""
         if self.is_service:
             return self.ready
         if self.ended is not None:
             return self.ended
+        if self.is_awaited:
+            return None
         return self.ready if self.launching else self.started
 
     @property
