@@ -65,6 +65,15 @@ def test_the_critical_path(story: Story) -> None:
     ]
 
 
+def test_the_critical_path_to_what_has_not_run(story: Story) -> None:
+    with pytest.raises(UnknownUnit) as raised:
+        critical_path(story.startup, "clon")
+    assert raised.value.message == "clon is not a unit of this startup"
+    assert (raised.value.unit, raised.value.nearest) == ("clon", "clone")
+    with pytest.raises(UsageError, match="health has not run in this startup"):
+        critical_path(story.startup, "health")
+
+
 def test_the_reasons_in_a_critical_path() -> None:
     story = Story()
     story.registered("db", "app", "web", "tools", "late", "any", "skipped", "last")
@@ -111,6 +120,10 @@ def test_a_gate_whose_prerequisite_was_skipped() -> None:
     story.ends(3, "last")
     (step,) = critical_path(story.startup).steps
     assert (step.because, step.began, step.own_s) == ("skipped was skipped", BEGAN + 3, 0)
+    story.registered("a", "b")
+    story.runs(0, "a", 1, 9)
+    story.runs(0, "b", 2, 2)
+    assert critical_path(story.startup).beside == (Beside("b", 2, 7),)
 
 
 def test_the_blame(story: Story) -> None:

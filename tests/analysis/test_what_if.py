@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from analysis.simulated import (
     BEGAN,
@@ -19,6 +20,8 @@ from analysis.simulated import (
     plans,
     simulate,
 )
+from analysis.telling import Story
+from unitsync.analysis.critical_path import critical_path
 from unitsync.analysis.startup import startup_of
 from unitsync.analysis.values import Forecast
 from unitsync.analysis.what_if import what_if
@@ -77,6 +80,33 @@ def test_with_nothing_changed_it_is_the_measured_startup(units: list[Unit]) -> N
     assert forecast.startup == startup
     assert forecast.before_s == forecast.after_s == startup.ended - startup.began
     assert forecast.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("started", "ended"),
+    [
+        (0.023464043487103847, 7.254651862412724),
+        (0.09543074571721899, 8.872651047169628),
+        (0.09131450052032841, 7.282478447867935),
+    ],
+)
+def test_to_the_last_bit(started: float, ended: float) -> None:
+    """Where sums are not exact either."""
+    assert started + (ended - started) != ended
+    story = Story()
+    story.registered("a", "b")
+    story.declared(0, "b", "a")
+    story.waits(0, "b", 2)
+    story.starts(started, "a", 1)
+    story.ends(ended, "a")
+    story.runs(ended, "b", 2, 20)
+    moments = [0.0] * 5 + [started, ended, ended, 20.0]
+    startup = startup_of(
+        replace(event, at=at) for event, at in zip(story.events, moments, strict=True)
+    )
+    assert what_if(startup, []).startup == startup
+    assert critical_path(startup).steps[1].waited_s == 0
+    assert what_if(startup, ["b:-a"]).startup.units[0] == startup.units[0]
 
 
 @given(plans(), st.data())

@@ -111,7 +111,7 @@ def _because(
         if edge.met is not None and edge.met - startup.began == could:
             if not edge.prerequisite:
                 return f"a unit matched {edge.pattern}"
-            return f"{edge.prerequisite} {'was skipped' if edge.of is None else 'had run again'}"
+            return f"{edge.prerequisite} was skipped"
     return f"{'made' if node.gate else 'asked'} at {time_text(asked)}"
 
 
