@@ -202,12 +202,9 @@ def write_lines(stream: "TextIO | None", lines: "Iterable[str]") -> None:
 
 def joined(lines: "Iterable[str]") -> str:
     """The text of *lines*. Hints go through reaching()."""
-    text = ""
-    for line in lines:
-        if line[:5] in ("hint:", "Hint:"):
-            line = safe(reaching(line))
-        text += f"{line}\n"
-    return text
+    return "".join(
+        f"{safe(reaching(line)) if line[:5] in ('hint:', 'Hint:') else line}\n" for line in lines
+    )
 
 
 def silence(descriptor: int) -> None:

@@ -150,12 +150,13 @@ def _joined(cells: Sequence[tuple[str, str]], screen: Screen) -> str:
 
 
 def _cell(left: Part | None, right: Part | None, screen: Screen) -> tuple[str, str]:
-    parts = [part for part in (left, right) if part is not None]
-    if not parts:
+    part = right if left is None else left
+    if part is None:
         return " ", ""
-    part = max(parts, key=lambda part: _PRECEDENCE.index(part.kind))
+    if right is not None and _PRECEDENCE.index(right.kind) > _PRECEDENCE.index(part.kind):
+        part = right
     glyphs = _GLYPHS[part.kind, part.critical][screen.ascii_only]
-    half = 0 if len(parts) == 2 else (1 if right is None else 2)
+    half = 1 if right is None else (2 if left is None else 0)
     colour = part.kind if part.kind in ("waiting", "up") else "running"
     return glyphs[half], "critical" if part.critical and part.kind != "waiting" else colour
 
