@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -85,6 +86,31 @@ def test_any_order_of_starting_ends_in_the_right_order(seed: int, tmp_path: Path
     assert (root / "workspace/report.txt").read_text().startswith("ready: http://127.0.0.1:")
     assert "\nOK\n" in (root / "logs/unit-tests.log").read_text()
     assert_no_process_uses(root)
+
+
+@pytest.mark.parametrize("plan", [False, True])
+def test_the_picture_shows_what_ran_when(plan: bool, tmp_path: Path) -> None:
+    picture = tmp_path / "timeline.svg"
+    how = ["--plan"] if plan else ["--seed", "1"]
+    ran = startup(*how, "--keep", tmp_path / "kept", "--timeline", picture)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"what ran when: {picture}" in ran.stdout.splitlines()
+    drawn = ElementTree.parse(picture)
+    texts = ["".join(text.itertext()) for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    places = {unit: texts.index(unit) for unit in declared()}
+    for unit, prerequisites in declared().items():
+        for prerequisite in prerequisites:  # rows are in the order in which they ran
+            assert places[prerequisite] < places[unit]
+    (title,) = (text for text in texts if text.startswith("Startup: "))
+    assert "so far" not in title
+    everything = " ".join(texts)
+    assert "9 completed" in everything or "8 completed, 1 up" in everything, everything
+
+
+def test_a_picture_that_cannot_be_drawn_is_said(tmp_path: Path) -> None:
+    ran = startup("--broken-clone", "--timeline", tmp_path / "timeline.png")
+    assert "does not end in one of .svg, .html, .json" in ran.stdout
+    assert "Nothing is left." in ran.stdout
 
 
 def test_a_broken_clone_shows_what_fails_what_is_skipped_and_why(tmp_path: Path) -> None:
