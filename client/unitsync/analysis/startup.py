@@ -1,9 +1,4 @@
-"""From events to startups: what ran when, and what it waited for.
-
-Which part of an epoch is the startup: people run single units again hours later, so what comes
-when everything has been at rest for QUIET_S does not count. A gate that is not complete keeps
-nothing from being at rest, as nobody works on it.
-"""
+"""From events to startups: what ran when, and what it waited for."""
 
 from __future__ import annotations
 
@@ -12,14 +7,12 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from unitsync.analysis.at_rest import counted, end_of_startup, with_roles
 from unitsync.analysis.events import Event
 from unitsync.analysis.values import Edge, Span, Startup, UnitRecord
 from unitsync.patterns import matcher
 from unitsync.wire_values import Owner, Requirement
 from unitsyncd.core.requirement import By, Condition, Need, Verdict, need_of
-
-QUIET_S: Final = 60.0
-"""The startup is over when nothing has happened for so long."""
 
 _MET: Final = Verdict.MET
 _PENDING: Final = Condition.PENDING
@@ -368,10 +361,10 @@ class _Fold:
         wall = self.last.wall - last
         if now is not None:
             last = max(last, now - wall)
-        records = _with_roles([self._record(unit) for unit in units])
-        until = _end_of_startup(records, last)
+        records = with_roles([self._record(unit) for unit in units])
+        until = end_of_startup(records, last)
         began = units[0].registered if units else self.begun.at
-        records = [_counted(record, until, last) for record in records]
+        records = [counted(record, until, last) for record in records]
         counted = [
             (record.gate, span.rested) for record in records for span in record.spans if span.counts
         ]
@@ -415,74 +408,6 @@ class _Fold:
         need = need_of(Requirement(edge.requires), edge.optional)
         met, of = other.first_met(need, span.ended)
         return replace(edge, met=met, of=of)
-
-
-def _with_roles(records: list[UnitRecord]) -> list[UnitRecord]:
-    """*records*, with the spans marked that are services, and those whose end is awaited."""
-    awaited = {
-        edge.prerequisite
-        for record in records
-        for edges in (record.edges, *(span.edges for span in record.spans))
-        for edge in edges
-        if edge.requires != "start"
-    }
-    followed = {(span.after_unit, span.after_span) for record in records for span in record.spans}
-
-    needed = {
-        edge.prerequisite
-        for record in records
-        if record.status == "pending"
-        for edge in record.edges
-        if edge.met is None
-    }
-
-    def marked(name: str, index: int, span: Span) -> Span:
-        if name in needed and span.started is not None and span.ended is None:
-            return replace(span, is_awaited=True)
-        serves = span.launching and span.ready is not None and name not in awaited
-        if serves and (name, index) not in followed:
-            return replace(span, is_service=True)
-        return span
-
-    for number, record in enumerate(records):
-        spans = tuple(marked(record.name, index, span) for index, span in enumerate(record.spans))
-        if any(span.is_service or span.is_awaited for span in spans):
-            records[number] = replace(record, spans=spans)
-    return records
-
-
-def _interval(record: UnitRecord, span: Span, last: float) -> tuple[float, float] | None:
-    """When it kept the startup from being at rest."""
-    if record.gate:
-        return None if span.ended is None else (span.ended, span.ended)
-    return span.asked, last if span.rested is None else span.rested
-
-
-def _counted(record: UnitRecord, until: float, last: float) -> UnitRecord:
-    """Its spans that begin after *until* do not count."""
-
-    def begins(span: Span) -> float:
-        interval = _interval(record, span, last)
-        return span.asked if interval is None else interval[0]
-
-    spans = (
-        span if begins(span) <= until else replace(span, counts=False) for span in record.spans
-    )
-    return replace(record, spans=tuple(spans))
-
-
-def _end_of_startup(records: list[UnitRecord], last: float) -> float:
-    """The end of the first time without QUIET_S of rest."""
-    intervals = [_interval(record, span, last) for record in records for span in record.spans]
-    known = sorted(interval for interval in intervals if interval is not None)
-    if not known:
-        return last
-    until = known[0][1]
-    for begin, end in known:
-        if begin - until >= QUIET_S:
-            break
-        until = max(until, end)
-    return until
 
 
 _APPLY: Final[dict[str, Callable[[_Fold, _Unit, Any], None]]] = {
