@@ -365,11 +365,11 @@ class _Fold:
         until = end_of_startup(records, last)
         began = units[0].registered if units else self.begun.at
         records = [counted(record, until, last) for record in records]
-        counted = [
+        rests = [
             (record.gate, span.rested) for record in records for span in record.spans if span.counts
         ]
-        ended = max((rested for _, rested in counted if rested is not None), default=began)
-        over = all(gate or rested is not None for gate, rested in counted)
+        ended = max((rested for _, rested in rests if rested is not None), default=began)
+        over = all(gate or rested is not None for gate, rested in rests)
         return Startup(
             epoch=self.begun.epoch,
             startup=self.begun.startup,
