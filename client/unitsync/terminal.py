@@ -22,6 +22,15 @@ _COLOURS = {
     "heading": "1",  # bold
 }
 """How a terminal shows the status of a unit, the level of a finding, and a heading."""
+MARKS = {
+    "completed": ("✓", "+"),
+    "failed": ("✗", "x"),
+    "running": ("●", "*"),
+    "launching": ("◌", "o"),
+    "waiting": ("·", "."),
+    "not run": ("-", "-"),
+}
+"""What stands before a unit in a list, and the same on a screen that only shows ASCII."""
 _WIDTH_UNKNOWN = 80
 """Columns of a terminal that does not report its width."""
 _WIDEST = 2

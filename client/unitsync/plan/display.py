@@ -18,7 +18,7 @@ from unitsync.plan.job import Job
 from unitsync.plan.states import State
 from unitsync.plan.writer import Writer, terminal
 from unitsync.printing import NAMES_WIDE, columns, counted, duration, joined, padded, safe, span
-from unitsync.terminal import Screen, cut, fitted
+from unitsync.terminal import MARKS, Screen, cut, fitted
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -29,15 +29,15 @@ _LINE_BYTES_MAX: Final = 65_536
 _EVERY_S: Final = 0.125
 _SHORT_S: Final = 1.0
 _MARKS: Final = {
-    State.WAITING: ("·", "."),
-    State.LAUNCHING: ("◌", "o"),
-    State.RUNNING: ("●", "*"),
+    State.WAITING: MARKS["waiting"],
+    State.LAUNCHING: MARKS["launching"],
+    State.RUNNING: MARKS["running"],
     State.RETRYING: ("↻", "~"),
     State.STOPPING: ("◼", "#"),
-    State.COMPLETED: ("✓", "+"),
-    State.FAILED: ("✗", "x"),
-    State.SKIPPED: ("-", "-"),
-    State.NOT_STARTED: ("-", "-"),
+    State.COMPLETED: MARKS["completed"],
+    State.FAILED: MARKS["failed"],
+    State.SKIPPED: MARKS["not run"],
+    State.NOT_STARTED: MARKS["not run"],
 }
 """For each state the mark in front of the unit, and the one for terminals that know only ASCII."""
 _COLOURS: Final = {

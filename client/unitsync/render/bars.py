@@ -29,7 +29,7 @@ from unitsync.render.rows import (
     width_s,
 )
 from unitsync.render.times import marks, took
-from unitsync.terminal import Screen
+from unitsync.terminal import MARKS, Screen
 
 _WIDTH_ELSEWHERE: Final = 100
 """Columns of the bars' lines, apart from long names, if there is no terminal."""
@@ -49,16 +49,7 @@ _GLYPHS: Final = {
 }
 _PRECEDENCE: Final = ("waiting", "up", "launching", "running")
 _GATE: Final = ("◆", "^")
-_MARKS: Final = {
-    "completed": ("✓", "+"),
-    "failed": ("✗", "x"),
-    "running": ("●", "*"),
-    "up": ("●", "*"),
-    "launching": ("◌", "o"),
-    "waiting": ("·", "."),
-    "pending": (" ", " "),
-}
-_DENIED: Final = ("-", "-")
+_MARKS: Final = {**MARKS, "up": MARKS["running"], "pending": (" ", " ")}
 
 
 def timeline(
@@ -82,7 +73,7 @@ def timeline(
     whole_s = width_s(shown, startup)
     lines += ["", " " * (4 + names) + painted(_axis(whole_s, bar), "muted", screen).rstrip(" ")]
     for row, time in zip(shown, times, strict=True):
-        mark = _MARKS.get(row.state, _DENIED)[screen.ascii_only]
+        mark = _MARKS.get(row.state, MARKS["not run"])[screen.ascii_only]
         name = name_in(row.name, names, screen)
         line = f" {painted(mark, _colour(row), screen)} "
         line += painted(name, "critical-text" if row.critical else "", screen)
@@ -131,11 +122,11 @@ def _bar(row: Row, whole_s: float, width: int, screen: Screen) -> str:
 
     for part in row.parts:
         if part.failed:
-            mark(part.ended, _MARKS["failed"][screen.ascii_only], "failed")
+            mark(part.ended, MARKS["failed"][screen.ascii_only], "failed")
     if row.unit.gate and row.parts and row.state == "completed":
         mark(row.ended, _GATE[screen.ascii_only], "critical" if row.critical else "running")
     elif row.parts and is_wrong(row.state) and row.state != "failed":
-        mark(row.ended, _DENIED[screen.ascii_only], _colour(row))
+        mark(row.ended, MARKS["not run"][screen.ascii_only], _colour(row))
     return _joined(cells, screen)
 
 

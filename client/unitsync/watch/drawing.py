@@ -12,24 +12,22 @@ from typing import Final
 from unitsync.printing import columns, gave_up
 from unitsync.printing import duration as rough
 from unitsync.runners import runner_of
-from unitsync.terminal import wrapped
+from unitsync.terminal import MARKS, wrapped
 from unitsync.watch.board import ENDED, Board, Group, Heading, group_of
 from unitsync.watch.details import details
 from unitsync.watch.look import STYLES, Line, View, clock, cropped
 from unitsync.wire import Status, UnitInfo
 
 _MARKS: Final = {
-    Group.FAILED: ("✗", "x"),
+    Group.FAILED: MARKS["failed"],
     Group.GAVE_UP: ("!", "!"),
-    Group.RUNNING: ("●", "*"),
-    Group.WAITING: ("·", "."),
+    Group.RUNNING: MARKS["running"],
+    Group.WAITING: MARKS["waiting"],
     Group.UNREGISTERED: ("?", "?"),
-    Group.IDLE: ("-", "-"),
-    Group.SKIPPED: ("-", "-"),
-    Group.COMPLETED: ("✓", "+"),
+    Group.IDLE: MARKS["not run"],
+    Group.SKIPPED: MARKS["not run"],
+    Group.COMPLETED: MARKS["completed"],
 }
-"""As ``up`` shows them."""
-_LAUNCHING: Final = ("◌", "o")
 _FOLDS: Final = {True: ("▸", ">"), False: ("▾", "v")}
 _TIME: Final = 8
 _NAME_MIN: Final = 8
@@ -178,7 +176,7 @@ def _heading(row: Heading, view: View) -> Line:
 
 def _unit(board: Board, unit: UnitInfo, view: View, names: int, width: int) -> Line:
     group = group_of(unit)
-    marks = _LAUNCHING if unit.status is Status.LAUNCHING else _MARKS[group]
+    marks = MARKS["launching"] if unit.status is Status.LAUNCHING else _MARKS[group]
     name = view.fit(view.shown(unit.name), names)
     time = _time(unit, group, view)
     left = width - names - _TIME - 6
