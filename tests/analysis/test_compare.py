@@ -32,6 +32,24 @@ def test_what_is_not_over_is_said() -> None:
     assert compare(over, waits, []).notes == (NOT_OVER,)
 
 
+def test_gates_are_not_compared_and_what_does_not_run_has_not_recovered() -> None:
+    def told(outcome: str, gate_at: float, *, runs: bool = True) -> Startup:
+        story = Story()
+        story.registered("a", "gate")
+        story.tell(0, "gate", "gate")
+        if runs:
+            story.runs(0, "a", 1, 2, outcome)
+        story.runs(0, "b", 2, gate_at)
+        story.ends(gate_at, "gate")
+        return story.startup
+
+    before, now = told("failed", 1), told("completed", 5, runs=False)
+    assert [(change.unit, change.kind) for change in compare(before, now, []).changes] == [
+        ("b", "slower"),
+        ("a", "gone"),
+    ]
+
+
 def test_what_differs_the_largest_difference_first() -> None:
     before = startup({"clone": 10, "deps": 20, "ide": 4, "lint": 3, "same": 7, "bad": 3}, "bad")
     now = startup({"clone": 12, "deps": 15, "ide": 4.5, "same": 7.009, "bad": 3, "new": 1.5}, "ide")

@@ -238,6 +238,24 @@ def test_a_startup_that_is_taken_along(cli: Cli, tmp_path: Path) -> None:
     assert cli.ok("events", "--from", all_kept) == cli.ok("events")
 
 
+def test_startups_without_units_do_not_count_and_a_part_is_none(cli: Cli, tmp_path: Path) -> None:
+    for unit in ("a", "b"):
+        cli.ok("run", unit, "--", "true")
+        cli.ok("reset", "--all")
+        cli.ok("reset", "--all")
+    assert [row.split()[0] for row in cli.ok("startups").splitlines()[1:]] == ["0", "-1"]
+    assert "b" in units(cli.ok("timeline").splitlines())
+    file = tmp_path / "file.jsonl"
+    lines = cli.ok("events", "-o", "json").splitlines(keepends=True)
+    file.write_text("".join(lines))
+    assert cli.ok("startups", "--from", str(file)) == cli.ok("startups")
+    since = ("events", "--since", "3")
+    assert cli.ok(*since, "--from", str(file)) == cli.ok(*since)
+    file.write_text("".join(lines[1:]))
+    result = cli("startups", "--from", str(file))
+    assert (result.status, result.told[0].endswith("it does not begin with a startup")) == (2, True)
+
+
 @pytest.mark.parametrize(
     "text", ["", "no JSON", '{"v": 2, "seq": 1}', '{"v": 1, "seq": 1, "event": "x", "time": "now"}']
 )

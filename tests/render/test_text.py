@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support import startups
@@ -138,6 +139,18 @@ def test_little_to_show(width: int) -> None:
     assert tables.comparison(same, screen) == ["1 s → 1 s: the same", "No unit differs."]
     unchanged = tables.forecast(Forecast(1.0, 1.0, no_path, nothing), screen)
     assert unchanged[0] == "1 s → 1 s: no change"
+
+
+def test_the_longest_steps_in_the_order_of_the_chain() -> None:
+    chain = [startups.Job("a", 1.0), startups.Job("b", 3.0, ["a"]), startups.Job("c", 2.0, ["b"])]
+    _, path = startups.startup(chain)
+    lines = tables.critical_path(path, Screen(80), most=2)
+    assert [line.split()[0] for line in lines[3:5]] == ["b", "c"]
+    assert lines[5] == "and 1 more; add --all to see them"
+    late = msgspec.structs.replace(path, idle_s=0.004)
+    assert "4 ms passed before the first of them was asked for." in tables.critical_path(
+        late, Screen(80)
+    )
 
 
 def test_what_saves_nothing_has_no_bar() -> None:
