@@ -211,6 +211,42 @@ def test_a_new_epoch_is_news(driven: Driven, ann: Script, eve: Script) -> None:
     assert reply.epoch == "epoch-2"
 
 
+def test_a_new_epoch_is_told_at_once_to_who_does_not_know_it(ann: Script, eve: Script) -> None:
+    ann.must(wire.Ok, ann.reset(all=True))
+    reply = eve.must(wire.EventsReply, events(0, 1, patience_s=30.0))
+    assert [one.number for one in reply.epochs] == [2]
+
+
+def test_who_asks_again_just_when_there_is_more_is_answered_once(
+    driven: Driven, ann: Script, eve: Script
+) -> None:
+    assert eve.ask(events(0, 1, patience_s=30.0)) is None
+    driven.turn((ann, ann.reset(all=True)), (eve, events(0, 1, patience_s=30.0)))
+    assert isinstance(ann.told(), wire.Ok)
+    assert isinstance(eve.told(), wire.EventsReply)  # which asserts that there is one
+
+
+def test_the_journal_is_not_looked_at_while_nothing_happens(
+    driven: Driven, ann: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only once for all who have come equally far."""
+    eves = [driven.script() for _ in range(5)]
+    for eve in eves:
+        assert eve.ask(events(0, patience_s=30.0)) is None
+    pages, page = [], type(driven.supervisor._store).page
+    monkeypatch.setattr(
+        type(driven.supervisor._store), "page", lambda *a: pages.append(a) or page(*a)
+    )
+    ann.status("a")
+    pages.clear()
+    for _ in range(5):
+        ann.status("a")
+    assert pages == []
+    ann.runs("a")
+    assert len(pages) == 1
+    assert [names(eve.told()) for eve in eves] == [["a", "a"]] * 5
+
+
 def test_the_end_of_an_owner_is_news(driven: Driven, ann: Script, eve: Script) -> None:
     ann.runs("a")
     assert eve.ask(events(2, patience_s=30.0)) is None
@@ -253,6 +289,8 @@ def test_the_coordinator_says_when_it_ends(driven: Driven, eve: Script) -> None:
     error = eve.told()
     assert isinstance(error, wire.Error)
     assert error.code == "stopped"
+    driven.pass_time(60.0)
+    assert eve.told() is None
 
 
 def test_the_wall_clock_comes_along(driven: Driven, ann: Script, eve: Script) -> None:
