@@ -222,6 +222,8 @@ for request in (
     wire.Reset(id="10", all=True, force=True),
     wire.Reset(id="11", units=["mine"], force=True),
     wire.Stop(id="12"),
+    wire.Startups(id="13"),
+    wire.Events(id="14"),
 ):
     dealer.send_multipart((b"", wire.encode(request)))
     reply = wire.decode_reply(dealer.recv_multipart()[1])
@@ -238,7 +240,7 @@ def test_what_is_for_its_own_user_alone(daemons: Daemons, sockets: Sockets) -> N
     said = output_as(NOBODY, TALK, daemon.endpoint).splitlines()
     assert said == [f"fine {number} True" for number in range(1, 9)] + [
         f"not_permitted {number} True" for number in range(9, 13)
-    ]
+    ] + [f"fine {number} True" for number in (13, 14)]
     mine = req.ask(wire.StatusOf(id="m", unit="mine"))
     assert isinstance(mine, wire.StatusReply)
     assert mine.unit.status is wire.Status.STARTED

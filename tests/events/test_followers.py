@@ -213,6 +213,7 @@ def test_a_new_epoch_is_news(driven: Driven, ann: Script, eve: Script) -> None:
 
 def test_a_new_epoch_is_told_at_once_to_who_does_not_know_it(ann: Script, eve: Script) -> None:
     ann.must(wire.Ok, ann.reset(all=True))
+    assert eve.ask(events(0, 2, patience_s=30.0, id="knows it")) is None
     reply = eve.must(wire.EventsReply, events(0, 1, patience_s=30.0))
     assert [one.number for one in reply.epochs] == [2]
 

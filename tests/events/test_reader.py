@@ -23,7 +23,7 @@ from unitsyncd.actors import followers
 from unitsyncd.actors.recovery import rebuild
 from unitsyncd.adapters.journal import Journal
 from unitsyncd.core import events as facts
-from unitsyncd.core.store import EpochRecord, Record
+from unitsyncd.core.store import PART_RECORDS, EpochRecord, Record
 from unitsyncd.limits import Limits
 
 GOLDEN: Final = sorted((Path(__file__).parents[1] / "golden" / "journal").glob("*.db"))
@@ -279,6 +279,28 @@ def test_a_gate_is_skipped_when_too_few_are_left_and_no_sooner(world: World) -> 
     told = world.does(ann.want("a"))
     assert told[-1] == event(told[-1].seq, "skipped", part=1, unit="g")
     assert Folded(events_of(world.store)).statuses["g"] == ann.status("g").status == "skipped"
+
+
+def test_a_turn_of_several_parts_is_still_one(world: World) -> None:
+    """The gate gets its edge with the first record of the next part; in between, it only seems to
+    have too few."""
+    ann = world.ann
+    world.does(ann.want("x"), ann.fail("x"))
+    world.does(ann.gate("g", "a*", "x", count=1))
+    names = [f"u{number}" for number in range(PART_RECORDS - 1)]
+    units = [wire.Declaration(name) for name in [*names, "a1"]]
+    told = world.does(wire.Declare(id="many", units=units))
+    assert [one.event for one in told] == ["registered"] * PART_RECORDS + ["declared"]
+    assert told[-1].unit == "g"
+    assert len(world.store.page(told[0].seq - 2, 1 << 30).parts) == 2
+
+
+def test_the_name_of_a_journal_is_taken_from_its_pages() -> None:
+    """By who was there before the journal."""
+    nothing = wire.StartupsReply(id="", journal="", epochs=[], oldest=0, next_seq=0)
+    reader = EventReader(nothing)
+    page = wire.EventsReply(id="", journal="a name", epochs=[], oldest=0, next_seq=0)
+    assert (list(reader.feed(page)), reader.journal) == ([], "a name")
 
 
 def test_every_kind_has_a_test() -> None:

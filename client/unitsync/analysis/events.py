@@ -156,7 +156,7 @@ class EventReader:
                     if present is not None:
                         event = present.tell(number, name, fact, page.ahead)
                         self._last = event.seq
-                        if event.place > self._after:
+                        if event.seq > self._after[0]:
                             yield event
                         if present.skips:
                             yield from filter(self._is_new, present.skipped())
