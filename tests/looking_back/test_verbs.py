@@ -216,7 +216,7 @@ def test_earlier_startups(cli: Cli) -> None:
     for words in (("compare",), ("compare", "-1"), ("compare", "--output", "json", "-1")):
         assert "new" in cli.ok(*words)
     assert cli("compare", "-2").told == [
-        "error: compare: there is no startup -2; the oldest one that is kept is -1",
+        "error: compare: there is no startup -2: the oldest that is kept is -1",
         "hint: unitsync startups lists them",
     ]
     assert cli("timeline", "--startup", "last").status == 2

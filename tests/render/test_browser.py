@@ -127,6 +127,14 @@ def test_a_click_shows_what_belongs_to_a_unit(show: Callable[..., Page]) -> None
     assert texts(page, ".row.before .name") == []
 
 
+def test_the_first_key_finds_the_units(show: Callable[..., Page]) -> None:
+    """Nothing has the focus when a page has just been loaded."""
+    page = show(*startups.workspace())
+    page.press("ArrowDown", "Enter")
+    assert texts(page, ".row.active .name") == texts(page, "#details h2")
+    assert len(texts(page, "#details h2")) == 1
+
+
 def test_everything_can_be_done_with_keys(show: Callable[..., Page]) -> None:
     page = show(*startups.workspace())
     page.press("/")

@@ -288,7 +288,7 @@ def test_the_filter_is_written_in_the_last_line() -> None:
     [
         (unit("u", "started", note="43 %", owner=SCRIPT), "43 %"),
         (unit("u", "started", owner=SCRIPT), "bash db.sh"),
-        (unit("u", "started", owner=RUN), ""),
+        (unit("u", "started", owner=RUN), "git clone repo"),
         (unit("u", "started", owner=SCRIPT, owner_gone=True), "its script is gone; bash db.sh"),
         (unit("u", waits_for=["a" * 30, "b" * 30, "c" * 30]), "for " + "a" * 30 + " and 2 more"),
         (unit("u", waits_for=["a", "b"], gate=True, gate_count=1), "a gate for 1 of a, b"),

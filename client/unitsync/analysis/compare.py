@@ -35,12 +35,13 @@ def compare(before: Startup, now: Startup, earlier: Sequence[Startup]) -> Compar
     took 10 ms more or less. One that ran in only one of them is new or gone.
 
     What is usual is taken from those of the last ten *earlier* startups (oldest first, all before
-    *now*; *before* may be among them) that came to their end, and for a unit from those in which it
-    succeeded: within three standard deviations, estimated from the median deviation from the
-    median, and never less than 10 ms. A change to what is usual is noise. With fewer than three
-    of them nothing is known to be usual, so nothing is noise.
+    *now*; *before* may be among them) that came to their end and have at least half of all units
+    in common with *now*, and for a unit from those in which it succeeded: within three standard
+    deviations, estimated from the median deviation from the median, and never less than 10 ms. A
+    change to what is usual is noise. With fewer than three of them nothing is known to be usual,
+    so nothing is noise.
     """
-    known = [startup for startup in earlier if startup.over][-EARLIER_MAX:]
+    known = [one for one in earlier if one.over and _are_alike(one, now)][-EARLIER_MAX:]
     then, today = _courses(before), _courses(now)
     taken: dict[str, list[float]] = {}
     for startup in known:
@@ -63,6 +64,12 @@ def compare(before: Startup, now: Startup, earlier: Sequence[Startup]) -> Compar
         startups=len(known),
         notes=tuple(_notes(before, now)),
     )
+
+
+def _are_alike(one: Startup, other: Startup) -> bool:
+    """Whether half of their units are in both, so that their times can be compared."""
+    names, others = ({record.name for record in startup.units} for startup in (one, other))
+    return 2 * len(names & others) >= len(names | others)
 
 
 def _notes(before: Startup, now: Startup) -> Iterable[str]:

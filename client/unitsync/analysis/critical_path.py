@@ -55,6 +55,11 @@ def _last(startup: Startup, nodes: list[Node], times: Times, unit: str) -> int |
     ran = [one for one, n in enumerate(nodes) if n.unit == unit and (n.runs or n.gate)]
     last = last_of(nodes, times, ran)
     if last is None:
+        if startup.units[names.index(unit)].ran_later:
+            raise UsageError(
+                f"{unit} ran only when the startup was over, which does not count",
+                hint=f"unitsync status {unit} says when",
+            )
         raise UsageError(f"{unit} has not run in this startup", hint=f"unitsync why {unit}")
     return last
 

@@ -108,6 +108,11 @@ class UnitRecord(msgspec.Struct, frozen=True):
     """All that it waits for now, met or not."""
     note: str = ""
 
+    @property
+    def ran_later(self) -> bool:
+        """Whether it ran only when the startup was over."""
+        return bool(self.spans) and not any(span.counts for span in self.spans)
+
 
 class Startup(msgspec.Struct, frozen=True):
     """One startup: the life of one set of units, until the machine starts anew or everything is

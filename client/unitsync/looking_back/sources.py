@@ -93,9 +93,11 @@ def chosen(source: Source, text: str, flag: str) -> int:
         ) from None
     if number not in source.numbers():
         oldest = source.numbers()[-1] if source.numbers() else 0
+        kept = f"the oldest that is kept is {oldest}" if oldest else "there is no earlier one"
+        if number > 0:
+            kept = "0 is the latest, -1 the one before"
         raise errors.UsageError(
-            f"{flag}: there is no startup {number}; the oldest one that is kept is {oldest}",
-            hint="unitsync startups lists them",
+            f"{flag}: there is no startup {number}: {kept}", hint="unitsync startups lists them"
         )
     return number
 

@@ -11,7 +11,7 @@ STARTUP = Flag(
     metavar="N",
 )
 FROM = Flag("--from", "Read this file, made by export, instead.", metavar="FILE")
-ALL = Flag("--all", "Show all units, however many there are, and also what ran later.", field="all")
+ALL = Flag("--all", "Show all units, however many there are.", field="all")
 PICTURE = Flag(
     "--output",
     "json, or a file whose ending says what it becomes: .svg, .html, or .json for Perfetto and "

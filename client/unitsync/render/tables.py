@@ -22,6 +22,8 @@ from unitsync.render.lettering import UNITS_MOST, folded, more, painted, plain, 
 from unitsync.render.times import took
 from unitsync.terminal import Screen, beside
 
+_LATE: Final = 0.05
+"""From this share of the whole on, it is said that a script came late."""
 _BESIDE_MOST: Final = 10
 _CELL_MIN: Final = 6
 
@@ -68,9 +70,8 @@ def _percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
-def _gauge(values: Sequence[float], width: int, screen: Screen) -> list[str]:
-    """A bar for each of *values*, the largest in *width* columns."""
-    most = max(values, default=0.0)
+def _gauge(values: Sequence[float], most: float, width: int, screen: Screen) -> list[str]:
+    """A bar for each of *values*; *most* would take *width* columns."""
     whole, part = "##" if screen.ascii_only else "█▌"
     halves = [round(value / most * 2 * width) if most else 0 for value in values]
     return [whole * (half // 2) + part * (half % 2) for half in halves]
@@ -97,7 +98,7 @@ def critical_path(
         _Column("SHARE", [_percent(step.share) for step in steps], right=True),
         _Column(
             "",
-            _gauge([step.share for step in steps], 12, screen),
+            _gauge([step.share for step in steps], 1.0, 12, screen),
             90,
             colours=["critical"],
         ),
@@ -105,9 +106,10 @@ def critical_path(
     )
     lines += more(len(path.steps) - len(steps), screen)
     if path.idle_s >= 0.0005:
-        lines += folded(
-            f"{took(path.idle_s)} passed before the first of them was asked for.", screen
-        )
+        share = path.idle_s / path.total_s
+        late = f" ({_percent(share)}): its script came late" if share >= _LATE else ""
+        first = f"{safe(path.steps[0].unit)} was asked for"
+        lines += folded(f"{took(path.idle_s)} passed before {first}{late}.", screen)
     if path.beside:
         shown = path.beside[: min(most, _BESIDE_MOST) or None]
         lines += ["", *folded("Beside it; each could have ended this much later:", screen), ""]
@@ -144,7 +146,7 @@ def blame(
         *_table(
             screen,
             _Column("SOONER", [_if_any(each) or "-" for each in saved], right=True),
-            _Column("", _gauge(saved, 12, screen), 60, colours=["critical"]),
+            _Column("", _gauge(saved, max(saved), 12, screen), 60, colours=["critical"]),
             _Column("UNIT", [safe(each.unit) for each in shown], shrinks=True),
             _Column("OWN TIME", [took(each.own_s) for each in shown], right=True),
         ),

@@ -92,7 +92,7 @@ class Watch(App[int]):
         self.problem: errors.UnitsyncError | None = None
         self.board = Board()
         self._lasting = Lasting()
-        self.view = View(encoding=encoding or "utf-8", took=self._lasting.of)
+        self.view = View(encoding=encoding or "utf-8", took=self._lasting.of, only=", ".join(names))
         self._client = client
         self._names = names
         self._lines = Lines()

@@ -94,6 +94,8 @@ def _padded(line: Line, width: int) -> Line:
 def _nothing(board: Board, view: View, width: int) -> list[Line]:
     if board.units:
         text = "no unit matches; Esc shows all again"
+    elif view.known and view.only:
+        text = f"no unit matches {view.shown(view.only)} yet"
     elif view.known:
         text = "no units yet: they appear here as soon as a script speaks of one"
     else:
@@ -196,6 +198,12 @@ def _time(unit: UnitInfo, group: Group, view: View) -> str:
     return clock(view.now - unit.since) if unit.since else ""
 
 
+def _command(unit: UnitInfo) -> str:
+    """What its owner runs. Of a ``unitsync run``: the command in it."""
+    own = unit.owner.command if unit.owner is not None else ""
+    return own.partition(" -- ")[2] if runner_of(unit.owner) else own
+
+
 def _detail(board: Board, unit: UnitInfo, group: Group, view: View, room: int) -> tuple[str, str]:
     """What there is to know about *unit*, and how it looks."""
     note = view.shown(unit.note)
@@ -204,7 +212,7 @@ def _detail(board: Board, unit: UnitInfo, group: Group, view: View, room: int) -
     match group:
         case Group.RUNNING:
             gone = "its script is gone" if unit.owner_gone else ""
-            own = "" if runner_of(unit.owner) else unit.owner.command if unit.owner else ""
+            own = _command(unit)
             text = note or _last(view, unit) or view.shown(own)
             return _joined(gone, text), "gave up" if gone else ""
         case Group.WAITING | Group.IDLE:

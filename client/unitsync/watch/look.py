@@ -52,6 +52,8 @@ class View:
     zoomed: bool = False
     """Whether only the unit that is chosen is shown."""
     encoding: str = "utf-8"
+    only: str = ""
+    """The names and patterns that are shown, "" for all units."""
 
     @property
     def ascii_only(self) -> bool:

@@ -361,7 +361,11 @@
       else if (event.key === "+" || event.key === "=") zoomTo(zoom * 1.6);
       else if (event.key === "-") zoomTo(zoom / 1.6);
       else if (event.key === "0") zoomTo(1);
-      else return;
+      else if (document.activeElement === document.body) {  // nothing has the focus yet
+        if (event.key === "Tab") return;
+        list.focus();
+        list.dispatchEvent(new KeyboardEvent("keydown", { key: event.key }));
+      } else return;
       event.preventDefault();
     }
   });
