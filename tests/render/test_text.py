@@ -148,9 +148,7 @@ def test_the_longest_steps_in_the_order_of_the_chain() -> None:
     assert [line.split()[0] for line in lines[3:5]] == ["b", "c"]
     assert lines[5] == "and 1 more; add --all to see them"
     late = msgspec.structs.replace(path, idle_s=0.004)
-    assert "4 ms passed before a was asked for." in tables.critical_path(
-        late, Screen(80)
-    )
+    assert "4 ms passed before a was asked for." in tables.critical_path(late, Screen(80))
 
 
 def test_what_saves_nothing_has_no_bar() -> None:
