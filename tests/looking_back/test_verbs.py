@@ -222,6 +222,16 @@ def test_earlier_startups(cli: Cli) -> None:
     assert cli("timeline", "--startup", "last").status == 2
 
 
+def test_after_a_reset_the_startup_before_is_shown_and_that_is_said(cli: Cli) -> None:
+    cli.ok("run", "a", "--", "true")
+    timeline = cli.ok("timeline")
+    cli.ok("reset", "--all")
+    result = cli("timeline")
+    assert (result.status, result.out) == (0, timeline)
+    assert result.told == ["unitsync: no unit is registered now; this is the startup before"]
+    assert cli.ok("timeline", "--startup", "0") == timeline
+
+
 def test_a_startup_that_is_taken_along(cli: Cli, tmp_path: Path) -> None:
     chain(cli)
     cli.ok("reset", "--all")
@@ -244,7 +254,7 @@ def test_startups_without_units_do_not_count_and_a_part_is_none(cli: Cli, tmp_pa
         cli.ok("reset", "--all")
         cli.ok("reset", "--all")
     assert [row.split()[0] for row in cli.ok("startups").splitlines()[1:]] == ["0", "-1"]
-    assert "b" in units(cli.ok("timeline").splitlines())
+    assert "b" in units(cli("timeline").out.splitlines())
     file = tmp_path / "file.jsonl"
     lines = cli.ok("events", "-o", "json").splitlines(keepends=True)
     file.write_text("".join(lines))

@@ -88,6 +88,8 @@ def _startup(call: Call, source: Source) -> Startup | None:
     if not source.numbers():
         _nothing(call)
         return None
+    if source.is_past and "--startup" not in call.flags:
+        print_err(["unitsync: no unit is registered now; this is the startup before"])
     text = call.flags.get("--startup", ["0"])[-1]
     return source.startup(chosen(source, text, "--startup"))
 

@@ -19,6 +19,11 @@ class Source(Protocol):
     """Startups, the latest first: the one with the number 0 is the present one, that with -1 the
     one before. Those without a unit do not count."""
 
+    @property
+    def is_past(self) -> bool:
+        """Whether the latest one is over and done with, because another has begun that has no unit
+        yet."""
+
     def numbers(self) -> range:
         """From 0 down to that of the oldest one."""
 
@@ -43,6 +48,7 @@ class FromCoordinator:
             if kept.oldest <= epoch.first_seq < end
         ]
         """Each with the number of its last event, oldest first."""
+        self.is_past = bool(self._epochs) and self._epochs[-1][0] is not kept.epochs[-1]
 
     def numbers(self) -> range:
         return range(0, -len(self._epochs), -1)
@@ -60,6 +66,8 @@ class FromCoordinator:
 
 
 class FromFile:
+    is_past = False
+
     def __init__(self, path: str) -> None:
         """Raises UsageError if it cannot be read, or is not what ``export`` writes."""
         self._events = list(_read(path))
