@@ -44,7 +44,7 @@ def followed(cli: Cli) -> Shown:
         mark = shlex.quote(f"$ {command}")
         # There is no earlier startup yet, and it says so.
         may_fail = " || [ $? = 2 ]" if command == "unitsync compare -1" else " || exit"
-        lines += [f"echo {mark}", f"{command}{may_fail}"]
+        lines += [f"echo {mark}", f"{command.replace('/tmp', str(cli.folder))}{may_fail}"]
     command, cli.command = cli.command, cli.write_script("\n".join([*lines, "true"]))
     try:
         env = {**cli._with_command(None), "NO_COLOR": "1"}
@@ -104,7 +104,7 @@ def test_who_follows_the_page_comes_to_its_conclusions(cli: Cli) -> None:
     assert [row[0] for row in rows(ours)] == [row[0] for row in rows(theirs)]
     assert [row[-2:] for row in rows(ours)[2:]] == [row[-2:] for row in rows(theirs)[2:]]
 
-    again = "unitsync timeline --from startup.jsonl"
+    again = "unitsync timeline --from /tmp/startup.jsonl"
     assert seen[again].splitlines()[1:] == seen["unitsync timeline"].splitlines()[1:]
     assert seen["unitsync compare -1"].startswith("error: compare: there is no startup -1; ")
     assert "hint: " in seen["unitsync compare -1"]
