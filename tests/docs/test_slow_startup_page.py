@@ -106,5 +106,5 @@ def test_who_follows_the_page_comes_to_its_conclusions(cli: Cli) -> None:
 
     again = "unitsync timeline --from /tmp/startup.jsonl"
     assert seen[again].splitlines()[1:] == seen["unitsync timeline"].splitlines()[1:]
-    assert seen["unitsync compare -1"].startswith("error: compare: there is no startup -1; ")
+    assert seen["unitsync compare -1"].startswith("error: compare: there is no startup -1")
     assert "hint: " in seen["unitsync compare -1"]
