@@ -38,6 +38,9 @@ _PASSED_ON = (
     *(_signal.SIGUSR2, _signal.SIGWINCH, _signal.SIGCONT, _signal.SIGTSTP),
 )
 DEADLY = (_signal.SIGTERM, _signal.SIGHUP)
+_PEEK = 2  # MSG_PEEK
+_SENDER_BYTES = 32
+"""CMSG_SPACE of a pid, a user and a group. With more room, descriptors would come along."""
 _HEARD_S = 1.0
 """How long the end of a command waits until everything is heard that it has said."""
 
@@ -233,8 +236,9 @@ class Ear:
 
     def _listen(self) -> None:
         try:
-            peek = 2
-            if self._socket.recv(1, peek) or not self._over:
+            # A look at it: it stays there, and there is only room for who the sender is.
+            said, sender, *_ = self._socket.recvmsg(1, _SENDER_BYTES, _PEEK)
+            if said or sender:  # otherwise the command has ended without a word
                 from unitsync.run_notes import Notes, listen
 
                 self._notes = Notes(self._note)

@@ -49,8 +49,9 @@ class Notes:
         self._sent: str | None = None
         self._works = False
         self._over = False
-        self._is_over = _thread.allocate_lock()
-        self._is_over.acquire()
+        self._pause = _thread.allocate_lock()
+        """Released when there is to be no pause any more."""
+        self._pause.acquire()
         self._done = _thread.allocate_lock()
         self._done.acquire()
 
@@ -72,7 +73,7 @@ class Notes:
             if not failed:
                 self._next = None
             works = self._works
-        self._is_over.release()
+        self._pause.release()
         if failed and works:
             self._done.acquire(timeout=LAST_S)
 
@@ -93,8 +94,8 @@ class Notes:
                 with self._lock:
                     if self._next is None and not self._over:
                         self._next = text
-            if self._is_over.acquire(timeout=pause_s):
-                self._is_over.release()
+            if not self._over:
+                self._pause.acquire(timeout=pause_s)
 
     def _was_sent(self, text: str) -> bool:
         """Whether the coordinator has heard of *text*, or will never want to."""

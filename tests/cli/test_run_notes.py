@@ -14,7 +14,15 @@ import pytest
 
 from cli.conftest import Cli, Result
 from cli.test_supervised_run import history, until
-from support.notify import AS_NOBODY, BARRIER, COUNT, SAY, program, with_systemd_notify
+from support.notify import (
+    AS_NOBODY,
+    BARRIER,
+    COUNT,
+    SAY,
+    SAY_AND_DIE,
+    program,
+    with_systemd_notify,
+)
 from support.users import as_root
 
 pytestmark = [pytest.mark.usefixtures("shared_cli")]
@@ -98,13 +106,15 @@ def test_by_systemd_notify(cli: Cli, run: Run) -> None:
     assert note(cli, "u") == ""
 
 
-def test_what_is_said_last_is_kept_if_it_fails(cli: Cli, say: str) -> None:
+@pytest.mark.parametrize("flags", [(), ("--grace", "5s")])
+def test_what_is_said_last_is_kept_if_it_fails(cli: Cli, flags: tuple[str, ...]) -> None:
     """However fast it is said, and however soon it ends then."""
-    words = " ".join(f"STATUS={number}" for number in range(50))
-    assert cli("run", "u", "--", "sh", "-c", f"{say} {words} STATUS=last; exit 1").status == 1
-    assert note(cli, "u") == "last"
-    assert cli("run", "u", "--", "sh", "-c", f"{say} {words} STATUS=; exit 1").status == 1
-    assert note(cli, "u") == ""
+    words = [f"STATUS={number}" for number in range(50)]
+    say = program(cli.folder, SAY_AND_DIE).split()
+    for last in ("last", ""):
+        call = ("run", "u", *flags, "--", *say, *words, f"STATUS={last}")
+        assert cli(*call, env={"STATUS": "1"}).status == 1
+        assert note(cli, "u") == last
 
 
 def test_the_pipe_of_a_command_that_floods_it_never_blocks(cli: Cli) -> None:
@@ -170,9 +180,9 @@ def test_it_is_ready_when_it_says_so(cli: Cli, say: str, run: Run) -> None:
     assert [what for what, _, _ in history(cli, "db")] == ["launching", "started", "completed"]
 
 
-def test_one_that_ends_as_soon_as_it_is_ready_has_been(cli: Cli, say: str) -> None:
-    words = ("run", "u", "--ready", "notify", "--", "sh", "-c")
-    assert cli(*words, f"{say} READY=1") == (0, "", "")
+def test_one_that_ends_as_soon_as_it_is_ready_has_been(cli: Cli) -> None:
+    say = program(cli.folder, SAY_AND_DIE).split()
+    assert cli("run", "u", "--ready", "notify", "--", *say, "READY=1") == (0, "", "")
     assert [what for what, _, _ in history(cli, "u")] == ["launching", "started", "completed"]
 
 
@@ -202,7 +212,8 @@ def test_each_try_speaks_for_itself(cli: Cli, say: str, run: Run) -> None:
     """What is left of the try before is not heard any more, and its note is gone."""
     once = f"test -e {cli.folder}/again"
     code = (
-        f"if {once}; then next; {say} READY=1; next; exit 1; fi; touch {cli.folder}/again; "
+        f"if {once}; then next; {say} READY=1 STATUS=second; next; exit 1; fi; "
+        f"touch {cli.folder}/again; "
         f"{say} READY=1 STATUS=first; exit 1"
     )
     flags = ("--ready", "notify", "--retries", "1", "--backoff", "10ms")
@@ -217,7 +228,7 @@ def test_each_try_speaks_for_itself(cli: Cli, say: str, run: Run) -> None:
         *(("launching", 1), ("started", 1), ("failed", 1)),
         *(("launching", 2), ("started", 2), ("failed", 2)),
     ]
-    assert note(cli, "u") == ""
+    assert note(cli, "u") == "second"
 
 
 # --- who else listens -----------------------------------------------------------------
@@ -246,6 +257,16 @@ def test_everything_is_passed_on(cli: Cli, say: str, outer: tuple[str, socket.so
     assert [heard.recv(4096) for _ in range(3)] == [b"READY=1\nSTATUS=up", b"WATCHDOG=1", b"X"]
     assert note(cli, "u") == "up"
     assert [what for what, _, _ in history(cli, "u")] == ["launching", "started", "failed"]
+
+
+def test_what_each_try_says_is_passed_on(
+    cli: Cli, say: str, outer: tuple[str, socket.socket]
+) -> None:
+    address, heard = outer
+    words = ("run", "u", "--retries", "1", "--backoff", "1ms", "--", "sh", "-c")
+    result = cli(*words, f"{say} STATUS=x; exit 1", env={"NOTIFY_SOCKET": address})
+    assert result.status == 1
+    assert [heard.recv(100) for _ in range(2)] == [b"STATUS=x"] * 2
 
 
 def test_a_barrier_waits_for_all(cli: Cli, outer: tuple[str, socket.socket]) -> None:
@@ -324,7 +345,7 @@ def test_a_coordinator_that_is_stopped_is_not_started_for_a_note(
 def test_a_coordinator_that_hangs_does_not_hold_up_the_command(cli: Cli, run: Run) -> None:
     assert cli("ping").status == 0
     count = program(cli.folder, COUNT)
-    trap = "trap 'echo asked >&2; kill $!; exit' USR1"
+    trap = "trap 'echo asked >&2; kill $!; exit 0' USR1"
     said = "sleep 60 > /dev/null 2>&1 & echo said >&2; wait"
     command = run(f"{trap}; {count} 1; next; {count} 500; {said}")
     until(lambda: note(cli, "u") == "0")

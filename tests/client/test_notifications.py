@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from support.users import as_root
 from unitsync import command, errors, run_command, run_notes
 from unitsync.notifications import DATAGRAM_BYTES_MAX, Receiver, Said
 from unitsync.run_notes import Notes
@@ -112,6 +116,27 @@ def test_no_descriptor_is_kept(place: tuple[Any, socket.socket], outer: bytes, h
     assert len(os.listdir("/proc/self/fd")) == before - 1
 
 
+def test_no_command_inherits_one(
+    place: tuple[Any, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may start one at this moment."""
+    ours, theirs = place
+    inherited: list[bool] = []
+
+    def close(descriptor: int) -> None:
+        inherited.append(os.get_inheritable(descriptor))
+        real(descriptor)
+
+    real = os.close
+    receiver = Receiver(ours, b"@nobody-is-there", US)
+    socket.send_fds(theirs, [b"X"], [0, 0])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        receiver.receive()
+    assert inherited == [False, False]
+    receiver.close()
+
+
 def test_what_is_passed_on_and_what_not(place: tuple[Any, socket.socket]) -> None:
     ours, theirs = place
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outer:
@@ -191,12 +216,72 @@ def test_an_ear_hears_what_was_said_before_the_end() -> None:
             link.send(b"STATUS=late")
 
 
+class Waits:
+    """A lock that says how long it is waited for."""
+
+    def __init__(self, lock: Any) -> None:
+        self.asked: list[float] = []
+        self.release = lock.release
+        self._lock = lock
+
+    def acquire(self, timeout: float) -> bool:
+        self.asked.append(timeout)
+        return bool(self._lock.acquire(timeout=PATIENCE_S))
+
+
+def test_an_end_waits_until_it_is_heard_but_not_forever() -> None:
+    ear = run_command.ear_for({}, lambda text: None)
+    assert ear is not None
+    waits = ear._heard = Waits(ear._heard)  # type: ignore[assignment]
+    ear.hear_out()
+    ear.hear_out()
+    ear.end(failed=True)
+    assert waits.asked == [run_command._HEARD_S]  # type: ignore[attr-defined]
+
+
+def test_an_empty_datagram_is_no_end() -> None:
+    environment: dict[bytes, bytes] = {}
+    sent: list[str] = []
+    ear = run_command.ear_for(environment, told(sent))
+    assert ear is not None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        link.connect(b"\0" + environment[b"NOTIFY_SOCKET"][1:])
+        link.send(b"")
+        link.send(b"STATUS=x")
+    ear.end(failed=True)
+    assert sent == ["x"]
+
+
 def test_an_ear_that_hears_nothing_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "unitsync.run_notes", None)
+    loaded: list[Any] = []
+    stand_in = SimpleNamespace(Notes=loaded.append, listen=lambda *_: None)
+    monkeypatch.setitem(sys.modules, "unitsync.run_notes", stand_in)
     ear = run_command.ear_for({}, lambda text: None)
     assert ear is not None
     ear.end(failed=True)
-    assert ear._notes is None
+    assert loaded == []
+
+
+@pytest.mark.parametrize(("words", "failed"), [(["true"], False), (["false"], True)])
+def test_a_run_says_whether_its_command_has_failed(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], failed: bool
+) -> None:
+    told: list[bool] = []
+    ear = SimpleNamespace(end=lambda *, failed: told.append(failed))
+    monkeypatch.setattr(run_command, "ear_for", lambda *_: ear)
+    monkeypatch.setattr(run_command, "_accompany", lambda pid, group: os.waitpid(pid, 0)[1])
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        run_command.carry_out(words, "u", set(), lambda text: None)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert told == [failed]
+
+
+@as_root
+def test_root_may_speak_for_a_command_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1234)
+    test_an_ear_hears_what_was_said_before_the_end()
 
 
 # --- the pace -------------------------------------------------------------------------
@@ -215,6 +300,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.answered = 0
         self._came = threading.Semaphore(0)
         self._answers: list[Any] = []
         self._may = threading.Semaphore(0)
@@ -223,6 +309,7 @@ class Slow:
         self.asked.append(text)
         self._came.release()
         assert self._may.acquire(timeout=PATIENCE_S)
+        self.answered += 1
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -267,6 +354,89 @@ def test_of_many_the_latest_is_sent() -> None:
     assert slow.asked == ["0", "99", "last"]
 
 
+class Pauses:
+    """A lock that is never released, and says how long it is waited for."""
+
+    def __init__(self, notes: Notes) -> None:
+        self.asked: list[float] = []
+        self._reached = threading.Semaphore(0)
+        self._over = threading.Semaphore(0)
+        notes._pause = self  # type: ignore[assignment]
+
+    def acquire(self, timeout: float) -> bool:
+        self.asked.append(timeout)
+        self._reached.release()
+        assert self._over.acquire(timeout=PATIENCE_S)
+        return False
+
+    def reached(self) -> None:
+        assert self._reached.acquire(timeout=PATIENCE_S)
+
+    def over(self) -> None:
+        self._over.release()
+
+
+def test_how_long_the_pauses_are() -> None:
+    """Longer and longer while it cannot be sent."""
+    slow = Slow()
+    notes = Notes(slow)
+    pauses = Pauses(notes)
+    notes.say("0")
+    for _ in range(7):
+        slow.hears("0")
+        slow.answers("unreachable")
+        pauses.reached()
+        pauses.over()
+    slow.hears("0")
+    slow.answers()
+    pauses.reached()
+    notes.say("0")  # as it is
+    notes.say("1")
+    assert slow.asked == ["0"] * 8  # not before the pause is over
+    pauses.over()
+    slow.hears("1")
+    slow.answers()
+    pauses.reached()
+    pauses.over()
+    assert pauses.asked == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 1.0, 1.0]
+
+
+def test_what_it_is_already_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow()
+    notes = Notes(slow)
+    pauses = Pauses(notes)
+    notes.say("0")
+    slow.hears("0")
+    notes.say("1")
+    notes.say("0")
+    slow.answers()
+    pauses.reached()
+    pauses.over()
+    until_idle(notes)
+    monkeypatch.setattr("_thread.start_new_thread", no_thread)
+    notes.say("0")
+    assert slow.asked == ["0"]
+
+
+def until_idle(notes: Notes) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while notes._works:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_the_last_one_is_tried_once() -> None:
+    slow = Slow()
+    notes = Notes(slow)
+    notes.say("0")
+    slow.hears("0")
+    for _ in range(3):
+        slow.fails(errors.Unreachable("x"))
+    notes.end(failed=True)
+    until_idle(notes)
+    assert slow.asked == ["0"]
+
+
 def test_between_two_there_is_a_pause() -> None:
     """Whoever ends it sends what is left at once."""
     slow = Slow()
@@ -301,7 +471,8 @@ def test_an_end_waits_for_what_is_under_way_but_not_forever(
     notes = Notes(slow)
     notes.say("0")
     slow.hears("0")
-    notes.end(failed=True)  # though there is no answer
+    notes.end(failed=True)
+    assert slow.answered == 0
     slow.answers()
 
 
@@ -332,6 +503,7 @@ def test_what_will_never_be_wanted_is_not_sent_again(problem: Exception) -> None
     notes.say("0")
     slow.hears("0")
     slow.fails(problem)
+    until_idle(notes)
     notes.say("1")
     slow.hears("1")
     slow.answers(getattr(problem, "code", "internal"))

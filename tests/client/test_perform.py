@@ -14,7 +14,7 @@ from support.daemon import short_folder
 from unitsync import autostart, endpoint, errors, output, perform, run_command, spawn_lock, wire
 from unitsync.absent import NothingKept, NotYet
 from unitsync.commandline import Call
-from unitsync.conversation import LOOK, WAIT, Conversation, Done
+from unitsync.conversation import LOOK, WAIT, Autostart, Conversation, Done
 from unitsync.wire_by_hand import Plain, unpack
 
 
@@ -349,3 +349,29 @@ def test_what_keeps_a_verb_from_connecting_is_no_broken_link(
     call = Call("wait", ["a"], {"--endpoint": [f"ipc://{tmp_path}/none"]}, {})
     with pytest.raises(errors.Unreachable, match="Too many open files"):
         perform.perform(call)
+
+
+def test_a_note_of_a_command_is_not_worth_a_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a word on stderr."""
+    asked: list[tuple[dict[str, Any], Any]] = []
+
+    def converse(address: str, request: dict[str, Any], may: Any) -> Any:
+        asked.append((request, may))
+        return plain(wire.Ok(id=""))
+
+    monkeypatch.setattr(perform, "converse", converse)
+    call = Call("run", ["ide"], {}, {"UNITSYNC_STARTUP": "one"}, ["true"])
+    perform._tell(call, "e1", "note", text="43 %", run=2)
+    perform._tell(call, "e1", "complete")
+    (note, may), (complete, acts) = asked
+    assert note == {
+        "verb": "note",
+        "unit": "ide",
+        "startup": "one",
+        "epoch": "e1",
+        "render": "none",
+        "text": "43 %",
+        "run": 2,
+    }
+    assert (may.autostart, may.acts, may.waits) == (Autostart.NEVER, True, False)
+    assert (complete["render"], acts.autostart) == ("text", Autostart.ALWAYS)

@@ -39,6 +39,19 @@ def test_kinds(text: str, kind: str) -> None:
     assert parse(text).kind == kind
 
 
+def test_what_a_service_says_itself_counts_once() -> None:
+    heard: list[str] = []
+    prober = Prober(parse("notify"), lambda _, why: heard.append(why))
+    prober.begin()
+    assert heard == ["it has not said READY=1 yet"]
+    prober.said_ready()
+    prober.said_ready()
+    assert heard[1:] == [""]
+    for text in ("line:x", "exit 1"):
+        Prober(parse(text), lambda _, why: heard.append(why)).said_ready()
+    assert len(heard) == 2
+
+
 @pytest.mark.parametrize(
     "text",
     [

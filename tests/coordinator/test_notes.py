@@ -173,6 +173,14 @@ def test_anybody_may_say_it_but_those_who_were_not_granted(ann: Script, bob: Scr
     assert ann.status("u").note == "from outside"
 
 
+def test_who_was_not_granted_says_nothing_of_another_run(ann: Script, bob: Script) -> None:
+    bob.refused("timed_out", bob.start("u", "clone", last=True))
+    bob.must(wire.Ok, bob.unwant("u", "clone"))
+    ann.runs("u")
+    assert not noted(bob, "u", "of no run").changed
+    assert ann.status("u").note == ""
+
+
 def test_an_old_run_says_nothing_of_the_new_one(ann: Script, bob: Script) -> None:
     ann.runs("u")
     bob.must(wire.Ok, bob.reset("u", force=True))

@@ -57,7 +57,7 @@ from unitsyncd.core.events import (
 )
 from unitsyncd.core.requirement import Condition, Verdict
 from unitsyncd.core.state import TRANSITIONS, InvalidTransition, Unit
-from unitsyncd.core.unit import step
+from unitsyncd.core.unit import concerns_waiters, step
 
 # --- the table --------------------------------------------------------------------
 
@@ -334,6 +334,11 @@ def test_launching_is_a_part_of_started(
 def test_a_note_is_about_one_run(unit: Unit, fact: UnitFact, note: str) -> None:
     noted, plain = replace(unit, note="43 %"), replace(unit, note="")
     assert step(noted, fact)[0] == replace(step(plain, fact)[0], note=note)
+
+
+def test_a_note_makes_no_difference_to_who_waits() -> None:
+    assert not concerns_waiters(PENDING, after(PENDING, note()))
+    assert concerns_waiters(PENDING, after(PENDING, ask("s1", ANN)))
 
 
 IMPOSSIBLE = [

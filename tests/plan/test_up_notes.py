@@ -15,7 +15,15 @@ import pytest
 
 from cli.conftest import Cli, Process, cli, shared_cli
 from plan.up import Up, eventually, interrupt, up
-from support.notify import AS_NOBODY, BARRIER, COUNT, SAY, program, with_systemd_notify
+from support.notify import (
+    AS_NOBODY,
+    BARRIER,
+    COUNT,
+    SAY,
+    SAY_AND_DIE,
+    program,
+    with_systemd_notify,
+)
 from support.users import as_root
 
 __all__ = ["cli", "shared_cli", "up"]
@@ -78,9 +86,10 @@ run = "{say} STATUS=b; next"
     assert (note(up, "a"), note(up, "b")) == ("last", "")
 
 
-def test_what_is_said_last_is_kept_if_it_fails(up: Up, say: str) -> None:
+def test_what_is_said_last_is_kept_if_it_fails(up: Up) -> None:
     words = " ".join(f"STATUS={number}" for number in range(50))
-    assert up(f'[unit.a]\nrun = "{say} {words} STATUS=last; exit 1"').status == 1
+    say = program(up.folder, SAY_AND_DIE)
+    assert up(f'[unit.a]\nrun = "STATUS=1 exec {say} {words} STATUS=last"').status == 1
     assert note(up, "a") == "last"
 
 
@@ -115,8 +124,9 @@ after = [{{ unit = "db", requires = "start" }}]
         ("STATUS=x", "failed: ended before it was ready"),
     ],
 )
-def test_one_that_ends_at_once(up: Up, say: str, said: str, outcome: str) -> None:
-    done = up(f'[unit.db]\nrun = "{say} {said}"\nready = "notify"')
+def test_one_that_ends_at_once(up: Up, said: str, outcome: str) -> None:
+    say = program(up.folder, SAY_AND_DIE)
+    done = up(f'[unit.db]\nrun = "exec {say} {said}"\nready = "notify"')
     assert f"db {outcome.split(':')[0]}" in done.err
     assert outcome.split(": ")[-1] in done.err
 

@@ -24,6 +24,10 @@ for word in sys.argv[1:]:
     link.send(os.fsencode(word))
 """
 """Each word is a datagram."""
+SAY_AND_DIE = f"""{SAY}
+os._exit(int(os.environ.get("STATUS", "0")))
+"""
+"""Before anybody may have heard of it."""
 COUNT = f"""{_LINK}
 for number in range(int(sys.argv[1])):
     link.send(b"STATUS=%d" % number)

@@ -1,0 +1,268 @@
+"""When ``up`` sends what the command of a unit says, without processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from support.users import as_root
+from unitsync import errors, wire
+from unitsync.conversation import Autostart
+from unitsync.plan import hearing
+from unitsync.plan.hearing import Hearing, _users
+
+PATIENCE_S = 30.0
+
+
+class Coordinator:
+    """A client whose answers the test gives."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self._asked = asyncio.Event()
+        self._answers: list[asyncio.Future[None]] = []
+
+    def said(self) -> dict[str, Any]:
+        return {"id": "1", "owner": None, "startup": ""}
+
+    async def call(self, request: Any) -> Any:
+        self.asked.append(request)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answers.append(answer)
+        self._asked.set()
+        await answer
+        return wire.Ok(id="1")
+
+    @property
+    def texts(self) -> list[str]:
+        return [request.text for request in self.asked]
+
+    async def hears(self, text: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while text not in self.texts:
+                self._asked.clear()
+                await self._asked.wait()
+
+    def answers(self, problem: Exception | None = None) -> None:
+        answer = self._answers.pop(0)
+        if problem is None:
+            answer.set_result(None)
+        else:
+            answer.set_exception(problem)
+
+    def answer_all(self) -> None:
+        while self._answers:
+            self.answers()
+
+
+class Unit:
+    """A job, as far as Hearing knows it, and a command that speaks."""
+
+    name = "u"
+    run = 7
+
+    def __init__(self, coordinator: Coordinator, **variables: str) -> None:
+        environment = {name.encode(): value.encode() for name, value in variables.items()}
+        self.coordinator = coordinator
+        self.heard: list[str] = []
+        self._came = asyncio.Event()
+        self.hearing = Hearing(environment, "", self, coordinator)  # type: ignore[arg-type]
+        self.link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.link.connect(b"\0" + environment[b"NOTIFY_SOCKET"][1:])
+
+    def on_ready(self) -> None:
+        self._hear("READY")
+
+    def on_note(self, text: str) -> None:
+        self._hear(text)
+
+    def _hear(self, what: str) -> None:
+        self.heard.append(what)
+        self._came.set()
+
+    async def says(self, text: str) -> None:
+        """Returns when it is heard."""
+        self._came.clear()
+        self.link.send(text.encode())
+        async with asyncio.timeout(PATIENCE_S):
+            await self._came.wait()
+
+    async def close(self) -> None:
+        self.hearing.over(failed=False)
+        self.link.close()
+        self.coordinator.answer_all()
+        await settled()
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+async def settled() -> None:
+    """Whatever is ready to go on has gone on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause is longer than any test."""
+    monkeypatch.setattr(hearing, "NOTE_EVERY_S", 1e6)
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hearing, "NOTE_EVERY_S", 0.001)
+
+
+@pytest.mark.usefixtures("slow")
+def test_one_goes_at_once_and_the_next_after_a_pause() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        await unit.says("STATUS=0")
+        await coordinator.hears("0")
+        (request,) = coordinator.asked
+        assert (request.unit, request.text, request.run) == ("u", "0", 7)
+        assert request.may.acts
+        assert request.may.autostart == Autostart.NEVER
+        assert isinstance(wire.decode_request(wire.encode(request)), wire.Note)
+        coordinator.answers()
+        await unit.says("READY=1")
+        for number in range(1, 100):
+            await unit.says(f"STATUS={number}")
+        await settled()
+        assert coordinator.texts == ["0"]
+        assert unit.heard == ["0", "READY", *map(str, range(1, 100))]
+        unit.hearing.over(failed=True)
+        await coordinator.hears("99")
+        coordinator.answers()
+        assert coordinator.texts == ["0", "99"]
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("fast")
+def test_of_many_the_latest_is_sent_when_there_is_an_answer() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        await unit.says("STATUS=0")
+        await coordinator.hears("0")
+        await unit.says("STATUS=1")
+        await unit.says("STATUS=2")
+        await asyncio.sleep(0.02)  # the pause is over, and there is no answer yet
+        assert coordinator.texts == ["0"]
+        coordinator.answers()
+        await coordinator.hears("2")
+        await unit.says("STATUS=3")
+        await unit.says("STATUS=2")  # which it is already, when the answer has come
+        coordinator.answers(errors.Unreachable("away"))
+        await asyncio.sleep(0.02)
+        await unit.says("STATUS=last")
+        await coordinator.hears("last")
+        coordinator.answers()
+        await settled()
+        await asyncio.sleep(0.02)
+        assert coordinator.texts == ["0", "2", "last"]
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("fast")
+def test_when_the_pause_is_over_the_latest_is_sent() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        for text in ("0", "1", "2"):
+            await unit.says(f"STATUS={text}")
+            await coordinator.hears(text)
+            coordinator.answers()
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("slow")
+def test_of_one_that_has_not_failed_nothing_more_is_sent() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        await unit.says("STATUS=0")
+        await coordinator.hears("0")
+        await unit.says("STATUS=1")
+        unit.hearing.over(failed=False)
+        coordinator.answers()
+        await settled()
+        assert coordinator.texts == ["0"]
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_is_there_at_the_end_is_heard_and_nothing_after_it() -> None:
+    async def test() -> None:
+        unit = Unit(Coordinator())
+        before = len(os.listdir("/proc/self/fd"))
+        unit.link.send(b"STATUS=1")
+        unit.link.send(b"READY=1")
+        unit.hearing.end()
+        assert unit.heard == ["1", "READY"]
+        with pytest.raises(OSError, match=r"refused|Broken pipe"):
+            unit.link.send(b"STATUS=2")
+        assert len(os.listdir("/proc/self/fd")) == before - 1
+        unit.hearing.over(failed=True)
+        await settled()
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("slow")
+def test_others_have_their_turn_beside_one_that_never_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hearing, "_AT_ONCE_MAX", 2)
+
+    async def test() -> None:
+        unit = Unit(Coordinator())
+        for number in range(5):
+            unit.link.send(b"STATUS=%d" % number)
+        unit.hearing._take()
+        assert unit.heard == ["0", "1"]
+        unit.hearing.end()
+        assert unit.heard == ["0", "1", "2", "3", "4"]
+        await settled()
+        await unit.close()
+
+    run(test())
+
+
+def test_one_who_is_told_everything_is_not_waited_for() -> None:
+    async def test() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outer:
+            outer.bind("")
+            address = "@" + outer.getsockname()[1:].decode()
+            unit = Unit(Coordinator(), NOTIFY_SOCKET=address)
+            for number in range(500):
+                await unit.says(f"STATUS={number}")
+            assert outer.recv(100) == b"STATUS=0"
+            await unit.close()
+
+    run(test())
+
+
+@as_root
+def test_whom_a_command_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1234)
+    assert _users("") == {0, 1234}
+    assert _users("no-such-user") == {0, 1234}
+    assert _users("nobody") == {0, 1234, 65534}
