@@ -164,11 +164,12 @@ def _run(call: "Call") -> int:
 
         supervised = SupervisedRun(call, options, granted, inherited, tell)
         ended = supervised.carry_out()
-    if not ended.recorded and (why := _record_end(call, granted.epoch, ended.reason)):
+    why = None if ended.recorded else _record_end(call, granted.epoch, ended.reason)
+    if why is not None:
         run_command.warn_not_recorded(unit, *why)
     if ended.told:
         _print(err=ended.told)
-    if options is not None:
+    if options is not None and why != _INTERRUPTED:  # otherwise nobody waits for the output
         supervised.finish()
     return ended.status
 
@@ -187,7 +188,7 @@ def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None
         else:
             reply = _tell(call, epoch, "complete")
     except KeyboardInterrupt:
-        return "interrupted", ""
+        return _INTERRUPTED
     except ImportError as problem:
         return f"unitsync is not installed completely any more: {problem}", ""
     except Exception as problem:
@@ -197,6 +198,9 @@ def _record_end(call: "Call", epoch: str, reason: str) -> tuple[str, str] | None
     if reply.err:
         _print(err=reply.err)
     return None
+
+
+_INTERRUPTED = ("interrupted", "")
 
 
 def _tell(call: "Call", epoch: str, verb: str, **more: "Any") -> "Any":

@@ -85,6 +85,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "line of output that `up` prints": (display._LINE_BYTES_MAX,),
     "cycles that `check` reports at once": (edges.CYCLES_MAX,),
     "names compared to suggest others": (edges.COMPARED_MAX,),
+    "requests for events of one client": (followers.OF_CLIENT_MAX,),
     "records on a page of events": (followers.PAGE_BYTES // 1024, store.PART_RECORDS),
 }
 """How the row begins, and the numbers in it."""

@@ -1,5 +1,5 @@
 """``run`` hands its command what the caller gave: its environment, to the byte, with
-``UNITSYNC_UNIT`` and nothing else of ours or of Python's."""
+``UNITSYNC_UNIT`` and ``NOTIFY_SOCKET``, and nothing else of ours or of Python's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ LOCALES = {
 
 
 def environment_of(*command: str, cli: Cli, given: dict[str, str]) -> list[bytes]:
-    """What the environment of a command that *command* ends in is, in order."""
+    """What the environment of a command that *command* ends in is, in order, without the socket
+    of ``run`` for what the command says of itself."""
     done = subprocess.run(
         [*command, "/bin/cat", "/proc/self/environ"],
         env={"UNITSYNC_ENDPOINT": cli.endpoint, MARK: os.environ[MARK], **given},
@@ -42,7 +43,8 @@ def environment_of(*command: str, cli: Cli, given: dict[str, str]) -> list[bytes
         timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    return done.stdout.split(b"\0")[:-1]
+    found = done.stdout.split(b"\0")[:-1]
+    return [entry for entry in found if not entry.startswith(b"NOTIFY_SOCKET=@")]
 
 
 @pytest.mark.parametrize("name", LOCALES)

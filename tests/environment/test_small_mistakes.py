@@ -40,7 +40,7 @@ def test_an_exit_code_that_is_none(cli: Cli, code: str) -> None:
         ("st", ""),
         ("strat", "start"),
         ("statr", "start"),
-        ("comp", "complete"),
+        ("compl", "complete"),
         ("complte", "complete"),
         ("satus", "status"),
         ("lsit", "list"),

@@ -100,9 +100,11 @@ def there(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Da
     return daemon
 
 
-def ends_the_coordinator(words: list[str]) -> bool:
-    """Whether one of the other verbs may be what is called."""
-    return not {"run", "serve", "stop", "--install-completion"}.isdisjoint(words)
+def is_for_others(words: list[str]) -> bool:
+    """Whether it may be a verb that ends the coordinator or this process, or goes on until it is
+    interrupted."""
+    follows = {"watch", "--follow", "-f"}
+    return not ({"run", "serve", "stop", "--install-completion"} | follows).isdisjoint(words)
 
 
 def ended(words: list[str]) -> int:
@@ -138,7 +140,7 @@ def test_any_words(there: Daemon) -> None:
     @given(calls(), environments)
     @settings(max_examples=100 * ROUNDS)
     def call(words: list[str], environ: dict[str, str]) -> None:
-        if ends_the_coordinator(words):
+        if is_for_others(words):
             return
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environ.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from unitsync.conversation import FOREVER
 from unitsync.durations import seconds_in
 from unitsync.errors import UnknownUnit, UsageError
 from unitsync.nearest import nearest
@@ -14,6 +13,8 @@ from unitsync.printing import span as time_text
 
 HINT: Final = "clone=0, deps=-50%, deps=+10s, deps=2m, ide:-deps, ide:+deps, parallel=4"
 PARALLEL: Final = "parallel"
+MOST: Final = 1e9
+"""Seconds, or percent: a longer time is a mistake."""
 
 
 class Duration(NamedTuple):
@@ -53,7 +54,7 @@ def read_places(text: str, names: Sequence[str]) -> int | None:
         return None
     if value == "none":
         return 0
-    if not (value.isascii() and value.isdecimal() and int(value)):
+    if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value)):
         raise UsageError(f"{text}: not a number of units", hint="parallel=4, or parallel=none")
     return int(value)
 
@@ -126,11 +127,12 @@ def _duration(text: str) -> Duration | None:
     sign = {"+": 1.0, "-": -1.0}.get(text[:1])
     value = text if sign is None else text[1:]
     if value.endswith("%"):
-        if value[:-1].strip("0123456789.") or (number := seconds_in(value[:-1])) is None:
+        number = seconds_in(value[:-1])
+        if value[:-1].strip("0123456789.") or number is None or number > MOST:
             return None
         share = number / 100
         return Duration(share if sign is None else 1 + sign * share, 0.0)
     seconds = seconds_in(value)
-    if seconds is None or seconds == FOREVER:
+    if seconds is None or seconds > MOST:
         return None
     return Duration(0.0, seconds) if sign is None else Duration(1.0, sign * seconds)

@@ -51,6 +51,8 @@ def _folds(events: Iterable[Event]) -> list[_Fold]:
             folds.append(_Fold(event))
         apply = _APPLY.get(event.event)
         fold = folds[-1]
+        if fold.given_back is not None:
+            fold.settle(event)
         if apply is not None and event.unit:
             unit = fold.units.get(event.unit)
             if unit is None:
@@ -178,6 +180,8 @@ class _Fold:
     def __init__(self, event: Event) -> None:
         self.begun = self.last = event
         self.units: dict[str, _Unit] = {}
+        self.given_back: _Unit | None = None
+        """The unit whose start is getting its edges back."""
         self.processes: dict[tuple[int, int, int], _Process] = {}
 
     def process(self, event: Event) -> _Process | None:
@@ -206,7 +210,19 @@ class _Fold:
     def _belongs_to_run(self, unit: _Unit, need: Need, event: Event) -> None:
         """A start whose edges another one has replaced gets them back when it is granted."""
         if need.of_start and unit.run is not None and unit.run.started == event.at:
-            unit.run.edges = self.edges_of(unit)
+            self.given_back = unit  # more of them may follow
+
+    def settle(self, event: Event | None = None) -> None:
+        """Give a start the edges that it got back, if *event* is not about a further one."""
+        unit = self.given_back
+        if unit is None or unit.run is None:
+            return
+        at = unit.name, unit.run.started
+        further = event is not None and (event.event == "undeclared" or event.of_start)
+        if further and event is not None and (event.unit, event.at) == at:
+            return
+        self.given_back = None
+        unit.run.edges = self.edges_of(unit)
 
     def edges_of(self, unit: _Unit) -> tuple[Edge, ...]:
         """What it waits for now, each with when it was met. A pattern is among them while no
@@ -357,6 +373,7 @@ class _Fold:
     # --- the end ------------------------------------------------------------------
 
     def startup(self, now: float | None = None) -> Startup:
+        self.settle()
         last, units = self.last.at, list(self.units.values())
         wall = self.last.wall - last
         if now is not None:

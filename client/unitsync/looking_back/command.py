@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from unitsync import Client, errors, terminal
+from unitsync import Client, commandline, errors, terminal
 from unitsync.analysis.blame import blame
 from unitsync.analysis.compare import EARLIER_MAX, compare
 from unitsync.analysis.critical_path import critical_path
@@ -39,7 +39,9 @@ def main(call: Call) -> int:
         if call.verb.name == "events":
             _events_of(call, client)
         else:
-            _PERFORM[call.verb.name](call, FromCoordinator(client))
+            _PERFORM[call.verb.name](
+                call, FromCoordinator(client, commandline.startup_of(os.environ))
+            )
     return 0
 
 

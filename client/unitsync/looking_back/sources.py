@@ -38,7 +38,8 @@ class Source(Protocol):
 
 
 class FromCoordinator:
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, startup: str = "") -> None:
+        """*startup* is the caller's, "" for the newest."""
         self._client = client
         kept = client.startups()
         ends = [*(epoch.first_seq for epoch in kept.epochs[1:]), kept.next_seq]
@@ -48,7 +49,9 @@ class FromCoordinator:
             if kept.oldest <= epoch.first_seq < end
         ]
         """Each with the number of its last event, oldest first."""
-        self.is_past = bool(self._epochs) and self._epochs[-1][0] is not kept.epochs[-1]
+        newest = kept.epochs[-1] if kept.epochs else None
+        begun = startup in ("", newest.startup if newest is not None else "")
+        self.is_past = bool(self._epochs) and not (begun and self._epochs[-1][0] is newest)
 
     def numbers(self) -> range:
         return range(0, -len(self._epochs), -1)
@@ -59,7 +62,8 @@ class FromCoordinator:
         return takewhile(lambda event: event.seq <= last, events)
 
     def startup(self, number: int) -> Startup:
-        return startup_of(self.events(number), None if number else time())
+        goes_on = not number and not self.is_past
+        return startup_of(self.events(number), time() if goes_on else None)
 
     def since(self, event: int) -> Iterator[Event]:
         return self._client.events(since=event)
@@ -92,13 +96,13 @@ class FromFile:
 
 def chosen(source: Source, text: str, flag: str) -> int:
     """The number that *text* names; *flag* is where it stands. Raises UsageError."""
-    try:
-        number = int(text)
-    except ValueError:
+    digits = text.removeprefix("-")
+    number = int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 9 else None
+    if number is None:
         raise errors.UsageError(
             f"{flag}: {quoted(text)} is not the number of a startup",
             hint="0 is the latest, -1 the one before: unitsync startups lists them",
-        ) from None
+        )
     if number not in source.numbers():
         oldest = source.numbers()[-1] if source.numbers() else 0
         kept = f"the oldest that is kept is {oldest}" if oldest else "there is no earlier one"

@@ -110,8 +110,11 @@ class Hearing:
 
     async def _tell(self, text: str) -> None:
         said, unit = self._client.said(), self._listener.name
-        with suppress(errors.UnitsyncError):  # it is only a note
+        try:
             await self._client.call(QuietNote(**said, unit=unit, text=text, run=self._run))
+        except errors.UnitsyncError:  # the coordinator is away: the latest is sent when it is back
+            self._sent = ""
+            self._next = text if self._next is None else self._next
         self._sending = None
         self._send_next()
 

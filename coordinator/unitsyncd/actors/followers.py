@@ -29,6 +29,10 @@ _NUMBER_MAX: Final = (1 << 63) - 1
 _Read: TypeAlias = Callable[[int, int], tuple[Page, list[wire.Epoch]]]
 
 
+OF_CLIENT_MAX: Final = 10
+"""Requests of one client that are held back. Beyond that its oldest is answered."""
+
+
 class Followers:
     def __init__(
         self,
@@ -71,7 +75,9 @@ class Followers:
         patience_s = min(request.patience_s, wire.WAITING_PATIENCE_S)
         if reply.parts or reply.epochs or not patience_s > 0:
             return reply
-        if len(self._held) >= self._most:
+        if sum(other == peer for other, _ in self._held) >= OF_CLIENT_MAX:
+            self._give_up_oldest(peer)
+        elif len(self._held) >= self._most:
             self._make_room(peer)
         self._held[peer, request.id] = now + patience_s, request
         return None
@@ -122,11 +128,18 @@ class Followers:
                 self.forget(other, request_id)
         if len(self._held) < self._most:
             return
-        oldest = next((key for key in self._held if key[0] == peer), None)
-        if oldest is None:
+        if not self._give_up_oldest(peer):
             what = f"holds back no more than {self._most:,} requests for events"
             raise limit_reached("followers", self._most, what)
-        self._held[oldest] = -inf, self._held[oldest][1]  # it is answered at the end of this turn
+
+    def _give_up_oldest(self, peer: bytes) -> bool:
+        """Have the oldest request of *peer* answered at the end of this turn. Whether there is
+        one."""
+        waiting = (key for key, (until, _) in self._held.items() if until > -inf)
+        oldest = next((key for key in waiting if key[0] == peer), None)
+        if oldest is not None:
+            self._held[oldest] = -inf, self._held[oldest][1]
+        return oldest is not None
 
     @property
     def _store(self) -> EventStore:
