@@ -47,6 +47,7 @@ class Notes:
         self._next: str | None = None
         """What is to be sent next."""
         self._sent: str | None = None
+        """What the coordinator has as the note of the unit; None if that is not known."""
         self._works = False
         self._over = False
         self._pause = _thread.allocate_lock()
@@ -90,7 +91,7 @@ class Notes:
             if self._was_sent(text):
                 self._sent, pause_s = text, EVERY_S
             else:
-                pause_s = min(pause_s * 2, AGAIN_MAX_S)
+                self._sent, pause_s = None, min(pause_s * 2, AGAIN_MAX_S)
                 with self._lock:
                     if self._next is None and not self._over:
                         self._next = text

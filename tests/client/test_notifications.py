@@ -425,6 +425,22 @@ def until_idle(notes: Notes) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.usefixtures("fast")
+def test_what_may_have_been_sent_is_taken_back() -> None:
+    slow = Slow()
+    notes = Notes(slow)
+    notes.say("0")
+    slow.hears("0")
+    slow.answers()
+    notes.say("1")
+    slow.hears("1")
+    notes.say("0")
+    slow.fails(errors.Unreachable("no answer"))
+    slow.hears("0")
+    slow.answers()
+    assert slow.asked == ["0", "1", "0"]
+
+
 def test_the_last_one_is_tried_once() -> None:
     slow = Slow()
     notes = Notes(slow)

@@ -42,9 +42,9 @@ class Coordinator:
     def texts(self) -> list[str]:
         return [request.text for request in self.asked]
 
-    async def hears(self, text: str) -> None:
+    async def hears(self, text: str, times: int = 1) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while text not in self.texts:
+            while self.texts.count(text) < times:
                 self._asked.clear()
                 await self._asked.wait()
 
@@ -163,7 +163,7 @@ def test_of_many_the_latest_is_sent_when_there_is_an_answer() -> None:
         await coordinator.hears("2")
         await unit.says("STATUS=3")
         await unit.says("STATUS=2")  # which it is already, when the answer has come
-        coordinator.answers(errors.Unreachable("away"))
+        coordinator.answers()
         await asyncio.sleep(0.02)
         await unit.says("STATUS=last")
         await coordinator.hears("last")
@@ -171,6 +171,46 @@ def test_of_many_the_latest_is_sent_when_there_is_an_answer() -> None:
         await settled()
         await asyncio.sleep(0.02)
         assert coordinator.texts == ["0", "2", "last"]
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_could_not_be_sent_is_sent_again() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        await unit.says("STATUS=0")
+        for number in range(3):
+            await coordinator.hears("0", number + 1)
+            coordinator.answers(errors.Unreachable("away"))
+        await coordinator.hears("0", 4)
+        await unit.says("STATUS=1")
+        coordinator.answers(errors.Unreachable("away"))
+        await coordinator.hears("1")
+        await unit.says("STATUS=")  # nobody knows which one it has
+        coordinator.answers(errors.Unreachable("away"))
+        await coordinator.hears("")
+        coordinator.answers()
+        assert coordinator.texts == ["0", "0", "0", "0", "1", ""]
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("failed", [True, False])
+def test_after_the_end_it_is_not_sent_again(failed: bool) -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        await unit.says("STATUS=0")
+        await coordinator.hears("0")
+        unit.hearing.over(failed=failed)
+        coordinator.answers(errors.Unreachable("away"))
+        await asyncio.sleep(0.02)
+        assert coordinator.texts == ["0"]
         await unit.close()
 
     run(test())

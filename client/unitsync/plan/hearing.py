@@ -60,7 +60,9 @@ class Hearing:
         self._client = client
         self._run = listener.run
         self._next: str | None = None
-        self._sent = ""
+        self._sent: str | None = ""
+        """What the coordinator has as the note of the unit; None if that is not known."""
+        self._over = False
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
         self._receiver: Receiver | None = None
@@ -105,16 +107,18 @@ class Hearing:
 
     def _begin_to_send(self) -> None:
         assert self._next is not None
-        self._sent, self._next = self._next, None
-        self._sending = self._loop.create_task(self._tell(self._sent))
+        text = self._sent = self._next
+        self._next = None
+        self._sending = self._loop.create_task(self._tell(text))
 
     async def _tell(self, text: str) -> None:
         said, unit = self._client.said(), self._listener.name
         try:
             await self._client.call(QuietNote(**said, unit=unit, text=text, run=self._run))
-        except errors.UnitsyncError:  # the coordinator is away: the latest is sent when it is back
-            self._sent = ""
-            self._next = text if self._next is None else self._next
+        except errors.UnitsyncError:
+            self._sent = None
+            if self._next is None and not self._over:  # it may be back after the pause
+                self._next = text
         self._sending = None
         self._send_next()
 
@@ -132,6 +136,7 @@ class Hearing:
         """The unit has ended, or is tried again. If it has *failed*, the last note is sent, before
         whatever is sent next."""
         self.end()
+        self._over = True
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
