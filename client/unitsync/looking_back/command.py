@@ -39,9 +39,10 @@ def main(call: Call) -> int:
         if call.verb.name == "events":
             _events_of(call, client)
         else:
-            _PERFORM[call.verb.name](
-                call, FromCoordinator(client, commandline.startup_of(os.environ))
-            )
+            kept = FromCoordinator(client, commandline.startup_of(os.environ))
+            _PERFORM[call.verb.name](call, kept)
+            if kept.is_past and "--startup" in call.verb.flags.keys() - call.flags.keys():
+                print_err(["unitsync: no unit is registered now; this is the startup before"])
     return 0
 
 
@@ -90,8 +91,6 @@ def _startup(call: Call, source: Source) -> Startup | None:
     if not source.numbers():
         _nothing(call)
         return None
-    if source.is_past and "--startup" not in call.flags:
-        print_err(["unitsync: no unit is registered now; this is the startup before"])
     text = call.flags.get("--startup", ["0"])[-1]
     return source.startup(chosen(source, text, "--startup"))
 
