@@ -40,9 +40,10 @@ def test_without_textual(at_terminal: None, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_else_is_missing_is_a_defect(
     at_terminal: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "rich", None)
+    # Others have loaded Textual before: only what the room itself imports is certain to be missing.
+    monkeypatch.setitem(sys.modules, "unitsync.watch.board", None)
     monkeypatch.delitem(sys.modules, "unitsync.watch.app", raising=False)
-    with pytest.raises(ModuleNotFoundError, match="rich"):
+    with pytest.raises(ModuleNotFoundError, match="unitsync.watch.board"):
         command.main(call())
 
 
