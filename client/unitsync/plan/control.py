@@ -21,6 +21,8 @@ import msgspec
 from unitsync.errors import UnitsyncError, Unreachable, from_code
 
 _NAME: Final = "up-{}.sock"
+_LAST_ANSWERS_S: Final = 1.0
+"""How long an ``up`` that ends waits for answers on their way."""
 _REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
@@ -57,6 +59,7 @@ class Listener:
         self._folder = folder
         self._name = _NAME.format(os.getpid())
         self._handle = handle
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> None:
         with _in_folder(self._folder) as short:
@@ -72,10 +75,15 @@ class Listener:
     async def __aexit__(self, *exc: object) -> None:
         _remove(os.path.join(self._folder, self._name))
         self._server.close()
+        if self._answering:  # who has ended the last unit is told so
+            await asyncio.wait(self._answering, timeout=_LAST_ANSWERS_S)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = msgspec.json.decode(await reader.readline(), type=Request)
+            if (task := asyncio.current_task()) is not None:
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
             try:
                 answer = await self._handle(request)
             except UnitsyncError as problem:
