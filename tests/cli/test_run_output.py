@@ -200,7 +200,7 @@ def test_a_prompt_is_seen_before_its_line_ends(cli: Cli) -> None:
             assert select.select([stream], [], [], PATIENCE_S)[0]
             seen += stream.read(100)
     assert os.waitpid(pid, 0)[1] == 0
-    assert seen.startswith(b"u | name? ")
+    assert b"u | name? " in seen
 
 
 def test_a_folder_that_cannot_be_made_is_only_a_warning(cli: Cli) -> None:
