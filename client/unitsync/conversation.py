@@ -96,6 +96,8 @@ class May:
 
 
 ACT = May(acts=True)
+ACT_IF_THERE = May(acts=True, autostart=Autostart.NEVER)
+"""For what is not worth a coordinator if there is none."""
 WAIT = May(acts=True, waits=True)
 LOOK = May(looks=True, autostart=Autostart.IF_STATE_IS_KEPT)
 

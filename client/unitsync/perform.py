@@ -17,11 +17,11 @@ from unitsync import calling_script
 from unitsync.commandline import Leave, as_utf8, read
 from unitsync.conversation import (
     ACT,
+    ACT_IF_THERE,
     FOREVER,
     Autostart,
     Conversation,
     Done,
-    May,
     Pause,
     withdrawal,
 )
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from unitsync.commandline import Call, Message
-    from unitsync.conversation import Step
+    from unitsync.conversation import May, Step
 
 
 def main() -> None:
@@ -206,13 +206,9 @@ _INTERRUPTED = ("interrupted", "")
 def _tell(call: "Call", epoch: str, verb: str, **more: "Any") -> "Any":
     """The reply to a request with the tag *verb* about the run that was granted under *epoch*.
     Raises as ``converse`` does."""
-    lines, may = ("none", _QUIETLY) if verb == "note" else ("text", ACT)
+    lines, may = ("none", ACT_IF_THERE) if verb == "note" else ("text", ACT)
     request = {"verb": verb, **_from_start(call.request), "epoch": epoch, "render": lines, **more}
     return converse(call.address, request, may)
-
-
-_QUIETLY = May(acts=True, autostart=Autostart.NEVER)
-"""For what is only a note: it is not worth a coordinator, or a warning."""
 
 
 def _from_start(start: "Message") -> "Message":

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
-from unitsync.conversation import ACT, LOOK, WAIT, Autostart, May
+from unitsync.conversation import ACT, ACT_IF_THERE, LOOK, WAIT, Autostart, May
 from unitsync.conversation import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.errors import ProtocolError, not_a_reply
 from unitsync.printing import NOTE_CHARS_MAX as NOTE_CHARS_MAX
@@ -174,7 +174,7 @@ class Withdraw(Request, tag="withdraw", frozen=True):
     """Takes back the start request ``start_id``. If it was granted meanwhile, its run fails
     with ``reason``."""
 
-    may = May(acts=True, autostart=Autostart.NEVER)
+    may = ACT_IF_THERE
     unit: str
     start_id: str
     reason: str = "cancelled"

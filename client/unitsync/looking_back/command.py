@@ -91,8 +91,12 @@ def _startup(call: Call, source: Source) -> Startup | None:
     if not source.numbers():
         _nothing(call)
         return None
-    text = call.flags.get("--startup", ["0"])[-1]
-    return source.startup(chosen(source, text, "--startup"))
+    return source.startup(_number(call, source))
+
+
+def _number(call: Call, source: Source) -> int:
+    """The number of the startup that is asked for. Raises UsageError."""
+    return chosen(source, call.flags.get("--startup", ["0"])[-1], "--startup")
 
 
 def _nothing(call: Call) -> None:
@@ -187,7 +191,7 @@ def _summary(startup: Startup) -> dict[str, Any]:
 def _compare(call: Call, source: Source) -> None:
     if (now := _startup(call, source)) is None:
         return
-    first = int(call.flags.get("--startup", ["0"])[-1])
+    first = _number(call, source)
     text = call.names[0] if call.names else str(first - 1)
     other = chosen(source, text, "compare")
     earlier = (source.startup(each) for each in source.numbers() if each < first)
@@ -205,7 +209,7 @@ def _export(call: Call, source: Source) -> None:
             hint="unitsync startups lists what is kept",
         )
     if "--all" not in call.flags:
-        numbers = [chosen(source, call.flags.get("--startup", ["0"])[-1], "--startup")]
+        numbers = [_number(call, source)]
     events = (event for each in reversed(numbers) for event in source.events(each))
     (path,) = call.names
     if path == "-":

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from unitsync import command, errors, wire
 from unitsync.aio import AsyncClient
-from unitsync.conversation import Autostart, May
+from unitsync.conversation import ACT_IF_THERE
 from unitsync.notifications import Receiver, Said
 from unitsync.printing import note_line
 
@@ -24,7 +24,7 @@ _AT_ONCE_MAX: Final = 64
 class QuietNote(wire.Note, tag="note", frozen=True):
     """A note that is not worth a coordinator if there is none."""
 
-    may = May(acts=True, autostart=Autostart.NEVER)
+    may = ACT_IF_THERE
 
 
 class Listener(Protocol):
