@@ -46,12 +46,15 @@ DAEMON_MAY_USE = frozenset(
             "names",
             "patterns",
         ),
-        *("printing", "startup", "wire"),
+        *("printing", "remote_names", "startup", "wire"),
     )
 )
 """Modules of unitsync that the coordinator shares with its clients."""
 
-CORE_MAY_USE = ("coder_output", "empty_replies", "errors", "names", "patterns", "printing", "wire")
+CORE_MAY_USE = (
+    *("coder_output", "empty_replies", "errors", "names", "patterns", "printing", "remote_names"),
+    "wire",
+)
 """Of printing, what turns one text into another."""
 
 PLANS_MAY_USE = frozenset(
@@ -88,9 +91,10 @@ LAYERS = {
     "core": ("core",),
     "actors": ("core", "actors", "limits", "faults"),
     "adapters": ("core", "adapters", "faults"),
+    "hosts": ("core", "hosts", "limits", "faults"),
     "saved_state": ("core", "actors", "adapters", "limits"),
     "trial": ("core", "actors", "adapters", "limits", "saved_state"),
-    "daemon": ("core", "actors", "adapters", "limits", "faults", "saved_state", "trial"),
+    "daemon": ("core", "actors", "adapters", "hosts", "limits", "faults", "saved_state", "trial"),
     "__main__": ("daemon",),
     "__init__": (),
 }

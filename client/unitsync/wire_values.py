@@ -16,6 +16,8 @@ class Status(enum.StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+    """Of a unit on another host: nothing is known about it yet, or no longer."""
 
 
 class Requirement(enum.StrEnum):

@@ -18,10 +18,10 @@ from unitsyncd.core.requirement import (
     NEEDS,
     By,
     Condition,
-    Need,
     Verdict,
     need_by,
     need_of,
+    on_several,
 )
 
 MET, OUT, BLOCKED = Verdict.MET, Verdict.OUTSTANDING, Verdict.BLOCKED
@@ -35,18 +35,19 @@ COLUMNS = (
     Condition.FAILED,
     Condition.FAILED_UNSTARTED,
     Condition.LAUNCHING,
+    Condition.UNKNOWN,
 )
 # Columns: not registered, pending, skipped, started, completed, failed, failed without
-# having started, launching.
+# having started, launching, unknown.
 TABLE = {
-    SUCCESS: (OUT, OUT, BLOCKED, OUT, MET, BLOCKED, BLOCKED, OUT),
-    COMPLETION: (OUT, OUT, MET, OUT, MET, MET, MET, OUT),
-    START: (OUT, OUT, BLOCKED, MET, MET, MET, BLOCKED, OUT),
+    SUCCESS: (OUT, OUT, BLOCKED, OUT, MET, BLOCKED, BLOCKED, OUT, OUT),
+    COMPLETION: (OUT, OUT, MET, OUT, MET, MET, MET, OUT, OUT),
+    START: (OUT, OUT, BLOCKED, MET, MET, MET, BLOCKED, OUT, OUT),
     # "An optional prerequisite only orders: it holds a start back if it is registered
     # and has not ended, and not otherwise." Nothing can end that way, so none blocks.
-    OPTIONAL_SUCCESS: (MET, OUT, MET, OUT, MET, MET, MET, OUT),
-    OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET, OUT),
-    OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET, OUT),
+    OPTIONAL_SUCCESS: (MET, OUT, MET, OUT, MET, MET, MET, OUT, OUT),
+    OPTIONAL_COMPLETION: (MET, OUT, MET, OUT, MET, MET, MET, OUT, OUT),
+    OPTIONAL_START: (MET, OUT, MET, MET, MET, MET, MET, OUT, OUT),
 }
 # An edge from a pattern needs what one by name needs.
 for from_pattern in (By.MATCH, By.BEFORE):
@@ -66,16 +67,46 @@ TABLE |= {
 }
 
 
-@pytest.mark.parametrize("need", NEEDS)
-@pytest.mark.parametrize("condition", Condition)
-def test_every_need_under_every_condition(need: Need, condition: Condition) -> None:
-    assert need.verdicts[condition] is TABLE[need][COLUMNS.index(condition)]
+# A unit on several hosts: met, outstanding or blocked for success, completion and start. Whoever
+# has succeeded has ended and started too, and who cannot start cannot succeed.
+SEVERAL = {
+    (OUT, OUT, OUT): Condition.SEVERAL_OOO,
+    (OUT, OUT, MET): Condition.SEVERAL_OOM,
+    (OUT, MET, OUT): Condition.SEVERAL_OMO,
+    (OUT, MET, MET): Condition.SEVERAL_OMM,
+    (BLOCKED, OUT, OUT): Condition.SEVERAL_BOO,
+    (BLOCKED, OUT, MET): Condition.SEVERAL_BOM,
+    (BLOCKED, OUT, BLOCKED): Condition.SEVERAL_BOB,
+    (BLOCKED, MET, OUT): Condition.SEVERAL_BMO,
+    (BLOCKED, MET, MET): Condition.SEVERAL_BMM,
+    (BLOCKED, MET, BLOCKED): Condition.SEVERAL_BMB,
+    (MET, MET, MET): Condition.SEVERAL_MMM,
+}
+
+
+@pytest.mark.parametrize("condition", COLUMNS)
+def test_every_need_under_every_condition(condition: Condition) -> None:
+    column = COLUMNS.index(condition)
+    found = {need: need.verdicts[condition] for need in NEEDS}
+    assert found == {need: TABLE[need][column] for need in NEEDS}
+
+
+@pytest.mark.parametrize("verdicts", SEVERAL)
+def test_a_unit_on_several_hosts(verdicts: tuple[Verdict, Verdict, Verdict]) -> None:
+    each = dict(
+        zip((Requirement.SUCCESS, Requirement.COMPLETION, Requirement.START), verdicts, strict=True)
+    )
+    condition = on_several(each)
+    assert condition is SEVERAL[verdicts]
+    found = {need: need.verdicts[condition] for need in NEEDS}
+    assert found == {need: each[need.requirement] for need in NEEDS}
 
 
 def test_the_table_is_complete() -> None:
     assert set(TABLE) == set(NEEDS)
-    assert set(COLUMNS) == set(Condition)
-    assert [len(need.verdicts) for need in NEEDS] == [8] * 60
+    assert {*COLUMNS, *SEVERAL.values()} == set(Condition)
+    assert {len(need.verdicts) for need in NEEDS} == {len(Condition)}
+    assert len(NEEDS) == 60
 
 
 @pytest.mark.parametrize("requirement", Requirement)
@@ -108,4 +139,5 @@ def test_the_status_that_a_condition_shows() -> None:
         Status.FAILED,
         Status.FAILED,
         Status.LAUNCHING,
+        Status.UNKNOWN,
     ]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from unitsync.patterns import is_pattern, literal, matcher
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import Appeared, PrerequisiteMoved
-from unitsyncd.core.requirement import MATCHES, NEEDS, Condition, Need, Verdict
+from unitsyncd.core.requirement import MATCHES, Condition, Need, Verdict
 from unitsyncd.core.undo import UndoLog
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
@@ -228,13 +228,18 @@ class _Pattern:
         self.subscribers: dict[Actor, Need | None] = {}
 
 
-def _move(need: Need, before: Condition, after: Condition) -> tuple[Verdict, Verdict] | None:
-    was, now = need.verdicts[before], need.verdicts[after]
-    return None if was is now else (was, now)
+class _Moves(dict[Need, tuple[Verdict, Verdict] | None]):
+    """What a publication changes for an edge with that need, None if nothing."""
+
+    def __init__(self, before: Condition, after: Condition) -> None:
+        super().__init__()
+        self._before, self._after = before, after
+
+    def __missing__(self, need: Need) -> tuple[Verdict, Verdict] | None:
+        was, now = need.verdicts[self._before], need.verdicts[self._after]
+        move = self[need] = None if was is now else (was, now)
+        return move
 
 
-_MOVES: Final = tuple(
-    tuple({need: _move(need, before, after) for need in NEEDS} for after in Condition)
-    for before in Condition
-)
-"""``_MOVES[before][after][need]``: what a publication changes for an edge, None if nothing."""
+_MOVES: Final = tuple(tuple(_Moves(before, after) for after in Condition) for before in Condition)
+"""``_MOVES[before][after][need]``"""

@@ -117,6 +117,27 @@ class Noted(Fact, tag="note", frozen=True):
     text: str = ""
 
 
+class Heard(Fact, tag="heard", frozen=True):
+    """What another host says of a unit of its own. Kept under UNIT@HOST, applied to the bus. Its
+    ``since``, ``registered`` and ``began`` are by the wall clock of that host."""
+
+    condition: Condition
+    """UNKNOWN if what was heard before no longer counts."""
+    run: int = 0
+    since: float = 0.0
+    reason: str = ""
+    pid: int = 0
+    command: str = ""
+    epoch: str = ""
+    """Of that host's coordinator."""
+
+
+class Joined(Fact, tag="joined", frozen=True):
+    """The epoch belongs to a ``run`` of a job that spans hosts. Kept under the name of the job."""
+
+    run: str
+
+
 class LeftOut(Fact, tag="left_out", frozen=True):
     """The ``prerequisite``, which matches the unit's ``pattern``, waits for the unit itself. So
     the unit does not wait for it. Applied to the graph, like the edges."""
@@ -152,7 +173,7 @@ UnitFact: TypeAlias = (
     | MadeGate
     | Noted
 )
-AnyFact: TypeAlias = UnitFact | LeftOut | Declared | Undeclared
+AnyFact: TypeAlias = UnitFact | Heard | Joined | LeftOut | Declared | Undeclared
 
 
 # --- what the bus delivers --------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+from collections.abc import Mapping
 from typing import Final
 
 from unitsync.wire import Requirement, Status
@@ -25,6 +26,21 @@ class Condition(enum.IntEnum):
     FAILED = 5
     FAILED_UNSTARTED = 6
     LAUNCHING = 7
+    UNKNOWN = 8
+    """Of a unit on another host: nothing is known about it. It meets nothing."""
+    SEVERAL_OOO = 9
+    SEVERAL_OOM = 10
+    SEVERAL_OMO = 11
+    SEVERAL_OMM = 12
+    SEVERAL_BOO = 13
+    SEVERAL_BOM = 14
+    SEVERAL_BOB = 15
+    SEVERAL_BMO = 16
+    SEVERAL_BMM = 17
+    SEVERAL_BMB = 18
+    SEVERAL_MMM = 19
+    """The last eleven are of a unit on several hosts. The letters are the verdicts (met,
+    outstanding, blocked) for success, completion and start."""
 
     @property
     def status(self) -> Status:
@@ -40,6 +56,9 @@ _STATUS: Final = (
     Status.FAILED,
     Status.FAILED,
     Status.LAUNCHING,
+    Status.UNKNOWN,
+    *(Status.PENDING,) * 10,
+    Status.COMPLETED,
 )
 
 
@@ -127,9 +146,18 @@ def is_matched(need: Need, condition: Condition) -> bool:
     return condition in (MATCHES[1:] if need.by is By.PATTERN else MATCHES[2:])
 
 
+def on_several(verdicts: Mapping[Requirement, Verdict]) -> Condition:
+    """The condition of a unit on several hosts, from its verdict for each requirement."""
+    letters = (verdicts[requirement].name[0] for requirement in Requirement)
+    return Condition[f"SEVERAL_{''.join(letters)}"]
+
+
 def _verdict(need: Need, condition: Condition) -> Verdict:
     """The rules: what each status meets. An optional prerequisite only orders."""
     c = Condition
+    if condition.name.startswith("SEVERAL_"):
+        letter = condition.name[-3:][list(Requirement).index(need.requirement)]
+        return next(verdict for verdict in Verdict if verdict.name[0] == letter)
     if need.is_pattern:
         enough = need.optional or is_matched(need, condition)
         return Verdict.MET if enough else Verdict.OUTSTANDING

@@ -98,6 +98,8 @@ def standing(shown: Prerequisite | UnitInfo, now: float) -> str:
     match shown.status:
         case Status.NOT_REGISTERED:
             return "not registered yet"
+        case Status.UNKNOWN:
+            return why.removeprefix(": ") or "not heard of yet"
         case Status.PENDING:
             return f"pending for {passed}{why}"
         case Status.LAUNCHING | Status.STARTED:

@@ -1,0 +1,104 @@
+"""What hosts tell each other: subjects and payloads in the log of a job.
+
+A job has one stream. Each subject holds the latest message only. All payloads are msgpack
+arrays, so new fields go last.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+import msgspec
+
+from unitsyncd.core.requirement import Condition
+
+PREFIX: Final = "us"
+
+
+def stream(job: str) -> str:
+    return f"unitsync_{job}"
+
+
+def claim_subject(job: str, host: str) -> str:
+    return f"{PREFIX}.{job}.claim.{host}"
+
+
+def synced_subject(job: str, host: str) -> str:
+    return f"{PREFIX}.{job}.synced.{host}"
+
+
+def alive_subject(job: str, host: str) -> str:
+    return f"{PREFIX}.{job}.alive.{host}"
+
+
+def report_subject(job: str, host: str, unit: str) -> str:
+    """*host* and *unit* may be ``*``: all of them."""
+    return f"{PREFIX}.{job}.fact.{host}.{unit if unit == '*' else encoded(unit)}"
+
+
+def encoded(unit: str) -> str:
+    """*unit* as a part of a subject."""
+    return base64.urlsafe_b64encode(unit.encode()).decode().rstrip("=")
+
+
+def decoded(token: str) -> str:
+    """The reverse of ``encoded``. Raises ValueError."""
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+
+
+class Claim(msgspec.Struct, frozen=True, array_like=True):
+    """Who speaks for a host. Its sequence in the stream is the number of the claim."""
+
+    journal: str
+    """The id of the coordinator's journal."""
+    epoch: str
+    released: bool = False
+    """The coordinator has ended in order: another one may take the name at once."""
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True):
+    """A unit of a host as it is now."""
+
+    claim: int
+    epoch: str
+    condition: Condition
+    run: int = 0
+    since: float = 0.0
+    """Unix time by the wall clock of the host."""
+    reason: str = ""
+    """At most 1,000 bytes."""
+    pid: int = 0
+    """Of the owner, if it runs."""
+    command: str = ""
+    """Of the owner, at most 200 characters."""
+    needs: list[str] = []
+    """The unmet prerequisites that are remote or shared, each as UNIT@HOST, UNIT@* or UNIT@*:N: see
+    deadlocks.py. At most 100."""
+    registered: float = 0.0
+    """Unix time by the wall clock of the host, like ``began``."""
+    began: float = 0.0
+    """When the current or latest run began; 0 before the first."""
+    prerequisites: list[str] = []
+    """All of them, as UNIT@HOST or UNIT@*…, for looking back. At most 100."""
+
+
+class Synced(msgspec.Struct, frozen=True, array_like=True):
+    """All units of the host are in the log, as they were under this claim."""
+
+    claim: int
+
+
+class Beat(msgspec.Struct, frozen=True, array_like=True):
+    """The heartbeat of a host. It is not stored."""
+
+    claim: int
+    at: float
+    """Unix time by the wall clock of the host."""
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_claim = msgspec.msgpack.Decoder(Claim).decode
+decode_report = msgspec.msgpack.Decoder(Report).decode
+decode_synced = msgspec.msgpack.Decoder(Synced).decode
+decode_beat = msgspec.msgpack.Decoder(Beat).decode
