@@ -196,6 +196,12 @@ def test_actors_know_no_loop_no_socket_and_no_clock() -> None:
     none_of([found for found in all_imports(COORDINATOR / "actors") if found.top in IMPURE])
 
 
+def test_what_follows_from_the_log_of_a_job_is_pure() -> None:
+    for name in ("peers", "messages", "ports"):
+        found = imports(COORDINATOR / "hosts" / f"{name}.py")
+        none_of([each for each in found if each.top in IMPURE | {"nats"}])
+
+
 def test_a_conversation_is_without_io() -> None:
     for name in ("conversation", "client_verbs", "wire", "errors"):
         none_of([each for each in imports(CLIENT / f"{name}.py") if each.top in IMPURE])
