@@ -39,9 +39,11 @@ DAEMON_MAY_USE = frozenset(
             "_version",
             "calling_script",
             "coder_output",
+            "durations",
             "empty_replies",
             "endpoint",
             "errors",
+            "extras",
             "mounts",
             "names",
             "patterns",
@@ -383,6 +385,25 @@ def test_what_watch_shows_is_pure() -> None:
         none_of([each for each in imports(WATCH / f"{name}.py") if each.top in IMPURE])
 
 
+HOSTS = COORDINATOR / "hosts"
+"""The room of what makes a coordinator one host of a job."""
+
+
+def test_only_the_task_of_the_hosts_knows_nats() -> None:
+    """And a coordinator that is alone does not load it."""
+    found = [each for each in all_imports(CLIENT, COORDINATOR) if each.top == "nats"]
+    knows_it = {"link", "consumer", "member"}
+    none_of([each for each in found if each.file.parent != HOSTS or each.file.stem not in knows_it])
+    loading = [f"unitsyncd.hosts.{name}" for name in (*knows_it, "log", "sender", "reader")]
+    found = [each for each in all_imports(COORDINATOR) if each.module in loading]
+    none_of([each for each in found if each.file.parent != HOSTS and not each.lazy])
+
+
+def test_what_is_known_of_other_hosts_is_pure() -> None:
+    for name in ("messages", "ports", "peers"):
+        none_of([each for each in imports(HOSTS / f"{name}.py") if each.top in IMPURE])
+
+
 RENDER = CLIENT / "render"
 """The room of pictures and tables."""
 
@@ -399,7 +420,7 @@ def test_what_is_drawn_depends_on_what_is_put_in() -> None:
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
-        *("unitsync", "unitsyncd", "textual", "igraph"),
+        *("unitsync", "unitsyncd", "textual", "igraph", "nats"),
         *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)
