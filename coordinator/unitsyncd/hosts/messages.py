@@ -55,6 +55,9 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     epoch: str
     released: bool = False
     """The coordinator has ended in order: another one may take the name at once."""
+    process: str = ""
+    """Random, of the process. So a claim of its own is told from one that was made with a copy of
+    its journal, or after it was replaced."""
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,387 @@
+"""The task that makes a coordinator one host of a job: joins, claims its name, tells and hears.
+
+It works in rounds. A round begins with a claim: the one that is there, made anew. Then what the log
+has of the own units is compared with what they are, and all is read that others say. Any doubt (a
+lost link, an answer that did not come, a gap) ends the round, and the next one begins. That fences
+every write of the round before that might still be on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from loguru import logger
+from nats.aio.msg import Msg
+
+from unitsync.remote_names import ANY
+from unitsyncd.core.store import StoreError
+from unitsyncd.hosts import messages
+from unitsyncd.hosts.consumer import Consumer, Message
+from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
+from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log, Stored
+from unitsyncd.hosts.messages import Beat, Claim
+from unitsyncd.hosts.peers import Host, Peers
+from unitsyncd.hosts.ports import Coordinator
+from unitsyncd.hosts.reader import Reader
+from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, without_claim
+from unitsyncd.hosts.settings import HostsSettings
+
+BEAT_S: Final = 3.0
+"""A host is called silent after three of them; 100 hosts send 33 a second."""
+SILENT_NAME_S: Final = 20.0
+"""A name whose holder was not heard of for so long may be taken: more than six heartbeats, and
+more than the election of a leader takes."""
+ASK_AGAIN_S: Final = 2.0
+"""How often it is looked whether a name has become free, or a log fit."""
+AGAIN_S: Final = 0.25
+AGAIN_MAX_S: Final = 1.0
+"""Pause before the next round, doubled each time: a log without a leader needs 6 to 8 s."""
+RELEASE_S: Final = 1.0
+"""How long the end of a coordinator may be held up by the log."""
+
+
+class State(enum.Enum):
+    CONNECTING = "connecting"
+    JOINING = "joining"
+    JOINED = "joined"
+    REFUSED = "refused"
+    """The name is another one's, or the log is not fit: asked again every few seconds."""
+    OVER = "over"
+    """The job has ended for this epoch."""
+
+
+class _Over(Exception):
+    """The run of the job that the epoch belongs to has ended."""
+
+
+class Member:
+    def __init__(
+        self,
+        settings: HostsSettings,
+        coordinator: Coordinator,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._coordinator = coordinator
+        self._now = now
+        self._wall = wall
+        self._job = settings.job
+        self._host = settings.host
+        self._link = Link(settings)
+        self._log = Log(self._link, settings.job)
+        self._process = secrets.token_hex(8)
+        self._take_over = settings.take_over
+        self._had_name = False
+        """Whether this process has made a claim before."""
+        self._woken = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self.state = State.CONNECTING
+        self.reason = ""
+        """Why it is refused, or over, or does not get on."""
+        self._other_heard = 0.0
+        """When somebody else was last heard to speak for this host, or the link was made."""
+        self._sender: Sender | None = None
+        self._claim = 0
+        """The number of the own claim; 0 while there is none."""
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._epoch = self._coordinator.epoch
+        self._units: set[str] = set()
+        """All of the epoch's."""
+        self._needed = 0
+        self._peers = Peers(self._host, self._coordinator.heard())
+        self._peers.link(self._link.up, self._now())
+        self._reader = Reader(self._coordinator, self._peers, job=self._job, host=self._host)
+
+    def wake(self) -> None:
+        """Something may have changed: called after each turn."""
+        if not self._woken.is_set():
+            self._woken.set()
+
+    def remark(self, host: str) -> str:
+        """What to add to a text about a unit of *host*; "" if there is nothing to say."""
+        if self.state in (State.REFUSED, State.OVER):
+            return self.reason
+        return self._peers.remark(host, self._now())
+
+    def hosts(self) -> list[Host]:
+        return self._peers.hosts(self._now())
+
+    def standing(self) -> str:
+        """One line about the link and the part that this host has in the job."""
+        if self.state in (State.REFUSED, State.OVER):
+            return self.reason
+        if not self._link.up:
+            problem = f": {self._link.problem}" if self._link.problem else ""
+            return f"no link to the log at {self._settings.addresses}{problem}"
+        if self.state is State.JOINED:
+            return f"host {self._host} of job {self._job}, over {self._link.server}"
+        return f"joining job {self._job}" + (f": {self.reason}" if self.reason else "")
+
+    async def run(self) -> None:
+        """Be a host of the job until ``close`` is called."""
+        self._task = asyncio.current_task()
+        linking = asyncio.create_task(self._link.run())
+        try:
+            while not self._closing.is_set():
+                await _first(self._link.until_up(), asyncio.shield(linking))
+                self._peers.link(True, self._now())
+                self._other_heard = self._now()
+                try:
+                    await _first(self._linked(), self._link.until_down(), asyncio.shield(linking))
+                finally:
+                    self._claim, self._sender = 0, None
+                    self._peers.link(False, self._now())
+                if self.state is not State.OVER:
+                    self.state, self.reason = State.CONNECTING, ""
+        finally:
+            linking.cancel()
+            await asyncio.wait([linking])
+
+    async def close(self) -> None:
+        """Give the name back, and end ``run``, within RELEASE_S or little more."""
+        if self._task is None or self._task.done():
+            return
+        self._closing.set()
+        if self._sender is not None:
+            await asyncio.wait([self._task], timeout=RELEASE_S)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _linked(self) -> None:
+        """Rounds, for as long as the link stands."""
+        pause = AGAIN_S
+        await self._link.listen(messages.alive_subject(self._job, ANY), self._beat_heard)
+        while not self._closing.is_set():
+            try:
+                await self._round()
+            except EpochChanged:
+                continue
+            except ClaimLost:
+                logger.warning("another coordinator speaks for host {} now", self._host)
+            except _Over as problem:
+                await self._be_over(str(problem))
+                continue
+            except Unusable as problem:
+                self._refused(str(problem))
+                pause = ASK_AGAIN_S
+            except (Unclear, Rejected, StoreError) as problem:
+                self.reason = str(problem)
+                logger.debug("job {}: {}", self._job, problem)
+            except Exception as defect:  # local work goes on, and so do the other hosts
+                self.reason = f"a defect: {defect!r}"
+                logger.opt(exception=defect).error("a defect in the task of the hosts")
+                pause = AGAIN_MAX_S
+            finally:
+                if self.state is State.JOINED:
+                    self.state, pause = State.JOINING, AGAIN_S
+                self._claim, self._sender = 0, None
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, AGAIN_MAX_S)
+
+    async def _round(self) -> None:
+        if self._coordinator.epoch != self._epoch:
+            self._begin_epoch()
+        if self.state is not State.REFUSED:
+            self.state = State.JOINING
+        self._link.check_server()
+        await self._join()
+        claim = await self._take_name()
+        self.state, self.reason = State.JOINING, ""
+        await self._serve(claim)
+
+    async def _join(self) -> None:
+        """Make sure that the log is that of the epoch's run of the job."""
+        stream = await self._log.stream()
+        joined = self._coordinator.run
+        if stream is None and not joined:
+            await self._log.make_stream(secrets.token_hex(8))
+            stream = await self._log.stream()
+            if stream is None:
+                raise Unclear("the log is not there yet")
+        if stream is None:
+            raise _Over(f"job {self._job} has ended: its log was removed")
+        if not joined:
+            self._coordinator.join(stream.run)
+        elif joined != stream.run:
+            raise _Over(f"job {self._job} has ended: its log was made anew")
+
+    async def _be_over(self, why: str) -> None:
+        """Until there is another epoch, which may join another run."""
+        logger.warning("{}", why)
+        self.state, self.reason = State.OVER, why
+        self._coordinator.leave(why)
+        while self._coordinator.epoch == self._epoch:
+            self._woken.clear()
+            await self._woken.wait()
+        self.state, self.reason = State.JOINING, ""
+
+    async def _take_name(self) -> int:
+        """The number of the claim that was made, once the name may be taken."""
+        subject = messages.claim_subject(self._job, self._host)
+        while True:
+            stored = await self._log.last(subject)
+            why = self._why_not(stored)
+            if why:
+                self._refused(why)
+                await asyncio.sleep(ASK_AGAIN_S)
+                if self._coordinator.epoch != self._epoch:
+                    raise EpochChanged
+                continue
+            claim = Claim(self._coordinator.journal, self._epoch, process=self._process)
+            expected = stored.sequence if stored is not None else 0
+            try:
+                number = await self._log.write(subject, messages.encode(claim), expected)
+            except Rejected as problem:
+                if problem.code != WRONG_LAST_SEQUENCE:
+                    raise
+                await asyncio.sleep(AGAIN_S)  # somebody was faster
+                continue
+            self._had_name, self._take_over = True, False
+            self._claim = number
+            return number
+
+    def _why_not(self, stored: Stored | None) -> str:
+        """Why the name cannot be taken; "" if it can."""
+        if stored is None:
+            return ""
+        try:
+            claim = messages.decode_claim(stored.data)
+        except msgspec.DecodeError:
+            return ""
+        ours = claim.journal == self._coordinator.journal and (
+            claim.process == self._process or not self._had_name
+        )
+        silent_s = self._now() - self._other_heard
+        if ours or claim.released or self._take_over or silent_s >= SILENT_NAME_S:
+            return ""
+        return f"another coordinator is host {self._host} of job {self._job}"
+
+    def _refused(self, why: str) -> None:
+        if (self.state, self.reason) != (State.REFUSED, why):
+            logger.warning("not a host of job {}: {}", self._job, why)
+        self.state, self.reason = State.REFUSED, why
+
+    async def _serve(self, claim: int) -> None:
+        """Tell and hear under the *claim*, until something is in doubt, or ``close``."""
+        held, units = await self._held(claim)
+        self._sender = sender = Sender(
+            self._log,
+            self._coordinator,
+            job=self._job,
+            host=self._host,
+            claim=claim,
+            held=held,
+        )
+        self._units.update(self._coordinator.changed())
+        sender.mark(units | self._units)
+        await _first(
+            self._speak(sender),
+            self._tend(sender),
+            self._reader.run(self._log, claim),
+            self._beat(claim),
+            # Here the search for deadlocks across hosts joins in.
+            self._closing.wait(),
+        )
+        await self._release(sender, claim)
+
+    async def _held(self, claim: int) -> tuple[dict[str, bytes], set[str]]:
+        """What the log has of the own units, as ``without_claim`` gives it, and which of them are
+        of this epoch. It is all there is when the own claim comes: nothing is written under older
+        ones after it, and the messages come in order."""
+        own = messages.claim_subject(self._job, self._host)
+        consumer = Consumer(self._log, self._host)
+        held: dict[str, bytes] = {}
+        units: set[str] = set()
+        await consumer.open([own, messages.report_subject(self._job, self._host, ANY)])
+        try:
+            while True:
+                for message in (await consumer.read()).messages:
+                    if message.subject != own:
+                        _keep(message, self._epoch, held, units)
+                    elif message.sequence > claim:
+                        raise ClaimLost
+                    elif message.sequence == claim:
+                        return held, units
+        finally:
+            await consumer.close()
+
+    async def _speak(self, sender: Sender) -> None:
+        await sender.sync()
+        self.state = State.JOINED
+        logger.info("host {} of job {}, claim {}", self._host, self._job, self._claim)
+        await sender.run()
+
+    async def _tend(self, sender: Sender) -> None:
+        """Pass on what the coordinator has for the others, and needs of them."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            if self._coordinator.epoch != self._epoch:
+                raise EpochChanged
+            changed = self._coordinator.changed()
+            self._units.update(changed)
+            sender.mark(changed)
+            needed = len(self._coordinator.needs())
+            if needed != self._needed:
+                self._needed = needed
+                self._reader.grow()
+
+    async def _beat(self, claim: int) -> None:
+        subject = messages.alive_subject(self._job, self._host)
+        while True:
+            await self._link.tell(subject, messages.encode(Beat(claim, self._wall())))
+            await asyncio.sleep(BEAT_S)
+
+    async def _beat_heard(self, message: Msg) -> None:
+        host = message.subject.rpartition(".")[2]
+        try:
+            beat = messages.decode_beat(message.data)
+        except msgspec.DecodeError:
+            return
+        if host == self._host and beat.claim != self._claim:
+            self._other_heard = self._now()
+        self._peers.beat(host, beat, self._now(), self._wall())
+
+    async def _release(self, sender: Sender, claim: int) -> None:
+        """What is not in the log yet goes there first."""
+        self._units.update(self._coordinator.changed())
+        sender.mark(self._units)  # what was on its way may have been lost
+        await sender.flush()
+        subject = messages.claim_subject(self._job, self._host)
+        free = Claim(self._coordinator.journal, self._epoch, released=True, process=self._process)
+        await self._log.write(subject, messages.encode(free), claim)
+
+
+def _keep(message: Message, epoch: str, held: dict[str, bytes], units: set[str]) -> None:
+    try:
+        report = messages.decode_report(message.data)
+        unit = messages.decoded(message.subject.rpartition(".")[2])
+    except (msgspec.DecodeError, ValueError):
+        return  # it is written anew
+    held[unit] = without_claim(report)
+    if report.epoch == epoch:
+        units.add(unit)
+
+
+async def _first(*doing: Awaitable[object]) -> None:
+    """Do all of it until one ends or fails, and then none of it."""
+    tasks = [asyncio.ensure_future(each) for each in doing]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

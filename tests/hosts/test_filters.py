@@ -1,0 +1,55 @@
+"""What of the log a host reads."""
+
+from __future__ import annotations
+
+import fnmatch
+
+import msgspec
+
+from unitsyncd.hosts import messages
+from unitsyncd.hosts.reader import FILTERS_MAX, filters
+
+ALWAYS = ["us.j.claim.*", "us.j.synced.*"]
+
+
+def fact(host: str, unit: str) -> str:
+    return messages.report_subject("j", host, unit)
+
+
+def reports(needs: set[str]) -> set[str]:
+    found = filters("j", needs)
+    assert found[:2] == ALWAYS
+    assert len(found) == len(set(found)) <= FILTERS_MAX
+    for one in found:  # the server refuses those that include others
+        assert not any(fnmatch.fnmatchcase(other, one) for other in found if other != one)
+    return set(found[2:])
+
+
+def test_exactly_what_is_needed() -> None:
+    assert reports(set()) == set()
+    assert reports({"a@h1", "b@h1", "a@h2"}) == {fact("h1", "a"), fact("h1", "b"), fact("h2", "a")}
+
+
+def test_a_unit_on_all_hosts_includes_it_on_each() -> None:
+    assert reports({"a@*", "a@h1", "b@h1"}) == {fact("*", "a"), fact("h1", "b")}
+
+
+def test_whole_hosts_where_too_much_is_needed() -> None:
+    needs = {f"u{number}@big" for number in range(990)}
+    needs |= {f"u{number}@small" for number in range(10)} | {"r@*", "u0@*"}
+    assert reports(needs) == {
+        *(fact("big", "*"), fact("*", "r"), fact("*", "u0")),
+        *(fact("small", f"u{number}") for number in range(1, 10)),
+    }
+
+
+def test_everything_where_whole_hosts_are_too_many() -> None:
+    assert reports({f"u{number}@*" for number in range(1000)}) == {fact("*", "*")}
+    assert reports({f"u@h{number}" for number in range(999)}) == {fact("*", "*")}
+
+
+def test_the_longest_names_fit_into_a_request() -> None:
+    job, host = "j" * 63, "h" * 63
+    found = filters(job, {f"{'x' * 252}{number}@{host}" for number in range(100, 998)})
+    assert len(found) == 900
+    assert len(msgspec.json.encode(found)) / len(found) * FILTERS_MAX < 500_000

@@ -1,0 +1,333 @@
+"""Members of a job over one real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import nats
+import pytest
+
+from hosts.memory import Hosts, MemoryCoordinator
+from hosts.nats_servers import Proxy, Server
+from unitsyncd.core.requirement import Condition
+from unitsyncd.hosts import member, messages
+from unitsyncd.hosts.link import Link, Rejected
+from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log
+from unitsyncd.hosts.member import State
+
+pytestmark = pytest.mark.asyncio
+
+COMPLETED, PENDING, STARTED = Condition.COMPLETED, Condition.PENDING, Condition.STARTED
+NOT_REGISTERED, UNKNOWN = Condition.NOT_REGISTERED, Condition.UNKNOWN
+
+
+async def test_two_hosts_tell_each_other(log_server: Server, hosts: Hosts) -> None:
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    a.coordinator.need("data@b", "other@b")
+    b.coordinator.set("data", PENDING)
+    await a.hears("data@b", PENDING)
+    await a.hears("other@b", NOT_REGISTERED)
+    b.coordinator.set("data", COMPLETED)
+    await a.hears("data@b", COMPLETED)
+    b.coordinator.need("late@a")
+    await b.hears("late@a", NOT_REGISTERED)
+    a.coordinator.set("late", STARTED)
+    await b.hears("late@a", STARTED)
+    assert a.coordinator.run == b.coordinator.run != ""
+    assert (a.member.remark("b"), a.member.remark("c")) == ("", "not heard of yet")
+
+
+async def test_a_unit_that_is_no_more_is_not_registered(log_server: Server, hosts: Hosts) -> None:
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    a.coordinator.need("data@b")
+    b.coordinator.set("data", PENDING)
+    await a.hears("data@b", PENDING)
+    b.coordinator.remove("data")
+    await a.hears("data@b", NOT_REGISTERED)
+
+
+async def test_a_unit_on_all_of_three_hosts(log_server: Server, hosts: Hosts) -> None:
+    nodes = [hosts.add(log_server.url, name) for name in ("a", "b", "c")]
+    nodes[0].coordinator.need("ready@*")
+    for node in nodes:
+        node.coordinator.set("ready", STARTED)
+    await nodes[0].hears_all({f"ready@{name}": STARTED for name in ("a", "b", "c")})
+    late = hosts.add(log_server.url, "d")
+    late.coordinator.set("ready", COMPLETED)
+    await nodes[0].hears("ready@d", COMPLETED)
+
+
+async def test_a_host_that_has_not_come_is_not_heard_of(log_server: Server, hosts: Hosts) -> None:
+    a = hosts.add(log_server.url, "a")
+    a.coordinator.need("data@b", "own@*")
+    await a.hears("own@a", NOT_REGISTERED)
+    assert "data@b" not in a.coordinator.conditions()
+    assert [host.name for host in a.member.hosts()] == ["a", "b"]
+
+
+async def test_needs_grow_to_two_thousand(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    make = Log.make_consumer
+
+    async def counted(self: Log, host: str, filters: list[str]) -> str:
+        made.append(len(filters))
+        return await make(self, host, filters)
+
+    monkeypatch.setattr(Log, "make_consumer", counted)
+    a, b, c = (hosts.add(log_server.url, name) for name in "abc")
+    names = [f"unit-{number}" for number in range(1000)]
+    for name in names:
+        b.coordinator.set(name, STARTED)
+        c.coordinator.set(name, PENDING)
+    await asyncio.gather(a.joined(), b.joined(), c.joined())
+    for number in range(0, 1000, 10):
+        few = names[number : number + 10]
+        a.coordinator.need(*(f"{name}@b" for name in few), *(f"{name}@c" for name in few))
+        await asyncio.sleep(0)
+    wanted = {f"{name}@b": STARTED for name in names} | {f"{name}@c": PENDING for name in names}
+    await a.hears_all(wanted)
+    assert len(made) < 20
+    assert max(made) <= 1000
+    assert max(a.coordinator.turns) <= 200
+    c.coordinator.set("unit-999", COMPLETED)
+    await a.hears("unit-999@c", COMPLETED)
+
+
+async def test_an_old_incarnation_is_fenced(log_server: Server, hosts: Hosts) -> None:
+    proxy = Proxy(log_server.port)
+    async with proxy:
+        old = hosts.add(proxy.url, "a")
+        b = hosts.add(log_server.url, "b")
+        b.coordinator.need("data@a")
+        old.coordinator.set("data", PENDING)
+        await b.hears("data@a", PENDING)
+        proxy.hold.clear()
+        old.coordinator.set("data", Condition.FAILED, run=7)  # is sent, and comes too late
+        new = hosts.add(log_server.url, "a", old.coordinator.restarted())
+        new.coordinator.set("data", COMPLETED, run=2)
+        await b.hears("data@a", COMPLETED)
+        proxy.hold.set()
+        await old.until(lambda: old.member.state is State.REFUSED)
+        new.coordinator.set("data", COMPLETED, run=3)
+        await b.until(lambda: b.runs_heard("data@a")[-1] == 3)
+        assert 7 not in b.runs_heard("data@a")
+        await old.close()
+
+
+async def test_a_second_one_under_a_name_is_refused_and_let_in_after_release(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "ASK_AGAIN_S", 0.1)
+    first = hosts.add(log_server.url, "a")
+    await first.joined()
+    second = hosts.add(log_server.url, "a")
+    await second.until(lambda: second.member.state is State.REFUSED)
+    assert "another coordinator is host a" in second.member.standing()
+    assert first.member.state is State.JOINED
+    first.coordinator.set("data", COMPLETED)
+    await first.close()
+    await second.joined()
+
+
+async def test_a_name_whose_holder_is_silent_can_be_taken(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "ASK_AGAIN_S", 0.1)
+    monkeypatch.setattr(member, "SILENT_NAME_S", 0.5)
+    monkeypatch.setattr(member, "BEAT_S", 0.1)
+    first = hosts.add(log_server.url, "a")
+    await first.joined()
+    second = hosts.add(log_server.url, "a")
+    await second.until(lambda: second.member.state is State.REFUSED)
+    await asyncio.sleep(1.0)  # the holder is heard in this time
+    assert second.member.state is State.REFUSED
+    await first.kill()
+    await second.joined()
+
+
+async def test_a_name_is_taken_over_once(log_server: Server, hosts: Hosts) -> None:
+    first = hosts.add(log_server.url, "a")
+    await first.joined()
+    second = hosts.add(log_server.url, "a", take_over=True)
+    await second.joined()
+    await first.until(lambda: first.member.state is State.REFUSED)
+
+
+async def test_another_epoch_begins_with_nothing(log_server: Server, hosts: Hosts) -> None:
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    a.coordinator.need("data@b", "other@b")
+    b.coordinator.set("data", COMPLETED)
+    await a.hears("data@b", COMPLETED)
+    b.coordinator.begin_epoch()
+    await a.hears("data@b", NOT_REGISTERED)
+    b.coordinator.set("data", STARTED)
+    await a.hears("data@b", STARTED)
+
+
+async def test_what_cannot_be_kept_is_heard_later_and_in_order(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unitsyncd.hosts.reader.STORE_AGAIN_S", 0.05)
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    a.coordinator.need("data@b")
+    b.coordinator.set("data", PENDING)
+    await a.hears("data@b", PENDING)
+    a.coordinator.full = 5
+    for run in range(2, 30):
+        b.coordinator.set("data", STARTED, run=run)
+        await asyncio.sleep(0.01)
+    await a.until(lambda: a.runs_heard("data@b")[-1] == 29)
+    assert a.coordinator.full == 0
+    assert a.runs_heard("data@b") == sorted(a.runs_heard("data@b"))
+
+
+async def test_reports_during_an_outage_arrive_after_it(log_server: Server, hosts: Hosts) -> None:
+    async with Proxy(log_server.port) as proxy:
+        a, b = hosts.add(log_server.url, "a"), hosts.add(proxy.url, "b")
+        names = [f"unit-{number}" for number in range(700)]
+        a.coordinator.need(*(f"{name}@b" for name in names))
+        b.coordinator.need("reply@a")
+        await asyncio.gather(a.joined(), b.joined())
+        await proxy.cut()
+        await b.until(lambda: b.member.state is State.CONNECTING)
+        assert b.member.remark("a") == "no link to the log"
+        assert "no link to the log at nats://127.0.0.1:" in b.member.standing()
+        for name in names:
+            b.coordinator.set(name, COMPLETED)
+        a.coordinator.set("reply", COMPLETED)
+        await proxy.heal()
+        await a.hears_all({f"{name}@b": COMPLETED for name in names})
+        await b.hears("reply@a", COMPLETED)
+        await b.close()
+
+
+async def test_a_link_that_swallows_everything_is_noticed(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unitsyncd.hosts.link.PING_S", 0.2)
+    async with Proxy(log_server.port) as proxy:
+        a, b = hosts.add(log_server.url, "a"), hosts.add(proxy.url, "b")
+        a.coordinator.need("data@b")
+        await asyncio.gather(a.joined(), b.joined())
+        proxy.hold.clear()
+        b.coordinator.set("data", STARTED)
+        await b.until(lambda: b.member.state is State.CONNECTING)
+        proxy.hold.set()
+        await a.hears("data@b", STARTED)
+        await b.close()
+
+
+async def test_a_server_is_killed_and_comes_back(own_server: Server, hosts: Hosts) -> None:
+    a, b = hosts.add(own_server.url, "a"), hosts.add(own_server.url, "b")
+    a.coordinator.need("data@b", "more@b")
+    b.coordinator.set("data", COMPLETED)
+    await a.hears("data@b", COMPLETED)
+    own_server.kill()
+    await a.until(lambda: a.member.state is State.CONNECTING)
+    b.coordinator.set("more", COMPLETED)
+    own_server.start()
+    await a.hears("more@b", COMPLETED)
+    assert a.runs_heard("data@b") == [1]
+    assert a.coordinator.left == ""
+
+
+async def test_a_host_begins_before_its_log(own_server: Server, hosts: Hosts) -> None:
+    own_server.kill()
+    a = hosts.add(own_server.url, "a")
+    a.coordinator.need("own@*")
+    await a.until(lambda: "Connect call failed" in a.member.standing())
+    own_server.start()
+    await a.hears("own@a", NOT_REGISTERED)
+
+
+async def test_a_log_made_anew_is_another_job(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    await asyncio.gather(a.joined(), b.joined())
+    await b.close()
+    plain = await nats.connect(log_server.url)
+    stream = messages.stream(hosts.job)
+    config = (await plain.jetstream().stream_info(stream)).config
+    await plain.jetstream().delete_stream(stream)
+    config.metadata = {"unitsync_run": "another"}
+    config.deny_purge = True
+    await plain.request(f"$JS.API.STREAM.CREATE.{stream}", _with_atomic(config))
+    await plain.close()
+    await a.until(lambda: a.member.state is State.OVER)
+    assert "made anew" in a.coordinator.left
+    a.coordinator.begin_epoch()  # it may join the new one
+    await a.joined()
+    assert a.coordinator.run == "another"
+
+
+def _with_atomic(config: nats.js.api.StreamConfig) -> bytes:
+    import json
+
+    return json.dumps(config.as_dict() | {"allow_atomic": True}).encode()
+
+
+async def test_a_log_that_is_removed_ends_the_job(log_server: Server, hosts: Hosts) -> None:
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    plain = await nats.connect(log_server.url)
+    await plain.jetstream().delete_stream(messages.stream(hosts.job))
+    await plain.close()
+    await a.until(lambda: a.member.state is State.OVER)
+    assert "removed" in a.coordinator.left
+
+
+async def test_a_restart_keeps_what_was_heard(log_server: Server, hosts: Hosts) -> None:
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    a.coordinator.need("data@b")
+    b.coordinator.set("data", COMPLETED)
+    await a.hears("data@b", COMPLETED)
+    await a.kill()
+    again = hosts.add(log_server.url, "a", a.coordinator.restarted())
+    await again.joined()
+    b.coordinator.set("data", COMPLETED, run=2)
+    await again.until(lambda: again.runs_heard("data@b") == [2])
+
+
+async def test_a_stream_of_somebody_else_is_refused(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = await nats.connect(log_server.url)
+    name = messages.stream(hosts.job)
+    await plain.jetstream().add_stream(name=name, subjects=[f"us.{hosts.job}.>"])
+    a = hosts.add(log_server.url, "a")
+    await a.until(lambda: a.member.state is State.REFUSED)
+    assert "was not made by unitsync" in a.member.standing()
+    await plain.jetstream().delete_stream(name)
+    await plain.close()
+    await a.joined()
+
+
+async def test_only_the_latest_claim_can_write(log_server: Server, hosts: Hosts) -> None:
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    link: Link = a.member._link
+    claim = messages.claim_subject(hosts.job, "a")
+    pair = (messages.report_subject(hosts.job, "a", "x"), b"x")
+    log = Log(link, hosts.job)
+    for pairs in ([pair], [pair] * 2):
+        with pytest.raises(Rejected) as caught:
+            await log.write_all(pairs, claim, 999_999)
+        assert caught.value.code == WRONG_LAST_SEQUENCE
+    assert await log.glance(pair[0]) is None
+    stored = await log.glance(claim)
+    assert stored == await log.last(claim)
+
+
+async def test_a_thousand_units_are_told_at_once(log_server: Server, hosts: Hosts) -> None:
+    coordinator = MemoryCoordinator()
+    for number in range(5000):
+        coordinator.set(f"unit-{number}", STARTED)
+    a = hosts.add(log_server.url, "a", coordinator)
+    await a.joined()
+    info = await Log(a.member._link, hosts.job).stream()
+    assert info is not None
+    assert info.messages == 5002
+    assert info.replicas == 1
