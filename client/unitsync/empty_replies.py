@@ -5,6 +5,7 @@ from unitsync import coder_output, wire
 from unitsync.names import check_name
 from unitsync.patterns import any_matcher, is_pattern
 from unitsync.printing import unregistered
+from unitsync.remote_names import is_remote, remote_name
 
 
 def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
@@ -21,13 +22,18 @@ def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
         any_matcher([request.unit])
         lines = no_match(request) if request.unit else []
         return wire.WhyReply(id=request.id, epoch=epoch, out=lines)
-    check_name(request.unit)
-    unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)
+    remote = is_remote(request.unit)
+    if remote:
+        remote_name(request.unit)
+        unit = wire.UnitInfo(request.unit, wire.Status.UNKNOWN, False)
+    else:
+        check_name(request.unit)
+        unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)
     if isinstance(request, wire.Why):
         return wire.WhyReply(id=request.id, epoch=epoch, tree=wire.WhyNode(unit))
     lines = []
     if request.render is wire.Render.TEXT:
-        lines = unregistered(request.unit)
+        lines = unregistered(request.unit, remote=remote)
     elif request.render is wire.Render.CODER:
         lines = coder_output.status(unit)
     return wire.StatusReply(id=request.id, epoch=epoch, unit=unit, out=lines)

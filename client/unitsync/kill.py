@@ -21,6 +21,7 @@ from unitsync.commandline import Call, parse_duration
 from unitsync.output import print_err
 from unitsync.patterns import is_pattern
 from unitsync.printing import safe, span
+from unitsync.remote_names import check_here
 from unitsync.runners import RUNNING, known, runner_of
 from unitsync.supervision import GRACE_DEFAULT_S
 
@@ -173,6 +174,7 @@ def main(call: Call) -> int:
                     hint=f"unitsync list {shell_word(name)} shows the names",
                     name=name,
                 )
+            check_here(name, "kill")  # its pid is that of a process there
             info = known(client.status(name))
             owner = info.owner
             if owner is None or not (info.status in RUNNING or info.still_runs):

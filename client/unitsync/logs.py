@@ -17,6 +17,7 @@ from unitsync.output import print_err
 from unitsync.output_pump import prefixes_for
 from unitsync.patterns import any_matcher, is_pattern, matcher
 from unitsync.printing import NAMES_WIDE, columns, safe, silence
+from unitsync.remote_names import check_here
 from unitsync.runners import RUNNING, last_owner, runner_of
 
 _DIGITS_MAX = 18
@@ -34,6 +35,8 @@ def main(call: Call) -> int:
     place = endpoints.resolve(call.address or None)
     folder = log_reading.present_folder(place)
     names = list(dict.fromkeys(call.names))
+    for name in names:
+        check_here(name, "logs")
     follow = "--follow" in call.flags
     if not follow:
         notes = {} if number else _notes(place, folder, names)

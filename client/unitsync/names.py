@@ -72,6 +72,8 @@ def check_name(name: str) -> None:
     )
     if not {"*", "?", "["}.isdisjoint(name):
         hint = "a pattern can stand for what a unit waits for, and not for the unit itself"
+    if "@" in name:
+        hint = "UNIT@HOST can stand for what a unit waits for, and not for the unit itself"
     if "," in name and name.isprintable():
         hint = f"names are separated by spaces: {' '.join(name.split(','))}".strip()
     shown = quoted(name if len(name) <= 40 else name[:37] + "...")

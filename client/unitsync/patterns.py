@@ -1,7 +1,8 @@
 """Patterns for unit names: ``*`` stands for any characters, ``?`` for one, ``[…]`` for one of
 these, ``[!…]`` for one that is none of these.
 
-No unit name holds any of the characters that make a pattern. So each text is one or the other.
+No unit name holds any of the characters that make a pattern. So each text is one or the other,
+or the name of a unit on other hosts: see remote_names.py.
 """
 
 import functools
@@ -19,7 +20,7 @@ _CLASS: Final = re.compile(r"\[!?[^\]!][^\]]*\]")
 
 
 def is_pattern(text: str) -> bool:
-    return "*" in text or "?" in text or "[" in text
+    return ("*" in text or "?" in text or "[" in text) and "@" not in text
 
 
 @functools.lru_cache(1024)

@@ -101,12 +101,13 @@ def required_status(requires: str) -> str:
     return "started" if requires == "start" else "completed"
 
 
-def unregistered(name: str) -> list[str]:
-    """What ``unitsync status`` prints for a unit that nobody has registered."""
+def unregistered(name: str, *, remote: bool = False) -> list[str]:
+    """What ``unitsync status`` prints for a unit that nobody has registered; if it is *remote*,
+    for one on another host of which nothing is known."""
     return [
         f"Unit:    {name}",
-        "Status:  not registered yet",
-        "Ready:   yes",
+        f"Status:  {'not heard of yet' if remote else 'not registered yet'}",
+        f"Ready:   {'no' if remote else 'yes'}",
         "",
         "No prerequisites.",
     ]

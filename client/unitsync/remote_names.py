@@ -10,12 +10,14 @@ from typing import Final, NamedTuple
 
 from unitsync.errors import InvalidName, UsageError
 from unitsync.names import NAME_BYTES_MAX, check_name
-from unitsync.printing import quoted
+from unitsync.printing import quoted, safe
 
 ANY: Final = "*"
 """In the place of a host: all of them."""
 HOSTS_MAX: Final = 1000
 """Hosts that a job may have."""
+HOST_BYTES_MAX: Final = 64
+"""Of what may follow a unit name: the ``@`` and a host, or how many."""
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 _RULE: Final = "1 to 63 letters, digits, _ and -, not beginning with -"
@@ -40,6 +42,12 @@ def remote_name(text: str) -> RemoteName:
     """What *text*, which holds an ``@``, stands for. Raises InvalidName."""
     unit, _, where = text.rpartition("@")
     host, colon, digits = where.partition(":")
+    if not {"*", "?", "["}.isdisjoint(unit):
+        raise InvalidName(
+            f"{quoted(text)} names no unit: no pattern can stand before an @",
+            hint="name each unit; all hosts of a job are UNIT@*",
+            name=text,
+        )
     check_name(unit)
     if host != ANY:
         check_host(where)
@@ -55,9 +63,21 @@ def remote_name(text: str) -> RemoteName:
 
 
 def _short_enough(name: RemoteName) -> RemoteName:
-    if len(str(name).encode()) > NAME_BYTES_MAX + 64:
+    if len(str(name).encode()) > NAME_BYTES_MAX + HOST_BYTES_MAX:
         raise InvalidName(f"{quoted(str(name))} is too long", name=str(name))
     return name
+
+
+def check_here(name: str, verb: str) -> None:
+    """Raise UsageError if *name* is that of a unit on another host: the *verb* is only for those
+    of this one."""
+    if is_remote(name):
+        unit, _, host = name.rpartition("@")
+        where = f"on {host}: " if host[:1] != ANY else ""
+        raise UsageError(
+            f"{verb} is for units of this host, and {quoted(name)} names another",
+            hint=f"{where}unitsync {verb} {safe(unit)}",
+        )
 
 
 def check_host(host: str) -> None:

@@ -15,6 +15,7 @@ from unitsync.commandline import Call
 from unitsync.output import print_lines
 from unitsync.patterns import is_pattern
 from unitsync.printing import quoted
+from unitsync.remote_names import check_here
 from unitsync.runners import RUNNING, known, last_owner, runner_of
 
 
@@ -70,6 +71,7 @@ def _names(client: Client, texts: Sequence[str]) -> list[str]:
     names: list[str] = []
     for text in texts:
         if not is_pattern(text):
+            check_here(text, "rerun")
             names.append(text)
             continue
         infos = client.list(text)

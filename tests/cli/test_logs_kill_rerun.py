@@ -242,6 +242,17 @@ def test_kill_does_not_wait_for_what_it_may_not_kill() -> None:
     assert done.stderr == "warning: what u runs as another user goes on\n"
 
 
+@pytest.mark.parametrize("verb", ["kill", "rerun", "logs"])
+def test_what_runs_on_another_host_is_for_that_host(cli: Cli, verb: str) -> None:
+    """The pid of its command means another process here."""
+    refused = cli(verb, "data@node-1")
+    assert refused.status == 2
+    assert refused.told == [
+        f"error: {verb} is for units of this host, and 'data@node-1' names another",
+        f"hint: on node-1: unitsync {verb} data",
+    ]
+
+
 # --- rerun ----------------------------------------------------------------------------
 
 
