@@ -74,7 +74,9 @@ def keys_of(table: type[msgspec.Struct]) -> str:
     lines = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
     for field in msgspec.structs.fields(table):
         key = field.encode_name
-        takes = "a unit name or pattern" if (table, key) == (EdgeTable, "unit") else TAKES[key][0]
+        takes = TAKES[key][0]
+        if (table, key) == (EdgeTable, "unit"):
+            takes = "a unit name, a pattern or UNIT@HOST"
         meaning = meanings["properties"][key]["description"]
         lines.append(f"| `{key}` | {takes} | {_default(field)} | {meaning} |")
     return "\n".join(lines)

@@ -79,6 +79,7 @@ PLANS_MAY_USE = frozenset(
         ),
         *("importing", "json_output", "names", "nearest", "notifications", "output", "owner"),
         "patterns",
+        "remote_names",
         *("printing", "probes", "stream_link", "supervision", "terminal", "wire", "wire_values"),
     )
 )

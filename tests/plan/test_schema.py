@@ -18,6 +18,7 @@ CONFORMS = fastjsonschema.compile(schema.schema(), use_default=False)
 _TEXTS = (
     *("a", "b.c", "", " ", "a b", "a\n", "-a", "é", "a\0b", "=", "x" * 256),
     *("a*", "?", "*\n", "[ab]c", "a[!b-d]", "[", "[]", "a]", "*,", "-*"),
+    *("a@b", "a@*", "a@*:8", "a@*:", "@b", "a@-", "a*@b", "a@b@c", "a@b\n"),
     *("10s", "1h30m", "none", "10S", "1.5ms", "10s\n", "1..5", "90", "-1"),
     *("success", "start", "fail", "ignore"),
 )

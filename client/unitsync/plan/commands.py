@@ -15,6 +15,7 @@ from unitsync.patterns import is_pattern
 from unitsync.plan.mistakes import Mistake, PlanError, lines, shown
 from unitsync.plan.model import Plan, find, load
 from unitsync.printing import counted, safe
+from unitsync.remote_names import is_remote
 
 
 def main(call: Call) -> int:
@@ -73,8 +74,11 @@ def _counted(mistakes: list[Mistake]) -> str:
 
 
 def _what(plan: Plan) -> str:
-    edges = sum(not is_pattern(edge.unit) for unit in plan.units.values() for edge in unit.after)
-    text = f"{counted(len(plan.units), 'unit')} and {counted(edges, 'edge')}"
+    named = [edge.unit for unit in plan.units.values() for edge in unit.after]
+    edges = [name for name in named if not is_pattern(name)]
+    text = f"{counted(len(plan.units), 'unit')} and {counted(len(edges), 'edge')}"
+    if remote := sum(map(is_remote, edges)):
+        text += f", {remote:,} of them to other hosts"
     return text + (f", from {counted(len(plan.files), 'file')}" if len(plan.files) > 1 else "")
 
 
@@ -83,6 +87,9 @@ def _up(call: Call, paths: list[Path]) -> int:
     only = split_names(call.flags.get("--only", ()))
     plan = session.restricted(load(paths), only)
     if "--dry-run" in call.flags:
+        needed = (edge.unit for unit in plan.units.values() for edge in unit.after)
+        if remote := dict.fromkeys(filter(is_remote, needed)):
+            print_lines([f"needed of other hosts: {', '.join(remote)}"])
         waves = enumerate(session.waves(plan), 1)
         print_lines(f"{number}. {', '.join(wave)}" for number, wave in waves)
         return 0

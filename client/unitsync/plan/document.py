@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from unitsync.names import NAME_BYTES_MAX
+from unitsync.remote_names import HOST_BYTES_MAX
 from unitsync.supervision import RETRIES_MAX
 from unitsync.wire_values import OnOwnerExit, Requirement
 
@@ -26,12 +27,18 @@ _DURATION: Final = rf"^({_NUMBER}|({_NUMBER}(d|h|m|s|ms|us|ns))+){_END}"
 _OR_NONE: Final = rf"^(none|{_NUMBER}|({_NUMBER}(d|h|m|s|ms|us|ns))+){_END}"
 _NO_NUL: Final = r"^[^\u0000]*$"
 _TEXT: Final = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
-_NAME: Final = rf"^[^\s*?\[\],@\-][^\s*?\[\],@]*{_END}"
+_NAME_BODY: Final = r"[^\s*?\[\],@\-][^\s*?\[\],@]*"
+_NAME: Final = rf"^{_NAME_BODY}{_END}"
 _CLASS: Final = r"\[!?[^\]!][^\]]*\]"
-_PATTERN: Final = rf"^([^\s\[\],@\-]|{_CLASS})([^\s\[\],@]|{_CLASS})*{_END}"
+_PATTERN_BODY: Final = rf"([^\s\[\],@\-]|{_CLASS})([^\s\[\],@]|{_CLASS})*"
+_PATTERN: Final = rf"^{_PATTERN_BODY}{_END}"
+_ON_HOSTS: Final = rf"{_NAME_BODY}@(\*(:[0-9]+)?|[A-Za-z0-9_][A-Za-z0-9_\-]*)"
+_OTHER: Final = rf"^({_PATTERN_BODY}|{_ON_HOSTS}){_END}"
 
 Name = Annotated[str, Meta(pattern=_NAME, max_length=NAME_BYTES_MAX)]
 NameOrPattern = Annotated[str, Meta(pattern=_PATTERN, max_length=NAME_BYTES_MAX)]
+OtherUnit = Annotated[str, Meta(pattern=_OTHER, max_length=NAME_BYTES_MAX + HOST_BYTES_MAX)]
+"""A unit or several, on this host or others. See remote_names.py."""
 Text = Annotated[str, Meta(pattern=_TEXT)]
 """Not empty, and without NUL, which no process can be given."""
 Word = Annotated[str, Meta(pattern=_NO_NUL)]
@@ -55,8 +62,11 @@ class EdgeTable(_Table, frozen=True):
     """A unit to wait for, if its success is not what is needed."""
 
     unit: Annotated[
-        NameOrPattern,
-        Meta(description="The name of the other unit, or a pattern for several units."),
+        OtherUnit,
+        Meta(
+            description="The name of the other unit, a pattern for several units, or `UNIT@HOST` "
+            "for one on another host."
+        ),
     ]
     requires: Annotated[
         Requirement,
@@ -105,14 +115,15 @@ class UnitTable(_Table, frozen=True):
         ),
     ] = UNSET
     after: Annotated[
-        list[NameOrPattern | EdgeTable],
+        list[OtherUnit | EdgeTable],
         Meta(
-            description="What it waits for: names of units, patterns such as `git-clone.*`, or "
-            "tables with `unit`, `requires` and `optional`."
+            description="What it waits for: names of units, patterns such as `git-clone.*`, units "
+            "on other hosts such as `data@node-1` or `ready@*:8`, or tables with `unit`, "
+            "`requires` and `optional`."
         ),
     ] = []
     before: Annotated[
-        list[NameOrPattern | EdgeTable],
+        list[OtherUnit | EdgeTable],
         Meta(
             description="The units that wait for this one, written as in `after`. A pattern leaves "
             "out what this one needs."
@@ -194,7 +205,7 @@ class GateTable(_Table, frozen=True):
     met."""
 
     after: Annotated[
-        list[NameOrPattern | EdgeTable],
+        list[OtherUnit | EdgeTable],
         Meta(description="What it waits for, written as in the `after` of a unit."),
     ] = []
     requires: Annotated[

@@ -15,7 +15,8 @@ from unitsync.plan.expansion import Expansion, Names
 from unitsync.plan.mistakes import Found
 from unitsync.plan.origins import Declared, Graph, Origin
 from unitsync.plan.units import Edge
-from unitsync.plan.words import wrong_pattern
+from unitsync.plan.words import wrong_other
+from unitsync.remote_names import is_remote
 
 COMPARED_MAX: Final = 100_000
 """So many names are compared to suggest others for unknown ones; after that none is suggested."""
@@ -64,7 +65,11 @@ class _Resolver:
     ) -> None:
         """Add to *graph* what *unit* says in its list *key*."""
         written = other if isinstance(other, str) else other.unit
-        if problem := wrong_pattern(unit.scope.prefix + written):
+        problem = wrong_other(written if is_remote(written) else unit.scope.prefix + written)
+        if is_remote(written) and key == "before":
+            message = f"{unit.local} comes before {written}, which is on another host"
+            problem = message, "what it waits for is said there: after"
+        if problem:
             keys = unit.keys(key, number)
             self._found.append(Found(unit.scope.file, *problem, unit.name, keys))
             return
@@ -98,6 +103,8 @@ class _Resolver:
     def _full(self, unit: Declared, key: str, other: str | EdgeTable) -> str:
         """The name or pattern that *other* means in the file of *unit*; "" if it is unknown."""
         written = other if isinstance(other, str) else other.unit
+        if is_remote(written):
+            return written
         name = unit.scope.prefix + written
         if not is_pattern(written):
             if name in self._declared:

@@ -32,7 +32,7 @@ from unitsync.plan.units import Edge as Edge
 from unitsync.plan.units import Plan as Plan
 from unitsync.plan.units import UnitPlan as UnitPlan
 from unitsync.plan.values import wrong_probe, wrong_stop
-from unitsync.plan.words import TAKES, brief, wrong_pattern
+from unitsync.plan.words import TAKES, brief, wrong_other
 from unitsync.printing import counted, one_line
 from unitsync.wire_values import Requirement
 
@@ -148,7 +148,7 @@ class _Loader:
                     message = f"{name} is a unit of this plan, so it is not external"
                     keys = ("external", number)
                     self._found.append(Found(path, message, "take it out of external", keys=keys))
-                elif problem := wrong_pattern(name):
+                elif problem := wrong_other(name):
                     self._found.append(Found(path, *problem, keys=("external", number)))
         return self._tables[path]
 
@@ -328,7 +328,7 @@ class _Loader:
 
 def _external(table: PlanTable) -> frozenset[str]:
     """What *table* says of others' units, without invalid patterns."""
-    return frozenset(name for name in table.external if not wrong_pattern(name))
+    return frozenset(name for name in table.external if not wrong_other(name))
 
 
 def _ends_awaited(units: dict[str, UnitPlan]) -> list[str]:

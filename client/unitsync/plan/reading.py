@@ -22,6 +22,7 @@ from unitsync.plan.document import (
     IncludeTable,
     Name,
     NameOrPattern,
+    OtherUnit,
     PlanTable,
     Text,
     UnitTable,
@@ -323,7 +324,7 @@ class _Salvage:
             before = len(self._found)
             rest = dict(value)
             try:
-                msgspec.convert(rest.get("unit", "a"), NameOrPattern)
+                msgspec.convert(rest.get("unit", "a"), OtherUnit)
             except msgspec.ValidationError:
                 self._add(wrong_name(rest["unit"], or_pattern=True), (*here, "unit"))
                 rest["unit"] = "a"
@@ -332,7 +333,7 @@ class _Salvage:
             for one in self._found[before:]:
                 one.unit = unit
 
-        return self._right(data, keys, NameOrPattern | EdgeTable, wrong)
+        return self._right(data, keys, OtherUnit | EdgeTable, wrong)
 
     def _variables(self, data: dict[str, Any], keys: Keys) -> dict[str, Any]:
         right = {}

@@ -10,6 +10,7 @@ from unitsync.nearest import nearest
 from unitsync.patterns import check_pattern, is_pattern
 from unitsync.plan.document import COUNT_MAX, PARALLEL_MAX
 from unitsync.printing import quoted
+from unitsync.remote_names import is_remote, remote_name
 from unitsync.supervision import RETRIES_MAX
 from unitsync.wire_values import OnOwnerExit, Requirement
 
@@ -101,25 +102,30 @@ _PATTERNS: Final = "in patterns, * stands for any characters, ? for one, [abc] f
 
 def wrong_name(value: Any, *, or_pattern: bool = False) -> tuple[str, str]:
     """Message and hint for a *value* that is no unit name; with *or_pattern*, no pattern
-    either."""
+    either, nor a name on other hosts."""
     if not isinstance(value, str):
         return f"a unit name is a text, not {kind(value)}", 'put it in quotes: "git-clone"'
-    if or_pattern and (problem := wrong_pattern(value)):
+    if or_pattern and (problem := wrong_other(value)):
         return problem
+    if or_pattern and is_remote(value):  # where only external ones are named
+        return f"{value} is on another host, so it is external anyway", "take it out of external"
     try:
         check_name(value)
     except InvalidName as invalid:
-        return invalid.message, _NAMES
+        return invalid.message, invalid.hint if is_remote(value) else _NAMES
     return f"{brief(value)} is not a unit name", ""
 
 
-def wrong_pattern(value: str) -> tuple[str, str] | None:
-    """Message and hint for a *value* that is a pattern which can match no name."""
+def wrong_other(value: str) -> tuple[str, str] | None:
+    """Message and hint for a *value* that is a pattern which can match no name, or that holds an
+    ``@`` and names no unit on other hosts."""
     try:
         if is_pattern(value):
             check_pattern(value)
+        elif is_remote(value):
+            remote_name(value)
     except InvalidName as problem:
-        return problem.message, _PATTERNS
+        return problem.message, _PATTERNS if is_pattern(value) else problem.hint
     return None
 
 
