@@ -14,7 +14,7 @@ from bench.scenarios import Bench
 from bench.scenarios.cli import BARE, command, timed
 from bench.servers import coordinator
 from unitsync import Client
-from unitsync.verbs import VERBS, Flag
+from unitsync.verbs import VERBS, Flag, Verb
 
 ROUNDS: Final = 12
 WARM_UP: Final = 1
@@ -36,7 +36,8 @@ VALUES: Final = {
     "--cwd": "/",
     "--env-file": "/dev/null",
 }
-"""Not ``--ready``: ``true`` ends before anything could be ready."""
+"""Not ``--ready``: ``true`` ends before anything could be ready. Not ``--count``: it is about
+several hosts."""
 NAMES: Final = {
     "want": ["UNIT", "b"],
     "unwant": ["a", "b"],
@@ -65,7 +66,7 @@ def forms() -> Iterator[list[str]]:
     """Each call, without the command's own name. ``UNIT`` stands for a new unit."""
     for verb, row in VERBS.items():
         names = NAMES.get(verb, ["UNIT"])
-        flags = [flag for flag in row.flags.values() if flag.name in VALUES or flag.switch]
+        flags = _measured(row)
         words = [_with_value(flag) for flag in flags]
         yield [verb, *names]
         for flag, own in zip(flags, words, strict=True):
@@ -79,6 +80,10 @@ def forms() -> Iterator[list[str]]:
         yield [*verb.split(), "--output", "json"]
 
 
+def _measured(row: Verb) -> list[Flag]:
+    return [flag for flag in row.flags.values() if flag.name in VALUES or flag.switch]
+
+
 def _with_value(flag: Flag) -> list[str]:
     return [flag.name] if flag.switch else [flag.name, VALUES[flag.name]]
 
@@ -87,7 +92,7 @@ def _label(form: list[str]) -> str:
     """The verb and its flags, without their values."""
     flags = [word for word in form if word[:2] == "--"]
     json = ["json"] if form[-1] == "json" else []
-    many = len(flags) > 2 and len(flags) >= len(VERBS[form[0]].flags) - 1
+    many = len(flags) > 2 and len(flags) >= len(_measured(VERBS[form[0]]))
     return " ".join([form[0], *(["all flags"] if many else flags), *json])
 
 

@@ -132,9 +132,21 @@ class Call:
 
             request["text"] = note_line(request["text"])
         if "--count" in flags:
-            request["count"] = gate_count(number(flags["--count"][-1], "--count"))
+            self._count(number(flags["--count"][-1], "--count"))
         if name == "reset":
             check_reset(request["units"], "all" in request)
+
+    def _count(self, count: int) -> None:
+        """Put what ``--count`` says into the request: for a gate, of how many prerequisites; for
+        others, on how many hosts."""
+        request = self.request
+        if self.verb.name == "gate":
+            request["count"] = gate_count(count)
+            return
+        from unitsync.remote_names import with_count
+
+        field = next(field for field in ("prerequisites", "units", "after") if field in request)
+        request[field] = with_count(request[field], count)
 
     def _columns(self, flags: "Flags") -> list[str]:
         """The columns that ``--column`` names; empty means all."""

@@ -180,6 +180,12 @@ COUNT = Flag(
     "Complete as soon as N of the prerequisites are met. Default: all of them.",
     metavar="N",
 )
+HOSTS = Flag(
+    "--count",
+    "On how many hosts of the job, for each UNIT@* that it waits for. Default: on all that the "
+    "job expects.",
+    metavar="N",
+)
 REASON = Flag("--reason", "Why, in one line.", metavar="TEXT")
 OUTPUT = Flag(
     "--output",
@@ -228,7 +234,7 @@ OF_THE_COMMAND = (RUN_TIMEOUT, GRACE, RETRIES, BACKOFF, READY, LOG, PREFIX, CWD,
 _UNIT = ("unit", "UNIT", "The unit's name.")
 _UNITS = ("units", "UNIT...", "The units' names.")
 _WAITED_FOR = "What it waits for: names, or quoted patterns such as 'git-*'."
-_AFTER = (AFTER, REQUIRES, OPTIONAL)
+_AFTER = (AFTER, REQUIRES, OPTIONAL, HOSTS)
 
 
 _ALL = (
@@ -237,7 +243,7 @@ _ALL = (
         SCRIPTS,
         ACT,
         (_UNIT, ("prerequisites", "[PREREQUISITE]...", _WAITED_FOR)),
-        (REQUIRES, OPTIONAL),
+        (REQUIRES, OPTIONAL, HOSTS),
         """Declare what a unit waits for.
 
         Registers UNIT and adds all the prerequisites or, if one of them would close a
@@ -354,7 +360,7 @@ _ALL = (
         PEOPLE,
         WAIT,
         (("units", "UNIT...", "Names, or quoted patterns: 'git-*'."),),
-        (FOR, ANY, TIMEOUT),
+        (FOR, ANY, HOSTS, TIMEOUT),
         """Wait for units without registering or starting anything.
 
         Works for names that nobody has registered yet, too. A pattern stands for every unit that

@@ -43,6 +43,36 @@ def test_the_address_nearest_to_the_end_counts(words: str, address: str) -> None
     assert read(words.split(), {}).address == address
 
 
+@pytest.mark.parametrize(
+    ("words", "field", "names"),
+    [
+        ("want a b ready@* --count 8", "prerequisites", ["b", "ready@*:8"]),
+        ("start a --after b,ready@* --after up@* --count=2", "after", ["b", "ready@*:2", "up@*:2"]),
+        ("run a --after ready@* --count 8 -- true --count 9", "after", ["ready@*:8"]),
+        ("wait ready@* up@*:3 --count 8", "units", ["ready@*:8", "up@*:3"]),
+    ],
+)
+def test_a_count_of_hosts(words: str, field: str, names: list[str]) -> None:
+    request = read(words.split(), {}).request
+    assert request[field] == names
+    assert "count" not in request
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("wait a --count 2", "--count says how many hosts UNIT@* is about, and there is no UNIT@*"),
+        ("start a --count 2", "there is no UNIT@*"),
+        ("want a b@* --count x", "--count: 'x' is not a whole number"),
+        ("want a b@* --count 0", "--count: 1 to 1,000 hosts, not 0"),
+    ],
+)
+def test_a_count_of_no_hosts(words: str, message: str) -> None:
+    with pytest.raises(errors.UsageError) as caught:
+        read(words.split(), {})
+    assert message in caught.value.message
+
+
 @pytest.mark.parametrize("flag", ["--on-skip", "--on-owner-exit"])
 def test_an_empty_choice_is_none_and_an_empty_variable_is_unset(flag: str) -> None:
     variable = "UNITSYNC_" + flag[2:].upper().replace("-", "_")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -209,6 +210,18 @@ def test_names_are_completed_from_the_coordinator(cli: Cli) -> None:
         assert result.out.split() == expected, words
         env = {"_UNITSYNC_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(line)}
         assert all(name in cli(env=env).out for name in expected)
+
+
+def test_bash_splits_a_name_at_its_host_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_UNITSYNC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "unitsync\nstart\na\n--after\n=\ndata\n@\nno")
+    monkeypatch.setenv("COMP_CWORD", "7")
+    with completion.as_bash_has_it():
+        assert os.environ["COMP_WORDS"] == "unitsync\nstart\na\n--after=data@no"
+        print("data@node-1")
+    assert capsys.readouterr().out == "node-1\n"
 
 
 def test_the_help_of_a_flag_names_its_variable() -> None:

@@ -95,8 +95,9 @@ def _usage_error(problem: Any, words: Sequence[str]) -> errors.UsageError:
     hint = f"{path} --help"
     if kind == "NoSuchOption":
         text = f"there is no flag {quoted(problem.option_name)}"
-        if meant := nearest(problem.option_name, problem.possibilities or ()):
-            hint = f"did you mean {meant}?"
+        flags = {flag.lstrip("-"): flag for flag in problem.possibilities or ()}
+        if meant := nearest(problem.option_name.lstrip("-"), flags):
+            hint = f"did you mean {flags[meant]}?"
         if context is not None:
             verb = context.command.name
             hint = slips.meant_by(problem.option_name, verb, _flags_of(context.command)) or hint

@@ -14,14 +14,14 @@ from unitsync.conversation import Autostart, May
 from unitsync.perform import converse
 
 _WAIT_S = 1.0
-_PLAIN = frozenset("_%+=:./-")
+_PLAIN = frozenset("_%+=:./-@")
 
 
 @contextlib.contextmanager
 def as_bash_has_it() -> Iterator[None]:
     """Join the words that bash has split, and print only what it expects.
 
-    bash ends a word at ":" and "=" (COMP_WORDBREAKS), passes the parts on, and replaces only
+    bash ends a word at ":", "=" and "@" (COMP_WORDBREAKS), passes the parts on, and replaces only
     the last part with what it gets."""
     if os.environ.get("_UNITSYNC_COMPLETE") != "complete_bash":
         yield
@@ -33,7 +33,7 @@ def as_bash_has_it() -> Iterator[None]:
     """The part of the last word that bash keeps."""
     joins = False
     for word in given[: at + 1]:
-        breaks = bool(words) and word in (":", "=")
+        breaks = bool(words) and word in (":", "=", "@")
         if breaks or joins:
             begun = words[-1] + (word if breaks else "")
             words[-1] += word
