@@ -86,6 +86,24 @@ def test_a_need_that_came_after_the_reading_began_has_to_be_read_first(peers: Pe
     assert peers.caught_up() == [("more@h1", absent("first"))]
 
 
+def test_until_the_log_is_read_again_nothing_follows_from_what_it_does_not_tell() -> None:
+    peers = reading(Peers("h0"), "data@h1")
+    peers.begin_reading()
+    peers.claimed("h1", 10, FIRST)
+    assert peers.synced("h1", Synced(10)) == []
+    assert peers.reported("h1", "data", of_first(Condition.STARTED)) == [("data@h1", STARTED)]
+    assert peers.caught_up() == []
+
+
+def test_what_is_not_registered_stays_so_while_the_log_is_read_again(peers: Peers) -> None:
+    peers.claimed("h1", 10, FIRST)
+    assert peers.synced("h1", Synced(10)) == [("data@h1", absent("first"))]
+    peers.begin_reading()
+    assert peers.need(["data@*", "data@h1"]) == []
+    assert peers.claimed("h1", 10, FIRST) == peers.synced("h1", Synced(10)) == []
+    assert peers.caught_up() == []
+
+
 def test_a_new_epoch_voids_what_was_heard(peers: Peers) -> None:
     peers.claimed("h1", 10, FIRST)
     peers.reported("h1", "data", of_first(Condition.COMPLETED))
@@ -248,6 +266,9 @@ def test_the_clock_of_a_host_is_estimated_from_its_fastest_heartbeat(peers: Peer
         peers.beat("h1", Beat(10, 1000.0), 10.0, 1000.0)
     (after,) = peers.hosts(12.0)
     assert after.skew_s == 0.0
+    peers.claimed("h1", 20, SECOND)
+    (rebooted,) = peers.hosts(12.0)
+    assert rebooted.skew_s is None
 
 
 def test_the_hosts_of_a_job(peers: Peers) -> None:
