@@ -1,0 +1,47 @@
+"""The condition of a unit on several hosts, from its conditions on each of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from unitsync.wire import Requirement
+from unitsyncd.core.requirement import Condition, Verdict, need_of, on_several
+
+_VERDICTS: Final = {
+    requirement: need_of(requirement, optional=False).verdicts for requirement in Requirement
+}
+
+
+class Barrier:
+    """UNIT@*:N. A requirement is met when the unit meets it on N hosts. It is blocked when N hosts
+    or more are known, and the unit can meet it on fewer than N of them."""
+
+    __slots__ = ("_counts", "_hosts")
+
+    def __init__(self, hosts: int) -> None:
+        self._hosts = hosts
+        self._counts = {requirement: [0] * len(Verdict) for requirement in Requirement}
+        """On how many of the known hosts each verdict holds."""
+
+    def change(self, before: Condition | None, after: Condition | None) -> None:
+        """The unit's condition on one host was *before* and is *after*. None if the host is not
+        known."""
+        for requirement, counts in self._counts.items():
+            verdicts = _VERDICTS[requirement]
+            if before is not None:
+                counts[verdicts[before]] -= 1
+            if after is not None:
+                counts[verdicts[after]] += 1
+
+    @property
+    def condition(self) -> Condition:
+        """One of SEVERAL_…"""
+        return on_several({each: self._verdict(counts) for each, counts in self._counts.items()})
+
+    def _verdict(self, counts: list[int]) -> Verdict:
+        met, outstanding, blocked = counts
+        if met >= self._hosts:
+            return Verdict.MET
+        if met + outstanding + blocked >= self._hosts > met + outstanding:
+            return Verdict.BLOCKED
+        return Verdict.OUTSTANDING
