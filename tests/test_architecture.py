@@ -200,7 +200,7 @@ def test_actors_know_no_loop_no_socket_and_no_clock() -> None:
 
 
 def test_what_follows_from_the_log_of_a_job_is_pure() -> None:
-    for name in ("peers", "messages", "ports"):
+    for name in ("peers", "deadlocks", "messages", "ports"):
         found = imports(COORDINATOR / "hosts" / f"{name}.py")
         none_of([each for each in found if each.top in IMPURE | {"nats"}])
 
