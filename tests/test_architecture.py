@@ -97,7 +97,11 @@ LAYERS = {
     "hosts": ("core", "hosts", "limits", "faults"),
     "saved_state": ("core", "actors", "adapters", "limits"),
     "trial": ("core", "actors", "adapters", "limits", "saved_state"),
-    "daemon": ("core", "actors", "adapters", "hosts", "limits", "faults", "saved_state", "trial"),
+    "job": ("core", "actors", "adapters", "hosts"),
+    "daemon": (
+        *("core", "actors", "adapters", "hosts", "limits", "faults"),
+        *("saved_state", "trial", "job"),
+    ),
     "__main__": ("daemon",),
     "__init__": (),
 }
@@ -214,15 +218,16 @@ def test_the_messages_lean_on_nothing() -> None:
     ours = {
         name: {each.module for each in imports(CLIENT / f"{name}.py") if each.top == "unitsync"}
         for name in (
-            *("wire", "wire_units", "wire_values"),
+            *("wire", "wire_base", "wire_units", "wire_values"),
             *("errors", "printing", "conversation"),
         )
     }
     assert ours == {
         "wire": {
             *("unitsync.errors", "unitsync.printing", "unitsync.conversation"),
-            *("unitsync.wire_units", "unitsync.wire_values"),
+            *("unitsync.wire_base", "unitsync.wire_units", "unitsync.wire_values"),
         },
+        "wire_base": {"unitsync.conversation", "unitsync.wire_values"},
         "wire_units": {"unitsync.wire_values"},
         "wire_values": set(),
         "errors": set(),

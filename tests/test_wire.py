@@ -64,7 +64,7 @@ KINDS: tuple[type[wire.Request], ...] = get_args(wire.AnyRequest)
 def test_what_is_no_plain_change_is_known() -> None:
     """What only looks, for example, changes nothing and is served to everybody."""
     assert {kind for kind in KINDS if kind.may.looks} == {
-        *(wire.StatusOf, wire.List, wire.Why, wire.Startups, wire.Events)
+        *(wire.StatusOf, wire.List, wire.Why, wire.Hosts, wire.Startups, wire.Events)
     }
     assert {kind for kind in KINDS if not kind.may.acts and not kind.may.looks} == {
         *(wire.Ping, wire.Stop)
@@ -166,6 +166,7 @@ def test_the_words_for_things() -> None:
         "completed",
         "failed",
         "skipped",
+        "unknown",
     ]
     assert [*wire.Requirement] == ["success", "completion", "start"]
     assert [*wire.OnOwnerExit] == ["fail", "complete", "ignore", "warn"]

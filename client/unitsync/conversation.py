@@ -52,6 +52,7 @@ _ANSWERS = {
     "list": "list",
     "why": "why",
     "ping": "pong",
+    "hosts": "hosts",
     "startups": "startups",
     "events": "events",
 }

@@ -9,7 +9,9 @@ from unitsync.remote_names import is_remote, remote_name
 
 
 def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
-    """The reply to *request*: List, StatusOf, Why or Startups. Raises InvalidName."""
+    """The reply to *request*: List, StatusOf, Why, Hosts or Startups. Raises InvalidName."""
+    if isinstance(request, wire.Hosts):
+        return wire.HostsReply(id=request.id, epoch=epoch)
     if isinstance(request, wire.Startups):
         return wire.StartupsReply(
             id=request.id, epoch=epoch, journal="", epochs=[], oldest=0, next_seq=0

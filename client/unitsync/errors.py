@@ -197,6 +197,12 @@ class TimedOut(NotGranted, code="timed_out", exit_status=124):
     waiting_for: list[str]
 
 
+class HostLost(NotGranted, code="host_lost", exit_status=3):
+    """Nothing was heard of ``host`` for too long, and the job is set to give up on that."""
+
+    host: str
+
+
 class Interrupted(NotGranted, code="interrupted", exit_status=130):
     pass
 
@@ -221,6 +227,10 @@ class StateLost(Unavailable, code="state_lost"):
 
 class StateChanged(Unavailable, code="state_changed"):
     """The coordinator no longer holds the state under which this wait began."""
+
+
+class JobOver(Unavailable, code="job_over"):
+    """The job that spans hosts is over: nothing more is heard of units on other hosts."""
 
 
 class ProtocolError(UnitsyncError, code="protocol"):

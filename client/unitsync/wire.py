@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -20,8 +20,14 @@ from unitsync.conversation import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.errors import ProtocolError, not_a_reply
 from unitsync.printing import NOTE_CHARS_MAX as NOTE_CHARS_MAX
 from unitsync.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
+from unitsync.wire_base import MESSAGE_BYTES_MAX as MESSAGE_BYTES_MAX
+from unitsync.wire_base import PREREQUISITES_PER_REQUEST_MAX as PREREQUISITES_PER_REQUEST_MAX
+from unitsync.wire_base import PROTOCOL as PROTOCOL
+from unitsync.wire_base import Reply as Reply
+from unitsync.wire_base import Request as Request
 from unitsync.wire_units import Epoch as Epoch
 from unitsync.wire_units import HistoryEntry as HistoryEntry
+from unitsync.wire_units import Host as Host
 from unitsync.wire_units import Prerequisite as Prerequisite
 from unitsync.wire_units import UnitInfo as UnitInfo
 from unitsync.wire_units import WhyGroup as WhyGroup
@@ -33,43 +39,7 @@ from unitsync.wire_values import Render as Render
 from unitsync.wire_values import Requirement as Requirement
 from unitsync.wire_values import Status as Status
 
-PROTOCOL: Final = 1
-
-MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
-"""A longer message is answered with ``limit_reached``."""
-PREREQUISITES_PER_REQUEST_MAX: Final = 200_000
-"""How many units one request may name. For Declare, units and prerequisites together."""
-
-
 # --- requests ---------------------------------------------------------------------
-
-
-class Request(
-    msgspec.Struct, tag_field="verb", frozen=True, omit_defaults=True, kw_only=True, gc=False
-):
-    """What every request carries.
-
-    ``id`` names the request: repeating it at once (after a lost reply) has no second
-    effect. docs/reference/wire-protocol.md says what a later repetition does.
-    ``epoch`` is the state under which this wait began, "" for a new wait.
-    ``startup`` is the startup to which the caller belongs, "" for the newest.
-    """
-
-    may: ClassVar[May]
-    """What the request may do."""
-
-    id: str
-    v: int = 1
-    """Protocol version. If left out, it is 1."""
-    epoch: str = ""
-    startup: str = ""
-    owner: Owner | None = None
-    render: Render = Render.NONE
-
-    def reserved(self) -> str:
-        """The part of the request that only the coordinator's own user and root may ask for, for
-        messages. "" if there is none."""
-        return ""
 
 
 class Want(Request, tag="want", frozen=True):
@@ -242,6 +212,12 @@ class Ping(Request, tag="ping", frozen=True):
     trial: bool = False
 
 
+class Hosts(Request, tag="hosts", frozen=True):
+    """Asks which hosts the job has."""
+
+    may = LOOK
+
+
 class Startups(Request, tag="startups", frozen=True):
     """Asks which startups the journal holds."""
 
@@ -297,6 +273,7 @@ AnyRequest: TypeAlias = (
     | List
     | Why
     | Ping
+    | Hosts
     | Startups
     | Events
     | Reset
@@ -305,19 +282,6 @@ AnyRequest: TypeAlias = (
 
 
 # --- replies ----------------------------------------------------------------------
-
-
-class Reply(
-    msgspec.Struct, tag_field="result", frozen=True, omit_defaults=True, kw_only=True, gc=False
-):
-    """``exit`` is the exit status of the command line, ``out`` and ``err`` are the lines that
-    it prints. The lines are there only if the request asked for them (``render``)."""
-
-    id: str
-    epoch: str = ""
-    exit: int = 0
-    out: list[str] = []
-    err: list[str] = []
 
 
 class Ok(Reply, tag="ok", frozen=True):
@@ -379,6 +343,17 @@ class WhyReply(Reply, tag="why", frozen=True):
     """Offset of the next page, -1 after the last."""
 
 
+class HostsReply(Reply, tag="hosts", frozen=True):
+    """``job`` is "" if the coordinator belongs to none. ``standing`` says in one line how the link
+    to the log is, and whether this host takes part."""
+
+    job: str = ""
+    host: str = ""
+    standing: str = ""
+    hosts: list[Host] = []
+    """By name."""
+
+
 class StartupsReply(Reply, tag="startups", frozen=True):
     """``oldest`` is the number of the oldest record that is kept, ``next_seq`` that of the next
     one. An epoch that began before ``oldest`` is no longer complete. ``ahead`` is what to add to a
@@ -420,6 +395,7 @@ AnyReply: TypeAlias = (
     | StatusReply
     | ListReply
     | WhyReply
+    | HostsReply
     | StartupsReply
     | EventsReply
     | Pong

@@ -96,6 +96,24 @@ class WhyGroup(msgspec.Struct, frozen=True, omit_defaults=True):
     units: list[str] = []
 
 
+class Host(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A host of the job, as this one knows it."""
+
+    name: str
+    own: bool = False
+    claim: int = 0
+    """The number of its claim to the name; 0 if nothing was heard of one yet."""
+    epoch: str = ""
+    released: bool = False
+    """Its coordinator has ended in order."""
+    synced: bool = False
+    """The log holds all of its units."""
+    silent_s: float | None = None
+    """For how long nothing was heard of it; None if nothing ever was."""
+    skew_s: float | None = None
+    """How far its clock is ahead of ours, or a little more; None if that is not known."""
+
+
 class Epoch(msgspec.Struct, frozen=True, omit_defaults=True):
     """The life of one set of units. Its records have the numbers from ``first_seq`` on, up to
     those of the next one."""

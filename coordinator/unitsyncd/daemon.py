@@ -23,7 +23,7 @@ from unitsync.endpoint import Endpoint
 from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, UsageError
 from unitsync.printing import reaching
 from unitsyncd.actors.incremental import Work, has_more
-from unitsyncd.actors.supervisor import Supervisor
+from unitsyncd.actors.supervisor import Changes, Supervisor
 from unitsyncd.adapters import connection_limit, resources, systemd
 from unitsyncd.adapters.access import Access, keep_allowed, kept_allowed
 from unitsyncd.adapters.client_processes import ClientProcesses
@@ -34,6 +34,8 @@ from unitsyncd.adapters.stops import Stops
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import StoreError
+from unitsyncd.hosts.settings import HostsSettings, hosts_settings
+from unitsyncd.job import Job, keep_hosts, kept_hosts
 from unitsyncd.limits import Limits, limit_reached
 from unitsyncd.saved_state import open_state
 
@@ -56,8 +58,15 @@ class Daemon:
 
     version = __version__
 
-    def __init__(self, folder_lock: FolderLock, access: Access, limits: Limits) -> None:
-        """Create it within the event loop. Raises StoreError if the journal cannot be used."""
+    def __init__(
+        self,
+        folder_lock: FolderLock,
+        access: Access,
+        limits: Limits,
+        hosts: HostsSettings | None = None,
+    ) -> None:
+        """Create it within the event loop. *hosts*: the job that it is a host of. Raises
+        StoreError if the journal cannot be used."""
         self.pid = os.getpid()
         self._folder_lock = folder_lock
         budget = connection_limit.file_budget(limits.connections)
@@ -67,6 +76,7 @@ class Daemon:
         self.since = self._clock.at()
         self._kept.rhythm.run_in_steps = self._run_in_steps
         self._unfinished: set[Work] = set()
+        self._job = Job(hosts) if hosts is not None else None
         self._supervisor = Supervisor(
             startup=_startup_named(),
             new_epoch=lambda: secrets.token_hex(8),
@@ -78,6 +88,7 @@ class Daemon:
             machine=self._kept.machine,
             recovered=self._kept.recovered,
             lost=self._kept.lost,
+            job=self._job,
             on_kept=self._kept.rhythm.appended,
             run_in_steps=self._run_in_steps,
             check=lambda peer, request: access.check(request, self._router.peer(peer)),
@@ -86,6 +97,8 @@ class Daemon:
             at=self.since,
         )
         self._kept = self._kept._replace(recovered=None)  # it belongs to the supervisor now
+        if self._job is not None:
+            self._job.begin(self._supervisor, self._kept.journal.id, self._unasked)
         self._router = Router(
             folder_lock.listen(budget.backlog),
             access=access,
@@ -112,10 +125,14 @@ class Daemon:
         loop.add_signal_handler(signal.SIGUSR1, self._log_figures)
         self._router.begin(loop)
         self._look()
+        if self._job is not None:
+            self._job.join(loop)
         logger.info("serving {} as pid {}", self._folder_lock.endpoint.address, self.pid)
         on_ready()
         why = await self._ended
         logger.info("ending: {}", why)
+        if self._job is not None:
+            await self._job.leave()
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
@@ -160,6 +177,10 @@ class Daemon:
             self._end("unitsync stop")
         return replies
 
+    def _unasked(self, why: str, changes: Changes) -> None:
+        self._router.send(self._supervisor.unasked(why, changes, *self._now()))
+        self._set_timer()
+
     def _owner_gone(self, key: OwnerKey) -> None:
         try:
             replies = self._supervisor.owner_gone(key, *self._now())
@@ -184,6 +205,9 @@ class Daemon:
             asyncio.get_running_loop().call_later(REST_S, self._run_in_steps, work)
 
     def _set_timer(self) -> None:
+        """Call it after each turn."""
+        if self._job is not None:
+            self._job.wake()
         deadline = self._supervisor.next_deadline()
         if self._timer is not None:
             if deadline is not None and self._timer.when() <= deadline:
@@ -311,6 +335,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ready-fd", type=int, help="descriptor to report readiness on")
     parser.add_argument("--log-level", type=str.lower, choices=LOG_LEVELS, help="default: info")
     parser.add_argument("--allow", action="append", default=[], metavar="USER|GROUP")
+    parser.add_argument("--hosts", metavar="URL,URL...", help="servers of the job's log")
+    parser.add_argument("--job", help="the job that spans hosts")
+    parser.add_argument("--host", help="the name of this host in it")
+    parser.add_argument("--hosts-expected", type=int, metavar="N")
+    parser.add_argument("--on-host-lost", metavar="wait|fail[:DURATION]")
+    parser.add_argument("--take-over", action="store_true", help="the name, whoever has it")
     parser.add_argument("--trial", action="store_true", help="try all that serving needs, and end")
     options = parser.parse_args(argv)
     options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
@@ -334,6 +364,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         try_to_serve(endpoint, _startup_named(), limits)
         ready.say("ready")
         return 0
+    hosts = hosts_settings(options, os.environ)
     folder_lock = FolderLock(endpoint)
     _log(endpoint, level.upper(), detached=options.ready_fd is not None)
     if options.allow_kept:
@@ -341,6 +372,10 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     else:
         keep_allowed(endpoint.folder, options.allow)
     folder_lock.open_to_others(access.shared)
+    if hosts is None and options.ready_fd is not None:
+        hosts = kept_hosts(endpoint.folder)
+    else:
+        keep_hosts(endpoint.folder, hosts)
 
     def on_ready() -> None:
         ready.say("ready")
@@ -351,7 +386,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     threading.excepthook = _log_defect_in_thread
 
     async def serve() -> None:
-        await Daemon(folder_lock, access, limits).run(on_ready)
+        await Daemon(folder_lock, access, limits, hosts).run(on_ready)
 
     try:
         asyncio.run(serve())

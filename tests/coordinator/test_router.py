@@ -331,7 +331,6 @@ BAD_NAMES = {
     "a?": "it holds ?",
     "[a]": "it holds [ ]",
     "a,b": "it holds ,",
-    "a@b": "it holds @",
 }
 
 

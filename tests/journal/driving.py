@@ -8,18 +8,22 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final, Self
 
 from unitsync import wire
 from unitsync.patterns import matcher
+from unitsync.remote_names import is_remote
 from unitsync.wire import Owner
 from unitsyncd.actors.awaited_actor import WaitActor
+from unitsyncd.actors.handlers import Handlers
+from unitsyncd.actors.ports import Job
 from unitsyncd.actors.recovery import epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Recovered, Supervisor
 from unitsyncd.actors.unit_actor import UnitActor
-from unitsyncd.core.events import OwnerKey
-from unitsyncd.core.requirement import MATCHES, Verdict
+from unitsyncd.core.events import Heard, OwnerKey
+from unitsyncd.core.requirement import MATCHES, Condition, Verdict
 from unitsyncd.core.store import EventStore, Snapshot
 from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState
@@ -58,8 +62,15 @@ class Identity:
 class Driver:
     """One coordinator after the other on one *store*. Time passes with each turn."""
 
-    def __init__(self, store: EventStore, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        limits: Limits | None = None,
+        job: Job | None = None,
+    ) -> None:
         self._prepare(store, limits)
+        self.job = job
         self.supervisor = self.begin()
 
     @classmethod
@@ -80,6 +91,7 @@ class Driver:
     def _prepare(self, store: EventStore, limits: Limits | None) -> None:
         self.store = store
         self.limits = limits or Limits()
+        self.job: Job | None = None
         self.processes = Processes()
         self.now = 1000.0
         self.defects: list[tuple[str, BaseException]] = []
@@ -110,6 +122,7 @@ class Driver:
             on_defect=lambda what, defect: self.defects.append((what, defect)),
             store=self.store,
             at=self.at,
+            job=self.job,
             **options,
         )
 
@@ -151,6 +164,18 @@ class Driver:
         self.processes.gone.add(owner.key)
         return decoded(self.supervisor.owner_gone(owner.key, self.now, self.at))
 
+    def hear(self, name: str, condition: Condition, **more: Any) -> list[wire.AnyReply]:
+        """Another host says so of its unit."""
+        self.now += 1
+        change = partial(Handlers.hear, name=name, heard=Heard(0.0, condition, **more))
+        return decoded(self.supervisor.unasked("a test", [(name, change)], self.now, self.at))
+
+    def join(self, run: str) -> None:
+        """The job that spans hosts is joined."""
+        self.now += 1
+        change = partial(Handlers.join_job, job="job", run=run)
+        self.supervisor.unasked("a test", [("", change)], self.now, self.at)
+
     def want(self, unit: str, *prerequisites: str, **more: Any) -> wire.AnyReply:
         return self.ask(
             wire.Want(id=self.new_id(), unit=unit, prerequisites=list(prerequisites), **more)
@@ -175,7 +200,11 @@ def state(registry: Registry) -> dict[str, Any]:
     bus, graph = registry.bus, registry.graph
     conditions: dict[str, Any] = bus._conditions
     patterns = {pattern for name in registry.units for pattern in graph.patterns(name)}
+    waited_for = {edge for name in registry.units for edge in graph.prerequisites(name)}
+    remote = registry.remote
     return {
+        "heard": dict(remote.heard),
+        "run of the job": remote.run,
         "epoch": (registry.epoch, registry.startup),
         "units": [actor.unit for actor in registry.units.values()],
         "edges": {name: list(graph.prerequisites(name).items()) for name in registry.units},
@@ -190,7 +219,7 @@ def state(registry: Registry) -> dict[str, Any]:
         "conditions": {
             topic: conditions[topic]
             for topic in conditions
-            if topic in registry.units or topic in patterns
+            if topic in registry.units or topic in patterns or topic in waited_for
         },
         "patterns": {
             pattern: told
@@ -245,6 +274,18 @@ def check_sound(registry: Registry) -> None:
     for pattern in patterns:
         matches = sum(map(bool, map(matcher(pattern), registry.units)))
         assert registry.bus.condition(pattern) is MATCHES[min(matches, 2)], pattern
+    remote = registry.remote
+    for name in registry.units:
+        edges = graph.prerequisites(name)
+        if any(is_remote(edge) or edge in remote.shared for edge in edges):
+            assert name in remote.shared
+    for name in filter(is_remote, waited_for):
+        if name in remote.barriers:
+            assert registry.bus.condition(name) is remote.barriers[name].condition
+        else:
+            heard = remote.heard.get(name)
+            known = heard.condition if heard is not None else Condition.UNKNOWN
+            assert registry.bus.condition(name) is known
     assert not registry.turn.appeared
     assert not registry.turn.facts
     assert not registry.turn.undo.savepoint()
@@ -253,4 +294,7 @@ def check_sound(registry: Registry) -> None:
 def rebuilt(driver: Driver, snapshot: Snapshot | None = None) -> Registry:
     """What a coordinator that came back now would have."""
     newest = epochs_of(driver.store, MACHINE)[-1]
-    return rebuild(driver.store, newest, snapshot, driver.limits)
+    registry = rebuild(driver.store, newest, snapshot, driver.limits)
+    if driver.job is not None:
+        registry.join(driver.job, driver.at)
+    return registry

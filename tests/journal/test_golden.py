@@ -2,7 +2,7 @@
 every kind of fact that there was at first; format-1-requirements.db one with every kind of edge,
 and a snapshot; format-1-launching.db one with launching runs and retries, and a snapshot;
 format-1-gates.db one with gates, and a snapshot; format-1-notes.db one with notes, and a
-snapshot.
+snapshot; format-1-hosts.db one with units on other hosts, and a snapshot.
 
 They must stay readable and lead to the units in the .json beside them. A break means: whoever
 upgrades while a machine starts up loses the state of that startup; the scripts that
@@ -24,6 +24,7 @@ import msgspec
 import pytest
 
 from journal.driving import MACHINE, Driver, state
+from support.jobs import LonelyJob
 from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
@@ -34,6 +35,7 @@ from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core import events
 from unitsyncd.core.fact_codec import NUMBERS
+from unitsyncd.core.requirement import Condition
 from unitsyncd.limits import Limits
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "journal"
@@ -158,6 +160,20 @@ def notes(driver: Driver) -> None:
     driver.ask(wire.Retry(id="again-2", unit="again", owner=IDE, reason="exit status 1"))
 
 
+def hosts(driver: Driver) -> None:
+    """Units on other hosts, in every condition, heard of before and after somebody waits."""
+    driver.join("run-1")
+    driver.hear("early@h1", Condition.COMPLETED, run=1, since=5.0, epoch="e1")
+    driver.want("train", "early@h1", "data@h1", "ready@*:2", requires=Requirement.START)
+    driver.want("then", "train")
+    driver.want("never", "silent@h9")
+    driver.hear("ready@h1", Condition.STARTED, run=2, since=6.5, pid=811, command="./fetch.sh")
+    driver.hear("ready@h2", Condition.UNKNOWN)
+    driver.hear("data@h1", Condition.FAILED, run=1, reason="exit status 3")
+    driver.start("late", CLONE, id="late-1", after=["data@h1"])
+    driver.hear("ready@h2", Condition.COMPLETED, run=1)
+
+
 WORK = {
     f"format-{FORMAT}": work,
     f"format-{FORMAT}-requirements": requirements,
@@ -165,6 +181,7 @@ WORK = {
     f"format-{FORMAT}-gates": gates,
     f"format-{FORMAT}-patterns": patterns,
     f"format-{FORMAT}-notes": notes,
+    f"format-{FORMAT}-hosts": hosts,
 }
 
 
@@ -176,6 +193,8 @@ def shown(registry: Registry) -> Any:
         "units": {unit.name: msgspec.structs.asdict(unit) for unit in found["units"]},
         "edges": {name: dict(edges) for name, edges in found["edges"].items()},
         "history": found["history"],
+        "heard": found["heard"],
+        "run of the job": found["run of the job"],
         "owners": sorted(found["owners"]),
     }
     return json.loads(json.dumps(msgspec.to_builtins(entries, enc_hook=NUMBERS.__getitem__)))
@@ -189,7 +208,7 @@ def read(path: Path) -> Registry:
 def make(file: Path, do: Callable[[Driver], None]) -> None:
     """The journal *file* after *do*, what is in it beside it, and a snapshot."""
     with closing(Journal(str(file))) as journal:
-        driver = Driver(journal)
+        driver = Driver(journal, job=LonelyJob())
         do(driver)
         snapshots = Snapshots(f"{file}.snapshot")
         snapshots.save(take_snapshot(driver.registry, journal.next_seq))
@@ -232,7 +251,9 @@ def test_each_journal_ever_written_leads_to_its_units(tmp_path: Path) -> None:
         assert recorded["units"].keys() == now["units"].keys()
 
 
-@pytest.mark.parametrize("name", ["requirements", "launching", "gates", "patterns", "notes"])
+@pytest.mark.parametrize(
+    "name", ["requirements", "launching", "gates", "patterns", "notes", "hosts"]
+)
 def test_a_snapshot_of_this_format_leads_to_the_same_units(name: str, tmp_path: Path) -> None:
     """Otherwise the first start after an upgrade reads the whole journal."""
     file = GOLDEN / f"format-{FORMAT}-{name}.db"

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from journal.driving import Driver, check_sound, rebuilt, state
 from journal.memory_store import MemoryStore
+from support.jobs import LonelyJob
 from support.needs import SUCCESS
 from support.snapshots import take_snapshot
 from unitsync import wire
@@ -33,6 +34,7 @@ from unitsyncd.adapters.journal import Journal
 from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.core import fact_codec
 from unitsyncd.core.events import Declared, Registered
+from unitsyncd.core.requirement import Condition
 from unitsyncd.core.state import Unit
 from unitsyncd.core.store import DamagedStore, Snapshot
 from unitsyncd.limits import Limits
@@ -40,7 +42,10 @@ from unitsyncd.limits import Limits
 UNITS = st.sampled_from(["a", "b", "c", "d", "e"])
 NAMES = st.sampled_from(["a", "b", "c", "d", "e", "never", "registered"])
 PATTERNS = st.sampled_from(["*", "[a-c]", "d*", "?", "no*"])
-NAMED = st.one_of(NAMES, NAMES, PATTERNS)
+REMOTE = st.sampled_from(["a@h1", "a@h2", "a@*:2", "a@*", "far@h1"])
+NAMED = st.one_of(NAMES, NAMES, PATTERNS, REMOTE)
+HEARD = st.sampled_from(["a@h1", "a@h2", "a@h3", "far@h1", "unasked@h1"])
+CONDITIONS = st.sampled_from([one for one in Condition if not one.name.startswith("SEVERAL")])
 OWNERS = st.one_of(
     st.none(), st.sampled_from([Owner(pid, pid, 9, f"script {pid}") for pid in range(11, 16)])
 )
@@ -139,7 +144,8 @@ class Worlds(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="us-"))
-        self.driver = Driver(Journal(str(self.folder / "journal.db")))
+        journal = Journal(str(self.folder / "journal.db"))
+        self.driver = Driver(journal, job=LonelyJob(expected=3))
         self.snapshots = Snapshots(str(self.folder / "snapshot"))
         self.snapshot: Snapshot | None = None
         self.slow: tuple[SnapshotTaker, Snapshot] | None = None
@@ -181,6 +187,14 @@ class Worlds(RuleBasedStateMachine):
     @rule(owner=OWNERS.filter(bool))
     def end_owner(self, owner: Owner) -> None:
         self.driver.end_owner(owner)
+
+    @rule(name=HEARD, condition=CONDITIONS, run=st.integers(0, 2))
+    def hear(self, name: str, condition: Condition, run: int) -> None:
+        self.driver.hear(name, condition, run=run)
+
+    @rule(run=st.sampled_from(["run 1", "run 2"]))
+    def join(self, run: str) -> None:
+        self.driver.join(run)
 
     @rule(patience_s=st.sampled_from([1.0, 40.0]))
     def let_time_pass(self, patience_s: float) -> None:

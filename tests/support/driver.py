@@ -4,7 +4,8 @@ and with a clock that only the test moves."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -13,8 +14,10 @@ from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, OnSkip, Owner, Requirement
+from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.core.events import OwnerKey
+from unitsyncd.core.events import Heard, OwnerKey
+from unitsyncd.core.requirement import Condition
 from unitsyncd.limits import Limits
 
 ReplyT = TypeVar("ReplyT", bound=wire.Reply)
@@ -116,6 +119,18 @@ class Driven:
         if seen and owner.key in self.owners.watched:
             self.owners.watched.discard(owner.key)
             self._deliver(self.supervisor.owner_gone(owner.key, self.now, self.at))
+
+    def hear(self, *news: tuple[str, Condition], **more: Any) -> None:
+        """Other hosts say this of their units."""
+        self.unasked(
+            *(
+                (name, partial(Handlers.hear, name=name, heard=Heard(0.0, condition, **more)))
+                for name, condition in news
+            )
+        )
+
+    def unasked(self, *changes: tuple[str, Callable[[Handlers], object]]) -> None:
+        self._deliver(self.supervisor.unasked("a test", changes, self.now, self.at))
 
     def _advance(self, now: float) -> None:
         self.at += now - self.now

@@ -22,6 +22,9 @@ from unitsync.wire import (
     Gate,
     Granted,
     HistoryEntry,
+    Host,
+    Hosts,
+    HostsReply,
     List,
     ListReply,
     Ok,
@@ -179,6 +182,7 @@ REQUESTS: Final[dict[str, AnyRequest]] = {
     "list": List(**_SENT, offset=2000, limit=50, units=["ide", "git-*"]),
     "list-least": List(id="1"),
     "why": Why(**_SENT, unit="ide", offset=7),
+    "hosts": Hosts(**_SENT),
     "ping": Ping(**_SENT, trial=True),
     "ping-least": Ping(id="1"),
     "reset": Reset(**_SENT, units=["ide"], all=True, force=True),
@@ -214,6 +218,16 @@ REPLIES: Final[dict[str, AnyReply]] = {
     "list": ListReply(**_TOLD, units=[_UNIT, _OTHER], total=12, next=2),
     "why": WhyReply(
         **_TOLD, tree=_NODE, groups=[WhyGroup(_UNIT, "owner gone", ["a", "b"])], next=3
+    ),
+    "hosts": HostsReply(
+        **_TOLD,
+        job="train-17",
+        host="node-0",
+        standing="no link to the log",
+        hosts=[
+            Host("node-0", own=True, claim=4, epoch="e1", synced=True),
+            Host("node-1", claim=5, epoch="e2", released=True, silent_s=38.5, skew_s=-0.25),
+        ],
     ),
     "startups": StartupsReply(
         **_TOLD, journal="a journal", epochs=[_EPOCH], oldest=1200, next_seq=1300, ahead=1.5

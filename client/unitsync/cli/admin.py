@@ -17,7 +17,7 @@ from unitsync.commandline import in_shim
 from unitsync.errors import UsageError
 from unitsync.output import finish, print_err, print_lines
 from unitsync.perform import converse
-from unitsync.verbs import COORDINATOR, Flag
+from unitsync.verbs import COORDINATOR, ENDPOINT, Flag
 
 
 def register(app: typer.Typer) -> None:
@@ -48,24 +48,62 @@ _LOG_LEVEL = Flag(
 )
 
 
+_HOSTS = Flag(
+    "--hosts",
+    "Servers of the log that the hosts of a job share; may be repeated (UNITSYNC_HOSTS).",
+    metavar="URL",
+)
+_JOB = Flag("--job", "The job that spans hosts (UNITSYNC_JOB).", metavar="JOB")
+_HOST = Flag(
+    "--host",
+    "The name of this host in the job; the host name if not given (UNITSYNC_HOST).",
+    metavar="HOST",
+)
+_EXPECTED = Flag(
+    "--hosts-expected",
+    "How many hosts UNIT@* is about (UNITSYNC_HOSTS_EXPECTED).",
+    metavar="N",
+)
+_ON_HOST_LOST = Flag(
+    "--on-host-lost",
+    "Whether waits for a host that is silent go on or fail, after how long "
+    "(UNITSYNC_ON_HOST_LOST).",
+    metavar="wait|fail[:DURATION]",
+)
+_TAKE_OVER = Flag("--take-over", "Take the name of this host, whoever has it.", field="take_over")
+
+
 def serve(
     ctx: typer.Context,
     allow: Annotated[list[str] | None, option(_ALLOW)] = None,
     log_level: Annotated[str | None, option(_LOG_LEVEL)] = None,
+    hosts: Annotated[list[str] | None, option(_HOSTS)] = None,
+    job: Annotated[str | None, option(_JOB)] = None,
+    host: Annotated[str | None, option(_HOST)] = None,
+    hosts_expected: Annotated[int | None, option(_EXPECTED)] = None,
+    on_host_lost: Annotated[str | None, option(_ON_HOST_LOST)] = None,
+    take_over: Annotated[bool, option(_TAKE_OVER)] = False,
     endpoint: Endpoint = None,
 ) -> int:
     """Run the coordinator in the foreground.
 
     Only needed to see it work or to put it under a supervisor: the first verb starts
-    one by itself.
+    one by itself. With --hosts and --job it is one host of a job that spans several.
     """
     from unitsyncd import daemon
 
-    arguments = []
-    if address := endpoint or ctx.obj:
-        arguments += ["--endpoint", address]
-    if log_level is not None:
-        arguments += ["--log-level", log_level]
+    arguments = ["--take-over"] if take_over else []
+    for flag, value in (
+        (ENDPOINT.name, endpoint or ctx.obj or None),
+        (_LOG_LEVEL.name, log_level),
+        (_HOSTS.name, ",".join(hosts) if hosts else None),
+        (_JOB.name, job),
+        (_HOST.name, host),
+        (_EXPECTED.name, hosts_expected),
+        (_ON_HOST_LOST.name, on_host_lost),
+    ):
+        if value is not None:
+            arguments += [flag, str(value)]
     for who in allow or ():
         arguments += ["--allow", who]
     return daemon.main(arguments)

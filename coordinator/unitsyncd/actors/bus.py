@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from unitsync.patterns import is_pattern, literal, matcher
+from unitsync.remote_names import is_remote
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import Appeared, PrerequisiteMoved
 from unitsyncd.core.requirement import MATCHES, Condition, Need, Verdict
@@ -54,7 +55,7 @@ class Bus:
 
     @property
     def conditions(self) -> Mapping[str, Condition]:
-        """The latest condition of each topic. Those that are NOT_REGISTERED are left out."""
+        """The latest condition of each topic. One that is left out is NOT_REGISTERED."""
         return self._conditions
 
     def condition(self, topic: str) -> Condition:
@@ -92,7 +93,7 @@ class Bus:
                     if move[0] is _MET:
                         self.setbacks += 1
                     tell(actor, PrerequisiteMoved(*move, at))
-        if self._patterns and before is _NOT_REGISTERED and not is_pattern(topic):
+        if self._patterns and before is _NOT_REGISTERED and _is_name(topic):
             self._tell_of(topic, at)
 
     def subscribe(self, actor: Actor, topic: str, need: Need, at: float) -> None:
@@ -213,6 +214,11 @@ class Bus:
                 if not beginnings:
                     del self._patterns[len(begin)]
         return need
+
+
+def _is_name(topic: str) -> bool:
+    """Whether *topic* is a unit here."""
+    return not is_pattern(topic) and not is_remote(topic)
 
 
 def _one_more(condition: Condition) -> Condition:

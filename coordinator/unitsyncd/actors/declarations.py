@@ -14,8 +14,15 @@ import itertools
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 
-from unitsync.errors import ContradictionError, CycleError, LimitReached, UnitsyncError
+from unitsync.errors import (
+    ContradictionError,
+    CycleError,
+    LimitReached,
+    UnitsyncError,
+    UsageError,
+)
 from unitsync.patterns import filter_matching, matcher
+from unitsync.remote_names import ANY, is_remote, remote_name
 from unitsync.wire import Start
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
@@ -129,7 +136,9 @@ class Declarations:
             self._add(actor, prerequisite, need, at, request)
             self._add_matches(actor, prerequisite, names, need, at, request)
         else:
-            registry.check(prerequisite)
+            if need.optional and is_remote(prerequisite) and remote_name(prerequisite).host == ANY:
+                raise UsageError(f"{prerequisite}: a unit on several hosts cannot be optional")
+            registry.mention(prerequisite, at)
             self._add(actor, prerequisite, need, at, request)
 
     def _add(
@@ -150,6 +159,8 @@ class Declarations:
         if actor.unit.gate:
             registry.count_edges(actor, at)
         registry.bus.subscribe(actor, prerequisite, need, at)
+        if registry.remote.shared or is_remote(prerequisite):
+            registry.remote.share(unit, prerequisite)
         registry.turn.keep(unit, Declared(at, prerequisite, need))
 
     def _too_many(self) -> LimitReached:
@@ -300,7 +311,7 @@ class Declarations:
         registry, graph = self.registry, self.registry.graph
         need, names = need_by(need, By.BEFORE), list(filter(matcher(pattern), registry.names))
         for prerequisite in prerequisites:
-            registry.check(prerequisite)
+            registry.mention(prerequisite, at)
             known = graph.before.get((pattern, prerequisite))
             if known not in (None, need):
                 raise _contradiction(pattern, prerequisite, known.requirement.value)

@@ -28,6 +28,8 @@ from unitsyncd.core import wording
 from unitsyncd.core.events import (
     Answer,
     DeclarationRefused,
+    Heard,
+    Joined,
     NoteReported,
     OutcomeReported,
     OwnerKey,
@@ -70,6 +72,18 @@ class Handlers:
             registry.turn.left_out.clear()
         return reply
 
+    def hear(self, name: str, heard: Heard) -> None:
+        """Another host says so of the unit *name*."""
+        heard = replace(heard, at=self._moment.at)
+        self.registry.turn.keep(name, heard)
+        self.registry.remote.hear(name, heard)
+        self.registry.dispatcher.run()
+
+    def join_job(self, job: str, run: str) -> None:
+        """The epoch belongs to that *run* of the *job*."""
+        self.registry.turn.keep(job, Joined(self._moment.at, run))
+        self.registry.remote.run = run
+
     def answer_waiters(self) -> None:
         """Look again at the waiters of all actors touched in this turn, and answer those that
         are done. Call it when no actor has mail."""
@@ -104,7 +118,6 @@ class Handlers:
         means for the run."""
         actor = self.registry.units[name]
         self.registry.tell(actor, OwnerLost(self._moment.at, key))
-        self.registry.complete_gates()
         if actor.unit.running or actor.unit.on_owner_exit is not OnOwnerExit.WARN:
             return
         for waiting in self.registry.bus.subscribers(name):
@@ -365,7 +378,7 @@ class Handlers:
                 patterns[name] = found = list(filter(matcher(name), registry.names))
                 edges.update(dict.fromkeys(found, need))
             else:
-                registry.check(name)
+                registry.mention(name, self._moment.at)
                 edges[name] = need
         check_count(len(edges))
         actor = self._listen(edges, request.any)
@@ -464,7 +477,8 @@ _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyRepl
     wire.Wait: Handlers._wait,
     wire.StatusOf: lambda self, request: queries.status(request, self.registry, self._moment.at),
     wire.List: lambda self, request: queries.page(request, self.registry),
-    wire.Why: lambda self, request: queries.why(request, self.registry),
+    wire.Why: lambda self, request: queries.why(request, self.registry, self._moment.at),
+    wire.Hosts: lambda self, request: queries.hosts(request, self.registry),
     wire.Ping: lambda self, request: queries.pong(request, self.registry, self._identity),
     wire.Reset: Handlers._reset,
 }

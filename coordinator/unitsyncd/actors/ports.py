@@ -61,6 +61,26 @@ class AllAlive(ClientProcesses):
     """For when nothing is known about the clients."""
 
 
+class Job(Protocol):
+    """The job that spans hosts, of which the coordinator is one."""
+
+    name: str
+    host: str
+    """What this host is called in it."""
+    expected: int
+    """How many hosts UNIT@* is about; 0 if that is not known."""
+
+    def remark(self, host: str) -> str:
+        """What to add to whatever is said of the units of *host*, for example for how long nothing
+        was heard of it; "" if there is nothing to add."""
+
+    def standing(self) -> str:
+        """One line about the link to the log, and about the part of this host in the job."""
+
+    def hosts(self) -> list[wire.Host]:
+        """All hosts of the job that are known."""
+
+
 class Identity(Protocol):
     """What the coordinator says about itself in a Pong."""
 

@@ -21,7 +21,7 @@ _OUTCOMES: Final = frozenset((Status.COMPLETED, Status.FAILED))
 def status(request: wire.StatusOf, registry: Registry, at: float) -> wire.AnyReply:
     """Raises InvalidName."""
     owners = registry.owners
-    registry.check(request.unit)
+    registry.mention(request.unit, at)
     info = registry.view.info(request.unit, full=True)
     owner = info.owner
     if owner is not None and info.status in _OUTCOMES and wording.by_run(owner):
@@ -62,7 +62,7 @@ def page(request: wire.List, registry: Registry) -> wire.AnyReply:
     )
 
 
-def why(request: wire.Why, registry: Registry) -> wire.AnyReply:
+def why(request: wire.Why, registry: Registry, at: float) -> wire.AnyReply:
     """Raises InvalidName."""
     view, epoch = registry.view, registry.epoch
     match = None
@@ -76,11 +76,25 @@ def why(request: wire.Why, registry: Registry) -> wire.AnyReply:
             return found
 
     elif request.unit:
-        registry.check(request.unit)
+        registry.mention(request.unit, at)
         return wire.WhyReply(id=request.id, epoch=epoch, tree=view.why_tree(request.unit))
     groups, following = view.why_groups(max(0, request.offset), match)
     out = [] if match is None or matched else no_match(request)
     return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following, out=out)
+
+
+def hosts(request: wire.Hosts, registry: Registry) -> wire.AnyReply:
+    job = registry.remote.job
+    if job is None:
+        return wire.HostsReply(id=request.id, epoch=registry.epoch)
+    return wire.HostsReply(
+        id=request.id,
+        epoch=registry.epoch,
+        job=job.name,
+        host=job.host,
+        standing=job.standing(),
+        hosts=job.hosts(),
+    )
 
 
 def pong(request: wire.Ping, registry: Registry, identity: Identity) -> wire.AnyReply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from unitsync.errors import CycleError
+from unitsync.remote_names import is_remote
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.registry import Registry
@@ -12,6 +13,8 @@ from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import (
     AnyFact,
     Declared,
+    Heard,
+    Joined,
     LeftOut,
     MadeGate,
     Registered,
@@ -20,7 +23,14 @@ from unitsyncd.core.events import (
 )
 from unitsyncd.core.graph import Request
 from unitsyncd.core.state import applied, condition
-from unitsyncd.core.store import DamagedStore, EpochRecord, EventStore, SavedUnit, Snapshot
+from unitsyncd.core.store import (
+    DamagedStore,
+    EpochRecord,
+    EventStore,
+    SavedRemote,
+    SavedUnit,
+    Snapshot,
+)
 from unitsyncd.limits import Limits
 
 SNAPSHOT_STEP: Final = 2000
@@ -95,7 +105,11 @@ class SnapshotTaker:
         between turns, and while no other snapshot of it is being taken. *step* replaces
         SNAPSHOT_STEP in tests."""
         before = [(*names, need) for names, need in registry.graph.before.items()]
-        self.snapshot = Snapshot(registry.epoch, seq, [], before)
+        remote = registry.remote
+        self.snapshot = Snapshot(
+            *(registry.epoch, seq, [], before),
+            SavedRemote(list(remote.heard.items()), remote.waited_for, remote.run),
+        )
         self._registry = registry
         self._step = step or SNAPSHOT_STEP
         self._units = registry.units
@@ -105,7 +119,7 @@ class SnapshotTaker:
         """The units that have changed since the beginning, as they were at that time. None
         for new ones."""
         self._under_way = True
-        registry.turn.undo.watch(self._note)
+        registry.turn.undo.watch("snapshot", self._note)
 
     def go_on(self) -> bool:
         """Take the next step, between turns. Whether that was the last."""
@@ -132,7 +146,7 @@ class SnapshotTaker:
     def stop(self) -> None:
         """Give up what is not taken yet."""
         if self.is_under_way:
-            self._registry.turn.undo.watch(None)
+            self._registry.turn.undo.watch("snapshot", None)
         self._under_way = False
 
     @property
@@ -156,12 +170,19 @@ class SnapshotTaker:
 
 
 def _load(registry: Registry, snapshot: Snapshot) -> None:
+    registry.remote.run = snapshot.remote.run
+    for name, heard in snapshot.remote.heard:
+        registry.remote.hear(name, heard)
+    for name in snapshot.remote.waited_for:
+        registry.remote.load(name, 0.0)
     for saved in snapshot.units:
         name = saved.unit.name
         actor = registry.enlist(name)
         actor.unit = saved.unit
         edges = [(registry.shared(prerequisite), need) for prerequisite, need in saved.edges]
         registry.graph.load(name, saved.level, edges)
+        for prerequisite, _ in edges if snapshot.remote.waited_for else ():
+            registry.remote.share(name, prerequisite)
         registry.bus.load(actor, name, saved.unit.condition, edges)
         registry.view.load(name, saved.history)
         for other, pattern in saved.left_out.items():
@@ -217,6 +238,9 @@ class Replay:
                 return
             known = registry.graph.prerequisites(name).get(prerequisite)
             if known is None:
+                if is_remote(prerequisite):
+                    registry.remote.load(prerequisite, fact.at)
+                registry.remote.share(name, prerequisite)
                 if need.is_pattern:
                     registry.watch_pattern(self._units[name], prerequisite, fact.at)
                 registry.graph.add(name, prerequisite, need, self.request)
@@ -236,6 +260,13 @@ class Replay:
                 return
             registry.remove_edge(self._units[name], fact.prerequisite, fact.at)
             self._run()
+        elif kind is Heard:
+            assert isinstance(fact, Heard)
+            registry.remote.hear(name, fact)
+            self._run()
+        elif kind is Joined:
+            assert isinstance(fact, Joined)
+            registry.remote.run = fact.run
         elif kind is LeftOut:
             assert isinstance(fact, LeftOut)
             registry.graph.put_left_out(name, fact.prerequisite, fact.pattern)

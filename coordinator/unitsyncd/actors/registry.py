@@ -11,11 +11,13 @@ from unitsync.errors import UnknownUnit
 from unitsync.names import check_name
 from unitsync.patterns import check_pattern, is_pattern, matcher
 from unitsync.printing import quoted
+from unitsync.remote_names import is_remote
 from unitsync.wire import Owner
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.incremental import Work, emptied
-from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
+from unitsyncd.actors.ports import Job, NobodyWatched, OwnerWatch
+from unitsyncd.actors.remote_units import RemoteUnits
 from unitsyncd.actors.turn import Turn
 from unitsyncd.actors.unit_actor import Newcomers, UnitActor
 from unitsyncd.core.causes import Causes
@@ -35,6 +37,7 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.graph import Graph
+from unitsyncd.core.remote_view import RemoteView
 from unitsyncd.core.requirement import Need, Verdict, is_matched
 from unitsyncd.core.state import Unit
 from unitsyncd.core.view import View
@@ -64,7 +67,9 @@ class Registry:
             lambda: self.bus.changes + self.graph.changes,
             lambda: self.bus.setbacks + self.graph.setbacks,
         )
-        self.view = View(self.units, self.names, self.graph, causes)
+        self.remote = RemoteUnits(self.bus, self.turn, self.graph.dependents)
+        remote = RemoteView(self.remote.heard, self.remote.barriers, self.remote.on_hosts)
+        self.view = View(self.units, self.names, self.graph, causes, remote)
         self.limits = limits
         self.newcomers = Newcomers(self.turn)
         self._owners_seen: dict[OwnerKey, Owner] = {}
@@ -73,6 +78,13 @@ class Registry:
         self.owners: OwnerWatch = NobodyWatched()
         """Told at a commit to watch an owner that now has its first run, and to forget one
         whose last run is over."""
+
+    def join(self, job: Job, at: float) -> None:
+        """The coordinator is a host of that job. Call it before the first turn of the epoch."""
+        self.remote.join(job, at)
+        self.view.remote.remark = job.remark
+        self.dispatcher.run()
+        self.turn.undo.clear()
 
     def tell(self, actor: UnitActor, event: UnitEvent) -> Answer | None:
         """Let *actor* handle *event*, and then run everybody who is affected. The answer of
@@ -99,9 +111,20 @@ class Registry:
             check_name(name)
 
     def check_prerequisite(self, text: str) -> None:
-        """Raise InvalidName if *text* is neither a unit name nor a pattern."""
+        """Raise InvalidName if *text* is neither a unit name nor a pattern, nor stands for units
+        on other hosts; for these, whatever RemoteUnits.check raises."""
         if self.is_pattern(text):
             check_pattern(text)
+        elif is_remote(text):
+            self.remote.check(text)
+        else:
+            self.check(text)
+
+    def mention(self, text: str, at: float) -> None:
+        """Check *text*, which is no pattern and for which somebody is about to wait. Raises what
+        ``check_prerequisite`` raises, and LimitReached."""
+        if is_remote(text):
+            self.remote.mention(text, at)
         else:
             self.check(text)
 
@@ -267,7 +290,9 @@ class Registry:
         does not look for cycles among old objects.
         """
         held: list[dict[Any, Any] | list[Any]] = []
-        held += [*self.bus.held(), *self.graph.held(), *self.view.held(), self.units, self.names]
+        for part in (self.bus, self.graph, self.view, self.remote):
+            held += part.held()
+        held += [self.units, self.names]
         self.turn.take()  # it still holds the waiters that were sent away since the last one
         self.turn.undo.pause()
         vars(self).clear()

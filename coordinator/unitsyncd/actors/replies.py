@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from unitsync import coder_output, errors, wire
+from unitsync.remote_names import is_remote
 from unitsync.wire import Render, Requirement, Status
 from unitsyncd.actors.registry import Registry
 from unitsyncd.core import wording
 from unitsyncd.core.causes import SHOWN_MAX
 from unitsyncd.core.events import Answer
-from unitsyncd.core.requirement import Need, need_of
+from unitsyncd.core.requirement import Condition, Need, Verdict, need_of
 from unitsyncd.core.state import Unit
 
 # Looking up a member of an enum costs as much as ten lines of these functions.
@@ -395,11 +396,12 @@ def wait_given_up(request: wire.Wait, registry: Registry, now: float) -> errors.
 
 def wait_blocked(request: wire.Wait, registry: Registry) -> errors.Skipped:
     """The error about the first of the units that cannot meet the requirement any more."""
-    for edge in _edges(request, registry):
-        name = edge.name
-        if edge.met or edge.status not in (Status.FAILED, Status.SKIPPED):
+    need = need_of(request.requires, False)
+    for name in request.units:
+        condition = registry.bus.condition(name)
+        if need.verdicts[condition] is not Verdict.BLOCKED:
             continue
-        if edge.status is Status.SKIPPED:
+        if condition is Condition.SKIPPED and not is_remote(name):
             return skipped(name, registry)
         reason = registry.view.failure(name)
         if request.requires is Requirement.START:

@@ -10,35 +10,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from unitsync import empty_replies, errors, wire
 from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Waiter
+from unitsyncd.actors.defects import story, undone, unsure, while_handling
 from unitsyncd.actors.followers import Followers
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.incremental import RunInSteps, at_once
-from unitsyncd.actors.ports import AllAlive, ClientProcesses, Identity, OwnerWatch
+from unitsyncd.actors.ports import AllAlive, ClientProcesses, Identity, Job, OwnerWatch
 from unitsyncd.actors.registry import Registry
+from unitsyncd.actors.remote_units import localized
 from unitsyncd.actors.request_limits import bounded
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.waiters import Outgoing
 from unitsyncd.actors.walltime import by_wall_clock
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
-from unitsyncd.core.state import InvalidTransition
 from unitsyncd.core.store import EpochRecord, EventStore, StoreError
 from unitsyncd.limits import Limits, limit_reached
 
+Changes: TypeAlias = Iterable[tuple[str, Callable[[Handlers], object]]]
+"""Each with the name of what it is about."""
+
 EXPIRED_MAX: Final = 1000
 """Requests with no patience left that one turn answers: some milliseconds."""
-STORY_MAX: Final = 10
-"""Entries of a unit's history that are logged with a defect."""
-REQUEST_MAX: Final = 2000
-"""Characters of a request that are logged with a defect."""
 RESETS_MAX: Final = 100
 """Requests to reset everything that are remembered, so that a repeated one does nothing."""
 
@@ -69,6 +70,7 @@ class Supervisor:
         machine: str = "",
         recovered: Recovered | None = None,
         lost: str = "",
+        job: Job | None = None,
         on_kept: Callable[[int, Registry, int], None] = lambda records, registry, next_seq: None,
         run_in_steps: RunInSteps = at_once,
         check: Callable[[bytes, wire.AnyRequest], None] = lambda peer, request: None,
@@ -78,10 +80,10 @@ class Supervisor:
     ) -> None:
         """*startup* "" goes on with the recovered one, or else begins that of *machine*.
         *lost*, if not "", says why the state of this startup is missing: then nothing can be
-        changed or waited for until everything is reset. *on_kept* is called after each append,
-        between turns. *check* raises NotPermitted if a peer may not make this request.
-        *first_stop* returns False if the request with that id has already ended an earlier
-        coordinator."""
+        changed or waited for until everything is reset. *job* spans hosts: this is one of them.
+        *on_kept* is called after each append, between turns. *check* raises NotPermitted if a peer
+        may not make this request. *first_stop* returns False if the request with that id has
+        already ended an earlier coordinator."""
         self._new_epoch = new_epoch
         self._owners = owners
         self._identity = identity
@@ -92,6 +94,7 @@ class Supervisor:
         self._followers = Followers(store, limits, clients, on_defect)
         self._machine = machine
         self._lost = lost
+        self._job = job
         self._on_kept = on_kept
         self._run_in_steps = run_in_steps
         self._check = check
@@ -182,14 +185,7 @@ class Supervisor:
                     self._final.append((peer, self._error(request.id, _not_kept(exc))))
         else:
             self._on_defect("a turn that came to no end", problem)
-            self._final += [(peer, self._unsure(request)) for peer, request in pending]
-
-    def _unsure(self, request: wire.AnyRequest) -> wire.Error:
-        sorry = errors.InternalError(
-            "a defect in the coordinator; what was asked for may have been done",
-            hint="unitsync list shows whether it was; see coordinator.log beside its socket",
-        )
-        return self._error(request.id, sorry)
+            self._final += [(peer, self._error(request.id, unsure())) for peer, request in pending]
 
     def expire(self, now: float, at: float) -> list[tuple[bytes, bytes]]:
         """Answer the waiters with no patience left: at most EXPIRED_MAX in one call, and the
@@ -225,18 +221,31 @@ class Supervisor:
             self._on_defect("starts that were abandoned", problem)
 
     def owner_gone(self, key: OwnerKey, now: float, at: float) -> list[tuple[bytes, bytes]]:
-        """A watched owner has ended. The replies that are due because of it. Raises
-        StoreError if this could not be kept: then call it again later."""
+        """A watched owner has ended. As ``unasked``."""
+        units = self._handlers.registry.runs_of(key)
+        changes = [(unit, partial(Handlers.owner_gone, name=unit, key=key)) for unit in units]
+        return self.unasked("the owner of a unit has ended", changes, now, at)
+
+    def unasked(
+        self,
+        why: str,
+        changes: Changes,
+        now: float,
+        at: float,
+    ) -> list[tuple[bytes, bytes]]:
+        """Do *changes* for which no client has asked. The replies that are due because of them.
+        Raises StoreError if they could not be kept: then nothing has changed, so call it again
+        later."""
         self._moment.now, self._moment.at = now, at
-        handlers = self._handlers
-        for unit in handlers.registry.runs_of(key):
+        for name, change in changes:
             savepoint = self._savepoint()
             try:
-                handlers.owner_gone(unit, key)
-                handlers.answer_waiters()
+                change(self._handlers)
+                self._handlers.registry.complete_gates()
+                self._handlers.answer_waiters()
             except Exception as defect:
                 self._undo(savepoint)
-                self._on_defect(f"the owner of {unit} has ended; {self._story(unit)}", defect)
+                self._on_defect(f"{why}; {story(name, self._handlers.registry)}", defect)
         try:
             self._finish()
         except StoreError:
@@ -250,6 +259,11 @@ class Supervisor:
         self._finish()
         self._final += self._followers.dismiss(self.epoch, problem)
         return self._outgoing()
+
+    @property
+    def handlers(self) -> Handlers:
+        """Of the present epoch."""
+        return self._handlers
 
     @property
     def epoch(self) -> str:
@@ -303,23 +317,9 @@ class Supervisor:
 
     def _sorry(self, request: wire.AnyRequest, defect: Exception) -> wire.Error:
         """Log *defect*, which *request* has met. What to tell its client."""
-        if isinstance(defect, MailboxFull):
-            return self._error(request.id, defect.limit)
-        about = defect.unit.name if isinstance(defect, InvalidTransition) else ""
-        about = about or getattr(request, "unit", "")
-        what = f"while handling {request!r:.{REQUEST_MAX}}"
-        self._on_defect(f"{what}; {self._story(about)}", defect)
-        sorry = errors.InternalError(
-            f"a defect in the coordinator ({type(defect).__name__}); nothing was changed",
-            hint="its log has the details: coordinator.log beside its socket",
-        )
-        return self._error(request.id, sorry)
-
-    def _story(self, unit: str) -> str:
-        """The latest events of *unit*, for the log."""
-        history = self._handlers.registry.view.history(unit)[-STORY_MAX:]
-        entries = (f"{entry.what} ({entry.reason})" for entry in history)
-        return f"{unit or 'nothing'} before that: {', '.join(entries) or 'nothing'}"
+        if not isinstance(defect, MailboxFull):
+            self._on_defect(while_handling(request, defect, self._handlers.registry), defect)
+        return self._error(request.id, undone(defect))
 
     def _handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         """The reply, or None if the request is held back. Raises UnitsyncError to refuse,
@@ -334,6 +334,8 @@ class Supervisor:
             )
         if isinstance(request, wire.Startups | wire.Events):
             return self._of_journal(request)
+        if self._job is not None:
+            request = localized(request, self._job.host)
         if request.epoch and request.epoch != self._handlers.registry.epoch:
             raise errors.StateChanged(
                 "the coordinator no longer holds the state that this wait began with",
@@ -427,6 +429,8 @@ class Supervisor:
 
     def _handlers_for(self, registry: Registry) -> Handlers:
         registry.watch(self._owners)
+        if self._job is not None:
+            registry.join(self._job, self._moment.at)
         return Handlers(registry, self._moment, self._clients, self._identity)
 
     def _begin(self, epoch: EpochRecord) -> None:

@@ -20,7 +20,7 @@ from loguru import logger
 
 from unitsyncd.core import fact_codec
 from unitsyncd.core.requirement import Need
-from unitsyncd.core.store import SavedUnit, Snapshot
+from unitsyncd.core.store import SavedRemote, SavedUnit, Snapshot
 
 _MAGIC: Final = b"unitsync snapshot 1\n"
 _FRAME: Final = struct.Struct("<II")
@@ -33,6 +33,7 @@ class _Header(msgspec.Struct, frozen=True):
     seq: int
     units: int
     before: list[tuple[str, str, Need]] = []
+    remote: SavedRemote = SavedRemote()
 
 
 class Snapshots:
@@ -59,7 +60,7 @@ class Snapshots:
         except (ValueError, StopIteration, msgspec.MsgspecError, struct.error) as exc:
             logger.warning("the snapshot {} is passed over: {}", self._path, exc)
             return None
-        return Snapshot(header.epoch, header.seq, units, header.before)
+        return Snapshot(header.epoch, header.seq, units, header.before, header.remote)
 
     @property
     def busy(self) -> bool:
@@ -91,8 +92,8 @@ class Snapshots:
         try:
             with open(temporary, "wb") as file:
                 file.write(_MAGIC)
-                header = _Header(snapshot.epoch, snapshot.seq, len(units), snapshot.before)
-                _put(file, encode(header))
+                counted = snapshot.epoch, snapshot.seq, len(units)
+                _put(file, encode(_Header(*counted, snapshot.before, snapshot.remote)))
                 units.reverse()
                 while units:
                     _put(file, encode(units[: -_CHUNK_UNITS - 1 : -1]))

@@ -16,10 +16,11 @@ class Barrier:
     """UNIT@*:N. A requirement is met when the unit meets it on N hosts. It is blocked when N hosts
     or more are known, and the unit can meet it on fewer than N of them."""
 
-    __slots__ = ("_counts", "_hosts")
+    __slots__ = ("_counts", "hosts")
 
     def __init__(self, hosts: int) -> None:
-        self._hosts = hosts
+        self.hosts = hosts
+        """On how many it has to be met."""
         self._counts = {requirement: [0] * len(Verdict) for requirement in Requirement}
         """On how many of the known hosts each verdict holds."""
 
@@ -38,10 +39,15 @@ class Barrier:
         """One of SEVERAL_…"""
         return on_several({each: self._verdict(counts) for each, counts in self._counts.items()})
 
+    @property
+    def needs_all(self) -> bool:
+        """Whether it cannot do without any of the hosts that are known."""
+        return sum(self._counts[Requirement.SUCCESS]) <= self.hosts
+
     def _verdict(self, counts: list[int]) -> Verdict:
         met, outstanding, blocked = counts
-        if met >= self._hosts:
+        if met >= self.hosts:
             return Verdict.MET
-        if met + outstanding + blocked >= self._hosts > met + outstanding:
+        if met + outstanding + blocked >= self.hosts > met + outstanding:
             return Verdict.BLOCKED
         return Verdict.OUTSTANDING

@@ -118,8 +118,8 @@ class Noted(Fact, tag="note", frozen=True):
 
 
 class Heard(Fact, tag="heard", frozen=True):
-    """What another host says of a unit of its own. Kept under UNIT@HOST, applied to the bus. Its
-    ``since``, ``registered`` and ``began`` are by the wall clock of that host."""
+    """What another host says of a unit of its own. Kept under UNIT@HOST, applied to the bus.
+    ``since`` is by the same clock as ``at``, as far as the clocks of the two hosts agree."""
 
     condition: Condition
     """UNKNOWN if what was heard before no longer counts."""

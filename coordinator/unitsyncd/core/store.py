@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from unitsync.wire import HistoryEntry
-from unitsyncd.core.events import AnyFact
+from unitsyncd.core.events import AnyFact, Heard
 from unitsyncd.core.requirement import Need
 from unitsyncd.core.state import Unit
 
@@ -137,6 +137,17 @@ class SavedUnit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What it does not wait for though it matches a pattern, and which."""
 
 
+class SavedRemote(msgspec.Struct, frozen=True):
+    """What a snapshot holds of other hosts."""
+
+    heard: list[tuple[str, Heard]] = []
+    """What was heard last of each of their units."""
+    waited_for: list[str] = []
+    """See RemoteUnits."""
+    run: str = ""
+    """Of the job."""
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """All units of ``epoch`` as they were before the record ``seq``. It is a shortcut: the
     records alone lead to the same units."""
@@ -146,3 +157,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     units: list[SavedUnit]
     before: list[tuple[str, str, Need]] = []
     """(pattern, prerequisite, need): all units that match the pattern wait for it."""
+    remote: SavedRemote = SavedRemote()

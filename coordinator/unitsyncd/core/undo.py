@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -14,9 +15,10 @@ class UndoLog:
     unit's name before anything changes that a snapshot holds about this unit.
     """
 
-    __slots__ = ("_entries", "push", "touch")
+    __slots__ = ("_entries", "_told", "push", "touch")
 
     def __init__(self) -> None:
+        self._told: dict[str, Callable[[str], None]] = {}
         self._entries: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.push: Callable[..., None] = self._remember
         self.touch: Callable[[str], None] = _ignore
@@ -32,10 +34,19 @@ class UndoLog:
     def resume(self) -> None:
         self.push = self._remember
 
-    def watch(self, told: Callable[[str], None] | None) -> None:
-        """From now on call *told* for each unit that is about to change; None ends that.
-        Must not be called while the log is paused."""
-        self.touch = told or _ignore
+    def watch(self, who: str, told: Callable[[str], None] | None) -> None:
+        """From now on call *told* for each unit that is about to change; None ends that for
+        *who*. Must not be called while the log is paused."""
+        self._told.pop(who, None)
+        if told is not None:
+            self._told[who] = told
+        match list(self._told.values()):
+            case []:
+                self.touch = _ignore
+            case [one]:
+                self.touch = one
+            case several:
+                self.touch = partial(_tell_all, several)
 
     def savepoint(self) -> int:
         return len(self._entries)
@@ -47,6 +58,11 @@ class UndoLog:
 
     def clear(self) -> None:
         self._entries.clear()
+
+
+def _tell_all(told: list[Callable[[str], None]], name: str) -> None:
+    for each in told:
+        each(name)
 
 
 def _ignore(*args: Any) -> None:

@@ -15,11 +15,13 @@ from msgspec.structs import replace
 
 from unitsync.patterns import filter_matching, is_pattern
 from unitsync.printing import counted
+from unitsync.remote_names import is_remote
 from unitsync.wire import (
     HistoryEntry,
     OnOwnerExit,
     Owner,
     Prerequisite,
+    Requirement,
     Status,
     UnitInfo,
     WhyGroup,
@@ -42,7 +44,8 @@ from unitsyncd.core.events import (
     WasReset,
 )
 from unitsyncd.core.graph import Graph
-from unitsyncd.core.requirement import By, Need, Verdict, is_matched
+from unitsyncd.core.remote_view import RemoteView
+from unitsyncd.core.requirement import By, Need, Verdict, is_matched, need_of
 from unitsyncd.core.similar import Similar
 from unitsyncd.core.state import Unit
 
@@ -97,6 +100,11 @@ _ENTRIES: Final[dict[type, Callable[[Any, int], HistoryEntry]]] = {
 none. By exact type: isinstance() with a struct's class is slow when the answer is no."""
 
 
+def _is_no_unit_name(name: str) -> bool:
+    """Whether no unit here has that name, whatever it is spelled like."""
+    return is_pattern(name) or is_remote(name)
+
+
 def _shown_note(unit: Unit) -> str:
     """The note of *unit*, as long as it tells people something: what it did before it completed
     does not, and of a skipped one the cause does."""
@@ -105,7 +113,10 @@ def _shown_note(unit: Unit) -> str:
 
 
 class View:
-    __slots__ = ("_graph", "_history", "_names", "_units", "causes", "similar", "unkept", "unseen")
+    __slots__ = (
+        *("_graph", "_history", "_names", "_units"),
+        *("causes", "remote", "similar", "unkept", "unseen"),
+    )
 
     def __init__(
         self,
@@ -113,8 +124,10 @@ class View:
         names: Sequence[str],
         graph: Graph,
         causes: Causes,
+        remote: RemoteView,
     ) -> None:
         """*names* are those of the *units*, in the same order."""
+        self.remote = remote
         self._units = units
         self._names = names
         self._graph = graph
@@ -159,6 +172,8 @@ class View:
         and at most STATUS_MAX prerequisites. Otherwise it comes with at most SHOWN_MAX
         prerequisites that are not met."""
         holder = self._units.get(name)
+        if holder is None and is_remote(name):
+            return self.remote.info(name)
         if holder is None:
             nearest = self.similar.nearest(name) if full else ""
             reason = "no unit matches" if is_pattern(name) else ""
@@ -231,6 +246,8 @@ class View:
 
     def prerequisite(self, name: str, need: Need) -> Prerequisite:
         """The edge to *name* as its dependent sees it."""
+        if is_remote(name) and name not in self._units:
+            return self.remote.prerequisite(name, need)
         current = self.causes.condition(name)
         met = need.verdicts[current] is Verdict.MET
         status = current.status
@@ -326,7 +343,7 @@ class View:
         registered name, unless it is asked for besides. That would mislead while units are still
         being registered, so use it only for people who ask, and for waits that have become long."""
         missing = [edge for edge in edges if not edge.met and not edge.since][:SHOWN_MAX]
-        names = [edge.name for edge in missing if not is_pattern(edge.name)]
+        names = [edge.name for edge in missing if not _is_no_unit_name(edge.name)]
         similar = {name: self.similar.nearest(name, asker) for name in names}
         asked = {edge.name for edge in edges} if any(similar.values()) else ()
         return [
@@ -350,6 +367,8 @@ class View:
     def failure(self, name: str) -> str:
         """How *name*, the root of a skip, ended: ``git-clone failed: exit status 128``."""
         holder = self._units.get(name)
+        if holder is None and is_remote(name):
+            return self.remote.failure(name)
         if holder is None or holder.unit.phase is not Status.FAILED:
             return f"{name} is {self.causes.condition(name).status.value}"
         reason = holder.unit.reason
@@ -369,8 +388,12 @@ class View:
         if depth == 0 and info.status is Status.NOT_REGISTERED:
             info = replace(info, nearest=self.similar.nearest(name))
         asks = info.status in (Status.PENDING, Status.SKIPPED) or depth == 0
+        requires = need.requirement if need is not None else None
         if name in seen:
-            return WhyNode(info, need.requirement if need is not None else None)
+            return WhyNode(info, requires)
+        if is_remote(name):
+            names, more = self.remote.because(name, need or need_of(Requirement.SUCCESS, False))
+            return WhyNode(info, requires, [WhyNode(self.info(one)) for one in names], more)
         below = []
         if asks and depth < TREE_DEPTH_MAX:
             if info.prerequisites:
@@ -382,7 +405,7 @@ class View:
                     child = replace(child, unit=replace(child.unit, nearest=edge.nearest))
                 below.append(child)
         more = info.prerequisites_total - len(below) if asks else 0
-        return WhyNode(info, need.requirement if need is not None else None, below, more)
+        return WhyNode(info, requires, below, more)
 
     def why_groups(
         self, offset: int, match: Callable[[str], object] | None = None
@@ -435,7 +458,7 @@ class View:
     def _cause(self, name: str, units: Sequence[str]) -> UnitInfo:
         """*name*, which holds up *units*, with the registered name that may have been meant."""
         info = self.info(name)
-        if info.status is not Status.NOT_REGISTERED or is_pattern(name):
+        if info.status is not Status.NOT_REGISTERED or _is_no_unit_name(name):
             return info
         nearest = self.similar.nearest(name, units[0] if len(units) == 1 else "")
         if nearest in units or (nearest and any(self._asks_for(unit, nearest) for unit in units)):

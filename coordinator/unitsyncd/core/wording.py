@@ -13,6 +13,7 @@ from typing import Final
 from unitsync.errors import CycleError, UnitsyncError
 from unitsync.patterns import is_pattern
 from unitsync.printing import columns, duration, gave_up, padded, safe, span, unregistered
+from unitsync.remote_names import is_remote
 from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,
@@ -93,13 +94,15 @@ def running(status: Status, since: float, owner: Owner | None, now: float) -> st
 
 def standing(shown: Prerequisite | UnitInfo, now: float) -> str:
     """``pending for 3 s: …``, ``failed 2 min ago: …``; as ``running`` says it if it runs."""
+    if is_remote(shown.name) and shown.reason and not shown.since:
+        return printable(shown.reason)
     passed = duration(now - shown.since)
     why = f": {printable(shown.reason)}" if shown.reason else ""
     match shown.status:
         case Status.NOT_REGISTERED:
             return "not registered yet"
         case Status.UNKNOWN:
-            return why.removeprefix(": ") or "not heard of yet"
+            return "not heard of yet"
         case Status.PENDING:
             return f"pending for {passed}{why}"
         case Status.LAUNCHING | Status.STARTED:
@@ -134,6 +137,8 @@ def noted(shown: Prerequisite | UnitInfo) -> str:
     if not shown.note:
         return ""
     note = printable(shown.note)
+    if is_remote(shown.name):
+        return f"; {note}"
     if shown.status in (Status.LAUNCHING, Status.STARTED):
         return f": {note}"
     return f"; last note: {note}" if shown.status is Status.FAILED else f"; note: {note}"

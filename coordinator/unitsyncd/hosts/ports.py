@@ -49,6 +49,9 @@ class Coordinator(Protocol):
     def leave(self, why: str) -> None:
         """The job is over: who waits for units on other hosts gets an error, now and later."""
 
+    def give_up(self, host: str, why: str) -> None:
+        """Nothing was heard of *host* for too long: who cannot go on without it gets an error."""
+
     def waiting(self) -> Collection[str]:
         """Its units that a start waits for and that wait for a remote or shared prerequisite."""
 

@@ -1,0 +1,63 @@
+"""What this host says of its units to others."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final, NamedTuple
+
+from unitsync.remote_names import is_remote
+from unitsyncd.actors.registry import Registry
+from unitsyncd.core.requirement import Condition, Verdict
+from unitsyncd.core.state import Unit
+
+NAMES_MAX: Final = 100
+"""Prerequisites that are named."""
+
+_WITH_REASON: Final = (Condition.SKIPPED, Condition.FAILED, Condition.FAILED_UNSTARTED)
+
+
+class UnitReport(NamedTuple):
+    """A unit as others need to know it. Times are by the clock of facts."""
+
+    unit: Unit
+    condition: Condition
+    reason: str
+    began: float
+    needs: list[str]
+    """The prerequisites that hold it up and may be on a cycle across hosts: on other hosts, or
+    shared, each as UNIT@HOST."""
+    prerequisites: list[str]
+
+
+def unit_report(name: str, registry: Registry) -> UnitReport | None:
+    """None if there is no unit *name*."""
+    actor, remote = registry.units.get(name), registry.remote
+    if actor is None or remote.job is None:
+        return None
+    unit, edges, host = actor.unit, registry.graph.prerequisites(name), remote.job.host
+    needs = []
+    if name in remote.shared and unit.outstanding:
+        for edge, need in edges.items():
+            known = is_remote(edge) or edge in remote.shared
+            if known and need.verdicts[registry.bus.condition(edge)] is Verdict.OUTSTANDING:
+                needs.append(_at(edge, host))
+    began = next(
+        (
+            entry.at
+            for entry in reversed(registry.view.history(name))
+            if entry.run == unit.run and entry.what in ("started", "launching")
+        ),
+        0.0,
+    )
+    return UnitReport(
+        unit,
+        unit.condition,
+        registry.view.info(name).reason if unit.condition in _WITH_REASON else "",
+        began,
+        needs[:NAMES_MAX],
+        [_at(edge, host) for edge in islice(edges, NAMES_MAX)],
+    )
+
+
+def _at(name: str, host: str) -> str:
+    return name if is_remote(name) else f"{name}@{host}"

@@ -1,0 +1,355 @@
+"""Units on other hosts, as the coordinator of one host knows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.driver import Driven, Script, snapshot
+from support.jobs import LonelyJob
+from unitsync import wire
+from unitsync.wire import OnSkip, Requirement, Status
+from unitsyncd.actors import remote_waits
+from unitsyncd.core.requirement import Condition
+
+PENDING, STARTED, COMPLETED = Condition.PENDING, Condition.STARTED, Condition.COMPLETED
+FAILED, UNKNOWN, NONE = Condition.FAILED, Condition.UNKNOWN, Condition.NOT_REGISTERED
+
+
+@pytest.fixture
+def driven() -> Driven:
+    return Driven(job=LonelyJob(expected=3))
+
+
+@pytest.fixture
+def alone() -> Script:
+    return Driven().script("alone.sh")
+
+
+# --- one unit of one host --------------------------------------------------------------
+
+
+def test_a_start_waits_until_the_other_host_says_that_it_completed(
+    driven: Driven, ann: Script
+) -> None:
+    start = ann.waits_to_start("train", "data@h1")
+    for condition in (UNKNOWN, NONE, PENDING, STARTED):
+        driven.hear(("data@h1", condition))
+        assert ann.told() is None
+    driven.hear(("data@h1", COMPLETED))
+    assert isinstance(ann.told(), wire.Ready)
+    assert isinstance(ann.claims(start), wire.Granted)
+
+
+@pytest.mark.parametrize("requires", Requirement)
+@pytest.mark.parametrize("optional", [False, True])
+def test_what_is_not_heard_of_meets_nothing(
+    driven: Driven, ann: Script, requires: Requirement, optional: bool
+) -> None:
+    """Not even an edge that a unit that never registers would meet."""
+    ann.must(wire.Ok, ann.want("train", "data@h1", requires=requires, optional=optional))
+    ann.must(wire.Waiting, ann.start("train"))
+    driven.hear(("data@h1", NONE))
+    answer = ann.ask(ann.start("train"))
+    assert isinstance(answer, wire.Granted if optional else wire.Waiting)
+
+
+def test_what_is_no_longer_known_meets_nothing_any_more(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("train", "data@h1"))
+    driven.hear(("data@h1", COMPLETED))
+    assert ann.status("train").is_ready
+    driven.hear(("data@h1", UNKNOWN))
+    assert not ann.status("train").is_ready
+    ann.must(wire.Waiting, ann.start("train"))
+
+
+def test_who_was_granted_stays_granted(driven: Driven, ann: Script) -> None:
+    driven.hear(("data@h1", COMPLETED))
+    ann.runs("train", "data@h1")
+    driven.hear(("data@h1", UNKNOWN))
+    assert ann.status("train").status is Status.STARTED
+    ann.ends("train")
+
+
+def test_a_failure_elsewhere_skips_with_its_reason(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("train", "data@h1"))
+    ann.must(wire.Ok, ann.want("report", "train"))
+    driven.hear(("data@h1", FAILED), reason="exit status 3")
+    assert ann.status("report").status is Status.SKIPPED
+    error = ann.refused("skipped", ann.start("report"))
+    assert error.message == (
+        "report is skipped: data@h1 failed: exit status 3 (report → train → data@h1)"
+    )
+    assert ann.status("train").reason == "data@h1 failed: exit status 3"
+    driven.hear(("data@h1", STARTED), run=2)
+    assert ann.status("report").status is Status.PENDING
+
+
+def test_a_wait_needs_no_unit_here(driven: Driven, ann: Script, bob: Script) -> None:
+    ann.waits_for("data@h1", "local")
+    bob.does("local")
+    driven.hear(("data@h1", COMPLETED))
+    done = ann.told()
+    assert isinstance(done, wire.Ok)
+    assert done.units == ["data@h1", "local"]
+    error_of = bob.waits_for("other@h1", requires=Requirement.START)
+    driven.hear(("other@h1", Condition.FAILED_UNSTARTED), reason="never started")
+    error = bob.told()
+    assert isinstance(error, wire.Error)
+    assert (error.code, error_of.units) == ("skipped", ["other@h1"])
+    assert error.message == "other@h1 failed: never started, without having started"
+
+
+def test_its_own_host_is_here(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("train@h0", "data@h0"))
+    ann.does("data@h0")
+    ann.runs("train", "data@h0")
+    assert ann.status("train@h0").prerequisites[0].name == "data"
+    assert ann.must(wire.ListReply, wire.List(id="", units=["train@h0"])).units[0].name == "train"
+    ann.must(wire.Ok, wire.Declare(id="", units=[wire.Declaration("a@h0", ["b@h0", "c@h1"])]))
+    assert [edge.name for edge in ann.status("a").prerequisites] == ["b", "c@h1"]
+
+
+# --- several hosts -------------------------------------------------------------------
+
+
+def test_a_barrier_is_met_when_enough_hosts_are_there(driven: Driven, ann: Script) -> None:
+    start = ann.waits_to_start("train", "ready@*:2")
+    driven.hear(("ready@h1", COMPLETED))
+    assert ann.told() is None
+    edge = ann.status("train").prerequisites[0]
+    assert (edge.name, edge.status, edge.reason) == ("ready@*:2", Status.PENDING, "1 of 2 hosts")
+    driven.hear(("ready@h2", STARTED))
+    assert ann.told() is None
+    driven.hear(("ready@h3", COMPLETED))
+    assert isinstance(ann.told(), wire.Ready)
+    assert isinstance(ann.claims(start), wire.Granted)
+
+
+def test_each_requirement_counts_for_itself(driven: Driven, ann: Script) -> None:
+    for requires in Requirement:
+        ann.must(wire.Ok, ann.want(f"for-{requires}", "ready@*:2", requires=requires))
+
+    def ready() -> list[str]:
+        return [one.value for one in Requirement if ann.status(f"for-{one}").is_ready]
+
+    driven.hear(("ready@h1", STARTED), ("ready@h2", FAILED))
+    assert ready() == ["start"]
+    assert ann.status("for-success").status is Status.SKIPPED
+    driven.hear(("ready@h1", COMPLETED))
+    assert ready() == ["completion", "start"]
+    driven.hear(("ready@h3", COMPLETED))
+    assert ready() == ["success", "completion", "start"]
+
+
+def test_a_barrier_that_cannot_be_met_skips(driven: Driven, ann: Script) -> None:
+    ann.waits_to_start("train", "ready@*:2")
+    driven.hear(("ready@h1", FAILED))
+    assert ann.told() is None, "more hosts may come"
+    driven.hear(("ready@h2", PENDING))
+    error = ann.told()
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.message) == (
+        "skipped",
+        "train is skipped: ready@*:2 cannot be met: 1 host of 2 failed (ready@h1)",
+    )
+    assert ann.refused("skipped", ann.wait("ready@*:2")).details["cause"] == "ready@*:2"
+
+
+def test_without_a_number_it_needs_as_many_as_are_expected(driven: Driven, ann: Script) -> None:
+    ann.waits_to_start("train", "ready@*")
+    driven.hear(("ready@h1", COMPLETED), ("ready@h2", COMPLETED))
+    assert ann.told() is None
+    driven.hear(("ready@h3", COMPLETED))
+    assert isinstance(ann.told(), wire.Ready)
+
+
+def test_barriers_of_one_unit_are_apart(driven: Driven, ann: Script) -> None:
+    for number, name in enumerate(("ready@*:2", "ready@*", "ready@*:1")):
+        ann.must(wire.Ok, ann.want(f"unit-{number}", name))
+    driven.hear(("ready@h1", COMPLETED))
+    assert [ann.status(f"unit-{number}").is_ready for number in range(3)] == [False, False, True]
+    driven.hear(("ready@h2", COMPLETED))
+    assert [ann.status(f"unit-{number}").is_ready for number in range(3)] == [True, False, True]
+
+
+def test_what_was_heard_before_counts(driven: Driven, ann: Script) -> None:
+    driven.hear(("ready@h1", COMPLETED), ("ready@h2", COMPLETED), ("already@h3", COMPLETED))
+    ann.runs("train", "ready@*:2")
+
+
+def test_a_barrier_cannot_be_optional(ann: Script) -> None:
+    error = ann.refused("usage", ann.want("train", "ready@*:2", optional=True))
+    assert error.message == "ready@*:2: a unit on several hosts cannot be optional"
+
+
+# --- what is refused -----------------------------------------------------------------
+
+
+def test_without_a_job_nobody_can_wait_for_other_hosts(alone: Script) -> None:
+    asks = [
+        *(alone.want("train", "data@h1"), alone.start("train", "data@h1"), alone.wait("data@h1")),
+        *(alone.gate("usable", "data@h1"), wire.StatusOf(id="", unit="data@h1")),
+        wire.Declare(id="", units=[wire.Declaration("train", ["data@h1"])]),
+        wire.Why(id="", unit="data@h1"),
+    ]
+    for ask in asks:
+        error = alone.refused("usage", ask)
+        assert error.message == "data@h1: this coordinator knows no other hosts", ask
+        assert "UNITSYNC_HOSTS" in error.hint
+
+
+def test_a_number_of_hosts_must_be_known(ann: Script) -> None:
+    bob = Driven(job=LonelyJob()).script()
+    error = bob.refused("usage", bob.want("train", "ready@*"))
+    assert "--count 8" in error.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["@", "a@", "@h1", "a@b@c", "a@h 1", "a@-h", "a@*:", "a@*:0", "a@*:x", "*@h1", "a@h:1"]
+)
+def test_what_is_no_name_of_a_unit_elsewhere(ann: Script, name: str) -> None:
+    before = snapshot(ann.driven)
+    ann.refused("invalid_name", ann.want("train", name))
+    ann.refused("invalid_name", ann.wait(name))
+    assert snapshot(ann.driven) == before
+
+
+def test_a_unit_is_started_and_ended_on_its_own_host(ann: Script) -> None:
+    for ask in (ann.start("data@h1"), ann.complete("data@h1"), ann.want("data@h1")):
+        error = ann.refused("invalid_name", ask)
+        assert error.hint == (
+            "UNIT@HOST can stand for what a unit waits for, and not for the unit itself"
+        )
+
+
+def test_patterns_are_for_units_here(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("all", "*"))
+    ann.must(wire.Ok, ann.want("train", "data@h1"))
+    driven.hear(("data@h1", COMPLETED), ("more@h1", PENDING))
+    assert [edge.name for edge in ann.status("all").prerequisites] == ["*", "train"]
+
+
+# --- how a wait ends before it is met ------------------------------------------------
+
+
+def test_a_job_that_is_over_ends_the_waits_for_other_hosts(
+    driven: Driven, ann: Script, bob: Script, cat: Script
+) -> None:
+    ann.waits_to_start("train", "data@h1")
+    bob.waits_for("data@h1")
+    cat.waits_to_start("local", "never-registered")
+    driven.unasked(("", lambda handlers: remote_waits.end_all(handlers, "the job is over")))
+    for script in (ann, bob):
+        error = script.told()
+        assert isinstance(error, wire.Error)
+        assert (error.code, error.exit) == ("job_over", 69)
+        assert error.message == "data@h1: the job is over"
+    assert cat.told() is None
+    cat.driven.script().refused("job_over", ann.wait("other@h1"))
+
+
+def test_a_host_that_is_given_up_ends_what_cannot_go_on_without_it(
+    driven: Driven, ann: Script, bob: Script, cat: Script
+) -> None:
+    driven.hear(("ready@h1", PENDING), ("ready@h2", PENDING), ("ready@h3", COMPLETED))
+    ann.waits_to_start("one", "data@h1")
+    bob.waits_to_start("all", "ready@*:3")
+    cat.waits_to_start("two", "ready@*:2")
+    driven.unasked(("", lambda handlers: remote_waits.end_of_host(handlers, "h1", "h1 is lost")))
+    for script, name in ((ann, "data@h1"), (bob, "ready@*:3")):
+        error = script.told()
+        assert isinstance(error, wire.Error)
+        assert (error.code, error.exit, error.message) == ("host_lost", 3, f"{name}: h1 is lost")
+    assert cat.told() is None
+
+
+def test_a_cycle_across_hosts_ends_the_starts_on_it(driven: Driven, ann: Script) -> None:
+    ann.waits_to_start("a", "b@h1")
+    path = ["a@h0", "b@h1", "a@h0"]
+    driven.unasked(("", lambda handlers: remote_waits.end_of_cycle(handlers, "a", path)))
+    error = ann.told()
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.exit) == ("cycle", 5)
+    assert error.message == "cycle: a@h0 → b@h1 → a@h0"
+    assert error.hint.endswith("unitsync unwant a b@h1")
+
+
+def test_which_waiting_units_may_be_on_a_cycle(driven: Driven, ann: Script, bob: Script) -> None:
+    found: list[Any] = []
+
+    def look() -> list[str]:
+        driven.unasked(("", lambda handlers: found.append(remote_waits.waiting(handlers))))
+        return sorted(found.pop())
+
+    bob.waits_to_start("local", "never-registered")
+    assert look() == []
+    ann.must(wire.Ok, ann.want("middle", "data@h1"))
+    ann.waits_to_start("top", "middle")
+    assert look() == ["top"]
+    driven.script().waits_to_start("middle")
+    assert look() == ["middle", "top"]
+
+
+# --- what is shown -------------------------------------------------------------------
+
+
+def test_why_names_the_hosts_that_are_missing(driven: Driven, ann: Script) -> None:
+    view: Any = driven.supervisor.handlers.registry.view
+    view.remote.remark = lambda host: "h3 not heard of for 38 s" if host == "h3" else ""
+    driven.hear(("ready@h1", COMPLETED))
+    driven.hear(("ready@h2", STARTED), pid=811, command="./fetch.sh", since=driven.at - 252)
+    driven.hear(("ready@h3", UNKNOWN))
+    ann.waits_to_start("train", "ready@*:3")
+    tree = ann.must(wire.WhyReply, wire.Why(id="", unit="train")).tree
+    assert tree is not None
+    (barrier,) = tree.because
+    assert (barrier.unit.name, barrier.unit.reason) == ("ready@*:3", "1 of 3 hosts")
+    first, second = (child.unit for child in barrier.because)
+    assert (first.name, first.status, first.since) == ("ready@h2", "started", driven.at - 252)
+    assert first.owner is not None
+    assert (first.owner.pid, first.owner.command) == (811, "./fetch.sh")
+    assert (second.name, second.status) == ("ready@h3", Status.UNKNOWN)
+    assert second.reason == "h3 not heard of for 38 s"
+
+
+def test_a_notice_says_how_many_hosts_are_there(driven: Driven, ann: Script) -> None:
+    driven.hear(("ready@h1", COMPLETED))
+    text = wire.Render.TEXT
+    start = ann.start("train", "ready@*:3")
+    reply = ann.must(wire.Waiting, type(start)(**{**_fields(start), "render": text}))
+    assert reply.err == ["unitsync: train waits for ready@*:3: 1 of 3 hosts"]
+    start = ann.start("other", "data@h9")
+    reply = ann.must(wire.Waiting, type(start)(**{**_fields(start), "render": text}))
+    assert reply.err == ["unitsync: other waits for data@h9: not heard of yet"]
+
+
+def _fields(request: wire.Start) -> dict[str, Any]:
+    return {name: getattr(request, name) for name in request.__struct_fields__}
+
+
+def test_a_skip_that_waits_goes_on_when_the_other_host_tries_again(
+    driven: Driven, ann: Script
+) -> None:
+    driven.hear(("data@h1", FAILED))
+    start = ann.waits_to_start("train", "data@h1", on_skip=OnSkip.WAIT)
+    driven.hear(("data@h1", COMPLETED), run=2)
+    assert isinstance(ann.told(), wire.Ready)
+    assert isinstance(ann.claims(start), wire.Granted)
+
+
+def test_a_turn_that_is_undone_leaves_nothing(driven: Driven, ann: Script) -> None:
+    before = snapshot(driven)
+    remote = driven.supervisor.handlers.registry.remote
+    ann.refused("invalid_name", ann.want("train", "data@h1", "ready@*:2", "not a name"))
+    assert snapshot(driven) == before
+    assert not remote.needed
+    assert not remote.barriers
+    assert driven.supervisor.handlers.registry.bus.condition("data@h1") is NONE
+
+
+def test_a_new_epoch_knows_nothing_of_the_others(driven: Driven, ann: Script) -> None:
+    driven.hear(("data@h1", COMPLETED))
+    ann.must(wire.Ok, ann.reset(all=True))
+    ann.must(wire.Waiting, ann.start("train", "data@h1"))
