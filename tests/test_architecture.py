@@ -402,7 +402,8 @@ def test_only_the_task_of_the_hosts_knows_nats() -> None:
     none_of([each for each in found if each.file.parent != HOSTS or each.file.stem not in knows_it])
     loading = [f"unitsyncd.hosts.{name}" for name in (*knows_it, "log", "sender", "reader")]
     found = [each for each in all_imports(COORDINATOR) if each.module in loading]
-    none_of([each for each in found if each.file.parent != HOSTS and not each.lazy])
+    outside = [each for each in found if each.file.parent != HOSTS]
+    none_of([each for each in outside if not each.lazy and not each.for_types])
 
 
 def test_what_is_known_of_other_hosts_is_pure() -> None:

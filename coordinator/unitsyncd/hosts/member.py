@@ -20,13 +20,14 @@ from loguru import logger
 from nats.aio.msg import Msg
 
 from unitsync.remote_names import ANY
+from unitsync.wire import Host
 from unitsyncd.core.store import StoreError
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.consumer import Consumer, Message
 from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log, Stored
 from unitsyncd.hosts.messages import Beat, Claim
-from unitsyncd.hosts.peers import Host, Peers
+from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator
 from unitsyncd.hosts.reader import Reader
 from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, without_claim

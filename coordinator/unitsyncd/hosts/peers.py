@@ -20,6 +20,7 @@ import msgspec
 from unitsync.errors import InvalidName
 from unitsync.printing import duration
 from unitsync.remote_names import ANY, HOSTS_MAX, check_host, remote_name
+from unitsync.wire import Host
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts.messages import Beat, Claim, Report, Synced
@@ -31,25 +32,6 @@ SKEW_BEATS: Final = 20
 """The clock of a host is estimated from so many of its latest heartbeats."""
 
 _UNKNOWN: Final = Heard(0.0, Condition.UNKNOWN)
-
-
-class Host(msgspec.Struct, frozen=True):
-    """A host as it is shown to people."""
-
-    name: str
-    own: bool
-    claim: int
-    """0 if the log has not told of it yet."""
-    epoch: str
-    released: bool
-    """Its coordinator has ended in order."""
-    synced: bool
-    """The log holds all of its units."""
-    silent_s: float | None
-    """For how long it was not heard of; None if it never was."""
-    skew_s: float | None
-    """How far its clock is ahead of ours; None if not known. It is too low by the shortest time
-    that one of its latest heartbeats took."""
 
 
 class Peers:
