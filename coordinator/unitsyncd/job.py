@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.startup import machine_startup
-from unitsyncd.actors import remote_waits
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.reports import unit_report
@@ -161,16 +160,16 @@ class JobHost:
         )
 
     def leave(self, why: str) -> None:
-        self._end_waits(partial(remote_waits.end_all, why=why))
+        self._end_waits(lambda handlers: handlers.remote_waits.end_all(why))
 
     def give_up(self, host: str, why: str) -> None:
-        self._end_waits(partial(remote_waits.end_of_host, host=host, why=why))
+        self._end_waits(lambda handlers: handlers.remote_waits.end_of_host(host, why))
 
     def waiting(self) -> Collection[str]:
-        return remote_waits.waiting(self._supervisor.handlers)
+        return self._supervisor.handlers.remote_waits.waiting()
 
     def deadlocked(self, unit: str, path: Sequence[str]) -> None:
-        self._end_waits(partial(remote_waits.end_of_cycle, unit=unit, path=path))
+        self._end_waits(lambda handlers: handlers.remote_waits.end_of_cycle(unit, path))
 
     def _end_waits(self, change: Callable[[Handlers], object]) -> None:
         with contextlib.suppress(StoreError):  # a wait that ends leaves no fact: nothing to keep

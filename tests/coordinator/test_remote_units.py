@@ -10,7 +10,6 @@ from support.driver import Driven, Script, snapshot
 from support.jobs import LonelyJob
 from unitsync import wire
 from unitsync.wire import OnSkip, Requirement, Status
-from unitsyncd.actors import remote_waits
 from unitsyncd.core.requirement import Condition
 
 PENDING, STARTED, COMPLETED = Condition.PENDING, Condition.STARTED, Condition.COMPLETED
@@ -240,14 +239,18 @@ def test_a_job_that_is_over_ends_the_waits_for_other_hosts(
     ann.waits_to_start("train", "data@h1")
     bob.waits_for("data@h1")
     cat.waits_to_start("local", "never-registered")
-    driven.unasked(("", lambda handlers: remote_waits.end_all(handlers, "the job is over")))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_all("the job is over")))
     for script in (ann, bob):
         error = script.told()
         assert isinstance(error, wire.Error)
         assert (error.code, error.exit) == ("job_over", 69)
         assert error.message == "data@h1: the job is over"
     assert cat.told() is None
-    cat.driven.script().refused("job_over", ann.wait("other@h1"))
+    ann.refused("job_over", ann.wait("other@h1"))
+    again = ann.start("train", "data@h1", patience_s=30)
+    assert ann.refused("job_over", again).message == "data@h1: the job is over"
+    driven.hear(("data@h1", COMPLETED))
+    assert isinstance(ann.ask(ann.start("train", "data@h1")), wire.Granted), "it is met already"
 
 
 def test_a_host_that_is_given_up_ends_what_cannot_go_on_without_it(
@@ -257,7 +260,7 @@ def test_a_host_that_is_given_up_ends_what_cannot_go_on_without_it(
     ann.waits_to_start("one", "data@h1")
     bob.waits_to_start("all", "ready@*:3")
     cat.waits_to_start("two", "ready@*:2")
-    driven.unasked(("", lambda handlers: remote_waits.end_of_host(handlers, "h1", "h1 is lost")))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
     for script, name in ((ann, "data@h1"), (bob, "ready@*:3")):
         error = script.told()
         assert isinstance(error, wire.Error)
@@ -268,7 +271,7 @@ def test_a_host_that_is_given_up_ends_what_cannot_go_on_without_it(
 def test_a_cycle_across_hosts_ends_the_starts_on_it(driven: Driven, ann: Script) -> None:
     ann.waits_to_start("a", "b@h1")
     path = ["a@h0", "b@h1", "a@h0"]
-    driven.unasked(("", lambda handlers: remote_waits.end_of_cycle(handlers, "a", path)))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_cycle("a", path)))
     error = ann.told()
     assert isinstance(error, wire.Error)
     assert (error.code, error.exit) == ("cycle", 5)
@@ -277,11 +280,8 @@ def test_a_cycle_across_hosts_ends_the_starts_on_it(driven: Driven, ann: Script)
 
 
 def test_which_waiting_units_may_be_on_a_cycle(driven: Driven, ann: Script, bob: Script) -> None:
-    found: list[Any] = []
-
     def look() -> list[str]:
-        driven.unasked(("", lambda handlers: found.append(remote_waits.waiting(handlers))))
-        return sorted(found.pop())
+        return sorted(driven.supervisor.handlers.remote_waits.waiting())
 
     bob.waits_to_start("local", "never-registered")
     assert look() == []

@@ -20,6 +20,7 @@ from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
 from unitsyncd.actors.declarations import Declarations
 from unitsyncd.actors.ports import ClientProcesses, Identity
 from unitsyncd.actors.registry import Registry
+from unitsyncd.actors.remote_waits import RemoteWaits
 from unitsyncd.actors.request_limits import check_count
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.unit_actor import UnitActor
@@ -52,6 +53,7 @@ class Handlers:
         self.registry = registry
         self.declarations = Declarations(registry)
         self.waiters = Waiters(registry.turn, registry.limits)
+        self.remote_waits = RemoteWaits(self.declarations, self.waiters, self.settle)
         self._moment = moment
         self._clients = clients
         self._identity = identity
@@ -218,6 +220,7 @@ class Handlers:
             waiter.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
             if own is not None:
                 waiter.listener = self._listen(own, wakes=actor)
+            self.remote_waits.end_if_over(waiter)
             return None
         return replies.start(request, answer, registry, at, own)
 
@@ -390,6 +393,7 @@ class Handlers:
             try:
                 waiter = self.waiters.hold(actor, self._moment.peer, request, self._moment.now)
                 waiter.listener = actor
+                self.remote_waits.end_if_over(waiter)
             except errors.LimitReached:
                 self._end_wait(actor)
                 raise

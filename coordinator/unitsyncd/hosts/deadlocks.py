@@ -16,9 +16,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from unitsync.errors import InvalidName
 from unitsync.remote_names import ANY, RemoteName, remote_name
+from unitsync.wire import Host
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts.messages import Report
-from unitsyncd.hosts.peers import SILENT_S, Host
+from unitsyncd.hosts.peers import SILENT_S
 
 UNITS_MAX: Final = 10_000
 """So many units are looked at in one walk. If there are more, it finds nothing."""
