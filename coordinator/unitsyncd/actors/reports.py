@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
 from unitsync.remote_names import is_remote
 from unitsyncd.actors.registry import Registry
+from unitsyncd.core.barrier import Barrier
 from unitsyncd.core.requirement import Condition, Verdict
 from unitsyncd.core.state import Unit
 
@@ -25,7 +27,7 @@ class UnitReport(NamedTuple):
     began: float
     needs: list[str]
     """The prerequisites that hold it up and may be on a cycle across hosts: on other hosts, or
-    shared, each as UNIT@HOST."""
+    shared, each as UNIT@HOST or UNIT@*:N. None of a gate that can do without some of them."""
     prerequisites: list[str]
 
 
@@ -36,11 +38,12 @@ def unit_report(name: str, registry: Registry) -> UnitReport | None:
         return None
     unit, edges, host = actor.unit, registry.graph.prerequisites(name), remote.job.host
     needs = []
-    if name in remote.shared and unit.outstanding:
+    all_needed = not unit.gate_count or unit.gate_edges - unit.blocked <= unit.gate_count
+    if name in remote.shared and unit.outstanding and all_needed:
         for edge, need in edges.items():
             known = is_remote(edge) or edge in remote.shared
             if known and need.verdicts[registry.bus.condition(edge)] is Verdict.OUTSTANDING:
-                needs.append(_at(edge, host))
+                needs.append(_at(edge, host, remote.barriers))
     began = next(
         (
             entry.at
@@ -55,9 +58,11 @@ def unit_report(name: str, registry: Registry) -> UnitReport | None:
         registry.view.info(name).reason if unit.condition in _WITH_REASON else "",
         began,
         needs[:NAMES_MAX],
-        [_at(edge, host) for edge in islice(edges, NAMES_MAX)],
+        [_at(edge, host, remote.barriers) for edge in islice(edges, NAMES_MAX)],
     )
 
 
-def _at(name: str, host: str) -> str:
+def _at(name: str, host: str, barriers: Mapping[str, Barrier]) -> str:
+    if name.endswith("@*"):
+        return f"{name}:{barriers[name].hosts}"
     return name if is_remote(name) else f"{name}@{host}"

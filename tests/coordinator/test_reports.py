@@ -1,0 +1,88 @@
+"""What a host says of its units to others."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.driver import Driven, Script
+from support.jobs import LonelyJob
+from unitsync import wire
+from unitsyncd.actors.reports import UnitReport, unit_report
+from unitsyncd.core.requirement import Condition
+
+
+@pytest.fixture
+def driven() -> Driven:
+    return Driven(job=LonelyJob(expected=3))
+
+
+def report(script: Script, name: str) -> UnitReport:
+    found = unit_report(name, script.driven.supervisor.handlers.registry)
+    assert found is not None
+    return found
+
+
+def test_a_unit_at_each_stage(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("data", "disk"))
+    first = report(ann, "data")
+    assert (first.condition, first.reason, first.began) == (Condition.PENDING, "", 0.0)
+    assert first.prerequisites == ["disk@h0"]
+    ann.does("disk")
+    driven.pass_time(5)
+    ann.runs("data")
+    began = driven.at
+    driven.pass_time(7)
+    running = report(ann, "data")
+    assert (running.condition, running.began, running.unit.run) == (Condition.STARTED, began, 1)
+    ann.ends("data", exit_code=3)
+    failed = report(ann, "data")
+    assert (failed.condition, failed.reason, failed.began) == (
+        *(Condition.FAILED, "exit status 3", began),
+    )
+
+
+def test_a_skipped_one_says_why(ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("data", "disk"))
+    ann.does("disk", exit_code=1)
+    skipped = report(ann, "data")
+    assert skipped.condition is Condition.SKIPPED
+    assert skipped.reason == "disk failed: exit status 1"
+
+
+def test_what_is_not_registered_has_none(ann: Script) -> None:
+    registry = ann.driven.supervisor.handlers.registry
+    ann.must(wire.Ok, ann.want("data", "disk"))
+    assert unit_report("disk", registry) is None
+
+
+def test_needs_are_what_may_be_on_a_cycle(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("top", "middle", "other"))
+    assert report(ann, "top").needs == [], "nothing of it leads to another host"
+    ann.must(wire.Ok, ann.want("middle", "data@h1", "ready@*", "ready@*:2"))
+    assert report(ann, "middle").needs == ["data@h1", "ready@*:3", "ready@*:2"]
+    assert report(ann, "top").needs == ["middle@h0"]
+    driven.hear(("data@h1", Condition.COMPLETED))
+    assert report(ann, "middle").needs == ["ready@*:3", "ready@*:2"]
+    driven.hear(("ready@h1", Condition.COMPLETED), ("ready@h2", Condition.COMPLETED))
+    assert report(ann, "middle").needs == ["ready@*:3"]
+    assert report(ann, "middle").prerequisites == ["data@h1", "ready@*:3", "ready@*:2"]
+    driven.hear(("ready@h3", Condition.COMPLETED))
+    assert report(ann, "middle").needs == []
+
+
+def test_a_gate_that_can_do_without_some_needs_none_of_them(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.gate("two", "a@h1", "b@h1", "c@h1", count=2))
+    ann.must(wire.Ok, ann.gate("all", "a@h1", "b@h1"))
+    assert report(ann, "two").needs == []
+    assert report(ann, "all").needs == ["a@h1", "b@h1"]
+    driven.hear(("c@h1", Condition.FAILED))
+    assert report(ann, "two").needs == ["a@h1", "b@h1"]
+
+
+def test_whatever_leads_to_another_host_says_so_anew(driven: Driven, ann: Script) -> None:
+    """Units that others were told of have needs from the moment that what they wait for does."""
+    ann.must(wire.Ok, ann.want("top", "middle"))
+    changed: list[str] = []
+    driven.supervisor.handlers.registry.turn.undo.watch("a test", changed.append)
+    ann.must(wire.Ok, ann.want("middle", "data@h1"))
+    assert {"top", "middle"} <= set(changed)
