@@ -14,10 +14,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak fuzz check format docs demo picture bench constraints clean
+.PHONY: help setup test soak fuzz check format docs demo demo-hosts picture bench constraints clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## make .venv and install everything into it, in the versions of constraints.txt
 
@@ -58,6 +58,9 @@ demo: $(STAMP) ## watch a real startup put in order, with a broken clone, and as
 	@$(BIN)/python examples/workspace/startup.py --timeline build/timeline.html
 	@$(BIN)/python examples/workspace/startup.py --broken-clone
 	@$(BIN)/python examples/workspace/startup.py --plan
+
+demo-hosts: $(STAMP) ## watch a job on four hosts kept in order while parts of it are killed
+	@$(BIN)/python examples/hosts/job.py
 
 picture: $(STAMP) ## draw the picture of the README anew, from the demo
 	$(BIN)/python examples/workspace/startup.py --seed 1 --timeline docs/img/timeline.svg
