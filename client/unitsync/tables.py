@@ -196,6 +196,9 @@ def _detail(unit: "UnitInfo") -> tuple[str, str]:
     waited_for = _names([edge.name for edge in unit.prerequisites], unit.prerequisites_total)
     if waited_for and unit.waiting_clients and unit.status != "pending":
         return "", f"{waited_for}, to start again"
+    if _is_remote(unit):
+        head, rest = _who(unit.owner) if unit.owner is not None else ("", safe(unit.reason))
+        return head, rest + (f"{'; ' if head + rest else ''}{safe(unit.note)}" if unit.note else "")
     if unit.status in ("failed", "skipped"):
         return "", safe(unit.reason)
     if unit.status in ("launching", "started") and unit.owner is not None:
@@ -321,7 +324,9 @@ def _after_status(unit: "UnitInfo") -> str:
             text += f", a gate{count}"
         if unit.waiting_clients > 1:
             text += f"; {counted(unit.waiting_clients, 'script')} wait to start it"
-        text += f"; note: {safe(unit.note)}" if unit.note else ""
+        if _is_remote(unit):
+            text += f": {safe(unit.reason)}" if unit.reason else ""
+        text += _noted(unit, "note")
     elif unit.status in ("launching", "started"):
         lasts = f"for {duration(time.time() - unit.since)}"
         when = lasts if unit.status == "launching" else _ago(unit.since)
@@ -330,16 +335,29 @@ def _after_status(unit: "UnitInfo") -> str:
             text += ", which is gone"
         elif unit.owner is not None and not unit.owner.watched:
             text += ", not watched"
-        text += f": {safe(unit.note)}" if unit.note else ""
+        text += _noted(unit, "")
     else:
         text = f" {_ago(unit.since)}" if unit.since else ""
         text += f": {safe(unit.reason)}" if unit.reason else ""
-        text += f"; last note: {safe(unit.note)}" if unit.note else ""
+        text += _noted(unit, "last note")
         if unit.waiting_clients:
             text += f"; {counted(unit.waiting_clients, 'script')} waiting to start it again"
     if unit.given_up:
         text += f"{':' if unit.status == 'pending' else ';'} {_gave_up(unit)}"
     return text
+
+
+def _noted(unit: "UnitInfo", what: str) -> str:
+    """Of a unit on another host, the note is about that host."""
+    if not unit.note:
+        return ""
+    if _is_remote(unit):
+        return f"; {safe(unit.note)}"
+    return f"{what and '; '}{what}: {safe(unit.note)}"
+
+
+def _is_remote(unit: "UnitInfo") -> bool:
+    return "@" in unit.name
 
 
 def why_groups(groups: "Iterable[Group]", screen: "Screen") -> list[str]:

@@ -18,7 +18,7 @@ _COLOURS = {
     **dict.fromkeys(("failed", "problem"), "31"),  # red
     **dict.fromkeys(("skipped", "note"), "33"),  # yellow
     **dict.fromkeys(("launching", "started"), "36"),  # cyan
-    "not registered": "2",  # dim
+    **dict.fromkeys(("not registered", "unknown"), "2"),  # dim
     "heading": "1",  # bold
 }
 """How a terminal shows the status of a unit, the level of a finding, and a heading."""

@@ -135,6 +135,29 @@ def test_a_note_stands_in_place_of_the_command_line(status: Status) -> None:
     assert list_table([gone], Screen())[1].endswith("  gone: pid 321: 43 %")
 
 
+def test_units_on_other_hosts() -> None:
+    """What is added as a note is about their host."""
+    silent = "node-6 not heard of for 38 s"
+    units = [
+        replace(unit("a@node-6", Status.STARTED, command="./f"), note=silent),
+        UnitInfo("b@node-6", Status.UNKNOWN, is_ready=False, reason="not heard of yet"),
+        replace(unit("c@node-6", Status.FAILED, reason="exit status 3"), note=silent),
+        UnitInfo("d@*:8", Status.PENDING, is_ready=False, reason="7 of 8 hosts", note=silent),
+    ]
+    assert [line.split("  ")[-1] for line in list_table(units, Screen())[1:]] == [
+        f"pid 321 (./f); {silent}",
+        "not heard of yet",
+        f"exit status 3; {silent}",
+        f"7 of 8 hosts; {silent}",
+    ]
+    assert [why_tree(WhyNode(each), Screen())[0] for each in units] == [
+        f"a@node-6: started 4 s ago by pid 321 (./f); {silent}",
+        "b@node-6: unknown: not heard of yet",
+        f"c@node-6: failed 4 s ago: exit status 3; {silent}",
+        f"d@*:8: pending: 7 of 8 hosts; {silent}",
+    ]
+
+
 def test_where_a_unit_that_does_not_run_has_its_note() -> None:
     waits = replace(unit("ide", Status.PENDING, "git-clone"), note="soon")
     alone = replace(unit("ide"), note="soon")

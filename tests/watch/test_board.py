@@ -50,6 +50,8 @@ def many(number: int, status: str) -> list[UnitInfo]:
         (unit("a", "skipped", given_up="skipped"), Group.SKIPPED),
         (unit("a", "completed"), Group.COMPLETED),
         (unit("a", "failed"), Group.FAILED),
+        (unit("a@n", "unknown"), Group.UNKNOWN),
+        (unit("a@n"), Group.WAITING),
     ],
 )
 def test_the_group_of_a_unit(given: UnitInfo, group: Group) -> None:

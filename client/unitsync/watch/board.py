@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from unitsync.errors import InvalidName
 from unitsync.patterns import is_pattern, matcher
+from unitsync.remote_names import is_remote
 from unitsync.wire import Status, UnitInfo
 
 FOLD_ABOVE: Final = 20
@@ -30,6 +31,8 @@ class Group(Enum):
     RUNNING = "running"
     WAITING = "waiting"
     UNREGISTERED = "not registered"
+    UNKNOWN = "unknown"
+    """Units on other hosts of which nothing is known."""
     IDLE = "not started"
     """They wait for nothing, and nobody has asked to start them."""
     SKIPPED = "skipped"
@@ -44,6 +47,7 @@ _OF_STATUS: Final = {
     Status.COMPLETED: Group.COMPLETED,
     Status.FAILED: Group.FAILED,
     Status.SKIPPED: Group.SKIPPED,
+    Status.UNKNOWN: Group.UNKNOWN,
 }
 
 
@@ -52,7 +56,7 @@ def group_of(unit: UnitInfo) -> Group:
         return _OF_STATUS[unit.status]
     if unit.given_up and not unit.waiting_clients:
         return Group.GAVE_UP
-    waits = unit.waiting_clients or unit.prerequisites or unit.gate
+    waits = unit.waiting_clients or unit.prerequisites or unit.gate or is_remote(unit.name)
     return Group.WAITING if waits else Group.IDLE
 
 

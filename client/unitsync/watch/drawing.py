@@ -24,6 +24,7 @@ _MARKS: Final = {
     Group.RUNNING: MARKS["running"],
     Group.WAITING: MARKS["waiting"],
     Group.UNREGISTERED: ("?", "?"),
+    Group.UNKNOWN: ("?", "?"),
     Group.IDLE: MARKS["not run"],
     Group.SKIPPED: MARKS["not run"],
     Group.COMPLETED: MARKS["completed"],
@@ -225,11 +226,12 @@ def _detail(board: Board, unit: UnitInfo, group: Group, view: View, room: int) -
             names = _names(edges, unit.prerequisites_total, view, room // 2)
             text = gave_up(unit.given_up, view.shown(owner.command) if owner else "", names)
             return text, ""
-        case Group.UNREGISTERED:
+        case Group.UNREGISTERED | Group.UNKNOWN:
             needed_by = board.needed_by(unit.name)
             names = _names(needed_by, len(needed_by), view, room - 10)
-            meant = f"did you mean {view.shown(unit.nearest)}?" if unit.nearest else ""
-            return _joined(f"needed by {names}" if names else "", meant), ""
+            more = f"did you mean {view.shown(unit.nearest)}?" if unit.nearest else ""
+            more = more or view.shown(unit.reason)
+            return _joined(f"needed by {names}" if names else "", more), ""
         case Group.FAILED:
             return _joined(again, view.shown(unit.reason), _last(view, unit) or note), ""
         case Group.SKIPPED:

@@ -19,6 +19,7 @@ STYLES: Final = {
     "running": "cyan",
     "waiting": "",
     "not registered": "",
+    "unknown": "",
     "not started": "dim",
     "skipped": "yellow",
     "completed": "green",
