@@ -81,7 +81,9 @@ def facts_of(store: EventStore) -> list[tuple[int, str, str]]:
 
 def in_short(events: Iterable[Event]) -> list[tuple[int, str, str]]:
     """The same of *events*."""
-    return [(one.seq, one.event, one.unit or one.before) for one in events if not one.part]
+    return [
+        (one.seq, one.event, one.unit or one.before or one.job) for one in events if not one.part
+    ]
 
 
 class Folded:
@@ -94,6 +96,8 @@ class Folded:
         """The pid of who runs it, or ran it last."""
         self.edges: dict[str, dict[str, tuple[str, bool]]] = {}
         """For each unit its prerequisites, with what is required and whether it is optional."""
+        self.heard: dict[str, str] = {}
+        """The status of units on other hosts."""
         for event in events:
             self.add(event)
 
@@ -101,6 +105,9 @@ class Folded:
         unit, statuses = event.unit, self.statuses
         if event.event == "startup":
             self.__init__()  # type: ignore[misc]
+        if event.event == "heard":
+            self.heard[unit] = event.status
+            return
         if not unit:
             return
         self.runs[unit] = event.run

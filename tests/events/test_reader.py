@@ -304,7 +304,8 @@ def test_the_name_of_a_journal_is_taken_from_its_pages() -> None:
 
 
 def test_every_kind_has_a_test() -> None:
-    text = Path(__file__).read_text()
+    here = Path(__file__)
+    text = here.read_text() + here.with_name("test_hosts.py").read_text()
     assert [kind for kind in get_args(Kind) if f'"{kind}"' not in text] == []
 
 
@@ -527,4 +528,6 @@ def test_journals_of_earlier_versions_can_be_read(golden: Path, tmp_path: Path) 
     assert folded.statuses == {
         name: registry.view.info(name, full=False).status for name in registry.units
     }
+    heard = registry.remote.heard.items()
+    assert folded.heard == {name: fact.condition.status for name, fact in heard}
     journal.close()

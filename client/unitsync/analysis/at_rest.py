@@ -2,7 +2,7 @@
 
 People run single units again hours later, so what comes when everything has been at rest for
 QUIET_S does not count. A gate that is not complete keeps nothing from being at rest, as nobody
-works on it.
+works on it; nor does a unit that waits on another host.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def with_roles(records: list[UnitRecord]) -> list[UnitRecord]:
 
 def interval(record: UnitRecord, span: Span, last: float) -> tuple[float, float] | None:
     """When it kept the startup from being at rest."""
-    if record.gate:
+    if record.is_idle(span):
         return None if span.ended is None else (span.ended, span.ended)
     return span.asked, last if span.rested is None else span.rested
 

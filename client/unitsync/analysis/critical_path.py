@@ -10,6 +10,7 @@ from unitsync.analysis.schedule import READY, START, Link, Node, Times, compute,
 from unitsync.analysis.values import Beside, CriticalPath, Startup, Step
 from unitsync.errors import UsageError
 from unitsync.printing import span as time_text
+from unitsync.remote_names import is_remote
 
 
 def critical_path(startup: Startup, unit: str = "") -> CriticalPath:
@@ -117,7 +118,8 @@ def _because(
             if not edge.prerequisite:
                 return f"a unit matched {edge.pattern}"
             return f"{edge.prerequisite} was skipped"
-    return f"{'made' if node.gate else 'asked'} at {time_text(asked)}"
+    how = "made" if node.gate else "heard of" if is_remote(node.unit) else "asked"
+    return f"{how} at {time_text(asked)}"
 
 
 def _beside(

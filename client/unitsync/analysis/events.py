@@ -48,6 +48,8 @@ Kind: TypeAlias = Literal[
     "note",
     "skipped",
     "no longer skipped",
+    "heard",
+    "joined",
     "gap",
 ]
 
@@ -74,7 +76,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     startup: str = ""
     """The name of the startup that began."""
     epoch: str = ""
-    """Names the set of units that began with it."""
+    """Names the set of units that began with it. Of a unit on another host: its host's."""
     by_reset: bool = False
     """Whether ``reset --all`` began it."""
 
@@ -94,9 +96,11 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """Whether the edge belongs to one start (``--after``), and the next start replaces it."""
 
     owner: Owner | None = None
-    """The process that a run or a start belongs to. Of an end: the one that said so."""
+    """The process that a run or a start belongs to. Of an end: the one that said so. Of a unit on
+    another host: only its pid there, and its command."""
     launching: bool = False
-    """Whether the run is launching: started, but not ready yet."""
+    """Whether the run is launching: started, but not ready yet. Of a failed unit on another host:
+    whether its run had not come further."""
     outcome: str = ""
     """Of an end: completed or failed. Of a denial: waiting (a start has to wait), timed out, not
     ready, skipped, interrupted, refused, ..."""
@@ -106,6 +110,16 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """How many of its prerequisites a gate needs; 0 means all."""
     text: str = ""
     """What a note says."""
+
+    status: str = ""
+    """Of a unit on another host: its status, as that host says."""
+    since: float = 0.0
+    """Since when it has that status, by the clock of ``at``, as far as the clocks of the two hosts
+    agree."""
+    job: str = ""
+    """The name of the job that the startup belongs to."""
+    job_run: str = ""
+    """Names one run of that job."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -230,6 +244,9 @@ class _Present:
             registry.turn.due.clear()  # what has completed is in the records
         self._said, self._part = (number, at, wall), 0
         kind, more = _TELL[type(fact)]
+        if kind in ("heard", "joined"):  # not of a unit here
+            said = more(name, fact) if more is not None else {}
+            return Event(seq=number, event=kind, at=at, wall=wall, **said)
         actor = self._units.get(name)
         if actor is None:  # the name is a pattern
             said = more(fact, None, registry) if more is not None else {}
@@ -249,6 +266,8 @@ class _Present:
     def skipped(self) -> Iterator[Event]:
         """Who is skipped because of the last record, or no longer is."""
         for name, was_skipped in self.skips.items():
+            if name not in self._units:
+                continue  # it is on another host
             unit = self._units[name].unit
             now = unit.condition
             if was_skipped and now is not Condition.PENDING:
@@ -288,6 +307,7 @@ class _NotingBus(Bus):
 
 
 _SKIPPED: Final = Condition.SKIPPED
+_NOT_READY: Final = (Condition.LAUNCHING, Condition.FAILED_UNSTARTED)
 _BY_PATTERN: Final = {By.MATCH: "pattern", By.BEFORE: "before"}
 _decode = fact_codec.decoder(list[Record]).decode
 
@@ -352,6 +372,23 @@ def _owner_gone(fact: facts.OwnerGone, unit: Unit | None, registry: Registry) ->
     return {"owner": unit.owner if unit is not None else None}
 
 
+def _heard(name: str, fact: facts.Heard) -> dict[str, Any]:
+    return {
+        "unit": name,
+        "run": fact.run,
+        "epoch": fact.epoch,
+        "owner": Owner(fact.pid, command=fact.command) if fact.pid or fact.command else None,
+        "reason": fact.reason,
+        "launching": fact.condition in _NOT_READY,
+        "status": fact.condition.status.value,
+        "since": fact.since,
+    }
+
+
+def _joined(name: str, fact: facts.Joined) -> dict[str, Any]:
+    return {"job": name, "job_run": fact.run}
+
+
 _TELL: Final[dict[type, tuple[Kind, Callable[..., dict[str, Any]] | None]]] = {
     facts.Registered: ("registered", None),
     facts.MadeGate: ("gate", _gate),
@@ -367,4 +404,6 @@ _TELL: Final[dict[type, tuple[Kind, Callable[..., dict[str, Any]] | None]]] = {
     facts.OwnerGone: ("owner gone", _owner_gone),
     facts.WasReset: ("reset", None),
     facts.Noted: ("note", _note),
+    facts.Heard: ("heard", _heard),
+    facts.Joined: ("joined", _joined),
 }

@@ -7,23 +7,32 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from unitsync.analysis import several
 from unitsync.analysis.at_rest import counted, end_of_startup, with_roles
 from unitsync.analysis.events import Event
-from unitsync.analysis.values import Edge, Span, Startup, UnitRecord
+from unitsync.analysis.in_progress import Process, Run, Unit
+from unitsync.analysis.values import Edge, Startup, UnitRecord
 from unitsync.patterns import matcher
-from unitsync.wire_values import Owner, Requirement
-from unitsyncd.core.requirement import By, Condition, Need, Verdict, need_of
+from unitsync.remote_names import is_remote
+from unitsync.wire_values import Requirement, Status
+from unitsyncd.core.requirement import By, Condition, Need, need_of
 
-_MET: Final = Verdict.MET
 _PENDING: Final = Condition.PENDING
 _LAUNCHING: Final = Condition.LAUNCHING
 _STARTED: Final = Condition.STARTED
 _SKIPPED: Final = Condition.SKIPPED
+_FIRST: Final = {"heard": Condition.UNKNOWN}
+"""What a unit is before its first event, if it is not pending."""
+_HEARD: Final = {
+    Status.PENDING: _PENDING,
+    Status.SKIPPED: _SKIPPED,
+    Status.COMPLETED: Condition.COMPLETED,
+    Status.FAILED: Condition.FAILED,
+    Status.NOT_REGISTERED: Condition.NOT_REGISTERED,
+    Status.UNKNOWN: Condition.UNKNOWN,
+}
 _NEVER_ASKED: Final = frozenset(("skipped", "timed out", "refused for its declaration"))
 """Denials that make a span, though the start did not wait."""
-_RUNNER: Final = "unitsync up "
-"""What the owner's command of a unit begins with that a plan has started. Such a process asks for
-a unit when it may start, so it is the wish to start it that counts as asked."""
 
 
 def startups(events: Iterable[Event]) -> list[Startup]:
@@ -56,122 +65,11 @@ def _folds(events: Iterable[Event]) -> list[_Fold]:
         if apply is not None and event.unit:
             unit = fold.units.get(event.unit)
             if unit is None:
-                unit = fold.units[event.unit] = _Unit(event.unit, event.at)
+                condition = _FIRST.get(event.event, _PENDING)
+                unit = fold.units[event.unit] = Unit(event.unit, event.at, condition)
             apply(fold, unit, event)
         fold.last = event
     return folds
-
-
-class _Run:
-    """A span that is not final yet."""
-
-    def __init__(self, index: int, asked: float) -> None:
-        self.index = index
-        self.asked = asked
-        self.started: float | None = None
-        self.ready: float | None = None
-        self.ended: float | None = None
-        self.gone: float | None = None
-        """When its owner was gone."""
-        self.outcome = self.reason = ""
-        self.run = 0
-        self.launching = False
-        self.retries: list[float] = []
-        self.edges: tuple[Edge, ...] = ()
-        self.owner: _Process | None = None
-        self.after: tuple[str, int] = ("", 0)
-
-    def end(self, at: float, outcome: str, reason: str = "") -> None:
-        self.ended, self.outcome, self.reason = at, outcome, reason
-
-    def span(self) -> Span:
-        return Span(
-            asked=self.asked,
-            started=self.started,
-            ready=self.ready,
-            ended=self.ended,
-            outcome=self.outcome,
-            reason=self.reason,
-            run=self.run,
-            launching=self.launching,
-            retries=tuple(self.retries),
-            edges=self.edges,
-            owner=None if self.owner is None else self.owner.owner,
-            after_unit=self.after[0],
-            after_span=self.after[1],
-        )
-
-
-class _Process:
-    """An owner, and what it does."""
-
-    def __init__(self, owner: Owner, at: float) -> None:
-        self.owner = owner
-        self.first = at
-        self.is_runner = owner.command.startswith(_RUNNER)
-        self.open: set[str] = set()
-        """Units that it waits for or runs."""
-        self.latest: tuple[str, int] = ("", 0)
-        """The span that it ended last, if it has done nothing else since."""
-
-    def asks(self, unit: str) -> tuple[str, int]:
-        """The span that it ran before this one."""
-        after = self.latest if not self.open and not self.is_runner else ("", 0)
-        self.open.add(unit)
-        return after
-
-    def leaves(self, unit: str, latest: tuple[str, int] = ("", 0)) -> None:
-        self.open.discard(unit)
-        self.latest = latest
-
-
-class _Unit:
-    def __init__(self, name: str, at: float) -> None:
-        self.name = name
-        self.registered = self.since = at
-        self.condition = _PENDING
-        self.changes: list[tuple[float, Condition, int | None]] = [(at, _PENDING, None)]
-        """When it had which condition, and by which span."""
-        self.gate = False
-        self.gate_count = 0
-        self.edges: dict[str, tuple[Need, str]] = {}
-        """By prerequisite or pattern: what it needs, and of which pattern it is a match."""
-        self.spans: list[_Run] = []
-        self.run: _Run | None = None
-        self.waits: _Run | None = None
-        """The span that waits to start. Of a gate: that is not complete."""
-        self.waiters: dict[_Process, tuple[float, tuple[str, int]]] = {}
-        """Who waits to start it since when, and the span that it ran before."""
-        self.idle_since: float | None = at
-        """Since when it could have been asked for, if nothing has become of it since."""
-        self.note = ""
-
-    def new_span(self, asked: float) -> _Run:
-        span = _Run(len(self.spans), asked)
-        self.spans.append(span)
-        return span
-
-    def put(self, condition: Condition, at: float, span: _Run | None = None) -> None:
-        self.since = at
-        if condition is not self.condition:
-            self.condition = condition
-            self.changes.append((at, condition, None if span is None else span.index))
-
-    def met(self, need: Need) -> tuple[float | None, int | None]:
-        """Since when it has met *need*, and by which span."""
-        verdicts = need.verdicts
-        found: tuple[float | None, int | None] = (None, None)
-        for at, condition, span in reversed(self.changes):
-            if verdicts[condition] is not _MET:
-                break
-            found = (at, span)
-        return found
-
-    def first_met(self, need: Need, since: float) -> tuple[float | None, int | None]:
-        for at, condition, span in self.changes:
-            if at >= since and need.verdicts[condition] is _MET:
-                return at, span
-        return None, None
 
 
 class _Fold:
@@ -179,35 +77,35 @@ class _Fold:
 
     def __init__(self, event: Event) -> None:
         self.begun = self.last = event
-        self.units: dict[str, _Unit] = {}
-        self.given_back: _Unit | None = None
+        self.units: dict[str, Unit] = {}
+        self.given_back: Unit | None = None
         """The unit whose start is getting its edges back."""
-        self.processes: dict[tuple[int, int, int], _Process] = {}
+        self.processes: dict[tuple[int, int, int], Process] = {}
 
-    def process(self, event: Event) -> _Process | None:
+    def process(self, event: Event) -> Process | None:
         owner = event.owner
         if owner is None:
             return None
         process = self.processes.get(owner.key)
         if process is None:
-            process = self.processes[owner.key] = _Process(owner, event.at)
+            process = self.processes[owner.key] = Process(owner, event.at)
         return process
 
     # --- edges --------------------------------------------------------------------
 
-    def declared(self, unit: _Unit, event: Event) -> None:
+    def declared(self, unit: Unit, event: Event) -> None:
         by = By.NAME if event.prerequisite else By.PATTERN
         requires = event.requires or Requirement.SUCCESS
         need = need_of(requires, event.optional, of_start=event.of_start, by=by)
         unit.edges[event.prerequisite or event.pattern] = need, event.pattern
         self._belongs_to_run(unit, need, event)
 
-    def undeclared(self, unit: _Unit, event: Event) -> None:
+    def undeclared(self, unit: Unit, event: Event) -> None:
         edge = unit.edges.pop(event.prerequisite or event.pattern, None)
         if edge is not None:
             self._belongs_to_run(unit, edge[0], event)
 
-    def _belongs_to_run(self, unit: _Unit, need: Need, event: Event) -> None:
+    def _belongs_to_run(self, unit: Unit, need: Need, event: Event) -> None:
         """A start whose edges another one has replaced gets them back when it is granted."""
         if need.of_start and unit.run is not None and unit.run.started == event.at:
             self.given_back = unit  # more of them may follow
@@ -224,15 +122,20 @@ class _Fold:
         self.given_back = None
         unit.run.edges = self.edges_of(unit)
 
-    def edges_of(self, unit: _Unit) -> tuple[Edge, ...]:
+    def edges_of(self, unit: Unit, *, done: bool = False) -> tuple[Edge, ...]:
         """What it waits for now, each with when it was met. A pattern is among them while no
-        unit matches it."""
+        unit matches it. *done*: it is a gate that has completed."""
         edges: list[Edge] = []
+        done = done or unit.condition not in (_PENDING, _SKIPPED) or unit.run is not None
         for name, (need, pattern) in unit.edges.items():
             requires = need.requirement.value
+            if several.is_on_several(name):
+                edges += self._on_several(unit, name, need, done)
+                continue
             if need.is_pattern:
                 match = matcher(name)
-                if not any(match(other) for other in unit.edges if other in self.units):
+                here = (other for other in unit.edges if other in self.units)
+                if not any(match(other) for other in here if not is_remote(other)):
                     met = self._matched(unit, match)
                     edges.append(Edge("", requires, need.optional, name, met))
                 continue
@@ -241,19 +144,31 @@ class _Fold:
             edges.append(Edge(name, requires, need.optional, pattern, since, span))
         return tuple(edges)
 
-    def _matched(self, unit: _Unit, match: Callable[[str], object]) -> float | None:
+    def _matched(self, unit: Unit, match: Callable[[str], object]) -> float | None:
         """When the first other unit was registered that matches."""
         others = (one for one in self.units.values() if one is not unit and match(one.name))
-        return next((other.registered for other in others), None)
+        return next((one.registered for one in others if not is_remote(one.name)), None)
+
+    def _on_several(self, unit: Unit, name: str, need: Need, done: bool) -> list[Edge]:
+        prefix = name.rpartition("@")[0] + "@"
+        hosts = [one for one in self.units.values() if one.name.rpartition("@")[0] + "@" == prefix]
+        return several.edges_of(
+            name,
+            need.requirement.value,
+            optional=need.optional,
+            met=[(one.name, *one.met(need)) for one in hosts],
+            done=done,
+            apart=not unit.gate_count,
+        )
 
     # --- starting -----------------------------------------------------------------
 
-    def gate(self, unit: _Unit, event: Event) -> None:
+    def gate(self, unit: Unit, event: Event) -> None:
         self._no_longer_waits(unit, event.at, "refused")
         unit.gate, unit.gate_count, unit.note = True, event.count, ""
         unit.waits = unit.new_span(event.at)
 
-    def denied(self, unit: _Unit, event: Event) -> None:
+    def denied(self, unit: Unit, event: Event) -> None:
         process, at = self.process(event), event.at
         if event.outcome == "waiting":
             if process is not None and process not in unit.waiters:
@@ -274,17 +189,17 @@ class _Fold:
                 process.leaves(unit.name)
             self._no_longer_waits(unit, at, event.outcome, event.reason)
 
-    def _no_longer_waits(self, unit: _Unit, at: float, outcome: str, reason: str = "") -> None:
+    def _no_longer_waits(self, unit: Unit, at: float, outcome: str, reason: str = "") -> None:
         span, unit.waits = unit.waits, None
         if span is not None:
-            span.edges = self.edges_of(unit)
+            span.edges = self.edges_of(unit, done=outcome == "completed")
             span.end(at, outcome, reason)
             unit.idle_since = None
         for waiter in unit.waiters:
             waiter.leaves(unit.name)
         unit.waiters.clear()
 
-    def started(self, unit: _Unit, event: Event) -> None:
+    def started(self, unit: Unit, event: Event) -> None:
         at, process = event.at, self.process(event)
         if unit.run is not None:
             self._left(unit, unit.run.gone or at, "owner gone")
@@ -309,12 +224,12 @@ class _Fold:
 
     # --- running ------------------------------------------------------------------
 
-    def ready(self, unit: _Unit, event: Event) -> None:
+    def ready(self, unit: Unit, event: Event) -> None:
         if unit.run is not None:
             unit.run.ready = event.at
         unit.put(_STARTED, event.at, unit.run)
 
-    def retried(self, unit: _Unit, event: Event) -> None:
+    def retried(self, unit: Unit, event: Event) -> None:
         unit.note = ""
         if unit.run is not None:
             unit.run.retries.append(event.at)
@@ -322,7 +237,7 @@ class _Fold:
                 unit.run.ready = None
         unit.put(_LAUNCHING if event.launching else _STARTED, event.at, unit.run)
 
-    def ended(self, unit: _Unit, event: Event) -> None:
+    def ended(self, unit: Unit, event: Event) -> None:
         span = unit.run or unit.waits or unit.new_span(event.at)
         if event.outcome == "completed":
             condition = Condition.COMPLETED
@@ -338,7 +253,7 @@ class _Fold:
             self._no_longer_waits(unit, event.at, event.outcome, event.reason)
         unit.put(condition, event.at, span)
 
-    def _left(self, unit: _Unit, at: float, outcome: str, reason: str = "") -> None:
+    def _left(self, unit: Unit, at: float, outcome: str, reason: str = "") -> None:
         span, unit.run, unit.idle_since = unit.run, None, None
         if span is not None:
             span.end(at, outcome, reason)
@@ -346,28 +261,67 @@ class _Fold:
                 ended = outcome in ("completed", "failed")
                 span.owner.leaves(unit.name, (unit.name, span.index) if ended else ("", 0))
 
-    def owner_gone(self, unit: _Unit, event: Event) -> None:
+    def owner_gone(self, unit: Unit, event: Event) -> None:
         if unit.run is not None:
             unit.run.gone = event.at
 
-    def reset(self, unit: _Unit, event: Event) -> None:
+    def reset(self, unit: Unit, event: Event) -> None:
         self._left(unit, event.at, "reset")
         if unit.gate and unit.waits is None:
             unit.waits = unit.new_span(event.at)
         unit.idle_since, unit.note = event.at, ""
         unit.put(_PENDING, event.at)
 
-    def skipped(self, unit: _Unit, event: Event) -> None:
+    def skipped(self, unit: Unit, event: Event) -> None:
         unit.put(_SKIPPED, event.at)
 
-    def no_longer_skipped(self, unit: _Unit, event: Event) -> None:
+    def no_longer_skipped(self, unit: Unit, event: Event) -> None:
         if unit.condition is _SKIPPED:
             unit.put(_PENDING, event.at)
 
-    def noted(self, unit: _Unit, event: Event) -> None:
+    # --- on other hosts -----------------------------------------------------------
+
+    def heard(self, unit: Unit, event: Event) -> None:
+        """Another host says how its unit is now. What was in between may not have been heard of.
+        A run of which only the end was heard has no beginning."""
+        at, status, run = event.at, Status(event.status), unit.run
+        if status in (Status.LAUNCHING, Status.STARTED):
+            launching = status is Status.LAUNCHING
+            if run is None:
+                run, unit.waits = unit.waits or unit.new_span(at), None
+                unit.run, run.started, run.launching, run.run = run, at, launching, event.run
+                run.owner = Process(event.owner, at) if event.owner is not None else None
+            elif run.run + len(run.retries) < event.run:
+                run.retries.append(at)
+            if run.launching:
+                run.ready = None if launching else run.ready or at
+            unit.put(_LAUNCHING if launching else _STARTED, at, run)
+            return
+        unready = status is Status.FAILED and event.launching
+        condition = Condition.FAILED_UNSTARTED if unready else _HEARD[status]
+        if run is not None:
+            self._left(
+                unit, at, "reset" if status is Status.PENDING else status.value, event.reason
+            )
+        elif condition is unit.condition and (not unit.spans or unit.spans[-1].run == event.run):
+            return
+        elif status is not Status.PENDING:
+            if unit.waits is None and status in (Status.COMPLETED, Status.FAILED):
+                unit.waits = unit.new_span(at)
+            run = unit.waits
+            self._no_longer_waits(unit, at, status.value, event.reason)
+        if run is not None:
+            run.run = run.run or event.run
+        if status is Status.PENDING:
+            unit.waits = unit.waits or unit.new_span(at)
+        unit.put(condition, at, run)
+
+    # --- notes --------------------------------------------------------------------
+
+    def noted(self, unit: Unit, event: Event) -> None:
         unit.note = event.text
 
-    def known(self, unit: _Unit, event: Event) -> None:
+    def known(self, unit: Unit, event: Event) -> None:
         pass
 
     # --- the end ------------------------------------------------------------------
@@ -383,10 +337,13 @@ class _Fold:
         began = units[0].registered if units else self.begun.at
         records = [counted(record, until, last) for record in records]
         rests = [
-            (record.gate, span.rested) for record in records for span in record.spans if span.counts
+            (record.is_idle(span), span.rested)
+            for record in records
+            for span in record.spans
+            if span.counts
         ]
         ended = max((rested for _, rested in rests if rested is not None), default=began)
-        over = all(gate or rested is not None for gate, rested in rests)
+        over = all(idle or rested is not None for idle, rested in rests)
         return Startup(
             epoch=self.begun.epoch,
             startup=self.begun.startup,
@@ -398,7 +355,7 @@ class _Fold:
             by_reset=self.begun.by_reset,
         )
 
-    def _record(self, unit: _Unit) -> UnitRecord:
+    def _record(self, unit: Unit) -> UnitRecord:
         edges = self.edges_of(unit)
         if unit.waits is not None:
             unit.waits.edges = edges
@@ -417,7 +374,7 @@ class _Fold:
             note=unit.note,
         )
 
-    def _met_later(self, edge: Edge, span: _Run) -> Edge:
+    def _met_later(self, edge: Edge, span: Run) -> Edge:
         """The *edge* of a gate that may have completed without it, as it was met afterwards."""
         other = self.units.get(edge.prerequisite)
         if edge.met is not None or span.ended is None or other is None:
@@ -427,7 +384,7 @@ class _Fold:
         return replace(edge, met=met, of=of)
 
 
-_APPLY: Final[dict[str, Callable[[_Fold, _Unit, Any], None]]] = {
+_APPLY: Final[dict[str, Callable[[_Fold, Unit, Any], None]]] = {
     "registered": _Fold.known,
     "gate": _Fold.gate,
     "declared": _Fold.declared,
@@ -442,5 +399,6 @@ _APPLY: Final[dict[str, Callable[[_Fold, _Unit, Any], None]]] = {
     "skipped": _Fold.skipped,
     "no longer skipped": _Fold.no_longer_skipped,
     "note": _Fold.noted,
+    "heard": _Fold.heard,
 }
 """By the kind of the event. Others change nothing that is shown."""

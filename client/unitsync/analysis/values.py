@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from unitsync.remote_names import is_remote
 from unitsync.wire_values import Owner
 
 NOT_OVER: Final = "The startup is not over: what still runs or waits is taken to do so until now."
@@ -25,7 +26,8 @@ class Edge(msgspec.Struct, frozen=True, gc=False):
     """success, completion or start."""
     optional: bool = False
     pattern: str = ""
-    """The pattern because of which it waited for this unit, or ""."""
+    """The pattern because of which it waited for this unit, or UNIT@* with a number of hosts; or
+    ""."""
     met: float | None = None
     """When it was met; None if it is not, or if there was nothing to wait for (an optional
     prerequisite that nobody had registered). A gate that needs only some of its prerequisites
@@ -96,7 +98,8 @@ class UnitRecord(msgspec.Struct, frozen=True):
     name: str
     registered: float
     status: str
-    """Its last status: pending, skipped, launching, started, completed or failed."""
+    """Its last status: pending, skipped, launching, started, completed or failed. On another
+    host also: not registered, unknown."""
     since: float
     """When that status began."""
     gate: bool = False
@@ -107,6 +110,15 @@ class UnitRecord(msgspec.Struct, frozen=True):
     edges: tuple[Edge, ...] = ()
     """All that it waits for now, met or not."""
     note: str = ""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is on another host. Its times are those at which it was heard of here."""
+        return is_remote(self.name)
+
+    def is_idle(self, span: Span) -> bool:
+        """Whether nobody here works on *span*, which is one of its spans."""
+        return self.gate or (self.is_remote and span.started is None)
 
     @property
     def ran_later(self) -> bool:

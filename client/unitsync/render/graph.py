@@ -2,7 +2,8 @@
 drawn from.
 
 An arrow runs from a prerequisite to its dependent, in the direction of time. A solid one needs
-success, a dashed one completion, a dotted one the start.
+success, a dashed one completion, a dotted one the start. A unit on another host has a double
+border.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 
 from unitsync.analysis.values import CriticalPath, Startup
 from unitsync.printing import safe
+from unitsync.remote_names import is_remote
 from unitsync.render.lettering import shortened
 from unitsync.render.palette import LIGHT, TINT, of_state
 from unitsync.render.rows import WORDS, chosen, label, rows, title
@@ -22,6 +24,7 @@ from unitsync.terminal import Screen
 
 _NAME_COLUMNS: Final = 32
 _NOT_REGISTERED: Final = "not registered"
+_UNKNOWN: Final = "unknown"
 _DOT_STYLE: Final = {"success": "solid", "completion": "dashed", "start": "dotted"}
 
 
@@ -33,6 +36,11 @@ class Node(msgspec.Struct, frozen=True):
     """How long it took, or what became of it."""
     gate: bool = False
     critical: bool = False
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is on another host, or on several."""
+        return is_remote(self.name)
 
     @property
     def shown(self) -> str:
@@ -67,10 +75,11 @@ def diagram(startup: Startup, path: CriticalPath, most: int = 0) -> Diagram:
     arrows: dict[tuple[int, int], Arrow] = {}
     for row in shown:
         for edge in row.unit.edges:
-            name = edge.prerequisite
+            name = edge.prerequisite or (edge.pattern if is_remote(edge.pattern) else "")
             if name and name not in known and not edge.optional and name not in places:
                 places[name] = len(nodes)
-                nodes.append(Node(name, _NOT_REGISTERED, _NOT_REGISTERED))
+                state = _UNKNOWN if is_remote(name) else _NOT_REGISTERED
+                nodes.append(Node(name, state, state))
             if name in places:
                 ends = places[name], places[row.name]
                 critical = (name, row.name) in steps
@@ -110,7 +119,8 @@ def _dot_nodes(drawn: Diagram) -> Iterator[str]:
         colour = "critical" if node.critical and node.state != "failed" else of_state(node.state)
         more = ", penwidth=3" if node.critical else ""
         more += ", shape=hexagon, style=filled" if node.gate else ""
-        more += ', style="rounded,dashed"' if node.state == _NOT_REGISTERED else ""
+        more += ", peripheries=2" if node.remote else ""
+        more += ', style="rounded,dashed"' if node.state in (_NOT_REGISTERED, _UNKNOWN) else ""
         yield (
             f'  n{place} [label="{_dot_escaped(node.shown)}{detail}",'
             f' fillcolor="{TINT[of_state(node.state)]}", color="{LIGHT[colour]}",'
@@ -146,7 +156,7 @@ def mermaid(startup: Startup, path: CriticalPath) -> str:
     drawn = diagram(startup, path)
     lines = ["flowchart LR"]
     for place, node in enumerate(drawn.nodes):
-        opened, closed = ("{{", "}}") if node.gate else ("(", ")")
+        opened, closed = ("{{", "}}") if node.gate else ("[[", "]]") if node.remote else ("(", ")")
         detail = f"<br/>{_mermaid_escaped(node.detail)}" if node.detail else ""
         text = _mermaid_escaped(node.shown) + detail
         lines.append(f'  n{place}{opened}"{text}"{closed}:::{of_state(node.state)}')

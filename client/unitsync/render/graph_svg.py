@@ -104,6 +104,11 @@ def _box(node: Node, middle: Point, width: float) -> Iterator[str]:
             f'<rect {look} x="{number(left)}" y="{number(top)}" width="{number(width)}"'
             f' height="{number(_BOX)}" rx="6"/>'
         )
+    if node.remote:
+        yield (
+            f'<rect {look} x="{number(left + 3)}" y="{number(top + 3)}" width="{number(width - 6)}"'
+            f' height="{number(_BOX - 6)}" rx="4" fill-opacity="0"/>'
+        )
     text = left + (18 if node.gate else 12)
     weight = ' font-weight="600" class="critical-text"' if node.critical else ""
     yield f'<text x="{number(text)}" y="{number(y + 4.5)}"{weight}>{escaped(node.shown)}</text>'
@@ -172,6 +177,10 @@ def _legend(drawn: Diagram, y: float) -> Iterator[str]:
         "gate": (
             any(node.gate for node in drawn.nodes),
             '<path class="box running" stroke-width="1.5" d="M0 -4l5 -5h12l5 5l-5 5h-12z"/>',
+        ),
+        "on another host": (
+            any(node.remote for node in drawn.nodes),
+            '<path class="box running" stroke-width="1.5" d="M0 -10h22v12h-22zM3 -7h16v6h-16z"/>',
         ),
     }
     x = _MARGIN

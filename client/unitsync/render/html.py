@@ -16,6 +16,7 @@ import msgspec
 
 from unitsync.analysis.values import CriticalPath, Edge, Span, Startup
 from unitsync.printing import columns, safe
+from unitsync.remote_names import is_remote
 from unitsync.render.markup import escaped
 from unitsync.render.palette import DARK, LIGHT
 from unitsync.render.rows import (
@@ -150,7 +151,8 @@ def _edge(edge: Edge, startup: Startup, places: dict[str, int]) -> dict[str, Any
     if edge.optional:
         words += ", if it is there"
     if edge.pattern and edge.prerequisite:
-        words += f", as it matches {safe(edge.pattern)}"
+        how = "is one of" if is_remote(edge.pattern) else "matches"
+        words += f", as it {how} {safe(edge.pattern)}"
     met = None if edge.met is None else edge.met - startup.began
     words += ": not met" if met is None and not edge.optional else ""
     words += f": met at {took(met)}" if met is not None else ""

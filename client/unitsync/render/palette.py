@@ -66,6 +66,7 @@ STATE: Final = {
     "waiting": "waiting",
     "pending": "waiting",
     "not registered": "waiting",
+    "unknown": "waiting",
 }
 """The colour of each state of rows.py and graph.py; that of all others is "skipped"."""
 

@@ -17,7 +17,9 @@ from unitsync.printing import counted
 from unitsync.render.times import took
 
 _ROUNDING_S: Final = 1e-6
-_FINE: Final = ("completed", "up", "running", "launching", "waiting", "pending")
+_NOT_THERE: Final = ("not registered", "unknown")
+"""Of a unit on another host."""
+_FINE: Final = ("completed", "up", "running", "launching", "waiting", "pending", *_NOT_THERE)
 _ORDER: Final = (*_FINE, "failed", "skipped")
 WORDS: Final = {"pending": "never asked for"}
 """How a state is called where people read it, if not by its own name."""
@@ -47,7 +49,8 @@ class Row(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
     state: str
     """completed, failed, launching, running, up, waiting, pending (never asked for), skipped,
-    or another word for a start that was not granted."""
+    or another word for a start that was not granted; on another host also not registered, or
+    unknown."""
     reason: str = ""
     critical: bool = False
     retries: tuple[float, ...] = ()
@@ -223,7 +226,7 @@ def label(row: Row) -> tuple[str, str]:
         return "failed", "failed-text"
     if is_wrong(row.state):
         return row.state, "skipped-text"
-    if row.state in ("waiting", "pending"):
+    if row.state in ("waiting", "pending", *_NOT_THERE):
         return WORDS.get(row.state, row.state), "muted"
     if row.own_s < 0.0005:
         return "up" if row.state == "up" else "", "muted"

@@ -18,6 +18,7 @@ from unitsync.analysis.values import (
 )
 from unitsync.json_output import iso
 from unitsync.printing import columns, counted, duration, safe
+from unitsync.remote_names import is_remote
 from unitsync.render.lettering import UNITS_MOST, folded, more, painted, plain, shortened
 from unitsync.render.times import took
 from unitsync.terminal import Screen, beside
@@ -107,8 +108,12 @@ def critical_path(
     lines += more(len(path.steps) - len(steps), screen)
     if path.idle_s >= 0.0005:
         share = path.idle_s / path.total_s
-        late = f" ({_percent(share)}): its script came late" if share >= _LATE else ""
-        first = f"{safe(path.steps[0].unit)} was asked for"
+        unit = path.steps[0].unit
+        how, why = "asked for", ": its script came late"
+        if is_remote(unit):
+            how, why = "heard of", ""
+        late = f" ({_percent(share)}){why}" if share >= _LATE else ""
+        first = f"{safe(unit)} was {how}"
         lines += folded(f"{took(path.idle_s)} passed before {first}{late}.", screen)
     if path.beside:
         shown = path.beside[: min(most, _BESIDE_MOST) or None]
