@@ -73,7 +73,7 @@ def test_what_is_heard_and_which_job_is_joined() -> None:
     )
     assert [text_line(by[seq])[21:] for seq in (2, 5, 7)] == [
         "the job train-42 is joined",
-        f"{DATA} is unknown, its host says",
+        f"nothing is known of {DATA}",
         f"{DATA} is failed, its host says: exit status 3",
     ]
     for event in got:

@@ -79,6 +79,8 @@ def _what(event: Event) -> str:
             return f"{unit} failed and is tried again{why}"
         case "note":
             return f"{unit}: {safe(event.text)}" if event.text else f"{unit} has no note any more"
+        case "heard" if event.status == "unknown":
+            return f"nothing is known of {unit}"
         case "heard":
             return f"{unit} is {event.status}, its host says{why}"
         case "joined":
