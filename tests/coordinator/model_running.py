@@ -1,5 +1,5 @@
 """The steps of the model test that are about what runs: it becomes ready, says what it is doing, is
-tried again."""
+tried again; here or on other hosts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,39 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from coordinator.model_values import Client, name, which, who
-from support.driver import Script
+from support.driver import Driven, Script
 from support.oracle import Oracle
 from unitsync import wire
+from unitsyncd.core.requirement import Condition
+
+HEARD = {
+    "unknown": Condition.UNKNOWN,
+    "not registered": Condition.NOT_REGISTERED,
+    "pending": Condition.PENDING,
+    "launching": Condition.LAUNCHING,
+    "started": Condition.STARTED,
+    "completed": Condition.COMPLETED,
+    "failed": Condition.FAILED_UNSTARTED,
+    "failed after it had started": Condition.FAILED,
+    "skipped": Condition.SKIPPED,
+}
 
 
 class Running(RuleBasedStateMachine):
+    driven: Driven
     oracle: Oracle
     scripts: list[Script]
     starts: list[Client]
     waits: list[Client]
+
+    @rule(
+        name=st.sampled_from(("x@h1", "x@h1", "x@h2", "x@h3")),
+        status=st.sampled_from((*HEARD, "completed", "started")),
+    )
+    def hear(self, name: str, status: str) -> None:
+        """Another host says so of its unit."""
+        self.oracle.heard[name] = status
+        self.driven.hear((name, HEARD[status]))
 
     @rule(unit=name, who=who)
     def become_ready(self, unit: str, who: int) -> None:

@@ -21,9 +21,10 @@ edges = st.builds(
 )
 which = st.integers(0, 100)
 pattern = st.sampled_from(("*", "?", "[ab]", "[!ab]", "[d-e]*", "??"))
-prerequisite = st.one_of(name, name, pattern)
+elsewhere = st.sampled_from(("x@h1", "x@h2", "x@*:1", "x@*:2"))
+prerequisite = st.one_of(name, name, pattern, elsewhere)
 patterns = st.lists(
-    st.one_of(name, pattern),
+    st.one_of(name, pattern, elsewhere),
     min_size=1,
     max_size=3,
     unique=True,

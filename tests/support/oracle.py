@@ -21,12 +21,16 @@ class Oracle:
         self.before: dict[tuple[str, str], Edge] = {}
         """A pattern, and what all units that match are to wait for."""
         self.dead: set[Owner] = set()
+        self.heard: dict[str, str] = {}
+        """UNIT@HOST → its status, as MEETS has it."""
         self.withdrawn: set[str] = set()
         """Request ids of starts that were taken back, granted before that or not."""
 
     # --- statuses -----------------------------------------------------------------
 
     def status(self, name: str) -> str:
+        if "@" in name:
+            return self.status_elsewhere(name)
         unit = self.units.get(name)
         if unit is None:
             return "not registered"
@@ -35,6 +39,12 @@ class Oracle:
         if unit.phase == "started" and not unit.had_started:
             return "launching"
         return unit.phase
+
+    def status_elsewhere(self, name: str) -> str:
+        if "*" in name:
+            return "completed" if self.meets(name, "success") else "pending"
+        status = self.heard.get(name, "unknown")
+        return "failed" if status == "failed after it had started" else status
 
     def is_skipped(self, name: str) -> bool:
         needs, unit = self.needs(name), self.units[name]
@@ -91,11 +101,21 @@ class Oracle:
         return own
 
     def edge_to(self, name: str, other: str, edge: Edge) -> Edge:
-        by: Literal["name", "pattern"] = "pattern" if set("*?[") & set(other) else "name"
+        by: Literal["name", "pattern"] = "pattern" if is_pattern(other) else "name"
         of = name if by == "pattern" else ""
         return Edge(edge.requires, edge.optional, edge.of_start, by, of)
 
+    def on_hosts(self, name: str) -> tuple[list[str], int]:
+        """UNIT@HOST for each host that UNIT@*:N counts, and how many have to meet it."""
+        unit, _, most = name.partition("@*:")
+        return [one for one in self.heard if one.startswith(f"{unit}@")], int(most)
+
     def meets(self, name: str, requires: Requirement) -> bool:
+        if "@*" in name:
+            hosts, most = self.on_hosts(name)
+            return sum(self.meets(one, requires) for one in hosts) >= most
+        if "@" in name:
+            return requires in MEETS[self.heard.get(name, "unknown")]
         status = self.status(name)
         if status == "failed" and self.units[name].had_started:
             status = "failed after it had started"
@@ -104,9 +124,18 @@ class Oracle:
     def is_over(self, name: str) -> bool:
         return self.status(name) in ("completed", "failed", "skipped")
 
+    def is_hopeless(self, name: str, requires: Requirement) -> bool:
+        """Whether it cannot be met, unless something begins anew."""
+        if "@*" in name:
+            hosts, most = self.on_hosts(name)
+            left = sum(not self.is_hopeless(one, requires) for one in hosts)
+            return len(hosts) >= most > left
+        return self.is_over(name) and not self.meets(name, requires)
+
     def blocks(self, name: str, edge: Edge) -> bool:
-        over = edge.by != "pattern" and self.is_over(name)
-        return not edge.optional and over and not self.meets(name, edge.requires)
+        if edge.optional or edge.by == "pattern":
+            return False
+        return self.is_hopeless(name, edge.requires)
 
     def is_met(self, name: str, edge: Edge) -> bool:
         if edge.by == "pattern":
@@ -133,7 +162,7 @@ class Oracle:
         for name, cause in itertools.pairwise(path):
             needs = self.needs(name, request_id if name == path[0] else "")
             assert any(other == cause and self.blocks(cause, edge) for other, edge in needs)
-        assert self.status(path[-1]) in ("completed", "failed")
+        assert "@" in path[-1] or self.status(path[-1]) in ("completed", "failed")
         assert all(self.status(name) == "skipped" for name in path[1:-1])
 
     # --- declaring ----------------------------------------------------------------
@@ -182,6 +211,8 @@ class Oracle:
                 return "contradiction"
             self.take_back(name, other)
             known = None
+        if "@*" in other and edge.optional:
+            return "usage"
         if known is not None and not named and known.of_start < edge.of_start:
             return ""  # it stays with the unit
         if (
@@ -323,7 +354,9 @@ class Oracle:
         """ "" or why it is refused."""
         kept = {other for other, known in self.needs(name) if not known.of_start}
         named = kept | set(prerequisites)
-        open_ended = any(set("*?[") & set(other) for other in named)
+        open_ended = any(map(is_pattern, named))
+        if any("@*" in other for other in prerequisites) and edge.optional:
+            return "usage"
         if not named or (count > len(named) and not open_ended):
             return "usage"
         self.register(name)
@@ -539,7 +572,7 @@ class Oracle:
         complete = True
         for name in names:
             matches = [name]
-            if set("*?[") & set(name):
+            if is_pattern(name):
                 matches = [unit for unit in self.units if fnmatchcase(unit, name)]
                 complete = complete and bool(matches)
             found.update(dict.fromkeys(matches))
@@ -548,14 +581,18 @@ class Oracle:
     def answer_to_wait(self, names: list[str], requires: Requirement, any_of: bool) -> str:
         names, complete = self.meant(names)
         if not complete:
-            hopeless = [self.is_over(name) and not self.meets(name, requires) for name in names]
+            hopeless = [self.is_hopeless(name, requires) for name in names]
             if any_of and any(self.meets(name, requires) for name in names):
                 return "ok"
             return "skipped" if any(hopeless) and not any_of else "waiting"
         met = [self.meets(name, requires) for name in names]
         if any(met) if any_of else all(met):
             return "ok"
-        hopeless = [self.is_over(name) and not self.meets(name, requires) for name in names]
+        hopeless = [self.is_hopeless(name, requires) for name in names]
         if all(hopeless) if any_of else any(hopeless):
             return "skipped"
         return "waiting"
+
+
+def is_pattern(text: str) -> bool:
+    return bool(set("*?[") & set(text)) and "@" not in text

@@ -18,6 +18,7 @@ MEETS = {
     "failed": ("completion",),
     "failed after it had started": ("completion", "start"),
     "skipped": ("completion",),
+    "unknown": (),
 }
 
 

@@ -14,15 +14,9 @@ import itertools
 import shlex
 from collections.abc import Collection, Iterable, Mapping
 
-from unitsync.errors import (
-    ContradictionError,
-    CycleError,
-    LimitReached,
-    UnitsyncError,
-    UsageError,
-)
+from unitsync.errors import ContradictionError, CycleError, LimitReached, UnitsyncError
 from unitsync.patterns import filter_matching, matcher
-from unitsync.remote_names import ANY, is_remote, remote_name
+from unitsync.remote_names import is_remote
 from unitsync.wire import Start
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.unit_actor import UnitActor
@@ -136,9 +130,7 @@ class Declarations:
             self._add(actor, prerequisite, need, at, request)
             self._add_matches(actor, prerequisite, names, need, at, request)
         else:
-            if need.optional and is_remote(prerequisite) and remote_name(prerequisite).host == ANY:
-                raise UsageError(f"{prerequisite}: a unit on several hosts cannot be optional")
-            registry.mention(prerequisite, at)
+            registry.mention(prerequisite, at, optional=need.optional)
             self._add(actor, prerequisite, need, at, request)
 
     def _add(
@@ -311,7 +303,7 @@ class Declarations:
         registry, graph = self.registry, self.registry.graph
         need, names = need_by(need, By.BEFORE), list(filter(matcher(pattern), registry.names))
         for prerequisite in prerequisites:
-            registry.mention(prerequisite, at)
+            registry.mention(prerequisite, at, optional=need.optional)
             known = graph.before.get((pattern, prerequisite))
             if known not in (None, need):
                 raise _contradiction(pattern, prerequisite, known.requirement.value)

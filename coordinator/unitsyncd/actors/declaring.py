@@ -28,7 +28,7 @@ def want(request: wire.Want, declarations: Declarations, at: float) -> wire.AnyR
     check_count(len(request.prerequisites))
     try:
         declarations.declare([(actor, request.prerequisites)], need, at)
-    except errors.InvalidName:  # wrong usage registers nothing
+    except errors.UsageError:  # this registers nothing
         registry.turn.rollback(savepoint)
         raise
     changed = len(registry.turn.facts) > facts
@@ -98,7 +98,7 @@ def gate(request: wire.Gate, declarations: Declarations, at: float) -> wire.AnyR
     registry = declarations.registry
     check_count(len(request.prerequisites))
     for name in request.prerequisites:
-        registry.check_prerequisite(name)
+        registry.check_prerequisite(name, optional=request.optional)
     edges = registry.graph.prerequisites(request.unit)
     names = {*request.prerequisites, *(name for name in edges if not edges[name].of_start)}
     patterns = any(map(registry.is_pattern, names))

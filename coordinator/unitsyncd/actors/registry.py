@@ -110,21 +110,21 @@ class Registry:
         if name not in self.units and not self.graph.is_waited_for(name):
             check_name(name)
 
-    def check_prerequisite(self, text: str) -> None:
+    def check_prerequisite(self, text: str, *, optional: bool = False) -> None:
         """Raise InvalidName if *text* is neither a unit name nor a pattern, nor stands for units
         on other hosts; for these, whatever RemoteUnits.check raises."""
         if self.is_pattern(text):
             check_pattern(text)
         elif is_remote(text):
-            self.remote.check(text)
+            self.remote.check(text, optional=optional)
         else:
             self.check(text)
 
-    def mention(self, text: str, at: float) -> None:
+    def mention(self, text: str, at: float, *, optional: bool = False) -> None:
         """Check *text*, which is no pattern and for which somebody is about to wait. Raises what
         ``check_prerequisite`` raises, and LimitReached."""
         if is_remote(text):
-            self.remote.mention(text, at)
+            self.remote.mention(text, at, optional=optional)
         else:
             self.check(text)
 

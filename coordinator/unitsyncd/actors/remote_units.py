@@ -69,10 +69,12 @@ class RemoteUnits:
             self._forget(text, name)
             self._mention(text, name, at)
 
-    def check(self, text: str) -> RemoteName:
+    def check(self, text: str, *, optional: bool = False) -> RemoteName:
         """What *text*, which holds an ``@``, stands for. Raises InvalidName; UsageError if this
-        coordinator cannot know other hosts; JobOver."""
+        coordinator cannot know other hosts, or if nobody can wait like that; JobOver."""
         name = remote_name(text)
+        if optional and name.host == ANY:
+            raise UsageError(f"{text}: a unit on several hosts cannot be optional")
         if self.job is None:
             raise UsageError(
                 f"{text}: this coordinator knows no other hosts",
@@ -88,12 +90,15 @@ class RemoteUnits:
             )
         return name
 
-    def mention(self, text: str, at: float) -> None:
+    def mention(self, text: str, at: float, *, optional: bool = False) -> None:
         """Make sure that the topic *text* has a condition: somebody is about to wait for it, or
         asks. Raises what ``check`` raises, and LimitReached."""
-        if self._is_known(text):
+        known = self._is_known(text)
+        if known and not optional:
             return
-        name = self.check(text)
+        name = self.check(text, optional=optional)
+        if known:
+            return
         if len(self.needed) >= REMOTE_MAX:
             what = f"waits for no more than {REMOTE_MAX:,} units on other hosts"
             raise limit_reached("remote", REMOTE_MAX, what, hint="wait for fewer, or for UNIT@*")
