@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from unitsyncd.core.requirement import Condition
 from unitsyncd.core.store import StoreError
@@ -31,10 +32,15 @@ class MemoryCoordinator:
         """All that was heard, in order: UNIT@HOST, condition, run."""
         self.turns: list[int] = []
         """How many news each turn had."""
+        self.waits: dict[str, list[str]] = {}
+        """Units that a start waits for, and their needs."""
+        self.deadlocks: dict[str, list[str]] = {}
+        self.lost: dict[str, str] = {}
         self.full = 0
         """How many more turns cannot be kept."""
         self._news: dict[str, News] = {}
         self._needs: set[str] = set()
+        self._without_start: set[str] = set()
         self._changed: set[str] = set()
         self.changes = asyncio.Condition()
         self.on_change: Callable[[], None] = lambda: None
@@ -45,6 +51,13 @@ class MemoryCoordinator:
         self.units[unit] = condition, run
         self._changed.add(unit)
         self.on_change()
+
+    def wait(self, unit: str, *needs: str, start: bool = True) -> None:
+        """The *unit* waits, and if *start*, so does one of its starts."""
+        self.waits[unit] = list(needs)
+        if not start:
+            self._without_start.add(unit)
+        self.set(unit, Condition.PENDING, 0)
 
     def remove(self, unit: str) -> None:
         del self.units[unit]
@@ -90,7 +103,7 @@ class MemoryCoordinator:
         if unit not in self.units:
             return None
         condition, run = self.units[unit]
-        return Report(claim, self.epoch, condition, run)
+        return Report(claim, self.epoch, condition, run, needs=self.waits.get(unit, []))
 
     def hear(self, news: Sequence[News]) -> None:
         if self.full:
@@ -109,10 +122,13 @@ class MemoryCoordinator:
         self.left = why
 
     def waiting(self) -> Collection[str]:
-        return ()
+        return self.waits.keys() - self._without_start - self.deadlocks.keys()
 
     def deadlocked(self, unit: str, path: Sequence[str]) -> None:
-        raise AssertionError
+        self.deadlocks[unit] = list(path)
+
+    def give_up(self, host: str, why: str) -> None:
+        self.lost[host] = why
 
 
 class Node:
@@ -169,11 +185,10 @@ class Hosts:
         url: str,
         host: str,
         coordinator: MemoryCoordinator | None = None,
-        take_over: bool = False,
+        **more: Any,
     ) -> Node:
-        settings = HostsSettings(
-            servers=url.split(","), job=self.job, host=host, take_over=take_over
-        )
+        """*more*: settings."""
+        settings = HostsSettings(url.split(","), self.job, host, **more)
         node = Node(settings, coordinator or MemoryCoordinator())
         self.nodes.append(node)
         return node

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import deadlocks
-from unitsyncd.hosts.deadlocks import APART_S, Cycle, Suspicions, names, walk
+from unitsyncd.hosts.deadlocks import APART_S, Cycle, Suspicions, names, search
 from unitsyncd.hosts.messages import Report
 from unitsyncd.hosts.peers import Host
 
@@ -33,14 +33,20 @@ def found(
     hosts: tuple[Host, ...] = THREE,
     expected: int = 0,
 ) -> Cycle:
-    walking = walk(start, hosts, expected)
-    asked = next(walking)
+    return all_found(reports, [start], hosts, expected).get(start, ())
+
+
+def all_found(
+    reports: Mapping[str, Report], starts: list[str], hosts: tuple[Host, ...], expected: int = 0
+) -> dict[str, Cycle]:
+    searching = search(starts, hosts, expected)
+    asked = next(searching)
     while True:
         try:
-            asked = walking.send({name: reports[name] for name in asked if name in reports})
+            asked = searching.send({name: reports[name] for name in asked if name in reports})
         except StopIteration as end:
-            cycle: Cycle = end.value
-            return cycle
+            cycles: dict[str, Cycle] = end.value
+            return cycles
 
 
 def path(reports: Mapping[str, Report], *, expected: int = 0) -> str:
@@ -250,3 +256,6 @@ def test_a_cycle_is_found_if_and_only_if_there_is_one(
     assert all(after in graph[before] for before, after in pairwise(path))
     assert path[:1] == path[-1:] == ([start] if path else [])
     assert may_end(reports, in_job).isdisjoint(path)
+    together = all_found(reports, ALL, THREE, expected)
+    assert together.keys() == {name for name in ALL if steps_back(graph, name)}
+    assert together.get(start, ()) == found(reports, start, expected=expected)

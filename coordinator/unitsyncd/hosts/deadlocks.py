@@ -11,7 +11,8 @@ again, unchanged, was one when it was first seen, and stays one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from unitsync.errors import InvalidName
@@ -19,14 +20,16 @@ from unitsync.remote_names import ANY, RemoteName, remote_name
 from unitsync.wire import Host
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts.messages import Report
-from unitsyncd.hosts.peers import SILENT_S
 
 UNITS_MAX: Final = 10_000
-"""So many units are looked at in one walk. If there are more, it finds nothing."""
+EDGES_MAX: Final = 200_000
+"""So much is looked at in one search. What is beyond is not seen."""
 NEEDS_MAX: Final = 100
 """So many needs of a report are looked at."""
+PORTION: Final = 50
+"""So many units are looked at without a pause: some milliseconds."""
 APART_S: Final = 5.0
-"""How long a cycle has to last."""
+"""How long a cycle has to last. A host that was not heard of for so long may have moved on."""
 
 
 class Step(NamedTuple):
@@ -40,46 +43,29 @@ class Step(NamedTuple):
 
 
 Cycle: TypeAlias = tuple[Step, ...]
-Walk: TypeAlias = Generator[Sequence[str], Mapping[str, Report], Cycle]
-"""Asks for the reports of units, UNIT@HOST each, is sent those that there are, and returns the
-cycle, or () if there is none."""
+Search: TypeAlias = Generator[Sequence[str], Mapping[str, Report], dict[str, Cycle]]
+"""Asks for the reports of units, UNIT@HOST each, and is sent those that there are. It asks for none
+where others may have a turn. Returns the cycles."""
 
 
-def walk(start: str, hosts: Iterable[Host], expected: int = 0) -> Walk:
-    """Look for a shortest cycle on which the unit *start* is, UNIT@HOST. *hosts*: those of the job.
-    *expected*: how many the job is to have, 0 if nobody said.
+def search(starts: Iterable[str], hosts: Iterable[Host], expected: int = 0) -> Search:
+    """For each of the units *starts*, UNIT@HOST, that is on a cycle: a shortest one. *hosts*: those
+    of the job. *expected*: how many the job is to have, 0 if nobody said.
 
     It goes no further at a unit that is not waiting: not registered, running, or ended. Nor at one
     of a host that is silent, or whose report is of another epoch than its claim.
     """
-    claimed = {host.name: host for host in hosts if host.claim}
-    in_job = max(len(claimed), expected)
-    waiting: dict[str, Step] = {}
-    came_from = {start: ""}
-    """Each unit that was reached → one that waits for it."""
-    asked, expanded = [start], set[str]()
-    while asked:
-        reports, reached = (yield asked), list[str]()
-        for name in asked:
-            report = reports.get(name)
-            if report is None or not _waits(report, claimed.get(remote_name(name).host)):
-                continue
-            waiting[name] = Step(name, report.claim, report.epoch, report.run)
-            for need in report.needs[:NEEDS_MAX]:
-                if need in expanded:
-                    continue
-                expanded.add(need)
-                for target in _targets(need, claimed, in_job):
-                    if target == start:
-                        return _cycle(waiting, came_from, name)
-                    if target in came_from:
-                        continue
-                    if len(came_from) == UNITS_MAX:
-                        return ()
-                    came_from[target] = name
-                    reached.append(target)
-        asked = reached
-    return ()
+    starts = list(starts)
+    graph = _Graph(hosts, expected)
+    yield from graph.read(starts)
+    yield from graph.peel()
+    cycles: dict[str, Cycle] = {}
+    for start in starts:
+        if start in graph.waiting:
+            path = yield from graph.way_back(start)
+            if path:
+                cycles[start] = tuple(graph.waiting[name] for name in path)
+    return cycles
 
 
 def names(cycle: Cycle) -> list[str]:
@@ -87,33 +73,114 @@ def names(cycle: Cycle) -> list[str]:
     return [step.name for step in (*cycle, *cycle[:1])]
 
 
-def _waits(report: Report, host: Host | None) -> bool:
-    if host is None or host.epoch != report.epoch:
-        return False
-    heard = host.own or (host.silent_s is not None and host.silent_s < SILENT_S)
-    return heard and report.condition is Condition.PENDING
+class _Graph:
+    """Units that wait, and for what. A need for a unit on several hosts is a node, too: else
+    there would be an edge from each of its dependents to each of the hosts."""
 
+    def __init__(self, hosts: Iterable[Host], expected: int) -> None:
+        self._claimed = {host.name: host for host in hosts if host.claim}
+        self._in_job = max(len(self._claimed), expected)
+        self.waiting: dict[str, Step] = {}
+        self._targets: dict[str, list[str]] = {}
 
-def _targets(need: str, claimed: Mapping[str, Host], in_job: int) -> Iterator[str]:
-    """The units without which *need* cannot be met. Of a unit on several hosts, none is needed if
-    there are more hosts than have to meet it, or if more than there are have yet to come."""
-    try:
-        name = remote_name(need)
-    except InvalidName:
-        return
-    if name.host != ANY:
-        yield need
-    elif name.hosts == in_job:
-        for host in claimed:
-            yield str(RemoteName(name.unit, host))
+    def read(self, starts: Iterable[str]) -> Generator[Sequence[str], Mapping[str, Report], None]:
+        """All that the *starts* wait for."""
+        queue = dict.fromkeys(starts)
+        edges = 0
+        while queue:
+            asked = list(islice(queue, PORTION))
+            reports = yield asked
+            for name in asked:
+                del queue[name]
+                self._targets[name] = []
+                report = reports.get(name)
+                if report is None or not self._waits(report, remote_name(name).host):
+                    continue
+                self.waiting[name] = Step(name, report.claim, report.epoch, report.run)
+                for need in report.needs[:NEEDS_MAX]:
+                    self._targets[name].append(need)
+                    edges += 1
+                    for target in (need,) if need in self._targets else self._units(need):
+                        edges += target != need
+                        known = target in self._targets or target in queue
+                        if not known and len(self._targets) + len(queue) < UNITS_MAX:
+                            queue[target] = None
+            if edges > EDGES_MAX:
+                return
 
+    def _waits(self, report: Report, host: str) -> bool:
+        peer = self._claimed.get(host)
+        if peer is None or peer.epoch != report.epoch:
+            return False
+        heard = peer.own or (peer.silent_s is not None and peer.silent_s < APART_S)
+        return heard and report.condition is Condition.PENDING
 
-def _cycle(waiting: Mapping[str, Step], came_from: Mapping[str, str], last: str) -> Cycle:
-    path: list[Step] = []
-    while last:
-        path.append(waiting[last])
-        last = came_from[last]
-    return tuple(reversed(path))
+    def _units(self, need: str) -> list[str]:
+        """The units without which *need* cannot be met. Of a unit on several hosts, none is needed
+        if there are more hosts than have to meet it, or if more than there are have yet to come."""
+        try:
+            name = remote_name(need)
+        except InvalidName:
+            return []
+        if name.host != ANY:
+            return [need]
+        everywhere = name.hosts == self._in_job
+        units = [str(RemoteName(name.unit, host)) for host in self._claimed if everywhere]
+        self._targets[need] = units
+        return units
+
+    def peel(self) -> Generator[Sequence[str], Mapping[str, Report], None]:
+        """Leave only what is on a cycle, or between two."""
+        for _ in range(2):  # first what waits for no cycle, then what no cycle waits for
+            sources: dict[str, list[str]] = {name: [] for name in self._targets}
+            left: dict[str, int] = {}
+            for number, (name, targets) in enumerate(self._targets.items()):
+                inside = [target for target in targets if target in sources]
+                left[name] = len(inside)
+                for target in inside:
+                    sources[target].append(name)
+                if number % PORTION == 0:
+                    yield ()
+            ends = [name for name, count in left.items() if not count]
+            for number, name in enumerate(ends):
+                for source in sources[name]:
+                    left[source] -= 1
+                    if not left[source]:
+                        ends.append(source)
+                if number % PORTION == 0:
+                    yield ()
+            self._targets = {
+                name: [each for each in among if left[each]]
+                for name, among in sources.items()
+                if left[name]
+            }
+        self.waiting = {name: self.waiting[name] for name in self._targets if name in self.waiting}
+
+    def way_back(self, start: str) -> Generator[Sequence[str], Mapping[str, Report], list[str]]:
+        """The units of a shortest cycle from *start* on; none if it is on none."""
+        came_from = {start: ""}
+        level = [start]
+        while level:
+            following: list[str] = []
+            for number, name in enumerate(level):
+                if number % PORTION == 0:
+                    yield ()
+                for via in self._targets[name]:
+                    for target in (via,) if via in self.waiting else self._targets.get(via, ()):
+                        if target == start:
+                            return self._path(came_from, name)
+                        if target not in came_from:
+                            came_from[target] = name
+                            following.append(target)
+            level = following
+        return []
+
+    def _path(self, came_from: Mapping[str, str], last: str) -> list[str]:
+        path: list[str] = []
+        while last:
+            path.append(last)
+            last = came_from[last]
+        return path[::-1]
 
 
 class Suspicions:

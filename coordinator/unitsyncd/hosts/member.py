@@ -19,6 +19,7 @@ import msgspec
 from loguru import logger
 from nats.aio.msg import Msg
 
+from unitsync.printing import duration
 from unitsync.remote_names import ANY
 from unitsync.wire import Host
 from unitsyncd.core.store import StoreError
@@ -30,6 +31,7 @@ from unitsyncd.hosts.messages import Beat, Claim
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator
 from unitsyncd.hosts.reader import Reader
+from unitsyncd.hosts.search import Search
 from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, without_claim
 from unitsyncd.hosts.settings import HostsSettings
 
@@ -43,6 +45,7 @@ ASK_AGAIN_S: Final = 2.0
 AGAIN_S: Final = 0.25
 AGAIN_MAX_S: Final = 1.0
 """Pause before the next round, doubled each time: a log without a leader needs 6 to 8 s."""
+LOST_AGAIN_S: Final = 1.0
 RELEASE_S: Final = 1.0
 """How long the end of a coordinator may be held up by the log."""
 
@@ -101,8 +104,16 @@ class Member:
         """All of the epoch's."""
         self._needed = 0
         self._peers = Peers(self._host, self._coordinator.heard())
-        self._peers.link(self._link.up, self._now())
         self._reader = Reader(self._coordinator, self._peers, job=self._job, host=self._host)
+        self._search = Search(
+            self._log,
+            self._coordinator,
+            self._peers,
+            job=self._job,
+            host=self._host,
+            expected=self._settings.expected,
+            now=self._now,
+        )
 
     def wake(self) -> None:
         """Something may have changed: called after each turn."""
@@ -136,13 +147,11 @@ class Member:
         try:
             while not self._closing.is_set():
                 await _first(self._link.until_up(), asyncio.shield(linking))
-                self._peers.link(True, self._now())
                 self._other_heard = self._now()
                 try:
                     await _first(self._linked(), self._link.until_down(), asyncio.shield(linking))
                 finally:
                     self._claim, self._sender = 0, None
-                    self._peers.link(False, self._now())
                 if self.state is not State.OVER:
                     self.state, self.reason = State.CONNECTING, ""
         finally:
@@ -286,14 +295,20 @@ class Member:
         )
         self._units.update(self._coordinator.changed())
         sender.mark(units | self._units)
-        await _first(
-            self._speak(sender),
-            self._tend(sender),
-            self._reader.run(self._log, claim),
-            self._beat(claim),
-            # Here the search for deadlocks across hosts joins in.
-            self._closing.wait(),
-        )
+        # While the log has no leader, no host speaks, and silence means nothing.
+        self._peers.link(True, self._now())
+        try:
+            await _first(
+                self._speak(sender),
+                self._tend(sender),
+                self._reader.run(self._log, claim),
+                self._beat(claim),
+                self._search.run(claim),
+                self._give_up(),
+                self._closing.wait(),
+            )
+        finally:
+            self._peers.link(False, self._now())
         await self._release(sender, claim)
 
     async def _held(self, claim: int) -> tuple[dict[str, bytes], set[str]]:
@@ -333,10 +348,20 @@ class Member:
             changed = self._coordinator.changed()
             self._units.update(changed)
             sender.mark(changed)
+            self._search.stir()
             needed = len(self._coordinator.needs())
             if needed != self._needed:
                 self._needed = needed
                 self._reader.grow()
+
+    async def _give_up(self) -> None:
+        """Tell of hosts that are lost, again and again: more waits for them may begin."""
+        while True:
+            await asyncio.sleep(LOST_AGAIN_S)
+            for host in self._peers.hosts(self._now()) if self._settings.fail_when_lost else ():
+                if not host.own and (host.silent_s or 0.0) >= self._settings.grace_s:
+                    why = f"{host.name} was not heard of for {duration(host.silent_s or 0.0)}"
+                    self._coordinator.give_up(host.name, why)
 
     async def _beat(self, claim: int) -> None:
         subject = messages.alive_subject(self._job, self._host)

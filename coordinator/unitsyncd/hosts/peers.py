@@ -125,6 +125,7 @@ class Peers:
         peer.ahead.append(beat.at - wall)
 
     def link(self, up: bool, now: float) -> None:
+        """Whether the log can be read now. Only then does time count as silence."""
         self._pass(now)
         self._up = up
 

@@ -1,0 +1,133 @@
+"""Members that find deadlocks over hosts, and hosts that are lost, over real nats-servers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hosts.memory import Hosts, Node
+from hosts.nats_servers import Proxy, Server
+from unitsyncd.core.requirement import Condition
+from unitsyncd.hosts import deadlocks, member, search
+from unitsyncd.hosts.member import State
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(member, "BEAT_S", 0.1)
+    monkeypatch.setattr(member, "LOST_AGAIN_S", 0.1)
+    monkeypatch.setattr(deadlocks, "APART_S", 1.0)
+    monkeypatch.setattr(search, "PAUSE_S", 0.1)
+    monkeypatch.setattr(search, "LOOK_S", 0.4)
+    monkeypatch.setattr(search, "REST", 1)
+
+
+async def deadlocked(node: Node, unit: str) -> str:
+    await node.until(lambda: unit in node.coordinator.deadlocks)
+    return " → ".join(node.coordinator.deadlocks[unit])
+
+
+async def test_a_cycle_ends_the_waits_that_are_on_it(log_server: Server, hosts: Hosts) -> None:
+    a, b, c = (hosts.add(log_server.url, name) for name in "abc")
+    a.coordinator.wait("x", "y@b", "own@a")
+    b.coordinator.wait("y", "between@b")
+    b.coordinator.wait("between", "z@c", start=False)
+    c.coordinator.wait("z", "x@a")
+    a.coordinator.wait("behind", "x@a", "y@b")
+    assert await deadlocked(a, "x") == "x@a → y@b → between@b → z@c → x@a"
+    assert await deadlocked(b, "y") == "y@b → between@b → z@c → x@a → y@b"
+    assert await deadlocked(c, "z") == "z@c → x@a → y@b → between@b → z@c"
+    await asyncio.sleep(2.0)  # enough for another one to be found
+    assert (a.coordinator.deadlocks.keys(), b.coordinator.deadlocks.keys()) == ({"x"}, {"y"})
+
+
+async def test_a_cycle_that_was_resolved_is_none(log_server: Server, hosts: Hosts) -> None:
+    a, b = (hosts.add(log_server.url, name) for name in "ab")
+    a.coordinator.wait("x", "y@b")
+    b.coordinator.wait("y", "x@a", start=False)
+    suspicions = a.member._search._suspicions
+    await a.until(lambda: bool(suspicions.units))
+    b.coordinator.set("y", Condition.STARTED)
+    await a.until(lambda: not suspicions.units)
+    assert not a.coordinator.deadlocks
+
+
+async def test_a_barrier_may_be_on_a_cycle(log_server: Server, hosts: Hosts) -> None:
+    a, b = (hosts.add(log_server.url, name, expected=2) for name in "ab")
+    a.coordinator.wait("x", "ready@*:2")
+    b.coordinator.wait("ready", "x@a", start=False)
+    assert await deadlocked(a, "x") == "x@a → ready@b → x@a"
+
+
+async def test_many_waits_do_not_hold_the_loop(log_server: Server, hosts: Hosts) -> None:
+    """And each report is read once."""
+    a, b = (hosts.add(log_server.url, name) for name in "ab")
+    everything = [f"y{number}@b" for number in range(100)]
+    for number in range(100):
+        b.coordinator.wait(f"y{number}", "never@c", start=False)
+        for each in (0, 100, 200):
+            a.coordinator.wait(f"x{number + each}", *everything)
+    b.coordinator.wait("y0", "x0@a", start=False)
+    await asyncio.gather(a.joined(), b.joined())
+    looking = asyncio.create_task(deadlocked(a, "x0"))
+    longest, loop = 0.0, asyncio.get_running_loop()
+    while not looking.done():
+        before = loop.time()
+        await asyncio.sleep(0.001)
+        longest = max(longest, loop.time() - before)
+    assert looking.result() == "x0@a → y0@b → x0@a"
+    assert longest < 0.25  # that is what a busy machine takes
+    assert a.coordinator.deadlocks.keys() == {"x0"}
+
+
+async def test_a_host_that_is_silent_for_too_long_is_given_up(
+    log_server: Server, hosts: Hosts
+) -> None:
+    waiting = hosts.add(log_server.url, "a")
+    a = hosts.add(log_server.url, "x", fail_when_lost=True, grace_s=2.0)
+    b, c = hosts.add(log_server.url, "b"), hosts.add(log_server.url, "c")
+    await asyncio.gather(*(node.joined() for node in hosts.nodes))
+    await b.kill()
+    await a.until(lambda: "b" in a.coordinator.lost)
+    assert a.coordinator.lost == {"b": "b was not heard of for 2 s"}
+    a.coordinator.lost.clear()
+    await a.until(lambda: "b" in a.coordinator.lost)  # for waits that have begun meanwhile
+    assert not waiting.coordinator.lost
+    assert not c.coordinator.lost
+
+
+async def test_nobody_is_given_up_because_of_the_own_link(log_server: Server, hosts: Hosts) -> None:
+    async with Proxy(log_server.port) as proxy:
+        a = hosts.add(proxy.url, "a", fail_when_lost=True, grace_s=1.5)
+        b = hosts.add(log_server.url, "b")
+        await asyncio.gather(a.joined(), b.joined())
+        await proxy.cut()
+        await a.until(lambda: a.member.state is State.CONNECTING)
+        await asyncio.sleep(2.0)  # longer than the grace
+        await proxy.heal()
+        await a.joined()
+        await asyncio.sleep(0.5)
+        assert not a.coordinator.lost
+        await a.close()
+
+
+@pytest.mark.timeout(120)
+async def test_nobody_is_given_up_while_the_log_has_no_leader(
+    cluster: list[Server], hosts: Hosts
+) -> None:
+    url = cluster[0].url
+    nodes = [hosts.add(url, name, fail_when_lost=True, grace_s=4.0) for name in "ab"]
+    await asyncio.gather(*(node.joined() for node in nodes))
+    for server in cluster[1:]:
+        server.kill()
+    for node in nodes:
+        node.coordinator.set("data", Condition.STARTED)
+        await node.until(lambda node=node: node.member.state is State.JOINING)  # type: ignore[misc]
+    await asyncio.sleep(5.0)  # longer than the grace
+    for server in cluster[1:]:
+        server.start()
+    await asyncio.gather(*(node.joined() for node in nodes))
+    assert not any(node.coordinator.lost for node in nodes)
