@@ -11,6 +11,8 @@ import pytest_asyncio
 
 from hosts.memory import Hosts
 from hosts.nats_servers import Server, one_server, three_servers
+from hosts.real import RealHost
+from support.daemon import short_folder
 
 _jobs = itertools.count(1)
 
@@ -37,6 +39,20 @@ def cluster() -> Iterator[list[Server]]:
 @pytest.fixture
 def job() -> str:
     return f"job-{os.getpid()}-{next(_jobs)}"
+
+
+@pytest.fixture
+def three_hosts(log_server: Server, job: str) -> Iterator[list[RealHost]]:
+    """h0, h1 and h2, which run."""
+    with short_folder() as folder:
+        hosts = [RealHost(folder, job, f"h{number}", log_server.url) for number in range(3)]
+        try:
+            for host in hosts:
+                host.start()
+            yield hosts
+        finally:
+            for host in hosts:
+                host.kill()
 
 
 @pytest_asyncio.fixture

@@ -12,7 +12,7 @@ import asyncio
 import enum
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +34,7 @@ from unitsyncd.hosts.reader import Reader
 from unitsyncd.hosts.search import Search
 from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, without_claim
 from unitsyncd.hosts.settings import HostsSettings
+from unitsyncd.hosts.tasks import end, first
 
 BEAT_S: Final = 3.0
 """A host is called silent after three of them; 100 hosts send 33 a second."""
@@ -146,17 +147,16 @@ class Member:
         linking = asyncio.create_task(self._link.run())
         try:
             while not self._closing.is_set():
-                await _first(self._link.until_up(), asyncio.shield(linking))
+                await first(self._link.until_up(), asyncio.shield(linking))
                 self._other_heard = self._now()
                 try:
-                    await _first(self._linked(), self._link.until_down(), asyncio.shield(linking))
+                    await first(self._linked(), self._link.until_down(), asyncio.shield(linking))
                 finally:
                     self._claim, self._sender = 0, None
                 if self.state is not State.OVER:
                     self.state, self.reason = State.CONNECTING, ""
         finally:
-            linking.cancel()
-            await asyncio.wait([linking])
+            await end(linking)
 
     async def close(self) -> None:
         """Give the name back, and end ``run``, within RELEASE_S or little more."""
@@ -165,8 +165,7 @@ class Member:
         self._closing.set()
         if self._sender is not None:
             await asyncio.wait([self._task], timeout=RELEASE_S)
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end(self._task)
 
     async def _linked(self) -> None:
         """Rounds, for as long as the link stands."""
@@ -298,7 +297,7 @@ class Member:
         # While the log has no leader, no host speaks, and silence means nothing.
         self._peers.link(True, self._now())
         try:
-            await _first(
+            await first(
                 self._speak(sender),
                 self._tend(sender),
                 self._reader.run(self._log, claim),
@@ -398,16 +397,3 @@ def _keep(message: Message, epoch: str, held: dict[str, bytes], units: set[str])
     held[unit] = without_claim(report)
     if report.epoch == epoch:
         units.add(unit)
-
-
-async def _first(*doing: Awaitable[object]) -> None:
-    """Do all of it until one ends or fails, and then none of it."""
-    tasks = [asyncio.ensure_future(each) for each in doing]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -23,6 +23,7 @@ from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator, News
 from unitsyncd.hosts.sender import ClaimLost
+from unitsyncd.hosts.tasks import end
 
 FILTERS_MAX: Final = 1000
 """A consumer with so many takes 0.1 to 0.3 s to make, one with 5,000 more than 5 s. With the
@@ -70,8 +71,7 @@ class Reader:
                 await consumer.close()
                 consumer, self._next = following, None
         finally:
-            growing.cancel()
-            await asyncio.gather(growing, return_exceptions=True)
+            await end(growing)
             for each in (consumer, self._next):
                 if each is not None:
                     await each.close()

@@ -1,0 +1,34 @@
+"""Tasks that are ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, Final
+
+CANCEL_AGAIN_S: Final = 3.0
+"""More than any of them needs to clean up: see CLOSE_S in link.py."""
+
+
+async def first(*doing: Awaitable[object]) -> None:
+    """Do all of it until one ends or fails, and then none of it."""
+    tasks = [asyncio.ensure_future(each) for each in doing]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(*tasks)
+    for task in done:
+        task.result()
+
+
+async def end(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel the *tasks* until they have ended. In Python 3.11, wait_for loses a cancellation
+    that comes in the same moment as its result."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # nobody else asks for it

@@ -1,0 +1,50 @@
+"""Tasks that are ended together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from unitsyncd.hosts import tasks
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_task_that_loses_a_cancellation_is_ended_nevertheless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+    lost = asyncio.Event()
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if lost.is_set():
+                    raise
+                lost.set()
+
+    async def fails() -> None:
+        raise ValueError("it is told")
+
+    with pytest.raises(ValueError, match="it is told"):
+        await tasks.first(stubborn(), fails())
+    assert lost.is_set()
+
+
+async def test_what_a_task_does_at_its_end_is_not_disturbed() -> None:
+    done = asyncio.Event()
+
+    async def tidy() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            done.set()
+
+    task = asyncio.create_task(tidy())
+    await asyncio.sleep(0)
+    await tasks.end(task)
+    assert done.is_set()
