@@ -20,7 +20,7 @@ from bench.load import check
 from bench.servers import Server, served
 from unitsync import wire
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, has_more
-from unitsyncd.actors.ports import NobodyWatched, OwnerWatch
+from unitsyncd.actors.ports import Job, NobodyWatched, OwnerWatch
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import connection_limit
 from unitsyncd.adapters.access import Access
@@ -40,7 +40,7 @@ class Unconnected:
     def __init__(self, kept: SavedState | None) -> None:
         self._steps: deque[Callable[[], object]] = deque()
         """Work to do between later turns."""
-        self._supervisor = _supervisor(NobodyWatched(), kept, self._run_in_steps)
+        self._supervisor = bare_supervisor(NobodyWatched(), kept, self._run_in_steps)
         if kept is not None:
             kept.rhythm.run_in_steps = self._run_in_steps
 
@@ -109,7 +109,7 @@ async def _until_killed(address: str) -> None:
     loop = asyncio.get_running_loop()
     budget = connection_limit.file_budget(_LIMITS.connections)
     owners = Owners(lambda key: None, pidfds_max=budget.pidfds)
-    supervisor = _supervisor(owners, None, at_once)
+    supervisor = bare_supervisor(owners, None, at_once)
 
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address.removeprefix("ipc://"))
@@ -138,9 +138,14 @@ class _Turns:
         self._begin_turn(time.monotonic(), time.time())
 
 
-def _supervisor(
-    owners: OwnerWatch, kept: SavedState | None, run_in_steps: RunInSteps
+def bare_supervisor(
+    owners: OwnerWatch,
+    kept: SavedState | None,
+    run_in_steps: RunInSteps,
+    job: Job | None = None,
 ) -> Supervisor:
+    """What the daemon has without its adapters. The caller does what they do."""
+
     def defect(what: str, problem: BaseException) -> None:
         raise RuntimeError(what) from problem
 
@@ -152,6 +157,7 @@ def _supervisor(
         limits=_LIMITS,
         on_defect=defect,
         run_in_steps=run_in_steps,
+        job=job,
     )
     if kept is None:
         return supervisor(startup="bench")

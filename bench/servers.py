@@ -12,7 +12,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,13 +28,16 @@ class Server(NamedTuple):
     pid: int
 
 
-def coordinator(folder: Path) -> contextlib.AbstractContextManager[Server]:
-    """A coordinator whose socket and log are in a new sub-folder of *folder*."""
-    return coordinator_at(new_folder(folder))
+def coordinator(
+    folder: Path, more: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[Server]:
+    """A coordinator whose socket and log are in a new sub-folder of *folder*. *more* is added to
+    its environment."""
+    return coordinator_at(new_folder(folder), more)
 
 
 @contextlib.contextmanager
-def coordinator_at(place: Path) -> Iterator[Server]:
+def coordinator_at(place: Path, more: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A coordinator whose own folder is *place*, with everything that an earlier one left
     there. The caller may kill it."""
     address = f"ipc://{place}/coordinator.sock"
@@ -42,7 +45,10 @@ def coordinator_at(place: Path) -> Iterator[Server]:
     command = ["-m", "unitsyncd", "--endpoint", address, "--ready-fd", str(writing)]
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", *command], stdin=subprocess.DEVNULL, pass_fds=(writing,)
+            [sys.executable, "-P", *command],
+            env={**os.environ, **(more or {})},
+            stdin=subprocess.DEVNULL,
+            pass_fds=(writing,),
         )
     finally:
         os.close(writing)

@@ -61,7 +61,7 @@ def _commands(bench: Bench, client: Client) -> None:
                 env=environment,
                 stderr=subprocess.DEVNULL,
             )
-            _until_parked(client, unit)
+            until_parked(client, unit)
             began = time.monotonic()
             if how == "client":
                 client.complete(gate)
@@ -79,7 +79,7 @@ def _commands(bench: Bench, client: Client) -> None:
     bench.record.add("start process, completed by a process", measure, "s", by_command)
 
 
-def _until_parked(client: Client, unit: str) -> None:
+def until_parked(client: Client, unit: str) -> None:
     """Wait until the start is held back: when it says that it waits, it may not be yet."""
     late = time.monotonic() + PATIENCE_S
     while not client.status(unit).waiting_clients:
@@ -100,7 +100,7 @@ class Channel(Protocol):
 def _clients(
     bench: Bench, client: Client, bare: str, context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
-    for where, opened in (("processes", _in_process), ("threads", _in_thread)):
+    for where, opened in (("processes", in_process), ("threads", _in_thread)):
         ours: list[float] = []
         bares: list[float] = []
         with (
@@ -123,7 +123,7 @@ def _clients(
 def _wake_start(client: Client, starts: Channel, name: str) -> float:
     client.start(f"gate-{name}")
     starts.send(name)
-    _until_parked(client, f"unit-{name}")
+    until_parked(client, f"unit-{name}")
     began = time.monotonic()
     client.complete(f"gate-{name}")
     return float(starts.recv()) - began
@@ -161,7 +161,8 @@ def _wait_each(channel: Channel, address: str) -> None:
 
 
 @contextlib.contextmanager
-def _in_process(side: Callable[[Channel, str], None], address: str) -> Iterator[Channel]:
+def in_process(side: Callable[[Channel, str], None], address: str) -> Iterator[Channel]:
+    """The *side* in a process of its own; "" ends it."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=side, args=(theirs, address), daemon=True)
     process.start()
