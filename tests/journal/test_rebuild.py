@@ -145,7 +145,7 @@ class Worlds(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="us-"))
         journal = Journal(str(self.folder / "journal.db"))
-        self.driver = Driver(journal, job=LonelyJob(expected=3))
+        self.driver = Driver(journal, job=LonelyJob(expected=2))
         self.snapshots = Snapshots(str(self.folder / "snapshot"))
         self.snapshot: Snapshot | None = None
         self.slow: tuple[SnapshotTaker, Snapshot] | None = None
@@ -561,3 +561,23 @@ def test_records_with_a_cycle_are_damaged(driver: Driver) -> None:
         patch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", -(1 << 60))
         with pytest.raises(DamagedStore, match="cycle: "):
             rebuilt(driver)
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True])
+@pytest.mark.parametrize("then", [2, 3])
+def test_as_many_hosts_as_are_expected(with_snapshot: bool, then: int) -> None:
+    """Also if the next coordinator is told that there are more."""
+    driver = Driver(MemoryStore(), job=LonelyJob(expected=2))
+    driver.want("train", "ready@*")
+    driver.join("run 1")
+    for host in ("h1", "h2"):
+        driver.hear(f"ready@{host}", Condition.COMPLETED)
+    assert driver.registry.units["train"].unit.is_ready
+    driver.job = LonelyJob(expected=then)
+    taken = take_snapshot(driver.registry, driver.store.next_seq) if with_snapshot else None
+    driver.crash(taken)
+    assert driver.registry.units["train"].unit.is_ready is (then == 2)
+    check_sound(driver.registry)
+    driver.hear("ready@h3", Condition.COMPLETED)
+    assert driver.registry.units["train"].unit.is_ready
+    check_sound(driver.registry)

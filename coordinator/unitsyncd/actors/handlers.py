@@ -83,8 +83,9 @@ class Handlers:
 
     def join_job(self, job: str, run: str) -> None:
         """The epoch belongs to that *run* of the *job*."""
-        self.registry.turn.keep(job, Joined(self._moment.at, run))
-        self.registry.remote.run = run
+        remote = self.registry.remote
+        self.registry.turn.keep(job, Joined(self._moment.at, run, remote.expected))
+        remote.run = run
 
     def answer_waiters(self) -> None:
         """Look again at the waiters of all actors touched in this turn, and answer those that

@@ -108,7 +108,7 @@ class SnapshotTaker:
         remote = registry.remote
         self.snapshot = Snapshot(
             *(registry.epoch, seq, [], before),
-            SavedRemote(list(remote.heard.items()), remote.waited_for, remote.run),
+            SavedRemote(list(remote.heard.items()), remote.waited_for, remote.run, remote.expected),
         )
         self._registry = registry
         self._step = step or SNAPSHOT_STEP
@@ -171,6 +171,7 @@ class SnapshotTaker:
 
 def _load(registry: Registry, snapshot: Snapshot) -> None:
     registry.remote.run = snapshot.remote.run
+    registry.remote.expected = snapshot.remote.expected
     for name, heard in snapshot.remote.heard:
         registry.remote.hear(name, heard)
     for name in snapshot.remote.waited_for:
@@ -267,6 +268,8 @@ class Replay:
         elif kind is Joined:
             assert isinstance(fact, Joined)
             registry.remote.run = fact.run
+            registry.remote.expect(fact.expected, fact.at)
+            self._run()
         elif kind is LeftOut:
             assert isinstance(fact, LeftOut)
             registry.graph.put_left_out(name, fact.prerequisite, fact.pattern)

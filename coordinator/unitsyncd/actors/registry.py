@@ -81,7 +81,8 @@ class Registry:
 
     def join(self, job: Job, at: float) -> None:
         """The coordinator is a host of that job. Call it before the first turn of the epoch."""
-        self.remote.join(job, at)
+        self.remote.job = job
+        self.remote.expect(job.expected, at)
         self.view.remote.remark = job.remark
         self.dispatcher.run()
         self.turn.undo.clear()

@@ -40,6 +40,8 @@ class RemoteUnits:
         self._dependents = dependents
         self.job: Job | None = None
         """None if the coordinator belongs to none: then nobody can wait for other hosts."""
+        self.expected = 0
+        """How many hosts UNIT@* is about; 0 if that is not known."""
         self.run = ""
         """The run of the job that the epoch belongs to."""
         self.over = ""
@@ -55,15 +57,9 @@ class RemoteUnits:
         """Units that wait for another host, or for a unit here that does: each unit on a cycle
         across hosts is one. A unit stays in here when it does not any more."""
 
-    @property
-    def _expected(self) -> int:
-        """How many hosts UNIT@* needs: more than there can be if that is not known."""
-        known = self.job.expected if self.job is not None else 0
-        return known or HOSTS_MAX + 1
-
-    def join(self, job: Job, at: float) -> None:
-        """The coordinator is a host of that job. Call it before the first turn."""
-        self.job = job
+    def expect(self, hosts: int, at: float) -> None:
+        """UNIT@* is about that number of *hosts*, 0 if that is not known."""
+        self.expected = hosts
         for text in [text for text in self.barriers if not remote_name(text).hosts]:
             name = remote_name(text)
             self._forget(text, name)
@@ -83,7 +79,7 @@ class RemoteUnits:
             )
         if self.over:
             raise JobOver(f"{text}: {self.over}", hint=f"unitsync status {text.partition('@')[0]}")
-        if name.host == ANY and not (name.hosts or self.job.expected):
+        if name.host == ANY and not (name.hosts or self.expected):
             raise UsageError(
                 f"{quoted(text)} does not say how many hosts there are",
                 hint="--count 8, or once for the whole job: unitsync serve --hosts-expected 8",
@@ -128,7 +124,9 @@ class RemoteUnits:
             return
         everywhere = f"{name.unit}@{ANY}"
         self.needed[everywhere] = None
-        barrier = self.barriers[text] = Barrier(name.hosts or self._expected)
+        # More than there can be, as long as that is not known.
+        hosts = name.hosts or self.expected or HOSTS_MAX + 1
+        barrier = self.barriers[text] = Barrier(hosts)
         self._barriers_of.setdefault(everywhere, []).append(text)
         for heard, fact in self.heard.items():
             if heard.rpartition("@")[0] == name.unit:

@@ -136,6 +136,8 @@ class Joined(Fact, tag="joined", frozen=True):
     """The epoch belongs to a ``run`` of a job that spans hosts. Kept under the name of the job."""
 
     run: str
+    expected: int = 0
+    """How many hosts UNIT@* is about; 0 if that is not known."""
 
 
 class LeftOut(Fact, tag="left_out", frozen=True):

@@ -146,6 +146,8 @@ class SavedRemote(msgspec.Struct, frozen=True):
     """See RemoteUnits."""
     run: str = ""
     """Of the job."""
+    expected: int = 0
+    """How many hosts UNIT@* was about."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
