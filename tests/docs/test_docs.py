@@ -214,6 +214,7 @@ PARTS = [
     wire.WhyNode,
     wire.WhyGroup,
     wire.Epoch,
+    wire.Host,
 ]
 
 

@@ -99,7 +99,7 @@ class _Look:
         self._claim = claim
         self._own_read: dict[str, Report | None] = {}
         self.is_final = False
-        """A suspicion may be confirmed: a server that lags behind is not asked."""
+        """A suspicion may be confirmed, so a server that may lag behind would not do."""
 
     async def run(
         self, starts: Iterable[str], hosts: Iterable[Host], expected: int
