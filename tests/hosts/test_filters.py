@@ -7,13 +7,20 @@ import fnmatch
 import msgspec
 
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.reader import FILTERS_MAX, filters
+from unitsyncd.hosts.reader import FILTERS_MAX, Filters
 
 ALWAYS = ["us.j.claim.*", "us.j.synced.*"]
 
 
 def fact(host: str, unit: str) -> str:
     return messages.report_subject("j", host, unit)
+
+
+def filters(job: str, needs: set[str]) -> list[str]:
+    made = Filters(job)
+    for need in needs:
+        made.add(need)
+    return made.subjects()
 
 
 def reports(needs: set[str]) -> set[str]:

@@ -269,7 +269,10 @@ def _with_atomic(config: nats.js.api.StreamConfig) -> bytes:
     return json.dumps(config.as_dict() | {"allow_atomic": True}).encode()
 
 
-async def test_a_log_that_is_removed_ends_the_job(log_server: Server, hosts: Hosts) -> None:
+async def test_a_log_that_is_removed_ends_the_job(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "GONE_S", 0.1)
     a = hosts.add(log_server.url, "a")
     await a.joined()
     plain = await nats.connect(log_server.url)

@@ -47,6 +47,8 @@ AGAIN_S: Final = 0.25
 AGAIN_MAX_S: Final = 1.0
 """Pause before the next round, doubled each time: a log without a leader needs 6 to 8 s."""
 LOST_AGAIN_S: Final = 1.0
+GONE_S: Final = 3.0
+"""A log has to be missing for so long until the job counts as over."""
 RELEASE_S: Final = 1.0
 """How long the end of a coordinator may be held up by the log."""
 
@@ -170,9 +172,13 @@ class Member:
     async def _linked(self) -> None:
         """Rounds, for as long as the link stands."""
         pause = AGAIN_S
-        await self._link.listen(messages.alive_subject(self._job, ANY), self._beat_heard)
+        listening = False
         while not self._closing.is_set():
             try:
+                if not listening:
+                    everybody = messages.alive_subject(self._job, ANY)
+                    await self._link.listen(everybody, self._beat_heard)
+                    listening = True
                 await self._round()
             except EpochChanged:
                 continue
@@ -185,6 +191,9 @@ class Member:
                 self._refused(str(problem))
                 pause = ASK_AGAIN_S
             except (Unclear, Rejected, StoreError) as problem:
+                if self._link.denied:
+                    self._refused(self._link.denied)
+                    pause = ASK_AGAIN_S
                 self.reason = str(problem)
                 logger.debug("job {}: {}", self._job, problem)
             except Exception as defect:  # local work goes on, and so do the other hosts
@@ -203,6 +212,7 @@ class Member:
             self._begin_epoch()
         if self.state is not State.REFUSED:
             self.state = State.JOINING
+        self._link.denied = ""
         self._link.check_server()
         await self._join()
         claim = await self._take_name()
@@ -219,11 +229,19 @@ class Member:
             if stream is None:
                 raise Unclear("the log is not there yet")
         if stream is None:
+            await self._make_sure_it_is_gone()
             raise _Over(f"job {self._job} has ended: its log was removed")
         if not joined:
             self._coordinator.join(stream.run)
         elif joined != stream.run:
             raise _Over(f"job {self._job} has ended: its log was made anew")
+
+    async def _make_sure_it_is_gone(self) -> None:
+        """Servers that have just started may not know of it yet."""
+        self.reason = "the log of the job is not there"
+        await asyncio.sleep(GONE_S)
+        if await self._log.stream() is not None:
+            raise Unclear("the log of the job was not there, and is there again")
 
     async def _be_over(self, why: str) -> None:
         """Until there is another epoch, which may join another run."""

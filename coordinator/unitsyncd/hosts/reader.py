@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -29,6 +28,8 @@ FILTERS_MAX: Final = 1000
 """A consumer with so many takes 0.1 to 0.3 s to make, one with 5,000 more than 5 s. With the
 longest names they take 480 kB, and the server takes requests of up to 1 MB."""
 _REPORTS_MAX: Final = FILTERS_MAX - 2
+REPORT_BYTES_MAX: Final = 100_000
+"""Of a unit with as many needs and prerequisites as a report may name: 70 kB."""
 DEBOUNCE_S: Final = 0.02
 """Needs come in crowds, and each new consumer reads everything again."""
 STORE_AGAIN_S: Final = 1.0
@@ -39,7 +40,6 @@ class Reader:
     def __init__(self, coordinator: Coordinator, peers: Peers, *, job: str, host: str) -> None:
         self._coordinator = coordinator
         self._peers = peers
-        self._job = job
         self._host = host
         self._unheard: list[News] = []
         """What the coordinator has not taken in yet."""
@@ -48,6 +48,7 @@ class Reader:
         self._position = 0
         """The highest sequence that was read."""
         self._needed: set[str] = set()
+        self._filters = Filters(job)
         self._grown = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._next: Consumer | None = None
@@ -61,8 +62,7 @@ class Reader:
         self._position = max(self._position, claim)
         self._claim = claim
         self._next = None
-        self._unheard += self._peers.need(self._new_needs())
-        await self._hear()
+        await self._need()
         consumer = await self._open(log)
         growing = asyncio.create_task(self._grow(log, consumer))
         try:
@@ -104,9 +104,7 @@ class Reader:
             await asyncio.sleep(DEBOUNCE_S)
             await self._caught_up.wait()
             self._grown.clear()
-            if new := self._new_needs():
-                self._unheard += self._peers.need(new)
-                await self._hear()
+            if await self._need():
                 try:
                     made = await self._open(log)
                 except BaseException:
@@ -117,15 +115,22 @@ class Reader:
                 consumer.stir()
                 consumer = made
 
-    def _new_needs(self) -> set[str]:
-        needs = set(self._coordinator.needs())
-        new = needs - self._needed
-        self._needed |= new
-        return new
+    async def _need(self) -> bool:
+        """Whether more is needed than before."""
+        new = list(set(self._coordinator.needs()) - self._needed)
+        for first in range(0, len(new), PORTION):
+            portion = new[first : first + PORTION]
+            self._needed.update(portion)
+            for name in portion:
+                self._filters.add(name)
+            self._unheard += self._peers.need(portion)
+            await self._hear()
+            await asyncio.sleep(0)
+        return bool(new)
 
     async def _open(self, log: Log) -> Consumer:
         consumer = Consumer(log, self._host)
-        await consumer.open(filters(self._job, self._needed))
+        await consumer.open(self._filters.subjects())
         return consumer
 
     def _take(self, message: Message) -> list[News]:
@@ -143,6 +148,8 @@ class Reader:
                 return self._peers.claimed(host, message.sequence, claim)
             if kind == "synced":
                 return self._peers.synced(host, messages.decode_synced(message.data))
+            if len(message.data) > REPORT_BYTES_MAX:
+                raise ValueError(f"it has {len(message.data):,} bytes")
             report = messages.decode_report(message.data)
             return self._peers.reported(host, messages.decoded(rest[0]), report)
         except (msgspec.DecodeError, ValueError) as problem:
@@ -164,29 +171,39 @@ class Reader:
                 await asyncio.sleep(0)
 
 
-def filters(job: str, needs: Iterable[str]) -> list[str]:
-    """Subjects that cover the *needs*, and no more than a consumer may have: beyond that, all units
-    of those hosts of which most is needed, or all of all hosts. None includes another one."""
-    everywhere: set[str] = set()
-    by_host: defaultdict[str, list[str]] = defaultdict(list)
-    for name in needs:
+class Filters:
+    """Subjects that cover what is needed, and no more than a consumer may have."""
+
+    def __init__(self, job: str) -> None:
+        self._job = job
+        self._everywhere: set[str] = set()
+        self._by_host: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, name: str) -> None:
+        """Cover UNIT@HOST or UNIT@*, too."""
         unit, host, _ = remote_name(name)
         if host == ANY:
-            everywhere.add(unit)
-        else:
-            by_host[host].append(unit)
-    subjects = {
-        host: [messages.report_subject(job, host, unit) for unit in units if unit not in everywhere]
-        for host, units in by_host.items()
-    }
-    subjects[ANY] = [messages.report_subject(job, ANY, unit) for unit in everywhere]
-    count = sum(map(len, subjects.values()))
-    for host in sorted(by_host, key=lambda host: len(subjects[host]), reverse=True):
-        if count <= _REPORTS_MAX:
-            break
-        count -= len(subjects[host]) - 1
-        subjects[host] = [messages.report_subject(job, host, ANY)]
-    if count > _REPORTS_MAX:
-        subjects = {ANY: [messages.report_subject(job, ANY, ANY)]}
-    always = [messages.claim_subject(job, ANY), messages.synced_subject(job, ANY)]
-    return always + [subject for each in subjects.values() for subject in each]
+            self._everywhere.add(unit)
+            for units in self._by_host.values():
+                units.discard(unit)
+        elif unit not in self._everywhere:
+            self._by_host[host].add(unit)
+
+    def subjects(self) -> list[str]:
+        """None includes another one. Beyond FILTERS_MAX, they are all units of those hosts of which
+        most is needed, or all of all hosts."""
+        count = len(self._everywhere) + sum(map(len, self._by_host.values()))
+        whole: set[str] = set()
+        for host in sorted(self._by_host, key=lambda host: len(self._by_host[host]), reverse=True):
+            if count <= _REPORTS_MAX:
+                break
+            count -= len(self._by_host[host]) - 1
+            whole.add(host)
+        found = [messages.claim_subject(self._job, ANY), messages.synced_subject(self._job, ANY)]
+        if count > _REPORTS_MAX:
+            return [*found, messages.report_subject(self._job, ANY, ANY)]
+        found += [messages.report_subject(self._job, ANY, unit) for unit in self._everywhere]
+        for host, units in self._by_host.items():
+            exactly = [ANY] if host in whole else units
+            found += [messages.report_subject(self._job, host, unit) for unit in exactly]
+        return found
