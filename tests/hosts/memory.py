@@ -87,6 +87,9 @@ class MemoryCoordinator:
     def conditions(self) -> dict[str, Condition]:
         return {name: heard.condition for name, heard in self._news.values()}
 
+    def latest(self) -> dict[str, tuple[Condition, int]]:
+        return {name: (heard.condition, heard.run) for name, heard in self._news.values()}
+
     # What the member calls.
 
     def heard(self) -> Collection[News]:

@@ -38,6 +38,10 @@ class Server:
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
+    def url_of(self, user: str) -> str:
+        """For USER:PASSWORD."""
+        return f"nats://{user}@127.0.0.1:{self.port}"
+
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
 
@@ -62,9 +66,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def one_server() -> Iterator[Server]:
+def one_server(*more: str) -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="us-nats-"))
-    server = Server(folder, "n0", free_ports(1)[0])
+    server = Server(folder, "n0", free_ports(1)[0], more)
     try:
         server.start()
         server.wait()

@@ -219,6 +219,15 @@ async def test_a_link_that_swallows_everything_is_noticed(
         await b.close()
 
 
+async def test_the_end_does_not_wait_for_a_log_that_hangs(log_server: Server, hosts: Hosts) -> None:
+    async with Proxy(log_server.port) as proxy:
+        a = hosts.add(proxy.url, "a")
+        await a.joined()
+        proxy.hold.clear()
+        a.coordinator.set("data", STARTED)
+        await asyncio.wait_for(a.close(), member.RELEASE_S + 2)
+
+
 async def test_a_server_is_killed_and_comes_back(own_server: Server, hosts: Hosts) -> None:
     a, b = hosts.add(own_server.url, "a"), hosts.add(own_server.url, "b")
     a.coordinator.need("data@b", "more@b")

@@ -88,7 +88,8 @@ class Consumer:
             await self._log.pull(self._name, self._inbox, PORTION, _EXPIRES_S, _BEAT_S)
             self._open = PORTION
         try:
-            await asyncio.wait_for(self._stirred.wait(), _SILENCE_S)
+            async with asyncio.timeout(_SILENCE_S):
+                await self._stirred.wait()
         except TimeoutError:
             raise Unclear("the log does not deliver") from None
         self._stirred.clear()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -32,8 +31,10 @@ PING_S: Final = 2
 down after 6 s."""
 RECONNECT_S: Final = 0.5
 CONNECT_S: Final = 2
-RENEW_S: Final = 20.0
-"""A client that could not reconnect for so long is replaced: it may have got stuck."""
+AGAIN_S: Final = 0.1
+"""Pause between connections; between tries to connect to one server it is RECONNECT_S."""
+LOOK_S: Final = 0.5
+"""nats-py does not tell that a connection has ended as long as it has something to send on it."""
 CLOSE_S: Final = 2.0
 SERVER_MIN: Final = (2, 12)
 """The first with atomic batches."""
@@ -82,41 +83,25 @@ class Link:
             client = self._client = Client()
             closed = asyncio.Event()
             try:
-                await client.connect(**self._options(client, closed))
+                await client.connect(**self._options(closed))
                 self._turn(True)
-                await self._until_closed(closed)
+                while client.is_connected:
+                    await _bounded(closed.wait(), LOOK_S)
             except Exception as problem:  # whatever it is, the next try is soon
                 self._note(problem)
             finally:
                 self._turn(False)
                 self._client = None
                 await _bounded(client.close())
-            await asyncio.sleep(RECONNECT_S)
+                _abort(client)
+            await asyncio.sleep(AGAIN_S)
 
-    async def _until_closed(self, closed: asyncio.Event) -> None:
-        down_since: float | None = None
-        while not closed.is_set():
-            await _bounded(closed.wait(), RENEW_S / 4)
-            if self.up:
-                down_since = None
-            elif down_since is None:
-                down_since = time.monotonic()
-            elif time.monotonic() - down_since > RENEW_S:
-                return
-
-    def _options(self, client: Client, closed: asyncio.Event) -> dict[str, Any]:
+    def _options(self, closed: asyncio.Event) -> dict[str, Any]:
         async def on_error(problem: Exception) -> None:
             self._note(problem)
 
-        async def on_down() -> None:
-            if self._client is client:
-                self._turn(False)
-
-        async def on_up() -> None:
-            if self._client is client:
-                self._turn(True)
-
         async def on_closed() -> None:
+            self._turn(False)
             closed.set()
 
         settings = self._settings
@@ -124,10 +109,8 @@ class Link:
             "servers": settings.servers,
             "name": f"unitsync {settings.job} {settings.host}",
             "error_cb": on_error,
-            "disconnected_cb": on_down,
-            "reconnected_cb": on_up,
             "closed_cb": on_closed,
-            "allow_reconnect": True,
+            "allow_reconnect": False,  # each failed try of a reconnection leaves a socket open
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": RECONNECT_S,
             "connect_timeout": CONNECT_S,
@@ -142,7 +125,7 @@ class Link:
         return options
 
     def _note(self, problem: Exception) -> None:
-        text = str(problem) or type(problem).__name__
+        text = str(problem).removeprefix("nats: ") or type(problem).__name__
         if "permissions violation" in text.lower():
             self.denied = text
         self.problem = text
@@ -265,8 +248,16 @@ def answer_to(message: Msg) -> dict[str, Any]:
     return answer
 
 
+def _abort(client: Client) -> None:
+    """End the connection, even if the other side takes nothing any more. nats-py has no way."""
+    writer = getattr(client._transport, "_io_writer", None)
+    if writer is not None:
+        writer.transport.abort()
+
+
 async def _bounded(doing: Awaitable[object], seconds: float = CLOSE_S) -> None:
     try:
-        await asyncio.wait_for(doing, seconds)
+        async with asyncio.timeout(seconds):
+            await doing
     except TimeoutError:
         pass

@@ -24,7 +24,6 @@ from unitsync.remote_names import ANY
 from unitsync.wire import Host
 from unitsyncd.core.store import StoreError
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.consumer import Consumer, Message
 from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log, Stored
 from unitsyncd.hosts.messages import Beat, Claim
@@ -32,7 +31,7 @@ from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator
 from unitsyncd.hosts.reader import Reader
 from unitsyncd.hosts.search import Search
-from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, without_claim
+from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, read_held
 from unitsyncd.hosts.settings import HostsSettings
 from unitsyncd.hosts.tasks import end, first
 
@@ -192,7 +191,7 @@ class Member:
                 pause = ASK_AGAIN_S
             except (Unclear, Rejected, StoreError) as problem:
                 if self._link.denied:
-                    self._refused(self._link.denied)
+                    self._refused(str(problem))
                     pause = ASK_AGAIN_S
                 self.reason = str(problem)
                 logger.debug("job {}: {}", self._job, problem)
@@ -301,7 +300,9 @@ class Member:
 
     async def _serve(self, claim: int) -> None:
         """Tell and hear under the *claim*, until something is in doubt, or ``close``."""
-        held, units = await self._held(claim)
+        held, units = await read_held(
+            self._log, job=self._job, host=self._host, claim=claim, epoch=self._epoch
+        )
         self._sender = sender = Sender(
             self._log,
             self._coordinator,
@@ -327,27 +328,6 @@ class Member:
         finally:
             self._peers.link(False, self._now())
         await self._release(sender, claim)
-
-    async def _held(self, claim: int) -> tuple[dict[str, bytes], set[str]]:
-        """What the log has of the own units, as ``without_claim`` gives it, and which of them are
-        of this epoch. It is all there is when the own claim comes: nothing is written under older
-        ones after it, and the messages come in order."""
-        own = messages.claim_subject(self._job, self._host)
-        consumer = Consumer(self._log, self._host)
-        held: dict[str, bytes] = {}
-        units: set[str] = set()
-        await consumer.open([own, messages.report_subject(self._job, self._host, ANY)])
-        try:
-            while True:
-                for message in (await consumer.read()).messages:
-                    if message.subject != own:
-                        _keep(message, self._epoch, held, units)
-                    elif message.sequence > claim:
-                        raise ClaimLost
-                    elif message.sequence == claim:
-                        return held, units
-        finally:
-            await consumer.close()
 
     async def _speak(self, sender: Sender) -> None:
         await sender.sync()
@@ -404,14 +384,3 @@ class Member:
         subject = messages.claim_subject(self._job, self._host)
         free = Claim(self._coordinator.journal, self._epoch, released=True, process=self._process)
         await self._log.write(subject, messages.encode(free), claim)
-
-
-def _keep(message: Message, epoch: str, held: dict[str, bytes], units: set[str]) -> None:
-    try:
-        report = messages.decode_report(message.data)
-        unit = messages.decoded(message.subject.rpartition(".")[2])
-    except (msgspec.DecodeError, ValueError):
-        return  # it is written anew
-    held[unit] = without_claim(report)
-    if report.epoch == epoch:
-        units.add(unit)

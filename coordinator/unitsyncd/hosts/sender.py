@@ -8,8 +8,10 @@ from typing import Final
 
 import msgspec
 
+from unitsync.remote_names import ANY
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
+from unitsyncd.hosts.consumer import Consumer, Message
 from unitsyncd.hosts.link import Rejected
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log
 from unitsyncd.hosts.messages import Report
@@ -124,3 +126,41 @@ class Sender:
 def without_claim(report: Report) -> bytes:
     """*report* as it is compared: which claim it was written under makes no difference."""
     return messages.encode(msgspec.structs.replace(report, claim=0))
+
+
+async def read_held(
+    log: Log, *, job: str, host: str, claim: int, epoch: str
+) -> tuple[dict[str, bytes], set[str]]:
+    """What the log has of the own units, as ``without_claim`` gives it, and which of them are of
+    the *epoch*. Raises Unclear, Rejected, ClaimLost.
+
+    It is all there is when the own *claim* comes: nothing is written under older ones after it, and
+    the messages come in order.
+    """
+    own = messages.claim_subject(job, host)
+    consumer = Consumer(log, host)
+    held: dict[str, bytes] = {}
+    units: set[str] = set()
+    await consumer.open([own, messages.report_subject(job, host, ANY)])
+    try:
+        while True:
+            for message in (await consumer.read()).messages:
+                if message.subject != own:
+                    _keep(message, epoch, held, units)
+                elif message.sequence > claim:
+                    raise ClaimLost
+                elif message.sequence == claim:
+                    return held, units
+    finally:
+        await consumer.close()
+
+
+def _keep(message: Message, epoch: str, held: dict[str, bytes], units: set[str]) -> None:
+    try:
+        report = messages.decode_report(message.data)
+        unit = messages.decoded(message.subject.rpartition(".")[2])
+    except (msgspec.DecodeError, ValueError):
+        return  # it is written anew
+    held[unit] = without_claim(report)
+    if report.epoch == epoch:
+        units.add(unit)

@@ -22,7 +22,7 @@ from unitsync.remote_names import HOSTS_MAX, check_host, check_job
 GRACE_S: Final = 60.0
 """How long a host may be silent before ``--on-host-lost fail`` counts it as lost. It has to be
 more than a leader's election (8 s) and a name's take-over (20 s) take."""
-_SCHEMES: Final = ("nats", "tls", "ws", "wss")
+_SCHEMES: Final = ("nats", "tls")
 _LABEL_MAX: Final = 63
 
 
