@@ -290,7 +290,8 @@ def test_what_the_coordinator_uses_of_the_client() -> None:
 
 def test_clients_do_not_know_the_coordinator() -> None:
     """But for ``unitsync serve``, which is the coordinator, and only when it is called; and for
-    what looks back at startups, which replays the records with the coordinator's own rules."""
+    what looks back at startups, which replays the records with the coordinator's own rules; and for
+    what speaks to the log of a job, as a coordinator does."""
     found = [each for each in all_imports(CLIENT) if each.top == "unitsyncd"]
     serve = CLIENT / "cli" / "admin.py"
     none_of(
@@ -299,8 +300,18 @@ def test_clients_do_not_know_the_coordinator() -> None:
             for each in found
             if not (each.file == serve and each.lazy)
             and not (ANALYSIS in each.file.parents and part(each.module) in ("core", "actors"))
+            and not (JOB in each.file.parents and part(each.module) in ("core", "hosts", "job"))
         ]
     )
+
+
+JOB = CLIENT / "job"
+"""The room of what a user asks of the log of a job itself."""
+
+
+def test_no_verb_that_a_script_calls_knows_the_log_of_a_job() -> None:
+    found = [each for each in all_imports(CLIENT) if part(each.module) == "job"]
+    none_of([each for each in found if JOB not in each.file.parents and not each.lazy])
 
 
 ANALYSIS = CLIENT / "analysis"

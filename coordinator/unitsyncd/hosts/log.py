@@ -55,6 +55,8 @@ class StreamInfo(NamedTuple):
     replicas: int
     bytes: int
     messages: int
+    last: int
+    """The sequence of the latest message."""
 
 
 class Log:
@@ -76,7 +78,8 @@ class Log:
         run = (config.get("metadata") or {}).get(RUN_KEY, "")
         if not (run and config.get("allow_atomic") and config["max_msgs_per_subject"] == 1):
             raise Unusable(f"the stream {self._stream} was not made by unitsync")
-        return StreamInfo(run, config["num_replicas"], state["bytes"], state["messages"])
+        replicas, last = config["num_replicas"], state["last_seq"]
+        return StreamInfo(run, replicas, state["bytes"], state["messages"], last)
 
     async def make_stream(self, run: str, bytes_max: int = STREAM_BYTES) -> None:
         """Make the log, with three replicas where there are three servers. That somebody else has

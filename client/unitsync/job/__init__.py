@@ -1,0 +1,5 @@
+"""What a user asks of the log of a job itself: all of its units, and the log's making and end.
+
+Loaded only by the verbs that do so. It speaks to the log as a coordinator does (unitsyncd.hosts),
+with the permissions of this host.
+"""

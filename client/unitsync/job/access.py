@@ -1,0 +1,117 @@
+"""How a verb reaches the log of a job: with which settings, and for how long it tries."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from loguru import logger
+
+from unitsync import endpoint as endpoints
+from unitsync.errors import NotPermitted, Unavailable, UnitsyncError, UsageError
+from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
+from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.settings import HostsSettings, hosts_settings
+from unitsyncd.hosts.tasks import end
+from unitsyncd.job import kept_hosts
+
+REACH_S: Final = 5.0
+"""How long to try to connect. The server is there or not."""
+ANSWER_S: Final = 15.0
+"""How long to ask: the election of a leader takes 6 to 8 s."""
+_AGAIN_S: Final = 0.25
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass
+class _Options:
+    hosts: str | None = None
+    job: str | None = None
+    host: str | None = None
+    hosts_expected: int | None = None
+    take_over: bool = False
+    on_host_lost: str | None = None
+
+
+def settings_of(address: str) -> HostsSettings | None:
+    """Those of the environment, or else of the coordinator at *address*; None if there are none.
+    Raises UsageError, Unreachable."""
+    named = named_settings()
+    if named is not None:
+        return named
+    endpoint = endpoints.resolve(address)
+    if endpoints.check_folder(endpoint) is None:
+        return None
+    return kept_hosts(endpoint.folder)
+
+
+def named_settings(servers: str = "", job: str = "") -> HostsSettings | None:
+    """Those that the options and the environment name. Raises UsageError."""
+    return hosts_settings(_Options(hosts=servers or None, job=job or None), os.environ)
+
+
+def no_job() -> UsageError:
+    return UsageError(
+        "this coordinator is alone: it is no host of a job",
+        hint="unitsync serve --hosts nats://HOST:4222 --job JOB, or UNITSYNC_HOSTS and _JOB",
+    )
+
+
+def over_log(settings: HostsSettings, asked: Callable[[Log], Awaitable[ResultT]]) -> ResultT:
+    """What *asked* returns of the job's log. It is called again if an answer was unclear. Raises
+    Unavailable, NotPermitted, UnitsyncError."""
+    logger.disable("unitsyncd")  # it is for the log of a coordinator
+    try:
+        return asyncio.run(_over_log(settings, asked))
+    finally:
+        logger.enable("unitsyncd")
+
+
+async def _over_log(settings: HostsSettings, asked: Callable[[Log], Awaitable[ResultT]]) -> ResultT:
+    link = Link(settings)
+    linking = asyncio.create_task(link.run())
+    try:
+        await _reach(link, settings)
+        return await _ask(link, Log(link, settings.job), asked)
+    except (Unusable, Rejected) as problem:
+        raise UnitsyncError(str(problem)) from None
+    finally:
+        await end(linking)
+
+
+async def _reach(link: Link, settings: HostsSettings) -> None:
+    try:
+        await asyncio.wait_for(link.until_up(), REACH_S)
+    except TimeoutError:
+        why = f": {link.problem}" if link.problem else ""
+        raise Unavailable(
+            f"no link to the log at {settings.addresses} in {REACH_S:.0f} s{why}",
+            hint="is a nats-server there, and are these its credentials? unitsync doctor",
+        ) from None
+    link.check_server()
+
+
+async def _ask(link: Link, log: Log, asked: Callable[[Log], Awaitable[ResultT]]) -> ResultT:
+    unclear = "it does not answer"
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            while True:
+                try:
+                    return await asked(log)
+                except Unclear as problem:
+                    unclear = str(problem)
+                if link.denied:
+                    raise NotPermitted(
+                        f"the log at {link.server} does not permit it: {link.denied}",
+                        hint="the permissions of the NATS user that this host is",
+                    )
+                await asyncio.sleep(_AGAIN_S)
+    except TimeoutError:
+        raise Unavailable(
+            f"no answer from the log at {link.server} in {ANSWER_S:.0f} s: {unclear}",
+            hint="do most of its servers run? unitsync doctor",
+        ) from None

@@ -1,0 +1,111 @@
+"""Reads the whole log of a job once: every host and its units, as each has told them."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from unitsync.errors import LimitReached, Unavailable
+from unitsync.job.access import over_log
+from unitsync.remote_names import ANY
+from unitsyncd.core.requirement import Condition
+from unitsyncd.hosts import messages
+from unitsyncd.hosts.consumer import Consumer, Message
+from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.messages import Claim, Report
+from unitsyncd.hosts.settings import HostsSettings
+
+MESSAGES_MAX: Final = 100_000
+"""A thousand hosts with a hundred units each."""
+
+
+class HostInLog(NamedTuple):
+    claim: Claim
+    synced: bool
+    """Whether ``units`` is complete."""
+    units: dict[str, Report]
+    """By name: those that are registered in the epoch of the claim."""
+
+
+def read_job(settings: HostsSettings) -> dict[str, HostInLog]:
+    """All hosts that the job has in its log, by name. Raises Unavailable, NotPermitted,
+    UnitsyncError."""
+
+    async def read(log: Log) -> list[Message]:
+        stream = await log.stream()
+        if stream is None:
+            raise no_log(settings)
+        if stream.messages > MESSAGES_MAX:
+            what = f"the log of job {settings.job} holds {stream.messages:,} messages"
+            raise LimitReached(
+                f"{what}; {MESSAGES_MAX:,} can be shown at once",
+                hint="unitsync list, on each host",
+                limit="log",
+                maximum=MESSAGES_MAX,
+            )
+        return await _all(log, settings, stream.last) if stream.messages else []
+
+    return hosts_in(over_log(settings, read))
+
+
+def no_log(settings: HostsSettings) -> Unavailable:
+    return Unavailable(
+        f"there is no log of job {settings.job} at {settings.addresses}",
+        hint="its first host makes it, or: unitsync job create JOB",
+    )
+
+
+async def _all(log: Log, settings: HostsSettings, last: int) -> list[Message]:
+    """The latest message of each subject, up to the one with the number *last* at least."""
+    job, position = settings.job, 0
+    found: list[Message] = []
+    consumer = Consumer(log, settings.host)
+    await consumer.open(
+        [
+            messages.claim_subject(job, ANY),
+            messages.synced_subject(job, ANY),
+            messages.report_subject(job, ANY, ANY),
+        ]
+    )
+    try:
+        while True:
+            portion = await consumer.read()
+            for message in portion.messages:
+                found.append(message)
+                position = message.sequence
+            if portion.is_all and position >= last:
+                return found
+    finally:
+        await consumer.close()
+
+
+def hosts_in(found: list[Message]) -> dict[str, HostInLog]:
+    """What the messages say of each host. What cannot be read does not count."""
+    claims: dict[str, tuple[int, Claim]] = {}
+    synced: dict[str, int] = {}
+    reports: dict[str, dict[str, Report]] = {}
+    for message in found:
+        kind, host, *rest = message.subject.split(".")[2:]
+        try:
+            if kind == "claim":
+                claims[host] = message.sequence, messages.decode_claim(message.data)
+            elif kind == "synced":
+                synced[host] = messages.decode_synced(message.data).claim
+            else:
+                unit = messages.decoded(rest[0])
+                reports.setdefault(host, {})[unit] = messages.decode_report(message.data)
+        except (msgspec.DecodeError, ValueError):
+            continue
+    return {
+        host: HostInLog(
+            claim,
+            synced.get(host) == number,
+            {
+                unit: report
+                for unit, report in sorted(reports.get(host, {}).items())
+                if report.epoch == claim.epoch and report.condition is not Condition.NOT_REGISTERED
+            },
+        )
+        for host, (number, claim) in sorted(claims.items())
+    }
