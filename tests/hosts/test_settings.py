@@ -43,6 +43,15 @@ def test_by_environment() -> None:
     assert (found.fail_when_lost, found.grace_s) == (True, GRACE_S)
 
 
+def test_another_api_prefix() -> None:
+    assert settings(SERVED).api_prefix == "$JS.API"
+    found = settings(SERVED | {"UNITSYNC_HOSTS_API_PREFIX": "us.train-7.api"})
+    assert found.api_prefix == "us.train-7.api"
+    for wrong in ("us.*", "a b", "us.>", "us."):
+        with pytest.raises(UsageError, match="UNITSYNC_HOSTS_API_PREFIX"):
+            settings(SERVED | {"UNITSYNC_HOSTS_API_PREFIX": wrong})
+
+
 def test_options_come_first() -> None:
     found = settings(
         SERVED | {"UNITSYNC_HOST": "n1", "UNITSYNC_HOSTS_EXPECTED": "8"},

@@ -85,8 +85,8 @@ class Consumer:
     async def read(self) -> Portion:
         """Wait for messages, or for word that there are none. Raises Unclear."""
         if self._open <= 0:
-            await self._log.pull(self._name, self._inbox, PORTION, _EXPIRES_S, _BEAT_S)
-            self._open = PORTION
+            self._open = 1 if self._log.one_by_one else PORTION
+            await self._log.pull(self._name, self._inbox, self._open, _EXPIRES_S, _BEAT_S)
         try:
             async with asyncio.timeout(_SILENCE_S):
                 await self._stirred.wait()
@@ -128,4 +128,7 @@ class Consumer:
             raise Unclear(f"the log delivered {number} after {self._number}")
         self._number = number
         self._open -= 1
+        if not (message.data or self._log.one_by_one):
+            self._log.one_by_one = True
+            raise Unclear("the log has an empty message")
         return Message(message.subject, message.data, sequence), left

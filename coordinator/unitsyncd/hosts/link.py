@@ -224,13 +224,17 @@ class Link:
         except (nats.errors.Error, OSError):
             pass  # the connection has ended before
 
+    def api(self, what: str) -> str:
+        """The subject of a request to JetStream."""
+        return f"{self._settings.api_prefix}.{what}"
+
     def inbox(self) -> str:
         return self._connected().new_inbox()
 
     async def ask(self, what: str, body: object = None, timeout_s: float = ASK_S) -> dict[str, Any]:
         """Ask the API of JetStream. Raises Unclear, Rejected."""
         payload = b"" if body is None else msgspec.json.encode(body)
-        return answer_to(await self.request(f"$JS.API.{what}", payload, timeout_s=timeout_s))
+        return answer_to(await self.request(self.api(what), payload, timeout_s=timeout_s))
 
 
 def answer_to(message: Msg) -> dict[str, Any]:

@@ -65,6 +65,9 @@ class Log:
         self._job = job
         self._stream = messages.stream(job)
         self._consumers = secrets.randbelow(CONSUMERS)
+        self.one_by_one = False
+        """Whether to ask for each message on its own. A hostile host has written an empty one, and
+        between accounts, nothing that was asked for together with that comes after it."""
 
     async def stream(self) -> StreamInfo | None:
         """The log of the job, None if there is none. Raises Unclear, Unusable."""
@@ -140,7 +143,8 @@ class Log:
     async def glance(self, subject: str) -> Stored | None:
         """Like ``last``, but faster: a server that lags behind may answer with an older one.
         Raises Unclear."""
-        answer = await self.link.request(f"$JS.API.DIRECT.GET.{self._stream}.{subject}", b"")
+        asked = self.link.api(f"DIRECT.GET.{self._stream}.{subject}")
+        answer = await self.link.request(asked, b"")
         headers = answer.headers or {}
         status = headers.get("Status", "")
         if status == "404":
@@ -213,7 +217,7 @@ class Log:
 
     async def remove_consumer(self, name: str) -> None:
         """Nobody waits for it: it would be removed anyway, later. Raises Unclear."""
-        await self.link.tell(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"")
+        await self.link.tell(self.link.api(f"CONSUMER.DELETE.{self._stream}.{name}"), b"")
 
     async def pull(self, name: str, inbox: str, count: int, expires_s: int, beat_s: int) -> None:
         """Have up to *count* messages of the consumer sent to *inbox*. Raises Unclear."""
@@ -222,5 +226,5 @@ class Log:
             "expires": expires_s * _SECOND_NS,
             "idle_heartbeat": beat_s * _SECOND_NS,
         }
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{name}"
+        subject = self.link.api(f"CONSUMER.MSG.NEXT.{self._stream}.{name}")
         await self.link.tell(subject, msgspec.json.encode(body), reply=inbox)

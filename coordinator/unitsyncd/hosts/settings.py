@@ -22,6 +22,8 @@ from unitsync.remote_names import HOSTS_MAX, check_host, check_job
 GRACE_S: Final = 60.0
 """How long a host may be silent before ``--on-host-lost fail`` counts it as lost. It has to be
 more than a leader's election (8 s) and a name's take-over (20 s) take."""
+API_PREFIX: Final = "$JS.API"
+_PREFIX: Final = re.compile(r"[A-Za-z0-9$_-]+(\.[A-Za-z0-9$_-]+)*")
 _SCHEMES: Final = ("nats", "tls")
 _LABEL_MAX: Final = 63
 
@@ -50,6 +52,9 @@ class HostsSettings(msgspec.Struct, frozen=True):
     grace_s: float = GRACE_S
     credentials: str = ""
     """File with a NATS user's JWT and seed."""
+    api_prefix: str = API_PREFIX
+    """Under which subjects JetStream takes requests: another one where the log is in another
+    account, or in a domain."""
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
@@ -108,6 +113,7 @@ def hosts_settings(options: Options, environment: Mapping[str, str]) -> HostsSet
         fail_when_lost=fails,
         grace_s=grace_s,
         credentials=_file(environment, "UNITSYNC_HOSTS_CREDS"),
+        api_prefix=_api_prefix(environment),
         tls_ca=_file(environment, "UNITSYNC_HOSTS_TLS_CA"),
         tls_cert=_file(environment, "UNITSYNC_HOSTS_TLS_CERT"),
         tls_key=_file(environment, "UNITSYNC_HOSTS_TLS_KEY"),
@@ -175,6 +181,16 @@ def _on_host_lost(text: str) -> tuple[bool, float]:
             hint="for example --on-host-lost fail:2m",
         )
     return what == "fail", grace_s
+
+
+def _api_prefix(environment: Mapping[str, str]) -> str:
+    prefix = environment.get("UNITSYNC_HOSTS_API_PREFIX", "") or API_PREFIX
+    if not _PREFIX.fullmatch(prefix):
+        raise UsageError(
+            f"UNITSYNC_HOSTS_API_PREFIX: {prefix!a} is no subject",
+            hint=f"{API_PREFIX} if it is not set, or $JS.DOMAIN.API",
+        )
+    return prefix
 
 
 def _file(environment: Mapping[str, str], variable: str) -> str:

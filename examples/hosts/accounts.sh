@@ -1,0 +1,54 @@
+#!/bin/sh
+# accounts.sh JOB HOST...   prints what nats-server lets each host of the job do
+set -eu
+job=$1
+shift
+stream=unitsync_$job
+
+user() { echo "    users: [{ user: \"$1\", password: \$$(echo "$1" | tr - _) }]"; }
+api() {
+    echo "      { service: { account: \"$job-log\", subject: \"\$JS.API.$1\" }, to: \"us.$job.api.$1\" }"
+}
+
+cat <<END
+accounts {
+  "$job-log": {
+    jetstream: enabled
+$(user "$job-owner")
+    exports: [
+      { service: "us.$job.claim.*" }, { service: "us.$job.synced.*" }, { service: "us.$job.fact.*.*" }
+      { service: "\$JS.API.STREAM.INFO.$stream" }, { service: "\$JS.API.STREAM.MSG.GET.$stream" }
+      { service: "\$JS.API.DIRECT.GET.$stream.us.$job.fact.*.*" }
+      { service: "\$JS.API.CONSUMER.CREATE.$stream.*" }
+      { service: "\$JS.API.CONSUMER.DELETE.$stream.*" }
+      { service: "\$JS.API.CONSUMER.MSG.NEXT.$stream.*", response_type: "stream" }
+    ]
+  }
+  "$job-alive": {
+    exports: [{ service: "us.$job.alive.*" }, { stream: "us.$job.alive.*" }]
+  }
+END
+for host; do
+    log="{ service: { account: \"$job-log\", subject: \""
+    cat <<END
+  "$job-$host": {
+$(user "$job-$host")
+    imports: [
+      { stream: { account: "$job-alive", subject: "us.$job.alive.*" } }
+      { service: { account: "$job-alive", subject: "us.$job.alive.$host" } }
+      ${log}us.$job.claim.$host" } }
+      ${log}us.$job.synced.$host" } }
+      ${log}us.$job.fact.$host.*" } }
+$(api "STREAM.INFO.$stream")
+$(api "STREAM.MSG.GET.$stream")
+$(api "DIRECT.GET.$stream.us.$job.fact.*.*")
+END
+    for number in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        for verb in CREATE DELETE MSG.NEXT; do
+            api "CONSUMER.$verb.$stream.$host-$number"
+        done
+    done
+    echo '    ]'
+    echo '  }'
+done
+echo '}'
