@@ -21,12 +21,9 @@ from unitsyncd.actors.reports import unit_report
 from unitsyncd.actors.supervisor import Changes, Supervisor
 from unitsyncd.adapters.lines import replace_lines
 from unitsyncd.core.store import StoreError
-from unitsyncd.hosts.messages import Report
+from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Report
 from unitsyncd.hosts.ports import News
 from unitsyncd.hosts.settings import HostsSettings
-
-REASON_BYTES_MAX: Final = 1000
-COMMAND_MAX: Final = 200
 
 if TYPE_CHECKING:
     from unitsyncd.hosts.member import Member
@@ -126,14 +123,13 @@ class JobHost:
         if found is None:
             return None
         owner = found.unit.owner if found.unit.running else None
-        reason = found.reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
         return Report(
             claim,
             self.epoch,
             found.condition,
             found.unit.run,
             found.unit.since + ahead,
-            reason,
+            found.reason[:REASON_MAX],
             owner.pid if owner is not None else 0,
             owner.command[:COMMAND_MAX] if owner is not None else "",
             found.needs,

@@ -7,7 +7,7 @@ import pytest
 from unitsync.remote_names import HOSTS_MAX
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.messages import Beat, Claim, Report, Synced
+from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Beat, Claim, Report, Synced
 from unitsyncd.hosts.peers import SKEW_BEATS, Peers
 
 UNKNOWN = Heard(0.0, Condition.UNKNOWN)
@@ -280,3 +280,11 @@ def test_the_hosts_of_a_job(peers: Peers) -> None:
     assert (own.name, own.own, own.claim, own.epoch, own.synced) == ("h0", True, 9, "own", True)
     assert (needed.name, needed.own, needed.claim, needed.silent_s) == ("h1", False, 0, None)
     assert (left.name, left.released, left.synced, left.silent_s) == ("h2", True, False, 3.0)
+
+
+def test_what_a_host_says_is_cut(peers: Peers) -> None:
+    """It may be anything, and is kept."""
+    peers.claimed("h1", 10, FIRST)
+    long = Report(10, "first", Condition.FAILED, reason="r" * 9999, command="c" * 9999)
+    ((_, said),) = peers.reported("h1", "data", long)
+    assert (len(said.reason), len(said.command)) == (REASON_MAX, COMMAND_MAX)

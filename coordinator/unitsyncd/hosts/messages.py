@@ -14,6 +14,9 @@ import msgspec
 from unitsyncd.core.requirement import Condition
 
 PREFIX: Final = "us"
+REASON_MAX: Final = 500
+COMMAND_MAX: Final = 200
+"""Characters. What has more is cut where it is written, and where it is read."""
 
 
 def stream(job: str) -> str:
@@ -70,11 +73,11 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     since: float = 0.0
     """Unix time by the wall clock of the host."""
     reason: str = ""
-    """At most 1,000 bytes."""
+    """At most REASON_MAX characters."""
     pid: int = 0
     """Of the owner, if it runs."""
     command: str = ""
-    """Of the owner, at most 200 characters."""
+    """Of the owner, at most COMMAND_MAX characters."""
     needs: list[str] = []
     """The unmet prerequisites that are remote or shared, each as UNIT@HOST, UNIT@* or UNIT@*:N: see
     deadlocks.py. At most 100."""

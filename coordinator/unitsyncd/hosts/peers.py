@@ -23,7 +23,7 @@ from unitsync.remote_names import ANY, HOSTS_MAX, check_host, remote_name
 from unitsync.wire import Host
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.messages import Beat, Claim, Report, Synced
+from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Beat, Claim, Report, Synced
 from unitsyncd.hosts.ports import News
 
 SILENT_S: Final = 10.0
@@ -244,8 +244,8 @@ def _heard(report: Report) -> Heard:
         report.condition if usable else Condition.UNKNOWN,
         run=report.run,
         since=report.since if usable else 0.0,
-        reason=report.reason,
+        reason=report.reason[:REASON_MAX],
         pid=report.pid,
-        command=report.command,
+        command=report.command[:COMMAND_MAX],
         epoch=report.epoch,
     )
