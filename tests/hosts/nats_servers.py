@@ -79,8 +79,8 @@ def one_server(*more: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def three_servers() -> Iterator[list[Server]]:
-    """A cluster. It may take some seconds until it has a leader."""
+def three_servers(*more: str) -> Iterator[list[Server]]:
+    """A cluster. It may take some seconds until it has a leader. *more*: options of each."""
     folder = Path(tempfile.mkdtemp(prefix="us-nats-"))
     ports = free_ports(6)
     routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports[3:])
@@ -91,7 +91,7 @@ def three_servers() -> Iterator[list[Server]]:
             ports[number],
             [
                 *("--cluster_name", "tests", "--routes", routes),
-                *("--cluster", f"nats://127.0.0.1:{ports[3 + number]}"),
+                *("--cluster", f"nats://127.0.0.1:{ports[3 + number]}", *more),
             ],
         )
         for number in range(3)

@@ -14,7 +14,7 @@ UNITSYNC = (sys.executable, "-P", "-m", "unitsync")
 
 
 class RealHost:
-    """A coordinator process, a child of this one, which can be killed and started again."""
+    """A coordinator that can be killed. Clients start it again, as a host of the same job."""
 
     def __init__(self, folder: Path, job: str, name: str, urls: str, *options: str) -> None:
         self.name = name
@@ -22,19 +22,19 @@ class RealHost:
         (folder / name).mkdir(mode=0o700)
         self._log = folder / name / "coordinator.log"
         self._options = ("--hosts", urls, "--job", job, "--host", name, *options)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        self._process, report = coordinators.begin(self.address, *self._options)
+        process, report = coordinators.begin(self.address, *self._options)
+        self._children[process.pid] = process
         assert report == ["ready"], report
 
     def kill(self) -> None:
-        if self._process is not None:
-            end(self._process.pid, children={self._process.pid: self._process})
-            self._process = None
+        for pid in coordinators.serving(self.address):
+            end(pid, children=self._children)
 
     def client(self) -> AsyncClient:
-        return AsyncClient(self.address, autostart=False)
+        return AsyncClient(self.address)
 
     def call(self, *words: str) -> subprocess.Popen[str]:
         """``unitsync`` with these *words*, under way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -73,13 +74,13 @@ async def test_many_waits_do_not_hold_the_loop(log_server: Server, hosts: Hosts)
     b.coordinator.wait("y0", "x0@a", start=False)
     await asyncio.gather(a.joined(), b.joined())
     looking = asyncio.create_task(deadlocked(a, "x0"))
-    longest, loop = 0.0, asyncio.get_running_loop()
+    longest = 0.0
     while not looking.done():
-        before = loop.time()
+        before = time.thread_time()
         await asyncio.sleep(0.001)
-        longest = max(longest, loop.time() - before)
+        longest = max(longest, time.thread_time() - before)
     assert looking.result() == "x0@a → y0@b → x0@a"
-    assert longest < 0.25  # that is what a busy machine takes
+    assert longest < 0.1
     assert a.coordinator.deadlocks.keys() == {"x0"}
 
 

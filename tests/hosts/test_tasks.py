@@ -11,6 +11,34 @@ from unitsyncd.hosts import tasks
 pytestmark = pytest.mark.asyncio
 
 
+async def test_who_ends_tasks_may_be_cancelled_and_ends_them_nevertheless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+    ended, cancelled = asyncio.Event(), 0
+
+    async def stubborn() -> None:
+        nonlocal cancelled
+        try:
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cancelled += 1
+                    if cancelled == 4:
+                        raise
+        finally:
+            ended.set()
+
+    inner = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(tasks.end(inner))
+    await asyncio.sleep(0)
+    await tasks.end(ending)
+    assert ended.is_set()
+    assert ending.cancelled()
+
+
 async def test_a_task_that_loses_a_cancellation_is_ended_nevertheless(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

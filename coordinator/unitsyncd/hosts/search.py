@@ -68,7 +68,8 @@ class Search:
             took = self._now() - began
             await asyncio.sleep(min(max(PAUSE_S, took * REST), PAUSE_MAX_S))
             try:
-                await asyncio.wait_for(self._stirred.wait(), LOOK_S - PAUSE_S)
+                async with asyncio.timeout(LOOK_S - PAUSE_S):
+                    await self._stirred.wait()
             except TimeoutError:
                 pass
 

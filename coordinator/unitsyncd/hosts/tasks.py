@@ -22,13 +22,20 @@ async def first(*doing: Awaitable[object]) -> None:
 
 
 async def end(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel the *tasks* until they have ended. In Python 3.11, wait_for loses a cancellation
-    that comes in the same moment as its result."""
+    """Cancel the *tasks* until they have ended, even if the caller is cancelled meanwhile. In
+    Python 3.11, wait_for, which nats-py uses, loses a cancellation that comes in the same moment
+    as its result."""
     left = {task for task in tasks if not task.done()}
+    cancelled = False
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        try:
+            _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        except asyncio.CancelledError:
+            cancelled = True
     for task in tasks:
         if not task.cancelled():
             task.exception()  # nobody else asks for it
+    if cancelled:
+        raise asyncio.CancelledError
