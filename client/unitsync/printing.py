@@ -104,13 +104,10 @@ def required_status(requires: str) -> str:
 def unregistered(name: str, *, remote: bool = False) -> list[str]:
     """What ``unitsync status`` prints for a unit that nobody has registered; if it is *remote*,
     for one on another host of which nothing is known."""
-    return [
-        f"Unit:    {name}",
-        f"Status:  {'not heard of yet' if remote else 'not registered yet'}",
-        f"Ready:   {'no' if remote else 'yes'}",
-        "",
-        "No prerequisites.",
-    ]
+    unit = f"Unit:    {name}"
+    if remote:
+        return [unit, "Status:  not heard of yet"]
+    return [unit, "Status:  not registered yet", "Ready:   yes", "", "No prerequisites."]
 
 
 def gave_up(end: str, command: str, missing: str = "") -> str:

@@ -353,3 +353,24 @@ def test_a_new_epoch_knows_nothing_of_the_others(driven: Driven, ann: Script) ->
     driven.hear(("data@h1", COMPLETED))
     ann.must(wire.Ok, ann.reset(all=True))
     ann.must(wire.Waiting, ann.start("train", "data@h1"))
+
+
+def test_the_text_about_a_unit_elsewhere(driven: Driven, ann: Script) -> None:
+    def shown(unit: str) -> list[str]:
+        ask = wire.StatusOf(id="", unit=unit, render=wire.Render.TEXT)
+        return ann.must(wire.StatusReply, ask).out
+
+    assert shown("data@h1") == ["Unit:    data@h1", "Status:  not heard of yet"]
+    driven.hear(("data@h1", STARTED), pid=811, command="./fetch.sh", since=driven.at - 4)
+    driven.supervisor.handlers.registry.view.remote.remark = lambda host: f"{host} is silent"
+    assert shown("data@h1")[1:] == [
+        "Status:  started 4 s ago by pid 811 (./fetch.sh); h1 is silent"
+    ]
+    hosts = (("ready@h1", COMPLETED), ("ready@h2", PENDING), ("ready@h3", FAILED))
+    driven.hear(*hosts, since=driven.at - 4)
+    assert shown("ready@*:3") == [
+        "Unit:    ready@*:3",
+        "Status:  cannot be met: 1 host of 3 failed (ready@h3); h2 is silent; h3 is silent",
+        "  ready@h2  pending for 4 s; h2 is silent",
+        "  ready@h3  failed 4 s ago; h3 is silent",
+    ]

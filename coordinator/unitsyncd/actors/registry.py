@@ -108,8 +108,9 @@ class Registry:
     def check(self, name: str) -> None:
         """Raise InvalidName if *name* is not a unit name. A name that is already in use is
         always accepted: an earlier version may have allowed more names."""
-        if name not in self.units and not self.graph.is_waited_for(name):
-            check_name(name)
+        if name in self.units or (self.graph.is_waited_for(name) and not is_remote(name)):
+            return
+        check_name(name)
 
     def check_prerequisite(self, text: str, *, optional: bool = False) -> None:
         """Raise InvalidName if *text* is neither a unit name nor a pattern, nor stands for units

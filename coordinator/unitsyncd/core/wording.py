@@ -293,6 +293,8 @@ def status(
 ) -> list[str]:
     """The text of ``unitsync status UNIT``. *starts* are the waiting starts, if there are
     several: the owner of each, and what it waits for."""
+    if is_remote(info.name):
+        return _elsewhere(info, now)
     if info.status is Status.NOT_REGISTERED:
         lines = unregistered(info.name)
         if info.nearest:
@@ -335,6 +337,18 @@ def status(
         lines += ["", "No prerequisites."]
     if info.history:
         lines += ["", "History:", *(_history(entry, now) for entry in info.history)]
+    return lines
+
+
+def _elsewhere(info: UnitInfo, now: float) -> list[str]:
+    """The same for a unit on other hosts."""
+    lines = [f"Unit:    {info.name}", f"Status:  {standing(info, now)}{noted(info)}"]
+    width = _name_column(info.prerequisites)
+    lines += [
+        f"  {padded(one.name, width)}  {prerequisite(one, now)}" for one in info.prerequisites
+    ]
+    if (more := info.prerequisites_total - len(info.prerequisites)) > 0:
+        lines.append(f"  and {more:,} more")
     return lines
 
 
