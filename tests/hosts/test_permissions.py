@@ -25,7 +25,7 @@ from hosts.nats_servers import Server, free_ports
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.link import Link
-from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.log import CONSUMERS, Log
 from unitsyncd.hosts.member import State
 from unitsyncd.hosts.messages import Report
 from unitsyncd.hosts.settings import HostsSettings
@@ -62,6 +62,7 @@ class Confined:
 def confined(job: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Confined]:
     folder = Path(tempfile.mkdtemp(prefix="us-nats-"))
     made = subprocess.run(["sh", ACCOUNTS, job, "a", "b"], capture_output=True, check=True)
+    assert made.stdout.count(b"CONSUMER.CREATE.") == 1 + 2 * 2 * CONSUMERS
     (folder / "nats.conf").write_bytes(made.stdout)
     for user in ("owner", "a", "b"):
         monkeypatch.setenv(f"{job}_{user}".replace("-", "_"), "secret")
