@@ -116,6 +116,8 @@ class Proxy:
         self._pipes: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._port = 0
+        self.delay_s = 0.0
+        """How much later everything gets through."""
         self.hold = asyncio.Event()
         """Unset while nothing gets through, but no connection ends."""
         self.hold.set()
@@ -170,6 +172,7 @@ class Proxy:
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
+            await asyncio.sleep(self.delay_s)
             await self.hold.wait()
             writer.write(data)
             await writer.drain()

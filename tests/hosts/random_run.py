@@ -144,8 +144,8 @@ class RandomRun:
     async def _disturb(self, nodes: list[Node], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         disturbances: list[Callable[[Node], Awaitable[None]]] = [
-            *(self._cut, self._cut, self._hold, self._kill_host, self._kill_host),
-            *(self._kill_server, self._reboot),
+            *(self._cut, self._hold, self._delay, self._kill_host, self._kill_host),
+            *(self._kill_servers, self._reboot),
         ]
         under_way: dict[str, asyncio.Task[None]] = {}
         try:
@@ -153,7 +153,7 @@ class RandomRun:
                 await asyncio.sleep(self._rng.uniform(0.1, 0.7))
                 node = self._rng.choice(nodes)
                 disturbance = self._rng.choice(disturbances)
-                whose = "server" if disturbance == self._kill_server else node.host.name
+                whose = "server" if disturbance == self._kill_servers else node.host.name
                 if whose not in under_way or under_way[whose].done():
                     if whose in under_way:
                         under_way[whose].result()
@@ -182,12 +182,24 @@ class RandomRun:
     async def _kill_host(self, node: Node) -> None:
         await asyncio.to_thread(node.host.kill)
 
-    async def _kill_server(self, _: Node) -> None:
-        server = self._rng.choice(self._servers)
-        await asyncio.to_thread(server.kill)
+    async def _delay(self, node: Node) -> None:
+        for proxy in node.proxies:
+            proxy.delay_s = self._rng.uniform(0.02, 0.3)
         await self._pause()
-        server.start()
-        await asyncio.to_thread(server.wait)
+        await self._pause()
+        for proxy in node.proxies:
+            proxy.delay_s = 0.0
+
+    async def _kill_servers(self, _: Node) -> None:
+        """One, or so many that the log has no leader."""
+        most = len(self._servers) // 2 + 1
+        killed = self._rng.sample(self._servers, self._rng.choice([1, most]))
+        for server in killed:
+            await asyncio.to_thread(server.kill)
+        await self._pause()
+        for server in killed:
+            server.start()
+            await asyncio.to_thread(server.wait)
 
     async def _reboot(self, node: Node) -> None:
         await node.reboot()
