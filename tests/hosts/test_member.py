@@ -11,7 +11,8 @@ from hosts.memory import Hosts, MemoryCoordinator
 from hosts.nats_servers import Proxy, Server
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import member, messages
-from unitsyncd.hosts.link import Link, Rejected
+from unitsyncd.hosts.consumer import Consumer
+from unitsyncd.hosts.link import Link, Rejected, Unclear
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log
 from unitsyncd.hosts.member import State
 
@@ -93,6 +94,22 @@ async def test_needs_grow_to_two_thousand(
     assert max(a.coordinator.turns) <= 200
     c.coordinator.set("unit-999", COMPLETED)
     await a.hears("unit-999@c", COMPLETED)
+
+
+async def test_the_last_message_cannot_be_missed(log_server: Server, hosts: Hosts) -> None:
+    """Nothing comes after it that would show the gap. But each second, the server says what it was
+    that it sent last."""
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    log = Log(a.member._link, hosts.job)
+    consumer = Consumer(log, "a")
+    await consumer.open([messages.claim_subject(hosts.job, "*")])
+    while not (await consumer.read()).messages:
+        pass
+    consumer._number = 0  # as if it had been lost
+    with pytest.raises(Unclear, match="delivered 1, and 0 came last"):
+        await consumer.read()
+    await consumer.close()
 
 
 async def test_an_old_incarnation_is_fenced(log_server: Server, hosts: Hosts) -> None:

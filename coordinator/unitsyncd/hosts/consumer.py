@@ -103,6 +103,7 @@ class Consumer:
                 messages.append(read)
                 is_all = left == 0
             elif status == "100":
+                self._check_beat(message.headers or {})
                 is_all = True
             elif status in _PORTION_ENDED:
                 is_all = True
@@ -113,6 +114,12 @@ class Consumer:
             else:
                 raise Unclear(f"the log delivers no more: {status}")
         return Portion(messages, is_all)
+
+    def _check_beat(self, headers: dict[str, str]) -> None:
+        """It says which message was the last that was sent. Raises Unclear."""
+        last = headers.get("Nats-Last-Consumer", "")
+        if last and last != str(self._number):
+            raise Unclear(f"the log delivered {last}, and {self._number} came last")
 
     def _message(self, message: Msg) -> tuple[Message, int]:
         """The message, and how many are left. Raises Unclear."""
