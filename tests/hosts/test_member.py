@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import nats
 import pytest
@@ -360,3 +361,29 @@ async def test_a_thousand_units_are_told_at_once(log_server: Server, hosts: Host
     assert info is not None
     assert info.messages == 5002
     assert info.replicas == 1
+
+
+async def test_many_changes_share_batches(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    write_all = Log.write_all
+
+    async def counted(log: Log, pairs: list[tuple[str, bytes]], *fence: object) -> None:
+        sizes.append(len(pairs))
+        await write_all(log, pairs, *fence)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Log, "write_all", counted)
+    node = hosts.add(log_server.url, "a")
+    node.coordinator.need("last@a")
+    await node.joined()
+    await node.hears("last@a", NOT_REGISTERED)
+    sizes.clear()
+    began = time.monotonic()
+    for number in range(100):
+        for unit in range(50):
+            node.coordinator.set(f"u{unit}", STARTED, number)
+        await asyncio.sleep(0.001)
+    node.coordinator.set("last", COMPLETED)
+    await node.hears("last@a", COMPLETED)
+    assert len(sizes) < 2 + (time.monotonic() - began) / 0.02, sizes

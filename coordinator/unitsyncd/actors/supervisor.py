@@ -142,6 +142,8 @@ class Supervisor:
             request_id = str(problem.details.pop("id", ""))
             self._final.append((peer, self._error(request_id, problem)))
             return
+        if self._job is not None and b"@" in frame:  # looking at each name takes longer
+            request = localized(request, self._job.host)
         self._pending.append((peer, request))
         try:
             self._one(peer, request)
@@ -334,8 +336,6 @@ class Supervisor:
             )
         if isinstance(request, wire.Startups | wire.Events):
             return self._of_journal(request)
-        if self._job is not None:
-            request = localized(request, self._job.host)
         if request.epoch and request.epoch != self._handlers.registry.epoch:
             raise errors.StateChanged(
                 "the coordinator no longer holds the state that this wait began with",

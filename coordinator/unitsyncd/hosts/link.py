@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from unitsyncd.hosts.settings import HostsSettings, address
+from unitsyncd.hosts.tasks import raise_if_cancelled
 
 WRITE_S: Final = 3.0
 """A write takes milliseconds. Whether one that was given up is in the log has to be found out."""
@@ -187,7 +188,7 @@ class Link:
         """Raises Unclear."""
         client = self._connected()
         try:
-            return await client.request(subject, payload, timeout=timeout_s, headers=headers)
+            answer = await client.request(subject, payload, timeout=timeout_s, headers=headers)
         except nats.errors.NoRespondersError:
             raise Unclear("the log has no leader, or the server no JetStream") from None
         except nats.errors.TimeoutError:
@@ -195,6 +196,8 @@ class Link:
             raise Unclear(f"the log does not answer{denied}") from None
         except (nats.errors.Error, OSError) as problem:
             raise Unclear(f"the log: {problem}") from None
+        raise_if_cancelled()
+        return answer
 
     async def tell(
         self,

@@ -23,6 +23,10 @@ BATCH_BYTES: Final = 1 << 20
 """A batch is held in memory by the server until it is complete."""
 _STEP: Final = 50
 """Units that are looked at before other work of the loop: about a millisecond."""
+_REST_EACH_S: Final = 0.0005
+_REST_S: Final = 0.02
+"""Pause after a batch, by the number of its units. Many at once means load, and then batches cost
+less if they are large and few; a single change never waits for long."""
 
 
 class ClaimLost(Exception):
@@ -68,16 +72,24 @@ class Sender:
         was on its way then may be in the log or not."""
         while True:
             await self._marked.wait()
-            await self.flush()
+            sent = await self._send()
+            if sent < BATCH:
+                await asyncio.sleep(min(sent * _REST_EACH_S, _REST_S))
 
     async def flush(self) -> None:
         """Return when all that is marked is in the log. Raises like ``run``."""
         while self._dirty:
-            batch, encoded = await self._next()
-            if batch:
-                await self._write(batch)
-                self._held |= encoded
-        self._marked.clear()
+            await self._send()
+
+    async def _send(self) -> int:
+        """Write one batch of what is marked. The number of its units."""
+        batch, encoded = await self._next()
+        if batch:
+            await self._write(batch)
+            self._held |= encoded
+        if not self._dirty:
+            self._marked.clear()
+        return len(batch)
 
     async def sync(self) -> None:
         """Send what is marked, and that this is all. Raises like ``run``."""

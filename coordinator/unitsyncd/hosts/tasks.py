@@ -10,6 +10,14 @@ CANCEL_AGAIN_S: Final = 3.0
 """More than any of them needs to clean up: see CLOSE_S in link.py."""
 
 
+def raise_if_cancelled() -> None:
+    """Call it after wait_for, but not where a cancelled task cleans up: in Python 3.11, wait_for
+    loses a cancellation that comes in the same moment as its result."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def first(*doing: Awaitable[object]) -> None:
     """Do all of it until one ends or fails, and then none of it."""
     tasks = [asyncio.ensure_future(each) for each in doing]
@@ -22,9 +30,8 @@ async def first(*doing: Awaitable[object]) -> None:
 
 
 async def end(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel the *tasks* until they have ended, even if the caller is cancelled meanwhile. In
-    Python 3.11, wait_for, which nats-py uses, loses a cancellation that comes in the same moment
-    as its result."""
+    """Cancel the *tasks* until they have ended, even if the caller is cancelled meanwhile. nats-py
+    uses wait_for: see ``raise_if_cancelled``."""
     left = {task for task in tasks if not task.done()}
     cancelled = False
     while left:
