@@ -1,11 +1,21 @@
 #!/bin/sh
-# accounts.sh JOB HOST...   prints what nats-server lets each host of the job do
+# accounts.sh JOB HOST...   prints the accounts of a job for the configuration of nats-server
+#
+# Each host has an account. It can write what is its own into the log, read all of it, and ask
+# for nothing else. docs/how-to/hosts-permissions.md says why, and how to use it.
 set -eu
+for name; do
+    case $name in
+        *[!A-Za-z0-9_-]* | log | alive | owner)
+            echo "error: $name cannot be the name of a job or host here" >&2
+            exit 2 ;;
+    esac
+done
 job=$1
 shift
 stream=unitsync_$job
 
-user() { echo "    users: [{ user: \"$1\", password: \$$(echo "$1" | tr - _) }]"; }
+user() { echo "    users: [{ user: \"$1\", password: \$PASSWORD_$(echo "$1" | tr - _) }]"; }
 api() {
     echo "      { service: { account: \"$job-log\", subject: \"\$JS.API.$1\" }, to: \"us.$job.api.$1\" }"
 }

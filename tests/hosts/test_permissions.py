@@ -65,7 +65,7 @@ def confined(job: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Confined]:
     assert made.stdout.count(b"CONSUMER.CREATE.") == 1 + 2 * 2 * CONSUMERS
     (folder / "nats.conf").write_bytes(made.stdout)
     for user in ("owner", "a", "b"):
-        monkeypatch.setenv(f"{job}_{user}".replace("-", "_"), "secret")
+        monkeypatch.setenv(f"PASSWORD_{job}_{user}".replace("-", "_"), "secret")
     server = Server(folder, "n0", free_ports(1)[0], ["-c", str(folder / "nats.conf")])
     try:
         server.start()
@@ -276,6 +276,15 @@ async def test_an_empty_fact_delays_who_reads_it_and_no_more(
         await hostile.request(messages.report_subject(confined.job, "b", "empty"), b"")
     b.coordinator.set("data", COMPLETED)
     await a.hears("data@b", COMPLETED)
+
+
+@pytest.mark.parametrize("name", ["owner", "log", 'x"', "a b"])
+async def test_names_that_would_be_somebody_elses(name: str) -> None:
+    made = await asyncio.create_subprocess_exec(
+        "sh", ACCOUNTS, "job", name, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    output, _ = await made.communicate()
+    assert (made.returncode, output) == (2, b"")
 
 
 async def make_consumer(
