@@ -44,6 +44,11 @@ WITHDRAW_PATIENCE_S = 1.0
 """How long an interrupted client waits for the answer to its withdrawal."""
 LEAVE_PATIENCE_S = 0.1
 """The same for a client that got no answer to its start: long enough to send the withdrawal."""
+HEAR_S = 2.0
+"""How long to ask about a unit on another host until something was heard of it: the coordinator
+begins to listen when it is asked."""
+HEAR_EVERY_S = 0.05
+"""The first pause in between; it doubles each time."""
 FOREVER = float("inf")
 _ANSWERS = {
     "start": "granted",
@@ -127,8 +132,8 @@ class Send:
 
 
 class Pause:
-    """There is no coordinator for now: call ``resume`` in ``delay_s`` seconds. If there is a
-    ``notice``, tell the user first."""
+    """There is no coordinator for now, or no news: call ``resume`` in ``delay_s`` seconds. If
+    there is a ``notice``, tell the user first."""
 
     def __init__(self, delay_s: float, notice: "Notice | None") -> None:
         self.delay_s = delay_s
@@ -180,6 +185,8 @@ class Conversation:
         self._pauses = 0
         """Losses and pauses are counted since the last reply, overdue replies since the last
         loss."""
+        self._unheard = 0
+        """How many replies said that nothing was heard of the unit."""
         self._stale = 0
         """How many replies to earlier copies of the request may still arrive."""
 
@@ -214,7 +221,7 @@ class Conversation:
         self._away_since = FOREVER
         self._reason = None
         if kind in ("error", _ANSWERS.get(self._verb, "ok")):
-            return Done(reply)
+            return self._until_heard(kind, reply, now)
         if kind == "ready" and not self._claims:
             return Done(reply)
         last = not self._may.waits or self._changes.get("last")
@@ -281,6 +288,19 @@ class Conversation:
         delay_s = min(AGAIN_S, LOOK_EVERY_S * 2**self._pauses, left)
         self._pauses = min(self._pauses + 1, 10)
         return Pause(delay_s, self._notice_of(problem, now))
+
+    def _until_heard(self, kind: str, reply: "Any", now: float) -> "Step":
+        """The next step after a final *reply*: the end, or a pause if it is about a unit on another
+        host of which nothing was heard yet."""
+        about = reply if kind == "status" else reply.tree if kind == "why" else None
+        if about is None or about.unit.status != "unknown":
+            return Done(reply)
+        delay_s = HEAR_EVERY_S * 2**self._unheard
+        self._unheard += 1
+        over = now + delay_s > self._began + HEAR_S
+        return (
+            Done(reply) if over or "not heard of" not in about.unit.reason else Pause(delay_s, None)
+        )
 
     @property
     def _claims(self) -> bool:

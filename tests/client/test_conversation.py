@@ -375,3 +375,42 @@ class TestNobodyThere:
         step = talk.away(NotYet("killed"), 109.95)
         assert isinstance(step, Pause)
         assert step.delay_s == pytest.approx(0.05)
+
+
+class TestUnheard:
+    """A coordinator begins to listen for a unit on another host when it is asked about it."""
+
+    @staticmethod
+    def unknown(talk: Talk, reason: str = "not heard of yet") -> wire.StatusReply:
+        unit = wire.UnitInfo("data@h1", wire.Status.UNKNOWN, False, reason=reason)
+        return wire.StatusReply(id=talk.request.id, epoch="e1", unit=unit)
+
+    def test_it_is_asked_again_until_something_was_heard(self) -> None:
+        talk = begun(requests.status("data@h1"))
+        pauses = [talk.hears(self.unknown(talk), 100.0 + at) for at in (0, 0.05)]
+        assert [pause.delay_s for pause in pauses if isinstance(pause, Pause)] == [0.05, 0.1]
+        assert talk.sent(talk.resume(100.15)) == talk.request
+        unit = wire.UnitInfo("data@h1", wire.Status.COMPLETED, False)
+        heard = wire.StatusReply(id=talk.request.id, epoch="e1", unit=unit)
+        assert answer(talk.hears(heard, 100.2)) == heard
+
+    def test_what_is_said_after_two_seconds_counts(self) -> None:
+        talk = begun(requests.status("data@h1"))
+        now, asked = 100.0, 0
+        while isinstance(step := talk.hears(self.unknown(talk), now), Pause):
+            now, asked = now + step.delay_s, asked + 1
+        assert answer(step) == self.unknown(talk)
+        assert (asked, now) == (5, pytest.approx(101.55))
+
+    def test_without_a_link_nothing_is_heard_soon(self) -> None:
+        talk = begun(requests.status("data@h1"))
+        reply = self.unknown(talk, "no link to the log")
+        assert answer(talk.hears(reply, 100.0)) == reply
+
+    def test_why_does_the_same(self) -> None:
+        talk = begun(requests.why("data@h1"))
+        tree = wire.WhyNode(self.unknown(talk).unit)
+        reply = wire.WhyReply(id=talk.request.id, epoch="e1", tree=tree)
+        assert isinstance(talk.hears(reply, 100.0), Pause)
+        groups = wire.WhyReply(id=talk.request.id, epoch="e1")
+        assert answer(talk.hears(groups, 100.05)) == groups
