@@ -48,7 +48,7 @@ class Call:
     """What the user asks for.
 
     - ``verb``, and its ``request`` without id and owner; the ``names`` and ``flags`` that were
-      given, for a verb that is more than one request
+      given, and the ``module`` that performs it, for a verb that is more than one request
     - ``timeout_s``: how long it may wait
     - ``address``: the endpoint that was named, or ""
     - ``owner_pid``: the owner that was named, or None
@@ -78,7 +78,10 @@ class Call:
         self.columns = self._columns(flags)
         self.timeout_s = FOREVER
         self.names, self.flags = names, flags
-        if self.verb.module:
+        known = self.verb.flags
+        modules = [module for flag in flags if (module := known[flag].module)]
+        self.module = modules[0] if modules else self.verb.module
+        if self.module:
             return
         as_text = "coder" if self.shim and verb not in ("run", "why") else "text"
         lines = "none" if self.as_json or verb == "list" else as_text

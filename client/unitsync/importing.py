@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _SPARED = ("ssl", "typing_extensions")
 """What asyncio and msgspec load if it is there, and do without otherwise. We need neither, and they
 take a tenth of the time that ``up`` needs to begin."""
+_WITH_ALL = "unitsync.job."
+"""The room that speaks to servers, perhaps with TLS."""
 
 
 def imported(name: str) -> "Any":
@@ -22,7 +24,8 @@ def imported(name: str) -> "Any":
     if raises:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
-    spared = [other for other in _SPARED if other not in modules]
+    needless = () if name.startswith(_WITH_ALL) else _SPARED
+    spared = [other for other in needless if other not in modules]
     modules.update(dict.fromkeys(spared))  # importing them fails
     gc.disable()  # nearly everything that is made here stays
     try:

@@ -7,13 +7,22 @@ same fields as a map in a Plain. It imports only what the interpreter has alread
 
 import time
 
-from unitsync.printing import required_status
+from unitsync.printing import not_heard_of, required_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from unitsync.wire import Owner, Pong, Prerequisite, UnitInfo, WhyGroup, WhyNode
+    from unitsync.wire import (
+        Host,
+        HostsReply,
+        Owner,
+        Pong,
+        Prerequisite,
+        UnitInfo,
+        WhyGroup,
+        WhyNode,
+    )
 
 
 def json_text(value: object) -> str:
@@ -186,6 +195,39 @@ def group_fields(group: "Group") -> dict[str, object]:
         "cause": unit_fields(group.cause),
         "units": list(group.units),
         "units_total": len(group.units),
+    }
+
+
+def host_state(host: "Host") -> tuple[str, str]:
+    """The state of *host* in its job, in a word and as text."""
+    if not host.claim:
+        return "unheard", "not heard of yet"
+    if host.released:
+        return "released", "released"
+    silent = not_heard_of(host.silent_s or 0.0)
+    return ("silent", silent) if silent else ("joined", "joined")
+
+
+def host_fields(host: "Host", **more: object) -> dict[str, object]:
+    return {
+        "host": host.name,
+        "own": host.own,
+        "state": host_state(host)[0],
+        "synced": host.synced,
+        "silent_s": None if host.silent_s is None else round(host.silent_s, 1),
+        "skew_s": None if host.skew_s is None else round(host.skew_s, 3),
+        "claim": host.claim,
+        "epoch": host.epoch,
+        **more,
+    }
+
+
+def hosts_fields(reply: "HostsReply") -> dict[str, object]:
+    return {
+        "job": reply.job or None,
+        "host": reply.host or None,
+        "standing": reply.standing,
+        "hosts": [host_fields(host) for host in reply.hosts],
     }
 
 

@@ -28,6 +28,8 @@ def show(call: "Call", pages: "list[Any]") -> int:
         return _list(call, pages)
     if reply.result == "why":
         return _why(call, pages)
+    if reply.result == "hosts":
+        return _hosts(call, reply)
     if reply.result == "pong" and call.as_json:
         from unitsync import json_output
 
@@ -93,6 +95,16 @@ def _why(call: "Call", pages: "list[Any]") -> int:
     if all(page.out for page in pages):  # no unit matches
         return finish(pages[0])
     return finish(pages[0], tables.why_groups(groups, terminal.stdout()))
+
+
+def _hosts(call: "Call", reply: "Any") -> int:
+    if call.as_json:
+        from unitsync import json_output
+
+        return _json(reply, json_output.hosts_fields(reply))
+    from unitsync import tables, terminal
+
+    return finish(reply, tables.hosts_table(reply, terminal.stdout()))
 
 
 # --- lines ---------------------------------------------------------------------------

@@ -70,11 +70,11 @@ def run(words: list[str]) -> int | None:
 def perform(call: "Call") -> int:
     """Send the request of *call* and print the answer. Returns the exit status. Raises
     UnitsyncError, and SystemExit if a signal ended it."""
-    if call.verb.module:
+    if call.module:
         _see_all_modules()
         from unitsync.importing import imported
 
-        status: int = imported(call.verb.module).main(call)
+        status: int = imported(call.module).main(call)
         return status
     if call.notes:
         _print(err=call.notes)

@@ -158,6 +158,15 @@ def span(seconds: float) -> str:
     return duration(whole)
 
 
+SILENT_S = 10.0
+"""A host that is not heard of for so long is called silent: three heartbeats are missing."""
+
+
+def not_heard_of(silent_s: float) -> str:
+    """``not heard of for 38 s``; "" if it is not silent."""
+    return f"not heard of for {duration(silent_s)}" if silent_s >= SILENT_S else ""
+
+
 def reaching(hint: str) -> str:
     """*hint*, with the ``--endpoint`` of this process's command line added to each call of
     ``unitsync`` in it. Without it these calls would reach another coordinator."""

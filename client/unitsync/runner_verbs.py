@@ -5,7 +5,7 @@ printed. Described as those in verbs.py are.
 """
 
 from unitsync.conversation import ACT, LOOK
-from unitsync.verbs import OUTPUT, PEOPLE, PLANS, Flag, Verb
+from unitsync.verbs import ACROSS_HOSTS, OUTPUT, PEOPLE, PLANS, Flag, Verb
 
 ONLY = Flag(
     "--only",
@@ -57,6 +57,13 @@ END_GRACE = Flag(
 WITH_DEPENDENTS = Flag(
     "--with-dependents", "Also what waits for them, directly or not.", field="with_dependents"
 )
+SERVERS = Flag(
+    "--hosts",
+    "Servers of the log; may be repeated (UNITSYNC_HOSTS).",
+    metavar="URL",
+    many=True,
+)
+YES = Flag("--yes", "Do not ask, at a terminal.", short="-y", field="yes")
 _UNITS = ("units", "UNIT...", "The units' names.")
 
 _ALL = (
@@ -120,6 +127,24 @@ _ALL = (
         """,
         "unitsync import compose compose.yml -o unitsync.toml",
         module="unitsync.plan.imports.command",
+    ),
+    Verb(
+        "job",
+        ACROSS_HOSTS,
+        ACT,
+        (
+            ("action", "create|end", "What to do with the log of the job."),
+            ("job", "JOB", "The job's name: another one for each run."),
+        ),
+        (SERVERS, YES),
+        """Make the log of a job that spans hosts, or end the job.
+
+        The first host makes the log by itself, if it may: then nobody needs `create`. `end`
+        removes the log. Hosts that still run are told that the job is over, and their waits for
+        other hosts end with 69. At a terminal it asks first.
+        """,
+        "unitsync job create train-17 --hosts nats://log-1:4222",
+        module="unitsync.job.command",
     ),
     Verb(
         "logs",

@@ -9,7 +9,7 @@ times are ISO 8601. Imports only what the interpreter has already loaded.
 
 import time
 
-from unitsync.json_output import iso
+from unitsync.json_output import host_state, iso
 from unitsync.printing import columns as columns_of
 from unitsync.printing import counted, duration, gave_up, glyphs, safe, start_ended
 from unitsync.terminal import below, beside, cut, fitted, painted, wrapped
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from unitsync.json_output import Group
     from unitsync.terminal import Screen
-    from unitsync.wire import Owner, Prerequisite, UnitInfo, WhyNode
+    from unitsync.wire import Host, HostsReply, Owner, Prerequisite, UnitInfo, WhyNode
 
     _Label: TypeAlias = tuple[str, str, str]
     """For screen.painted()."""
@@ -243,6 +243,50 @@ def _shortened(unit: "UnitInfo", room: int) -> str:
             break
         tail = glyph + tail
     return f"{cut(text, begin)}…{tail}"
+
+
+# --- hosts ------------------------------------------------------------------------
+
+NO_JOB = "this coordinator is alone: it is no host of a job"
+JOIN_ONE = "unitsync serve --hosts nats://HOST:4222 --job JOB, or UNITSYNC_HOSTS and UNITSYNC_JOB"
+_SKEW_S = 1.0
+"""A clock that is off by less is not worth a word."""
+
+
+def hosts_table(reply: "HostsReply", screen: "Screen") -> list[str]:
+    """The job, how this host stands in it, and its hosts."""
+    if not reply.job:
+        return list(beside("", 0, [NO_JOB, f"hint: {JOIN_ONE}"], screen.width))
+    standing = safe(reply.standing)
+    head = standing if f"job {reply.job}" in standing else f"job {reply.job}: {standing}"
+    lines = list(beside("", 0, [head], screen.width))
+    rows = [
+        (
+            safe(host.name) + (" (this one)" if host.own else ""),
+            host_state(host)[1],
+            "-" if host.released else "yes" if host.synced else "no",
+            clock_skew(host),
+        )
+        for host in reply.hosts
+    ]
+    heading = ("HOST", "STATE", "SYNCED", "CLOCK")[: 4 if any(row[3] for row in rows) else 3]
+    columns = (UNIT, STATUS, READY, SINCE)[: len(heading)]
+    widths = [max(map(columns_of, column)) for column in zip(heading, *rows, strict=False)]
+    if screen.width:
+        _narrow(widths, columns, [], screen.width)
+    if rows:
+        lines += _lines(heading, columns, widths, ["heading"] * len(columns), screen)
+    for row in rows:
+        lines += _lines(row[: len(columns)], columns, widths, [""] * len(columns), screen)
+    return lines
+
+
+def clock_skew(host: "Host") -> str:
+    """``3 s ahead``; "" if the clock of *host* is not off by much."""
+    skew_s = host.skew_s or 0.0
+    if host.own or abs(skew_s) < _SKEW_S:
+        return ""
+    return f"{duration(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}"
 
 
 # --- why --------------------------------------------------------------------------

@@ -17,9 +17,10 @@ MANY = 1 << 30
 SCRIPTS = "For scripts"
 PLANS = "For whole startups, from a plan"
 PEOPLE = "For people, probes and agents"
+ACROSS_HOSTS = "For startups that span hosts"
 LOOKING_BACK = "To see what happens, and why it takes so long"
 COORDINATOR = "For the coordinator"
-PANELS = (SCRIPTS, PLANS, PEOPLE, LOOKING_BACK, COORDINATOR)
+PANELS = (SCRIPTS, PLANS, PEOPLE, ACROSS_HOSTS, LOOKING_BACK, COORDINATOR)
 """The sections of the help, in their order."""
 
 
@@ -30,6 +31,7 @@ class Flag:
     - ``completes``: how many unit names a shell completes: ``one``, ``several`` or "".
     - ``variable``: the environment variable that stands for the flag.
     - ``switch``: the flag takes no value. It sets the ``field`` of the request to ``value``.
+    - ``module``: with this flag the verb is more than one request, performed by that module.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Flag:
         hidden: bool = False,
         field: str = "",
         value: bool = True,
+        module: str = "",
     ) -> None:
         self.name = name
         self.help = help
@@ -59,6 +62,7 @@ class Flag:
         self.field = field
         self.switch = bool(field)
         self.value = value
+        self.module = module
 
 
 class Verb:
@@ -185,6 +189,12 @@ HOSTS = Flag(
     "On how many hosts of the job, for each UNIT@* that it waits for. Default: on all that the "
     "job expects.",
     metavar="N",
+)
+OF_ALL_HOSTS = Flag(
+    "--hosts",
+    "The units of all hosts of the job, as the log has them.",
+    field="hosts",
+    module="unitsync.job.listing",
 )
 REASON = Flag("--reason", "Why, in one line.", metavar="TEXT")
 OUTPUT = Flag(
@@ -382,7 +392,7 @@ _ALL = (
         PEOPLE,
         LOOK,
         (("units", "[PATTERN]...", "Only these units. Quote patterns: 'git-*'."),),
-        (OUTPUT, COLUMN),
+        (OF_ALL_HOSTS, OUTPUT, COLUMN),
         "Show all units: since when, what they wait for, whose they are.",
         "unitsync list 'git-clone.*'",
     ),
@@ -398,6 +408,19 @@ _ALL = (
         grouped by cause. With a pattern: the same for the units that match.
         """,
         "unitsync why ide",
+    ),
+    Verb(
+        "hosts",
+        ACROSS_HOSTS,
+        LOOK,
+        (),
+        (OUTPUT,),
+        """Show the hosts of the job, as this one knows them.
+
+        Whether each has joined, when it was last heard of, whether the log holds all of its units,
+        and how far its clock is off. The first line says how the link to the log is.
+        """,
+        "unitsync hosts",
     ),
     Verb(
         "ping",

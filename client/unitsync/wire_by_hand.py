@@ -260,13 +260,15 @@ _DEFAULTS = {
     **dict.fromkeys(("reason", "nearest", "pattern", "before", "given_up", "note"), ""),
     **dict.fromkeys(("command", "epoch", "startup"), ""),
     **dict.fromkeys(("code", "message", "hint"), ""),
+    **dict.fromkeys(("job", "host", "standing"), ""),
     **dict.fromkeys(
-        ("run", "prerequisites_total", "waiting_clients", "more", "exit", "gate_count"), 0
+        ("run", "prerequisites_total", "waiting_clients", "more", "exit", "gate_count", "claim"), 0
     ),
     **dict.fromkeys(("owner", "given_up_by", "requires", "tree"), None),
     **dict.fromkeys(("owner_gone", "still_runs", "optional", "gate", "next_run"), False),
+    **dict.fromkeys(("own", "released", "synced"), False),
     **dict.fromkeys(("prerequisites", "history", "because", "units", "groups"), ()),
-    **dict.fromkeys(("out", "err", "waiting_for"), ()),
+    **dict.fromkeys(("out", "err", "waiting_for", "hosts"), ()),
     "next": -1,
     "changed": True,
     "since": 0.0,

@@ -21,7 +21,7 @@ from unitsync.verbs import ENDPOINT, OUTPUT, PANELS, VERBS, Flag
 from unitsync.verbs import Verb as Row
 
 _COMMAND: Final = "unitsync.command"
-_NO_UNITS: Final = ("plans", "kind", "source", "text")
+_NO_UNITS: Final = ("plans", "kind", "source", "text", "action", "job")
 """Arguments that are not the names of units."""
 _NAMES: Final = {"": None, "one": completion.unit_names, "several": completion.listed_names}
 

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from loguru import logger
 
 from unitsync import endpoint as endpoints
+from unitsync import tables
 from unitsync.errors import NotPermitted, Unavailable, UnitsyncError, UsageError
 from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
 from unitsyncd.hosts.log import Log
@@ -23,6 +24,7 @@ REACH_S: Final = 5.0
 ANSWER_S: Final = 15.0
 """How long to ask: the election of a leader takes 6 to 8 s."""
 _AGAIN_S: Final = 0.25
+_LOOK_S: Final = 0.02
 
 ResultT = TypeVar("ResultT")
 
@@ -55,10 +57,7 @@ def named_settings(servers: str = "", job: str = "") -> HostsSettings | None:
 
 
 def no_job() -> UsageError:
-    return UsageError(
-        "this coordinator is alone: it is no host of a job",
-        hint="unitsync serve --hosts nats://HOST:4222 --job JOB, or UNITSYNC_HOSTS and _JOB",
-    )
+    return UsageError(tables.NO_JOB, hint=tables.JOIN_ONE)
 
 
 def over_log(settings: HostsSettings, asked: Callable[[Log], Awaitable[ResultT]]) -> ResultT:
@@ -85,7 +84,14 @@ async def _over_log(settings: HostsSettings, asked: Callable[[Log], Awaitable[Re
 
 async def _reach(link: Link, settings: HostsSettings) -> None:
     try:
-        await asyncio.wait_for(link.until_up(), REACH_S)
+        async with asyncio.timeout(REACH_S):
+            while not link.up:
+                if "authorization" in link.problem.lower():
+                    raise NotPermitted(
+                        f"the log at {settings.addresses} lets nobody in as that user",
+                        hint="user and password in the URL, or a file in UNITSYNC_HOSTS_CREDS",
+                    )
+                await asyncio.sleep(_LOOK_S)
     except TimeoutError:
         why = f": {link.problem}" if link.problem else ""
         raise Unavailable(

@@ -28,15 +28,15 @@ class HostInLog(NamedTuple):
     """By name: those that are registered in the epoch of the claim."""
 
 
-def read_job(settings: HostsSettings) -> dict[str, HostInLog]:
-    """All hosts that the job has in its log, by name. Raises Unavailable, NotPermitted,
-    UnitsyncError."""
+def read_job(settings: HostsSettings, *, units: bool = True) -> dict[str, HostInLog]:
+    """All hosts that the job has in its log, by name, each with its *units* or without. Raises
+    Unavailable, NotPermitted, UnitsyncError."""
 
     async def read(log: Log) -> list[Message]:
         stream = await log.stream()
         if stream is None:
             raise no_log(settings)
-        if stream.messages > MESSAGES_MAX:
+        if units and stream.messages > MESSAGES_MAX:
             what = f"the log of job {settings.job} holds {stream.messages:,} messages"
             raise LimitReached(
                 f"{what}; {MESSAGES_MAX:,} can be shown at once",
@@ -44,7 +44,14 @@ def read_job(settings: HostsSettings) -> dict[str, HostInLog]:
                 limit="log",
                 maximum=MESSAGES_MAX,
             )
-        return await _all(log, settings, stream.last) if stream.messages else []
+        if not stream.messages:
+            return []
+        job = settings.job
+        filters = [messages.claim_subject(job, ANY), messages.synced_subject(job, ANY)]
+        if not units:
+            return await _read(log, settings.host, filters, 0)
+        filters.append(messages.report_subject(job, ANY, ANY))
+        return await _read(log, settings.host, filters, stream.last)
 
     return hosts_in(over_log(settings, read))
 
@@ -52,22 +59,16 @@ def read_job(settings: HostsSettings) -> dict[str, HostInLog]:
 def no_log(settings: HostsSettings) -> Unavailable:
     return Unavailable(
         f"there is no log of job {settings.job} at {settings.addresses}",
-        hint="its first host makes it, or: unitsync job create JOB",
+        hint=f"its first host makes it, or: unitsync job create {settings.job}",
     )
 
 
-async def _all(log: Log, settings: HostsSettings, last: int) -> list[Message]:
+async def _read(log: Log, host: str, filters: list[str], last: int) -> list[Message]:
     """The latest message of each subject, up to the one with the number *last* at least."""
-    job, position = settings.job, 0
+    position = 0
     found: list[Message] = []
-    consumer = Consumer(log, settings.host)
-    await consumer.open(
-        [
-            messages.claim_subject(job, ANY),
-            messages.synced_subject(job, ANY),
-            messages.report_subject(job, ANY, ANY),
-        ]
-    )
+    consumer = Consumer(log, host)
+    await consumer.open(filters)
     try:
         while True:
             portion = await consumer.read()

@@ -104,6 +104,16 @@ class Log:
                 raise Unusable(f"the log cannot be made: {problem}") from None
             return
 
+    async def remove_stream(self) -> bool:
+        """End the job. False if there is no log. Raises Unclear, Rejected."""
+        try:
+            await self.link.ask(f"STREAM.DELETE.{self._stream}", timeout_s=MAKE_S)
+        except Rejected as problem:
+            if problem.code == _NO_STREAM:
+                return False
+            raise
+        return True
+
     def _stream_config(self, run: str, bytes_max: int) -> dict[str, Any]:
         job = self._job
         return {

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from unitsync.errors import InvalidName
-from unitsync.printing import duration
+from unitsync.printing import not_heard_of
 from unitsync.remote_names import ANY, HOSTS_MAX, check_host, remote_name
 from unitsync.wire import Host
 from unitsyncd.core.events import Heard
@@ -26,8 +26,6 @@ from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Beat, Claim, Report, Synced
 from unitsyncd.hosts.ports import News
 
-SILENT_S: Final = 10.0
-"""A host that is not heard of for so long is called silent: three heartbeats are missing."""
 SKEW_BEATS: Final = 20
 """The clock of a host is estimated from so many of its latest heartbeats."""
 
@@ -138,8 +136,8 @@ class Peers:
         peer = self._peers.get(host)
         if peer is None or peer.claim is None:
             return "not heard of yet"
-        silent_s = self._silent_s(peer, now)
-        return f"{host} not heard of for {duration(silent_s)}" if silent_s >= SILENT_S else ""
+        silent = not_heard_of(self._silent_s(peer, now))
+        return f"{host} {silent}" if silent else ""
 
     def hosts(self, now: float) -> list[Host]:
         """All that are known or needed, by name."""

@@ -1,0 +1,56 @@
+"""The table of ``hosts``: what it says of each state, at a terminal of any width."""
+
+from __future__ import annotations
+
+import pytest
+
+from unitsync import json_output, tables
+from unitsync.printing import columns
+from unitsync.terminal import Screen
+from unitsync.wire import Host, HostsReply
+
+HOSTS = [
+    Host("node-0", own=True, claim=4, synced=True, skew_s=7.0),
+    Host("node-1", claim=5, released=True, silent_s=100.0),
+    Host("node-2", claim=6, synced=True, silent_s=38.4, skew_s=-0.9),
+    Host("node-3", claim=7, silent_s=2.0, skew_s=3.2),
+    Host("node-4" * 10, claim=8, synced=True, silent_s=2.0, skew_s=-90.0),
+    Host("node-5"),
+]
+
+
+def reply(standing: str, hosts: list[Host] = HOSTS) -> HostsReply:
+    return HostsReply(id="1", job="train-1", host="node-0", standing=standing, hosts=hosts)
+
+
+def test_every_state_is_told_apart() -> None:
+    lines = tables.hosts_table(reply("no link to the log at nats://log-1:4222"), Screen())
+    assert lines[0] == "job train-1: no link to the log at nats://log-1:4222"
+    cells = [[cell.strip() for cell in line.split("  ") if cell] for line in lines[1:]]
+    assert cells == [
+        ["HOST", "STATE", "SYNCED", "CLOCK"],
+        ["node-0 (this one)", "joined", "yes"],
+        ["node-1", "released", "-"],
+        ["node-2", "not heard of for 38 s", "yes"],
+        ["node-3", "joined", "no", "3 s ahead"],
+        ["node-4" * 10, "joined", "yes", "1 min behind"],
+        ["node-5", "not heard of yet", "no"],
+    ]
+    states = [json_output.host_state(host)[0] for host in HOSTS]
+    assert states == ["joined", "released", "silent", "joined", "joined", "unheard"]
+
+
+@pytest.mark.parametrize("width", [80, 40, 20])
+def test_it_fits_the_terminal(width: int) -> None:
+    lines = tables.hosts_table(reply("host node-0 of job train-1, over " + "x" * 90), Screen(width))
+    assert max(map(columns, lines)) <= width
+    assert max(map(columns, tables.hosts_table(HostsReply(id="1"), Screen(width)))) <= width
+
+
+def test_clocks_are_shown_only_if_one_is_off() -> None:
+    lines = tables.hosts_table(reply("host node-0 of job train-1", HOSTS[:3]), Screen())
+    assert lines[:2] == [
+        "host node-0 of job train-1",
+        "HOST               STATE                  SYNCED",
+    ]
+    assert tables.hosts_table(reply("joining job train-1", []), Screen()) == ["joining job train-1"]

@@ -1,0 +1,131 @@
+"""The verbs about a job, as people call them, over real coordinators and a real log."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+from hosts.nats_servers import Server, one_server
+from hosts.real import UNITSYNC, RealHost, must
+from support.coordinators import PATIENCE_S, clean_environment
+
+UNAVAILABLE, NOT_PERMITTED, USAGE = 69, 77, 2
+
+
+def job_verb(url: str, *words: str, **options: int) -> subprocess.Popen[str]:
+    """``unitsync job`` with these *words*, without a coordinator."""
+    return subprocess.Popen(
+        [*UNITSYNC, "job", *words, "--hosts", url],
+        env=clean_environment() | {"UNITSYNC_HOST": "admin"},
+        stdin=options.get("stdin", subprocess.DEVNULL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_hosts_their_units_and_the_end(three_hosts: list[RealHost], log_server: Server) -> None:
+    h0, h1, h2 = three_hosts
+    h1.must("run", "data", "--", "true")
+    assert "Status:  completed" in h0.must("status", "data@h1")  # the first time it is asked
+    assert "data@h1: completed" in h2.must("why", "data@h1")
+    waiting = h0.call("start", "train", "--after", "data@h1", "--after", "never@h2")
+
+    def joined() -> bool:
+        reply = json.loads(h0.must("hosts", "--output", "json"))
+        return [host["state"] for host in reply["hosts"]] == ["joined"] * 3
+
+    while not joined():
+        pass
+    table = h0.must("hosts").splitlines()
+    assert table[0].startswith("host h0 of job ")
+    assert re.split(" {2,}", table[1]) == ["HOST", "STATE", "SYNCED"]
+    assert re.split(" {2,}", table[2]) == ["h0 (this one)", "joined", "yes"]
+
+    while "train" not in (listed := h2.must("list", "--hosts")):
+        pass
+    assert re.search(
+        r"^h0: joined\n.*\ntrain +pending .* never@h2\n\nh1: joined", listed, re.MULTILINE
+    )
+    assert listed.endswith("\nh2: joined, no units\n")
+    for pattern in ("d*", "data", "data@h1", "data@*"):
+        (host,) = json.loads(h0.must("list", "--hosts", pattern, "--output", "json"))
+        assert (host["host"], host["state"], host["synced"]) == ("h1", "joined", True)
+        assert [(unit["unit_name"], unit["status"]) for unit in host["units"]] == [
+            ("data@h1", "completed")
+        ]
+    assert h0.must("list", "--hosts", "data@h0") == "no unit matches\n"
+
+    job = table[0].split(" ")[4].rstrip(",")
+    assert must(job_verb(log_server.url, "end", job)) == f"job {job} has ended\n"
+    assert f"job {job} has ended" in must(waiting, UNAVAILABLE)
+    assert f"there is no log of job {job}" in must(h0.call("list", "--hosts"), UNAVAILABLE)
+
+
+def test_a_job_is_made_once_and_ended_once(log_server: Server, job: str) -> None:
+    url = log_server.url
+    assert must(job_verb(url, "create", job)) == f"made the log of job {job}: 1 replica (R1)\n"
+    again = must(job_verb(url, "create", job), 1)
+    assert f"error: job {job} is there already\nhint: " in again
+    assert must(job_verb(url, "end", job)) == f"job {job} has ended\n"
+    assert f"there is no log of job {job}" in must(job_verb(url, "end", job), UNAVAILABLE)
+    assert "'start' is not one of create, end" in must(job_verb(url, "start", job), USAGE)
+
+
+def test_at_a_terminal_it_asks_before_a_job_ends(log_server: Server, job: str) -> None:
+    url = log_server.url
+    must(job_verb(url, "create", job))
+    ours, its = pty.openpty()
+    try:
+        os.write(ours, b"n\nyes\n")
+        left = must(job_verb(url, "end", job, stdin=its), 1)
+        assert f"hosts that have not left job {job}: none" in left
+        assert "nothing was changed" in left
+        assert f"job {job} has ended" in must(job_verb(url, "end", job, stdin=its))
+        must(job_verb(url, "create", job))
+        assert must(job_verb(url, "end", job, "--yes", stdin=its)) == f"job {job} has ended\n"
+    finally:
+        os.close(ours)
+        os.close(its)
+
+
+def test_who_may_not_make_a_job_is_told_what_is_missing(tmp_path: Path, job: str) -> None:
+    may = {
+        "publish": [f"$JS.API.STREAM.INFO.unitsync_{job}"],
+        "subscribe": [f"_INBOX_{job}_admin.>"],
+    }
+    users = [{"user": "u", "password": "p", "permissions": may}]
+    file = tmp_path / "nats.conf"
+    file.write_text(json.dumps({"authorization": {"users": users}}))
+    with one_server("-c", str(file)) as server:
+        told = must(job_verb(server.url_of("u:p"), "create", job), NOT_PERMITTED)
+        assert f"$js.api.stream.create.unitsync_{job}".lower() in told.lower()
+        told = must(job_verb(server.url_of("u:wrong"), "create", job), NOT_PERMITTED)
+        assert "lets nobody in as that user" in told
+        assert "wrong" not in told
+
+
+def test_who_is_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "alone"
+    folder.mkdir(mode=0o700)
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*UNITSYNC, *words],
+            env=clean_environment() | {"UNITSYNC_ENDPOINT": f"ipc://{folder}/c.sock"},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+
+    hosts = call("hosts")
+    assert (hosts.returncode, hosts.stderr) == (0, "")
+    assert hosts.stdout.startswith("this coordinator is alone: it is no host of a job\nhint: ")
+    assert json.loads(call("hosts", "-o", "json").stdout)["job"] is None
+    listed = call("list", "--hosts")
+    assert (listed.returncode, listed.stdout) == (USAGE, "")
+    assert "it is no host of a job" in listed.stderr
