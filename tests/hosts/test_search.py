@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -132,3 +134,78 @@ async def test_nobody_is_given_up_while_the_log_has_no_leader(
         server.start()
     await asyncio.gather(*(node.joined() for node in nodes))
     assert not any(node.coordinator.lost for node in nodes)
+
+
+NAMES = [f"{unit}@{host}" for host in "abc" for unit in "uvwxyz"]
+
+
+def a_wait(rng: random.Random, nodes: dict[str, Node], name: str, needs: int) -> list[str]:
+    wanted = rng.sample(NAMES, needs)
+    unit, _, host = name.partition("@")
+    nodes[host].coordinator.wait(unit, *wanted)
+    return wanted
+
+
+def on_a_cycle(edges: dict[str, list[str]], name: str) -> bool:
+    reached = set(edges[name])
+    for _ in NAMES:
+        reached |= {target for each in reached for target in edges[each]}
+    return name in reached
+
+
+async def test_exactly_the_waits_on_cycles_are_ended(log_server: Server, hosts: Hosts) -> None:
+    rng = random.Random(4)
+    nodes = {name: hosts.add(log_server.url, name) for name in "abc"}
+    edges = {name: a_wait(rng, nodes, name, rng.choice([0, 1, 1, 1, 2])) for name in NAMES}
+    on_cycles = {name for name in NAMES if on_a_cycle(edges, name)}
+    assert 3 < len(on_cycles) < len(NAMES) - 3
+
+    def found() -> set[str]:
+        return {
+            f"{unit}@{host}" for host, node in nodes.items() for unit in node.coordinator.deadlocks
+        }
+
+    await nodes["a"].until(lambda: found() >= on_cycles)
+    await asyncio.sleep(2.0)  # enough for others to be found
+    assert found() == on_cycles
+    for host, node in nodes.items():
+        for unit, path in node.coordinator.deadlocks.items():
+            assert path[0] == path[-1] == f"{unit}@{host}"
+            assert all(after in edges[before] for before, after in pairwise(path))
+
+
+async def test_edges_that_come_and_go_are_no_deadlock(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless all edges of a cycle have been there together for long enough."""
+    rng = random.Random(4)
+    nodes = {name: hosts.add(log_server.url, name) for name in "abc"}
+    history: list[tuple[float, str, list[str]]] = []
+    alarms: list[tuple[float, list[str]]] = []
+    for node in nodes.values():
+        monkeypatch.setattr(
+            node.coordinator,
+            "deadlocked",
+            lambda unit, path: alarms.append((time.monotonic(), path)),
+        )
+    await asyncio.gather(*(node.joined() for node in nodes.values()))
+    end = time.monotonic() + 8.0
+    while time.monotonic() < end:
+        name = rng.choice(NAMES)
+        history.append((time.monotonic(), name, a_wait(rng, nodes, name, rng.choice([0, 1, 2]))))
+        await asyncio.sleep(rng.uniform(0.0, 0.15))
+    assert alarms  # else this has tried nothing
+    for at, path in alarms:
+        assert stood_together(history, path, at), path
+
+
+def stood_together(history: list[tuple[float, str, list[str]]], path: list[str], by: float) -> bool:
+    """Whether all edges of the *path* were there at one moment before *by*."""
+    edges: dict[str, list[str]] = {}
+    for at, name, needs in history:
+        if at > by:
+            break
+        edges[name] = needs
+        if at > by - 4 and all(after in edges.get(before, ()) for before, after in pairwise(path)):
+            return True
+    return all(after in edges.get(before, ()) for before, after in pairwise(path))
