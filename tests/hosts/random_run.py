@@ -153,7 +153,10 @@ class RandomRun:
                 await asyncio.sleep(self._rng.uniform(0.1, 0.7))
                 node = self._rng.choice(nodes)
                 disturbance = self._rng.choice(disturbances)
-                whose = "server" if disturbance == self._kill_servers else node.host.name
+                whose = "the servers"
+                if disturbance != self._kill_servers:
+                    process = disturbance in (self._kill_host, self._reboot)
+                    whose = f"{'process' if process else 'link'} of {node.host.name}"
                 if whose not in under_way or under_way[whose].done():
                     if whose in under_way:
                         under_way[whose].result()

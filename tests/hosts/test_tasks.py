@@ -76,3 +76,19 @@ async def test_what_a_task_does_at_its_end_is_not_disturbed() -> None:
     await asyncio.sleep(0)
     await tasks.end(task)
     assert done.is_set()
+
+
+async def test_one_that_fails_ends_those_beside_it() -> None:
+    async def fails() -> int:
+        raise ValueError("it is told")
+
+    async def lasts() -> int:
+        await asyncio.Event().wait()
+        return 1
+
+    async def one() -> int:
+        return 1
+
+    assert await tasks.together(one(), one()) == [1, 1]
+    with pytest.raises(ValueError, match="it is told"):
+        await tasks.together(lasts(), fails())  # what is left behind fails the test

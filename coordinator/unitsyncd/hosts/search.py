@@ -19,6 +19,7 @@ from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.messages import Report
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator
+from unitsyncd.hosts.tasks import together
 
 LOOK_S: Final = 3.0
 """How often it looks when nothing happens here: what closes a cycle may happen elsewhere."""
@@ -110,7 +111,7 @@ class _Look:
         try:
             asked = next(search)
             while True:
-                found = await asyncio.gather(*map(self._report, asked))
+                found = await together(*map(self._report, asked))
                 await asyncio.sleep(0)  # other work of the loop
                 reports = {
                     name: report

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 CANCEL_AGAIN_S: Final = 3.0
 """More than any of them needs to clean up: see CLOSE_S in link.py."""
@@ -27,6 +29,15 @@ async def first(*doing: Awaitable[object]) -> None:
         await end(*tasks)
     for task in done:
         task.result()
+
+
+async def together(*doing: Awaitable[T]) -> list[T]:
+    """The results of all. If one fails, the others are ended."""
+    tasks = [asyncio.ensure_future(each) for each in doing]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await end(*tasks)
 
 
 async def end(*tasks: asyncio.Future[Any]) -> None:
