@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -43,8 +44,11 @@ more than the election of a leader takes."""
 ASK_AGAIN_S: Final = 2.0
 """How often it is looked whether a name has become free, or a log fit."""
 AGAIN_S: Final = 0.25
-AGAIN_MAX_S: Final = 1.0
-"""Pause before the next round, doubled each time: a log without a leader needs 6 to 8 s."""
+AGAIN_MAX_S: Final = 2.0
+"""Pause before the next round, on average, doubled each time: a log without a leader needs 6 to
+8 s. Each host takes another one, so that they do not all ask a slow log at once."""
+SETTLED_S: Final = 5.0
+"""A round that got on for so long was no attempt: the first pause after it is short again."""
 LOST_AGAIN_S: Final = 1.0
 GONE_S: Final = 3.0
 """A log has to be missing for so long until the job counts as over."""
@@ -91,6 +95,7 @@ class Member:
         self._closing = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
         self.state = State.CONNECTING
+        self._joined_at = 0.0
         self.reason = ""
         """Why it is refused, or over, or does not get on."""
         self._other_heard = 0.0
@@ -201,9 +206,11 @@ class Member:
                 pause = AGAIN_MAX_S
             finally:
                 if self.state is State.JOINED:
-                    self.state, pause = State.JOINING, AGAIN_S
+                    self.state = State.JOINING
+                    if self._now() - self._joined_at >= SETTLED_S:
+                        pause = AGAIN_S
                 self._claim, self._sender = 0, None
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, AGAIN_MAX_S)
 
     async def _round(self) -> None:
@@ -331,7 +338,7 @@ class Member:
 
     async def _speak(self, sender: Sender) -> None:
         await sender.sync()
-        self.state = State.JOINED
+        self.state, self._joined_at = State.JOINED, self._now()
         logger.info("host {} of job {}, claim {}", self._host, self._job, self._claim)
         await sender.run()
 
