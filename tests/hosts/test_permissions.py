@@ -139,7 +139,7 @@ async def test_hosts_work_under_them(confined: Confined, hosts: Hosts, log: Log)
 
 async def test_a_host_cannot_make_the_log(confined: Confined, hosts: Hosts) -> None:
     a = add(hosts, confined, "a")
-    await a.until(lambda: a.member.reason != "")
+    await a.until(lambda: "there is no log of it" in a.member.standing())
     assert a.member.state is State.JOINING
     link = Link(confined.settings("owner"))
     linking = asyncio.create_task(link.run())

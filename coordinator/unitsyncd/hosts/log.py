@@ -92,6 +92,8 @@ class Log:
             config["num_replicas"] = replicas
             try:
                 await self.link.ask(f"STREAM.CREATE.{self._stream}", config, MAKE_S)
+            except Unclear as problem:
+                raise Unclear(f"there is no log of it, and making one failed: {problem}") from None
             except Rejected as problem:
                 if problem.code == _OTHER_CONFIGURATION:
                     return
