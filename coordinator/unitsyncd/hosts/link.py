@@ -165,12 +165,18 @@ class Link:
         info = self._connected()._server_info  # there is no other way to what is in it
         return max(len(info.get("connect_urls") or ()), len(self._settings.servers))
 
+    @property
+    def version(self) -> str:
+        """Of the server. Raises Unclear."""
+        version = self._connected().connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
+
     def check_server(self) -> None:
         """Raises Unusable if the server is too old, Unclear if there is no link."""
         version = self._connected().connected_server_version
         if (version.major, version.minor) < SERVER_MIN:
             least = ".".join(map(str, SERVER_MIN))
-            raise Unusable(f"{self.server} is nats-server {version}, older than {least}")
+            raise Unusable(f"{self.server} is nats-server {self.version}, older than {least}")
 
     def _connected(self) -> Client:
         if self._client is None or not self.up:

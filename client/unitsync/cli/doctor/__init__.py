@@ -5,7 +5,7 @@ from typing import Final
 
 import typer
 
-from unitsync.cli.doctor import coder, coordinator, files, surroundings
+from unitsync.cli.doctor import coder, coordinator, files, hosts, surroundings
 from unitsync.cli.doctor.finding import Finding, Setup
 from unitsync.cli.typer_commands import Endpoint, OutputFormat
 from unitsync.commandline import choice
@@ -28,6 +28,7 @@ CHECKS: Final[tuple[Callable[[Setup], Iterator[Finding]], ...]] = (
     coordinator.change,
     coordinator.inherited,
     coordinator.namespaces,
+    hosts.job,
     files.journal,
     surroundings.open_files,
     files.others,

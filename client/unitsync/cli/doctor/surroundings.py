@@ -27,6 +27,22 @@ VARIABLES: Final = frozenset(
         *("UNITSYNC_MAX_MEMORY", "UNITSYNC_MAX_FOLLOWERS", "UNITSYNC_MAX_KEPT_STARTUPS"),
         *("UNITSYNC_MAX_KEPT_MIB", "UNITSYNC_UNIT", "UNITSYNC_UP"),
         *("UNITSYNC_LOG_BYTES", "UNITSYNC_LOG_RUNS", "UNITSYNC_LOG_STARTUPS"),
+        *(
+            "UNITSYNC_HOST",
+            "UNITSYNC_HOSTS",
+            "UNITSYNC_HOSTS_API_PREFIX",
+        ),
+        *(
+            "UNITSYNC_HOSTS_CREDS",
+            "UNITSYNC_HOSTS_EXPECTED",
+            "UNITSYNC_HOSTS_TLS_CA",
+        ),
+        *(
+            "UNITSYNC_HOSTS_TLS_CERT",
+            "UNITSYNC_HOSTS_TLS_KEY",
+            "UNITSYNC_JOB",
+        ),
+        *("UNITSYNC_ON_HOST_LOST",),
         *("UNITSYNC_CODER_SHIM", "UNITSYNC_CODER_SHIM_DEPTH", "UNITSYNC_FAULT"),
     )
 )

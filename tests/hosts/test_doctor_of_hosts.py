@@ -1,0 +1,90 @@
+"""``doctor`` on a host of a job."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from hosts.nats_servers import Server, one_server
+from hosts.real import UNITSYNC, RealHost
+from support.coordinators import PATIENCE_S, clean_environment
+
+
+def findings(address: str, **variables: str) -> list[str]:
+    """What it says of the job and its log: level, text and hint."""
+    done = subprocess.run(
+        [*UNITSYNC, "doctor", "--output", "json"],
+        env=clean_environment() | {"UNITSYNC_ENDPOINT": address} | variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    found = json.loads(done.stdout)
+    assert done.returncode == any(each["level"] == "problem" for each in found)
+    return [
+        f"{each['level']}: {each['text']}; {each['hint']}"
+        for each in found
+        if each["about"] in ("job", "log", "settings")
+    ]
+
+
+def test_a_host_that_takes_part(three_hosts: list[RealHost], log_server: Server, job: str) -> None:
+    address = three_hosts[0].address
+    while "ok: host h0" not in (found := findings(address))[0]:
+        pass
+    joined, link, replicas = found
+    assert joined == f"ok: host h0 of job {job}, over {log_server.url}; "
+    assert re.fullmatch(rf"ok: nats-server 2\.\d+\.\d+ at {log_server.url}; ", link)
+    assert replicas.startswith("ok: it has one replica (R1)")
+
+    other = findings(address, UNITSYNC_HOSTS=log_server.url, UNITSYNC_JOB="other")
+    named = "the environment names job other, and the coordinator belongs to"
+    assert other[0].startswith(f"problem: {named} job {job}; unitsync stop")
+    assert other[-1].startswith("note: there is no log of job other yet")
+    assert findings(address, UNITSYNC_JOB="other", UNITSYNC_HOSTS="ftp://x")[0].startswith(
+        "problem: ftp://x is not the URL of a NATS server"
+    )
+
+
+def test_a_name_that_is_used_twice(
+    three_hosts: list[RealHost], log_server: Server, job: str, tmp_path: Path
+) -> None:
+    three_hosts[0].must("want", "a")
+    second = RealHost(tmp_path, job, "h0", log_server.url)
+    try:
+        second.start()
+        while "joining" in (found := findings(second.address)[0]) or "no link" in found:
+            pass
+        assert found.startswith(f"problem: another coordinator is host h0 of job {job}")
+    finally:
+        second.kill()
+
+
+def test_a_permission_that_is_missing(tmp_path: Path, job: str) -> None:
+    api, stream = "$JS.API", f"unitsync_{job}"
+    reads = [f"{api}.STREAM.INFO.{stream}", f"{api}.STREAM.MSG.GET.{stream}"]
+    may = [*reads, f"{api}.CONSUMER.>", f"us.{job}.claim.a", f"us.{job}.alive.a"]
+    of_a = {"publish": may, "subscribe": [f"_INBOX_{job}_a.>", f"us.{job}.alive.*"]}
+    users = [
+        {"user": "root", "password": "r"},
+        {"user": "a", "password": "p", "permissions": of_a},
+    ]
+    file = tmp_path / "nats.conf"
+    file.write_text(json.dumps({"authorization": {"users": users}}))
+    nobody = f"ipc://{tmp_path}/none/c.sock"
+    with one_server("-c", str(file)) as server:
+        subprocess.run(
+            [*UNITSYNC, "job", "create", job, "--hosts", server.url_of("root:r")],
+            env=clean_environment(),
+            check=True,
+            timeout=PATIENCE_S,
+        )
+        named = {"UNITSYNC_JOB": job, "UNITSYNC_HOST": "a"}
+        found = findings(nobody, UNITSYNC_HOSTS=server.url_of("a:p"), **named)
+    missing = [each.split("; ")[0] for each in found if each.startswith("problem")]
+    assert missing == [
+        f"problem: host a is not permitted to: write us.{job}.fact.a.ZG9jdG9y",
+        f"problem: host a is not permitted to: write us.{job}.synced.a",
+    ]
