@@ -1,4 +1,4 @@
-"""A host needs few permissions, and cannot speak for others with them."""
+"""A host needs few permissions. They confine no hostile one: see test_permissions.py."""
 
 from __future__ import annotations
 
