@@ -160,7 +160,7 @@ class _Host:
 
     @property
     def joined(self) -> bool:
-        return self._job.standing().startswith("host ")
+        return self._job.takes_part()
 
     def wait_for(self, barrier: str) -> None:
         """Have all units of this round wait for *barrier*."""

@@ -226,6 +226,7 @@ def hosts_fields(reply: "HostsReply") -> dict[str, object]:
     return {
         "job": reply.job or None,
         "host": reply.host or None,
+        "takes_part": reply.takes_part,
         "standing": reply.standing,
         "hosts": [host_fields(host) for host in reply.hosts],
     }

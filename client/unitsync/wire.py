@@ -344,11 +344,12 @@ class WhyReply(Reply, tag="why", frozen=True):
 
 
 class HostsReply(Reply, tag="hosts", frozen=True):
-    """``job`` is "" if the coordinator belongs to none. ``standing`` says in one line how the link
-    to the log is, and whether this host takes part."""
+    """``job`` is "" if the coordinator belongs to none. ``takes_part``: others hear of
+    this host now. ``standing`` says in one line why it does not, or how."""
 
     job: str = ""
     host: str = ""
+    takes_part: bool = False
     standing: str = ""
     hosts: list[Host] = []
     """By name."""

@@ -266,7 +266,7 @@ _DEFAULTS = {
     ),
     **dict.fromkeys(("owner", "given_up_by", "requires", "tree"), None),
     **dict.fromkeys(("owner_gone", "still_runs", "optional", "gate", "next_run"), False),
-    **dict.fromkeys(("own", "released", "synced"), False),
+    **dict.fromkeys(("own", "released", "synced", "takes_part"), False),
     **dict.fromkeys(("prerequisites", "history", "because", "units", "groups"), ()),
     **dict.fromkeys(("out", "err", "waiting_for", "hosts"), ()),
     "next": -1,

@@ -71,6 +71,9 @@ class Job:
     def remark(self, host: str) -> str:
         return self._member.remark(host) if self._member is not None else ""
 
+    def takes_part(self) -> bool:
+        return self._member is not None and self._member.takes_part()
+
     def standing(self) -> str:
         return self._member.standing() if self._member is not None else ""
 

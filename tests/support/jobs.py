@@ -18,6 +18,9 @@ class LonelyJob:
     def remark(self, host: str) -> str:
         return self.remarks.get(host, "")
 
+    def takes_part(self) -> bool:
+        return False
+
     def standing(self) -> str:
         return "no log"
 

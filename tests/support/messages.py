@@ -223,6 +223,7 @@ REPLIES: Final[dict[str, AnyReply]] = {
         **_TOLD,
         job="train-17",
         host="node-0",
+        takes_part=True,
         standing="no link to the log",
         hosts=[
             Host("node-0", own=True, claim=4, epoch="e1", synced=True),

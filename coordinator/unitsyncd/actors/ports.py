@@ -74,6 +74,9 @@ class Job(Protocol):
         """What to add to whatever is said of the units of *host*, for example for how long nothing
         was heard of it; "" if there is nothing to add."""
 
+    def takes_part(self) -> bool:
+        """Whether this host tells the others of its units now, and hears of theirs."""
+
     def standing(self) -> str:
         """One line about the link to the log, and about the part of this host in the job."""
 

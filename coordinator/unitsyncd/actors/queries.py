@@ -92,6 +92,7 @@ def hosts(request: wire.Hosts, registry: Registry) -> wire.AnyReply:
         epoch=registry.epoch,
         job=job.name,
         host=job.host,
+        takes_part=job.takes_part(),
         standing=job.standing(),
         hosts=job.hosts(),
     )

@@ -136,6 +136,9 @@ class Member:
     def hosts(self) -> list[Host]:
         return self._peers.hosts(self._now())
 
+    def takes_part(self) -> bool:
+        return self._link.up and self.state is State.JOINED
+
     def standing(self) -> str:
         """One line about the link and the part that this host has in the job."""
         if self.state in (State.REFUSED, State.OVER):

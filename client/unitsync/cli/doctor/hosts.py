@@ -38,9 +38,8 @@ def job(setup: Setup) -> Iterator[Finding]:
         hint = setup.advice("unitsync stop; the next verb starts one that is told of the job")
         yield Finding("problem", _ABOUT, text, hint)
     if reply is not None and joined:
-        takes_part = reply.standing.startswith("host ")
-        hint = "" if takes_part else "unitsync hosts"
-        yield Finding("ok" if takes_part else "problem", _ABOUT, reply.standing, hint)
+        level, hint = ("ok", "") if reply.takes_part else ("problem", "unitsync hosts")
+        yield Finding(level, _ABOUT, reply.standing, hint)
         for host in reply.hosts:
             if skew := clock_skew(host):
                 text = f"the clock of {host.name} is {skew}"
