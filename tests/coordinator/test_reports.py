@@ -41,6 +41,15 @@ def test_a_unit_at_each_stage(driven: Driven, ann: Script) -> None:
     )
 
 
+def test_a_run_began_when_it_was_tried_first(driven: Driven, ann: Script) -> None:
+    """Not when it was ready, or tried again."""
+    ann.launches("db")
+    began = driven.at
+    driven.pass_time(3)
+    ann.must(wire.Ok, ann.ready("db"))
+    assert (report(ann, "db").began, report(ann, "db").unit.since) == (began, driven.at)
+
+
 def test_a_skipped_one_says_why(ann: Script) -> None:
     ann.must(wire.Ok, ann.want("data", "disk"))
     ann.does("disk", exit_code=1)

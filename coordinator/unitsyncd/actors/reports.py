@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from unitsync.remote_names import is_remote
+from unitsync.wire import Status
 from unitsyncd.actors.registry import Registry
 from unitsyncd.core.barrier import Barrier
 from unitsyncd.core.requirement import Condition, Verdict
@@ -25,6 +26,7 @@ class UnitReport(NamedTuple):
     condition: Condition
     reason: str
     began: float
+    """0 of what waits, and of a gate."""
     needs: list[str]
     """The prerequisites that hold it up and may be on a cycle across hosts: on other hosts, or
     shared, each as UNIT@HOST or UNIT@*:N. None of a gate that can do without some of them."""
@@ -44,19 +46,12 @@ def unit_report(name: str, registry: Registry) -> UnitReport | None:
             known = is_remote(edge) or edge in remote.shared
             if known and need.verdicts[registry.bus.condition(edge)] is Verdict.OUTSTANDING:
                 needs.append(_at(edge, host, remote.barriers))
-    began = next(
-        (
-            entry.at
-            for entry in reversed(registry.view.history(name))
-            if entry.run == unit.run and entry.what in ("started", "launching")
-        ),
-        0.0,
-    )
+    never = unit.gate or unit.phase is Status.PENDING
     return UnitReport(
         unit,
         unit.condition,
         registry.view.info(name).reason if unit.condition in _WITH_REASON else "",
-        began,
+        0.0 if never else registry.view.claimed(unit),
         needs[:NAMES_MAX],
         [_at(edge, host, remote.barriers) for edge in islice(edges, NAMES_MAX)],
     )

@@ -276,10 +276,10 @@ class View:
         if need.by is By.BEFORE:
             return replace(edge, before=pattern)
         holder = self._units.get(edge.name)
-        late = holder is not None and holder.unit.registered > self._claimed(unit)
+        late = holder is not None and holder.unit.registered > self.claimed(unit)
         return replace(edge, pattern=pattern, next_run=late)
 
-    def _claimed(self, unit: Unit) -> float:
+    def claimed(self, unit: Unit) -> float:
         """When the run of *unit* was claimed; infinite if there is none. A run that was tried
         again was claimed when it was tried first."""
         if unit.phase is Status.PENDING:

@@ -84,7 +84,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     registered: float = 0.0
     """Unix time by the wall clock of the host, like ``began``."""
     began: float = 0.0
-    """When the current or latest run began; 0 before the first."""
+    """When its run began, when it was tried first; 0 of what waits, and of a gate."""
     prerequisites: list[str] = []
     """All of them, as UNIT@HOST or UNIT@*…, for looking back. At most 100."""
 
