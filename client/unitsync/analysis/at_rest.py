@@ -11,10 +11,27 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from unitsync.analysis.values import Span, UnitRecord
+from unitsync.analysis.values import Span, Startup, UnitRecord
 
 QUIET_S: Final = 60.0
 """The startup is over when nothing has happened for so long."""
+
+
+def looked_at(startup: Startup) -> Startup:
+    """*startup*, which goes on or was left at ``ended``, with what follows from its spans: whether
+    it is over, and when it ended; which spans count, are services, and have their end awaited."""
+    last, records = startup.ended, with_roles(list(startup.units))
+    until = end_of_startup(records, last)
+    records = [counted(record, until, last) for record in records]
+    rests = [
+        (record.is_idle(span), span.rested)
+        for record in records
+        for span in record.spans
+        if span.counts
+    ]
+    ended = max((rested for _, rested in rests if rested is not None), default=startup.began)
+    over = all(idle or rested is not None for idle, rested in rests)
+    return replace(startup, ended=ended if over else last, over=over, units=tuple(records))
 
 
 def with_roles(records: list[UnitRecord]) -> list[UnitRecord]:

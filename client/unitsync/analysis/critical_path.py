@@ -118,7 +118,11 @@ def _because(
             if not edge.prerequisite:
                 return f"a unit matched {edge.pattern}"
             return f"{edge.prerequisite} was skipped"
-    how = "made" if node.gate else "heard of" if is_remote(node.unit) else "asked"
+    how = "made" if node.gate else "asked"
+    if startup.hosts:
+        how = "registered"
+    elif is_remote(node.unit):
+        how = "heard of"
     return f"{how} at {time_text(asked)}"
 
 
@@ -126,7 +130,7 @@ def _beside(
     nodes: list[Node], times: Times, chain: set[str], target: int | None
 ) -> tuple[Beside, ...]:
     start, base = times.start, times.base
-    total = max(nodes[one].rested(start[one]) for one in times.order)
+    total = max((nodes[one].rested(start[one]) for one in times.order), default=0.0)
     of_start = [inf] * len(nodes)
     """By how much each could start later."""
     of_end = [inf] * len(nodes)

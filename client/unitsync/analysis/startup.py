@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from unitsync.analysis import several
-from unitsync.analysis.at_rest import counted, end_of_startup, with_roles
+from unitsync.analysis.at_rest import looked_at
 from unitsync.analysis.events import Event
 from unitsync.analysis.in_progress import Process, Run, Unit
 from unitsync.analysis.values import Edge, Startup, UnitRecord
@@ -332,28 +332,17 @@ class _Fold:
         wall = self.last.wall - last
         if now is not None:
             last = max(last, now - wall)
-        records = with_roles([self._record(unit) for unit in units])
-        until = end_of_startup(records, last)
-        began = units[0].registered if units else self.begun.at
-        records = [counted(record, until, last) for record in records]
-        rests = [
-            (record.is_idle(span), span.rested)
-            for record in records
-            for span in record.spans
-            if span.counts
-        ]
-        ended = max((rested for _, rested in rests if rested is not None), default=began)
-        over = all(idle or rested is not None for idle, rested in rests)
-        return Startup(
+        startup = Startup(
             epoch=self.begun.epoch,
             startup=self.begun.startup,
-            began=began,
-            ended=ended if over else last,
-            over=over,
+            began=units[0].registered if units else self.begun.at,
+            ended=last,
+            over=False,
             wall=wall,
-            units=tuple(records),
+            units=tuple(self._record(unit) for unit in units),
             by_reset=self.begun.by_reset,
         )
+        return looked_at(startup)
 
     def _record(self, unit: Unit) -> UnitRecord:
         edges = self.edges_of(unit)

@@ -113,7 +113,8 @@ class UnitRecord(msgspec.Struct, frozen=True):
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is on another host. Its times are those at which it was heard of here."""
+        """Whether it is on another host. Its times are those at which it was heard of here, if this
+        is not the startup of a job."""
         return is_remote(self.name)
 
     def is_idle(self, span: Span) -> bool:
@@ -145,6 +146,11 @@ class Startup(msgspec.Struct, frozen=True):
     """In the order in which they were registered."""
     by_reset: bool = False
     """Whether ``reset --all`` began it."""
+    hosts: tuple[str, ...] = ()
+    """Of a job that spans hosts: all of them. ``startup`` is then the job, and each unit UNIT@HOST.
+    Otherwise empty."""
+    notes: tuple[str, ...] = ()
+    """What is not sure about it, each as a sentence."""
 
 
 class Step(msgspec.Struct, frozen=True):
