@@ -110,6 +110,14 @@ def test_wrong_words_for_events(cli: Cli, words: list[str], told: str) -> None:
 # --- one startup ----------------------------------------------------------------------
 
 
+def test_a_coordinator_that_is_alone_has_no_job(cli: Cli) -> None:
+    cli.ok("want", "a")
+    for verb in ("timeline", "critical-path", "blame", "graph"):
+        result = cli(verb, "--hosts")
+        assert result.status == 2
+        assert result.told[0] == "error: this coordinator is alone: it is no host of a job"
+
+
 def test_where_nothing_is_kept_no_coordinator_is_started(cli: Cli) -> None:
     for verb in ("timeline", "critical-path", "blame", "startups", "graph", "compare"):
         assert cli.ok(verb) == "no units yet\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support import startups
+from support import jobs_in_logs, startups
 from support.browser import Page, needs_browser
 from unitsync.analysis.values import CriticalPath, Startup
 from unitsync.render import html, svg
@@ -22,6 +22,7 @@ SAMPLES: dict[str, Callable[[], tuple[Startup, CriticalPath]]] = {
     "20": lambda: startups.many(20),
     "300": lambda: startups.many(300),
     "broken": startups.broken,
+    "job": lambda: jobs_in_logs.drawn(8),
     "hostile": startups.hostile,
     "nothing": lambda: (
         Startup("e", "s", 1.0, 1.0, True, 0.0, ()),
@@ -254,3 +255,28 @@ def test_complaints_are_noticed(page: Page, tmp_path: Path) -> None:
     assert kinds == {"console", "exception", "log"}
     assert f"{tmp_path.as_uri()}/missing.png" in page.loaded
     page.complaints.clear()
+
+
+def test_each_host_of_a_job_has_a_lane(show: Callable[..., Page]) -> None:
+    """The lines of the critical path meet its units, and a lane without units that match is
+    hidden."""
+    page = show(*jobs_in_logs.drawn(3))
+    hosts = ".lane:not([hidden]) .host:not([hidden])"
+    assert texts(page, hosts) == ["node-0", "node-1", "node-2"]
+    assert texts(page, ".lane[aria-label=node-1] .name") == ["data", "ready", "cleanup"]
+    middles = page.value(
+        """(() => {
+            const top = (e) => e.getBoundingClientRect().top;
+            const middle = (e) => top(e) + e.getBoundingClientRect().height / 2;
+            const rows = [...document.querySelectorAll(".row.critical")].map(middle);
+            const lines = [...document.querySelectorAll("#links path")].map((path) =>
+              path.getAttribute("d").match(/M\\S+ (\\S+)V(\\S+)/).slice(1).map((y) =>
+                Number(y) + top(document.getElementById("links"))));
+            return [rows, lines.flat()];
+        })()"""
+    )
+    assert set(map(round, middles[1])) == set(map(round, middles[0]))
+    page.click("#filter")
+    page.press(*"node-1")
+    assert texts(page, hosts) == ["node-1"]
+    assert visible(page) == ["data", "ready", "cleanup"]

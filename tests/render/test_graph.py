@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from msgspec.structs import replace
 
-from support import startups
+from support import jobs_in_logs, startups
 from support.browser import Page, needs_browser
 from support.startups import Job
 from unitsync.analysis.values import CriticalPath, Edge, Startup
@@ -45,6 +45,12 @@ def names(drawn: graph.Diagram, arrow: graph.Arrow) -> tuple[str, str]:
 
 
 # --- values -------------------------------------------------------------------------
+
+
+def test_the_graph_of_a_job_leads_from_host_to_host() -> None:
+    drawn = graph.diagram(*jobs_in_logs.drawn(2))
+    assert ("ready@node-1", "ready@*:2") in {names(drawn, arrow) for arrow in drawn.arrows}
+    assert not any(node.remote for node in drawn.nodes), "nobody is more remote than others"
 
 
 def test_arrows_run_in_the_direction_of_time() -> None:

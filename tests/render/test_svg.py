@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from support import startups
+from support import jobs_in_logs, startups
 from support.startups import Job
 from unitsync.analysis.values import CriticalPath, Startup
 from unitsync.render import svg
@@ -18,6 +18,7 @@ SAMPLES = {
     "broken": startups.broken,
     "going on": startups.going_on,
     "hostile": startups.hostile,
+    "job": lambda: jobs_in_logs.drawn(8),
     "one": lambda: startups.many(1),
     "300": lambda: startups.many(300),
 }
@@ -94,3 +95,19 @@ def test_nothing_to_draw() -> None:
     nothing = Startup("e", "s", 1.0, 1.0, True, 0.0, ())
     root = ElementTree.fromstring(svg.timeline(nothing, CriticalPath(0.0, 0.0, (), ())))
     assert bars(root) == []
+
+
+def test_each_host_of_a_job_has_a_lane() -> None:
+    """Its name, and the names of its units below that."""
+    root = ElementTree.fromstring(svg.timeline(*jobs_in_logs.drawn(3)))
+    left = [text for text in root.iter(f"{NS}text") if text.get("x") == "28"]
+    names = [text.text for text in sorted(left, key=lambda text: float(text.get("y", "")))]
+    assert names == [
+        *("Job train on 3 hosts: 9.9 s", "12 units: 11 completed, 1 up", "ready@*:3"),
+        *("node-0", "data", "metrics", "ready", "train", "cleanup"),
+        *("node-1", "data", "ready", "cleanup"),
+        *("node-2", "data", "ready", "cleanup"),
+        "note: clocks: less than 100 ms apart, corrected",
+    ]
+    levels = [float(text.get("y", "")) for text in left]
+    assert len(set(levels)) == len(levels)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support import startups
+from support import jobs_in_logs, startups
 from unitsync.analysis.values import (
     Comparison,
     CriticalPath,
@@ -50,6 +50,7 @@ SHOWN: dict[str, Callable[[Screen], list[str]]] = {
     "timeline, broken": lambda screen: bars.timeline(*startups.broken(), screen),
     "timeline, going on": lambda screen: bars.timeline(*startups.going_on(), screen),
     "timeline, many": lambda screen: bars.timeline(*startups.many(300), screen, 12),
+    "timeline, job": lambda screen: bars.timeline(*jobs_in_logs.drawn(2), screen),
     "timeline, hostile": lambda screen: bars.timeline(*startups.hostile(), screen),
     "critical path": lambda screen: tables.critical_path(startups.workspace()[1], screen),
     "critical path, hostile": lambda screen: tables.critical_path(startups.hostile()[1], screen),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support import startups
+from support import jobs_in_logs, startups
 from support.startups import Job
 from unitsync.analysis.values import CriticalPath, Startup
 from unitsync.printing import safe
@@ -22,6 +22,7 @@ SAMPLES = {
     "broken": startups.broken,
     "going on": startups.going_on,
     "hostile": startups.hostile,
+    "job": lambda: jobs_in_logs.drawn(3),
     "300": lambda: startups.many(300),
     "in no time": lambda: startups.startup(
         [Job("a", 0.0), Job("g", 0.0, ["a"], gate=True), Job("b", 0.0, ["g"], launch=0.0)]
@@ -127,3 +128,27 @@ def test_nothing_to_show() -> None:
     nothing = Startup("e", "s", 1.0, 1.0, True, 0.0, ())
     made = json.loads(trace.timeline(nothing, CriticalPath(0.0, 0.0, (), ())))
     assert [event["ph"] for event in made["traceEvents"]] == ["M"]
+
+
+def test_each_host_of_a_job_is_a_process() -> None:
+    events = events_of("job")
+    processes = {
+        event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"
+    }
+    assert list(processes.values())[1:] == ["node-0", "node-1", "node-2"]
+    tracks = {
+        (processes[event["pid"]], event["args"]["name"])
+        for event in events
+        if event["name"] == "thread_name"
+    }
+    assert ("node-2", "data") in tracks
+    assert len(tracks) == 12
+    flows = defaultdict(set)
+    for event in events:
+        if event["ph"] in "sf":
+            flows[event["id"]].add(processes[event["pid"]])
+    barrier = processes[1]
+    assert {"node-2", barrier} in flows.values()
+    assert {barrier, "node-0"} in flows.values()
+    about = json.loads(trace.timeline(*jobs_in_logs.drawn(3)))["otherData"]
+    assert about["notes"].startswith("clocks: ")

@@ -33,6 +33,7 @@ _INSTEAD: Final[Mapping[str, Mapping[str, str]]] = {
     "want": dict.fromkeys(("--after", *_PREREQUISITES), _NAMED_BEHIND.format("want")),
     "unwant": dict.fromkeys(("--after", *_PREREQUISITES), _NAMED_BEHIND.format("unwant")),
     "wait": {"--after": "name what to wait for without a flag: unitsync wait UNIT..."},
+    "export": {"--hosts": "unitsync export FILE on each host; the log of a job has no events"},
     "complete": {"--reason": "unitsync fail UNIT --reason TEXT"},
     "fail": {"--exit-code": "unitsync complete UNIT --exit-code N"},
 }

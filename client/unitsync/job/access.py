@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 
 from loguru import logger
 
+from unitsync import Client, tables, wire
 from unitsync import endpoint as endpoints
-from unitsync import tables
 from unitsync.errors import NotPermitted, Unavailable, UnitsyncError, UsageError
 from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
 from unitsyncd.hosts.log import Log
@@ -54,6 +54,19 @@ def settings_of(address: str) -> HostsSettings | None:
 def named_settings(servers: str = "", job: str = "") -> HostsSettings | None:
     """Those that the options and the environment name. Raises UsageError."""
     return hosts_settings(_Options(hosts=servers or None, job=job or None), os.environ)
+
+
+def known_hosts(address: str, job: str) -> dict[str, wire.Host]:
+    """The hosts as the coordinator knows them: only it hears their heartbeats. None of them if
+    there is none that is a host of the *job*."""
+    try:
+        with Client(address or None, autostart=False) as client:
+            reply = client.call(wire.Hosts(**client.said()))
+    except UnitsyncError:
+        return {}
+    if not isinstance(reply, wire.HostsReply) or reply.job != job:
+        return {}
+    return {host.name: host for host in reply.hosts}
 
 
 def no_job() -> UsageError:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from unitsync import Client, json_output, tables, terminal, wire
+from unitsync import json_output, tables, terminal, wire
 from unitsync.commandline import Call
-from unitsync.errors import UnitsyncError
-from unitsync.job.access import no_job, settings_of
+from unitsync.job.access import known_hosts, no_job, settings_of
 from unitsync.job.reading import HostInLog, read_job
 from unitsync.output import print_lines
 from unitsync.patterns import any_matcher
@@ -26,7 +25,7 @@ def main(call: Call) -> int:
     if settings is None:
         raise no_job()
     job = read_job(settings)
-    known = _known(call.address, settings.job)
+    known = known_hosts(call.address, settings.job)
     hosts: list[tuple[wire.Host, dict[str, Report]]] = []
     for name, said in job.items():
         units = {
@@ -55,19 +54,6 @@ def main(call: Call) -> int:
     else:
         print_lines(_tables(call, hosts))
     return 0
-
-
-def _known(address: str, job: str) -> dict[str, wire.Host]:
-    """The hosts as the coordinator knows them: only it hears their heartbeats. None of them if
-    there is none that is a host of the *job*."""
-    try:
-        with Client(address or None, autostart=False) as client:
-            reply = client.call(wire.Hosts(**client.said()))
-    except UnitsyncError:
-        return {}
-    if not isinstance(reply, wire.HostsReply) or reply.job != job:
-        return {}
-    return {host.name: host for host in reply.hosts}
 
 
 def _host(name: str, said: HostInLog, known: wire.Host | None) -> wire.Host:

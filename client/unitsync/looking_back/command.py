@@ -20,7 +20,14 @@ from unitsync.analysis.what_if import what_if
 from unitsync.commandline import Call, number
 from unitsync.importing import imported
 from unitsync.json_output import json_text
-from unitsync.looking_back.sources import FromCoordinator, FromFile, Source, chosen
+from unitsync.looking_back.sources import (
+    FromCoordinator,
+    FromFile,
+    FromJob,
+    Source,
+    Startups,
+    chosen,
+)
 from unitsync.output import print_err, print_lines
 from unitsync.printing import quoted, safe
 from unitsync.render import tables
@@ -33,7 +40,14 @@ def main(call: Call) -> int:
     """Perform *call*. Returns the exit status. Raises UnitsyncError."""
     source = call.flags.get("--from")
     if source:
+        if "--hosts" in call.flags:
+            raise errors.UsageError(
+                "--hosts reads the log of the job, and --from a file", hint="leave one of both"
+            )
         _PERFORM[call.verb.name](call, FromFile(source[-1]))
+        return 0
+    if "--hosts" in call.flags:
+        _PERFORM[call.verb.name](call, FromJob(call.address))
         return 0
     with Client(call.address or None) as client:
         if call.verb.name == "events":
@@ -86,7 +100,7 @@ def _printed(call: Call, events: Iterable[Event]) -> Iterable[Event]:
 # --- one startup ----------------------------------------------------------------------
 
 
-def _startup(call: Call, source: Source) -> Startup | None:
+def _startup(call: Call, source: Startups) -> Startup | None:
     """The startup that is asked for; None, which is said, if there is none at all."""
     if not source.numbers():
         _nothing(call)
@@ -94,7 +108,7 @@ def _startup(call: Call, source: Source) -> Startup | None:
     return source.startup(_number(call, source))
 
 
-def _number(call: Call, source: Source) -> int:
+def _number(call: Call, source: Startups) -> int:
     """The number of the startup that is asked for. Raises UsageError."""
     return chosen(source, call.flags.get("--startup", ["0"])[-1], "--startup")
 
@@ -103,7 +117,7 @@ def _nothing(call: Call) -> None:
     print_lines(["null" if call.as_json else "no units yet"])
 
 
-def _timeline(call: Call, source: Source) -> None:
+def _timeline(call: Call, source: Startups) -> None:
     if (startup := _startup(call, source)) is None:
         return
     path = critical_path(startup)
@@ -117,7 +131,7 @@ def _timeline(call: Call, source: Source) -> None:
     print_lines(timeline(startup, path, terminal.stdout(), _most(call)))
 
 
-def _critical_path(call: Call, source: Source) -> None:
+def _critical_path(call: Call, source: Startups) -> None:
     if (startup := _startup(call, source)) is None:
         return
     unit = call.names[0] if call.names else ""
@@ -125,11 +139,12 @@ def _critical_path(call: Call, source: Source) -> None:
     if not _as_json(call, path):
         heading = f"What decided when {safe(unit)} ended" if unit else "Critical path"
         screen = terminal.stdout()
-        print_lines(tables.critical_path(path, screen, _most(call), heading))
-        print_lines(tables.so_far(startup, screen))
+        in_job = bool(startup.hosts)
+        print_lines(tables.critical_path(path, screen, _most(call), heading, in_job=in_job))
+        print_lines(tables.remarks(startup, screen))
 
 
-def _blame(call: Call, source: Source) -> None:
+def _blame(call: Call, source: Startups) -> None:
     if (startup := _startup(call, source)) is None:
         return
     savings = blame(startup)
@@ -137,10 +152,10 @@ def _blame(call: Call, source: Source) -> None:
         total = startup.ended - startup.began
         screen = terminal.stdout()
         print_lines(tables.blame(savings, total, screen, _most(call)))
-        print_lines(tables.so_far(startup, screen))
+        print_lines(tables.remarks(startup, screen))
 
 
-def _what_if(call: Call, source: Source) -> None:
+def _what_if(call: Call, source: Startups) -> None:
     if (startup := _startup(call, source)) is None:
         return
     forecast = what_if(startup, call.names)
@@ -148,7 +163,7 @@ def _what_if(call: Call, source: Source) -> None:
         print_lines(tables.forecast(forecast, terminal.stdout(), _most(call)))
 
 
-def _graph(call: Call, source: Source) -> None:
+def _graph(call: Call, source: Startups) -> None:
     if (startup := _startup(call, source)) is None:
         return
     path = critical_path(startup)
@@ -173,7 +188,7 @@ def _as_json(call: Call, value: object) -> bool:
 # --- several startups -----------------------------------------------------------------
 
 
-def _startups(call: Call, source: Source) -> None:
+def _startups(call: Call, source: Startups) -> None:
     kept = [source.startup(number) for number in source.numbers()]
     if call.as_json:
         print_lines(json_text([_summary(startup) for startup in kept]).split("\n"))
@@ -188,7 +203,7 @@ def _summary(startup: Startup) -> dict[str, Any]:
     return {**fields, "units": len(startup.units)}
 
 
-def _compare(call: Call, source: Source) -> None:
+def _compare(call: Call, source: Startups) -> None:
     if (now := _startup(call, source)) is None:
         return
     first = _number(call, source)
@@ -263,7 +278,7 @@ def _drawn(by: str, startup: Startup, path: CriticalPath) -> str:
 
 _TIMELINES: Final = {".svg": "svg.timeline", ".html": "html.timeline", ".json": "trace.timeline"}
 _GRAPHS: Final = {".svg": "graph_svg.graph", ".dot": "graph.dot", ".mmd": "graph.mermaid"}
-_PERFORM: Final[dict[str, Callable[[Call, Source], None]]] = {
+_PERFORM: Final[dict[str, Callable[[Call, Any], None]]] = {
     "events": _events,
     "timeline": _timeline,
     "critical-path": _critical_path,

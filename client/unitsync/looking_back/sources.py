@@ -1,4 +1,6 @@
-"""Where the events of a startup come from: the coordinator, or a file that ``export`` wrote."""
+"""Where startups come from: the events of the coordinator, those in a file that ``export`` has
+written, or the log of a job.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,14 @@ from typing import Protocol
 
 from unitsync import Client, errors, wire
 from unitsync.analysis.events import Event, first_event
+from unitsync.analysis.job import startup_of_job
 from unitsync.analysis.startup import startup_of
 from unitsync.analysis.values import Startup
 from unitsync.printing import quoted
 from unitsync.render.events import parsed
 
 
-class Source(Protocol):
+class Startups(Protocol):
     """Startups, the latest first: the one with the number 0 is the present one, that with -1 the
     one before. Those without a unit do not count."""
 
@@ -27,11 +30,15 @@ class Source(Protocol):
     def numbers(self) -> range:
         """From 0 down to that of the oldest one."""
 
+    def startup(self, number: int) -> Startup:
+        """If it is not over and still goes on, it has lasted until now."""
+
+
+class Source(Startups, Protocol):
+    """Startups that are made of events."""
+
     def events(self, number: int) -> Iterator[Event]:
         """Those of one startup."""
-
-    def startup(self, number: int) -> Startup:
-        """What they make. If it is not over and still goes on, it has lasted until now."""
 
     def since(self, event: int) -> Iterator[Event]:
         """All events after the one with that number, of all startups."""
@@ -94,7 +101,33 @@ class FromFile:
         return (each for each in self._events if each.seq > event)
 
 
-def chosen(source: Source, text: str, flag: str) -> int:
+class FromJob:
+    """The startup of a job that spans hosts, as its log has it now: the only one."""
+
+    is_past = False
+
+    def __init__(self, address: str) -> None:
+        """*address* is that of the coordinator, which knows how far the clocks differ; "" for the
+        usual one. Raises UsageError if it is no host of a job."""
+        from unitsync.job.access import known_hosts, no_job, settings_of
+        from unitsync.job.reading import read_job
+
+        settings = settings_of(address)
+        if settings is None:
+            raise no_job()
+        known = known_hosts(address, settings.job).values()
+        ahead = {host.name: host.skew_s for host in known if host.skew_s is not None}
+        ahead[settings.host] = 0.0
+        self._startup = startup_of_job(settings.job, read_job(settings), ahead, time())
+
+    def numbers(self) -> range:
+        return range(0, -1 if self._startup.units else 0, -1)
+
+    def startup(self, number: int) -> Startup:
+        return self._startup
+
+
+def chosen(source: Startups, text: str, flag: str) -> int:
     """The number that *text* names; *flag* is where it stands. Raises UsageError."""
     digits = text.removeprefix("-")
     number = int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 9 else None

@@ -30,7 +30,9 @@ FOLLOW = Flag("--follow", "Go on with what comes, until Ctrl-C.", short="-f", fi
 AFTER_EVENT = Flag("--since", "Only what came after the event with this number.", metavar="N")
 KEPT = Flag("--all", "All startups that are kept, not only one.", field="all")
 _MODULE = "unitsync.looking_back.command"
+HOSTS = Flag("--hosts", "The units of all hosts of the job, from its log.", field="hosts")
 _OF_ONE = (STARTUP, FROM)
+_OR_JOB = (*_OF_ONE, HOSTS)
 
 _ALL = (
     Verb(
@@ -68,7 +70,7 @@ _ALL = (
         LOOKING_BACK,
         LOOK,
         (),
-        (*_OF_ONE, ALL, PICTURE),
+        (*_OR_JOB, ALL, PICTURE),
         """Show what ran when, as bars.
 
         Each unit has a part in which it waits and one in which it runs. The critical path stands
@@ -82,7 +84,7 @@ _ALL = (
         LOOKING_BACK,
         LOOK,
         (("unit", "[UNIT]", "What decided when this unit ended. Default: the whole startup."),),
-        (*_OF_ONE, ALL, OUTPUT),
+        (*_OR_JOB, ALL, OUTPUT),
         """Show the chain of units that decided the end.
 
         Each with its own time and its share of the whole. Below it: how much later each of the
@@ -96,7 +98,7 @@ _ALL = (
         LOOKING_BACK,
         LOOK,
         (),
-        (*_OF_ONE, ALL, OUTPUT),
+        (*_OR_JOB, ALL, OUTPUT),
         """Show how much sooner all would end without each unit.
 
         That is what a shorter unit can gain, and it is often less than the unit's own time: others
@@ -116,7 +118,7 @@ _ALL = (
                 "UNIT=0, =2m, =-50%, =+10s; UNIT:-PREREQUISITE, UNIT:+PREREQUISITE; parallel=N.",
             ),
         ),
-        (*_OF_ONE, ALL, OUTPUT),
+        (*_OR_JOB, ALL, OUTPUT),
         """Compute the end with other times, edges or limits.
 
         From what was measured: nothing is run. Says the new end and the new critical path. Quoted
@@ -130,7 +132,7 @@ _ALL = (
         LOOKING_BACK,
         LOOK,
         (),
-        (*_OF_ONE, GRAPH),
+        (*_OR_JOB, GRAPH),
         """Draw what waits for what.
 
         The states in colour, the critical path bold.

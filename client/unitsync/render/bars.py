@@ -23,11 +23,13 @@ from unitsync.render.rows import (
     Row,
     chosen,
     is_wrong,
+    lanes,
     rows,
     summed_up,
     title,
     width_s,
 )
+from unitsync.render.tables import notes_below
 from unitsync.render.times import marks, took
 from unitsync.terminal import MARKS, Screen
 
@@ -65,7 +67,7 @@ def timeline(
         return lines
     times = [took(row.own_s) if row.own_s else "" for row in shown]
     full = screen.width or _WIDTH_ELSEWHERE
-    names = names_width((row.name for row in shown), screen, full // 3)
+    names = names_width((row.shown for row in shown), screen, full // 3)
     right = max(map(columns, times))
     bar = full - right - 5 - min(names, full // 3)
     if bar < _BAR_MIN:
@@ -73,17 +75,22 @@ def timeline(
         bar, right = max(1, bar + right), 0
     whole_s = width_s(shown, startup)
     lines += ["", " " * (4 + names) + painted(_axis(whole_s, bar), "muted", screen).rstrip(" ")]
-    for row, time in zip(shown, times, strict=True):
+    took_by = dict(zip((row.name for row in shown), times, strict=True))
+    for row in lanes(shown):
+        if isinstance(row, str):
+            lines += (painted(line, "heading", screen) for line in folded(safe(row), screen))
+            continue
         mark = _MARKS.get(row.state, MARKS["not run"])[screen.ascii_only]
-        name = name_in(row.name, names, screen)
+        name = name_in(row.shown, names, screen)
         line = f" {painted(mark, _colour(row), screen)} "
         line += painted(name, "critical-text" if row.critical else "", screen)
-        line += f" {_bar(row, whole_s, bar, screen)} {time.rjust(right)}"
+        line += f" {_bar(row, whole_s, bar, screen)} {took_by[row.name].rjust(right)}"
         lines.append(line.rstrip(" "))
     if legend := _legend(shown, screen):
         lines += ["", *folded(legend, screen)]
     lines += more(len(everything) - len(shown), screen)
-    return [*lines, *_reasons(everything, screen), *_later(startup, screen)]
+    lines += [*_reasons(everything, screen), *_later(startup, screen)]
+    return [*lines, *notes_below(startup.notes, screen)]
 
 
 def _later(startup: Startup, screen: Screen) -> Iterator[str]:

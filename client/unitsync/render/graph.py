@@ -36,11 +36,8 @@ class Node(msgspec.Struct, frozen=True):
     """How long it took, or what became of it."""
     gate: bool = False
     critical: bool = False
-
-    @property
-    def remote(self) -> bool:
-        """Whether it is on another host, or on several."""
-        return is_remote(self.name)
+    remote: bool = False
+    """Whether it is on another host, or on several. Not in the startup of a job, where all are."""
 
     @property
     def shown(self) -> str:
@@ -68,7 +65,17 @@ def diagram(startup: Startup, path: CriticalPath, most: int = 0) -> Diagram:
     limit), those that matter. Patterns are shown by the units that match them."""
     everything = rows(startup, path)
     shown = chosen(everything, most)
-    nodes = [Node(row.name, row.state, label(row)[0], row.unit.gate, row.critical) for row in shown]
+    nodes = [
+        Node(
+            row.name,
+            row.state,
+            label(row)[0],
+            row.unit.gate,
+            row.critical,
+            remote=is_remote(row.name) and not startup.hosts,
+        )
+        for row in shown
+    ]
     places = {node.name: place for place, node in enumerate(nodes)}
     known = {unit.name for unit in startup.units}
     steps = {(before.unit, after.unit) for before, after in pairwise(path.steps)}
@@ -79,7 +86,7 @@ def diagram(startup: Startup, path: CriticalPath, most: int = 0) -> Diagram:
             if name and name not in known and not edge.optional and name not in places:
                 places[name] = len(nodes)
                 state = _UNKNOWN if is_remote(name) else _NOT_REGISTERED
-                nodes.append(Node(name, state, state))
+                nodes.append(Node(name, state, state, remote=is_remote(name)))
             if name in places:
                 ends = places[name], places[row.name]
                 critical = (name, row.name) in steps

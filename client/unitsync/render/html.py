@@ -51,7 +51,7 @@ def timeline(startup: Startup, path: CriticalPath) -> str:
     values = {
         "policy": policy,
         "title": escaped(title(startup, path)),
-        "summary": escaped(summed_up(made)),
+        "summary": escaped("; ".join((summed_up(made), *startup.notes))),
         "style": style,
         "script": script,
         "data": msgspec.json.encode(_data(startup, path, made)).decode().replace("<", "\\u003c"),
@@ -99,7 +99,9 @@ def _unit(row: Row, startup: Startup, places: dict[str, int]) -> dict[str, Any]:
     busy = [part.ended for part in row.parts if part.kind != "up"]
     return {
         "name": safe(row.name),
-        "columns": columns(safe(row.name)),
+        "shown": safe(row.shown),
+        "host": safe(row.host),
+        "columns": columns(safe(row.shown)),
         "state": WORDS.get(row.state, row.state),
         "spoken": safe(spoken) + (", critical path" if row.critical else ""),
         "critical": row.critical,

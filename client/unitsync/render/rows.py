@@ -7,11 +7,13 @@ at rest) are left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
 import msgspec
 
+from unitsync.analysis.several import is_on_several
 from unitsync.analysis.values import CriticalPath, Span, Startup, Step, UnitRecord
 from unitsync.printing import counted
 from unitsync.render.times import took
@@ -54,10 +56,17 @@ class Row(msgspec.Struct, frozen=True):
     reason: str = ""
     critical: bool = False
     retries: tuple[float, ...] = ()
+    host: str = ""
+    """In the startup of a job: the host whose lane it is in. "" of a barrier, UNIT@*:N."""
 
     @property
     def name(self) -> str:
         return self.unit.name
+
+    @property
+    def shown(self) -> str:
+        """Its name where its host is said anyway."""
+        return self.name.removesuffix(f"@{self.host}") if self.host else self.name
 
     @property
     def waited_s(self) -> float:
@@ -84,15 +93,25 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
 def rows(startup: Startup, path: CriticalPath) -> list[Row]:
     """All units that belong to *startup*, in the order in which they ran. Those that did not run
-    are placed by when they were asked for, or registered."""
+    are placed by when they were asked for, or registered. In the startup of a job the units of each
+    host are together, below the barriers."""
     steps = {(step.unit, step.span): step for step in path.steps}
     made = [
         _row(unit, startup, steps)
         for unit in startup.units
         if not unit.spans or any(span.counts for span in unit.spans)
     ]
-    made.sort(key=lambda row: _order(row, startup.began))
+    lanes = {host: place for place, host in enumerate(startup.hosts)}
+    made.sort(key=lambda row: (lanes.get(row.host, -1), *_order(row, startup.began)))
     return made
+
+
+def lanes(shown: Iterable[Row]) -> Iterator[str | Row]:
+    """The rows of a picture: *shown*, and before those of each host its name."""
+    for host, group in groupby(shown, key=lambda row: row.host):
+        if host:
+            yield host
+        yield from group
 
 
 def _order(row: Row, began: float) -> tuple[float, float]:
@@ -117,7 +136,8 @@ def _row(unit: UnitRecord, startup: Startup, steps: dict[tuple[str, int], Step])
         retries += [at - startup.began for at in span.retries]
     state = _state(last, startup.over) if last is not None else unit.status
     reason = last.reason if last is not None else ""
-    return Row(unit, tuple(parts), state, reason, critical, tuple(retries))
+    host = unit.name.rpartition("@")[2] if startup.hosts and not is_on_several(unit.name) else ""
+    return Row(unit, tuple(parts), state, reason, critical, tuple(retries), host)
 
 
 def _parts(span: Span, startup: Startup, step: Step | None) -> list[Part]:
@@ -189,8 +209,11 @@ def total_s(startup: Startup, path: CriticalPath) -> float:
 
 
 def title(startup: Startup, path: CriticalPath) -> str:
-    """``Startup: 40.8 s``."""
-    return f"Startup: {took(total_s(startup, path))}" + ("" if startup.over else " so far")
+    """``Startup: 40.8 s``; of a job ``Job train on 8 hosts: 40.8 s``."""
+    what = "Startup"
+    if startup.hosts:
+        what = f"Job {startup.startup} on {counted(len(startup.hosts), 'host')}"
+    return f"{what}: {took(total_s(startup, path))}" + ("" if startup.over else " so far")
 
 
 def chosen(made: Sequence[Row], most: int) -> list[Row]:

@@ -21,6 +21,7 @@ from unitsync.render.rows import (
     Row,
     chosen,
     label,
+    lanes,
     links,
     rows,
     summed_up,
@@ -39,7 +40,7 @@ _HEAD: Final = 104
 _NAME_COLUMNS: Final = 30
 _LABEL: Final = 84
 """What is kept free for the text behind the last bar."""
-_REASON_COLUMNS: Final = 40
+_NOTE_COLUMNS: Final = 130
 
 _CSS: Final = {
     ".card": {"fill": "background", "stroke": "border"},
@@ -80,26 +81,37 @@ def timeline(startup: Startup, path: CriticalPath) -> str:
     """The picture, of at most UNITS_MOST units: those that matter."""
     everything = rows(startup, path)
     shown = chosen(everything, UNITS_MOST)
+    drawn = list(lanes(shown))
+    places = {row.name: place for place, row in enumerate(drawn) if isinstance(row, Row)}
     whole_s = width_s(shown, startup)
     geometry = _geometry(shown, whole_s)
-    bottom = geometry.y(len(shown)) - geometry.row / 2
-    left_out = len(everything) - len(shown)
-    height = bottom + 46 + (22 if left_out else 0)
-    heading = title(startup, path)
-    about = escaped(f"{heading}, {summed_up(everything)}")
+    bottom = geometry.y(len(drawn)) - geometry.row / 2
+    below = list(_below(len(everything) - len(shown), startup))
+    height = bottom + 46 + 22 * len(below)
+    heading = escaped(title(startup, path))
+    about = f"{heading}, {escaped(summed_up(everything))}"
     body = [
         opening(WIDTH, height, about, _CSS),
         f'<text x="{_MARGIN}" y="42" font-size="20" font-weight="600">{heading}</text>',
         f'<text class="muted" x="{_MARGIN}" y="64">{escaped(summed_up(everything))}</text>',
         *_axis(whole_s, geometry, bottom),
-        *_links(links(path, startup.began), shown, geometry),
-        *(line for place, row in enumerate(shown) for line in _row(row, place, geometry)),
+        *_links(links(path, startup.began), places, geometry),
+        *(line for place, row in enumerate(drawn) for line in _line(row, place, geometry)),
         *_legend(shown, bottom + 28),
+        *(
+            f'<text class="muted" x="{_MARGIN}" y="{number(bottom + 52 + 22 * place)}">'
+            f"{escaped(text)}</text>"
+            for place, text in enumerate(below)
+        ),
     ]
-    if left_out:
-        text = f"and {left_out:,} more units"
-        body.append(f'<text class="muted" x="{_MARGIN}" y="{number(bottom + 52)}">{text}</text>')
     return "\n".join([*body, "</svg>", ""])
+
+
+def _below(left_out: int, startup: Startup) -> Iterator[str]:
+    if left_out:
+        yield f"and {left_out:,} more units"
+    for note in startup.notes:
+        yield shortened(f"note: {note}", _NOTE_COLUMNS, Screen())
 
 
 def _geometry(shown: Sequence[Row], whole_s: float) -> _Geometry:
@@ -112,7 +124,7 @@ def _geometry(shown: Sequence[Row], whole_s: float) -> _Geometry:
 
 
 def _name(row: Row) -> str:
-    return shortened(row.name, _NAME_COLUMNS, Screen())
+    return shortened(row.shown, _NAME_COLUMNS, Screen())
 
 
 def _axis(whole_s: float, geometry: _Geometry, bottom: float) -> Iterator[str]:
@@ -126,10 +138,9 @@ def _axis(whole_s: float, geometry: _Geometry, bottom: float) -> Iterator[str]:
         )
 
 
-def _links(found: Sequence[Link], shown: Sequence[Row], geometry: _Geometry) -> Iterator[str]:
+def _links(found: Sequence[Link], places: Mapping[str, int], geometry: _Geometry) -> Iterator[str]:
     """From each unit of the critical path down to the next one, at the moment that it could go
     on."""
-    places = {row.name: place for place, row in enumerate(shown)}
     for link in found:
         if link.before in places and link.after in places:
             x = number(geometry.x(link.at))
@@ -138,6 +149,18 @@ def _links(found: Sequence[Link], shown: Sequence[Row], geometry: _Geometry) -> 
                 f'<path class="link" fill="none" stroke-width="1.5"'
                 f' d="M{x} {number(first)}V{number(last)}"/>'
             )
+
+
+def _line(row: str | Row, place: int, geometry: _Geometry) -> Iterator[str]:
+    """The *row* of a unit, or what stands above those of a host."""
+    if isinstance(row, Row):
+        yield from _row(row, place, geometry)
+        return
+    y = number(geometry.y(place) + 4.5)
+    name = escaped(shortened(row, _NAME_COLUMNS, Screen()))
+    yield f'<text x="{_MARGIN}" y="{y}" font-weight="600">{name}</text>'
+    line = number(geometry.y(place) + geometry.row / 2)
+    yield f'<path class="grid" d="M{_MARGIN} {line}H{WIDTH - _MARGIN}"/>'
 
 
 def _row(row: Row, place: int, geometry: _Geometry) -> Iterator[str]:

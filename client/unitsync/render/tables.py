@@ -79,10 +79,15 @@ def _gauge(values: Sequence[float], most: float, width: int, screen: Screen) -> 
 
 
 def critical_path(
-    path: CriticalPath, screen: Screen, most: int = UNITS_MOST, heading: str = "Critical path"
+    path: CriticalPath,
+    screen: Screen,
+    most: int = UNITS_MOST,
+    heading: str = "Critical path",
+    *,
+    in_job: bool = False,
 ) -> list[str]:
     """The chain that decided the end, and how much later what ran beside it could have ended. Of
-    each at most *most* (0: no limit)."""
+    each at most *most* (0: no limit). *in_job*: in the startup of a job that spans hosts."""
     lines = list(folded(f"{heading}: {took(path.total_s)}", screen))
     if not path.steps:
         return [*lines, *folded("No unit has run.", screen)]
@@ -111,7 +116,7 @@ def critical_path(
         unit = path.steps[0].unit
         how, why = "asked for", ": its script came late"
         if is_remote(unit):
-            how, why = "heard of", ""
+            how, why = "registered" if in_job else "heard of", ""
         late = f" ({_percent(share)}){why}" if share >= _LATE else ""
         first = f"{safe(unit)} was {how}"
         lines += folded(f"{took(path.idle_s)} passed before {first}{late}.", screen)
@@ -128,9 +133,9 @@ def critical_path(
     return lines
 
 
-def so_far(startup: Startup, screen: Screen) -> list[str]:
-    """Says so if *startup* is not over."""
-    return list(_notes([] if startup.over else [NOT_OVER], screen))
+def remarks(startup: Startup, screen: Screen) -> list[str]:
+    """Says if *startup* is not over, and what is not sure about it."""
+    return list(notes_below([*([] if startup.over else [NOT_OVER]), *startup.notes], screen))
 
 
 def _if_any(seconds: float) -> str:
@@ -168,11 +173,12 @@ def forecast(what_if: Forecast, screen: Screen, most: int = UNITS_MOST) -> list[
         part = f" ({_percent(abs(gain) / before)})" if before else ""
         change = f"{took(abs(gain))} {'sooner' if gain > 0 else 'later'}{part}"
     lines = list(folded(f"{took(before)} → {took(after)}: {change}", screen))
-    lines += ["", *critical_path(what_if.path, screen, most, "Critical path afterwards")]
-    return [*lines, *_notes(what_if.notes, screen)]
+    heading, in_job = "Critical path afterwards", bool(what_if.startup.hosts)
+    lines += ["", *critical_path(what_if.path, screen, most, heading, in_job=in_job)]
+    return [*lines, *notes_below((*what_if.notes, *what_if.startup.notes), screen)]
 
 
-def _notes(notes: Sequence[str], screen: Screen) -> Iterator[str]:
+def notes_below(notes: Sequence[str], screen: Screen) -> Iterator[str]:
     if notes:
         yield ""
     for note in notes:
@@ -195,7 +201,7 @@ def comparison(compared: Comparison, screen: Screen, most: int = UNITS_MOST) -> 
         text += f", {'within' if compared.is_noise else 'outside of'} the usual {usual}"
     lines = list(folded(text, screen))
     if not compared.changes:
-        return [*lines, *folded("No unit differs.", screen), *_notes(compared.notes, screen)]
+        return [*lines, *folded("No unit differs.", screen), *notes_below(compared.notes, screen)]
     changes = sorted(compared.changes, key=lambda change: change.is_noise)
     shown = changes[: most or None]
     colour = {"slower": "critical-text", "failed": "failed", "faster": "completed"}
@@ -213,7 +219,7 @@ def comparison(compared: Comparison, screen: Screen, most: int = UNITS_MOST) -> 
         ),
     ]
     lines += more(len(changes) - len(shown), screen)
-    return [*lines, *_notes(compared.notes, screen)]
+    return [*lines, *notes_below(compared.notes, screen)]
 
 
 def _change(change: Change) -> str:

@@ -2,8 +2,8 @@
 
 The form is the Trace Event Format: complete events (X) for what a unit did, on a track of its own;
 flow events (s, f) from what met a requirement to the unit that waited for it; a counter (C); names
-(M). Times are whole microseconds since the startup began. What is on one track must not overlap,
-or Perfetto moves it elsewhere.
+(M). In the startup of a job, each host is a process. Times are whole microseconds since the startup
+began. What is on one track must not overlap, or Perfetto moves it elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from unitsync.printing import safe
 from unitsync.render.rows import WORDS, Row, rows, summed_up, title
 
 _PID: Final = 1
+"""Of the startup. The hosts of a job have the following ones."""
 _MICRO: Final = 1e6
 Event = dict[str, Any]
 
@@ -35,10 +36,16 @@ def timeline(startup: Startup, path: CriticalPath) -> str:
     made = rows(startup, path)
     slices = {row.name: list(_slices(row)) for row in made}
     heading = title(startup, path)
+    pids = {host: pid for pid, host in enumerate(startup.hosts, _PID + 1)}
     events = [
         _named("process_name", 0, name=f"unitsync, {heading}"),
-        *(event for tid, row in enumerate(made, 1) for event in _track(row, tid, slices[row.name])),
-        *_flows(made, startup, slices),
+        *(event for host, pid in pids.items() for event in _process(host, pid)),
+        *(
+            event
+            for tid, row in enumerate(made, 1)
+            for event in _track(row, pids.get(row.host, _PID), tid, slices[row.name])
+        ),
+        *_flows(made, startup, slices, pids),
         *_counter(made),
     ]
     about = {
@@ -46,12 +53,19 @@ def timeline(startup: Startup, path: CriticalPath) -> str:
         "units": summed_up(made),
         "began": iso(startup.began + startup.wall, "milliseconds"),
     }
+    if startup.notes:
+        about["notes"] = "; ".join(startup.notes)
     trace = {"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}
     return msgspec.json.encode(trace).decode() + "\n"
 
 
-def _named(what: str, tid: int, **args: Any) -> Event:
-    return {"ph": "M", "name": what, "pid": _PID, "tid": tid, "ts": 0, "args": args}
+def _named(what: str, tid: int, pid: int = _PID, **args: Any) -> Event:
+    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "ts": 0, "args": args}
+
+
+def _process(host: str, pid: int) -> Iterator[Event]:
+    yield _named("process_name", 0, pid, name=host)
+    yield _named("process_sort_index", 0, pid, sort_index=pid)
 
 
 def _slices(row: Row) -> Iterator[_Slice]:
@@ -68,9 +82,9 @@ def _slices(row: Row) -> Iterator[_Slice]:
         yield _Slice(part.kind, began, until - began, part.critical)
 
 
-def _track(row: Row, tid: int, slices: Sequence[_Slice]) -> Iterator[Event]:
-    yield _named("thread_name", tid, name=safe(row.name))
-    yield _named("thread_sort_index", tid, sort_index=tid)
+def _track(row: Row, pid: int, tid: int, slices: Sequence[_Slice]) -> Iterator[Event]:
+    yield _named("thread_name", tid, pid, name=safe(row.shown))
+    yield _named("thread_sort_index", tid, pid, sort_index=tid)
     for each in slices:
         args: Event = {"state": WORDS.get(row.state, row.state), "critical path": each.critical}
         if row.reason:
@@ -81,7 +95,7 @@ def _track(row: Row, tid: int, slices: Sequence[_Slice]) -> Iterator[Event]:
             "ph": "X",
             "name": safe(row.name) if each.kind == "running" else each.kind,
             "cat": each.kind + (",critical" if each.critical else ""),
-            "pid": _PID,
+            "pid": pid,
             "tid": tid,
             "ts": each.began,
             "dur": each.lasted,
@@ -90,10 +104,15 @@ def _track(row: Row, tid: int, slices: Sequence[_Slice]) -> Iterator[Event]:
 
 
 def _flows(
-    made: Sequence[Row], startup: Startup, slices: dict[str, list[_Slice]]
+    made: Sequence[Row],
+    startup: Startup,
+    slices: dict[str, list[_Slice]],
+    pids: dict[str, int],
 ) -> Iterator[Event]:
     """An arrow for each requirement that was met, between the slices that enclose its ends."""
-    tids = {row.name: tid for tid, row in enumerate(made, 1)}
+    tracks = {
+        row.name: {"pid": pids.get(row.host, _PID), "tid": tid} for tid, row in enumerate(made, 1)
+    }
     number = 0
     for row in made:
         for span in row.unit.spans:
@@ -107,10 +126,10 @@ def _flows(
                     continue  # it waits for something else
                 begin = round((start - startup.began) * _MICRO)
                 number += 1
-                flow = {"name": edge.requires, "cat": "requirement", "id": number, "pid": _PID}
+                flow = {"name": edge.requires, "cat": "requirement", "id": number}
                 tail, head = _within(source, met - 1), _within(slices[row.name], begin)
-                yield {**flow, "ph": "s", "tid": tids[edge.prerequisite], "ts": min(tail, head)}
-                yield {**flow, "ph": "f", "bp": "e", "tid": tids[row.name], "ts": head}
+                yield {**flow, **tracks[edge.prerequisite], "ph": "s", "ts": min(tail, head)}
+                yield {**flow, **tracks[row.name], "ph": "f", "bp": "e", "ts": head}
 
 
 def _within(slices: Sequence[_Slice], at: int) -> int:

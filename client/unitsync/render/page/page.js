@@ -45,7 +45,7 @@
     row.setAttribute("aria-selected", "false");
     row.setAttribute("aria-label", unit.spoken);
     row.dataset.place = place;
-    row.append(make("div", "name", unit.name));
+    row.append(make("div", "name", unit.shown));
     const track = make("div", "track");
     for (const [kind, began, ended, cls] of unit.parts) {
       const bar = make("i", `bar ${kind} ${cls}`);
@@ -69,11 +69,27 @@
     row.append(track);
     return row;
   });
-  list.append(...rows);
+  const lanes = [];  // of a job: the rows of each host, below its name
+  units.forEach((unit, place) => {
+    const last = lanes[lanes.length - 1];
+    if (last && last.host === unit.host) return last.places.push(place);
+    const box = make("div", "lane"), title = make("div", "host");
+    title.append(make("span", "", unit.host));
+    title.hidden = !unit.host;
+    if (unit.host) {
+      box.setAttribute("role", "group");
+      box.setAttribute("aria-label", unit.host);
+      title.setAttribute("aria-hidden", "true");
+    }
+    box.append(title);
+    lanes.push({ host: unit.host, places: [place], box });
+  });
+  for (const lane of lanes) lane.box.append(...lane.places.map((place) => rows[place]));
+  list.append(...lanes.map((lane) => lane.box));
 
   // --- time ---
   function layout() {
-    const widest = Math.max(...units.map((unit) => unit.columns), 4) * 7.6 + 40;
+    const widest = Math.max(...units.map((unit) => unit.columns), 4) * 7.6 + 46;
     const names = Math.min(widest, Math.max(110, scroll.clientWidth * 0.3), 300);
     time = Math.max(120, scroll.clientWidth - names - LABELS) * zoom;
     for (const [name, value] of [["names", names], ["time", time], ["labels", LABELS]]) {
@@ -140,14 +156,21 @@
       rows[place].hidden = !fits;
       if (fits) shown.push(place);
     });
+    for (const lane of lanes) lane.box.hidden = !lane.places.some((place) => !rows[place].hidden);
     $("none").hidden = shown.length > 0;
     $("count").textContent = shown.length < units.length ? `${shown.length} of ${units.length}` : "";
     if (!shown.includes(active)) move(shown.length ? shown[0] : -1, false);
     links();
   }
   function links() {
-    const svg = $("links"), places = new Map(shown.map((place, row) => [place, row]));
-    const height = shown.length * ROW + 2 * PAD;
+    const svg = $("links"), places = new Map();
+    let row = 0;
+    shown.forEach((place, at) => {
+      const host = units[place].host;
+      if (host && (!at || units[shown[at - 1]].host !== host)) row++;
+      places.set(place, row++);
+    });
+    const height = row * ROW + 2 * PAD;
     svg.setAttribute("viewBox", `0 0 ${WIDE} ${Math.max(1, height)}`);
     svg.style.height = `${height}px`;
     svg.replaceChildren();
