@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from journal.memory_store import MemoryStore
 from support.driver import Driven, Script, snapshot
 from support.jobs import LonelyJob
+from support.refusing import Refusing
 from unitsync import wire
 from unitsync.wire import OnSkip, Requirement, Status
 from unitsyncd.core.requirement import Condition
+from unitsyncd.core.store import StoreError
 
 PENDING, STARTED, COMPLETED = Condition.PENDING, Condition.STARTED, Condition.COMPLETED
 FAILED, UNKNOWN, NONE = Condition.FAILED, Condition.UNKNOWN, Condition.NOT_REGISTERED
@@ -266,6 +269,37 @@ def test_a_host_that_is_given_up_ends_what_cannot_go_on_without_it(
         assert isinstance(error, wire.Error)
         assert (error.code, error.exit, error.message) == ("host_lost", 3, f"{name}: h1 is lost")
     assert cat.told() is None
+
+
+def test_a_wait_for_any_goes_on_as_long_as_one_may_be_met(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    ann.waits_for("data@h1", "data@h2", any=True)
+    bob.waits_for("data@h1", "local", any=True)
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    assert (ann.told(), bob.told()) == (None, None)
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_all("the job is over")))
+    error = ann.told()
+    assert isinstance(error, wire.Error)
+    assert (error.code, error.message) == ("job_over", "data@h1: the job is over")
+    assert bob.told() is None
+    assert ann.ask(ann.wait("data@h1", "local", any=True, patience_s=30)) is None
+
+
+def test_a_run_that_could_not_be_kept_is_not_joined() -> None:
+    store = Refusing(MemoryStore())
+    driven = Driven(job=LonelyJob(), store=store)
+
+    def join() -> None:
+        driven.unasked(("", lambda handlers: handlers.join_job("job", "run")))
+
+    store.refuse("append")
+    with pytest.raises(StoreError):
+        join()
+    assert driven.supervisor.handlers.registry.remote.run == ""
+    store.refuse()
+    join()
+    assert driven.supervisor.handlers.registry.remote.run == "run"
 
 
 def test_a_cycle_across_hosts_ends_the_starts_on_it(driven: Driven, ann: Script) -> None:

@@ -83,8 +83,9 @@ class Handlers:
 
     def join_job(self, job: str, run: str) -> None:
         """The epoch belongs to that *run* of the *job*."""
-        remote = self.registry.remote
-        self.registry.turn.keep(job, Joined(self._moment.at, run, remote.expected))
+        remote, turn = self.registry.remote, self.registry.turn
+        turn.keep(job, Joined(self._moment.at, run, remote.expected))
+        turn.undo.push(setattr, remote, "run", remote.run)
         remote.run = run
 
     def answer_waiters(self) -> None:

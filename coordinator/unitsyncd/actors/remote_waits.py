@@ -40,19 +40,25 @@ class RemoteWaits:
             self.end_if_over(waiter)
 
     def end_if_over(self, waiter: Waiter) -> None:
-        """End *waiter* if the job is over and it waits for other hosts."""
+        """End *waiter* if the job is over and it cannot go on without other hosts."""
         over = self._registry.remote.over
-        if over and (names := list(self._outstanding(waiter))):
-            self._end(waiter, errors.JobOver(f"{names[0]}: {over}", hint=_hint(waiter)))
+        if over and (name := self._lost(waiter, is_remote)):
+            self._end(waiter, errors.JobOver(f"{name}: {over}", hint=_hint(waiter)))
 
     def end_of_host(self, host: str, why: str) -> None:
         """*host* is given up: end each wait that cannot go on without it."""
         for waiter in self._waiters.all():
-            for name in self._outstanding(waiter):
-                if self._is_lost(name, host):
-                    problem = errors.HostLost(f"{name}: {why}", hint=_hint(waiter), host=host)
-                    self._end(waiter, problem)
-                    break
+            if name := self._lost(waiter, lambda name: self._is_lost(name, host)):
+                problem = errors.HostLost(f"{name}: {why}", hint=_hint(waiter), host=host)
+                self._end(waiter, problem)
+
+    def _lost(self, waiter: Waiter, is_lost: Callable[[str], bool]) -> str:
+        """The first name without which *waiter* cannot go on and that is lost, "" if none is."""
+        names, actor = list(self._outstanding(waiter)), waiter.actor
+        lost = list(filter(is_lost, names))
+        if isinstance(actor, WaitActor) and actor.any and (lost != names or actor.unmatched):
+            return ""
+        return lost[0] if lost else ""
 
     def _is_lost(self, name: str, host: str) -> bool:
         """Whether *name* cannot be met without *host*."""
@@ -87,7 +93,7 @@ class RemoteWaits:
         return [name for name in names if name in shared and units[name].unit.outstanding]
 
     def _outstanding(self, waiter: Waiter) -> Iterator[str]:
-        """What *waiter* waits for on other hosts, and may still be met."""
+        """What *waiter* waits for and may still be met."""
         registry, actor, request = self._registry, waiter.actor, waiter.request
         edges: Mapping[str, Need]
         if isinstance(actor, WaitActor):
@@ -100,8 +106,7 @@ class RemoteWaits:
                 wanted = {name: need for name, need in edges.items() if not need.of_start}
                 edges = {**wanted, **own}
         for name, need in edges.items():
-            condition = registry.bus.condition(name)
-            if is_remote(name) and need.verdicts[condition] is Verdict.OUTSTANDING:
+            if need.verdicts[registry.bus.condition(name)] is Verdict.OUTSTANDING:
                 yield name
 
     def _end(self, waiter: Waiter, problem: errors.UnitsyncError) -> None:
