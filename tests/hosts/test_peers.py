@@ -7,7 +7,7 @@ import pytest
 from unitsync.remote_names import HOSTS_MAX
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Beat, Claim, Report, Synced
+from unitsyncd.hosts.messages import Beat, Claim, Report, Synced
 from unitsyncd.hosts.peers import SKEW_BEATS, Peers
 
 UNKNOWN = Heard(0.0, Condition.UNKNOWN)
@@ -185,16 +185,6 @@ def at_some_time(heard: Heard) -> Heard:
     return Heard(99.0, heard.condition, run=heard.run, since=heard.since, epoch=heard.epoch)
 
 
-@pytest.mark.parametrize("condition", [Condition.UNKNOWN, Condition.SEVERAL_MMM])
-def test_a_report_that_no_unit_can_give_meets_nothing(peers: Peers, condition: Condition) -> None:
-    peers.claimed("h1", 10, FIRST)
-    peers.synced("h1", Synced(10))
-    ((_, told),) = peers.reported("h1", "data", Report(10, "first", condition))
-    assert told.condition is Condition.UNKNOWN
-    report = Report(10, "first", Condition.COMPLETED, since=float("nan"))
-    assert peers.reported("h1", "data", report) == []
-
-
 def test_more_hosts_than_a_job_may_have_are_ignored() -> None:
     peers = reading(Peers("h0"), "ready@*")
     told = sum(len(peers.claimed(f"n{at}", at, FIRST)) for at in range(1, HOSTS_MAX + 10))
@@ -280,11 +270,3 @@ def test_the_hosts_of_a_job(peers: Peers) -> None:
     assert (own.name, own.own, own.claim, own.epoch, own.synced) == ("h0", True, 9, "own", True)
     assert (needed.name, needed.own, needed.claim, needed.silent_s) == ("h1", False, 0, None)
     assert (left.name, left.released, left.synced, left.silent_s) == ("h2", True, False, 3.0)
-
-
-def test_what_a_host_says_is_cut(peers: Peers) -> None:
-    """It may be anything, and is kept."""
-    peers.claimed("h1", 10, FIRST)
-    long = Report(10, "first", Condition.FAILED, reason="r" * 9999, command="c" * 9999)
-    ((_, said),) = peers.reported("h1", "data", long)
-    assert (len(said.reason), len(said.command)) == (REASON_MAX, COMMAND_MAX)

@@ -7,7 +7,7 @@ arrays, so new fields go last.
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,9 @@ PREFIX: Final = "us"
 REASON_MAX: Final = 500
 COMMAND_MAX: Final = 200
 """Characters. What has more is cut where it is written, and where it is read."""
+TIME_MAX: Final = 1e11
+"""Unix time, in the year 5138. What is beyond cannot be shown as a time."""
+Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 def stream(job: str) -> str:
@@ -53,12 +56,12 @@ def decoded(token: str) -> str:
 class Claim(msgspec.Struct, frozen=True, array_like=True):
     """Who speaks for a host. Its sequence in the stream is the number of the claim."""
 
-    journal: str
+    journal: Id
     """The id of the coordinator's journal."""
-    epoch: str
+    epoch: Id
     released: bool = False
     """The coordinator has ended in order: another one may take the name at once."""
-    process: str = ""
+    process: Id = ""
     """Random, of the process. So a claim of its own is told from one that was made with a copy of
     its journal, or after it was replaced."""
 
@@ -67,7 +70,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     """A unit of a host as it is now."""
 
     claim: int
-    epoch: str
+    epoch: Id
     condition: Condition
     run: int = 0
     since: float = 0.0
@@ -105,6 +108,20 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
 
 encode = msgspec.msgpack.Encoder().encode
 decode_claim = msgspec.msgpack.Decoder(Claim).decode
-decode_report = msgspec.msgpack.Decoder(Report).decode
+_decode_report = msgspec.msgpack.Decoder(Report).decode
 decode_synced = msgspec.msgpack.Decoder(Synced).decode
 decode_beat = msgspec.msgpack.Decoder(Beat).decode
+
+
+def decode_report(data: bytes) -> Report:
+    """Nothing in it can do harm, whoever wrote it: what is too long is cut, and a condition that no
+    unit of one host can have, or a time that is none, makes it UNKNOWN. Raises DecodeError."""
+    report = _decode_report(data)
+    times = report.since, report.registered, report.began
+    if report.condition >= Condition.UNKNOWN or not all(0 <= at <= TIME_MAX for at in times):
+        return Report(report.claim, report.epoch, Condition.UNKNOWN)
+    if len(report.reason) <= REASON_MAX and len(report.command) <= COMMAND_MAX:
+        return report
+    return msgspec.structs.replace(
+        report, reason=report.reason[:REASON_MAX], command=report.command[:COMMAND_MAX]
+    )

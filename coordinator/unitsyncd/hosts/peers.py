@@ -10,7 +10,6 @@ host has synced under its current claim. Otherwise it is UNKNOWN.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -23,7 +22,7 @@ from unitsync.remote_names import ANY, HOSTS_MAX, check_host, remote_name
 from unitsync.wire import Host
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Beat, Claim, Report, Synced
+from unitsyncd.hosts.messages import TIME_MAX, Beat, Claim, Report, Synced
 from unitsyncd.hosts.ports import News
 
 SKEW_BEATS: Final = 20
@@ -116,7 +115,7 @@ class Peers:
     def beat(self, host: str, beat: Beat, now: float, wall: float) -> None:
         """*now* is by our clock that is never set, *wall* by the one that the host has, too."""
         peer = self._peer(host)
-        if peer is None or beat.claim < peer.number or not math.isfinite(beat.at):
+        if peer is None or beat.claim < peer.number or not 0 <= beat.at <= TIME_MAX:
             return  # whoever has lost the name does not speak for the host
         self._pass(now)
         peer.heard_at = self._stood
@@ -235,15 +234,13 @@ class _Peer:
 
 
 def _heard(report: Report) -> Heard:
-    """A condition that no unit of one host can have counts as none."""
-    usable = report.condition < Condition.UNKNOWN and math.isfinite(report.since)
     return Heard(
         0.0,
-        report.condition if usable else Condition.UNKNOWN,
+        report.condition,
         run=report.run,
-        since=report.since if usable else 0.0,
-        reason=report.reason[:REASON_MAX],
+        since=report.since,
+        reason=report.reason,
         pid=report.pid,
-        command=report.command[:COMMAND_MAX],
+        command=report.command,
         epoch=report.epoch,
     )
