@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import nats
 import pytest
 
-from hosts.memory import Hosts, MemoryCoordinator
+from hosts.memory import PATIENCE_S, Hosts, MemoryCoordinator
 from hosts.nats_servers import Proxy, Server
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import member, messages
@@ -16,6 +18,7 @@ from unitsyncd.hosts.consumer import Consumer
 from unitsyncd.hosts.link import Link, Rejected, Unclear
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log
 from unitsyncd.hosts.member import State
+from unitsyncd.hosts.ports import News
 
 pytestmark = pytest.mark.asyncio
 
@@ -182,6 +185,61 @@ async def test_another_epoch_begins_with_nothing(log_server: Server, hosts: Host
     await a.hears("data@b", NOT_REGISTERED)
     b.coordinator.set("data", STARTED)
     await a.hears("data@b", STARTED)
+
+
+async def test_what_was_heard_for_one_epoch_is_not_taken_in_by_the_next(
+    log_server: Server, hosts: Hosts
+) -> None:
+    """It may say how units of this host were, which are gone."""
+
+    class Resetting(MemoryCoordinator):
+        def hear(self, news: Sequence[News]) -> None:
+            super().hear(news)
+            if len(self.turns) == 1:
+                self.begin_epoch()
+
+    b = hosts.add(log_server.url, "b")
+    await b.joined()
+    coordinator = Resetting()
+    coordinator.need(*(f"unit-{number}@b" for number in range(1000)))
+    a = hosts.add(log_server.url, "a", coordinator)
+    await a.until(lambda: bool(coordinator.turns), "heard")
+    await a.until(lambda: a.member._epoch == coordinator.epoch, "begun anew")
+    await a.joined()
+    assert coordinator.conditions() == {}
+
+
+async def test_an_epoch_that_begins_while_the_name_is_taken_tells_of_all_its_units(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    read = member.read_held
+
+    async def read_held(*args: Any, **more: Any) -> Any:
+        found = await read(*args, **more)
+        if more["host"] == "a" and not begun:
+            a.coordinator.begin_epoch()
+            begun.append(a.coordinator.epoch)
+            for number in range(400):
+                a.coordinator.set(f"unit-{number}", COMPLETED)
+        return found
+
+    monkeypatch.setattr(member, "read_held", read_held)
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    b.coordinator.need("unit-399@a")
+    await b.hears("unit-399@a", COMPLETED)
+    assert begun == [a.coordinator.epoch]
+
+
+async def test_the_end_makes_no_pause(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    monkeypatch.setattr(member, "SETTLED_S", 0.0)
+    monkeypatch.setattr(member, "AGAIN_S", 100.0)
+    monkeypatch.setattr(member, "RELEASE_S", 100.0)
+    await asyncio.wait_for(a.close(), PATIENCE_S)
 
 
 async def test_what_cannot_be_kept_is_heard_later_and_in_order(

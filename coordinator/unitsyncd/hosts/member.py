@@ -213,7 +213,7 @@ class Member:
                     if self._now() - self._joined_at >= SETTLED_S:
                         pause = AGAIN_S
                 self._claim, self._sender = 0, None
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            await first(asyncio.sleep(pause * random.uniform(0.5, 1.5)), self._closing.wait())
             pause = min(2 * pause, AGAIN_MAX_S)
 
     async def _round(self) -> None:
@@ -271,8 +271,7 @@ class Member:
             if why:
                 self._refused(why)
                 await asyncio.sleep(ASK_AGAIN_S)
-                if self._coordinator.epoch != self._epoch:
-                    raise EpochChanged
+                self._check_epoch()
                 continue
             claim = Claim(self._coordinator.journal, self._epoch, process=self._process)
             expected = stored.sequence if stored is not None else 0
@@ -303,6 +302,10 @@ class Member:
             return ""
         return f"another coordinator is host {self._host} of job {self._job}"
 
+    def _check_epoch(self) -> None:
+        if self._coordinator.epoch != self._epoch:
+            raise EpochChanged
+
     def _refused(self, why: str) -> None:
         if (self.state, self.reason) != (State.REFUSED, why):
             logger.warning("not a host of job {}: {}", self._job, why)
@@ -313,6 +316,7 @@ class Member:
         held, units = await read_held(
             self._log, job=self._job, host=self._host, claim=claim, epoch=self._epoch
         )
+        self._check_epoch()  # the units of the next one are not for this claim
         self._sender = sender = Sender(
             self._log,
             self._coordinator,
@@ -350,8 +354,7 @@ class Member:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            if self._coordinator.epoch != self._epoch:
-                raise EpochChanged
+            self._check_epoch()
             changed = self._coordinator.changed()
             self._units.update(changed)
             sender.mark(changed)
@@ -388,6 +391,7 @@ class Member:
 
     async def _release(self, sender: Sender, claim: int) -> None:
         """What is not in the log yet goes there first."""
+        self._check_epoch()
         self._units.update(self._coordinator.changed())
         sender.mark(self._units)  # what was on its way may have been lost
         await sender.flush()

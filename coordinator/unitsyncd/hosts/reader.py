@@ -21,7 +21,7 @@ from unitsyncd.hosts.consumer import PORTION, Consumer, Message
 from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator, News
-from unitsyncd.hosts.sender import ClaimLost
+from unitsyncd.hosts.sender import ClaimLost, EpochChanged
 from unitsyncd.hosts.tasks import end
 
 FILTERS_MAX: Final = 1000
@@ -39,6 +39,7 @@ STORE_AGAIN_S: Final = 1.0
 class Reader:
     def __init__(self, coordinator: Coordinator, peers: Peers, *, job: str, host: str) -> None:
         self._coordinator = coordinator
+        self._epoch = coordinator.epoch
         self._peers = peers
         self._host = host
         self._unheard: list[News] = []
@@ -58,7 +59,8 @@ class Reader:
         self._grown.set()
 
     async def run(self, log: Log, claim: int) -> None:
-        """Read for as long as the own *claim* stands. Ends with Unclear, Rejected or ClaimLost."""
+        """Read for as long as the own *claim* stands. Ends with Unclear, Rejected, ClaimLost or
+        EpochChanged."""
         self._position = max(self._position, claim)
         self._claim = claim
         self._next = None
@@ -157,8 +159,11 @@ class Reader:
             return []
 
     async def _hear(self) -> None:
-        """Have the coordinator take in what it has not yet, in order."""
+        """Have the coordinator take in what it has not yet, in order. What was for one epoch is not
+        for the next: it may be about units of this host that are gone. Raises EpochChanged."""
         while self._unheard:
+            if self._coordinator.epoch != self._epoch:
+                raise EpochChanged
             portion = self._unheard[:PORTION]
             try:
                 self._coordinator.hear(portion)
