@@ -125,6 +125,7 @@ def unit_fields(unit: "UnitInfo", *, shim: bool = False, **more: object) -> dict
         "waiting_clients": unit.waiting_clients,
         "given_up": unit.given_up or None,
         "given_up_by": _process_fields(unit.given_up_by),
+        "given_up_why": unit.given_up_why or None,
         "still_runs": unit.still_runs,
         "nearest": unit.nearest or None,
         "gate": unit.gate,

@@ -110,13 +110,17 @@ def unregistered(name: str, *, remote: bool = False) -> list[str]:
     return [unit, "Status:  not registered yet", "Ready:   yes", "", "No prerequisites."]
 
 
-def gave_up(end: str, command: str, missing: str = "") -> str:
+def gave_up(end: str, command: str, missing: str = "", why: str = "") -> str:
     """What became of the last start of a unit.
 
-    *end* says how it ended (UnitInfo.given_up), *missing* what it was waiting for, and
-    *command* what to run again. Each of the last two may be "" for unknown."""
+    *end* says how it ended (UnitInfo.given_up), *missing* what it was waiting for, *why* for what
+    reason it was refused, and *command* what to run again. Each but the first may be "" for
+    unknown."""
     if end == "refused":
-        return f"a start by {command or 'an unknown process'} was refused"
+        if len(command) > RUN_AGAIN_MAX:
+            command = f"{command[: RUN_AGAIN_MAX - 1]}…"
+        text = f"a start by {command or 'an unknown process'} was refused"
+        return f"{text}: {why}" if why else text
     text = start_ended(end)
     text += f" waiting for {missing}" if missing else ""
     text += "; nobody waits to start it"

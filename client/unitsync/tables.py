@@ -90,7 +90,8 @@ def _gave_up(unit: "UnitInfo") -> str:
     missing = ""
     if unit.given_up in ("timed out", "interrupted"):  # it was still waiting
         missing = _names(list(map(_suggested, unit.prerequisites)), unit.prerequisites_total)
-    return gave_up(unit.given_up, safe(owner.command) if owner is not None else "", missing)
+    command = safe(owner.command) if owner is not None else ""
+    return gave_up(unit.given_up, command, missing, safe(unit.given_up_why))
 
 
 def _suggested(unit: "UnitInfo | Prerequisite") -> str:

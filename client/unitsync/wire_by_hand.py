@@ -257,7 +257,8 @@ class Link:
 # --- messages -------------------------------------------------------------------------
 
 _DEFAULTS = {
-    **dict.fromkeys(("reason", "nearest", "pattern", "before", "given_up", "note"), ""),
+    **dict.fromkeys(("reason", "nearest", "pattern", "before", "note"), ""),
+    **dict.fromkeys(("given_up", "given_up_why"), ""),
     **dict.fromkeys(("command", "epoch", "startup"), ""),
     **dict.fromkeys(("code", "message", "hint"), ""),
     **dict.fromkeys(("job", "host", "standing"), ""),

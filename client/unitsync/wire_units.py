@@ -75,6 +75,8 @@ class UnitInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many of them a gate needs; 0 means all."""
     note: str = ""
     """What it is doing now; for one that failed, what it did last."""
+    given_up_why: str = ""
+    """Why that start ended, if more is known than how."""
 
 
 class WhyNode(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -171,7 +171,7 @@ class JobHost:
         self._end_waits(lambda handlers: handlers.remote_waits.end_of_cycle(unit, path))
 
     def _end_waits(self, change: Callable[[Handlers], object]) -> None:
-        with contextlib.suppress(StoreError):  # a wait that ends leaves no fact: nothing to keep
+        with contextlib.suppress(StoreError):  # they end later, when this is done again
             self._unasked("waits for other hosts end", [("", change)])
 
     def _now(self) -> Registry:

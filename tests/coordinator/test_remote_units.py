@@ -268,6 +268,10 @@ def test_a_host_that_is_given_up_ends_what_cannot_go_on_without_it(
         error = script.told()
         assert isinstance(error, wire.Error)
         assert (error.code, error.exit, error.message) == ("host_lost", 3, f"{name}: h1 is lost")
+    last = ann.status("one").history[-1]
+    assert (last.what, last.reason) == ("start interrupted", "data@h1: h1 is lost")
+    ann.must(wire.Ok, ann.complete("one"))
+    assert ann.status("one").status is Status.FAILED, "its start was not granted"
     assert cat.told() is None
 
 
@@ -311,6 +315,10 @@ def test_a_cycle_across_hosts_ends_the_starts_on_it(driven: Driven, ann: Script)
     assert (error.code, error.exit) == ("cycle", 5)
     assert error.message == "cycle: a@h0 → b@h1 → a@h0"
     assert error.hint.endswith("unitsync unwant a b@h1")
+    last = ann.status("a").history[-1]
+    assert (last.what, last.reason) == ("start refused for its declaration", error.message)
+    (group,) = ann.must(wire.WhyReply, wire.Why(id="")).groups
+    assert (group.kind, group.cause.given_up) == ("given up", "refused")
 
 
 def test_which_waiting_units_may_be_on_a_cycle(driven: Driven, ann: Script, bob: Script) -> None:

@@ -40,6 +40,9 @@ def req(daemon: Daemon, sockets: Sockets) -> Req:
     return req
 
 
+NOT_GIVEN_UP: Any = {"given_up": "", "given_up_by": None, "given_up_why": ""}
+
+
 @pytest.fixture
 def guarded(req: Req) -> Any:
     """The socket, on a coordinator with something in it; afterwards nothing of that may
@@ -53,12 +56,12 @@ def guarded(req: Req) -> Any:
         assert isinstance(reply, wire.StatusReply)
         refused = "start refused for its declaration"
         history = [entry for entry in reply.unit.history if entry.what != refused]
-        return replace(reply.unit, history=history, given_up="", given_up_by=None)
+        return replace(reply.unit, history=history, **NOT_GIVEN_UP)
 
     def all_there_is() -> list[object]:
         listed = req.ask(wire.List(id=""))
         assert isinstance(listed, wire.ListReply)
-        units = [replace(unit, given_up="", given_up_by=None) for unit in listed.units]
+        units = [replace(unit, **NOT_GIVEN_UP) for unit in listed.units]
         return [units, req(wire.encode(wire.Ping(id=""))), status("ide"), status("git-clone")]
 
     before = all_there_is()

@@ -104,6 +104,7 @@ _UNIT: Final = UnitInfo(
     prerequisites_total=12,
     waiting_clients=2,
     given_up="timed out",
+    given_up_why="because",
     history=[HistoryEntry(_SINCE, "failed", 3, _OWNER, "exit status 2")],
     nearest="idea",
     given_up_by=_OWNER,

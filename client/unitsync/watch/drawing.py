@@ -224,7 +224,8 @@ def _detail(board: Board, unit: UnitInfo, group: Group, view: View, room: int) -
         case Group.GAVE_UP:
             owner = unit.given_up_by
             names = _names(edges, unit.prerequisites_total, view, room // 2)
-            text = gave_up(unit.given_up, view.shown(owner.command) if owner else "", names)
+            command = view.shown(owner.command) if owner else ""
+            text = gave_up(unit.given_up, command, names, view.shown(unit.given_up_why))
             return text, ""
         case Group.UNREGISTERED | Group.UNKNOWN:
             needed_by = board.needed_by(unit.name)

@@ -53,10 +53,14 @@ class Handlers:
         self.registry = registry
         self.declarations = Declarations(registry)
         self.waiters = Waiters(registry.turn, registry.limits)
-        self.remote_waits = RemoteWaits(self.declarations, self.waiters, self.settle)
         self._moment = moment
         self._clients = clients
         self._identity = identity
+
+    @property
+    def remote_waits(self) -> RemoteWaits:
+        """Made when it is needed: it refers to this, and cycles are not collected."""
+        return RemoteWaits(self.declarations, self.waiters, self.settle, self._moment)
 
     def handle(self, request: wire.AnyRequest) -> wire.AnyReply | None:
         registry = self.registry
@@ -222,7 +226,8 @@ class Handlers:
             waiter.knows_of_skip = verdict_for(actor.unit, ask) is Verdict.BLOCKED
             if own is not None:
                 waiter.listener = self._listen(own, wakes=actor)
-            self.remote_waits.end_if_over(waiter)
+            if registry.remote.over:
+                self.remote_waits.end_if_over(waiter)
             return None
         return replies.start(request, answer, registry, at, own)
 
@@ -395,7 +400,8 @@ class Handlers:
             try:
                 waiter = self.waiters.hold(actor, self._moment.peer, request, self._moment.now)
                 waiter.listener = actor
-                self.remote_waits.end_if_over(waiter)
+                if registry.remote.over:
+                    self.remote_waits.end_if_over(waiter)
             except errors.LimitReached:
                 self._end_wait(actor)
                 raise

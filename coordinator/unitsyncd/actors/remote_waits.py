@@ -11,8 +11,11 @@ from unitsync.remote_names import is_remote
 from unitsync.wire import Status
 from unitsyncd.actors.awaited_actor import WaitActor, Waiter
 from unitsyncd.actors.declarations import Declarations
+from unitsyncd.actors.turn import Moment
+from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.actors.waiters import Waiters
 from unitsyncd.core import wording
+from unitsyncd.core.events import DeclarationRefused, StartWithdrawn
 from unitsyncd.core.requirement import Need, Verdict, need_of
 from unitsyncd.core.wording import cycle_error
 
@@ -27,11 +30,13 @@ class RemoteWaits:
         declarations: Declarations,
         waiters: Waiters,
         settle: Callable[[Waiter, wire.AnyReply], None],
+        moment: Moment,
     ) -> None:
         self._registry = declarations.registry
         self._declarations = declarations
         self._waiters = waiters
         self._settle = settle
+        self._moment = moment
 
     def end_all(self, why: str) -> None:
         """The job is over: end each wait for other hosts, and those that begin from now on."""
@@ -110,8 +115,18 @@ class RemoteWaits:
                 yield name
 
     def _end(self, waiter: Waiter, problem: errors.UnitsyncError) -> None:
-        reply = wording.error_reply(waiter.request.id, self._registry.epoch, problem)
+        """The history of the unit says why its start has ended."""
+        request, at, actor = waiter.request, self._moment.at, waiter.actor
+        reply = wording.error_reply(request.id, self._registry.epoch, problem)
         self._settle(waiter, reply)
+        if isinstance(request, wire.Start):
+            assert isinstance(actor, UnitActor)
+            reason = wording.cut(wording.printable(problem.message))
+            if isinstance(problem, errors.CycleError):
+                self._registry.tell(actor, DeclarationRefused(at, request.owner, reason))
+            else:
+                withdrawn = StartWithdrawn(at, request.id, request.owner, reason)
+                self._registry.tell(actor, withdrawn)
 
 
 def _hint(waiter: Waiter) -> str:

@@ -179,7 +179,7 @@ class View:
             reason = "no unit matches" if is_pattern(name) else ""
             return UnitInfo(name, Status.NOT_REGISTERED, True, reason=reason, nearest=nearest)
         unit = holder.unit
-        given_up, given_up_by = self._given_up(holder)
+        given_up, given_up_by, given_up_why = self._given_up(holder)
         if full:
             edges = self._graph.prerequisites(name)
             some = edges.items() if len(edges) <= STATUS_MAX else self._some_edges(unit)
@@ -210,6 +210,7 @@ class View:
             waiting_clients=len(holder.waiters or ()),
             given_up=given_up,
             given_up_by=given_up_by,
+            given_up_why=given_up_why,
             history=self.history(name) if full else [],
             gate=unit.gate,
             gate_count=unit.gate_count,
@@ -231,18 +232,19 @@ class View:
             return True
         return bool(self.unkept) and unit.owner is not None and unit.owner.key in self.unkept
 
-    def _given_up(self, holder: HasUnit) -> tuple[str, Owner | None]:
-        """How the last start ended, if it was not granted, and whose it was. "" if it
+    def _given_up(self, holder: HasUnit) -> tuple[str, Owner | None, str]:
+        """How the last start ended, if it was not granted, whose it was, and why. "" if it
         was granted, or if somebody waits to start the unit. If the unit is not pending, only
         a refusal counts."""
         unit = holder.unit
         history = self._history.get(unit.name)
         if holder.waiters or not history:
-            return "", None
-        end = _GIVEN_UP.get(history[-1].what, "")
+            return "", None, ""
+        last = history[-1]
+        end = _GIVEN_UP.get(last.what, "")
         if end != _REFUSED and (unit.phase is not Status.PENDING or unit.is_blocked):
-            return "", None
-        return end, history[-1].owner if end else None
+            return "", None, ""
+        return (end, last.owner, last.reason) if end else ("", None, "")
 
     def prerequisite(self, name: str, need: Need) -> Prerequisite:
         """The edge to *name* as its dependent sees it."""
@@ -431,7 +433,7 @@ class View:
                 groups.setdefault((name, "owner gone"), [])
             if unit.phase is Status.FAILED:
                 groups.setdefault((name, "failed"), [])
-            given_up, _ = self._given_up(holder)
+            given_up, _, _ = self._given_up(holder)
             if given_up == _REFUSED:
                 groups.setdefault((name, "given up"), [])
             if unit.phase is not Status.PENDING and not holder.waiters:

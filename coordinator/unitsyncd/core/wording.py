@@ -319,7 +319,8 @@ def status(
             lines.append(f"         and {more:,} more")
     elif info.given_up:
         command = info.given_up_by.command if info.given_up_by is not None else ""
-        lines.append(f"Start:   {gave_up(info.given_up, printable(command))}")
+        why = printable(info.given_up_why)
+        lines.append(f"Start:   {gave_up(info.given_up, printable(command), why=why)}")
     if info.still_runs and info.owner is not None:
         lines.append(f"Owner:   {who(info.owner)} is still there: its command goes on")
     if info.prerequisites:
