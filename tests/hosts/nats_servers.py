@@ -32,9 +32,10 @@ class Server:
     def __init__(self, folder: Path, name: str, port: int, more: Sequence[str] = ()) -> None:
         self.port = port
         self.url = f"nats://127.0.0.1:{port}"
+        self.files = folder / name
         self._command = [
             *(str(PROGRAM), "-n", name, "-a", "127.0.0.1", "-p", str(port)),
-            *("-js", "-sd", str(folder / name), "-l", str(folder / f"{name}.log"), *more),
+            *("-js", "-sd", str(self.files), "-l", str(folder / f"{name}.log"), *more),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 

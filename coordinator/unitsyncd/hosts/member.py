@@ -109,6 +109,10 @@ class Member:
         self._epoch = self._coordinator.epoch
         self._units: set[str] = set()
         """All of the epoch's."""
+        self._begin_reading()
+
+    def _begin_reading(self) -> None:
+        """Know of the others only what was heard, and read everything."""
         self._needed = 0
         self._peers = Peers(self._host, self._coordinator.heard())
         self._reader = Reader(self._coordinator, self._peers, job=self._job, host=self._host)
@@ -226,6 +230,9 @@ class Member:
         await self._join()
         claim = await self._take_name()
         self.state, self.reason = State.JOINING, ""
+        if claim <= self._reader.position:
+            logger.warning("the log of job {} has lost messages that were read", self._job)
+            self._begin_reading()
         await self._serve(claim)
 
     async def _join(self) -> None:

@@ -46,7 +46,7 @@ class Reader:
         """What the coordinator has not taken in yet."""
         self._latest: dict[str, int] = {}
         """Subject → sequence of what was read last."""
-        self._position = 0
+        self.position = 0
         """The highest sequence that was read."""
         self._needed: set[str] = set()
         self._filters = Filters(job)
@@ -61,7 +61,7 @@ class Reader:
     async def run(self, log: Log, claim: int) -> None:
         """Read for as long as the own *claim* stands. Ends with Unclear, Rejected, ClaimLost or
         EpochChanged."""
-        self._position = max(self._position, claim)
+        self.position = max(self.position, claim)
         self._claim = claim
         self._next = None
         await self._need()
@@ -80,7 +80,7 @@ class Reader:
 
     async def _read(self, consumer: Consumer, growing: asyncio.Task[None]) -> Consumer:
         """Until there is a next consumer: that one."""
-        goal, is_all = self._position, False
+        goal, is_all = self.position, False
         position = 0
         self._caught_up.clear()
         self._peers.begin_reading()
@@ -140,7 +140,7 @@ class Reader:
         if message.sequence < self._latest.get(message.subject, 0):
             return []
         self._latest[message.subject] = message.sequence
-        self._position = max(self._position, message.sequence)
+        self.position = max(self.position, message.sequence)
         kind, host, *rest = message.subject.split(".")[2:]
         try:
             if kind == "claim":
