@@ -391,6 +391,23 @@ def test_a_turn_that_is_undone_leaves_nothing(driven: Driven, ann: Script) -> No
     assert driven.supervisor.handlers.registry.bus.condition("data@h1") is NONE
 
 
+def test_what_was_heard_and_could_not_be_kept_counts_on_no_host() -> None:
+    store = Refusing(MemoryStore())
+    driven = Driven(job=LonelyJob(), store=store)
+    ann, remote = driven.script("ann.sh"), driven.supervisor.handlers.registry.remote
+    ann.waits_for("ready@*:2")
+    driven.hear(("ready@h1", COMPLETED), ("other@h2", COMPLETED))
+    store.refuse("append")
+    with pytest.raises(StoreError):
+        driven.hear(("ready@h2", COMPLETED))
+    assert list(remote.on_hosts("ready@*:2")) == ["ready@h1"]
+    assert ann.told() is None
+    store.refuse()
+    driven.hear(("ready@h2", COMPLETED))
+    assert list(remote.on_hosts("ready@*:2")) == ["ready@h1", "ready@h2"]
+    assert isinstance(ann.told(), wire.Ok)
+
+
 def test_a_new_epoch_knows_nothing_of_the_others(driven: Driven, ann: Script) -> None:
     driven.hear(("data@h1", COMPLETED))
     ann.must(wire.Ok, ann.reset(all=True))

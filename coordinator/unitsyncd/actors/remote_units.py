@@ -9,7 +9,7 @@ What is heard comes from the hosts room, which knows the log and its rules. Here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -49,6 +49,8 @@ class RemoteUnits:
         self.needed: dict[str, None] = {}
         """UNIT@HOST, and UNIT@* for those on all hosts: what is to be heard of."""
         self.heard: dict[str, Heard] = {}
+        self._on_hosts: dict[str, dict[str, None]] = {}
+        """UNIT → UNIT@HOST for each host of which it was heard."""
         self.barriers: dict[str, Barrier] = {}
         """By their name, for example ``ready@*:8``."""
         self._barriers_of: dict[str, list[str]] = {}
@@ -128,9 +130,8 @@ class RemoteUnits:
         hosts = name.hosts or self.expected or HOSTS_MAX + 1
         barrier = self.barriers[text] = Barrier(hosts)
         self._barriers_of.setdefault(everywhere, []).append(text)
-        for heard, fact in self.heard.items():
-            if heard.rpartition("@")[0] == name.unit:
-                barrier.change(None, fact.condition)
+        for one in self.on_hosts(text):
+            barrier.change(None, self.heard[one].condition)
         self._bus.publish(text, barrier.condition, at)
 
     def _forget(self, text: str, name: RemoteName) -> None:
@@ -149,11 +150,14 @@ class RemoteUnits:
         before = self.heard.get(text)
         self._turn.undo.push(self._put_back, text, before)
         self.heard[text] = fact
+        unit = text.rpartition("@")[0]
+        if before is None:
+            self._on_hosts.setdefault(unit, {})[text] = None
         was = None if before is None else before.condition
         if was is fact.condition:
             return
         self._bus.publish(text, fact.condition, fact.at)
-        for name in self._barriers_of.get(f"{text.rpartition('@')[0]}@{ANY}", ()):
+        for name in self._barriers_of.get(f"{unit}@{ANY}", ()):
             barrier = self.barriers[name]
             self._turn.undo.push(barrier.change, fact.condition, was)
             barrier.change(was, fact.condition)
@@ -162,7 +166,7 @@ class RemoteUnits:
 
     def _put_back(self, text: str, before: Heard | None) -> None:
         if before is None:
-            del self.heard[text]
+            del self.heard[text], self._on_hosts[text.rpartition("@")[0]][text]
         else:
             self.heard[text] = before
 
@@ -177,14 +181,14 @@ class RemoteUnits:
                 self._turn.undo.touch(name)
                 queue += self._dependents(name)
 
-    def on_hosts(self, text: str) -> Iterator[str]:
+    def on_hosts(self, text: str) -> Collection[str]:
         """UNIT@HOST for each host that the barrier *text* counts."""
-        prefix = text.rpartition("@")[0] + "@"
-        return (name for name in self.heard if name.rpartition("@")[0] + "@" == prefix)
+        return self._on_hosts.get(text.rpartition("@")[0], {})
 
     def held(self) -> tuple[dict[Any, Any], ...]:
         """All containers that grow with the units, for the caller to empty."""
-        return self.needed, self.heard, self.barriers, self._barriers_of, self.shared
+        units = self.needed, self.heard, self._on_hosts, self.shared
+        return *units, self.barriers, self._barriers_of
 
 
 def localized(request: wire.AnyRequest, host: str) -> wire.AnyRequest:
