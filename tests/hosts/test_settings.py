@@ -109,6 +109,13 @@ def test_credentials_are_not_shown(tmp_path: Path) -> None:
     assert address("tls://b:2") == "tls://b:2"
 
 
+def test_files_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "node.creds").touch()
+    monkeypatch.chdir(tmp_path)
+    found = settings(SERVED | {"UNITSYNC_HOSTS_CREDS": "node.creds"})
+    assert found.credentials == str(tmp_path / "node.creds")
+
+
 @pytest.mark.parametrize(
     ("machine", "name"),
     [("node-1.cluster.local", "node-1"), ("büro", "b-ro"), ("-x", "x"), ("", "localhost")],

@@ -197,4 +197,4 @@ def _file(environment: Mapping[str, str], variable: str) -> str:
     path = environment.get(variable, "")
     if path and not os.access(path, os.R_OK):
         raise UsageError(f"{path} cannot be read", hint=f"{variable} names a file")
-    return path
+    return path and os.path.abspath(path)  # it is kept, for a coordinator in another folder
