@@ -162,17 +162,18 @@ class JobHost:
         self._end_waits(lambda handlers: handlers.remote_waits.end_all(why))
 
     def give_up(self, host: str, why: str) -> None:
-        self._end_waits(lambda handlers: handlers.remote_waits.end_of_host(host, why))
+        with contextlib.suppress(StoreError):  # it is given up again
+            self._end_waits(lambda handlers: handlers.remote_waits.end_of_host(host, why))
 
     def waiting(self) -> Collection[str]:
         return self._supervisor.handlers.remote_waits.waiting()
 
     def deadlocked(self, unit: str, path: Sequence[str]) -> None:
-        self._end_waits(lambda handlers: handlers.remote_waits.end_of_cycle(unit, path))
+        with contextlib.suppress(StoreError):  # it is found again
+            self._end_waits(lambda handlers: handlers.remote_waits.end_of_cycle(unit, path))
 
     def _end_waits(self, change: Callable[[Handlers], object]) -> None:
-        with contextlib.suppress(StoreError):  # they end later, when this is done again
-            self._unasked("waits for other hosts end", [("", change)])
+        self._unasked("waits for other hosts end", [("", change)])
 
     def _now(self) -> Registry:
         """The registry of the present epoch. In a new one, all its units are new."""

@@ -290,6 +290,26 @@ def test_a_wait_for_any_goes_on_as_long_as_one_may_be_met(
     assert ann.ask(ann.wait("data@h1", "local", any=True, patience_s=30)) is None
 
 
+def test_a_wait_whose_end_could_not_be_kept_ends_later() -> None:
+    store = Refusing(MemoryStore())
+    driven = Driven(job=LonelyJob(), store=store)
+    ann = driven.script("ann.sh")
+    ann.waits_to_start("train", "data@h1")
+
+    def end() -> None:
+        driven.unasked(("", lambda handlers: handlers.remote_waits.end_all("the job is over")))
+
+    store.refuse("append")
+    with pytest.raises(StoreError):
+        end()
+    assert ann.told() is None
+    store.refuse()
+    end()
+    error = ann.told()
+    assert isinstance(error, wire.Error)
+    assert error.code == "job_over"
+
+
 def test_a_run_that_could_not_be_kept_is_not_joined() -> None:
     store = Refusing(MemoryStore())
     driven = Driven(job=LonelyJob(), store=store)

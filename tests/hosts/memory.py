@@ -109,19 +109,23 @@ class MemoryCoordinator:
         return Report(claim, self.epoch, condition, run, needs=self.waits.get(unit, []))
 
     def hear(self, news: Sequence[News]) -> None:
-        if self.full:
-            self.full -= 1
-            raise StoreError("no space left")
+        self._keep()
         self.turns.append(len(news))
         for name, heard in news:
             self._news[name] = name, heard
             self.history.append((name, heard.condition, heard.run))
+
+    def _keep(self) -> None:
+        if self.full:
+            self.full -= 1
+            raise StoreError("no space left")
 
     def join(self, run: str) -> None:
         assert self.run == ""
         self.run = run
 
     def leave(self, why: str) -> None:
+        self._keep()
         self.left = why
 
     def waiting(self) -> Collection[str]:

@@ -394,6 +394,23 @@ async def test_a_log_that_is_removed_ends_the_job(
     assert "removed" in a.coordinator.left
 
 
+async def test_an_end_that_cannot_be_kept_is_told_again(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "GONE_S", 0.1)
+    monkeypatch.setattr(member, "STORE_AGAIN_S", 0.01)
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    a.coordinator.full = 3
+    plain = await nats.connect(log_server.url)
+    await plain.jetstream().delete_stream(messages.stream(hosts.job))
+    await plain.close()
+    await a.until(lambda: a.coordinator.left != "")
+    assert a.coordinator.full == 0
+    a.coordinator.begin_epoch()
+    await a.joined()
+
+
 async def test_a_restart_keeps_what_was_heard(log_server: Server, hosts: Hosts) -> None:
     a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
     a.coordinator.need("data@b")

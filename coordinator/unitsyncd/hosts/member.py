@@ -30,7 +30,7 @@ from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log, Stored
 from unitsyncd.hosts.messages import Beat, Claim
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator
-from unitsyncd.hosts.reader import Reader
+from unitsyncd.hosts.reader import STORE_AGAIN_S, Reader
 from unitsyncd.hosts.search import Search
 from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, read_held
 from unitsyncd.hosts.settings import HostsSettings
@@ -263,7 +263,13 @@ class Member:
         """Until there is another epoch, which may join another run."""
         logger.warning("{}", why)
         self.state, self.reason = State.OVER, why
-        self._coordinator.leave(why)
+        while self._coordinator.epoch == self._epoch:
+            try:
+                self._coordinator.leave(why)
+                break
+            except StoreError as problem:
+                logger.error("the end of the job could not be kept: {}", problem)
+                await asyncio.sleep(STORE_AGAIN_S)
         while self._coordinator.epoch == self._epoch:
             self._woken.clear()
             await self._woken.wait()

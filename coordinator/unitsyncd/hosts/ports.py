@@ -47,14 +47,16 @@ class Coordinator(Protocol):
         """Keep that this epoch belongs to that run of the job. Raises StoreError."""
 
     def leave(self, why: str) -> None:
-        """The job is over: who waits for units on other hosts gets an error, now and later."""
+        """The job is over: who waits for units on other hosts gets an error, now and later. Raises
+        StoreError, and then those who wait now have got none."""
 
     def give_up(self, host: str, why: str) -> None:
-        """Nothing was heard of *host* for too long: who cannot go on without it gets an error."""
+        """Nothing was heard of *host* for too long: who cannot go on without it gets an error,
+        if that can be kept."""
 
     def waiting(self) -> Collection[str]:
         """Its units that a start waits for and that wait for a remote or shared prerequisite."""
 
     def deadlocked(self, unit: str, path: Sequence[str]) -> None:
         """The unit waits for itself: *path* begins and ends with it, UNIT@HOST each. Its waiting
-        starts get an error."""
+        starts get an error, if that can be kept."""
