@@ -7,6 +7,7 @@ import pytest
 from support.driver import Driven, Script
 from support.jobs import LonelyJob
 from unitsync import wire
+from unitsyncd.actors import reports
 from unitsyncd.actors.reports import UnitReport, unit_report
 from unitsyncd.core.requirement import Condition
 
@@ -48,6 +49,19 @@ def test_a_run_began_when_it_was_tried_first(driven: Driven, ann: Script) -> Non
     driven.pass_time(3)
     ann.must(wire.Ok, ann.ready("db"))
     assert (report(ann, "db").began, report(ann, "db").unit.since) == (began, driven.at)
+
+
+def test_one_that_failed_without_having_started(ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("data", "disk"))
+    ann.must(wire.Ok, ann.fail("data", "no disk"))
+    failed = report(ann, "data")
+    assert (failed.condition, failed.reason) == (Condition.FAILED_UNSTARTED, "no disk")
+
+
+def test_a_report_names_some(ann: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "NAMES_MAX", 2)
+    ann.must(wire.Ok, ann.want("data", "a@h1", "b@h1", "c@h1"))
+    assert report(ann, "data").needs == report(ann, "data").prerequisites == ["a@h1", "b@h1"]
 
 
 def test_a_skipped_one_says_why(ann: Script) -> None:
