@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from journal.memory_store import MemoryStore
@@ -12,6 +10,9 @@ from support.jobs import LonelyJob
 from support.refusing import Refusing
 from unitsync import wire
 from unitsync.wire import OnSkip, Requirement, Status
+from unitsyncd.actors import remote_units
+from unitsyncd.actors.handlers import Handlers
+from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
 from unitsyncd.core.store import StoreError
 
@@ -111,6 +112,8 @@ def test_its_own_host_is_here(driven: Driven, ann: Script) -> None:
     assert ann.must(wire.ListReply, wire.List(id="", units=["train@h0"])).units[0].name == "train"
     ann.must(wire.Ok, wire.Declare(id="", units=[wire.Declaration("a@h0", ["b@h0", "c@h1"])]))
     assert [edge.name for edge in ann.status("a").prerequisites] == ["b", "c@h1"]
+    ann.must(wire.Ok, ann.want("d", "e@h01"))
+    assert ann.status("d").prerequisites[0].name == "e@h01"
 
 
 # --- several hosts -------------------------------------------------------------------
@@ -118,7 +121,7 @@ def test_its_own_host_is_here(driven: Driven, ann: Script) -> None:
 
 def test_a_barrier_is_met_when_enough_hosts_are_there(driven: Driven, ann: Script) -> None:
     start = ann.waits_to_start("train", "ready@*:2")
-    driven.hear(("ready@h1", COMPLETED))
+    driven.hear(("ready@h1", COMPLETED), ("ready-too@h1", COMPLETED))
     assert ann.told() is None
     edge = ann.status("train").prerequisites[0]
     assert (edge.name, edge.status, edge.reason) == ("ready@*:2", Status.PENDING, "1 of 2 hosts")
@@ -174,6 +177,8 @@ def test_barriers_of_one_unit_are_apart(driven: Driven, ann: Script) -> None:
     assert [ann.status(f"unit-{number}").is_ready for number in range(3)] == [False, False, True]
     driven.hear(("ready@h2", COMPLETED))
     assert [ann.status(f"unit-{number}").is_ready for number in range(3)] == [True, False, True]
+    driven.hear(("ready@h3", COMPLETED))
+    assert ann.status("unit-1").is_ready
 
 
 def test_what_was_heard_before_counts(driven: Driven, ann: Script) -> None:
@@ -181,9 +186,14 @@ def test_what_was_heard_before_counts(driven: Driven, ann: Script) -> None:
     ann.runs("train", "ready@*:2")
 
 
-def test_a_barrier_cannot_be_optional(ann: Script) -> None:
+def test_a_barrier_cannot_be_optional(driven: Driven, ann: Script) -> None:
     error = ann.refused("usage", ann.want("train", "ready@*:2", optional=True))
     assert error.message == "ready@*:2: a unit on several hosts cannot be optional"
+    ann.must(wire.Ok, ann.want("train", "ready@*:2"))
+    ann.refused("usage", ann.want("other", "ready@*:2", optional=True))
+    ann.refused("usage", ann.gate("all", "ready@*:2", optional=True))
+    assert "all" not in driven.supervisor.handlers.registry.units
+    ann.refused("usage", ann.put_before("t*", "ready@*:2", Requirement.SUCCESS, True))
 
 
 # --- what is refused -----------------------------------------------------------------
@@ -200,6 +210,11 @@ def test_without_a_job_nobody_can_wait_for_other_hosts(alone: Script) -> None:
         error = alone.refused("usage", ask)
         assert error.message == "data@h1: this coordinator knows no other hosts", ask
         assert "UNITSYNC_HOSTS" in error.hint
+
+
+def test_a_want_that_is_refused_registers_nothing(alone: Script) -> None:
+    alone.refused("usage", alone.want("train", "data@h1"))
+    assert not alone.driven.supervisor.handlers.registry.units
 
 
 def test_a_number_of_hosts_must_be_known(ann: Script) -> None:
@@ -219,6 +234,7 @@ def test_what_is_no_name_of_a_unit_elsewhere(ann: Script, name: str) -> None:
 
 
 def test_a_unit_is_started_and_ended_on_its_own_host(ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("train", "data@h1"))
     for ask in (ann.start("data@h1"), ann.complete("data@h1"), ann.want("data@h1")):
         error = ann.refused("invalid_name", ask)
         assert error.hint == (
@@ -250,6 +266,7 @@ def test_a_job_that_is_over_ends_the_waits_for_other_hosts(
         assert error.message == "data@h1: the job is over"
     assert cat.told() is None
     ann.refused("job_over", ann.wait("other@h1"))
+    ann.refused("job_over", ann.wait("data@h1", patience_s=30))
     again = ann.start("train", "data@h1", patience_s=30)
     assert ann.refused("job_over", again).message == "data@h1: the job is over"
     driven.hear(("data@h1", COMPLETED))
@@ -326,10 +343,64 @@ def test_a_run_that_could_not_be_kept_is_not_joined() -> None:
     assert driven.supervisor.handlers.registry.remote.run == "run"
 
 
-def test_a_cycle_across_hosts_ends_the_starts_on_it(driven: Driven, ann: Script) -> None:
+def test_a_wait_for_two_units_of_a_host_ends_once(driven: Driven, ann: Script) -> None:
+    driven.hear(("other@h1", NONE))
+    ann.waits_for("other@h1", "data@h1")
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    error = ann.told()
+    assert isinstance(error, wire.Error)
+    assert error.message == "other@h1: h1 is lost"
+
+
+def test_what_needs_a_host_no_more_goes_on_without_it(driven: Driven) -> None:
+    ended = (("met@h1", COMPLETED), ("ready@h1", COMPLETED), ("done@h1", Condition.SKIPPED))
+    driven.hear(*ended, ("ready@host-h1", PENDING))
+    waiting = [driven.script() for _ in range(4)]
+    waiting[0].waits_for("met@h1", "data@h2")
+    waiting[1].waits_for("data@host-h1")
+    waiting[2].waits_for("ready@*:3")
+    waiting[3].waits_for("done@*:3")
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    assert [script.told() for script in waiting] == [None] * 4
+
+
+def test_a_start_ends_for_what_it_waits_for_itself(driven: Driven) -> None:
+    """And not for what another start of the same unit does."""
+    first, second, wanted = (driven.script() for _ in range(3))
+    start = first.waits_to_start("train", "never-registered")
+    second.waits_to_start("train", "data@h1")
+    _waits_on(first, start)
+    wanted.must(wire.Ok, wanted.want("other", "data@h1"))
+    start = wanted.waits_to_start("other", "never-registered")
+    driven.script().waits_to_start("other", "another")
+    _waits_on(wanted, start)
+    own = driven.script()
+    start = own.waits_to_start("third", "data@h1")
+    driven.script().waits_to_start("third", "another")
+    _waits_on(own, start)
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    for script in (second, wanted, own):
+        error = script.told()
+        assert isinstance(error, wire.Error)
+        assert error.message == "data@h1: h1 is lost"
+    assert first.told() is None
+
+
+def _waits_on(script: Script, start: wire.Start) -> None:
+    """Another start has changed what the unit waits for, and it was told."""
+    reply = script.told()
+    assert isinstance(reply, wire.Waiting)
+    script.waits_on(start, reply)
+
+
+def test_a_cycle_across_hosts_ends_the_starts_on_it(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
     ann.waits_to_start("a", "b@h1")
+    bob.waits_to_start("a", "b@h1")
     path = ["a@h0", "b@h1", "a@h0"]
     driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_cycle("a", path)))
+    assert isinstance(bob.told(), wire.Error)
     error = ann.told()
     assert isinstance(error, wire.Error)
     assert (error.code, error.exit) == ("cycle", 5)
@@ -354,41 +425,7 @@ def test_which_waiting_units_may_be_on_a_cycle(driven: Driven, ann: Script, bob:
     assert look() == ["middle", "top"]
 
 
-# --- what is shown -------------------------------------------------------------------
-
-
-def test_why_names_the_hosts_that_are_missing(driven: Driven, ann: Script) -> None:
-    view: Any = driven.supervisor.handlers.registry.view
-    view.remote.remark = lambda host: "h3 not heard of for 38 s" if host == "h3" else ""
-    driven.hear(("ready@h1", COMPLETED))
-    driven.hear(("ready@h2", STARTED), pid=811, command="./fetch.sh", since=driven.at - 252)
-    driven.hear(("ready@h3", UNKNOWN))
-    ann.waits_to_start("train", "ready@*:3")
-    tree = ann.must(wire.WhyReply, wire.Why(id="", unit="train")).tree
-    assert tree is not None
-    (barrier,) = tree.because
-    assert (barrier.unit.name, barrier.unit.reason) == ("ready@*:3", "1 of 3 hosts")
-    first, second = (child.unit for child in barrier.because)
-    assert (first.name, first.status, first.since) == ("ready@h2", "started", driven.at - 252)
-    assert first.owner is not None
-    assert (first.owner.pid, first.owner.command) == (811, "./fetch.sh")
-    assert (second.name, second.status) == ("ready@h3", Status.UNKNOWN)
-    assert second.reason == "h3 not heard of for 38 s"
-
-
-def test_a_notice_says_how_many_hosts_are_there(driven: Driven, ann: Script) -> None:
-    driven.hear(("ready@h1", COMPLETED))
-    text = wire.Render.TEXT
-    start = ann.start("train", "ready@*:3")
-    reply = ann.must(wire.Waiting, type(start)(**{**_fields(start), "render": text}))
-    assert reply.err == ["unitsync: train waits for ready@*:3: 1 of 3 hosts"]
-    start = ann.start("other", "data@h9")
-    reply = ann.must(wire.Waiting, type(start)(**{**_fields(start), "render": text}))
-    assert reply.err == ["unitsync: other waits for data@h9: not heard of yet"]
-
-
-def _fields(request: wire.Start) -> dict[str, Any]:
-    return {name: getattr(request, name) for name in request.__struct_fields__}
+# --- turns that are undone, and epochs -------------------------------------------------
 
 
 def test_a_skip_that_waits_goes_on_when_the_other_host_tries_again(
@@ -409,6 +446,54 @@ def test_a_turn_that_is_undone_leaves_nothing(driven: Driven, ann: Script) -> No
     assert not remote.needed
     assert not remote.barriers
     assert driven.supervisor.handlers.registry.bus.condition("data@h1") is NONE
+    ann.must(wire.Ok, ann.want("train", "data@h1"))
+    ann.refused("invalid_name", ann.want("other", "data@h1", "not a name", optional=True))
+    assert list(remote.needed) == ["data@h1"], "somebody else waits for it"
+    ann.must(wire.Ok, ann.want("all", "ready@*:2"))
+    ann.refused("invalid_name", ann.want("other", "ready@*:1", "not a name"))
+    driven.hear(("ready@h1", COMPLETED), ("ready@h2", COMPLETED))
+    assert ann.status("all").is_ready
+
+
+def test_what_could_not_be_kept_was_not_heard() -> None:
+    store = Refusing(MemoryStore())
+    driven = Driven(store=store, job=LonelyJob(expected=2))
+    ann = driven.script("ann.sh")
+    ann.must(wire.Ok, ann.want("train", "ready@*"))
+    driven.hear(("ready@h1", STARTED))
+    store.refuse("append")
+    with pytest.raises(StoreError):
+        driven.hear(("ready@h1", COMPLETED), ("ready@h2", COMPLETED))
+    store.refuse()
+    heard = driven.supervisor.handlers.registry.remote.heard
+    assert {name: each.condition for name, each in heard.items()} == {"ready@h1": STARTED}
+    for host, met in (("h2", 1), ("h1", 2)):
+        assert not ann.status("train").is_ready
+        driven.hear((f"ready@{host}", COMPLETED))
+        assert ann.status("train").prerequisites[0].reason == f"{met} of 2 hosts"
+    assert ann.status("train").is_ready
+
+
+def test_what_breaks_while_it_is_heard_was_not_heard(driven: Driven) -> None:
+    def broken(handlers: Handlers) -> None:
+        handlers.hear("data@h1", Heard(0.0, COMPLETED))
+        raise ZeroDivisionError
+
+    driven.unasked(("data@h1", broken))
+    ((what, defect),) = driven.defects
+    assert isinstance(defect, ZeroDivisionError)
+    assert what == "a test; data@h1 before that: nothing"
+    assert not driven.supervisor.handlers.registry.remote.heard
+
+
+def test_so_many_units_elsewhere_and_no_more(
+    driven: Driven, ann: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_units, "REMOTE_MAX", 2)
+    ann.must(wire.Ok, ann.want("train", "data@h1", "ready@*:2"))
+    error = ann.refused("limit_reached", ann.want("other", "data@h2"))
+    assert error.details["limit"] == "remote"
+    ann.must(wire.Ok, ann.want("other", "data@h1", "ready@*:2"))
 
 
 def test_what_was_heard_and_could_not_be_kept_counts_on_no_host() -> None:
@@ -432,24 +517,3 @@ def test_a_new_epoch_knows_nothing_of_the_others(driven: Driven, ann: Script) ->
     driven.hear(("data@h1", COMPLETED))
     ann.must(wire.Ok, ann.reset(all=True))
     ann.must(wire.Waiting, ann.start("train", "data@h1"))
-
-
-def test_the_text_about_a_unit_elsewhere(driven: Driven, ann: Script) -> None:
-    def shown(unit: str) -> list[str]:
-        ask = wire.StatusOf(id="", unit=unit, render=wire.Render.TEXT)
-        return ann.must(wire.StatusReply, ask).out
-
-    assert shown("data@h1") == ["Unit:    data@h1", "Status:  not heard of yet"]
-    driven.hear(("data@h1", STARTED), pid=811, command="./fetch.sh", since=driven.at - 4)
-    driven.supervisor.handlers.registry.view.remote.remark = lambda host: f"{host} is silent"
-    assert shown("data@h1")[1:] == [
-        "Status:  started 4 s ago by pid 811 (./fetch.sh); h1 is silent"
-    ]
-    hosts = (("ready@h1", COMPLETED), ("ready@h2", PENDING), ("ready@h3", FAILED))
-    driven.hear(*hosts, since=driven.at - 4)
-    assert shown("ready@*:3") == [
-        "Unit:    ready@*:3",
-        "Status:  cannot be met: 1 host of 3 failed (ready@h3); h2 is silent; h3 is silent",
-        "  ready@h2  pending for 4 s; h2 is silent",
-        "  ready@h3  failed 4 s ago; h3 is silent",
-    ]

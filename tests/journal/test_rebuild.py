@@ -564,20 +564,26 @@ def test_records_with_a_cycle_are_damaged(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("with_snapshot", [False, True])
-@pytest.mark.parametrize("then", [2, 3])
+@pytest.mark.parametrize("then", [2, 3, 4])
 def test_as_many_hosts_as_are_expected(with_snapshot: bool, then: int) -> None:
     """Also if the next coordinator is told that there are more."""
     driver = Driver(MemoryStore(), job=LonelyJob(expected=2))
     driver.want("train", "ready@*")
+    driver.want("other", "ready@*", "early@*:1")
     driver.join("run 1")
     for host in ("h1", "h2"):
         driver.hear(f"ready@{host}", Condition.COMPLETED)
     assert driver.registry.units["train"].unit.is_ready
+    assert driver.registry.remote.run == "run 1"
+    driver.job = None
+    driver.crash()
+    assert driver.registry.remote.barriers["ready@*"].hosts == 2
     driver.job = LonelyJob(expected=then)
     taken = take_snapshot(driver.registry, driver.store.next_seq) if with_snapshot else None
     driver.crash(taken)
+    assert set(driver.registry.remote.barriers) == {"ready@*", "early@*:1"}
     assert driver.registry.units["train"].unit.is_ready is (then == 2)
     check_sound(driver.registry)
     driver.hear("ready@h3", Condition.COMPLETED)
-    assert driver.registry.units["train"].unit.is_ready
+    assert driver.registry.units["train"].unit.is_ready is (then <= 3)
     check_sound(driver.registry)

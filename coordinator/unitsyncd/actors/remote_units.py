@@ -62,7 +62,7 @@ class RemoteUnits:
     def expect(self, hosts: int, at: float) -> None:
         """UNIT@* is about that number of *hosts*, 0 if that is not known."""
         self.expected = hosts
-        for text in [text for text in self.barriers if not remote_name(text).hosts]:
+        for text in list(self.barriers):
             name = remote_name(text)
             self._forget(text, name)
             self._mention(text, name, at)
@@ -172,7 +172,7 @@ class RemoteUnits:
 
     def share(self, dependent: str, prerequisite: str) -> None:
         """Note that *dependent* waits for *prerequisite*, if that makes it shared."""
-        if dependent in self.shared or not (is_remote(prerequisite) or prerequisite in self.shared):
+        if not (is_remote(prerequisite) or prerequisite in self.shared):
             return
         queue = [dependent]
         for name in queue:
