@@ -143,6 +143,11 @@ def test_a_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found(reports, "u0@h1")) == 20
     monkeypatch.setattr(deadlocks, "UNITS_MAX", 19)
     assert found(reports, "u0@h1") == ()
+    monkeypatch.setattr(deadlocks, "UNITS_MAX", 20)
+    monkeypatch.setattr(deadlocks, "EDGES_MAX", 19)
+    assert len(found(reports, "u0@h1")) == 20
+    monkeypatch.setattr(deadlocks, "EDGES_MAX", 18)
+    assert found(reports, "u0@h1") == ()
 
 
 def test_the_needs_of_a_report_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Iterable
+from itertools import permutations
 
 import msgspec
 
@@ -16,14 +18,14 @@ def fact(host: str, unit: str) -> str:
     return messages.report_subject("j", host, unit)
 
 
-def filters(job: str, needs: set[str]) -> list[str]:
+def filters(job: str, needs: Iterable[str]) -> list[str]:
     made = Filters(job)
     for need in needs:
         made.add(need)
     return made.subjects()
 
 
-def reports(needs: set[str]) -> set[str]:
+def reports(needs: Iterable[str]) -> set[str]:
     found = filters("j", needs)
     assert found[:2] == ALWAYS
     assert len(found) == len(set(found)) <= FILTERS_MAX
@@ -38,7 +40,8 @@ def test_exactly_what_is_needed() -> None:
 
 
 def test_a_unit_on_all_hosts_includes_it_on_each() -> None:
-    assert reports({"a@*", "a@h1", "b@h1"}) == {fact("*", "a"), fact("h1", "b")}
+    for needs in permutations(["a@*", "a@h1", "b@h1"]):
+        assert reports(needs) == {fact("*", "a"), fact("h1", "b")}
 
 
 def test_whole_hosts_where_too_much_is_needed() -> None:
@@ -48,6 +51,12 @@ def test_whole_hosts_where_too_much_is_needed() -> None:
         *(fact("big", "*"), fact("*", "r"), fact("*", "u0")),
         *(fact("small", f"u{number}") for number in range(1, 10)),
     }
+
+
+def test_as_many_units_as_fit() -> None:
+    needs = {f"u{number}@h1" for number in range(FILTERS_MAX - len(ALWAYS))}
+    assert len(reports(needs)) == len(needs)
+    assert reports(needs | {"another@h1"}) == {fact("h1", "*")}
 
 
 def test_everything_where_whole_hosts_are_too_many() -> None:

@@ -20,7 +20,9 @@ from unitsyncd.hosts.consumer import Consumer
 from unitsyncd.hosts.link import Link, Rejected, Unclear
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log
 from unitsyncd.hosts.member import State
+from unitsyncd.hosts.messages import Report
 from unitsyncd.hosts.ports import News
+from unitsyncd.hosts.reader import REPORT_BYTES_MAX
 
 pytestmark = pytest.mark.asyncio
 
@@ -423,6 +425,35 @@ async def test_a_restart_keeps_what_was_heard(log_server: Server, hosts: Hosts) 
     await again.until(lambda: again.runs_heard("data@b") == [2])
 
 
+async def test_what_the_log_has_is_not_written_again(log_server: Server, hosts: Hosts) -> None:
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    a.coordinator.set("same", COMPLETED)
+    a.coordinator.set("other", PENDING)
+    await asyncio.gather(a.joined(), b.joined())
+    log = Log(b.member._link, hosts.job)
+    before = await log.stream()
+    await a.kill()
+    coordinator = a.coordinator.restarted()
+    coordinator.set("other", COMPLETED)
+    await hosts.add(log_server.url, "a", coordinator).joined()
+    after = await log.stream()
+    assert before is not None
+    assert after is not None
+    assert after.last - before.last == 3  # a claim, the other unit, and that this is all
+
+
+async def test_a_report_that_is_too_long_is_ignored(log_server: Server, hosts: Hosts) -> None:
+    a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
+    a.coordinator.need("data@b", "last@b")
+    await asyncio.gather(a.joined(), b.joined())
+    subject = messages.report_subject(hosts.job, "b", "data")
+    report = Report(b.member._claim, b.coordinator.epoch, COMPLETED, reason="x" * REPORT_BYTES_MAX)
+    await Log(b.member._link, hosts.job).write(subject, messages.encode(report), 0)
+    b.coordinator.set("last", COMPLETED)
+    await a.hears("last@b", COMPLETED)
+    assert a.coordinator.conditions().get("data@b") in (None, NOT_REGISTERED)
+
+
 async def test_a_stream_of_somebody_else_is_refused(
     log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,6 +493,13 @@ async def test_a_thousand_units_are_told_at_once(log_server: Server, hosts: Host
     info = await Log(a.member._link, hosts.job).stream()
     assert info is not None
     assert info.messages == 5002
+    consumer, read, is_all = Consumer(Log(a.member._link, hosts.job), "a"), 0, False
+    await consumer.open([f"us.{hosts.job}.>"])
+    while not is_all:
+        portion = await consumer.read()
+        read, is_all = read + len(portion.messages), portion.is_all
+    assert read == 5002
+    await consumer.close()
     assert info.replicas == 1
 
 

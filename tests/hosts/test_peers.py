@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from unitsync.remote_names import HOSTS_MAX
@@ -153,6 +155,9 @@ def test_on_all_hosts_those_with_a_claim_count() -> None:
     assert peers.reported("h1", "ready", report) == [("ready@h1", COMPLETED)]
     assert peers.need(["other@*"]) == [("other@h0", UNKNOWN), ("other@h1", UNKNOWN)]
     assert peers.need(["other@*", "ready@h1"]) == []
+    peers.begin_reading()
+    assert peers.need(["other@*"]) == peers.caught_up() == []
+    assert peers.synced("h1", Synced(11)) == [("other@h1", absent("first"))]
 
 
 def test_what_was_heard_before_a_restart_stands_without_a_log() -> None:
@@ -179,6 +184,10 @@ def test_what_was_heard_before_a_restart_stands_without_a_log() -> None:
 
     peers = reading(again(), "data@h1", "ready@*", "late@h1")
     assert dict(peers.claimed("h1", 20, SECOND)) == dict.fromkeys(kept, UNKNOWN)
+
+    peers = again()  # nobody needs it any more, and it is shown
+    peers.claimed("h1", 10, FIRST)
+    assert peers.reported("h1", "data", of_first(Condition.STARTED)) == [("data@h1", STARTED)]
 
 
 def at_some_time(heard: Heard) -> Heard:
@@ -228,6 +237,8 @@ def test_only_time_with_a_link_of_our_own_is_silence(peers: Peers) -> None:
     assert peers.remark("h1", 1110.0) == "h1 not heard of for 10 s"
     peers.beat("h1", Beat(10, 0.0), 1111.0, 0.0)
     assert peers.remark("h1", 1120.0) == ""
+    peers.link(False, 1115.0)
+    assert [host.silent_s for host in peers.hosts(1150.0)] == [4.0]
 
 
 def test_a_host_of_which_there_is_only_a_claim_is_silent_since_it_was_read(peers: Peers) -> None:
@@ -252,6 +263,8 @@ def test_the_clock_of_a_host_is_estimated_from_its_fastest_heartbeat(peers: Peer
         peers.beat("h1", Beat(10, 1100.0), 10.0, 1000.0 + late)
     (host,) = peers.hosts(12.0)
     assert (host.skew_s, host.silent_s) == (99.75, 2.0)
+    peers.beat("h1", Beat(10, math.inf), 11.0, 1000.0)  # that is no time
+    assert peers.hosts(12.0) == [host]
     for _ in range(SKEW_BEATS):
         peers.beat("h1", Beat(10, 1000.0), 10.0, 1000.0)
     (after,) = peers.hosts(12.0)
@@ -269,4 +282,5 @@ def test_the_hosts_of_a_job(peers: Peers) -> None:
     own, needed, left = peers.hosts(3.0)
     assert (own.name, own.own, own.claim, own.epoch, own.synced) == ("h0", True, 9, "own", True)
     assert (needed.name, needed.own, needed.claim, needed.silent_s) == ("h1", False, 0, None)
+    assert not needed.synced
     assert (left.name, left.released, left.synced, left.silent_s) == ("h2", True, False, 3.0)

@@ -118,7 +118,13 @@ def test_files_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("machine", "name"),
-    [("node-1.cluster.local", "node-1"), ("büro", "b-ro"), ("-x", "x"), ("", "localhost")],
+    [
+        ("node-1.cluster.local", "node-1"),
+        ("büro", "b-ro"),
+        ("-x", "x"),
+        ("", "localhost"),
+        ("n" * 64, "n" * 63),
+    ],
 )
 def test_the_name_of_the_machine(monkeypatch: pytest.MonkeyPatch, machine: str, name: str) -> None:
     monkeypatch.setattr(settings_module.socket, "gethostname", lambda: machine)
