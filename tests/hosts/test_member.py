@@ -144,12 +144,14 @@ async def test_an_old_incarnation_is_fenced(log_server: Server, hosts: Hosts) ->
 async def test_a_second_one_under_a_name_is_refused_and_let_in_after_release(
     log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(member, "SILENT_NAME_S", 1000.0)  # only its release frees the name
     monkeypatch.setattr(member, "ASK_AGAIN_S", 0.1)
     first = hosts.add(log_server.url, "a")
     await first.joined()
     second = hosts.add(log_server.url, "a")
     await second.until(lambda: second.member.state is State.REFUSED)
     assert "another coordinator is host a" in second.member.standing()
+    assert second.member.remark("b") == second.member.standing()
     assert first.member.state is State.JOINED
     first.coordinator.set("data", COMPLETED)
     await first.close()
@@ -482,6 +484,19 @@ async def test_only_the_latest_claim_can_write(log_server: Server, hosts: Hosts)
     assert await log.glance(pair[0]) is None
     stored = await log.glance(claim)
     assert stored == await log.last(claim)
+
+
+async def test_a_full_log_loses_nothing(log_server: Server, hosts: Hosts) -> None:
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    log = Log(a.member._link, f"{hosts.job}-full")
+    await log.make_stream("run", 10_000)
+    first, second = (messages.claim_subject(f"{hosts.job}-full", name) for name in "ab")
+    await log.write(first, b"x" * 6000, 0)
+    with pytest.raises(Unclear, match="maximum bytes"):
+        await log.write(second, b"x" * 6000, 0)
+    assert await log.last(first) is not None
+    assert await log.remove_stream()
 
 
 async def test_a_thousand_units_are_told_at_once(log_server: Server, hosts: Hosts) -> None:
