@@ -17,8 +17,8 @@ SEVERAL = {condition for condition in Condition if condition > Condition.UNKNOWN
 C = Condition
 
 
-def barrier(hosts: int, *conditions: Condition) -> Barrier:
-    made = Barrier(hosts)
+def barrier(hosts: int, *conditions: Condition, expected: int = 0) -> Barrier:
+    made = Barrier(hosts, expected)
     for condition in conditions:
         made.change(None, condition)
     return made
@@ -45,6 +45,27 @@ def barrier(hosts: int, *conditions: Condition) -> Barrier:
 )
 def test_two_hosts(conditions: tuple[Condition, ...], of_two: Condition) -> None:
     assert barrier(2, *conditions).condition is of_two
+
+
+@pytest.mark.parametrize(
+    ("conditions", "of_two_of_three"),
+    [
+        ((C.FAILED,), C.SEVERAL_OOO),
+        ((C.FAILED, C.COMPLETED), C.SEVERAL_OMM),  # the third may come
+        ((C.FAILED, C.SKIPPED), C.SEVERAL_BMO),
+        ((C.FAILED, C.SKIPPED, C.SKIPPED), C.SEVERAL_BMB),
+        ((C.FAILED, C.SKIPPED, C.COMPLETED, C.PENDING), C.SEVERAL_OMM),  # more than expected
+    ],
+)
+def test_two_of_three_that_are_expected(
+    conditions: tuple[Condition, ...], of_two_of_three: Condition
+) -> None:
+    assert barrier(2, *conditions, expected=3).condition is of_two_of_three
+
+
+def test_all_that_are_expected_cannot_be_met_any_more_as_soon_as_one_has_failed() -> None:
+    assert barrier(3, C.COMPLETED, C.FAILED, expected=3).condition is C.SEVERAL_BOO
+    assert barrier(8, C.COMPLETED, expected=3).condition is C.SEVERAL_OOO
 
 
 def test_no_other_conditions_are_possible() -> None:

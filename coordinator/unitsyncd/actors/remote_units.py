@@ -61,6 +61,8 @@ class RemoteUnits:
 
     def expect(self, hosts: int, at: float) -> None:
         """UNIT@* is about that number of *hosts*, 0 if that is not known."""
+        if hosts == self.expected:
+            return
         self.expected = hosts
         for text in list(self.barriers):
             name = remote_name(text)
@@ -128,7 +130,7 @@ class RemoteUnits:
         self.needed[everywhere] = None
         # More than there can be, as long as that is not known.
         hosts = name.hosts or self.expected or HOSTS_MAX + 1
-        barrier = self.barriers[text] = Barrier(hosts)
+        barrier = self.barriers[text] = Barrier(hosts, self.expected)
         self._barriers_of.setdefault(everywhere, []).append(text)
         for one in self.on_hosts(text):
             barrier.change(None, self.heard[one].condition)

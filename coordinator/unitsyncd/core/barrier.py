@@ -13,14 +13,17 @@ _VERDICTS: Final = {
 
 
 class Barrier:
-    """UNIT@*:N. A requirement is met when the unit meets it on N hosts. It is blocked when N hosts
-    or more are known, and the unit can meet it on fewer than N of them."""
+    """UNIT@*:N. A requirement is met when the unit meets it on N hosts. It is blocked when the unit
+    can meet it on fewer than N of all hosts: of those that are expected, or if that is not known,
+    of those that are there, as soon as these are N."""
 
-    __slots__ = ("_counts", "hosts")
+    __slots__ = ("_counts", "_expected", "hosts")
 
-    def __init__(self, hosts: int) -> None:
+    def __init__(self, hosts: int, expected: int = 0) -> None:
+        """*expected*: how many hosts the job is to have, 0 if that is not known."""
         self.hosts = hosts
         """On how many it has to be met."""
+        self._expected = expected
         self._counts = {requirement: [0] * len(Verdict) for requirement in Requirement}
         """On how many of the known hosts each verdict holds."""
 
@@ -42,12 +45,19 @@ class Barrier:
     @property
     def needs_all(self) -> bool:
         """Whether it cannot do without any of the hosts that are known."""
-        return sum(self._counts[Requirement.SUCCESS]) <= self.hosts
+        return max(self.known, self._expected) <= self.hosts
+
+    @property
+    def known(self) -> int:
+        """How many hosts are known."""
+        return sum(self._counts[Requirement.SUCCESS])
 
     def _verdict(self, counts: list[int]) -> Verdict:
         met, outstanding, blocked = counts
         if met >= self.hosts:
             return Verdict.MET
-        if met + outstanding + blocked >= self.hosts > met + outstanding:
-            return Verdict.BLOCKED
-        return Verdict.OUTSTANDING
+        known = met + outstanding + blocked
+        if not self._expected and known < self.hosts:
+            return Verdict.OUTSTANDING  # more may come
+        in_all = max(known, self._expected, self.hosts)
+        return Verdict.BLOCKED if in_all - blocked < self.hosts else Verdict.OUTSTANDING

@@ -120,7 +120,9 @@ class RemoteView:
         if need.verdicts[barrier.condition] is Verdict.BLOCKED:
             return self.failure(name).removeprefix(f"{name} ")
         met = sum(1 for _ in self._on_hosts(name)) - sum(1 for _ in self._unmet(name, need))
-        return f"{met:,} of {counted(barrier.hosts, 'host')}"
+        text = f"{met:,} of {counted(barrier.hosts, 'host')}"
+        missing = barrier.hosts - barrier.known
+        return f"{text}, {missing:,} not heard of yet" if missing > 0 else text
 
     def _silent(self, names: Iterable[str]) -> str:
         """What to add about the hosts of *names*."""
