@@ -229,6 +229,7 @@ def hosts_fields(reply: "HostsReply") -> dict[str, object]:
         "host": reply.host or None,
         "takes_part": reply.takes_part,
         "standing": reply.standing,
+        "expected": reply.expected or None,
         "hosts": [host_fields(host) for host in reply.hosts],
     }
 

@@ -260,6 +260,9 @@ def hosts_table(reply: "HostsReply", screen: "Screen") -> list[str]:
         return list(beside("", 0, [NO_JOB, f"hint: {JOIN_ONE}"], screen.width))
     standing = safe(reply.standing)
     head = standing if f"job {reply.job}" in standing else f"job {reply.job}: {standing}"
+    if reply.expected:
+        there = sum(host.claim > 0 for host in reply.hosts)
+        head += f"; {there:,} of {reply.expected:,} hosts have come"
     lines = list(beside("", 0, [head], screen.width))
     rows = [
         (
@@ -362,6 +365,7 @@ def _after_status(unit: "UnitInfo") -> str:
     if unit.status == "not registered":
         text = " yet" + (f": {safe(unit.reason)}" if unit.reason else "")
         text += f" (did you mean {safe(unit.nearest)}?)" if unit.nearest else ""
+        text += _noted(unit, "note")
     elif unit.status == "pending":
         text = f" for {duration(time.time() - unit.since)}" if unit.since else ""
         if unit.gate:
@@ -370,7 +374,8 @@ def _after_status(unit: "UnitInfo") -> str:
         if unit.waiting_clients > 1:
             text += f"; {counted(unit.waiting_clients, 'script')} wait to start it"
         if _is_remote(unit):
-            text += f": {safe(unit.reason)}" if unit.reason else ""
+            name, _, host = safe(unit.name).rpartition("@")
+            text += f": {safe(unit.reason) or f'on {host}: unitsync why {name}'}"
         text += _noted(unit, "note")
     elif unit.status in ("launching", "started"):
         lasts = f"for {duration(time.time() - unit.since)}"
@@ -414,7 +419,7 @@ def why_groups(groups: "Iterable[Group]", screen: "Screen") -> list[str]:
     for parts in held.values():
         cause = parts[0].cause
         name = cause.name
-        if cause.status == "not registered" and len(parts) > 1:
+        if len(parts) > 1 and _is_listed(cause):
             title = _unregistered([part.cause for part in parts], screen)
             parts = parts[:1]
         else:
@@ -437,9 +442,14 @@ def why_groups(groups: "Iterable[Group]", screen: "Screen") -> list[str]:
 def _block(group: "Group") -> object:
     """The key by which groups are put into one block: their cause, or for causes that are not
     registered, the units that they hold up."""
-    if group.cause.status != "not registered":
+    if not _is_listed(group.cause):
         return group.cause.name
     return group.kind, tuple(group.units)
+
+
+def _is_listed(cause: "UnitInfo") -> bool:
+    """Whether there is nothing to say of it but that it is not registered."""
+    return cause.status == "not registered" and not _is_remote(cause)
 
 
 def _unregistered(units: "Sequence[UnitInfo]", screen: "Screen") -> list[str]:

@@ -344,13 +344,15 @@ class WhyReply(Reply, tag="why", frozen=True):
 
 
 class HostsReply(Reply, tag="hosts", frozen=True):
-    """``job`` is "" if the coordinator belongs to none. ``takes_part``: others hear of
-    this host now. ``standing`` says in one line why it does not, or how."""
+    """``job`` is "" if the coordinator belongs to none; ``expected`` is how many hosts it is to
+    have, 0 if nobody said. ``takes_part``: others hear of this host now. ``standing`` says in one
+    line why it does not, or how."""
 
     job: str = ""
     host: str = ""
     takes_part: bool = False
     standing: str = ""
+    expected: int = 0
     hosts: list[Host] = []
     """By name."""
 

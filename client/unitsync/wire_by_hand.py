@@ -263,7 +263,17 @@ _DEFAULTS = {
     **dict.fromkeys(("code", "message", "hint"), ""),
     **dict.fromkeys(("job", "host", "standing"), ""),
     **dict.fromkeys(
-        ("run", "prerequisites_total", "waiting_clients", "more", "exit", "gate_count", "claim"), 0
+        (
+            "run",
+            "prerequisites_total",
+            "waiting_clients",
+            "more",
+            "exit",
+            "gate_count",
+            "claim",
+            "expected",
+        ),
+        0,
     ),
     **dict.fromkeys(("owner", "given_up_by", "requires", "tree"), None),
     **dict.fromkeys(("owner_gone", "still_runs", "optional", "gate", "next_run"), False),

@@ -226,6 +226,7 @@ REPLIES: Final[dict[str, AnyReply]] = {
         host="node-0",
         takes_part=True,
         standing="no link to the log",
+        expected=8,
         hosts=[
             Host("node-0", own=True, claim=4, epoch="e1", synced=True),
             Host("node-1", claim=5, epoch="e2", released=True, silent_s=38.5, skew_s=-0.25),

@@ -94,6 +94,7 @@ def hosts(request: wire.Hosts, registry: Registry) -> wire.AnyReply:
         host=job.host,
         takes_part=job.takes_part(),
         standing=job.standing(),
+        expected=job.expected,
         hosts=job.hosts(),
     )
 
