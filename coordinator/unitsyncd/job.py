@@ -110,7 +110,9 @@ class JobHost:
         return self._supervisor.epoch
 
     def heard(self) -> Collection[News]:
-        return list(self._now().remote.heard.items())
+        ahead = self._supervisor.ahead
+        heard = self._now().remote.heard.items()
+        return [(name, replace(one, since=one.since and one.since + ahead)) for name, one in heard]
 
     def needs(self) -> Collection[str]:
         return self._now().remote.needed

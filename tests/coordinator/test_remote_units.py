@@ -367,7 +367,8 @@ def test_a_wait_for_two_units_of_a_host_ends_once(driven: Driven, ann: Script) -
     assert error.message == "other@h1: h1 is lost"
 
 
-def test_what_needs_a_host_no_more_goes_on_without_it(driven: Driven) -> None:
+def test_what_needs_a_host_no_more_goes_on_without_it() -> None:
+    driven = Driven(job=LonelyJob())
     ended = (("met@h1", COMPLETED), ("ready@h1", COMPLETED), ("done@h1", Condition.SKIPPED))
     driven.hear(*ended, ("ready@host-h1", PENDING))
     waiting = [driven.script() for _ in range(4)]

@@ -90,7 +90,7 @@ def test_a_notice_says_how_many_hosts_are_there(driven: Driven, ann: Script) -> 
     text = wire.Render.TEXT
     start = ann.start("train", "ready@*:3")
     reply = ann.must(wire.Waiting, type(start)(**{**_fields(start), "render": text}))
-    assert reply.err == ["unitsync: train waits for ready@*:3: 1 of 3 hosts"]
+    assert reply.err == ["unitsync: train waits for ready@*:3: 1 of 3 hosts, 2 not heard of yet"]
     start = ann.start("other", "data@h9")
     reply = ann.must(wire.Waiting, type(start)(**{**_fields(start), "render": text}))
     assert reply.err == ["unitsync: other waits for data@h9: not heard of yet"]

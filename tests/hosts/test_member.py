@@ -379,6 +379,24 @@ async def test_a_log_made_anew_is_another_job(
     assert a.coordinator.run == "another"
 
 
+async def test_units_of_another_job_are_not_taken_along(log_server: Server, hosts: Hosts) -> None:
+    """The environment of the verb that started the coordinator again names another job."""
+    first = hosts.add(log_server.url, "a")
+    await first.joined()
+    await first.close()
+    other = Hosts(f"{hosts.job}-2")
+    again = other.add(log_server.url, "a", first.coordinator.restarted())
+    await again.until(lambda: again.member.state is State.REFUSED)
+    assert again.member.standing() == (
+        f"the units here belong to job {hosts.job}; to forget them and join job {other.job}: "
+        "unitsync reset --all"
+    )
+    assert again.coordinator.left == ""
+    again.coordinator.begin_epoch()
+    await again.joined()
+    await other.end()
+
+
 def _with_atomic(config: nats.js.api.StreamConfig) -> bytes:
     import json
 

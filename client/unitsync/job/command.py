@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 
 from unitsync.commandline import Call, choice
@@ -11,7 +10,7 @@ from unitsync.job.access import named_settings, over_log
 from unitsync.job.reading import no_log, read_job
 from unitsync.output import print_err, print_lines
 from unitsync.printing import counted, safe
-from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.log import Log, new_run
 from unitsyncd.hosts.settings import HostsSettings
 
 _NAMED_MAX = 10
@@ -27,7 +26,7 @@ def main(call: Call) -> int:
 
 
 def _create(settings: HostsSettings) -> int:
-    run = secrets.token_hex(8)
+    run = new_run(settings.job)
 
     async def create(log: Log) -> int:
         stream = await log.stream()

@@ -82,7 +82,7 @@ class Registry:
     def join(self, job: Job, at: float) -> None:
         """The coordinator is a host of that job. Call it before the first turn of the epoch."""
         self.remote.job = job
-        self.remote.expect(job.expected, at)
+        self.remote.expect(job.expected or self.remote.expected, at)
         self.view.remote.remark = job.remark
         self.dispatcher.run()
         self.turn.undo.clear()

@@ -25,7 +25,9 @@ _SILENCE_S: Final = 3.5
 _EXPIRES_S: Final = 30
 _SETTLING_S: Final = 1.0
 """So long after a consumer was made, the server that has it may not know of it yet."""
-_PORTION_ENDED: Final = ("404", "408")
+_NOTHING: Final = "404"
+_PORTION_ENDED: Final = (_NOTHING, "408")
+"""There is nothing, or it took too long."""
 
 
 class Message(NamedTuple):
@@ -106,7 +108,7 @@ class Consumer:
                 self._check_beat(message.headers or {})
                 is_all = True
             elif status in _PORTION_ENDED:
-                is_all = True
+                is_all = is_all or status == _NOTHING
                 self._open = 0
             elif status == "503" and time.monotonic() - self._opened < _SETTLING_S:
                 self._open = 0

@@ -23,8 +23,6 @@ from unitsyncd.hosts.link import (
 
 STREAM_BYTES: Final = 1 << 30
 """Default of what the log may take: a fact takes some hundred bytes, at most 60 kB."""
-STREAM_AGE_S: Final = 30 * 86400
-"""A log that nobody ended empties itself."""
 CONSUMERS: Final = 16
 """Names of consumers that a host may have, so that permissions can list them. They are used in
 turn: one that was on a server that died stays, and nobody answers who asks to remove it."""
@@ -43,6 +41,16 @@ _NOT_CLUSTERED: Final = 10074
 _CONSUMER_EXISTS: Final = 10148
 
 _SECOND_NS: Final = 1_000_000_000
+
+
+def new_run(job: str) -> str:
+    """The id of a run of *job*, which no other run has."""
+    return f"{job}/{secrets.token_hex(8)}"
+
+
+def job_of(run: str) -> str:
+    """The job that the *run* is of, "" if its id does not tell."""
+    return run.rpartition("/")[0]
 
 
 class Stored(NamedTuple):
@@ -130,7 +138,6 @@ class Log:
             "discard": "new",
             "max_msgs_per_subject": 1,
             "max_bytes": bytes_max,
-            "max_age": STREAM_AGE_S * _SECOND_NS,
             "allow_atomic": True,
             "allow_direct": True,
             "deny_delete": True,

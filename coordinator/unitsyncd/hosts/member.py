@@ -26,7 +26,7 @@ from unitsync.wire import Host
 from unitsyncd.core.store import StoreError
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
-from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log, Stored
+from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log, Stored, job_of, new_run
 from unitsyncd.hosts.messages import Beat, Claim
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator
@@ -239,8 +239,13 @@ class Member:
         """Make sure that the log is that of the epoch's run of the job."""
         stream = await self._log.stream()
         joined = self._coordinator.run
+        if (job := job_of(joined)) not in ("", self._job):
+            raise Unusable(
+                f"the units here belong to job {job}; to forget them and join job {self._job}: "
+                "unitsync reset --all"
+            )
         if stream is None and not joined:
-            await self._log.make_stream(secrets.token_hex(8))
+            await self._log.make_stream(new_run(self._job))
             stream = await self._log.stream()
             if stream is None:
                 raise Unclear("the log is not there yet")
@@ -385,6 +390,7 @@ class Member:
                 if not host.own and (host.silent_s or 0.0) >= self._settings.grace_s:
                     why = f"{host.name} was not heard of for {duration(host.silent_s or 0.0)}"
                     self._coordinator.give_up(host.name, why)
+                    await asyncio.sleep(0)
 
     async def _beat(self, claim: int) -> None:
         subject = messages.alive_subject(self._job, self._host)
