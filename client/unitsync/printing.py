@@ -171,6 +171,14 @@ def not_heard_of(silent_s: float) -> str:
     return f"not heard of for {duration(silent_s)}" if silent_s >= SILENT_S else ""
 
 
+def name_taken(host: str, job: str) -> str:
+    return f"another coordinator is host {host} of job {job}"
+
+
+def job_over(job: str) -> str:
+    return f"job {job} has ended"
+
+
 def reaching(hint: str) -> str:
     """*hint*, with the ``--endpoint`` of this process's command line added to each call of
     ``unitsync`` in it. Without it these calls would reach another coordinator."""

@@ -150,6 +150,7 @@ async def test_a_second_one_under_a_name_is_refused_and_let_in_after_release(
     await first.joined()
     second = hosts.add(log_server.url, "a")
     await second.until(lambda: second.member.state is State.REFUSED)
+    assert not any(host.synced for host in second.member.hosts())
     assert "another coordinator is host a" in second.member.standing()
     assert second.member.remark("b") == second.member.standing()
     assert first.member.state is State.JOINED
@@ -180,6 +181,7 @@ async def test_a_name_is_taken_over_once(log_server: Server, hosts: Hosts) -> No
     second = hosts.add(log_server.url, "a", take_over=True)
     await second.joined()
     await first.until(lambda: first.member.state is State.REFUSED)
+    assert [(host.own, host.synced) for host in first.member.hosts()] == [(True, False)]
 
 
 async def test_another_epoch_begins_with_nothing(log_server: Server, hosts: Hosts) -> None:
@@ -274,8 +276,12 @@ async def test_reports_during_an_outage_arrive_after_it(log_server: Server, host
         await asyncio.gather(a.joined(), b.joined())
         await proxy.cut()
         await b.until(lambda: b.member.state is State.CONNECTING)
-        assert b.member.remark("a") == "no link to the log"
+        assert b.member.remark("a").startswith("no link to the log")
         assert "no link to the log at nats://127.0.0.1:" in b.member.standing()
+        assert [(host.name, host.synced) for host in b.member.hosts()] == [
+            ("a", True),
+            ("b", False),
+        ]
         for name in names:
             b.coordinator.set(name, COMPLETED)
         a.coordinator.set("reply", COMPLETED)
@@ -353,7 +359,8 @@ async def test_a_host_begins_before_its_log(own_server: Server, hosts: Hosts) ->
     own_server.kill()
     a = hosts.add(own_server.url, "a")
     a.coordinator.need("own@*")
-    await a.until(lambda: "Connect call failed" in a.member.standing())
+    assert a.member.remark("b") == f"joining job {hosts.job}"
+    await a.until(lambda: a.member.standing().endswith(" s: Connection refused"))
     own_server.start()
     await a.hears("own@a", NOT_REGISTERED)
 

@@ -217,15 +217,14 @@ def beating(peers: Peers) -> Peers:
 
 
 def test_four_things_are_told_apart(peers: Peers) -> None:
-    assert peers.remark("h1", 0.0) == "no link to the log"
     peers.link(True, 0.0)
     assert peers.remark("h1", 50.0) == "not heard of yet"
     beating(peers)
     assert peers.remark("h1", 109.0) == ""
     assert peers.remark("h1", 138.5) == "h1 not heard of for 38 s"
     assert peers.remark("h0", 138.5) == ""
-    peers.link(False, 139.0)
-    assert peers.remark("h1", 140.0) == peers.remark("h0", 140.0) == "no link to the log"
+    peers.claimed("h1", 11, Claim(FIRST.journal, FIRST.epoch, released=True))
+    assert peers.remark("h1", 200.0) == "h1 has left the job"
 
 
 def test_only_time_with_a_link_of_our_own_is_silence(peers: Peers) -> None:

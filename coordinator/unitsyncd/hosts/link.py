@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import random
+import re
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -33,7 +37,9 @@ down after 6 s."""
 RECONNECT_S: Final = 0.5
 CONNECT_S: Final = 2
 AGAIN_S: Final = 0.1
-"""Pause between connections; between tries to connect to one server it is RECONNECT_S."""
+AGAIN_MAX_S: Final = 3.0
+"""Pause between connections, on average, doubled after each that failed: a wrong password does not
+become right soon. Each host takes another one."""
 LOOK_S: Final = 0.5
 """nats-py does not tell that a connection has ended as long as it has something to send on it."""
 CLOSE_S: Final = 2.0
@@ -75,27 +81,37 @@ class Link:
         """The last one of the connection."""
         self.denied = ""
         """What the server did not permit, if there was something."""
+        self.tried = False
+        """Whether there was a link, or a try to make one has failed."""
+        self._down_at = time.monotonic()
+        self._warned: set[str] = set()
+        """Of which problems, since the link was up last."""
         self._turned_up = asyncio.Event()
         self._turned_down = asyncio.Event()
 
     async def run(self) -> None:
         """Connect, and again whenever the connection is lost, until cancelled."""
+        pause = AGAIN_S
         while True:
             client = self._client = Client()
             closed = asyncio.Event()
             try:
                 await client.connect(**self._options(closed))
                 self._turn(True)
+                pause = AGAIN_S
                 while client.is_connected:
                     await _bounded(closed.wait(), LOOK_S)
-            except Exception as problem:  # whatever it is, the next try is soon
+            except nats.errors.NoServersError:
+                pass  # why none can be reached was noted
+            except Exception as problem:  # whatever it is, there is a next try
                 self._note(problem)
             finally:
                 self._turn(False)
                 self._client = None
                 await _bounded(client.close())
                 _abort(client)
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, AGAIN_MAX_S)
 
     def _options(self, closed: asyncio.Event) -> dict[str, Any]:
         async def on_error(problem: Exception) -> None:
@@ -112,7 +128,7 @@ class Link:
             "error_cb": on_error,
             "closed_cb": on_closed,
             "allow_reconnect": False,  # each failed try of a reconnection leaves a socket open
-            "max_reconnect_attempts": -1,
+            "max_reconnect_attempts": 1,  # for each server, before connect() fails
             "reconnect_time_wait": RECONNECT_S,
             "connect_timeout": CONNECT_S,
             "ping_interval": PING_S,
@@ -126,11 +142,15 @@ class Link:
         return options
 
     def _note(self, problem: Exception) -> None:
-        text = str(problem).removeprefix("nats: ") or type(problem).__name__
+        text = _in_short(problem)
         if "permissions violation" in text.lower():
             self.denied = text
-        self.problem = text
-        logger.debug("link to the log: {}", text)
+        self.problem, self.tried = text, True
+        if self.up or text in self._warned:
+            logger.debug("link to the log: {}", text)
+            return
+        self._warned.add(text)
+        logger.warning("no link to the log at {}: {}", self._settings.addresses, text)
 
     def _turn(self, up: bool) -> None:
         if up == self.up:
@@ -141,10 +161,13 @@ class Link:
             came.set()
             went.clear()
             self.problem = self.denied = ""
+            self.tried = True
+            self._warned.clear()
             logger.info("connected to the log at {}", self.server)
         else:
             went.set()
             came.clear()
+            self._down_at = time.monotonic()
             logger.info("no link to the log: {}", self.problem or "it was closed")
 
     @property
@@ -152,6 +175,11 @@ class Link:
         """Address of the server that it is connected to, or was last."""
         url = self._client.connected_url if self._client is not None else None
         return address(url.geturl()) if url is not None else self._settings.addresses
+
+    @property
+    def down_s(self) -> float:
+        """For how long there is no link."""
+        return 0.0 if self.up else time.monotonic() - self._down_at
 
     async def until_up(self) -> None:
         await self._turned_up.wait()
@@ -259,6 +287,18 @@ def answer_to(message: Msg) -> dict[str, Any]:
             raise Unclear(f"the log: {why}")  # it is busy, or has no leader
         raise Rejected(code, why)
     return answer
+
+
+def _in_short(problem: Exception) -> str:
+    """``Authorization Violation``, ``Connection refused``, ``Name or service not known``."""
+    text = str(problem)
+    number = re.search(r"\[Errno (\d+)\]", text)
+    if number is not None:
+        return os.strerror(int(number[1]))
+    if isinstance(problem, TimeoutError):
+        return "no answer"
+    text = re.sub(r"\[Errno -\d+\] ", "", text)
+    return text.removeprefix("nats: ").strip("'") or type(problem).__name__
 
 
 def _abort(client: Client) -> None:

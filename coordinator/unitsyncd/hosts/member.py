@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import msgspec
 from loguru import logger
+from msgspec.structs import replace
 from nats.aio.msg import Msg
 
-from unitsync.printing import duration
+from unitsync.printing import duration, job_over, name_taken
 from unitsync.remote_names import ANY
 from unitsync.wire import Host
 from unitsyncd.core.store import StoreError
@@ -135,10 +136,14 @@ class Member:
         """What to add to a text about a unit of *host*; "" if there is nothing to say."""
         if self.state in (State.REFUSED, State.OVER):
             return self.reason
+        if not self._peers.up:
+            return self._way()
         return self._peers.remark(host, self._now())
 
     def hosts(self) -> list[Host]:
-        return self._peers.hosts(self._now())
+        hosts, part = self._peers.hosts(self._now()), self.takes_part()
+        # Whoever speaks for it may be another one.
+        return [host if part or not host.own else replace(host, synced=False) for host in hosts]
 
     def takes_part(self) -> bool:
         return self._link.up and self.state is State.JOINED
@@ -147,12 +152,16 @@ class Member:
         """One line about the link and the part that this host has in the job."""
         if self.state in (State.REFUSED, State.OVER):
             return self.reason
-        if not self._link.up:
-            problem = f": {self._link.problem}" if self._link.problem else ""
-            return f"no link to the log at {self._settings.addresses}{problem}"
-        if self.state is State.JOINED:
+        if self.takes_part():
             return f"host {self._host} of job {self._job}, over {self._link.server}"
-        return f"joining job {self._job}" + (f": {self.reason}" if self.reason else "")
+        return self._way(f" at {self._settings.addresses} for {duration(self._link.down_s)}")
+
+    def _way(self, more: str = "") -> str:
+        """What is still missing until it takes part. *more* is for a link that is."""
+        link = self._link
+        if link.up or not link.tried:
+            return f"joining job {self._job}" + (f": {self.reason}" if self.reason else "")
+        return f"no link to the log{more}" + (f": {link.problem}" if link.problem else "")
 
     async def run(self) -> None:
         """Be a host of the job until ``close`` is called."""
@@ -251,11 +260,11 @@ class Member:
                 raise Unclear("the log is not there yet")
         if stream is None:
             await self._make_sure_it_is_gone()
-            raise _Over(f"job {self._job} has ended: its log was removed")
+            raise _Over(f"{job_over(self._job)}: its log was removed")
         if not joined:
             self._coordinator.join(stream.run)
         elif joined != stream.run:
-            raise _Over(f"job {self._job} has ended: its log was made anew")
+            raise _Over(f"{job_over(self._job)}: its log was made anew")
 
     async def _make_sure_it_is_gone(self) -> None:
         """Servers that have just started may not know of it yet."""
@@ -318,7 +327,7 @@ class Member:
         silent_s = self._now() - self._other_heard
         if ours or claim.released or self._take_over or silent_s >= SILENT_NAME_S:
             return ""
-        return f"another coordinator is host {self._host} of job {self._job}"
+        return name_taken(self._host, self._job)
 
     def _check_epoch(self) -> None:
         if self._coordinator.epoch != self._epoch:

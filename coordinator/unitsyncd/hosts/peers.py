@@ -121,6 +121,10 @@ class Peers:
         peer.heard_at = self._stood
         peer.ahead.append(beat.at - wall)
 
+    @property
+    def up(self) -> bool:
+        return self._up
+
     def link(self, up: bool, now: float) -> None:
         """Whether the log can be read now. Only then does time count as silence."""
         self._pass(now)
@@ -128,13 +132,13 @@ class Peers:
 
     def remark(self, host: str, now: float) -> str:
         """What to add to a text about a unit of *host*; "" if there is nothing to say."""
-        if not self._up:
-            return "no link to the log"
         if host == self._own:
             return ""
         peer = self._peers.get(host)
         if peer is None or peer.claim is None:
             return "not heard of yet"
+        if peer.claim.released:
+            return f"{host} has left the job"
         silent = not_heard_of(self._silent_s(peer, now))
         return f"{host} {silent}" if silent else ""
 
