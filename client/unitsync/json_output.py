@@ -199,21 +199,26 @@ def group_fields(group: "Group") -> dict[str, object]:
     }
 
 
-def host_state(host: "Host") -> tuple[str, str]:
-    """The state of *host* in its job, in a word and as text."""
+def host_state(host: "Host", current: bool = True) -> tuple[str, str]:
+    """The state of *host* in its job, in a word and as text. *current*: whether the coordinator
+    that says so takes part in the job now."""
+    if host.own and not current:
+        return "apart", "not joined"
     if not host.claim:
         return "unheard", "not heard of yet"
     if host.released:
         return "released", "released"
     silent = not_heard_of(host.silent_s or 0.0)
-    return ("silent", silent) if silent else ("joined", "joined")
+    if silent:
+        return "silent", silent
+    return ("joined", "joined") if current else ("unsure", "was joined")
 
 
-def host_fields(host: "Host", **more: object) -> dict[str, object]:
+def host_fields(host: "Host", current: bool = True, **more: object) -> dict[str, object]:
     return {
         "host": host.name,
         "own": host.own,
-        "state": host_state(host)[0],
+        "state": host_state(host, current)[0],
         "synced": host.synced,
         "silent_s": None if host.silent_s is None else round(host.silent_s, 1),
         "skew_s": None if host.skew_s is None else round(host.skew_s, 3),
@@ -230,7 +235,7 @@ def hosts_fields(reply: "HostsReply") -> dict[str, object]:
         "takes_part": reply.takes_part,
         "standing": reply.standing,
         "expected": reply.expected or None,
-        "hosts": [host_fields(host) for host in reply.hosts],
+        "hosts": [host_fields(host, reply.takes_part) for host in reply.hosts],
     }
 
 

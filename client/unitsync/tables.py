@@ -267,7 +267,7 @@ def hosts_table(reply: "HostsReply", screen: "Screen") -> list[str]:
     rows = [
         (
             safe(host.name) + (" (this one)" if host.own else ""),
-            host_state(host)[1],
+            host_state(host, reply.takes_part)[1],
             "-" if host.released else "yes" if host.synced else "no",
             clock_skew(host),
         )

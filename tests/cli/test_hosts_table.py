@@ -19,13 +19,14 @@ HOSTS = [
 ]
 
 
-def reply(standing: str, hosts: list[Host] = HOSTS) -> HostsReply:
-    return HostsReply(id="1", job="train-1", host="node-0", standing=standing, hosts=hosts)
+def reply(standing: str, hosts: list[Host] = HOSTS, takes_part: bool = True) -> HostsReply:
+    return HostsReply(
+        id="1", job="train-1", host="node-0", takes_part=takes_part, standing=standing, hosts=hosts
+    )
 
 
 def test_every_state_is_told_apart() -> None:
-    lines = tables.hosts_table(reply("no link to the log at nats://log-1:4222"), Screen())
-    assert lines[0] == "job train-1: no link to the log at nats://log-1:4222"
+    lines = tables.hosts_table(reply("host node-0 of job train-1"), Screen())
     cells = [[cell.strip() for cell in line.split("  ") if cell] for line in lines[1:]]
     assert cells == [
         ["HOST", "STATE", "SYNCED", "CLOCK"],
@@ -38,6 +39,16 @@ def test_every_state_is_told_apart() -> None:
     ]
     states = [json_output.host_state(host)[0] for host in HOSTS]
     assert states == ["joined", "released", "silent", "joined", "joined", "unheard"]
+
+
+def test_who_takes_no_part_does_not_know_how_the_others_are() -> None:
+    apart = reply("no link to the log at nats://log-1:4222", takes_part=False)
+    lines = tables.hosts_table(apart, Screen())
+    assert lines[0] == "job train-1: no link to the log at nats://log-1:4222"
+    assert lines[2].split()[:5] == ["node-0", "(this", "one)", "not", "joined"]
+    assert lines[5].split()[:3] == ["node-3", "was", "joined"]
+    states = [json_output.host_state(host, current=False)[0] for host in HOSTS]
+    assert states == ["apart", "released", "silent", "unsure", "unsure", "unheard"]
 
 
 @pytest.mark.parametrize("width", [80, 40, 20])

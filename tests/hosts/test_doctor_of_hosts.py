@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from hosts.nats_servers import Server, one_server
-from hosts.real import UNITSYNC, RealHost
+from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
 
 
@@ -57,9 +57,26 @@ def test_a_name_that_is_used_twice(
         second.start()
         while "joining" in (found := findings(second.address)[0]) or "no link" in found:
             pass
-        assert found.startswith(f"problem: another coordinator is host h0 of job {job}")
+        assert found.startswith(f"problem: another coordinator is host h0 of job {job}; ")
+        assert "another name in UNITSYNC_HOST; if it is the right one, unitsync serve --t" in found
+        assert "h0 (this one)  not joined" in second.must("hosts")
     finally:
         second.kill()
+
+
+def test_a_job_that_has_ended(three_hosts: list[RealHost], log_server: Server, job: str) -> None:
+    h0 = three_hosts[0]
+    waiting = h0.call("start", "train", "--after", "never@h1")
+    while not re.search(r"^h1 +joined", h0.must("hosts"), re.MULTILINE):
+        pass
+    end = [*UNITSYNC, "job", "end", job, "--hosts", log_server.url]
+    subprocess.run(end, env=clean_environment(), check=True, timeout=PATIENCE_S)
+    must(waiting, 69)
+    over, link = findings(h0.address)
+    assert over.startswith(f"problem: job {job} has ended: its log was removed; a new run takes ")
+    assert link.startswith("ok: nats-server")
+    table = h0.must("hosts")
+    assert re.search(r"^h0 \(this one\) +not joined +no\nh1 +was joined", table, re.MULTILINE)
 
 
 def test_a_permission_that_is_missing(tmp_path: Path, job: str) -> None:

@@ -63,7 +63,9 @@ def test_hosts_their_units_and_the_end(three_hosts: list[RealHost], log_server: 
     job = table[0].split(" ")[4].rstrip(",")
     assert must(job_verb(log_server.url, "end", job)) == f"job {job} has ended\n"
     assert f"job {job} has ended" in must(waiting, UNAVAILABLE)
-    assert f"there is no log of job {job}" in must(h0.call("list", "--hosts"), UNAVAILABLE)
+    listed = must(h0.call("list", "--hosts"), UNAVAILABLE)
+    assert f"no log of job {job} at {log_server.url}: it has not begun, or has ended" in listed
+    assert "job create" not in listed
 
 
 def test_a_job_is_made_once_and_ended_once(log_server: Server, job: str) -> None:

@@ -9,7 +9,7 @@ from unitsync.errors import UnitsyncError
 from unitsync.job.access import named_settings, over_log
 from unitsync.job.reading import no_log, read_job
 from unitsync.output import print_err, print_lines
-from unitsync.printing import counted, safe
+from unitsync.printing import counted, job_over, safe
 from unitsyncd.hosts.log import Log, new_run
 from unitsyncd.hosts.settings import HostsSettings
 
@@ -59,7 +59,7 @@ def _end(settings: HostsSettings, yes: bool) -> int:
         tried = True
 
     over_log(settings, remove)
-    print_lines([f"job {settings.job} has ended"])
+    print_lines([job_over(settings.job)])
     return 0
 
 

@@ -58,8 +58,9 @@ def read_job(settings: HostsSettings, *, units: bool = True) -> dict[str, HostIn
 
 def no_log(settings: HostsSettings) -> Unavailable:
     return Unavailable(
-        f"there is no log of job {settings.job} at {settings.addresses}",
-        hint=f"its first host makes it, or: unitsync job create {settings.job}",
+        f"there is no log of job {settings.job} at {settings.addresses}: "
+        "it has not begun, or has ended",
+        hint="its first host makes it; after its end, a new run takes another name",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from unitsync import errors, wire
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.client import Client
+from unitsync.printing import job_over, name_taken
 from unitsync.tables import clock_skew
 
 _ABOUT: Final = "job"
@@ -38,8 +39,8 @@ def job(setup: Setup) -> Iterator[Finding]:
         hint = setup.advice("unitsync stop; the next verb starts one that is told of the job")
         yield Finding("problem", _ABOUT, text, hint)
     if reply is not None and joined:
-        level, hint = ("ok", "") if reply.takes_part else ("problem", "unitsync hosts")
-        yield Finding(level, _ABOUT, reply.standing, hint)
+        level = "ok" if reply.takes_part else "problem"
+        yield Finding(level, _ABOUT, reply.standing, _hint(setup, reply))
         for host in reply.hosts:
             if skew := clock_skew(host):
                 text = f"the clock of {host.name} is {skew}"
@@ -52,10 +53,11 @@ def job(setup: Setup) -> Iterator[Finding]:
         yield problem("log", wrong)
         return
     yield Finding("ok", "log", f"nats-server {looked.version} at {looked.server}")
-    if looked.stream is None:
+    over = reply is not None and joined == settings.job and _is_over(reply)
+    if looked.stream is None and not over:
         text = f"there is no log of job {settings.job} yet; its first host makes it, if it may"
         yield Finding("note", "log", text, f"to make it now: unitsync job create {settings.job}")
-    elif looked.stream.replicas == 1:
+    elif looked.stream is not None and looked.stream.replicas == 1:
         level = "note" if looked.servers >= _MANY else "ok"
         text = "it has one replica (R1): if its server is lost, so is the job"
         hint = f"end the job; a new one gets three of the {looked.servers} servers"
@@ -68,6 +70,21 @@ def job(setup: Setup) -> Iterator[Finding]:
             text,
             "give its NATS user this permission: docs/how-to/hosts-permissions.md",
         )
+
+
+def _hint(setup: Setup, reply: wire.HostsReply) -> str:
+    if reply.takes_part:
+        return ""
+    if reply.standing == name_taken(reply.host, reply.job):
+        other = "give this host another name in UNITSYNC_HOST"
+        return setup.advice(f"{other}; if it is the right one, unitsync serve --take-over")
+    if _is_over(reply):
+        return "a new run takes another UNITSYNC_JOB, and another UNITSYNC_ENDPOINT"
+    return "unitsync hosts"
+
+
+def _is_over(reply: wire.HostsReply) -> bool:
+    return reply.standing.startswith(f"{job_over(reply.job)}:")
 
 
 def _asked(setup: Setup) -> wire.HostsReply | None:
