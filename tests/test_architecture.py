@@ -95,12 +95,13 @@ LAYERS = {
     "actors": ("core", "actors", "limits", "faults"),
     "adapters": ("core", "adapters", "faults"),
     "hosts": ("core", "hosts", "limits", "faults"),
+    "metrics": ("core", "actors", "adapters", "metrics"),
     "saved_state": ("core", "actors", "adapters", "limits"),
     "trial": ("core", "actors", "adapters", "limits", "saved_state"),
     "job": ("core", "actors", "adapters", "hosts"),
     "daemon": (
         *("core", "actors", "adapters", "hosts", "limits", "faults"),
-        *("saved_state", "trial", "job"),
+        *("saved_state", "trial", "job", "metrics"),
     ),
     "__main__": ("daemon",),
     "__init__": (),
@@ -420,6 +421,24 @@ def test_only_the_task_of_the_hosts_knows_nats() -> None:
 def test_what_is_known_of_other_hosts_is_pure() -> None:
     for name in ("messages", "ports", "peers"):
         none_of([each for each in imports(HOSTS / f"{name}.py") if each.top in IMPURE])
+
+
+METRICS = COORDINATOR / "metrics"
+"""The room of what a coordinator shows to Prometheus."""
+
+
+def test_metrics_are_loaded_only_where_somebody_wants_them() -> None:
+    found = [each for each in all_imports(COORDINATOR) if METRICS not in each.file.parents]
+    loaded = [each for each in found if each.module.startswith("unitsyncd.metrics.")]
+    none_of(
+        [
+            each
+            for each in loaded
+            if each.module != "unitsyncd.metrics.settings" and not (each.lazy or each.for_types)
+        ]
+    )
+    for name in ("text", "families"):
+        none_of([each for each in imports(METRICS / f"{name}.py") if each.top in IMPURE])
 
 
 RENDER = CLIENT / "render"
