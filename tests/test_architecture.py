@@ -80,7 +80,8 @@ PLANS_MAY_USE = frozenset(
         *("importing", "json_output", "names", "nearest", "notifications", "output", "owner"),
         "patterns",
         "remote_names",
-        *("printing", "probes", "stream_link", "supervision", "terminal", "wire", "wire_values"),
+        *("printing", "probes", "stream_link", "supervision", "terminal", "trace_context"),
+        *("wire", "wire_values"),
     )
 )
 """Modules of unitsync that a plan is read with, and run with: the public clients, how a command
@@ -338,7 +339,7 @@ def test_no_verb_that_a_script_calls_knows_the_analysis() -> None:
     )
 
 
-LOOKING_BACK = (CLIENT / "render", CLIENT / "watch", CLIENT / "looking_back")
+LOOKING_BACK = tuple(CLIENT / room for room in ("render", "watch", "looking_back", "tracing"))
 """What shows the values of the analysis."""
 
 
@@ -396,6 +397,21 @@ def test_only_watch_knows_textual() -> None:
     none_of([each for each in found if not each.lazy])
     found = [each for each in all_imports(CLIENT) if WATCH not in each.file.parents]
     none_of([each for each in found if each.module.startswith("unitsync.watch")])
+
+
+TRACING = CLIENT / "tracing"
+"""The room of ``unitsync trace``."""
+
+
+def test_only_trace_knows_opentelemetry() -> None:
+    """In one module, which loads it when it has something to send."""
+    found = [each for each in all_imports(CLIENT, COORDINATOR) if each.top == "opentelemetry"]
+    assert found
+    none_of([each for each in found if each.file != TRACING / "otlp.py" or not each.lazy])
+    found = [each for each in all_imports(CLIENT) if each.module.startswith("unitsync.tracing")]
+    none_of([each for each in found if TRACING not in each.file.parents and not each.lazy])
+    for file in (TRACING / "spans.py", CLIENT / "trace_context.py"):
+        none_of([each for each in imports(file) if each.top in IMPURE])
 
 
 def test_what_watch_shows_is_pure() -> None:
@@ -457,7 +473,7 @@ def test_what_is_drawn_depends_on_what_is_put_in() -> None:
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
-        *("unitsync", "unitsyncd", "textual", "igraph", "nats"),
+        *("unitsync", "unitsyncd", "textual", "igraph", "nats", "opentelemetry"),
         *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)

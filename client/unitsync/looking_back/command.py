@@ -22,7 +22,7 @@ from unitsync.importing import imported
 from unitsync.json_output import json_text
 from unitsync.looking_back.sources import FromCoordinator, FromFile, Source, chosen
 from unitsync.output import print_err, print_lines
-from unitsync.printing import quoted, safe
+from unitsync.printing import counted, quoted, safe
 from unitsync.render import tables
 from unitsync.render.events import json_line, text_line
 from unitsync.render.lettering import UNITS_MOST
@@ -233,6 +233,19 @@ def _export(call: Call, source: Source) -> None:
         raise
 
 
+def _trace(call: Call, source: Source) -> None:
+    from unitsync.trace_context import trace_id
+    from unitsync.tracing import otlp
+    from unitsync.tracing.spans import spans
+
+    url = otlp.endpoint(call.flags.get("--otlp", [""])[-1])
+    if (startup := _startup(call, source)) is None:
+        return
+    trace, made = trace_id(startup.epoch), list(spans(startup))
+    otlp.send(made, trace, url)
+    print_lines([f"sent trace {trace:032x}: {counted(len(made), 'span')}"])
+
+
 # --- files ----------------------------------------------------------------------------
 
 
@@ -273,4 +286,5 @@ _PERFORM: Final[dict[str, Callable[[Call, Source], None]]] = {
     "startups": _startups,
     "compare": _compare,
     "export": _export,
+    "trace": _trace,
 }
