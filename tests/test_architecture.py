@@ -80,7 +80,8 @@ PLANS_MAY_USE = frozenset(
         *("importing", "json_output", "names", "nearest", "notifications", "output", "owner"),
         "patterns",
         "remote_names",
-        *("printing", "probes", "stream_link", "supervision", "terminal", "wire", "wire_values"),
+        *("printing", "probes", "stream_link", "supervision", "terminal", "trace_context"),
+        *("wire", "wire_values"),
     )
 )
 """Modules of unitsync that a plan is read with, and run with: the public clients, how a command
@@ -95,12 +96,13 @@ LAYERS = {
     "actors": ("core", "actors", "limits", "faults"),
     "adapters": ("core", "adapters", "faults"),
     "hosts": ("core", "hosts", "limits", "faults"),
+    "metrics": ("core", "actors", "adapters", "metrics"),
     "saved_state": ("core", "actors", "adapters", "limits"),
     "trial": ("core", "actors", "adapters", "limits", "saved_state"),
     "job": ("core", "actors", "adapters", "hosts"),
     "daemon": (
         *("core", "actors", "adapters", "hosts", "limits", "faults"),
-        *("saved_state", "trial", "job"),
+        *("saved_state", "trial", "job", "metrics"),
     ),
     "__main__": ("daemon",),
     "__init__": (),
@@ -344,7 +346,7 @@ def test_no_verb_that_a_script_calls_knows_the_analysis() -> None:
     )
 
 
-LOOKING_BACK = (CLIENT / "render", CLIENT / "watch", CLIENT / "looking_back")
+LOOKING_BACK = tuple(CLIENT / room for room in ("render", "watch", "looking_back", "tracing"))
 """What shows the values of the analysis."""
 
 
@@ -404,6 +406,21 @@ def test_only_watch_knows_textual() -> None:
     none_of([each for each in found if each.module.startswith("unitsync.watch")])
 
 
+TRACING = CLIENT / "tracing"
+"""The room of ``unitsync trace``."""
+
+
+def test_only_trace_knows_opentelemetry() -> None:
+    """In one module, which loads it when it has something to send."""
+    found = [each for each in all_imports(CLIENT, COORDINATOR) if each.top == "opentelemetry"]
+    assert found
+    none_of([each for each in found if each.file != TRACING / "otlp.py" or not each.lazy])
+    found = [each for each in all_imports(CLIENT) if each.module.startswith("unitsync.tracing")]
+    none_of([each for each in found if TRACING not in each.file.parents and not each.lazy])
+    for file in (TRACING / "spans.py", CLIENT / "trace_context.py"):
+        none_of([each for each in imports(file) if each.top in IMPURE])
+
+
 def test_what_watch_shows_is_pure() -> None:
     for name in ("board", "details", "drawing", "look"):
         none_of([each for each in imports(WATCH / f"{name}.py") if each.top in IMPURE])
@@ -429,6 +446,24 @@ def test_what_is_known_of_other_hosts_is_pure() -> None:
         none_of([each for each in imports(HOSTS / f"{name}.py") if each.top in IMPURE])
 
 
+METRICS = COORDINATOR / "metrics"
+"""The room of what a coordinator shows to Prometheus."""
+
+
+def test_metrics_are_loaded_only_where_somebody_wants_them() -> None:
+    found = [each for each in all_imports(COORDINATOR) if METRICS not in each.file.parents]
+    loaded = [each for each in found if each.module.startswith("unitsyncd.metrics.")]
+    none_of(
+        [
+            each
+            for each in loaded
+            if each.module != "unitsyncd.metrics.settings" and not (each.lazy or each.for_types)
+        ]
+    )
+    for name in ("text", "families"):
+        none_of([each for each in imports(METRICS / f"{name}.py") if each.top in IMPURE])
+
+
 RENDER = CLIENT / "render"
 """The room of pictures and tables."""
 
@@ -445,7 +480,7 @@ def test_what_is_drawn_depends_on_what_is_put_in() -> None:
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
-        *("unitsync", "unitsyncd", "textual", "igraph", "nats"),
+        *("unitsync", "unitsyncd", "textual", "igraph", "nats", "opentelemetry"),
         *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)

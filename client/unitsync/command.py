@@ -54,6 +54,8 @@ def environment_of(unit: str) -> "dict[bytes, bytes]":
                 environment.setdefault(entry[:end], entry[end + 1 :])  # the first, as getenv(3)
     environment[b"UNITSYNC_UNIT"] = unit.encode("utf-8", "surrogateescape")
     environment.pop(b"UNITSYNC_CODER_SHIM", None)  # it concerns only this process
+    for name in (b"TRACEPARENT", b"TRACESTATE"):  # our caller's: the run has a span of its own
+        environment.pop(name, None)
     return environment
 
 

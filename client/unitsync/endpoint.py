@@ -19,7 +19,9 @@ from typing import Final, NamedTuple
 from unitsync import errors, wire_by_hand
 from unitsync.absent import Absent, NotYet
 from unitsync.wire_by_hand import (
-    PATH_BYTES_MAX,
+    PATH_BYTES_MAX as PATH_BYTES_MAX,
+)
+from unitsync.wire_by_hand import (
     address_of,
     folder_mode_trusted,
     invoking_user,

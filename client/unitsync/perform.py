@@ -156,7 +156,12 @@ def _run(call: "Call") -> int:
 
     if options is None:
         ended = run_command.carry_out(
-            call.command, unit, inherited, lambda text: tell("note", text=text, run=granted.run)
+            call.command,
+            unit,
+            granted.epoch,
+            granted.run,
+            inherited,
+            lambda text: tell("note", text=text, run=granted.run),
         )
         run_command.let_signals_go(inherited)
     else:

@@ -21,6 +21,7 @@ from unitsync.command import (
     signal_name,
     spawn,
 )
+from unitsync.trace_context import with_traceparent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,17 +74,23 @@ def watched() -> "set[int]":
 
 
 def carry_out(
-    words: "list[str]", unit: str, inherited: "set[int]", note: "Callable[[str], Any]"
+    words: "list[str]",
+    unit: str,
+    epoch: str,
+    run: int,
+    inherited: "set[int]",
+    note: "Callable[[str], Any]",
 ) -> "Ended":
-    """Run the command *words* and wait for its end. *note* sends what it says that it is doing.
-    Call it between ``hold_signals``, which returned *inherited*, and ``let_signals_go``."""
+    """Run the command *words* and wait for its end. It is the run *run* of *unit*. *note* sends
+    what it says that it is doing. Call it between ``hold_signals``, which returned *inherited*,
+    and ``let_signals_go``."""
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # if ignored, there is no status
     guardian = Guardian(apart=not at_the_terminal())
     try:
         guardian.begin()
     except OSError as exc:
         return no_guardian(exc)
-    environment = environment_of(unit)
+    environment = with_traceparent(environment_of(unit), epoch, unit, run)
     ear = ear_for(environment, note)
     try:
         try:

@@ -16,6 +16,7 @@ from unitsync import command, run_command, supervision
 from unitsync.command import Ended
 from unitsync.run_command import Ear, Guardian, ear_for, pass_on, warn, watched
 from unitsync.supervision import Order, Supervision
+from unitsync.trace_context import with_traceparent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class SupervisedRun:
         self._options = options
         self._inherited = inherited
         self._tell = tell
-        self._run = granted.run
+        self._epoch, self._run = granted.epoch, granted.run
         self._numbers = {*watched(), _WAKE}
         self._machine = Supervision(
             retries=options.retries,
@@ -247,7 +248,7 @@ class SupervisedRun:
         self._guardian, self._group, self._handed_over = guardian, guardian.group, False
         self._looks = 0
         self._prober = self._new_prober()
-        environment = self._environment.copy()
+        environment = with_traceparent(self._environment, self._epoch, self._unit, self._run)
         self._ear = ear_for(environment, self._note_for(self._run), self._said_ready)
         try:
             self._pump = self._new_pump()

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from loguru import logger
 
@@ -37,7 +37,11 @@ from unitsyncd.core.store import StoreError
 from unitsyncd.hosts.settings import HostsSettings, hosts_settings
 from unitsyncd.job import Job, keep_hosts, kept_hosts
 from unitsyncd.limits import Limits, limit_reached
+from unitsyncd.metrics.settings import forget_metrics, kept_metrics, metrics_settings
 from unitsyncd.saved_state import open_state
+
+if TYPE_CHECKING:
+    from unitsyncd.metrics.service import Metrics
 
 LOG_LEVELS: Final = ("trace", "debug", "info", "warning", "error")
 GC_THRESHOLDS: Final = (20_000, 1_000_000, 1_000_000)
@@ -64,6 +68,7 @@ class Daemon:
         access: Access,
         limits: Limits,
         hosts: HostsSettings | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Create it within the event loop. *hosts*: the job that it is a host of. Raises
         StoreError if the journal cannot be used."""
@@ -106,6 +111,11 @@ class Daemon:
             budget=budget,
             on_full=self._full,
         )
+        self._metrics = metrics
+        if metrics is not None:
+            journal = self._kept.journal
+            connections = lambda: self._router.connections  # noqa: E731
+            metrics.begin(self._supervisor, journal.path, journal.id, connections, self._clock.at)
         folder_lock.appear()
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -127,12 +137,16 @@ class Daemon:
         self._look()
         if self._job is not None:
             self._job.join(loop)
+        if self._metrics is not None:
+            await self._metrics.join()
         logger.info("serving {} as pid {}", self._folder_lock.endpoint.address, self.pid)
         on_ready()
         why = await self._ended
         logger.info("ending: {}", why)
         if self._job is not None:
             await self._job.leave()
+        if self._metrics is not None:
+            await self._metrics.leave()
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
@@ -341,6 +355,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hosts-expected", type=int, metavar="N")
     parser.add_argument("--on-host-lost", metavar="wait|fail[:DURATION]")
     parser.add_argument("--take-over", action="store_true", help="the name, whoever has it")
+    parser.add_argument("--metrics", metavar="ADDRESS", help="HOST:PORT or unix:PATH")
+    parser.add_argument("--metrics-per-unit", metavar="N", help="units shown by name; default: 0")
     parser.add_argument("--trial", action="store_true", help="try all that serving needs, and end")
     options = parser.parse_args(argv)
     options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
@@ -376,6 +392,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         hosts = kept_hosts(endpoint.folder)
     else:
         keep_hosts(endpoint.folder, hosts)
+    metrics = _metrics(options, endpoint.folder)
 
     def on_ready() -> None:
         ready.say("ready")
@@ -386,7 +403,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     threading.excepthook = _log_defect_in_thread
 
     async def serve() -> None:
-        await Daemon(folder_lock, access, limits, hosts).run(on_ready)
+        await Daemon(folder_lock, access, limits, hosts, metrics).run(on_ready)
 
     try:
         asyncio.run(serve())
@@ -404,6 +421,27 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
         raise
     systemd.notify("STOPPING=1")
     return 0
+
+
+def _metrics(options: argparse.Namespace, folder: str) -> Metrics | None:
+    """Raises UsageError, UnitsyncError. A coordinator that a verb has started goes on without
+    metrics if their address cannot be had: the scripts are more important."""
+    by_a_verb = options.ready_fd is not None
+    settings = metrics_settings(options, os.environ)
+    if settings is None and by_a_verb:
+        settings = kept_metrics(folder)
+    if settings is None:
+        forget_metrics(folder)
+        return None
+    from unitsyncd.metrics.service import Metrics
+
+    try:
+        return Metrics(settings)
+    except UnitsyncError as problem:
+        if not by_a_verb:
+            raise
+        logger.error("{}; it goes on without; {}", problem, problem.hint)
+        return None
 
 
 def _log_level(named: str) -> str:

@@ -147,6 +147,8 @@ def variables_in_code() -> set[str]:
         text = path.read_text(encoding="utf-8")
         found |= set(re.findall(r"\b(UNITSYNC_[A-Z_]*[A-Z])\b", text))
         found |= set(re.findall(r"""env[a-z]*(?:\.get\(|\[)\s*["']([A-Z_]+)["']""", text))
+        found |= set(re.findall(r"""env[a-z]*\.setdefault\(b"([A-Z_]+)\"""", text))
+        found |= set(re.findall(r"""["'](OTEL_[A-Z_]+)["']""", text))
     found.add("COLUMNS")  # read by shutil.get_terminal_size
     return found | {f"UNITSYNC_MAX_{name.upper()}" for name in Limits.__struct_fields__}
 

@@ -30,6 +30,8 @@ from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl
 from unitsyncd.actors import actor, declaring, followers, queries, supervisor
 from unitsyncd.adapters import connection_limit, router, stops
 from unitsyncd.core import causes, similar, state, store, view, wording
+from unitsyncd.metrics import responder
+from unitsyncd.metrics import settings as metrics_settings
 
 MIB = 2**20
 UNBOUNDED = "journal: what belongs to now"
@@ -86,6 +88,9 @@ FIXED: dict[str, tuple[float, ...]] = {
     "cycles that `check` reports at once": (edges.CYCLES_MAX,),
     "names compared to suggest others": (edges.COMPARED_MAX,),
     "requests for events of one client": (followers.OF_CLIENT_MAX,),
+    "units that [metrics]": (metrics_settings.PER_UNIT_MAX,),
+    "clients that ask for metrics": (responder.CLIENTS_MAX,),
+    "one request for metrics": (responder.REQUEST_BYTES_MAX // 1024, responder.EXCHANGE_S),
     "records on a page of events": (followers.PAGE_BYTES // 1024, store.PART_RECORDS),
 }
 """How the row begins, and the numbers in it."""

@@ -1,5 +1,6 @@
 """``run`` hands its command what the caller gave: its environment, to the byte, with
-``UNITSYNC_UNIT`` and ``NOTIFY_SOCKET``, and nothing else of ours or of Python's."""
+``UNITSYNC_UNIT``, ``NOTIFY_SOCKET`` and ``TRACEPARENT``, and nothing else of ours or of
+Python's."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ LOCALES = {
 
 def environment_of(*command: str, cli: Cli, given: dict[str, str]) -> list[bytes]:
     """What the environment of a command that *command* ends in is, in order, without the socket
-    of ``run`` for what the command says of itself."""
+    of ``run`` for what the command says of itself, and without its place in the trace."""
     done = subprocess.run(
         [*command, "/bin/cat", "/proc/self/environ"],
         env={"UNITSYNC_ENDPOINT": cli.endpoint, MARK: os.environ[MARK], **given},
@@ -44,7 +45,7 @@ def environment_of(*command: str, cli: Cli, given: dict[str, str]) -> list[bytes
     )
     assert (done.returncode, done.stderr) == (0, b"")
     found = done.stdout.split(b"\0")[:-1]
-    return [entry for entry in found if not entry.startswith(b"NOTIFY_SOCKET=@")]
+    return [entry for entry in found if not entry.startswith((b"NOTIFY_SOCKET=@", b"TRACEPARENT="))]
 
 
 @pytest.mark.parametrize("name", LOCALES)

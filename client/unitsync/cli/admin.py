@@ -71,6 +71,17 @@ _ON_HOST_LOST = Flag(
     metavar="wait|fail[:DURATION]",
 )
 _TAKE_OVER = Flag("--take-over", "Take the name of this host, whoever has it.", field="take_over")
+_METRICS = Flag(
+    "--metrics",
+    "Where Prometheus finds metrics: HOST:PORT of this machine, or unix:PATH (UNITSYNC_METRICS).",
+    metavar="ADDRESS",
+)
+_PER_UNIT = Flag(
+    "--metrics-per-unit",
+    "Show up to so many units by name in them (UNITSYNC_METRICS_PER_UNIT).",
+    metavar="N",
+    field="metrics_per_unit",
+)
 
 
 def serve(
@@ -83,6 +94,8 @@ def serve(
     hosts_expected: Annotated[int | None, option(_EXPECTED)] = None,
     on_host_lost: Annotated[str | None, option(_ON_HOST_LOST)] = None,
     take_over: Annotated[bool, option(_TAKE_OVER)] = False,
+    metrics: Annotated[str | None, option(_METRICS)] = None,
+    metrics_per_unit: Annotated[str | None, option(_PER_UNIT)] = None,
     endpoint: Endpoint = None,
 ) -> int:
     """Run the coordinator in the foreground.
@@ -101,6 +114,8 @@ def serve(
         (_HOST.name, host),
         (_EXPECTED.name, hosts_expected),
         (_ON_HOST_LOST.name, on_host_lost),
+        (_METRICS.name, metrics),
+        (_PER_UNIT.name, metrics_per_unit),
     ):
         if value is not None:
             arguments += [flag, str(value)]

@@ -29,7 +29,7 @@ from unitsync.looking_back.sources import (
     chosen,
 )
 from unitsync.output import print_err, print_lines
-from unitsync.printing import quoted, safe
+from unitsync.printing import counted, quoted, safe
 from unitsync.render import tables
 from unitsync.render.events import json_line, text_line
 from unitsync.render.lettering import UNITS_MOST
@@ -248,6 +248,19 @@ def _export(call: Call, source: Source) -> None:
         raise
 
 
+def _trace(call: Call, source: Source) -> None:
+    from unitsync.trace_context import trace_id
+    from unitsync.tracing import otlp
+    from unitsync.tracing.spans import spans
+
+    url = otlp.endpoint(call.flags.get("--otlp", [""])[-1])
+    if (startup := _startup(call, source)) is None:
+        return
+    trace, made = trace_id(startup.epoch), list(spans(startup))
+    otlp.send(made, trace, url)
+    print_lines([f"sent trace {trace:032x}: {counted(len(made), 'span')}"])
+
+
 # --- files ----------------------------------------------------------------------------
 
 
@@ -288,4 +301,5 @@ _PERFORM: Final[dict[str, Callable[[Call, Any], None]]] = {
     "startups": _startups,
     "compare": _compare,
     "export": _export,
+    "trace": _trace,
 }

@@ -28,6 +28,11 @@ GRAPH = Flag(
 )
 FOLLOW = Flag("--follow", "Go on with what comes, until Ctrl-C.", short="-f", field="follow")
 AFTER_EVENT = Flag("--since", "Only what came after the event with this number.", metavar="N")
+OTLP = Flag(
+    "--otlp",
+    "The collector, for example http://localhost:4318 (OTEL_EXPORTER_OTLP_ENDPOINT).",
+    metavar="URL",
+)
 KEPT = Flag("--all", "All startups that are kept, not only one.", field="all")
 _MODULE = "unitsync.looking_back.command"
 HOSTS = Flag("--hosts", "The units of all hosts of the job, from its log.", field="hosts")
@@ -180,6 +185,21 @@ _ALL = (
         why they failed.
         """,
         "unitsync export startup.jsonl",
+        module=_MODULE,
+    ),
+    Verb(
+        "trace",
+        LOOKING_BACK,
+        LOOK,
+        (),
+        (OTLP, *_OF_ONE),
+        """Send a startup as a trace of OpenTelemetry.
+
+        A span for each unit, with its waiting and its runs below it and links to its
+        prerequisites. Commands find their run in TRACEPARENT, so their own spans hang below it.
+        What goes on has lasted until now. The spans hold the command lines and folders of scripts.
+        """,
+        "unitsync trace --otlp http://localhost:4318",
         module=_MODULE,
     ),
 )

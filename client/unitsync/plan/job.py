@@ -46,6 +46,7 @@ from unitsync.supervision import (
     Order,
     Supervision,
 )
+from unitsync.trace_context import with_traceparent
 
 
 class Host(Protocol):
@@ -297,7 +298,7 @@ class Job:
         assert life is not None
         self._stopper.kill()  # it is about the run before
         self._move(State.LAUNCHING if unit.ready else State.RUNNING)
-        environment = runner.environment(unit)
+        environment = with_traceparent(runner.environment(unit), self._epoch, self.name, self.run)
         self._hearing = Hearing(environment, unit.user, self, runner.client)
         if unit.ready and (why := probes.parse(unit.ready).warning()):
             runner.warn(f"{self.name}: {why}")

@@ -1,4 +1,5 @@
-"""What is logged of a defect in the coordinator, and what its client is told."""
+"""What is logged of a defect in the coordinator, and what its client is told: also if the journal
+cannot be written."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from unitsync import errors, wire
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.registry import Registry
 from unitsyncd.core.state import InvalidTransition
+from unitsyncd.core.store import StoreError
 
 STORY_MAX: Final = 10
 """Entries of a unit's history that are logged."""
@@ -44,4 +46,11 @@ def unsure() -> errors.UnitsyncError:
     return errors.InternalError(
         "a defect in the coordinator; what was asked for may have been done",
         hint="unitsync list shows whether it was; see coordinator.log beside its socket",
+    )
+
+
+def not_kept(problem: StoreError) -> errors.NotKept:
+    """What to tell a client whose change the journal could not keep."""
+    return errors.NotKept(
+        f"nothing was changed: the journal cannot be written ({problem})", hint=problem.hint
     )

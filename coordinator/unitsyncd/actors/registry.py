@@ -23,6 +23,7 @@ from unitsyncd.actors.unit_actor import Newcomers, UnitActor
 from unitsyncd.core.causes import Causes
 from unitsyncd.core.events import (
     Answer,
+    AnyFact,
     Declared,
     Ended,
     GateDue,
@@ -273,9 +274,11 @@ class Registry:
             return replace(owner, watched=False)  # ``status`` shows this
         return owner
 
-    def commit(self) -> None:
-        """Make the turn's changes final."""
-        for name, fact, run in self.turn.take():
+    def commit(self) -> list[tuple[str, AnyFact, int]]:
+        """Make the turn's changes final. Its facts, each with its unit and the number of its
+        run."""
+        taken = self.turn.take()
+        for name, fact, run in taken:
             kind = type(fact)
             if kind in _OF_GRAPH:
                 continue
@@ -284,6 +287,7 @@ class Registry:
                 self.update_run(name)
         self.view.similar.end_turn()
         self.view.causes.begin()
+        return taken
 
     def dissolve(self) -> Work:
         """Empty the registry, which must not be used from now on. The work that is left to do.

@@ -19,10 +19,11 @@ from unitsyncd import faults
 from unitsyncd.actors import replies
 from unitsyncd.actors.actor import MailboxFull
 from unitsyncd.actors.awaited_actor import Waiter
-from unitsyncd.actors.defects import story, undone, unsure, while_handling
+from unitsyncd.actors.defects import not_kept, story, undone, unsure, while_handling
 from unitsyncd.actors.followers import Followers
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.incremental import RunInSteps, at_once
+from unitsyncd.actors.observer import NobodyObserves, Observer
 from unitsyncd.actors.ports import AllAlive, ClientProcesses, Identity, Job, OwnerWatch
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.remote_units import localized
@@ -126,6 +127,7 @@ class Supervisor:
             self._handlers = self._handlers_for(Registry(epoch.epoch, epoch.startup, limits))
         self.stopping = False
         """A client has asked the coordinator to end."""
+        self.observer: Observer = NobodyObserves()
         self.ahead = 0.0
         """Seconds to add to the times in replies, to match the wall clock."""
 
@@ -144,6 +146,7 @@ class Supervisor:
             return
         if self._job is not None and b"@" in frame:  # looking at each name takes longer
             request = localized(request, self._job.host)
+        self.observer.asked(request)
         self._pending.append((peer, request))
         try:
             self._one(peer, request)
@@ -184,7 +187,7 @@ class Supervisor:
                     self._finish()
                 except StoreError as exc:
                     self._undo()
-                    self._final.append((peer, self._error(request.id, _not_kept(exc))))
+                    self._final.append((peer, self._error(request.id, not_kept(exc))))
         else:
             self._on_defect("a turn that came to no end", problem)
             self._final += [(peer, self._error(request.id, unsure())) for peer, request in pending]
@@ -379,7 +382,7 @@ class Supervisor:
             if self._store is not None:
                 self._store.try_append()
         except StoreError as problem:
-            raise _not_kept(problem) from None
+            raise not_kept(problem) from None
 
     def _other_startup(self, request: wire.AnyRequest) -> None:
         if not _acts(request):
@@ -452,7 +455,7 @@ class Supervisor:
             self._followers.has_news = True
             faults.reach("appended")
         try:
-            registry.commit()
+            self.observer.kept(registry.commit(), registry)
         except Exception as defect:  # the turn is already kept, so it counts all the same
             self._on_defect("facts were kept, but could not all be applied", defect)
         self._final += self._outbox
@@ -475,6 +478,7 @@ class Supervisor:
         if self.ahead:
             replies = [(peer, by_wall_clock(reply, self.ahead)) for peer, reply in replies]
         outgoing = [(peer, wire.encode(reply)) for peer, reply in replies]
+        self.observer.replied(replies)
         self._final.clear()
         return outgoing
 
@@ -485,12 +489,6 @@ class Supervisor:
 def _acts(request: wire.AnyRequest) -> bool:
     """Whether *request* acts, or tries whether one that acts would be accepted."""
     return request.may.acts or (isinstance(request, wire.Ping) and request.trial)
-
-
-def _not_kept(problem: StoreError) -> errors.NotKept:
-    return errors.NotKept(
-        f"nothing was changed: the journal cannot be written ({problem})", hint=problem.hint
-    )
 
 
 def _needs_state(request: wire.AnyRequest) -> bool:

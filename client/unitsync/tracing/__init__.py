@@ -1,0 +1,1 @@
+"""A startup as a trace of OpenTelemetry."""

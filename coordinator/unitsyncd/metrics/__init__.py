@@ -1,0 +1,2 @@
+"""What `serve --metrics` shows to Prometheus. No coordinator without it loads more than the
+settings."""

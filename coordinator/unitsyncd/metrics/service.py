@@ -1,0 +1,163 @@
+"""The metrics of one coordinator, from its socket to its figures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable
+from typing import Final
+
+from unitsync._version import __version__
+from unitsync.errors import UnitsyncError
+from unitsyncd.actors.registry import Registry
+from unitsyncd.actors.supervisor import Supervisor
+from unitsyncd.adapters import resources
+from unitsyncd.metrics.families import STATES, Figures, UnitFigures, families
+from unitsyncd.metrics.responder import Responder
+from unitsyncd.metrics.settings import MetricsSettings, count_begin
+from unitsyncd.metrics.tally import Tally, ran_s, waited_s
+from unitsyncd.metrics.text import render
+
+STEP_UNITS: Final = 1000
+"""Units that are counted before requests are answered again: less than a millisecond."""
+BACKLOG: Final = 16
+
+
+class Metrics:
+    """Answers from ``join`` to ``leave``."""
+
+    def __init__(self, settings: MetricsSettings) -> None:
+        """Listen there. Raises UnitsyncError if that is not possible."""
+        self._settings = settings
+        self._listening = listen(settings)
+        self._file = os.stat(settings.path) if settings.path else None
+        self._responder = Responder(self._listening, self._text)
+        self._tally = Tally()
+
+    def begin(
+        self,
+        supervisor: Supervisor,
+        journal: str,
+        journal_id: str,
+        clients: Callable[[], int],
+        at: Callable[[], float],
+    ) -> None:
+        """Count from now on. *journal* is its path, *clients* says how many are connected, and *at*
+        the time by the clock of facts."""
+        self._supervisor = supervisor
+        self._journal = journal
+        self._clients = clients
+        self._at = at
+        self._began = time.time()
+        self._begins = count_begin(os.path.dirname(journal), self._settings, journal_id)
+        supervisor.observer = self._tally
+
+    async def join(self) -> None:
+        await self._responder.begin()
+
+    async def leave(self) -> None:
+        await self._responder.close()
+        path = self._settings.path
+        with contextlib.suppress(OSError):
+            if self._file is not None and os.path.samestat(os.stat(path), self._file):
+                os.unlink(path)
+
+    async def _text(self) -> str:
+        units, by_name = await self._count()
+        held = self._supervisor.figures()
+        used = os.times()
+        figures = Figures(
+            version=__version__,
+            units=units,
+            by_name=by_name,
+            edges=held["edges"],
+            waiting=held["waiting"],
+            followers=held["followers"],
+            clients=self._clients(),
+            journal_bytes=sum(_size(self._journal + suffix) for suffix in ("", "-wal")),
+            begins=self._begins,
+            resident_bytes=resources.resident_bytes(),
+            open_files=len(os.listdir("/proc/self/fd")) - 1,
+            cpu_s=used.user + used.system,
+            began=self._began,
+        )
+        return render(families(self._tally, figures, self._settings.per_unit))
+
+    async def _count(self) -> tuple[dict[str, int], list[UnitFigures]]:
+        """Units by state, and the first of them by name. In steps, between which requests are
+        answered: they may be of slightly different moments."""
+        registry = self._supervisor.handlers.registry
+        counts, by_name = dict.fromkeys(STATES, 0), list[UnitFigures]()
+        done = 0
+        while done < len(registry.names):
+            for name in registry.names[done : done + STEP_UNITS]:
+                state = registry.units[name].unit.condition.status.value
+                counts[state] += 1
+                if len(by_name) < self._settings.per_unit:
+                    by_name.append(self._figures_of(registry, name, state))
+            done += STEP_UNITS
+            await asyncio.sleep(0)
+            if registry.is_over:  # everything was reset
+                registry = self._supervisor.handlers.registry
+                counts, done = dict.fromkeys(STATES, 0), 0
+                by_name.clear()
+        return counts, by_name
+
+    def _figures_of(self, registry: Registry, name: str, state: str) -> UnitFigures:
+        unit, history = registry.units[name].unit, registry.view.history(name)
+        ran = ran_s(history, unit.run, self._at())
+        return UnitFigures(name, state, None if ran is None else waited_s(history, unit.run), ran)
+
+
+def listen(settings: MetricsSettings) -> socket.socket:
+    """A socket that listens there. Raises UnitsyncError."""
+    try:
+        if settings.path:
+            return _listen_at(settings.path)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as problem:
+        taken = problem.errno == errno.EADDRINUSE
+        why = "something else is there" if taken else problem.strerror
+        raise UnitsyncError(
+            f"no metrics at {settings.address}: {why}",
+            hint="another coordinator may have it: each needs an address of its own "
+            "(--metrics, UNITSYNC_METRICS)",
+        ) from None
+
+
+def _listen_at(path: str) -> socket.socket:
+    """Replaces the socket that a killed coordinator has left there. Raises OSError."""
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        if _is_left_over(path):
+            os.unlink(path)
+        listening.bind(path)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_left_over(path: str) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(1.0)
+        return asking.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,72 @@
+"""A collector made of the protocol's official definitions, which keeps what it is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+class Receiver:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.status = 200
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.requests: list[ExportTraceServiceRequest] = []
+
+    @property
+    def spans(self) -> list[Span]:
+        return [
+            span
+            for request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    @property
+    def resource(self) -> dict[str, str | bool | int]:
+        (resource,) = [each.resource for each in self.requests[0].resource_spans]
+        return attributes(resource.attributes)
+
+
+def attributes(pairs: list[KeyValue]) -> dict[str, str | bool | int]:
+    return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.paths.append(self.path)
+            receiver.headers.append(dict(self.headers))
+            if receiver.status == 200:
+                receiver.requests.append(ExportTraceServiceRequest.FromString(body))
+            self.send_response(receiver.status)
+            answer = ExportTraceServiceResponse().SerializeToString()
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        receiver = Receiver(f"http://127.0.0.1:{server.server_port}")
+        serving = threading.Thread(target=server.serve_forever, args=(0.02,))
+        serving.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            serving.join()
