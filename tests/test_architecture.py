@@ -346,7 +346,9 @@ def test_no_verb_that_a_script_calls_knows_the_analysis() -> None:
     )
 
 
-LOOKING_BACK = tuple(CLIENT / room for room in ("render", "watch", "looking_back", "tracing"))
+LOOKING_BACK = tuple(
+    CLIENT / room for room in ("render", "watch", "looking_back", "mcp_server", "tracing")
+)
 """What shows the values of the analysis."""
 
 
@@ -426,6 +428,25 @@ def test_what_watch_shows_is_pure() -> None:
         none_of([each for each in imports(WATCH / f"{name}.py") if each.top in IMPURE])
 
 
+MCP = CLIENT / "mcp_server"
+"""The room of ``unitsync mcp``."""
+
+
+def test_only_the_server_of_agents_knows_their_protocol() -> None:
+    """In one module, which is loaded when the verb is called."""
+    sdk = ("mcp", "mcp_types", "anyio")
+    found = [each for each in all_imports(CLIENT, COORDINATOR) if each.top in sdk]
+    none_of([each for each in found if each.file != MCP / "server.py"])
+    found = [each for each in all_imports(CLIENT) if each.module == "unitsync.mcp_server.server"]
+    none_of([each for each in found if not each.lazy])
+    found = [each for each in all_imports(CLIENT) if MCP not in each.file.parents]
+    none_of([each for each in found if part(each.module) == "mcp_server"])
+
+
+def test_what_agents_are_answered_is_pure() -> None:
+    none_of([each for each in imports(MCP / "answers.py") if each.top in IMPURE])
+
+
 HOSTS = COORDINATOR / "hosts"
 """The room of what makes a coordinator one host of a job."""
 
@@ -480,7 +501,8 @@ def test_what_is_drawn_depends_on_what_is_put_in() -> None:
 def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
-        *("unitsync", "unitsyncd", "textual", "igraph", "nats", "opentelemetry"),
+        *("unitsync", "unitsyncd", "textual", "igraph", "nats", "opentelemetry", "mcp"),
+        "mcp_types",
         *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)

@@ -59,7 +59,7 @@ def ensure(
     if not autostart:
         raise Absent(
             f"no coordinator runs at {endpoint.address}, and starting one is turned off",
-            hint="start it with unitsync serve, or unset UNITSYNC_AUTOSTART",
+            hint="unitsync ping starts it unless UNITSYNC_AUTOSTART is off; unitsync serve always",
             endpoint=endpoint.address,
         )
     from unitsync import spawn  # its imports are slow, and rarely needed

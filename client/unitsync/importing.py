@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 _SPARED = ("ssl", "typing_extensions")
 """What asyncio and msgspec load if it is there, and do without otherwise. We need neither, and they
 take a tenth of the time that ``up`` needs to begin."""
-_WITH_ALL = "unitsync.job."
-"""The room that speaks to servers, perhaps with TLS."""
+_WITH_ALL = ("unitsync.job.", "unitsync.mcp_server.")
+"""The rooms whose libraries speak to servers, perhaps with TLS, even if we do not."""
 
 
 def imported(name: str) -> "Any":

@@ -125,7 +125,7 @@ def _check_logs(folder: Path | None, names: list[str], run: int, notes: Mapping[
     """Raise UnitsyncError if there is nothing of one of the *names*, and no note says so."""
     known = log_reading.units_in(folder) if folder is not None else {}
     if not names and not known:
-        raise _nothing_kept(names)
+        raise nothing_kept(names)
     for name in names:
         if is_pattern(name):
             match = matcher(name)
@@ -136,14 +136,16 @@ def _check_logs(folder: Path | None, names: list[str], run: int, notes: Mapping[
                 )
             continue
         if name not in notes and not _latest(folder, name):
-            raise _nothing_kept([name], nearest(name, known))
+            raise nothing_kept([name], nearest(name, known))
         if run and not _latest(folder, name, run):
             raise errors.UnitsyncError(
                 f"the output of run {run} of {name} is not kept", hint=f"unitsync status {name}"
             )
 
 
-def _nothing_kept(names: list[str], meant: str = "") -> errors.UnitsyncError:
+def nothing_kept(names: list[str], meant: str = "") -> errors.UnitsyncError:
+    """The error if there is no output of *names*, of which at most one is given. *meant* may be
+    meant by it."""
     of = f" of {names[0]}" if names else ""
     unit = shell_word(names[0]) if names else "UNIT"
     hint = f"did you mean {meant}?" if meant else f"unitsync run {unit} --log -- COMMAND keeps it"

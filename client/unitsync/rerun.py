@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from unitsync import Client, endpoint, errors, log_reading, wire
 from unitsync.calling_script import shell_word
@@ -23,37 +24,19 @@ def main(call: Call) -> int:
     """Perform *call*. Returns the exit status. Raises UnitsyncError."""
     place = endpoint.resolve(call.address or None)
     with Client(place.address) as client:
-        names = _names(client, call.names)
-        infos = {name: known(client.status(name)) for name in names}
-        if "--with-dependents" in call.flags:
-            infos = _with_dependents(client, infos)
-        epoch = client.ping().epoch
-        logs = log_reading.epoch_folder(Path(place.folder), epoch)
-        planned, calls = [], {}
-        gates = [name for name, info in infos.items() if info.gate]
-        for name, info in infos.items():
-            if info.gate and name in names:
-                raise errors.Refused(
-                    f"{name} is a gate: there is no command to run",
-                    hint=f"unitsync reset {shell_word(name)}",
-                )
-            if info.gate:
-                continue
-            if _is_of_plan(place, epoch, info):
-                planned.append(name)
-            else:
-                calls[name] = _call_of(logs, info)
-        plan = _plan_of(place, epoch, planned) if planned else None
+        planned, calls, gates, plan = chosen(
+            client, place, call.names, with_dependents="--with-dependents" in call.flags
+        )
         if calls and (len(calls) > 1 or planned or gates):  # so that they wait for each other again
             client.reset(*calls, *gates)
     if not planned and len(calls) == 1:
         ((cwd, words),) = calls.values()
         os.chdir(cwd)
-        os.execv(sys.executable, _command(words))
+        os.execv(sys.executable, command(words))
     running: list[subprocess.Popen[bytes]] = []
     try:
         for cwd, words in calls.values():  # all at once: they wait for each other
-            running.append(subprocess.Popen(_command(words), cwd=cwd))
+            running.append(subprocess.Popen(command(words), cwd=cwd))
         status = _run_of_plan(place, plan, planned) if plan is not None else 0
         statuses = [process.wait() for process in running]
     except BaseException:
@@ -63,6 +46,46 @@ def main(call: Call) -> int:
             process.wait()
         raise
     return next((128 - each if each < 0 else each for each in statuses if each), status)
+
+
+class Chosen(NamedTuple):
+    """What is to run again."""
+
+    planned: list[str]
+    """Units of a plan."""
+    calls: dict[str, tuple[str, list[str]]]
+    """Units of ``run``, each with its folder and the words of the call."""
+    gates: list[str]
+    plan: Path | None
+
+
+def chosen(
+    client: Client, place: endpoint.Endpoint, texts: Sequence[str], *, with_dependents: bool
+) -> Chosen:
+    """What *texts*, names and patterns, stand for. Raises UnitsyncError if one of the units cannot
+    be run again."""
+    names = _names(client, texts)
+    infos = {name: known(client.status(name)) for name in names}
+    if with_dependents:
+        infos = _with_dependents(client, infos)
+    epoch = client.ping().epoch
+    logs = log_reading.epoch_folder(Path(place.folder), epoch)
+    planned, calls = [], {}
+    gates = [name for name, info in infos.items() if info.gate]
+    for name, info in infos.items():
+        if info.gate and name in names:
+            raise errors.Refused(
+                f"{name} is a gate: there is no command to run",
+                hint=f"unitsync reset {shell_word(name)}",
+            )
+        if info.gate:
+            continue
+        if _is_of_plan(place, epoch, info):
+            planned.append(name)
+        else:
+            calls[name] = _call_of(logs, info)
+    plan = _plan_of(place, epoch, planned) if planned else None
+    return Chosen(planned, calls, gates, plan)
 
 
 def _names(client: Client, texts: Sequence[str]) -> list[str]:
@@ -157,6 +180,7 @@ def _call_of(logs: Path | None, info: wire.UnitInfo) -> tuple[str, list[str]]:
     return cwd, words
 
 
-def _command(words: list[str]) -> list[str]:
+def command(words: list[str]) -> list[str]:
+    """*words* as the command line of another ``unitsync``."""
     main = "from unitsync.express import main; main()"
     return [sys.executable, "-P", "-c", main, *words]

@@ -64,6 +64,11 @@ SERVERS = Flag(
     many=True,
 )
 YES = Flag("--yes", "Do not ask, at a terminal.", short="-y", field="yes")
+ALLOW_CHANGES = Flag(
+    "--allow-changes",
+    "Also offer tools that change something: start, complete, fail, note, rerun, reset.",
+    field="allow_changes",
+)
 _UNITS = ("units", "UNIT...", "The units' names.")
 
 _ALL = (
@@ -190,6 +195,21 @@ _ALL = (
         """,
         "unitsync rerun deps --with-dependents",
         module="unitsync.rerun",
+    ),
+    Verb(
+        "mcp",
+        PEOPLE,
+        LOOK,
+        (),
+        (ALLOW_CHANGES,),
+        """Let a coding agent see the startup, over the Model Context Protocol.
+
+        The agent starts it and talks to it on stdin and stdout. Its tools show units and why they
+        wait, wait for them, and read their logs. None of those starts a coordinator or changes
+        anything.
+        """,
+        "claude mcp add unitsync -- unitsync mcp",
+        module="unitsync.mcp_server.command",
     ),
 )
 RUNNER_VERBS = {verb.name: verb for verb in _ALL}

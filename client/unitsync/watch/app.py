@@ -22,11 +22,11 @@ from textual.widget import Widget
 
 from unitsync import AsyncClient, errors, log_reading
 from unitsync import endpoint as endpoints
+from unitsync.log_tail import Tails
 from unitsync.watch.board import Board
 from unitsync.watch.drawing import draw
 from unitsync.watch.following import Away, Following, Seen
 from unitsync.watch.lasting import Lasting
-from unitsync.watch.log_tail import Tails
 from unitsync.watch.look import STYLES, Line, View
 
 _TICK_S: Final = 1.0
