@@ -27,7 +27,7 @@ def reply(request: wire.AnyRequest, epoch: str = "") -> wire.AnyReply:
     remote = is_remote(request.unit)
     if remote:
         remote_name(request.unit)
-        unit = wire.UnitInfo(request.unit, wire.Status.UNKNOWN, False)
+        unit = wire.UnitInfo(request.unit, wire.Status.UNKNOWN, False, reason="not heard of yet")
     else:
         check_name(request.unit)
         unit = wire.UnitInfo(request.unit, wire.Status.NOT_REGISTERED, True)

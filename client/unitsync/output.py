@@ -102,9 +102,12 @@ def _hosts(call: "Call", reply: "Any") -> int:
         from unitsync import json_output
 
         return _json(reply, json_output.hosts_fields(reply))
+    import os
+
     from unitsync import tables, terminal
 
-    return finish(reply, tables.hosts_table(reply, terminal.stdout()))
+    named = os.environ.get("UNITSYNC_JOB", "") if os.environ.get("UNITSYNC_HOSTS") else ""
+    return finish(reply, tables.hosts_table(reply, terminal.stdout(), named))
 
 
 # --- lines ---------------------------------------------------------------------------

@@ -97,6 +97,12 @@ def with_count(names: Iterable[str], count: int) -> list[str]:
     UsageError if there is none, or if the count is not possible."""
     counted = [f"{name}:{count}" if name.endswith("@*") else name for name in names]
     if counted == list(names):
+        if told := next((name for name in names if "@*:" in name), ""):
+            unit = told.partition("@")[0]
+            raise UsageError(
+                f"--count: {quoted(told)} says already on how many hosts",
+                hint=f"{unit}@*:{count}, or {unit}@* with --count {count}",
+            )
         raise UsageError(
             "--count says how many hosts UNIT@* is about, and there is no UNIT@*",
             hint="for example --after 'ready@*' --count 8",

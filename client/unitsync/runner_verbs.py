@@ -146,7 +146,8 @@ _ALL = (
 
         The first host makes the log by itself, if it may: then nobody needs `create`. `end`
         removes the log. Hosts that still run are told that the job is over, and their waits for
-        other hosts end with 69. At a terminal it asks first.
+        other hosts end with 69. At a terminal it asks first. JOB has to be named here:
+        UNITSYNC_JOB does not stand for it.
         """,
         "unitsync job create train-17 --hosts nats://log-1:4222",
         module="unitsync.job.command",

@@ -23,7 +23,7 @@ START_PATIENCE_S = 60.0
 """How long it may take to start a coordinator, or for another process to start one. While a
 machine starts, Python and libzmq are read from a cold disk, and so is everything else."""
 SIGN_OF_LIFE_S = (2.0, 10.0, 30.0)
-STILL_STARTING = "still starting the coordinator"
+STILL_STARTING = "unitsync: still starting the coordinator"
 _LOOK_EVERY_S = (0.02, 0.25)
 """At first, and in the long run. It grows so that hundreds of waiting processes leave time to
 the one that starts the coordinator."""

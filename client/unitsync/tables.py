@@ -250,14 +250,28 @@ def _shortened(unit: "UnitInfo", room: int) -> str:
 
 NO_JOB = "this coordinator is alone: it is no host of a job"
 JOIN_ONE = "unitsync serve --hosts nats://HOST:4222 --job JOB, or UNITSYNC_HOSTS and UNITSYNC_JOB"
+JOIN_ANEW = "unitsync stop; the next verb starts one that is told of the job"
 _SKEW_S = 1.0
 """A clock that is off by less is not worth a word."""
 
 
-def hosts_table(reply: "HostsReply", screen: "Screen") -> list[str]:
-    """The job, how this host stands in it, and its hosts."""
+def other_job(named: str, joined: str) -> str:
+    """What to say if the environment has *named* another job than the one that the coordinator
+    has *joined*, if any."""
+    belongs = f"belongs to job {safe(joined)}" if joined else "is alone"
+    return f"the environment names job {safe(named)}, and the coordinator {belongs}"
+
+
+def hosts_table(reply: "HostsReply", screen: "Screen", named: str = "") -> list[str]:
+    """The job, how this host stands in it, and its hosts. *named* is the job that the environment
+    names, if it does."""
     if not reply.job:
-        return list(beside("", 0, [NO_JOB, f"hint: {JOIN_ONE}"], screen.width))
+        text, hint = (other_job(named, ""), JOIN_ANEW) if named else (NO_JOB, JOIN_ONE)
+        if not reply.epoch:
+            text = "no coordinator runs"
+            hint = "the next start, wait or unitsync ping starts one"
+            hint += "" if named else f"; in a job: {JOIN_ONE}"
+        return list(beside("", 0, [text, f"hint: {hint}"], screen.width))
     standing = safe(reply.standing)
     head = standing if f"job {reply.job}" in standing else f"job {reply.job}: {standing}"
     if reply.expected:

@@ -116,10 +116,11 @@ ENDPOINT = Flag(
     metavar="ADDRESS",
     variable="UNITSYNC_ENDPOINT",
 )
+_ELSEWHERE = "In a job that spans hosts, data@node-1 is data on node-1, 'data@*' data on all hosts."
 AFTER = Flag(
     "--after",
     "Also wait for this unit, or for all that match a quoted pattern. May be given several "
-    "times; commas work too.",
+    f"times; commas work too. {_ELSEWHERE}",
     metavar="PREREQUISITE",
     completes="several",
     many=True,
@@ -192,7 +193,8 @@ HOSTS = Flag(
 )
 OF_ALL_HOSTS = Flag(
     "--hosts",
-    "The units of all hosts of the job, as the log has them.",
+    "The units of all hosts of the job, as the log has them; data@node-1 is then data on node-1 "
+    "alone.",
     field="hosts",
     module="unitsync.job.listing",
 )
@@ -254,12 +256,12 @@ _ALL = (
         ACT,
         (_UNIT, ("prerequisites", "[PREREQUISITE]...", _WAITED_FOR)),
         (REQUIRES, OPTIONAL, HOSTS),
-        """Declare what a unit waits for.
+        f"""Declare what a unit waits for.
 
         Registers UNIT and adds all the prerequisites or, if one of them would close a
         cycle or contradicts an earlier declaration, none. Without prerequisites it only
         registers UNIT. A pattern stands for every unit that matches and is registered
-        before UNIT starts, and for at least one.
+        before UNIT starts, and for at least one. {_ELSEWHERE}
         """,
         "unitsync want ide git-clone deps",
     ),
@@ -371,10 +373,10 @@ _ALL = (
         WAIT,
         (("units", "UNIT...", "Names, or quoted patterns: 'git-*'."),),
         (FOR, ANY, HOSTS, TIMEOUT),
-        """Wait for units without registering or starting anything.
+        f"""Wait for units without registering or starting anything.
 
         Works for names that nobody has registered yet, too. A pattern stands for every unit that
-        matches now or is registered before the wait ends, and for at least one.
+        matches now or is registered before the wait ends, and for at least one. {_ELSEWHERE}
         """,
         "unitsync wait db cache --for start --timeout 2m && ./smoke-test",
     ),
@@ -384,7 +386,10 @@ _ALL = (
         LOOK,
         (_UNIT,),
         (OUTPUT, COLUMN),
-        "Show one unit: its prerequisites, its owner, its history.",
+        f"""Show one unit: its prerequisites, its owner, its history.
+
+        {_ELSEWHERE}
+        """,
         "unitsync status ide --output json | jq -r .status",
     ),
     Verb(
@@ -402,10 +407,10 @@ _ALL = (
         LOOK,
         (("unit", "[UNIT]", "Its name; without it, or with a pattern, what is stuck."),),
         (OUTPUT,),
-        """Show what keeps a unit from starting, down to the root cause.
+        f"""Show what keeps a unit from starting, down to the root cause.
 
         Without a name: everything that waits, has failed, was skipped or lost its script,
-        grouped by cause. With a pattern: the same for the units that match.
+        grouped by cause. With a pattern: the same for the units that match. {_ELSEWHERE}
         """,
         "unitsync why ide",
     ),

@@ -352,7 +352,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hosts", metavar="URL,URL...", help="servers of the job's log")
     parser.add_argument("--job", help="the job that spans hosts")
     parser.add_argument("--host", help="the name of this host in it")
-    parser.add_argument("--hosts-expected", type=int, metavar="N")
+    parser.add_argument("--hosts-expected", metavar="N")
     parser.add_argument("--on-host-lost", metavar="wait|fail[:DURATION]")
     parser.add_argument("--take-over", action="store_true", help="the name, whoever has it")
     parser.add_argument("--metrics", metavar="ADDRESS", help="HOST:PORT or unix:PATH")

@@ -251,6 +251,7 @@ def run(root: Path, scripts: list[subprocess.Popen[bytes]], deadline: float) -> 
     os.kill(coordinator, signal.SIGKILL)
     print(f"kill -9: the coordinator of {KILLED}, process {coordinator}")
     print(f"kill -9: {servers.kill_the_leader()}, the server that leads the log")
+    print("the other two choose a leader, which takes up to about ten seconds", flush=True)
     killed_ns = time.time_ns()
     (root / "stamps" / "killed").touch()
 

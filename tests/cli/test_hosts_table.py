@@ -55,7 +55,9 @@ def test_who_takes_no_part_does_not_know_how_the_others_are() -> None:
 def test_it_fits_the_terminal(width: int) -> None:
     lines = tables.hosts_table(reply("host node-0 of job train-1, over " + "x" * 90), Screen(width))
     assert max(map(columns, lines)) <= width
-    assert max(map(columns, tables.hosts_table(HostsReply(id="1"), Screen(width)))) <= width
+    for named in ("", "train-1"):
+        alone = tables.hosts_table(HostsReply(id="1"), Screen(width), named)
+        assert max(map(columns, alone)) <= width
 
 
 def test_clocks_are_shown_only_if_one_is_off() -> None:
@@ -65,3 +67,19 @@ def test_clocks_are_shown_only_if_one_is_off() -> None:
         "HOST               STATE                  SYNCED",
     ]
     assert tables.hosts_table(reply("joining job train-1", []), Screen()) == ["joining job train-1"]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "named", "text", "hint"),
+    [
+        ("e1", "", tables.NO_JOB, tables.JOIN_ONE),
+        ("e1", "j", "the environment names job j, and the coordinator is alone", tables.JOIN_ANEW),
+        ("", "", "no coordinator runs", "UNITSYNC_HOSTS"),
+        ("", "j", "no coordinator runs", "unitsync ping starts one"),
+    ],
+)
+def test_without_a_job(epoch: str, named: str, text: str, hint: str) -> None:
+    told = tables.hosts_table(HostsReply(id="1", epoch=epoch), Screen(), named)
+    assert told[0] == text
+    assert told[1].startswith("hint: ")
+    assert hint in told[1]

@@ -40,7 +40,7 @@ def test_fifty_first_callers_get_one_coordinator(cli: Cli) -> None:
 
     with ThreadPoolExecutor(50) as pool:
         said = [line for told in pool.map(want, range(50)) for line in told]
-    assert all(line.startswith("still starting the coordinator") for line in said)
+    assert all(line.startswith("unitsync: still starting the coordinator") for line in said)
     with cli.client() as client:
         names = {unit.name for unit in client.list()}
         pid = client.ping().pid

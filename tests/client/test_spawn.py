@@ -181,7 +181,7 @@ def test_says_so_when_it_takes_long(
         with Client() as client:
             client.ping()
         release.join()
-    assert capfd.readouterr().err == "still starting the coordinator (0 s)\n"
+    assert capfd.readouterr().err == "unitsync: still starting the coordinator (0 s)\n"
 
 
 def test_a_socket_that_was_left_behind_is_no_coordinator(nobody_there: str) -> None:

@@ -225,6 +225,7 @@ def test_without_a_job_nobody_can_wait_for_other_hosts(alone: Script) -> None:
         error = alone.refused("usage", ask)
         assert error.message == "data@h1: this coordinator knows no other hosts", ask
         assert "UNITSYNC_HOSTS" in error.hint
+        assert error.hint.endswith("set already: unitsync stop, and try again")
 
 
 def test_a_want_that_is_refused_registers_nothing(alone: Script) -> None:

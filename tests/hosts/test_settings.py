@@ -58,7 +58,7 @@ def test_options_come_first() -> None:
         hosts="c",
         job="other",
         host="n2",
-        hosts_expected=3,
+        hosts_expected="3",
         take_over=True,
         on_host_lost="fail:2m",
     )
@@ -82,7 +82,8 @@ def test_options_come_first() -> None:
         (SERVED, {"host": "a.b"}, "'a.b' is not the name of a host"),
         (SERVED, {"hosts": "http://a"}, "http://a is not the URL"),
         (SERVED, {"hosts": "nats://u:secret@a:x"}, "nats://a:x is not the URL"),
-        (SERVED, {"hosts_expected": 0}, "1 to 1,000 hosts, not 0"),
+        (SERVED, {"hosts_expected": "0"}, "1 to 1,000 hosts, not 0"),
+        (SERVED, {"hosts_expected": "x"}, "1 to 1,000 hosts, not x"),
         (SERVED | {"UNITSYNC_HOSTS_EXPECTED": "many"}, {}, "not many"),
         (SERVED, {"on_host_lost": "wait:3s"}, "not wait:3s"),
         (SERVED, {"on_host_lost": "fail:none"}, "not fail:none"),

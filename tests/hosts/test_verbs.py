@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from hosts.nats_servers import Server, one_server
@@ -111,14 +112,51 @@ def test_who_may_not_make_a_job_is_told_what_is_missing(tmp_path: Path, job: str
         assert "wrong" not in told
 
 
+def test_without_the_library_every_verb_says_so(tmp_path: Path) -> None:
+    """Also ``doctor``, after its other checks."""
+    hidden = "import sys; sys.modules['nats'] = None; from unitsync.express import main; main()"
+    served = {"UNITSYNC_HOSTS": "nats://127.0.0.1:1", "UNITSYNC_JOB": "j"}
+    served["UNITSYNC_ENDPOINT"] = f"ipc://{tmp_path}/none/c.sock"
+    for words, status in (
+        (["list", "--hosts"], USAGE),
+        (["timeline", "--hosts"], USAGE),
+        (["job", "create", "j"], USAGE),
+        (["doctor"], 1),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", hidden, *words],
+            env=clean_environment() | served,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        told = done.stdout + done.stderr
+        assert done.returncode == status, (words, told)
+        assert "unitsync speaks to the log of a job with nats-py, which is not installed" in told
+        assert "install '.[hosts]'" in told
+    assert re.search("^problem +job +unitsync speaks", told, re.MULTILINE)
+
+
+def test_a_wrong_number_of_hosts_is_told_as_any_error() -> None:
+    served = {"UNITSYNC_HOSTS": "nats://127.0.0.1:1", "UNITSYNC_JOB": "j"}
+    done = subprocess.run(
+        [*UNITSYNC, "serve", "--hosts-expected", "x"],
+        env=clean_environment() | served,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert "error: a job has 1 to 1,000 hosts, not x\nhint: " in done.stderr
+
+
 def test_who_is_alone(tmp_path: Path) -> None:
     folder = tmp_path / "alone"
     folder.mkdir(mode=0o700)
 
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
+    def call(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*UNITSYNC, *words],
-            env=clean_environment() | {"UNITSYNC_ENDPOINT": f"ipc://{folder}/c.sock"},
+            env=clean_environment() | {"UNITSYNC_ENDPOINT": f"ipc://{folder}/c.sock"} | variables,
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
@@ -126,8 +164,15 @@ def test_who_is_alone(tmp_path: Path) -> None:
 
     hosts = call("hosts")
     assert (hosts.returncode, hosts.stderr) == (0, "")
+    assert hosts.stdout.startswith("no coordinator runs\nhint: ")
+    assert call("want", "a").returncode == 0
+    hosts = call("hosts")
+    assert (hosts.returncode, hosts.stderr) == (0, "")
     assert hosts.stdout.startswith("this coordinator is alone: it is no host of a job\nhint: ")
     assert json.loads(call("hosts", "-o", "json").stdout)["job"] is None
     listed = call("list", "--hosts")
     assert (listed.returncode, listed.stdout) == (USAGE, "")
     assert "it is no host of a job" in listed.stderr
+    told = call("hosts", UNITSYNC_HOSTS="nats://127.0.0.1:1", UNITSYNC_JOB="j").stdout
+    assert told.startswith("the environment names job j, and the coordinator is alone\nhint: ")
+    assert call("stop").returncode == 0

@@ -91,7 +91,7 @@ def serve(
     hosts: Annotated[list[str] | None, option(_HOSTS)] = None,
     job: Annotated[str | None, option(_JOB)] = None,
     host: Annotated[str | None, option(_HOST)] = None,
-    hosts_expected: Annotated[int | None, option(_EXPECTED)] = None,
+    hosts_expected: Annotated[str | None, option(_EXPECTED)] = None,
     on_host_lost: Annotated[str | None, option(_ON_HOST_LOST)] = None,
     take_over: Annotated[bool, option(_TAKE_OVER)] = False,
     metrics: Annotated[str | None, option(_METRICS)] = None,

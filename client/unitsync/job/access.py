@@ -34,7 +34,7 @@ class _Options:
     hosts: str | None = None
     job: str | None = None
     host: str | None = None
-    hosts_expected: int | None = None
+    hosts_expected: str | None = None
     take_over: bool = False
     on_host_lost: str | None = None
 

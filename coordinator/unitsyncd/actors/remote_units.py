@@ -78,8 +78,8 @@ class RemoteUnits:
         if self.job is None:
             raise UsageError(
                 f"{text}: this coordinator knows no other hosts",
-                hint="it must be a host of a job: unitsync serve --hosts, or UNITSYNC_HOSTS and "
-                "UNITSYNC_JOB",
+                hint="it must be a host of a job: set UNITSYNC_HOSTS and UNITSYNC_JOB; if these "
+                "are set already: unitsync stop, and try again",
             )
         if self.over:
             raise JobOver(f"{text}: {self.over}", hint=f"unitsync status {text.partition('@')[0]}")

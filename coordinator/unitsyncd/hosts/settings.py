@@ -34,7 +34,7 @@ class Options(Protocol):
     hosts: str | None
     job: str | None
     host: str | None
-    hosts_expected: int | None
+    hosts_expected: str | None
     take_over: bool
     on_host_lost: str | None
 
@@ -99,8 +99,7 @@ def hosts_settings(options: Options, environment: Mapping[str, str]) -> HostsSet
             hint="--job JOB, or UNITSYNC_JOB; the same on all hosts, another one for each run",
         )
     check_job(job)
-    if importlib.util.find_spec("nats") is None:
-        raise extras.missing("unitsync speaks to the log of a job", "nats-py", "hosts")
+    check_library()
     fails, grace_s = _on_host_lost(
         options.on_host_lost or environment.get("UNITSYNC_ON_HOST_LOST", "")
     )
@@ -120,6 +119,12 @@ def hosts_settings(options: Options, environment: Mapping[str, str]) -> HostsSet
     )
     settings.tls()
     return settings
+
+
+def check_library() -> None:
+    """Raise UsageError if the library that speaks to the log is not installed."""
+    if importlib.util.find_spec("nats") is None:
+        raise extras.missing("unitsync speaks to the log of a job", "nats-py", "hosts")
 
 
 def address(server: str) -> str:
@@ -157,8 +162,8 @@ def _host(named: str) -> str:
     return named
 
 
-def _expected(option: int | None, environment: Mapping[str, str]) -> int:
-    text = environment.get("UNITSYNC_HOSTS_EXPECTED", "") if option is None else str(option)
+def _expected(option: str | None, environment: Mapping[str, str]) -> int:
+    text = environment.get("UNITSYNC_HOSTS_EXPECTED", "") if option is None else option
     if not text:
         return 0
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= HOSTS_MAX):

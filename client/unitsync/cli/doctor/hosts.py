@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from unitsync import errors, wire
+from unitsync import errors, tables, wire
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.client import Client
 from unitsync.printing import job_over, name_taken
-from unitsync.tables import clock_skew
 
 _ABOUT: Final = "job"
 _MANY: Final = 3
@@ -26,23 +25,24 @@ def job(setup: Setup) -> Iterator[Finding]:
     )
     if not (joined or kept or os.environ.get("UNITSYNC_HOSTS")):
         return
-    from unitsync.job import access, checking
-
+    try:
+        from unitsync.job import access, checking
+    except errors.UsageError as missing:
+        yield problem(_ABOUT, missing)
+        return
     try:
         settings = access.settings_of(setup.address or "")
     except errors.UnitsyncError as wrong:
         yield problem(_ABOUT, wrong)
         settings = None
     if settings is not None and reply is not None and joined != settings.job:
-        belongs = f"belongs to job {joined}" if joined else "is alone"
-        text = f"the environment names job {settings.job}, and the coordinator {belongs}"
-        hint = setup.advice("unitsync stop; the next verb starts one that is told of the job")
-        yield Finding("problem", _ABOUT, text, hint)
+        text = tables.other_job(settings.job, joined)
+        yield Finding("problem", _ABOUT, text, setup.advice(tables.JOIN_ANEW))
     if reply is not None and joined:
         level = "ok" if reply.takes_part else "problem"
         yield Finding(level, _ABOUT, reply.standing, _hint(setup, reply))
         for host in reply.hosts:
-            if skew := clock_skew(host):
+            if skew := tables.clock_skew(host):
                 text = f"the clock of {host.name} is {skew}"
                 yield Finding("note", "clocks", text, "times of different hosts cannot be compared")
     if settings is None:
