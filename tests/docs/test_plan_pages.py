@@ -102,7 +102,7 @@ def test_every_plan_on_a_page_is_one(tmp_path: Path) -> None:
     """Keys, values and order; programs may be missing here."""
     found = 0
     for block in (block for page in pages.pages() for block in pages.blocks(page)):
-        if block.language == "toml":
+        if block.language == "toml" and "mcp_servers" not in block.text:
             found += 1
             path = tmp_path / f"{found}.toml"
             path.write_text(block.text)

@@ -141,7 +141,10 @@ class Member:
         return self._peers.remark(host, self._now())
 
     def hosts(self) -> list[Host]:
+        """This one, and all that are known or needed, by name."""
         hosts, part = self._peers.hosts(self._now()), self.takes_part()
+        if not any(host.own for host in hosts):
+            hosts = sorted([Host(self._host, own=True), *hosts], key=lambda host: host.name)
         # Whoever speaks for it may be another one.
         return [host if part or not host.own else replace(host, synced=False) for host in hosts]
 
