@@ -11,14 +11,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Final, TypeAlias
+from typing import Final
 
 from bench import machine
-from bench.load import REPLY_PATIENCE_MS, Crowd, Pipeline, Work, crowd, runs
+from bench.alternately import Side, measure_alternately
+from bench.load import REPLY_PATIENCE_MS, Pipeline, crowd, runs
 from bench.record import UNITSYNC
 from bench.scenarios import Bench
-from bench.servers import END_PATIENCE_S, SPAWN, Server, coordinator
+from bench.servers import END_PATIENCE_S, SPAWN, coordinator
 from unitsync import AsyncClient, Client
 
 EVENTS: Final = 100_000
@@ -31,8 +33,6 @@ REQUESTS: Final = {1: 2_500, 8: 8_000}
 ALONE: Final = "without a follower"
 FOLLOWED: Final = "with a follower"
 _MARK: Final = "mark"
-
-Side: TypeAlias = tuple[Server, Crowd]
 
 
 def measure(bench: Bench) -> None:
@@ -92,37 +92,11 @@ def _measure_following(bench: Bench, clients: int, each: int) -> None:
         _follower(followed.address) as follower,
         Client(followed.address) as client,
     ):
-        sides: dict[str, Side] = {
-            FOLLOWED: (followed, crowd_of_followed),
-            ALONE: (alone, crowd_of_alone),
+        sides = {
+            FOLLOWED: Side(followed, crowd_of_followed, partial(_catch_up, client, follower)),
+            ALONE: Side(alone, crowd_of_alone),
         }
-        rates: dict[str, list[float]] = {subject: [] for subject in sides}
-        cpu_s: dict[str, list[float]] = {subject: [] for subject in sides}
-        for number in range(ROUNDS + 1):
-            work = Work(KIND, each if number else max(2, each // 4), number)
-            for subject, (server, its_crowd) in sides.items():
-                before_s = machine.cpu_s(server.pid)
-                done = its_crowd.work(work)
-                cpu_s[subject].append((machine.cpu_s(server.pid) - before_s) / done.requests)
-                rates[subject].append(done.rate)
-                if subject == FOLLOWED:
-                    _catch_up(client, follower, number)
-        case = f"{KIND}, {clients} client{'s' if clients > 1 else ''}"
-        for subject in sides:
-            base = ALONE if subject == FOLLOWED else ""
-            for what, unit, samples in (
-                ("requests per second", "1/s", rates[subject]),
-                ("CPU of the server per request", "s", cpu_s[subject]),
-            ):
-                bench.record.add(
-                    case,
-                    what,
-                    unit,
-                    samples[1:],  # the first was to warm up
-                    subject=subject,
-                    base=base,
-                    higher_is_better=unit == "1/s",
-                )
+        measure_alternately(bench, KIND, clients, each, ROUNDS, sides)
 
 
 def _catch_up(client: Client, follower: Connection, number: int) -> None:
