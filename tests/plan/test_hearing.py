@@ -1,20 +1,23 @@
-"""When ``up`` sends what the command of a unit says, without processes."""
+"""When ``up`` sends what the command of a unit says, and when what others say counts, without
+processes."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from support.users import as_root
 from unitsync import errors, wire
 from unitsync.conversation import Autostart
 from unitsync.plan import hearing
 from unitsync.plan.hearing import Hearing, _users
+from unitsync.plan.notes import look
 
 PATIENCE_S = 30.0
 
@@ -25,18 +28,23 @@ class Coordinator:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self._asked = asyncio.Event()
-        self._answers: list[asyncio.Future[None]] = []
+        self._answers: list[asyncio.Future[wire.AnyReply]] = []
+        self.listed: list[list[str]] = []
+        self.list_answer: asyncio.Future[list[wire.UnitInfo]] = asyncio.Future()
 
     def said(self) -> dict[str, Any]:
         return {"id": "1", "owner": None, "startup": ""}
 
     async def call(self, request: Any) -> Any:
         self.asked.append(request)
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[wire.AnyReply] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
         self._asked.set()
-        await answer
-        return wire.Ok(id="1")
+        return await answer
+
+    async def list_if_there(self, names: Collection[str]) -> list[wire.UnitInfo]:
+        self.listed.append(list(names))
+        return await self.list_answer
 
     @property
     def texts(self) -> list[str]:
@@ -48,12 +56,12 @@ class Coordinator:
                 self._asked.clear()
                 await self._asked.wait()
 
-    def answers(self, problem: Exception | None = None) -> None:
+    def answers(self, how: Exception | wire.AnyReply | None = None) -> None:
         answer = self._answers.pop(0)
-        if problem is None:
-            answer.set_result(None)
+        if isinstance(how, Exception):
+            answer.set_exception(how)
         else:
-            answer.set_exception(problem)
+            answer.set_result(how or wire.Ok(id="1"))
 
     def answer_all(self) -> None:
         while self._answers:
@@ -65,6 +73,7 @@ class Unit:
 
     name = "u"
     run = 7
+    note = ""
 
     def __init__(self, coordinator: Coordinator, **variables: str) -> None:
         environment = {name.encode(): value.encode() for name, value in variables.items()}
@@ -79,6 +88,7 @@ class Unit:
         self._hear("READY")
 
     def on_note(self, text: str) -> None:
+        self.note = text
         self._hear(text)
 
     def _hear(self, what: str) -> None:
@@ -296,6 +306,128 @@ def test_one_who_is_told_everything_is_not_waited_for() -> None:
                 await unit.says(f"STATUS={number}")
             assert outer.recv(100) == b"STATUS=0"
             await unit.close()
+
+    run(test())
+
+
+class Asking:
+    """Asks *coordinator* for the notes of *unit*, which the test says."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._client = unit.coordinator
+        self._client.list_answer = asyncio.Future()
+        self._asking = asyncio.ensure_future(look(self._client, {"u": unit}))  # type: ignore[arg-type, dict-item]
+
+    async def hears(self, note: str, run: int = 7) -> None:
+        info = wire.UnitInfo(name="u", status=wire.Status.STARTED, is_ready=False)
+        self._client.list_answer.set_result([replace(info, note=note, run=run)])
+        await self._asking
+
+
+def test_what_others_say_is_heard() -> None:
+    async def test() -> None:
+        unit = Unit(Coordinator())
+        for text in ("others", "others", ""):
+            await Asking(unit).hears(text)
+        assert unit.heard == ["others", ""]
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_the_command_has_said_since_counts_more() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        asking = Asking(unit)
+        await unit.says("STATUS=mine")
+        await asking.hears("others")  # while it is sent
+        assert unit.note == "mine"
+        await Asking(unit).hears("others")
+        assert coordinator.listed == [["u"]]
+        await coordinator.hears("mine")
+        coordinator.answers()
+        await settled()
+        asking = Asking(unit)
+        await settled()
+        await unit.says("STATUS=more")
+        await coordinator.hears("more")
+        coordinator.answers()
+        await settled()
+        await asking.hears("others")  # when it has arrived
+        assert unit.note == "more"
+        await asyncio.sleep(0.02)  # the pause is over
+        asking = Asking(unit)
+        await settled()
+        await unit.says("STATUS=mine")
+        await coordinator.hears("mine", 2)
+        await unit.says("STATUS=more")  # as when it was asked
+        await asking.hears("others")
+        assert unit.note == "more"
+        coordinator.answers()
+        await coordinator.hears("more", 2)
+        coordinator.answers()
+        await settled()
+        await Asking(unit).hears("others")
+        assert unit.note == "others"
+        assert coordinator.listed == [["u"]] * 4
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_the_command_says_again_after_others_is_sent_again() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        for number in range(2):
+            await unit.says("STATUS=mine")
+            await coordinator.hears("mine", number + 1)
+            coordinator.answers()
+            await settled()
+            await Asking(unit).hears("others")
+        await unit.close()
+
+    run(test())
+
+
+@pytest.mark.usefixtures("fast")
+def test_what_the_coordinator_refuses_is_shown_all_the_same() -> None:
+    async def test() -> None:
+        coordinator = Coordinator()
+        unit = Unit(coordinator)
+        await unit.says("STATUS=mine")
+        await coordinator.hears("mine")
+        coordinator.answers(wire.Error(id="1", code="not_kept", message="the disk is full"))
+        await settled()
+        await Asking(unit).hears("")
+        assert unit.note == "mine"
+        await unit.says("STATUS=mine")
+        await coordinator.hears("mine", 2)
+        coordinator.answers()
+        await settled()
+        await Asking(unit).hears("others")
+        assert unit.note == "others"
+        await unit.close()
+
+    run(test())
+
+
+def test_what_others_say_of_another_run_does_not_count() -> None:
+    async def test() -> None:
+        unit = Unit(Coordinator())
+        await Asking(unit).hears("others", run=6)
+        asking = Asking(unit)
+        await settled()
+        unit.hearing.over(failed=False)
+        again = Unit(unit.coordinator)
+        unit.hearing = again.hearing
+        await asking.hears("others")
+        assert unit.heard == again.heard == []
+        await unit.close()
+        await again.close()
 
     run(test())
 
