@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from unitsync import Client, commandline, errors, terminal
 from unitsync.analysis.blame import blame
-from unitsync.analysis.compare import EARLIER_MAX, compare
+from unitsync.analysis.compare import compare
 from unitsync.analysis.critical_path import critical_path
 from unitsync.analysis.events import Event
 from unitsync.analysis.values import CriticalPath, Startup
@@ -195,8 +194,7 @@ def _compare(call: Call, source: Source) -> None:
     text = call.names[0] if call.names else str(first - 1)
     other = chosen(source, text, "compare")
     earlier = (source.startup(each) for each in source.numbers() if each < first)
-    usual = list(islice((startup for startup in earlier if startup.over), EARLIER_MAX))
-    comparison = compare(source.startup(other), now, usual[::-1])
+    comparison = compare(source.startup(other), now, earlier)
     if not _as_json(call, comparison):
         print_lines(tables.comparison(comparison, terminal.stdout(), _most(call)))
 
