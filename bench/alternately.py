@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from bench import machine
@@ -21,14 +21,14 @@ class Side(NamedTuple):
 
 
 def measure_alternately(
-    bench: Bench, kind: str, clients: int, each: int, rounds: int, sides: Mapping[str, Side]
+    bench: Bench, kind: str, clients: int, each: int, rounds: int, sides: dict[str, Side]
 ) -> None:
     """Requests per second and CPU time of the first of two *sides*, against the second. Each of
-    the *clients* makes *each* requests in a round."""
+    the *clients* makes *each* requests in a round. Every other round begins with the second."""
     taken: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 1):
         work = Work(kind, each if number else max(2, each // 4), number)
-        for subject, side in sides.items():
+        for subject, side in sides.items() if number % 2 else reversed(sides.items()):
             before_s = machine.cpu_s(side.server.pid)
             done = side.crowd.work(work)
             server_s = machine.cpu_s(side.server.pid) - before_s
@@ -43,7 +43,7 @@ def measure_alternately(
     first, second = sides
     for (subject, measure), samples in taken.items():
         bench.record.add(
-            f"{kind}, {clients} client{'s' if clients > 1 else ''}",
+            case_of(kind, clients),
             measure,
             "1/s" if measure == RATE else "s",
             samples[1:],  # the first was to warm up
@@ -51,3 +51,7 @@ def measure_alternately(
             base=second if subject == first else "",
             higher_is_better=measure == RATE,
         )
+
+
+def case_of(kind: str, clients: int) -> str:
+    return f"{kind}, {clients} client{'s' if clients > 1 else ''}"

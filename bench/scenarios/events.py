@@ -2,7 +2,8 @@
 
 Everything that has happened is read from a coordinator, by the blocking and by the asyncio client.
 And clients start and complete units at a coordinator that is followed, and alternately at one that
-is not. The follower has a process of its own, and has caught up before the other one's turn.
+is not. The follower has a process of its own, and has caught up before the other one's turn. Its
+CPU is measured too: where there are few cores, it takes it from the clients and the coordinator.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
-from functools import partial
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from typing import Final
 
 from bench import machine
-from bench.alternately import Side, measure_alternately
+from bench.alternately import Side, case_of, measure_alternately
 from bench.load import REPLY_PATIENCE_MS, Pipeline, crowd, runs
 from bench.record import UNITSYNC
 from bench.scenarios import Bench
@@ -89,14 +90,27 @@ def _measure_following(bench: Bench, clients: int, each: int) -> None:
         coordinator(bench.folder) as alone,
         crowd(followed.address, clients, checked=True) as crowd_of_followed,
         crowd(alone.address, clients, checked=True) as crowd_of_alone,
-        _follower(followed.address) as follower,
+        _follower(followed.address) as (follower, pid),
         Client(followed.address) as client,
     ):
+        cpu_s: list[float] = []
+
+        def caught_up(number: int) -> None:
+            _catch_up(client, follower, number)
+            cpu_s.append(machine.cpu_s(pid))
+
         sides = {
-            FOLLOWED: Side(followed, crowd_of_followed, partial(_catch_up, client, follower)),
+            FOLLOWED: Side(followed, crowd_of_followed, caught_up),
             ALONE: Side(alone, crowd_of_alone),
         }
         measure_alternately(bench, KIND, clients, each, ROUNDS, sides)
+        bench.record.add(
+            case_of(KIND, clients),
+            "CPU of the follower per request",
+            "s",
+            [(after - before) / (clients * each) for before, after in pairwise(cpu_s)],
+            subject=FOLLOWED,
+        )
 
 
 def _catch_up(client: Client, follower: Connection, number: int) -> None:
@@ -109,15 +123,16 @@ def _catch_up(client: Client, follower: Connection, number: int) -> None:
 
 
 @contextlib.contextmanager
-def _follower(address: str) -> Iterator[Connection]:
+def _follower(address: str) -> Iterator[tuple[Connection, int]]:
     """Follows the coordinator at *address* in a process of its own, and says on the pipe whenever
-    it comes to a mark."""
+    it comes to a mark. The pipe, and the process's id."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_follow, args=(theirs, address), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield ours
+        assert process.pid is not None
+        yield ours, process.pid
     finally:
         process.terminate()
         process.join(END_PATIENCE_S)
