@@ -30,16 +30,20 @@ from unitsync.unread import end_when_unread
 
 def main(call: Call) -> int:
     """Perform *call*. Returns the exit status. Raises UnitsyncError."""
-    source = call.flags.get("--from")
-    if source:
-        _PERFORM[call.verb.name](call, FromFile(source[-1]))
+    perform = _PERFORM.get(call.verb.name)
+    if "--from" in call.flags:
+        file = FromFile(call.flags["--from"][-1])
+        if perform is None:
+            _events_in(call, file)
+        else:
+            perform(call, file)
         return 0
     with Client(call.address or None) as client:
-        if call.verb.name == "events":
+        if perform is None:
             _events_of(call, client)
         else:
             kept = FromCoordinator(client, commandline.startup_of(os.environ))
-            _PERFORM[call.verb.name](call, kept)
+            perform(call, kept)
             if kept.is_past and "--startup" in call.verb.flags.keys() - call.flags.keys():
                 print_err(["unitsync: no unit is registered now; this is the startup before"])
     return 0
@@ -63,10 +67,10 @@ def _events_of(call: Call, client: Client) -> None:
         away.clear()
 
 
-def _events(call: Call, source: Source) -> None:
+def _events_in(call: Call, file: FromFile) -> None:
     if "--follow" in call.flags:
         raise errors.UsageError("--follow: nothing more comes to a file", hint="leave one of both")
-    for _ in _printed(call, source.since(_since(call))):
+    for _ in _printed(call, file.since(_since(call))):
         pass
 
 
@@ -262,7 +266,6 @@ def _drawn(by: str, startup: Startup, path: CriticalPath) -> str:
 _TIMELINES: Final = {".svg": "svg.timeline", ".html": "html.timeline", ".json": "trace.timeline"}
 _GRAPHS: Final = {".svg": "graph_svg.graph", ".dot": "graph.dot", ".mmd": "graph.mermaid"}
 _PERFORM: Final[dict[str, Callable[[Call, Source], None]]] = {
-    "events": _events,
     "timeline": _timeline,
     "critical-path": _critical_path,
     "blame": _blame,
@@ -272,3 +275,4 @@ _PERFORM: Final[dict[str, Callable[[Call, Source], None]]] = {
     "compare": _compare,
     "export": _export,
 }
+"""Without ``events``, which is not about one startup or another."""
