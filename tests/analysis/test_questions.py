@@ -300,6 +300,39 @@ def test_the_next_unit_of_a_script_comes_sooner() -> None:
     assert forecast.after_s == 4
 
 
+def test_it_may_be_asked_for_sooner_and_start_when_it_did() -> None:
+    story = Story()
+    story.registered("a", "b", "c")
+    story.declared(0, "b", "c")
+    story.runs(0, "a", 1, 4)
+    story.waits(5, "b", 1)
+    story.runs(0, "c", 2, 8)
+    story.runs(8, "b", 1, 9)
+    span = what_if(story.startup, ["a=1s"]).startup.units[1].spans[0]
+    assert (span.asked, span.started, span.ended) == (BEGAN + 2, BEGAN + 8, BEGAN + 9)
+
+
+def test_a_new_edge_waits_for_the_run_that_completed() -> None:
+    story = Story()
+    story.registered("a", "b", "c")
+    story.runs(0, "c", 3, 10)
+    story.runs(0, "a", 1, 1, "failed")
+    story.runs(2, "a", 4, 5)
+    story.runs(0, "b", 2, 7)
+    assert after(story, "b:+a", "a=200%") == 15
+
+
+def test_the_present_try_of_what_still_runs_begins_sooner() -> None:
+    story = Story()
+    story.registered("a", "b")
+    story.declared(0, "b", "a")
+    story.starts(1, "a", 1)
+    story.tell(5, "retried", "a")
+    story.waits(20, "b", 2)
+    a, _ = what_if(story.startup, ["a=-50%"]).startup.units
+    assert a.since == BEGAN + 3
+
+
 def test_what_waited_and_was_skipped_is_skipped_sooner() -> None:
     story = Story()
     story.registered("a", "b", "c", "d")
@@ -382,6 +415,8 @@ def test_a_gate_that_needs_more_than_it_has_left() -> None:
     story.ends(6, "g")
     forecast = what_if(story.startup, ["g:-b"])
     assert forecast.notes[0] == "g would not complete: it needs 2 prerequisites."
+    story.tell(0, "gate", "never", count=2)
+    assert what_if(story.startup, []).notes == ()
     assert forecast.startup.units[2].spans[0].ended == BEGAN + 4
 
 
@@ -458,6 +493,21 @@ def test_a_cycle_is_told_without_who_waits_for_it() -> None:
     with pytest.raises(CycleError) as raised:
         what_if(story.startup, ["a:+b"])
     assert raised.value.cycle == ["a", "b", "a"]
+
+
+def test_a_cycle_is_told_without_what_was_met_for_good() -> None:
+    story = Story()
+    story.registered("skipped", "gate", "a", "b")
+    story.tell(0, "gate", "gate", count=2)
+    story.tell(0, "skipped", "skipped")
+    story.declared(0, "gate", "skipped", "completion")
+    story.declared(0, "gate", "a")
+    story.runs(0, "a", 1, 3)
+    story.ends(3, "gate")
+    story.runs(0, "b", 2, 4)
+    with pytest.raises(CycleError) as raised:
+        what_if(story.startup, ["a:+gate"])
+    assert raised.value.cycle == ["gate", "a", "gate"]
 
 
 @pytest.fixture

@@ -151,6 +151,7 @@ def test_a_timeline_and_what_decided_the_end(cli: Cli) -> None:
 def test_what_if(cli: Cli) -> None:
     chain(cli)
     assert "Critical path afterwards: " in cli.ok("what-if", "c:-b", "a=0")
+    assert json.loads(cli.ok("what-if", "c:-b", "a=100s", "-o", "json"))["after_s"] > 100
     refused = cli("what-if", "x=0")
     assert refused.status == 4
     assert cli("what-if").told[0] == "error: CHANGE is missing"
