@@ -82,7 +82,7 @@ def _notes(before: Startup, now: Startup) -> Iterable[str]:
 
 
 def _courses(startup: Startup) -> dict[str, _Course]:
-    return {record.name: _course(record) for record in startup.units if not record.gate}
+    return {record.name: _course(record) for record in startup.units}
 
 
 def _course(record: UnitRecord) -> _Course:
