@@ -30,7 +30,7 @@ class Screen:
         return "\n".join("".join(text for text, _ in line) for line in lines)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, self.text
             await self.pilot.pause(0.02)
