@@ -2,7 +2,8 @@
 
 Everything that has happened is read from a coordinator, by the blocking and by the asyncio client.
 And clients start and complete units at a coordinator that is followed, and alternately at one that
-is not. The follower has a process of its own, and has caught up before the other one's turn.
+is not. The follower has a process of its own, and has caught up before the other one's turn. Its
+CPU is measured too: where there are few cores, it takes it from the clients and the coordinator.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from multiprocessing.connection import Connection
-from typing import Final, TypeAlias
+from typing import Final
 
 from bench import machine
-from bench.load import REPLY_PATIENCE_MS, Crowd, Pipeline, Work, crowd, runs
+from bench.alternately import Side, case_of, measure_alternately
+from bench.load import REPLY_PATIENCE_MS, Pipeline, crowd, runs
 from bench.record import UNITSYNC
 from bench.scenarios import Bench
-from bench.servers import END_PATIENCE_S, SPAWN, Server, coordinator
+from bench.servers import END_PATIENCE_S, SPAWN, coordinator
 from unitsync import AsyncClient, Client
 
 EVENTS: Final = 100_000
@@ -31,8 +34,6 @@ REQUESTS: Final = {1: 2_500, 8: 8_000}
 ALONE: Final = "without a follower"
 FOLLOWED: Final = "with a follower"
 _MARK: Final = "mark"
-
-Side: TypeAlias = tuple[Server, Crowd]
 
 
 def measure(bench: Bench) -> None:
@@ -89,40 +90,27 @@ def _measure_following(bench: Bench, clients: int, each: int) -> None:
         coordinator(bench.folder) as alone,
         crowd(followed.address, clients, checked=True) as crowd_of_followed,
         crowd(alone.address, clients, checked=True) as crowd_of_alone,
-        _follower(followed.address) as follower,
+        _follower(followed.address) as (follower, pid),
         Client(followed.address) as client,
     ):
-        sides: dict[str, Side] = {
-            FOLLOWED: (followed, crowd_of_followed),
-            ALONE: (alone, crowd_of_alone),
+        cpu_s: list[float] = []
+
+        def caught_up(number: int) -> None:
+            _catch_up(client, follower, number)
+            cpu_s.append(machine.cpu_s(pid))
+
+        sides = {
+            FOLLOWED: Side(followed, crowd_of_followed, caught_up),
+            ALONE: Side(alone, crowd_of_alone),
         }
-        rates: dict[str, list[float]] = {subject: [] for subject in sides}
-        cpu_s: dict[str, list[float]] = {subject: [] for subject in sides}
-        for number in range(ROUNDS + 1):
-            work = Work(KIND, each if number else max(2, each // 4), number)
-            for subject, (server, its_crowd) in sides.items():
-                before_s = machine.cpu_s(server.pid)
-                done = its_crowd.work(work)
-                cpu_s[subject].append((machine.cpu_s(server.pid) - before_s) / done.requests)
-                rates[subject].append(done.rate)
-                if subject == FOLLOWED:
-                    _catch_up(client, follower, number)
-        case = f"{KIND}, {clients} client{'s' if clients > 1 else ''}"
-        for subject in sides:
-            base = ALONE if subject == FOLLOWED else ""
-            for what, unit, samples in (
-                ("requests per second", "1/s", rates[subject]),
-                ("CPU of the server per request", "s", cpu_s[subject]),
-            ):
-                bench.record.add(
-                    case,
-                    what,
-                    unit,
-                    samples[1:],  # the first was to warm up
-                    subject=subject,
-                    base=base,
-                    higher_is_better=unit == "1/s",
-                )
+        measure_alternately(bench, KIND, clients, each, ROUNDS, sides)
+        bench.record.add(
+            case_of(KIND, clients),
+            "CPU of the follower per request",
+            "s",
+            [(after - before) / (clients * each) for before, after in pairwise(cpu_s)],
+            subject=FOLLOWED,
+        )
 
 
 def _catch_up(client: Client, follower: Connection, number: int) -> None:
@@ -135,15 +123,16 @@ def _catch_up(client: Client, follower: Connection, number: int) -> None:
 
 
 @contextlib.contextmanager
-def _follower(address: str) -> Iterator[Connection]:
+def _follower(address: str) -> Iterator[tuple[Connection, int]]:
     """Follows the coordinator at *address* in a process of its own, and says on the pipe whenever
-    it comes to a mark."""
+    it comes to a mark. The pipe, and the process's id."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_follow, args=(theirs, address), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield ours
+        assert process.pid is not None
+        yield ours, process.pid
     finally:
         process.terminate()
         process.join(END_PATIENCE_S)

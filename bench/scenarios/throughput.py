@@ -7,10 +7,10 @@ units from round to round.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-from bench import machine
-from bench.load import KINDS, Crowd, Work, crowd
+from bench.alternately import Side, measure_alternately
+from bench.load import KINDS, crowd
 from bench.record import UNITSYNC
 from bench.scenarios import Bench
 from bench.servers import Server, coordinator, echo
@@ -19,12 +19,6 @@ ROUNDS: Final = 5
 REQUESTS: Final = {1: 2_500, 8: 8_000, 32: 16_000}
 """Number of clients → requests in one round, of all clients together."""
 ECHO: Final = "bare echo"
-
-
-class Tally(NamedTuple):
-    rates: list[float]
-    server_cpu_s: list[float]
-    clients_cpu_s: list[float]
 
 
 def measure(bench: Bench) -> None:
@@ -41,34 +35,5 @@ def _measure(bench: Bench, bare: Server, kind: str, clients: int, each: int) -> 
         crowd(ours.address, clients, checked=True) as our_crowd,
         crowd(bare.address, clients, checked=False) as bare_crowd,
     ):
-        sides = {UNITSYNC: (ours, our_crowd), ECHO: (bare, bare_crowd)}
-        tallies = {subject: Tally([], [], []) for subject in sides}
-        for number in range(ROUNDS + 1):
-            work = Work(kind, each if number else max(2, each // 4), number)
-            for subject, (server, its_crowd) in sides.items():
-                _round(server, its_crowd, work, tallies[subject])
-        case = f"{kind}, {clients} client{'s' if clients > 1 else ''}"
-        for subject, tally in tallies.items():
-            base = ECHO if subject == UNITSYNC else ""
-            for measure, unit, samples in (
-                ("requests per second", "1/s", tally.rates),
-                ("CPU of the server per request", "s", tally.server_cpu_s),
-                ("CPU of the clients per request", "s", tally.clients_cpu_s),
-            ):
-                bench.record.add(
-                    case,
-                    measure,
-                    unit,
-                    samples[1:],  # the first was to warm up
-                    subject=subject,
-                    base=base,
-                    higher_is_better=unit == "1/s",
-                )
-
-
-def _round(server: Server, its_crowd: Crowd, work: Work, tally: Tally) -> None:
-    before_s = machine.cpu_s(server.pid)
-    done = its_crowd.work(work)
-    tally.server_cpu_s.append((machine.cpu_s(server.pid) - before_s) / done.requests)
-    tally.clients_cpu_s.append(done.clients_cpu_s / done.requests)
-    tally.rates.append(done.rate)
+        sides = {UNITSYNC: Side(ours, our_crowd), ECHO: Side(bare, bare_crowd)}
+        measure_alternately(bench, kind, clients, each, ROUNDS, sides)

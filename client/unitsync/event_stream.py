@@ -18,6 +18,9 @@ FOLLOW_PATIENCE_S: Final = 25.0
 REST_S: Final = 0.05
 """The pause after a page when there was no more: what happens meanwhile comes with the next
 one, instead of each by itself."""
+LONG_REST_S: Final = 0.25
+"""The same after a page of MANY records: each page costs, and more so while everybody is busy."""
+MANY: Final = 100
 AWAY_S: Final = 0.5
 """The longest pause while there is no coordinator."""
 AT_ONCE: Final = 500
@@ -48,6 +51,8 @@ class EventStream:
         """The record before which it ends if it does not follow; None if nothing was kept."""
         self._newest: int | None = None
         """What the next record was when the last page was made; None before the first page."""
+        self._rest_s = 0.0
+        """The pause after the last page, if there was no more."""
         self._asked = 0.0
         """When the last page was answered, or was not, on the monotonic clock."""
         self._away_s = 0.0
@@ -77,7 +82,7 @@ class EventStream:
         reader = self._reader or await self._begin()
         while self._follow or not self._is_over(reader):
             has_all = self._newest is not None and reader.from_seq >= self._newest
-            pause_s = self._away_s or (REST_S if has_all else 0.0)
+            pause_s = self._away_s or (self._rest_s if has_all else 0.0)
             # Since then, or a pause that is cancelled again and again would never end.
             if (left_s := self._asked + pause_s - monotonic()) > 0:
                 await self._client._sleep(left_s)
@@ -95,6 +100,8 @@ class EventStream:
                 continue
             self._asked = monotonic()
             self._away_s, self._newest = 0.0, page.next_seq
+            many = page.next_seq - reader.from_seq >= MANY
+            self._rest_s = LONG_REST_S if many else REST_S
             return reader.feed(page)
         return None
 

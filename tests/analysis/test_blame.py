@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given
 
 from analysis.simulated import TICK_S, Unit, all_ends_without, end_of, plans, simulate
 from analysis.telling import Story
 from unitsync.analysis.blame import blame
+from unitsync.analysis.schedule import compute, nodes_of
 from unitsync.analysis.startup import startup_of
-from unitsync.analysis.values import Saving
+from unitsync.analysis.values import Saving, Startup
 
 
 @given(plans(counts=False))
@@ -28,6 +32,47 @@ def check_blame(units: list[Unit]) -> None:
         unit: (end - sooner) * TICK_S for unit, sooner in all_ends_without(units)
     }
     assert list(savings) == sorted(savings, key=lambda one: (-one.saves_s, -one.own_s))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_blame_with_hundreds_of_gates_that_need_some(seed: int) -> None:
+    """Large enough that most of what is behind a unit rests too soon to matter."""
+    startup = many_gates(random.Random(seed), 400)
+    nodes = nodes_of(startup)
+    total = max(node.rests for node in nodes)
+    expected = {}
+    for node in nodes:
+        if not node.gate:
+            was = node.own, node.launch
+            node.own, node.launch, node.changed = 0.0, 0.0, True
+            starts = compute(nodes).start
+            end = max(one.rested(at) for one, at in zip(nodes, starts, strict=True))
+            expected[node.unit] = pytest.approx(total - end, abs=1e-6)
+            node.own, node.launch, node.changed = *was, False
+    assert {one.unit: one.saves_s for one in blame(startup)} == expected
+
+
+def many_gates(rng: random.Random, count: int) -> Startup:
+    """Every second unit is a gate, met by the second of its five prerequisites."""
+    story, ends = Story(), list[float]()
+    for number in range(count):
+        name = f"u{number}"
+        story.registered(name)
+        gate = number >= 40 and number % 2 == 0
+        if gate:
+            story.tell(0, "gate", name, count=2)
+        others = rng.sample(range(number - 40, number), 5) if gate else [number - 1] * (number > 40)
+        for other in others:
+            story.declared(0, name, f"u{other}")
+        if gate:
+            ends.append(sorted(ends[other] for other in others)[1])
+            story.tell(ends[-1], "ended", name, outcome="completed", run=1)
+        else:
+            story.waits(0, name, number + 1)
+            start = max((ends[other] for other in others), default=0.0)
+            ends.append(start + rng.random())
+            story.runs(start, name, number + 1, ends[-1])
+    return story.startup
 
 
 def test_a_unit_that_ran_several_times_is_without_all_of_its_runs() -> None:

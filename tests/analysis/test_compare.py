@@ -149,8 +149,24 @@ def test_what_counts_as_earlier() -> None:
     assert usual(good, good, going) == (2, True, True)
     assert usual(good, good, bad) == (3, False, True)
     assert usual(good, good, bad, good) == (4, False, False)
-    compared = compare(before, now, [*[old] * 20, *[good] * 10])
+    compared = compare(before, now, [*[good] * 9, going, good, *[old] * 20])
     assert (compared.startups, compared.usual_s) == (10, (0.99, 1.01))
+
+
+def test_what_has_half_of_the_units_in_common_says_what_is_usual() -> None:
+    before, now = startup({"x": 1, "y": 1}), startup({"a": 2, "b": 2})
+    half, less = startup({"a": 1, "b": 1, "c": 1, "d": 1}), startup({"a": 1, "c": 1})
+    assert compare(before, now, [half] * 3).startups == 3
+    assert compare(before, now, [less] * 3).startups == 0
+
+
+def test_ten_milliseconds_are_a_difference_and_what_is_new_comes_before_what_is_gone() -> None:
+    before, now = startup({"gone": 1, "a": 2}), startup({"a": 2.011, "new": 1})
+    assert [(one.unit, one.kind) for one in compare(before, now, []).changes] == [
+        ("new", "new"),
+        ("gone", "gone"),
+        ("a", "slower"),
+    ]
 
 
 def test_a_failure_is_never_noise() -> None:

@@ -216,6 +216,8 @@ def test_if_nothing_runs_it_is_the_wait_that_lasts() -> None:
         (["*=0"], 12.5),
         (["*=-50%"], 13.5),
         (["d*:-clone"], 14.5),
+        (["*:-clone"], 14.5),
+        (["*:+clone"], 16),
         (["db:+clone"], 16),
         (["db:+clone", "db=10s"], 22.5),
         (["db=20s"], 24.5),
@@ -243,6 +245,47 @@ def test_the_startup_as_it_would_have_been(story: Story) -> None:
     assert health == story.unit("health")
     assert (forecast.after_s, forecast.startup.ended) == (14.5, BEGAN + 14.5)
     assert forecast.path.steps[0].unit == "ide"
+    ide = what_if(story.startup, ["ide:-clone"]).startup.units[2]
+    assert [edge.prerequisite for edge in ide.edges] == ["db"]
+
+
+def test_a_service_ends_as_long_after_it_was_ready(story: Story) -> None:
+    story.ends(30, "db")
+    (db,) = what_if(story.startup, ["db=+2s"]).startup.units[3].spans
+    assert (db.ready, db.ended) == (BEGAN + 6, BEGAN + 32)
+
+
+def test_what_came_after_the_startup_is_left_alone(story: Story) -> None:
+    story.runs(500, "health", 9, 510)
+    story.runs(600, "ide", 9, 610)
+    later = story.unit("ide").spans[1]
+    for change in ("ide:+deps", "ide:-clone"):
+        assert what_if(story.startup, [change]).startup.units[2].spans[1] == later
+    with pytest.raises(UsageError, match="health has not started in this startup"):
+        after(story, "health:-clone")
+    with pytest.raises(UsageError, match="health has not completed in this startup"):
+        after(story, "clone:+health")
+
+
+def test_what_goes_on_from_its_start_has_no_time(story: Story) -> None:
+    story.registered("service")
+    story.starts(1, "service", 9)
+    with pytest.raises(UsageError, match="service: no time was measured"):
+        after(story, "service=0")
+
+
+def test_what_waited_for_any_unit_of_a_pattern_is_not_said_to_wait_for_one() -> None:
+    story = Story()
+    story.registered("a", "b", "c")
+    for unit in ("b", "c"):
+        story.tell(0, "declared", unit, pattern="x-*")
+    story.declared(0, "c", "a")
+    for pid, unit in enumerate(("a", "b", "c")):
+        story.runs(pid, unit, pid, 3)
+    for unit, other, hint in (("b", "a", "none"), ("c", "b", "a")):
+        with pytest.raises(UsageError) as raised:
+            after(story, f"{unit}:-{other}")
+        assert raised.value.hint == f"it waited for {hint}"
 
 
 def test_the_next_unit_of_a_script_comes_sooner() -> None:
@@ -255,6 +298,39 @@ def test_the_next_unit_of_a_script_comes_sooner() -> None:
     span = forecast.startup.units[1].spans[0]
     assert (span.asked, span.started, span.ended) == (BEGAN + 2, BEGAN + 3, BEGAN + 4)
     assert forecast.after_s == 4
+
+
+def test_it_may_be_asked_for_sooner_and_start_when_it_did() -> None:
+    story = Story()
+    story.registered("a", "b", "c")
+    story.declared(0, "b", "c")
+    story.runs(0, "a", 1, 4)
+    story.waits(5, "b", 1)
+    story.runs(0, "c", 2, 8)
+    story.runs(8, "b", 1, 9)
+    span = what_if(story.startup, ["a=1s"]).startup.units[1].spans[0]
+    assert (span.asked, span.started, span.ended) == (BEGAN + 2, BEGAN + 8, BEGAN + 9)
+
+
+def test_a_new_edge_waits_for_the_run_that_completed() -> None:
+    story = Story()
+    story.registered("a", "b", "c")
+    story.runs(0, "c", 3, 10)
+    story.runs(0, "a", 1, 1, "failed")
+    story.runs(2, "a", 4, 5)
+    story.runs(0, "b", 2, 7)
+    assert after(story, "b:+a", "a=200%") == 15
+
+
+def test_the_present_try_of_what_still_runs_begins_sooner() -> None:
+    story = Story()
+    story.registered("a", "b")
+    story.declared(0, "b", "a")
+    story.starts(1, "a", 1)
+    story.tell(5, "retried", "a")
+    story.waits(20, "b", 2)
+    a, _ = what_if(story.startup, ["a=-50%"]).startup.units
+    assert a.since == BEGAN + 3
 
 
 def test_what_waited_and_was_skipped_is_skipped_sooner() -> None:
@@ -281,6 +357,36 @@ def test_what_waited_and_was_skipped_is_skipped_sooner() -> None:
     )
 
 
+def test_when_what_was_skipped_would_have_been() -> None:
+    """Who failed at the same time, or completed then, does not decide it."""
+    story = Story()
+    story.registered("a", "x", "b", "c", "d", "e", "other", "done")
+    story.declared(0, "b", "a")
+    story.declared(0, "c", "b")
+    story.declared(0, "d", "a", "completion")
+    story.declared(0, "d", "other")
+    story.declared(0, "e", "a")
+    story.runs(0, "x", 5, 1)
+    for pid, unit in ((2, "b"), (3, "c"), (4, "d"), (5, "e")):
+        story.waits(1, unit, pid)
+    story.runs(0, "a", 1, 4, "failed")
+    story.runs(0, "done", 7, 4)
+
+    def ends(*texts: str) -> list[float]:
+        units = what_if(story.startup, texts).startup.units
+        skipped = [one.spans[0] for one in units if one.name in "bcde"]
+        return [span.ended - BEGAN for span in skipped if span.ended is not None]
+
+    for pid, unit in ((2, "b"), (3, "c"), (5, "e")):
+        story.denied(4, unit, pid, "skipped")
+    assert ends("a=2s") == [2, 2, 2]
+    assert ends("a=2s", "x=5s") == [2, 2, 5]
+    story.runs(0, "other", 6, 4, "failed")
+    story.denied(4, "d", 4, "skipped")
+    assert ends("a=2s")[0] == 2
+    assert ends("a=2s")[2] == 4
+
+
 def test_notes(story: Story) -> None:
     same_time = "Units are taken to last as long as measured, however many run at the same time."
     story.registered("service")
@@ -291,6 +397,7 @@ def test_notes(story: Story) -> None:
         (["ide=0"], ("What failed still does: ide.",)),
         (["deps:-clone"], (same_time,)),
         (["usable:-ide"], (same_time,)),
+        (["ide:+deps"], (same_time,)),
         (["parallel=none"], (same_time,)),
         (["parallel=2"], (same_time, "What goes on is not one of the 2 that run: service.")),
     ):
@@ -308,6 +415,8 @@ def test_a_gate_that_needs_more_than_it_has_left() -> None:
     story.ends(6, "g")
     forecast = what_if(story.startup, ["g:-b"])
     assert forecast.notes[0] == "g would not complete: it needs 2 prerequisites."
+    story.tell(0, "gate", "never", count=2)
+    assert what_if(story.startup, []).notes == ()
     assert forecast.startup.units[2].spans[0].ended == BEGAN + 4
 
 
@@ -373,6 +482,34 @@ def test_a_cycle_through_a_script() -> None:
     )
 
 
+def test_a_cycle_is_told_without_who_waits_for_it() -> None:
+    story = Story()
+    story.registered("behind", "a", "b")
+    story.declared(0, "behind", "a")
+    story.declared(0, "b", "a")
+    story.runs(0, "a", 1, 1)
+    story.runs(1, "b", 2, 2)
+    story.runs(1, "behind", 3, 2)
+    with pytest.raises(CycleError) as raised:
+        what_if(story.startup, ["a:+b"])
+    assert raised.value.cycle == ["a", "b", "a"]
+
+
+def test_a_cycle_is_told_without_what_was_met_for_good() -> None:
+    story = Story()
+    story.registered("skipped", "gate", "a", "b")
+    story.tell(0, "gate", "gate", count=2)
+    story.tell(0, "skipped", "skipped")
+    story.declared(0, "gate", "skipped", "completion")
+    story.declared(0, "gate", "a")
+    story.runs(0, "a", 1, 3)
+    story.ends(3, "gate")
+    story.runs(0, "b", 2, 4)
+    with pytest.raises(CycleError) as raised:
+        what_if(story.startup, ["a:+gate"])
+    assert raised.value.cycle == ["gate", "a", "gate"]
+
+
 @pytest.fixture
 def signs() -> Story:
     """a 0 to 1, a=b 0 to 9, a:-b 1 to 3 after a, a% 0 to 2, a=-50% 0 to 2, parallel 0 to 8."""
@@ -398,6 +535,7 @@ def signs() -> Story:
         ("a:-b:-a", "a:-b", 9),
         ("a=b:+a:-b", "a=b", 12),
         ("a%=-50%", "a%", 9),
+        ("a%:+a*", "a%", 11),
         ("a=-50%=1", "a=-50%", 9),
         ("parallel=1", "parallel", 9),
     ],

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PATIENCE_S, Cli, Process
+from support.poll import eventually
 
 pytestmark = [pytest.mark.usefixtures("shared_cli")]
 
@@ -159,7 +160,9 @@ def test_kill_takes_the_rest_of_the_group_too(cli: Cli) -> None:
     code = f"bash -c {shlex.quote(STUBBORN)} & echo $! > pid; sleep 60"
     cli.spawn("run", "u", "--log", "--", "bash", "-c", code)
     until_kept(cli, "u", "ready")
-    rest = os.pidfd_open(int((cli.folder / "pid").read_text()))
+    pid = cli.folder / "pid"
+    eventually(lambda: pid.exists() and pid.read_text() != "")
+    rest = os.pidfd_open(int(pid.read_text()))
     result = cli("kill", "u", "--grace", "200ms")
     assert result.err == "unitsync: u failed: killed by SIGTERM (killed after 200 ms)\n"
     assert select.select([rest], [], [], 0)[0]

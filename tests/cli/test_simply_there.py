@@ -17,6 +17,7 @@ import pytest
 from cli.conftest import PATIENCE_S, Cli, normalised
 from support.coordinators import end, serving
 from unitsync import Client
+from unitsync.spawn_lock import STILL_STARTING
 
 
 def coordinator_of(cli: Cli) -> int:
@@ -83,7 +84,8 @@ def test_nothing_of_the_caller_is_left_in_it(cli: Cli) -> None:
 def test_it_outlives_the_group_that_started_it(cli: Cli) -> None:
     script = cli.write_script("unitsync start a; echo ready >&2; sleep 60")
     process = cli.spawn(command=script)
-    assert process.next_line() == "ready"
+    while (line := process.next_line()) != "ready":
+        assert line.startswith(STILL_STARTING)
     pid = coordinator_of(cli)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.end().status == -signal.SIGKILL

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from support.coordinators import begin, serving
+from support.coordinators import Coordinator, serving
 from unitsync import AsyncClient, Client, wire
 from unitsync.testing import throwaway_coordinator
 
@@ -115,35 +115,10 @@ def short_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-class Coordinator:
-    """A coordinator that a test may end the hard way and start again."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.folder = Path(address.removeprefix("ipc://")).parent
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        if self._process is not None:
-            self._process.wait(PATIENCE_S)  # it was stopped
-        self._process, report = begin(self.address)
-        assert report == ["ready"]
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(PATIENCE_S)
-            self._process = None
-
-
 @pytest.fixture
 def mortal(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
     """A coordinator, running, in an environment that starts no other one."""
-    mortal = Coordinator(f"ipc://{short_path}/c/coordinator.sock")
+    mortal = Coordinator(short_path / "c")
     monkeypatch.setenv("UNITSYNC_ENDPOINT", mortal.address)
     monkeypatch.setenv("UNITSYNC_AUTOSTART", "0")
     monkeypatch.delenv("UNITSYNC_STARTUP", raising=False)

@@ -14,7 +14,14 @@ from journal.memory_store import MemoryStore
 from journal.store_contract import epoch
 from unitsync import errors, event_stream, wire
 from unitsync.analysis.events import Event
-from unitsync.event_stream import AWAY_S, FOLLOW_PATIENCE_S, REST_S, EventStream
+from unitsync.event_stream import (
+    AWAY_S,
+    FOLLOW_PATIENCE_S,
+    LONG_REST_S,
+    MANY,
+    REST_S,
+    EventStream,
+)
 from unitsyncd.actors import followers
 from unitsyncd.actors.followers import Followers
 from unitsyncd.actors.ports import AllAlive
@@ -114,6 +121,19 @@ def test_who_has_everything_rests_before_he_asks_again(fake: Fake, store: Memory
     assert told == events_of(store)
     assert fake.slept == [REST_S, REST_S]
     assert {request.patience_s for request in fake.asked} == {FOLLOW_PATIENCE_S}
+
+
+def test_he_rests_longer_only_after_many(
+    fake: Fake, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followers, "PAGE_BYTES", 1 << 20)
+    add(store, MANY - store.next_seq)
+    new = {2: MANY - 1, 3: MANY, 4: 1}
+    fake.before = lambda number: add(store, new.get(number, 0))
+    told = take(stream(fake, follow=True), 1 + MANY + sum(new.values()))
+    assert told == events_of(store)
+    assert fake.slept == [LONG_REST_S, REST_S, LONG_REST_S]
+    assert len(fake.asked) == 4
 
 
 def test_the_time_in_which_events_are_dealt_with_counts_as_rest(

@@ -134,6 +134,7 @@ def check(words: list[str]) -> int:
     return status
 
 
+@pytest.mark.timeout(300)
 def test_any_words(there: Daemon) -> None:
     statuses: set[int] = set()
 

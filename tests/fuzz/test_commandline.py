@@ -132,6 +132,7 @@ def fully(words: list[str]) -> tuple[int, str]:
     return status, err.read()
 
 
+@pytest.mark.timeout(300)
 def test_it_asks_for_what_the_full_command_line_asks_for(asked: list[Call]) -> None:
     plain = wrong = 0
 

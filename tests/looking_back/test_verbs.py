@@ -12,6 +12,7 @@ import pytest
 
 from cli.conftest import Cli, cli
 from support.coordinators import end
+from unitsync.render.lettering import UNITS_MOST
 
 __all__ = ["cli"]
 
@@ -82,13 +83,15 @@ def test_following_goes_on_until_ctrl_c_through_a_killed_coordinator(cli: Cli) -
     follower = cli.spawn("events", "--follow", "--since", "1")
     assert follower.popen.stdout is not None
     assert follower.popen.stdout.readline().endswith("a registered\n")
-    with cli.client() as client:
-        end(client.ping().pid)
-    assert follower.next_line().startswith("unitsync: no coordinator runs at")
-    cli.ok("want", "b")
-    assert follower.popen.stdout.readline().endswith("b registered\n")
+    for unit in ("b", "c"):
+        with cli.client() as client:
+            end(client.ping().pid)
+        assert follower.next_line().startswith("unitsync: no coordinator runs at")
+        cli.ok("want", unit)
+        assert follower.popen.stdout.readline().endswith(f"{unit} registered\n")
     follower.send(signal.SIGINT)
-    assert follower.end().status == 130
+    result = follower.end()
+    assert (result.status, len(result.told)) == (130, 3), "each absence is told once"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,8 @@ def test_a_coordinator_that_is_alone_has_no_job(cli: Cli) -> None:
 def test_where_nothing_is_kept_no_coordinator_is_started(cli: Cli) -> None:
     for verb in ("timeline", "critical-path", "blame", "startups", "graph", "compare"):
         assert cli.ok(verb) == "no units yet\n"
+    assert cli.ok("timeline", "-o", "json") == "null\n"
+    assert cli.ok("startups", "-o", "json") == "[]\n"
     assert cli.ok("events") == ""
     assert cli("export", "x.jsonl").told == [
         "error: there is nothing to export: no unit was registered yet",
@@ -147,18 +152,41 @@ def test_a_timeline_and_what_decided_the_end(cli: Cli) -> None:
         ]
     unknown = cli("critical-path", "cc")
     assert (unknown.status, unknown.told[0]) == (4, "error: cc is not a unit of this startup")
-    assert cli.ok("blame").startswith("Startup: ")
+    took = lines[0].partition(",")[0]
+    assert cli.ok("blame").startswith(f"{took}. Without a unit it would end sooner by:\n")
 
 
 def test_what_if(cli: Cli) -> None:
     chain(cli)
     assert "Critical path afterwards: " in cli.ok("what-if", "c:-b", "a=0")
+    assert json.loads(cli.ok("what-if", "c:-b", "a=100s", "-o", "json"))["after_s"] > 100
     refused = cli("what-if", "x=0")
     assert refused.status == 4
     assert cli("what-if").told[0] == "error: CHANGE is missing"
 
 
-@pytest.mark.parametrize("ending", [".svg", ".html", ".json"])
+def test_at_a_terminal_all_units_are_shown_only_if_that_is_asked_for(cli: Cli) -> None:
+    with cli.client() as client:
+        cli.ok("want", "u-0")
+        for number in range(UNITS_MOST + 20):
+            with client.unit(f"u-{number}"):
+                pass
+        client.reset(all=True)
+        client.want("other")
+    for words in (
+        ("timeline",),
+        ("blame",),
+        ("critical-path",),
+        ("what-if", "*=+1s"),
+        ("compare",),
+    ):
+        begun = ("--startup", "0" if words == ("compare",) else "-1")
+        shown = cli.at_terminal(*words, *begun, width=100).splitlines()
+        everything = cli.at_terminal(*words, *begun, "--all", width=100).splitlines()
+        assert len(shown) < UNITS_MOST + 20 < len(everything), words
+
+
+@pytest.mark.parametrize("ending", [".svg", ".HTML", ".json"])
 def test_a_timeline_becomes_what_the_ending_says(cli: Cli, ending: str) -> None:
     chain(cli)
     file = cli.folder / f"boot{ending}"
@@ -173,7 +201,8 @@ def test_a_timeline_becomes_what_the_ending_says(cli: Cli, ending: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "begins"), [(".dot", "digraph"), (".mmd", "flowchart LR"), ("", "digraph")]
+    ("ending", "begins"),
+    [(".dot", "digraph"), (".mmd", "flowchart LR"), (".svg", "<svg "), ("", "digraph")],
 )
 def test_a_graph(cli: Cli, ending: str, begins: str) -> None:
     chain(cli)
@@ -198,6 +227,10 @@ def test_a_file_that_cannot_be_written(cli: Cli) -> None:
             2,
             [f"error: {words[-1]}: No such file or directory"],
         )
+    (cli.folder / "folder.svg").mkdir()
+    for words in (("timeline", "-o", "folder.svg"), ("timeline", "--from", "folder.svg")):
+        result = cli(*words)
+        assert (result.status, result.told) == (2, ["error: folder.svg: Is a directory"])
 
 
 def test_values_as_json(cli: Cli) -> None:
@@ -214,20 +247,58 @@ def test_values_as_json(cli: Cli) -> None:
 
 def test_earlier_startups(cli: Cli) -> None:
     cli.ok("run", "a", "--", "true")
+    assert cli("compare").told == [
+        "error: compare: there is no startup -1: there is no earlier one",
+        "hint: unitsync startups lists them",
+    ]
+    cli.ok("reset", "--all")
+    cli.ok("run", "a", "--", "true")
+    cli.ok("run", "b", "--", "true")
+    cli.ok("run", "c", "--", "true")
     cli.ok("reset", "--all")
     cli.ok("run", "a", "--", "true")
     cli.ok("run", "b", "--", "true")
     rows = cli.ok("startups").splitlines()
-    assert [row.split()[0] for row in rows] == ["STARTUP", "0", "-1"]
-    assert "2 units" in cli.ok("timeline").splitlines()[0]
-    assert "1 unit" in cli.ok("timeline", "--startup", "-1").splitlines()[0]
-    for words in (("compare",), ("compare", "-1"), ("compare", "--output", "json", "-1")):
-        assert "new" in cli.ok(*words)
-    assert cli("compare", "-2").told == [
-        "error: compare: there is no startup -2: the oldest that is kept is -1",
+    assert [row.split()[0] for row in rows] == ["STARTUP", "0", "-1", "-2"]
+    assert [one["units"] for one in json.loads(cli.ok("startups", "-o", "json"))] == [2, 3, 1]
+    for number, units in (("0", "2 units"), ("-1", "3 units"), ("-2", "1 unit")):
+        assert f" {units}:" in cli.ok("timeline", "--startup", number).splitlines()[0]
+    assert json.loads(cli.ok("export", "-", "--startup", "-2").splitlines()[0])["seq"] == 1
+
+    def changes(*words: str) -> dict[str, str]:
+        found = json.loads(cli.ok("compare", "--output", "json", *words))
+        assert found["startups"] == (0 if "--startup" in words else 2)
+        kinds = {each["unit"]: each["kind"] for each in found["changes"]}
+        return {unit: kind for unit, kind in kinds.items() if kind in ("new", "gone")}
+
+    assert changes() == changes("-1") == {"c": "gone"}
+    assert changes("-2") == {"b": "new"}
+    assert changes("--startup", "-1") == {"b": "new", "c": "new"}
+    assert cli("compare", "-3").told == [
+        "error: compare: there is no startup -3: the oldest that is kept is -2",
         "hint: unitsync startups lists them",
     ]
-    assert cli("timeline", "--startup", "last").status == 2
+    for number, told in (
+        ("last", "'last' is not the number of a startup"),
+        ("9" * 5000, " is not the number of a startup"),
+        ("1", "there is no startup 1: 0 is the latest, -1 the one before"),
+    ):
+        result = cli("timeline", "--startup", number)
+        assert result.status == 2
+        assert result.told[0].endswith(told)
+
+
+def test_the_startup_of_a_script_may_be_one_without_units_yet(cli: Cli) -> None:
+    """It is the present one then, and what others did before is past."""
+    for startup in ("one", "two"):
+        result = cli("timeline", env={"UNITSYNC_STARTUP": startup})
+        assert result.out.startswith("no units yet" if startup == "one" else "Startup: ")
+        cli("run", startup, "--", "true", env={"UNITSYNC_STARTUP": startup})
+    told = ["unitsync: no unit is registered now; this is the startup before"]
+    for startup, expected in (("", []), ("two", []), ("three", told)):
+        result = cli("timeline", env={"UNITSYNC_STARTUP": startup})
+        assert (result.status, result.told) == (0, expected), startup
+        assert "two" in units(result.out.splitlines())
 
 
 def test_after_a_reset_the_startup_before_is_shown_and_that_is_said(cli: Cli) -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import pty
-import re
 import signal
 import socket
-import termios
 from collections.abc import Iterator
-from contextlib import suppress
 
 import pytest
 
@@ -34,11 +30,6 @@ pytestmark = pytest.mark.usefixtures("shared_cli")
 @pytest.fixture
 def say(cli: Cli) -> str:
     return program(cli.folder, SAY)
-
-
-def note(up: Up, unit: str) -> str:
-    with up.cli.client() as client:
-        return client.status(unit).note
 
 
 class Plan:
@@ -79,25 +70,25 @@ run = "{say} STATUS=one; next; {say} STATUS=two STATUS=last; exit 3"
 [unit.b]
 run = "{say} STATUS=b; next"
 """)
-    eventually(lambda: (note(up, "a"), note(up, "b")) == ("one", "b"), "the notes")
+    eventually(lambda: (up.note("a"), up.note("b")) == ("one", "b"), "the notes")
     begun.go_on()
     begun.go_on()
     assert begun.process.end().status == 1
-    assert (note(up, "a"), note(up, "b")) == ("last", "")
+    assert (up.note("a"), up.note("b")) == ("last", "")
 
 
 def test_what_is_said_last_is_kept_if_it_fails(up: Up) -> None:
     words = " ".join(f"STATUS={number}" for number in range(50))
     say = program(up.folder, SAY_AND_DIE)
     assert up(f'[unit.a]\nrun = "STATUS=1 exec {say} {words} STATUS=last"').status == 1
-    assert note(up, "a") == "last"
+    assert up.note("a") == "last"
 
 
 def test_a_command_that_floods_it_is_not_held_up(up: Up) -> None:
     count = program(up.folder, COUNT)
     units = "".join(f'[unit.u{number}]\nrun = "{count} 3000; exit 1"\n' for number in range(4))
     assert up(units).status == 1
-    assert {note(up, f"u{number}") for number in range(4)} == {"2999"}
+    assert {up.note(f"u{number}") for number in range(4)} == {"2999"}
 
 
 def test_it_is_ready_when_it_says_so(up: Up, plan: type[Plan], say: str) -> None:
@@ -142,7 +133,7 @@ def test_with_another_probe_that_alone_counts(up: Up, plan: type[Plan], say: str
 run = "{say} READY=1 STATUS=said; next"
 ready = "test -e ready"
 """)
-    eventually(lambda: note(up, "db") == "said", "the note")
+    eventually(lambda: up.note("db") == "said", "the note")
     assert up.statuses()["db"] == "launching"
     (up.folder / "ready").touch()
     up.await_status("db", "started")
@@ -159,10 +150,10 @@ retries = 1
 backoff = "10ms"
 """)
     eventually(lambda: up.runs("db") == 1 and up.statuses()["db"] == "launching", "the retry")
-    assert note(up, "db") == ""
+    assert up.note("db") == ""
     begun.go_on()
     assert begun.process.end().status == 1
-    assert note(up, "db") == ""
+    assert up.note("db") == ""
 
 
 @with_systemd_notify
@@ -173,7 +164,7 @@ run = "systemd-notify --ready --status='serving'; exit 1"
 ready = "notify"
 """)
     assert "db ready" in done.err
-    assert note(up, "db") == "serving"
+    assert up.note("db") == "serving"
 
 
 @pytest.mark.parametrize("count", ["1", "253"])
@@ -187,7 +178,7 @@ def test_another_user_is_not_listened_to(up: Up, say: str) -> None:
     other = program(up.folder, AS_NOBODY)
     done = up(f'[unit.a]\nrun = "{say} STATUS=mine; {other} STATUS=not && exit 7"')
     assert "exit status 7" in done.err
-    assert note(up, "a") == "mine"
+    assert up.note("a") == "mine"
 
 
 @as_root
@@ -200,7 +191,7 @@ user = "nobody"
 ready = "notify"
 """)
     assert "exit status 7" in done.err
-    assert note(up, "a") == "mine"
+    assert up.note("a") == "mine"
 
 
 def test_what_a_command_says_is_not_said_of_the_whole_plan(up: Up, say: str) -> None:
@@ -216,7 +207,7 @@ def test_what_a_command_says_is_not_said_of_the_whole_plan(up: Up, say: str) -> 
         assert address not in done.out
         with pytest.raises(BlockingIOError):
             outer.recv(100)
-    assert note(up, "a") == "x"
+    assert up.note("a") == "x"
 
 
 def test_to_whom_the_plan_sends_it_it_is_passed_on(up: Up, say: str) -> None:
@@ -227,7 +218,7 @@ def test_to_whom_the_plan_sends_it_it_is_passed_on(up: Up, say: str) -> None:
         text = f'[unit.a]\nrun = "{say} STATUS=x; exit 1"\nenv = {{ NOTIFY_SOCKET = "{address}" }}'
         assert up(text).status == 1
         assert outer.recv(100) == b"STATUS=x"
-    assert note(up, "a") == "x"
+    assert up.note("a") == "x"
 
 
 @pytest.mark.own_coordinator
@@ -238,7 +229,7 @@ def test_a_coordinator_that_is_killed_holds_up_nobody(up: Up, plan: type[Plan], 
 [unit.a]
 run = "{say} STATUS=0; next; {count} 500; touch said; next; {say} STATUS=more; exit 3"
 """)
-    eventually(lambda: note(up, "a") == "0", "the note")
+    eventually(lambda: up.note("a") == "0", "the note")
     with up.cli.client() as client:
         os.kill(client.ping().pid, signal.SIGKILL)
     begun.go_on()
@@ -247,26 +238,6 @@ run = "{say} STATUS=0; next; {count} 500; touch said; next; {say} STATUS=more; e
     begun.go_on()
     assert begun.process.end().status == 1
     assert up.statuses()["a"] == "failed"
-
-
-def test_it_is_shown_while_it_runs(up: Up, say: str) -> None:
-    path = up.write(f"""
-[unit.a]
-run = "{say} 'STATUS=cloning: 43 %'; until test -e seen; do sleep 0.02; done"
-""")
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (25, 80))
-    process = up.cli.spawn(command=[*up.cli.command, "up", str(path)], stdin=theirs, stdout=theirs)
-    os.close(theirs)
-    text = b""
-    while b"running  cloning: 43 %" not in re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", text):
-        text += os.read(ours, 4096)
-    (up.folder / "seen").touch()
-    with suppress(OSError):  # its last process has closed it
-        while os.read(ours, 4096):
-            pass
-    os.close(ours)
-    assert process.end().status == 0
 
 
 def test_of_an_up_that_is_interrupted_nothing_is_left(up: Up, plan: type[Plan]) -> None:

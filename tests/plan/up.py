@@ -96,6 +96,13 @@ class Up:
     def await_status(self, unit: str, status: str) -> None:
         eventually(lambda: self.statuses().get(unit) == status, f"{unit} {status}")
 
+    def note(self, unit: str) -> str:
+        with self.cli.client() as client:
+            return client.status(unit).note
+
+    def await_note(self, unit: str, note: str) -> None:
+        eventually(lambda: self.note(unit) == note, f"{unit} with the note {note!r}")
+
     def processes(self, mark: str) -> list[int]:
         """The processes that have *mark* in their command line."""
         return [

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from unitsync import Client
+
 PATIENCE_S: Final = 20.0
 """How long anything may take that takes no time on an idle machine."""
 
@@ -51,6 +53,36 @@ def begin(
     with open(reading, "rb") as pipe:
         assert select.select([pipe], [], [], PATIENCE_S)[0], "the coordinator reports nothing"
         return process, pipe.read().decode().splitlines()
+
+
+class Coordinator:
+    """A coordinator that a test may end the hard way and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        """*folder*: where it keeps what it has, with a path short enough for a socket."""
+        self.folder = folder
+        self.address = f"ipc://{folder}/coordinator.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if self._process is not None:
+            self._process.wait(PATIENCE_S)  # it was stopped
+        self._process, report = begin(self.address)
+        assert report == ["ready"]
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE_S)
+            self._process = None
+
+    def client(self) -> Client:
+        """One of no startup, which starts no other coordinator."""
+        return Client(self.address, autostart=False, startup="")
 
 
 def serving(address: str) -> list[int]:

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import pytest
 
-from support.coordinators import PATIENCE_S, begin, clean_environment, serving
+from support.coordinators import PATIENCE_S, Coordinator, clean_environment, serving
 from support.coordinators import end as end_process
-from unitsync import Client, wire
+from unitsync import wire
 
 WATCH: Final = [str(Path(sys.executable).with_name("unitsync")), "watch"]
 """The installed command."""
@@ -124,35 +124,9 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-class Place:
-    """A coordinator that a test may kill and start again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "c"
-        self.address = f"ipc://{self.folder}/coordinator.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process, report = begin(self.address)
-        assert report == ["ready"]
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(PATIENCE_S)
-            self._process = None
-
-    def client(self) -> Client:
-        return Client(self.address, autostart=False, startup="")
-
-
 @pytest.fixture
-def place(folder: Path) -> Iterator[Place]:
-    place = Place(folder)
+def place(folder: Path) -> Iterator[Coordinator]:
+    place = Coordinator(folder / "c")
     place.start()
     yield place
     place.kill()

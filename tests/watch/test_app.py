@@ -10,10 +10,9 @@ import pytest
 from textual.events import Paste
 from textual.pilot import Pilot
 
-from support.coordinators import PATIENCE_S
+from support.coordinators import PATIENCE_S, Coordinator
 from unitsync import AsyncClient, errors
 from unitsync.watch.app import Lines, Watch
-from watch.conftest import Place
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,7 +30,7 @@ class Screen:
         return "\n".join("".join(text for text, _ in line) for line in lines)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, self.text
             await self.pilot.pause(0.02)
@@ -47,7 +46,7 @@ class Screen:
 
 @asynccontextmanager
 async def watching(
-    place: Place, *names: str, size: tuple[int, int] = (80, 24)
+    place: Coordinator, *names: str, size: tuple[int, int] = (80, 24)
 ) -> AsyncIterator[Screen]:
     client = AsyncClient(place.address, autostart=False, startup="")
     app = Watch(client, names)
@@ -55,7 +54,7 @@ async def watching(
         yield Screen(app, pilot)
 
 
-def a_startup(place: Place, completed: int = 2) -> None:
+def a_startup(place: Coordinator, completed: int = 2) -> None:
     with place.client() as client:
         client.want("ide", "deps")
         client.want("deps", "clone")
@@ -67,7 +66,7 @@ def a_startup(place: Place, completed: int = 2) -> None:
             client.complete(f"step-{number}")
 
 
-async def test_choosing(place: Place) -> None:
+async def test_choosing(place: Coordinator) -> None:
     a_startup(place)
     async with watching(place) as screen:
         await screen.shows("── lint", " failed 0 s ago: exit status 2")
@@ -85,7 +84,7 @@ async def test_choosing(place: Place) -> None:
         await screen.shows("── lint")
 
 
-async def test_what_is_chosen_is_told_anew_when_it_changes(place: Place) -> None:
+async def test_what_is_chosen_is_told_anew_when_it_changes(place: Coordinator) -> None:
     a_startup(place)
     async with watching(place) as screen:
         await screen.shows("── lint")
@@ -101,7 +100,7 @@ async def test_what_is_chosen_is_told_anew_when_it_changes(place: Place) -> None
         await screen.shows("▾ completed 3", "── clone")
 
 
-async def test_a_unit_that_was_chosen_ends_among_many(place: Place) -> None:
+async def test_a_unit_that_was_chosen_ends_among_many(place: Coordinator) -> None:
     """Its group is folded: the heading stands for it, and Enter unfolds the group."""
     a_startup(place, completed=30)
     async with watching(place, size=(80, 60)) as screen:
@@ -115,7 +114,7 @@ async def test_a_unit_that_was_chosen_ends_among_many(place: Place) -> None:
         await screen.shows("▾ completed 31", "── completed", " Enter: fold 31 units")
 
 
-async def test_folding(place: Place) -> None:
+async def test_folding(place: Coordinator) -> None:
     a_startup(place, completed=30)
     async with watching(place, size=(80, 90)) as screen:
         await screen.shows("▸ completed 30", without="step-1")
@@ -125,7 +124,7 @@ async def test_folding(place: Place) -> None:
         await screen.shows("▸ completed 30", without="step-1")
 
 
-async def test_the_filter(place: Place) -> None:
+async def test_the_filter(place: Coordinator) -> None:
     a_startup(place)
     async with watching(place) as screen:
         await screen.shows("── lint")
@@ -148,7 +147,7 @@ async def test_the_filter(place: Place) -> None:
         await screen.shows(" /li nt ")
 
 
-async def test_help_and_small_screens(place: Place) -> None:
+async def test_help_and_small_screens(place: Coordinator) -> None:
     a_startup(place)
     async with watching(place) as screen:
         await screen.shows("── lint")
@@ -162,7 +161,7 @@ async def test_help_and_small_screens(place: Place) -> None:
 
 
 @pytest.mark.parametrize("key", ["q", "ctrl+c", "ctrl+q"])
-async def test_leaving(place: Place, key: str) -> None:
+async def test_leaving(place: Coordinator, key: str) -> None:
     async with watching(place) as screen:
         await screen.shows("no units yet")
         await screen.press(key)
@@ -170,7 +169,7 @@ async def test_leaving(place: Place, key: str) -> None:
     assert screen.app.return_code == 0
 
 
-async def test_only_these_units(place: Place) -> None:
+async def test_only_these_units(place: Coordinator) -> None:
     a_startup(place)
     async with watching(place, "cl*", "deps") as screen:
         await screen.shows("0 of 2 completed", "clone", "deps", without="lint")
@@ -179,7 +178,9 @@ async def test_only_these_units(place: Place) -> None:
         await screen.shows("0 of 3 completed", "clean")
 
 
-async def test_what_cannot_go_on_ends_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_go_on_ends_it(
+    place: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def refuse(*names: str) -> None:
         raise errors.NotPermitted("not yours")
 
@@ -192,7 +193,7 @@ async def test_what_cannot_go_on_ends_it(place: Place, monkeypatch: pytest.Monke
 
 
 async def test_only_changed_lines_are_drawn_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_startup(place)
     async with watching(place) as screen:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from support.coordinators import PATIENCE_S
+from support.coordinators import PATIENCE_S, Coordinator
 from unitsync import AsyncClient, errors
 from unitsync.analysis.events import Event
 from unitsync.watch import following
 from unitsync.watch.following import Away, Following, Seen
 from unitsync.watch.lasting import Lasting
-from watch.conftest import Place, unit
+from watch.conftest import unit
 
 
 class Told:
@@ -51,7 +51,7 @@ class Told:
 
 
 @asynccontextmanager
-async def followed(place: Place, *names: str) -> AsyncIterator[Told]:
+async def followed(place: Coordinator, *names: str) -> AsyncIterator[Told]:
     async with AsyncClient(place.address, autostart=False, startup="") as client:
         told = Told(client)
         task = asyncio.ensure_future(Following(client, names, told.tell, told.heard).run())
@@ -63,7 +63,9 @@ async def followed(place: Place, *names: str) -> AsyncIterator[Told]:
 
 
 @pytest.mark.asyncio
-async def test_it_is_told_of_each_change(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_told_of_each_change(
+    place: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the events: it does not look by itself."""
     monkeypatch.setattr(following, "AGAIN_S", 1e9)
     monkeypatch.setattr(following, "IN_ANY_CASE_S", 1e9)
@@ -81,7 +83,7 @@ async def test_it_is_told_of_each_change(place: Place, monkeypatch: pytest.Monke
 
 
 @pytest.mark.asyncio
-async def test_it_follows_through_a_restart(place: Place) -> None:
+async def test_it_follows_through_a_restart(place: Coordinator) -> None:
     with place.client() as client:
         client.want("a")
     async with followed(place) as told:
@@ -97,7 +99,7 @@ async def test_it_follows_through_a_restart(place: Place) -> None:
 
 
 @pytest.mark.asyncio
-async def test_it_waits_for_the_first_coordinator(place: Place) -> None:
+async def test_it_waits_for_the_first_coordinator(place: Coordinator) -> None:
     place.kill()
     shutil.rmtree(place.folder)
     async with followed(place) as told:
@@ -110,7 +112,7 @@ async def test_it_waits_for_the_first_coordinator(place: Place) -> None:
 
 @pytest.mark.asyncio
 async def test_a_coordinator_that_hangs_counts_as_away(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "IN_ANY_CASE_S", 0.1)
     monkeypatch.setattr(following, "SILENCE_S", 0.5)
@@ -123,7 +125,9 @@ async def test_a_coordinator_that_hangs_counts_as_away(
 
 
 @pytest.mark.asyncio
-async def test_a_long_answer_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_answer_is_waited_for(
+    place: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(following, "SILENCE_S", 1.0)
     pings = asyncio.Semaphore(0)
     async with AsyncClient(place.address, autostart=False, startup="") as client:
@@ -151,7 +155,7 @@ async def test_a_long_answer_is_waited_for(place: Place, monkeypatch: pytest.Mon
 
 @pytest.mark.asyncio
 async def test_an_older_coordinator_has_no_events(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "AGAIN_S", 0.05)
 

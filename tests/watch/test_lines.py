@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.coordinators import PATIENCE_S, clean_environment
-from watch.conftest import WATCH, Place
+from support.coordinators import PATIENCE_S, Coordinator, clean_environment
+from watch.conftest import WATCH
 
 Lines = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def watching(place: Place) -> Iterator[Lines]:
+def watching(place: Coordinator) -> Iterator[Lines]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*names: str) -> subprocess.Popen[str]:
@@ -47,7 +47,7 @@ def until(process: subprocess.Popen[str], text: str) -> list[str]:
     return lines
 
 
-def test_what_has_happened_and_what_comes(place: Place, watching: Lines) -> None:
+def test_what_has_happened_and_what_comes(place: Coordinator, watching: Lines) -> None:
     with place.client() as client:
         client.want("old")
         client.reset(all=True)
@@ -65,7 +65,7 @@ def test_what_has_happened_and_what_comes(place: Place, watching: Lines) -> None
     assert process.wait(PATIENCE_S) == 130
 
 
-def test_only_these_units(place: Place, watching: Lines) -> None:
+def test_only_these_units(place: Coordinator, watching: Lines) -> None:
     with place.client() as client:
         process = watching("d*", "ide")
         for name in ("clone", "deps", "ide"):
@@ -74,7 +74,7 @@ def test_only_these_units(place: Place, watching: Lines) -> None:
     assert [line.split()[0] for line in lines if "registered" in line] == ["deps", "ide"]
 
 
-def test_it_ends_when_nobody_reads(place: Place, watching: Lines) -> None:
+def test_it_ends_when_nobody_reads(place: Coordinator, watching: Lines) -> None:
     with place.client() as client:
         process = watching()
         client.want("a")

@@ -12,15 +12,15 @@ from collections.abc import Callable
 
 import pytest
 
-from support.coordinators import PATIENCE_S, await_end, clean_environment
+from support.coordinators import PATIENCE_S, Coordinator, await_end, clean_environment
 from unitsync.log_files import UnitLog
-from watch.conftest import WATCH, Place, Terminal
+from watch.conftest import WATCH, Terminal
 
 OpenTerminal = Callable[..., Terminal]
 
 
 @pytest.fixture
-def watching(terminal: OpenTerminal, place: Place) -> OpenTerminal:
+def watching(terminal: OpenTerminal, place: Coordinator) -> OpenTerminal:
     """Opens a terminal in which ``watch`` runs."""
 
     def open_one(*names: str, width: int = 80, height: int = 24, **env: str) -> Terminal:
@@ -31,7 +31,7 @@ def watching(terminal: OpenTerminal, place: Place) -> OpenTerminal:
     return open_one
 
 
-def a_startup(place: Place) -> None:
+def a_startup(place: Coordinator) -> None:
     """clone runs and has a log, deps and ide wait, lint has failed, dotfiles has completed."""
     with place.client() as client:
         client.want("deps", "clone")
@@ -44,7 +44,7 @@ def a_startup(place: Place) -> None:
     write_log(place, epoch, "clone", b"Receiving objects:  10%\rReceiving objects:  43%\n")
 
 
-def write_log(place: Place, epoch: str, unit: str, output: bytes) -> None:
+def write_log(place: Coordinator, epoch: str, unit: str, output: bytes) -> None:
     """As ``run --log`` writes it, of the unit's first run."""
     log = UnitLog(str(place.folder), epoch, unit)
     run = log.open(1)
@@ -60,7 +60,7 @@ def ends(terminal: Terminal, status: int) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_it_fits(watching: OpenTerminal, place: Place, width: int) -> None:
+def test_it_fits(watching: OpenTerminal, place: Coordinator, width: int) -> None:
     a_startup(place)
     terminal = watching(width=width)
     lines = terminal.shows("1 of 5 completed", "lint", "clone", "43%", "for deps", "dotfiles")
@@ -69,7 +69,7 @@ def test_it_fits(watching: OpenTerminal, place: Place, width: int) -> None:
     ends(terminal, 0)
 
 
-def test_it_goes_on_in_another_size(watching: OpenTerminal, place: Place) -> None:
+def test_it_goes_on_in_another_size(watching: OpenTerminal, place: Coordinator) -> None:
     a_startup(place)
     terminal = watching(width=80)
     terminal.shows("── lint", "j/k choose")
@@ -83,7 +83,7 @@ def test_it_goes_on_in_another_size(watching: OpenTerminal, place: Place) -> Non
     ends(terminal, 0)
 
 
-def test_keys(watching: OpenTerminal, place: Place) -> None:
+def test_keys(watching: OpenTerminal, place: Coordinator) -> None:
     a_startup(place)
     terminal = watching()
     terminal.shows("── lint")
@@ -105,7 +105,9 @@ def test_keys(watching: OpenTerminal, place: Place) -> None:
     ends(terminal, 0)
 
 
-def test_a_coordinator_that_is_killed_and_comes_back(watching: OpenTerminal, place: Place) -> None:
+def test_a_coordinator_that_is_killed_and_comes_back(
+    watching: OpenTerminal, place: Coordinator
+) -> None:
     a_startup(place)
     terminal = watching()
     terminal.shows("1 of 5 completed")
@@ -120,7 +122,7 @@ def test_a_coordinator_that_is_killed_and_comes_back(watching: OpenTerminal, pla
     ends(terminal, 0)
 
 
-def test_it_does_not_undo_a_stop(watching: OpenTerminal, place: Place) -> None:
+def test_it_does_not_undo_a_stop(watching: OpenTerminal, place: Coordinator) -> None:
     a_startup(place)
     terminal = watching()
     terminal.shows("1 of 5 completed")
@@ -133,7 +135,7 @@ def test_it_does_not_undo_a_stop(watching: OpenTerminal, place: Place) -> None:
         client.ping()
 
 
-def test_it_follows_a_reset_and_a_new_startup(watching: OpenTerminal, place: Place) -> None:
+def test_it_follows_a_reset_and_a_new_startup(watching: OpenTerminal, place: Coordinator) -> None:
     a_startup(place)
     terminal = watching()
     terminal.shows("1 of 5 completed")
@@ -151,7 +153,7 @@ def test_it_follows_a_reset_and_a_new_startup(watching: OpenTerminal, place: Pla
     ends(terminal, 0)
 
 
-def test_a_thousand_units(watching: OpenTerminal, place: Place) -> None:
+def test_a_thousand_units(watching: OpenTerminal, place: Coordinator) -> None:
     with place.client() as client:
         client.declare({f"unit-{number}": [] for number in range(1000)})
         for number in range(873):
@@ -170,7 +172,7 @@ def test_a_thousand_units(watching: OpenTerminal, place: Place) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_the_terminal_as_it_was(
-    watching: OpenTerminal, place: Place, number: signal.Signals
+    watching: OpenTerminal, place: Coordinator, number: signal.Signals
 ) -> None:
     terminal = watching()
     terminal.shows("no units yet")
@@ -186,7 +188,7 @@ def test_it_ends_with_its_terminal(watching: OpenTerminal) -> None:
     await_end(pid)
 
 
-def test_it_can_be_stopped_and_goes_on(terminal: OpenTerminal, place: Place) -> None:
+def test_it_can_be_stopped_and_goes_on(terminal: OpenTerminal, place: Coordinator) -> None:
     a_startup(place)
     opened = terminal(UNITSYNC_ENDPOINT=place.address)
     opened.shell()
@@ -200,7 +202,7 @@ def test_it_can_be_stopped_and_goes_on(terminal: OpenTerminal, place: Place) -> 
     opened.keys("q", "exit", "Enter")
 
 
-def test_it_ends_with_a_terminal_that_does_not_control_it(place: Place) -> None:
+def test_it_ends_with_a_terminal_that_does_not_control_it(place: Coordinator) -> None:
     """No SIGHUP tells it of that."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -219,7 +221,7 @@ def test_it_ends_with_a_terminal_that_does_not_control_it(place: Place) -> None:
     assert process.wait(PATIENCE_S) == 128 + signal.SIGHUP
 
 
-def test_colours_are_those_of_the_terminal(watching: OpenTerminal, place: Place) -> None:
+def test_colours_are_those_of_the_terminal(watching: OpenTerminal, place: Coordinator) -> None:
     a_startup(place)
     terminal = watching()
     terminal.shows("for deps")
@@ -230,7 +232,7 @@ def test_colours_are_those_of_the_terminal(watching: OpenTerminal, place: Place)
     ends(terminal, 0)
 
 
-def test_no_colour(watching: OpenTerminal, place: Place) -> None:
+def test_no_colour(watching: OpenTerminal, place: Coordinator) -> None:
     a_startup(place)
     terminal = watching(NO_COLOR="1")
     terminal.shows("for deps")
@@ -246,7 +248,7 @@ def test_no_colour(watching: OpenTerminal, place: Place) -> None:
 
 @pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}], ids=str)
 def test_a_terminal_without_utf_8(
-    watching: OpenTerminal, place: Place, env: dict[str, str]
+    watching: OpenTerminal, place: Coordinator, env: dict[str, str]
 ) -> None:
     with place.client() as client:
         client.start("クローン")
@@ -257,14 +259,14 @@ def test_a_terminal_without_utf_8(
     ends(terminal, 0)
 
 
-def test_a_terminal_that_cannot_do_it(terminal: OpenTerminal, place: Place) -> None:
+def test_a_terminal_that_cannot_do_it(terminal: OpenTerminal, place: Coordinator) -> None:
     opened = terminal(UNITSYNC_ENDPOINT=place.address)
     opened.run("env", "TERM=dumb", *WATCH)
     opened.shows("error: this terminal cannot", "hint: unitsync events --follow")
     ends(opened, 1)
 
 
-def test_hostile_names_and_lines(watching: OpenTerminal, place: Place) -> None:
+def test_hostile_names_and_lines(watching: OpenTerminal, place: Coordinator) -> None:
     """What a terminal would act upon is not passed on, and what is wide takes its room."""
     name = "クローン\u0301-" + "長" * 60
     with place.client() as client:

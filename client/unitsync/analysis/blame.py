@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Final
 
 from unitsync.analysis.critical_path import last_of
-from unitsync.analysis.schedule import Node, Times, compute, nodes_of
+from unitsync.analysis.schedule import Link, Node, Times, compute, nodes_of
 from unitsync.analysis.values import Saving, Startup
 
 _ROUNDING_S: Final = 1e-9
@@ -20,8 +21,8 @@ def blame(startup: Startup) -> tuple[Saving, ...]:
     no time. The one that saves most comes first, then the longest.
 
     Takes time proportional to n log n for n edges. An exception are units that run several times,
-    and those before gates that need only some of their prerequisites: for each of these that can
-    make a difference, everything behind it is computed anew.
+    and those without which a gate that needs only some of its prerequisites may decide the end: for
+    each of these, what is behind it is computed anew, as far as it may decide the end.
     """
     nodes = nodes_of(startup)
     if not nodes:
@@ -33,13 +34,18 @@ def blame(startup: Startup) -> tuple[Saving, ...]:
         if node.runs:
             of_unit[node.unit].append(number)
     graph = _Graph(nodes, times)
-    ends = graph.ends_without_each(total)
+    latest, soonest = graph.ends_without_each()
     matters = graph.may_matter()
     savings: list[Saving] = []
     for unit, numbers in of_unit.items():
-        end = ends[numbers[0]]
-        if len(numbers) > 1 or graph.before_some[numbers[0]]:
-            end = graph.end_without(numbers) if not matters.isdisjoint(numbers) else total
+        end, least = latest[numbers[0]], soonest[numbers[0]]
+        if len(numbers) > 1:
+            end, least = total, -inf
+        if matters.isdisjoint(numbers):
+            end = total
+        elif end - least > _ROUNDING_S:
+            least = max(least, total - sum(map(graph.most_saved, numbers)))
+            end = graph.end_without(numbers, least)
         own = sum(nodes[number].own for number in numbers)
         savings.append(Saving(unit, total - end if total - end > _ROUNDING_S else 0.0, own))
     return tuple(sorted(savings, key=lambda one: (-one.saves_s, -one.own_s)))
@@ -70,9 +76,10 @@ class _Graph:
 
     # --- all at once --------------------------------------------------------------
 
-    def ends_without_each(self, total: float) -> list[float]:
-        """For each node, when the whole would rest if it took no time, unless a gate behind it
-        needs only some of its prerequisites.
+    def ends_without_each(self) -> tuple[list[float], list[float]]:
+        """For each node, when the whole would rest at the latest, and at the soonest, if it took no
+        time. The two differ only because of gates behind it that need some of their prerequisites:
+        these go on when they did, or as soon as they were asked for.
 
         The longest path from the beginning to the end is looked for, in the order in which the
         nodes started. A path that avoids a node has a link that passes over its place in that
@@ -89,6 +96,8 @@ class _Graph:
         """When the whole rests, as far as it is for paths through it, without its own time."""
         paths: list[tuple[float, int, int]] = []
         """The longest path over a link: how long, and the places before and after it."""
+        of_some: list[tuple[float, int, int]] = []
+        """Those from the moment when a gate that needs some went on."""
         for number in reversed(times.order):
             node, start = nodes[number], times.start[number]
             longest, without = node.rested(start) - start, 0.0
@@ -104,35 +113,65 @@ class _Graph:
                 paths.append((met + rest, place[number], place[further]))
             tail[number] = longest
             through[number] = start + without
-            begin = start if node.some else node.fixed + node.delay
-            paths.append((begin + longest, -1, place[number]))
-        around = _over_each_place(paths, count)
-        return [max(through[one], around[place[one]]) for one in range(count)]
+            paths.append((node.fixed + node.delay + longest, -1, place[number]))
+            if node.some:
+                of_some.append((start + longest, -1, place[number]))
+        around, held = _over_each_place(paths, count), _over_each_place(of_some, count)
+        soonest = [max(through[one], around[place[one]]) for one in range(count)]
+        latest = [max(end, held[place[one]]) for one, end in enumerate(soonest)]
+        pairs = zip(latest, soonest, self.before_some, strict=True)
+        return latest, [low if before else high for high, low, before in pairs]
 
     # --- one after the other ------------------------------------------------------
 
     def may_matter(self) -> set[int]:
         """Nodes without which the whole may rest sooner: all that do are among them. They are on
-        the path that decided the end, or before a gate on it which needs only some."""
+        the path that decided the end. From a gate that needs only some, it goes back to each
+        prerequisite that was not there before it."""
         nodes, times = self.nodes, self.times
-        found, todo = set[int](), list[int]()
-        number = last_of(nodes, times, range(len(nodes)))
-        while number is not None:
-            found.add(number)
-            if nodes[number].some:
-                todo.append(number)
-            which = times.decided[number]
-            source = nodes[number].links[which].source if which >= 0 else -1
-            number = source if source >= 0 else None
-        seen = set(todo)
+        todo = [number] if (number := last_of(nodes, times, range(len(nodes)))) is not None else []
+        found = set(todo)
         for number in todo:
-            sources = {link.source for link in nodes[number].links} - seen - {-1}
-            seen |= sources
+            which, links = times.decided[number], nodes[number].links
+            if which < 0:
+                continue
+            deciding = [links[which]]
+            if nodes[number].some:
+                deciding = [link for link in links if link.met >= times.base[number]]
+            sources = {link.source for link in deciding} - found - {-1}
+            found |= sources
             todo += sources
-        return found | seen
+        return found
 
-    def end_without(self, numbers: list[int]) -> float:
-        """When the whole would rest if these nodes took no time."""
+    def most_saved(self, number: int) -> float:
+        """No moment comes sooner by more than this if the node takes no time."""
+        return max(self.nodes[number].own, self.nodes[number].launch)
+
+    @cached_property
+    def reach(self) -> list[float]:
+        """For each node, when the last of what is behind it rests. What is behind a gate that needs
+        some may also be before it: the same script may do that later."""
+        reach = [node.rested(at) for node, at in zip(self.nodes, self.times.start, strict=True)]
+        todo = [(-rests, number) for number, rests in enumerate(reach)]
+        heapify(todo)
+        while todo:
+            rests, number = heappop(todo)
+            if -rests != reach[number]:
+                continue
+            for link in self.nodes[number].links:
+                through = self._through(number, link, reach)
+                if link.source >= 0 and through > reach[link.source]:
+                    reach[link.source] = through
+                    heappush(todo, (-through, link.source))
+        return reach
+
+    def _through(self, number: int, link: Link, reach: list[float]) -> float:
+        """When the last of what is behind the node rests at the latest because of that link."""
+        return reach[number] - max(0.0, self.times.base[number] - link.met)
+
+    def end_without(self, numbers: list[int], least: float) -> float:
+        """When the whole would rest if these nodes took no time. It is known to be *least* or
+        later: what rested until then anyway is not looked at."""
         nodes, times = self.nodes, self.times
         start = {number: times.start[number] for number in numbers}
         """Of these nodes, and of those that start sooner."""
@@ -148,6 +187,8 @@ class _Graph:
             for further, which in self.out[number]:
                 node = nodes[further]
                 link, sooner = node.links[which], met[further]
+                if self._through(further, link, self.reach) <= least:
+                    continue
                 if number in gone:
                     now = at + max(0.0, link.lag)
                 else:
@@ -162,7 +203,8 @@ class _Graph:
                 start[further] = could + node.delay
                 heappush(todo, (start[further], further))
         rests = (at if one in gone else nodes[one].rested(at) for one, at in start.items())
-        return max(*rests, next((nodes[one].rests for one in self.last if one not in start), 0.0))
+        others = next((nodes[one].rests for one in self.last if one not in start), 0.0)
+        return max(least, others, *rests)
 
     def _last_needed(self, number: int, sooner: dict[int, float]) -> float:
         """When as many links of the node are met as it needs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -27,21 +28,22 @@ class _Course(NamedTuple):
     """Why it failed, or how it came that it did not run."""
 
 
-def compare(before: Startup, now: Startup, earlier: Sequence[Startup]) -> Comparison:
+def compare(before: Startup, now: Startup, earlier: Iterable[Startup]) -> Comparison:
     """What differs in *now* from *before*: first what failed or recovered, then the largest
     difference in seconds.
 
     A unit that ran in both is slower or faster if it succeeded in both, or failed in both, and
     took 10 ms more or less. One that ran in only one of them is new or gone.
 
-    What is usual is taken from those of the last ten *earlier* startups (oldest first, all before
+    What is usual is taken from the last ten of the *earlier* startups (newest first, all before
     *now*; *before* may be among them) that came to their end and have at least half of all units
     in common with *now*, and for a unit from those in which it succeeded: within three standard
     deviations, estimated from the median deviation from the median, and never less than 10 ms. A
     change to what is usual is noise. With fewer than three of them nothing is known to be usual,
     so nothing is noise.
     """
-    known = [one for one in earlier if one.over and _are_alike(one, now)][-EARLIER_MAX:]
+    usable = (one for one in earlier if one.over and _are_alike(one, now))
+    known = list(islice(usable, EARLIER_MAX))
     then, today = _courses(before), _courses(now)
     taken: dict[str, list[float]] = {}
     for startup in known:
@@ -80,7 +82,7 @@ def _notes(before: Startup, now: Startup) -> Iterable[str]:
 
 
 def _courses(startup: Startup) -> dict[str, _Course]:
-    return {record.name: _course(record) for record in startup.units if not record.gate}
+    return {record.name: _course(record) for record in startup.units}
 
 
 def _course(record: UnitRecord) -> _Course:

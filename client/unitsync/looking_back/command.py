@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from unitsync import Client, commandline, errors, terminal
 from unitsync.analysis.blame import blame
-from unitsync.analysis.compare import EARLIER_MAX, compare
+from unitsync.analysis.compare import compare
 from unitsync.analysis.critical_path import critical_path
 from unitsync.analysis.events import Event
 from unitsync.analysis.values import CriticalPath, Startup
@@ -38,23 +37,27 @@ from unitsync.unread import end_when_unread
 
 def main(call: Call) -> int:
     """Perform *call*. Returns the exit status. Raises UnitsyncError."""
-    source = call.flags.get("--from")
-    if source:
+    perform = _PERFORM.get(call.verb.name)
+    if "--from" in call.flags:
         if "--hosts" in call.flags:
             raise errors.UsageError(
                 "--hosts reads the log of the job, and --from a file", hint="leave one of both"
             )
-        _PERFORM[call.verb.name](call, FromFile(source[-1]))
+        file = FromFile(call.flags["--from"][-1])
+        if perform is None:
+            _events_in(call, file)
+        else:
+            perform(call, file)
         return 0
     if "--hosts" in call.flags:
         _PERFORM[call.verb.name](call, FromJob(call.address))
         return 0
     with Client(call.address or None) as client:
-        if call.verb.name == "events":
+        if perform is None:
             _events_of(call, client)
         else:
             kept = FromCoordinator(client, commandline.startup_of(os.environ))
-            _PERFORM[call.verb.name](call, kept)
+            perform(call, kept)
             if kept.is_past and "--startup" in call.verb.flags.keys() - call.flags.keys():
                 print_err(["unitsync: no unit is registered now; this is the startup before"])
     return 0
@@ -78,10 +81,10 @@ def _events_of(call: Call, client: Client) -> None:
         away.clear()
 
 
-def _events(call: Call, source: Source) -> None:
+def _events_in(call: Call, file: FromFile) -> None:
     if "--follow" in call.flags:
         raise errors.UsageError("--follow: nothing more comes to a file", hint="leave one of both")
-    for _ in _printed(call, source.since(_since(call))):
+    for _ in _printed(call, file.since(_since(call))):
         pass
 
 
@@ -210,8 +213,7 @@ def _compare(call: Call, source: Startups) -> None:
     text = call.names[0] if call.names else str(first - 1)
     other = chosen(source, text, "compare")
     earlier = (source.startup(each) for each in source.numbers() if each < first)
-    usual = list(islice((startup for startup in earlier if startup.over), EARLIER_MAX))
-    comparison = compare(source.startup(other), now, usual[::-1])
+    comparison = compare(source.startup(other), now, earlier)
     if not _as_json(call, comparison):
         print_lines(tables.comparison(comparison, terminal.stdout(), _most(call)))
 
@@ -292,7 +294,6 @@ def _drawn(by: str, startup: Startup, path: CriticalPath) -> str:
 _TIMELINES: Final = {".svg": "svg.timeline", ".html": "html.timeline", ".json": "trace.timeline"}
 _GRAPHS: Final = {".svg": "graph_svg.graph", ".dot": "graph.dot", ".mmd": "graph.mermaid"}
 _PERFORM: Final[dict[str, Callable[[Call, Any], None]]] = {
-    "events": _events,
     "timeline": _timeline,
     "critical-path": _critical_path,
     "blame": _blame,
@@ -303,3 +304,4 @@ _PERFORM: Final[dict[str, Callable[[Call, Any], None]]] = {
     "export": _export,
     "trace": _trace,
 }
+"""Without ``events``, which is not about one startup or another."""

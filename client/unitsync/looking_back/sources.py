@@ -40,9 +40,6 @@ class Source(Startups, Protocol):
     def events(self, number: int) -> Iterator[Event]:
         """Those of one startup."""
 
-    def since(self, event: int) -> Iterator[Event]:
-        """All events after the one with that number, of all startups."""
-
 
 class FromCoordinator:
     def __init__(self, client: Client, startup: str = "") -> None:
@@ -72,9 +69,6 @@ class FromCoordinator:
         goes_on = not number and not self.is_past
         return startup_of(self.events(number), time() if goes_on else None)
 
-    def since(self, event: int) -> Iterator[Event]:
-        return self._client.events(since=event)
-
 
 class FromFile:
     is_past = False
@@ -98,6 +92,7 @@ class FromFile:
         return startup_of(self.events(number))
 
     def since(self, event: int) -> Iterator[Event]:
+        """All events after the one with that number, of all startups."""
         return (each for each in self._events if each.seq > event)
 
 
@@ -130,7 +125,7 @@ class FromJob:
 def chosen(source: Startups, text: str, flag: str) -> int:
     """The number that *text* names; *flag* is where it stands. Raises UsageError."""
     digits = text.removeprefix("-")
-    number = int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 9 else None
+    number = int(text) if digits.isdecimal() and len(digits) < 9 else None
     if number is None:
         raise errors.UsageError(
             f"{flag}: {quoted(text)} is not the number of a startup",

@@ -40,7 +40,7 @@ class Listener(Protocol):
         """It says that it is ready."""
 
     def on_note(self, text: str) -> None:
-        """It says what it is doing."""
+        """It says what it is doing, or somebody else does."""
 
 
 class Hearing:
@@ -114,13 +114,26 @@ class Hearing:
     async def _tell(self, text: str) -> None:
         said, unit = self._client.said(), self._listener.name
         try:
-            await self._client.call(QuietNote(**said, unit=unit, text=text, run=self._run))
+            note = QuietNote(**said, unit=unit, text=text, run=self._run)
+            if isinstance(await self._client.call(note), wire.Error):
+                self._sent = None
         except errors.UnitsyncError:
             self._sent = None
             if self._next is None and not self._over:  # it may be back after the pause
                 self._next = text
         self._sending = None
         self._send_next()
+
+    @property
+    def all_is_sent(self) -> bool:
+        """Whether the coordinator has what was said last."""
+        return self._sent is not None and self._next is None and self._sending is None
+
+    def noted(self, text: str) -> None:
+        """If ``all_is_sent``: the coordinator has *text* as the note, whoever has said it."""
+        if text != self._sent:
+            self._sent = text
+            self._listener.on_note(text)
 
     def end(self) -> None:
         """The command has ended. What it has said before is heard now."""

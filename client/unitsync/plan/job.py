@@ -118,9 +118,10 @@ class Job:
         self._over: asyncio.Future[Order] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._probing: Probing | None = None
-        self._hearing: Hearing | None = None
+        self.hearing: Hearing | None = None
+        """Hears what its command says, until the run is over."""
         self.note = ""
-        """What its command says that it is doing."""
+        """What it is doing, as its command or somebody else says."""
         self._reports = Reports(self.name, lambda text, hint: runner.warn(text, hint))
         self._retry: asyncio.Task[None] | None = None
 
@@ -299,7 +300,7 @@ class Job:
         self._stopper.kill()  # it is about the run before
         self._move(State.LAUNCHING if unit.ready else State.RUNNING)
         environment = with_traceparent(runner.environment(unit), self._epoch, self.name, self.run)
-        self._hearing = Hearing(environment, unit.user, self, runner.client)
+        self.hearing = Hearing(environment, unit.user, self, runner.client)
         if unit.ready and (why := probes.parse(unit.ready).warning()):
             runner.warn(f"{self.name}: {why}")
         ends: tuple[int, ...] = ()
@@ -350,8 +351,8 @@ class Job:
         assert self._life is not None
         if self.output is not None:
             self.output.drain()
-        if self._hearing is not None:
-            self._hearing.end()
+        if self.hearing is not None:
+            self.hearing.end()
         ended = command.how_it_ended(status)
         if self._probing is not None:
             self._probing.end()
@@ -440,9 +441,9 @@ class Job:
 
     def _end_hearing(self, *, failed: bool) -> None:
         self.note = ""
-        if self._hearing is not None:
-            self._hearing.over(failed=failed)
-            self._hearing = None
+        if self.hearing is not None:
+            self.hearing.over(failed=failed)
+            self.hearing = None
 
     async def _gave_up(self) -> None:
         await self._runner.client.fail(self.name)  # the coordinator knows why

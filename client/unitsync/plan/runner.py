@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from unitsync.plan.declaring import all_declared, declarations
 from unitsync.plan.gate_job import GateJob
 from unitsync.plan.job import Job
 from unitsync.plan.model import Edge, Plan, UnitPlan
+from unitsync.plan.notes import following
 from unitsync.plan.processes import (
     MARK,
     Children,
@@ -179,6 +180,10 @@ class Runner:
             self.guardian.end()
             self._record.close()
         return not any(job.state in (State.FAILED, State.SKIPPED) for job in self.jobs.values())
+
+    def following_notes(self) -> AbstractAsyncContextManager[None]:
+        """After ``connect``: meanwhile the jobs have the notes that others give their units."""
+        return following(self._client, self.jobs)
 
     def leave(self) -> None:
         """After ``run``, when no event loop runs any more: what the commands have left behind

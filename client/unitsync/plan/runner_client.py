@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.aio import AsyncClient
-from unitsync.conversation import Send
+from unitsync.conversation import Autostart, May, Send
 from unitsync.stream_link import StreamLink
+
+
+class QuietList(wire.List, tag="list", frozen=True):
+    """A list that is not worth a coordinator if there is none."""
+
+    may = May(looks=True, autostart=Autostart.NEVER)
 
 
 class RunnerClient(AsyncClient):
@@ -22,6 +28,17 @@ class RunnerClient(AsyncClient):
 
     epoch = ""
     on_start_waits: Callable[[str, wire.Waiting], None] = staticmethod(lambda unit, reply: None)
+
+    async def list_if_there(self, names: Iterable[str]) -> list[wire.UnitInfo]:
+        """The units with these *names*. Raises UnitsyncError, also if the state is another one."""
+        units: list[wire.UnitInfo] = []
+        names, offset = list(names), 0
+        while offset >= 0 and len(units) < len(names):
+            request = QuietList(**self.said(), epoch=self.epoch, offset=offset, units=names)
+            page = await self._ask(request, wire.ListReply)
+            units += page.units
+            offset = page.next
+        return units
 
     async def _call(self, request: wire.AnyRequest, timeout_s: float | None) -> wire.AnyReply:
         if self.epoch and not request.epoch and request.may.acts:

@@ -216,7 +216,8 @@ class Session:
                 await runner.connect()
             except errors.Interrupted:
                 return 128 + runner.signalled
-            async with control.Listener(self._endpoint.folder, self._handle):
+            notes = runner.following_notes() if live else contextlib.nullcontext()
+            async with control.Listener(self._endpoint.folder, self._handle), notes:
                 if told >= 0:
                     runner.on_up = lambda: self._begin_telling(told)
                 good = await runner.run()
