@@ -13,8 +13,10 @@ from coordinator.test_model import Machine
 from events.reading import Folded, Reading, events_of, facts_of, in_short
 from journal.memory_store import MemoryStore
 from support.driver import Driven
+from support.jobs import LonelyJob
 from unitsync import wire
 from unitsync.analysis.events import Event
+from unitsync.remote_names import is_remote
 from unitsync.wire import Status
 
 
@@ -23,7 +25,7 @@ class Followed(Machine):
 
     def a_coordinator(self) -> Driven:
         self.store = MemoryStore(old_bytes_max=1 << 30)
-        driven = Driven(store=self.store)
+        driven = Driven(store=self.store, job=LonelyJob())
         self.reading = Reading(self.store)
         self.folded = Folded()
         self.told: list[Event] = []
@@ -36,7 +38,11 @@ class Followed(Machine):
             self.told.append(event)
         folded, script = self.folded, self.scripts[0]
         listed = script.must(wire.ListReply, wire.List(id="")).units
-        registered = [unit for unit in listed if unit.status is not Status.NOT_REGISTERED]
+        registered = [
+            unit
+            for unit in listed
+            if unit.status is not Status.NOT_REGISTERED and not is_remote(unit.name)
+        ]
         assert folded.statuses == {unit.name: unit.status for unit in registered}
         for name in NAMES:
             info = script.status(name)
