@@ -272,7 +272,7 @@ def test_a_run_says_whether_its_command_has_failed(
     monkeypatch.setattr(run_command, "_accompany", lambda pid, group: os.waitpid(pid, 0)[1])
     before = signal.getsignal(signal.SIGCHLD)
     try:
-        run_command.carry_out(words, "u", set(), lambda text: None)
+        run_command.carry_out(words, "u", "epoch", 1, set(), lambda text: None)
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert told == [failed]
