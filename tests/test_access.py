@@ -16,7 +16,7 @@ import pytest
 from support.daemon import Daemon, Daemons, Sockets, output_as
 from support.users import BIN, CLI, HUNG_UP, NOBODY, as_root, environment, run
 from unitsync import errors, wire
-from unitsyncd.adapters import access
+from unitsyncd.adapters import access, lines
 from unitsyncd.adapters.access import Access
 
 VERBS = (
@@ -350,7 +350,7 @@ def test_what_was_kept_ends_with_the_startup_of_the_machine(
     daemon = daemons.ready("--allow", "nobody")
     folder = str(daemon.path.parent)
     assert access.kept_allowed(folder) == ["nobody"]
-    monkeypatch.setattr(access, "machine_startup", lambda: "another")
+    monkeypatch.setattr(lines, "machine_startup", lambda: "another")
     assert access.kept_allowed(folder) == []
 
 

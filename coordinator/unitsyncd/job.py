@@ -14,12 +14,11 @@ from loguru import logger
 from msgspec.structs import replace
 
 from unitsync import wire
-from unitsync.startup import machine_startup
 from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.reports import unit_report
 from unitsyncd.actors.supervisor import Changes, Supervisor
-from unitsyncd.adapters.lines import replace_lines
+from unitsyncd.adapters.lines import keep_lines, kept_lines
 from unitsyncd.core.store import StoreError
 from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Report
 from unitsyncd.hosts.ports import News
@@ -195,13 +194,11 @@ class JobHost:
 def keep_hosts(folder: str, hosts: HostsSettings | None) -> None:
     """Remember the job, so that a coordinator that a verb starts again belongs to it too. A failure
     is only logged."""
-    path = os.path.join(folder, HOSTS_FILE)
+    lines = []
+    if hosts is not None:
+        lines = [msgspec.json.encode(replace(hosts, take_over=False)).decode()]
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        if hosts is not None:
-            again = replace(hosts, take_over=False)
-            replace_lines(path, (machine_startup(), msgspec.json.encode(again).decode()))
+        keep_lines(os.path.join(folder, HOSTS_FILE), lines)
     except OSError as problem:
         logger.error("the job cannot be kept: {}", problem)
 
@@ -209,9 +206,7 @@ def keep_hosts(folder: str, hosts: HostsSettings | None) -> None:
 def kept_hosts(folder: str) -> HostsSettings | None:
     """The job of this startup that was kept last."""
     try:
-        with open(os.path.join(folder, HOSTS_FILE), encoding="utf-8") as file:
-            startup, kept = file.read().splitlines()
-        settings = msgspec.json.decode(kept, type=HostsSettings)
-    except (OSError, ValueError):
+        (kept,) = kept_lines(os.path.join(folder, HOSTS_FILE))
+        return msgspec.json.decode(kept, type=HostsSettings)
+    except ValueError:
         return None
-    return settings if startup == machine_startup() else None

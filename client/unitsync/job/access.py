@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from loguru import logger
@@ -15,7 +14,7 @@ from unitsync import endpoint as endpoints
 from unitsync.errors import NotPermitted, Unavailable, UnitsyncError, UsageError
 from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
 from unitsyncd.hosts.log import Log
-from unitsyncd.hosts.settings import HostsSettings, hosts_settings
+from unitsyncd.hosts.settings import HostsSettings, Options, hosts_settings
 from unitsyncd.hosts.tasks import end
 from unitsyncd.job import kept_hosts
 
@@ -27,16 +26,6 @@ _AGAIN_S: Final = 0.25
 _LOOK_S: Final = 0.02
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass
-class _Options:
-    hosts: str | None = None
-    job: str | None = None
-    host: str | None = None
-    hosts_expected: str | None = None
-    take_over: bool = False
-    on_host_lost: str | None = None
 
 
 def settings_of(address: str) -> HostsSettings | None:
@@ -53,7 +42,7 @@ def settings_of(address: str) -> HostsSettings | None:
 
 def named_settings(servers: str = "", job: str = "") -> HostsSettings | None:
     """Those that the options and the environment name. Raises UsageError."""
-    return hosts_settings(_Options(hosts=servers or None, job=job or None), os.environ)
+    return hosts_settings(Options(hosts=servers or None, job=job or None), os.environ)
 
 
 def known_hosts(address: str, job: str) -> dict[str, wire.Host]:

@@ -19,8 +19,7 @@ from loguru import logger
 from unitsync import wire
 from unitsync.endpoint import user_name
 from unitsync.errors import NotPermitted, UsageError
-from unitsync.startup import machine_startup
-from unitsyncd.adapters.lines import replace_lines
+from unitsyncd.adapters.lines import keep_lines, kept_lines
 
 ALLOWED_FILE: Final = "allowed"
 _ID_MAX: Final = 2**32 - 2
@@ -87,25 +86,15 @@ def _named(name: str) -> tuple[set[int], set[int]]:
 def keep_allowed(folder: str, names: Sequence[str]) -> None:
     """Replace the kept names with *names*. A failure is only logged: *names* are still let
     in until the coordinator ends."""
-    path = os.path.join(folder, ALLOWED_FILE)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        if names:
-            replace_lines(path, (machine_startup(), *names))
+        keep_lines(os.path.join(folder, ALLOWED_FILE), names)
     except OSError as problem:
         logger.error("the list of allowed users cannot be kept: {}", problem)
 
 
 def kept_allowed(folder: str) -> list[str]:
     """The names that were allowed last, without those that no longer exist."""
-    try:
-        with open(os.path.join(folder, ALLOWED_FILE), encoding="utf-8") as file:
-            startup, *names = file.read().splitlines()
-    except (OSError, ValueError):
-        return []
-    if startup != machine_startup():
-        return []
+    names = kept_lines(os.path.join(folder, ALLOWED_FILE))
     known = [name for name in names if any(_named(name))]
     if gone := set(names).difference(known):
         logger.warning("allowed, but there is no such user or group: {}", ", ".join(sorted(gone)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
+
+from unitsync.startup import machine_startup
 
 
 def replace_lines(path: str, lines: Iterable[str]) -> None:
@@ -14,3 +17,22 @@ def replace_lines(path: str, lines: Iterable[str]) -> None:
     with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
     os.replace(temporary, path)
+
+
+def keep_lines(path: str, lines: Iterable[str]) -> None:
+    """Keep *lines* at *path* for this startup of the machine; without any, no file stays there.
+    Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    if lines := list(lines):
+        replace_lines(path, (machine_startup(), *lines))
+
+
+def kept_lines(path: str) -> list[str]:
+    """The lines that were kept at *path* in this startup; none if they cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            startup, *lines = file.read().splitlines()
+    except (OSError, ValueError):
+        return []
+    return lines if startup == machine_startup() else []

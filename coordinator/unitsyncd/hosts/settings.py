@@ -8,8 +8,10 @@ import os
 import re
 import socket
 import ssl
+from argparse import Namespace
 from collections.abc import Mapping
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,15 +30,16 @@ _SCHEMES: Final = ("nats", "tls")
 _LABEL_MAX: Final = 63
 
 
-class Options(Protocol):
+@dataclass
+class Options:
     """Of ``serve``: "" or None where the option is not given."""
 
-    hosts: str | None
-    job: str | None
-    host: str | None
-    hosts_expected: str | None
-    take_over: bool
-    on_host_lost: str | None
+    hosts: str | None = None
+    job: str | None = None
+    host: str | None = None
+    hosts_expected: str | None = None
+    take_over: bool = False
+    on_host_lost: str | None = None
 
 
 class HostsSettings(msgspec.Struct, frozen=True):
@@ -80,7 +83,9 @@ class HostsSettings(msgspec.Struct, frozen=True):
         return context
 
 
-def hosts_settings(options: Options, environment: Mapping[str, str]) -> HostsSettings | None:
+def hosts_settings(
+    options: Options | Namespace, environment: Mapping[str, str]
+) -> HostsSettings | None:
     """None if this coordinator is alone. Raises UsageError."""
     servers = (options.hosts or environment.get("UNITSYNC_HOSTS", "")).replace(",", " ").split()
     job = options.job or environment.get("UNITSYNC_JOB", "")

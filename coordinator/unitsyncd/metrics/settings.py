@@ -14,7 +14,7 @@ from loguru import logger
 from unitsync.endpoint import PATH_BYTES_MAX
 from unitsync.errors import UsageError
 from unitsync.startup import machine_startup
-from unitsyncd.adapters.lines import replace_lines
+from unitsyncd.adapters.lines import kept_lines, replace_lines
 
 FILE: Final = "metrics"
 """In the coordinator's folder: where the metrics are, and how many coordinators have shown them."""
@@ -102,9 +102,9 @@ def forget_metrics(folder: str) -> None:
 def kept_metrics(folder: str) -> MetricsSettings | None:
     """What was shown last in this startup."""
     try:
-        startup, address, many, _, _ = _lines(folder)
-        return settings_of(address, many) if startup == machine_startup() else None
-    except (OSError, ValueError, UsageError):
+        address, many, _, _ = kept_lines(os.path.join(folder, FILE))
+        return settings_of(address, many)
+    except (ValueError, UsageError):
         return None
 
 
