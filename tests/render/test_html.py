@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -76,6 +78,28 @@ def test_edges_say_what_was_needed_and_when_it_was_met() -> None:
     assert [data["units"][place]["name"] for place, _, _ in data["links"]] == [
         step.unit for step in path.steps[:-1]
     ]
+
+
+def test_a_page_that_is_fed_holds_no_data_and_asks_only_its_own_server() -> None:
+    text = html.live_page()
+    policy = html.live_policy()
+    assert data_of(text) is None
+    assert f'content="{policy}"' in text
+    assert "connect-src 'self'" in policy
+    assert "unsafe" not in text
+    for script in Scripts(text).scripts[1:]:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in policy
+    assert re.findall(r"\b(?:src|href)=\"([^\"]*)", text) == ["data:,"]
+    assert "{{" not in text
+
+
+def test_what_it_is_fed_with_is_what_a_file_holds() -> None:
+    startup, path = startups.going_on()
+    data = html.page_data(startup, path, 12)
+    assert (data["startup"], data["seq"], data["over"]) == ("e1", 12, False)
+    assert data["title"].endswith("so far")
+    assert data_of(html.timeline(startup, path)) == json.loads(json.dumps(data | {"seq": 0}))
 
 
 def test_nothing_to_draw() -> None:

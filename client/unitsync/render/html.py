@@ -1,7 +1,8 @@
-"""The timeline as a page to look around in: one file that loads nothing.
+"""The timeline as a page to look around in: one file that loads nothing, or a page that a server
+feeds again and again. The same script draws both.
 
-Its policy allows only its own style and script, by their hashes. What comes from outside is in a
-block of JSON that no browser runs, and the script writes it as text.
+Its policy allows only its own style and script, by their hashes. What comes from outside is data
+that no browser runs, and the script writes it as text.
 """
 
 from __future__ import annotations
@@ -40,24 +41,70 @@ _MORE_COLOURS: Final = {
 
 
 def timeline(startup: Startup, path: CriticalPath) -> str:
-    """The page. It holds all units."""
-    made = rows(startup, path)
-    style = _palette() + (_PAGE / "page.css").read_text("utf-8")
-    script = (_PAGE / "page.js").read_text("utf-8")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+    """The page in one file. It holds all units."""
+    data = page_data(startup, path)
+    return _page(
+        style := _palette() + _texts("page.css"),
+        script := _texts("page.js"),
+        policy=_policy(style, script),
+        title=escaped(data["title"]),
+        summary=escaped("; ".join((data["summary"], *data["notes"]))),
+        data=msgspec.json.encode(data).decode().replace("<", "\\u003c"),
     )
-    values = {
-        "policy": policy,
-        "title": escaped(title(startup, path)),
-        "summary": escaped("; ".join((summed_up(made), *startup.notes))),
-        "style": style,
-        "script": script,
-        "data": msgspec.json.encode(_data(startup, path, made)).decode().replace("<", "\\u003c"),
+
+
+def live_page() -> str:
+    """The page without data. Its script asks for them beside the page, and again when they have
+    changed. It loads nothing else."""
+    return _page(
+        *_live(), policy=live_policy(), live=_texts("live.html"), title="Startup", data="null"
+    )
+
+
+def live_policy() -> str:
+    """The Content-Security-Policy of live_page(), also for its header."""
+    return _policy(*_live(), "connect-src 'self'; ")
+
+
+def _live() -> tuple[str, str]:
+    return _palette() + _texts("page.css", "live.css"), _texts("page.js", "live.js")
+
+
+def page_data(startup: Startup, path: CriticalPath, seq: int = 0) -> dict[str, Any]:
+    """What the script of the page draws. *seq* is the number of the last event that is in it."""
+    made = rows(startup, path)
+    places = {row.name: place for place, row in enumerate(made)}
+    return {
+        "startup": startup.epoch,
+        "seq": seq,
+        "over": startup.over,
+        "title": safe(title(startup, path)),
+        "summary": summed_up(made),
+        "notes": [safe(note) for note in startup.notes],
+        "width": width_s(made, startup),
+        "links": [
+            (places[link.before], places[link.after], link.at)
+            for link in links(path, startup.began)
+            if link.before in places and link.after in places
+        ],
+        "units": [_unit(row, startup, places) for row in made],
     }
-    template = (_PAGE / "page.html").read_text("utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
+
+
+def _page(style: str, script: str, **values: str) -> str:
+    values |= {"style": style, "script": script}
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values.get(found[1], ""), _texts("page.html"))
+
+
+def _texts(*files: str) -> str:
+    return "".join((_PAGE / file).read_text("utf-8") for file in files)
+
+
+def _policy(style: str, script: str, more: str = "") -> str:
+    return (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        f"{more}base-uri 'none'; form-action 'none'"
+    )
 
 
 def _hash(text: str) -> str:
@@ -75,19 +122,6 @@ def _palette() -> str:
         f":root[data-theme=light]{{color-scheme:light;{light}}}"
         f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
     )
-
-
-def _data(startup: Startup, path: CriticalPath, made: list[Row]) -> dict[str, Any]:
-    places = {row.name: place for place, row in enumerate(made)}
-    return {
-        "width": width_s(made, startup),
-        "links": [
-            (places[link.before], places[link.after], link.at)
-            for link in links(path, startup.began)
-            if link.before in places and link.after in places
-        ],
-        "units": [_unit(row, startup, places) for row in made],
-    }
 
 
 def _unit(row: Row, startup: Startup, places: dict[str, int]) -> dict[str, Any]:

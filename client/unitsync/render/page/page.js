@@ -1,15 +1,16 @@
 "use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const units = data.units;
+/* Draws a startup: once in a file, again and again in a page that is fed (live.js). A redraw keeps
+   what the reader has chosen, by the names of units. */
+const timeline = (() => {
   const $ = (id) => document.getElementById(id);
   const scroll = $("scroll"), sheet = $("sheet"), list = $("rows"), details = $("details");
   const tip = $("tip"), filter = $("filter");
-  const ROW = 26, PAD = 4, LABELS = 96, ZOOM_MOST = 400, WIDE = 100000;
+  const PAD = 4, LABELS = 96, ZOOM_MOST = 400, WIDE = 100000;
   const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((ms) => ms / 1000)
     .concat([1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400]);
-  let zoom = 1, time = 1, active = 0, chosen = -1, only = false;
-  let shown = units.map((_, place) => place);
+  let data = { width: 0, links: [], units: [] }, units = data.units;
+  let places = new Map(), rows = [], lanes = [], shown = [], dependents = [], before = new Set(), after = new Set();
+  let zoom = 1, time = 1, high = 26, active = -1, chosen = -1, hinted = -1, only = false;
 
   function make(tag, cls, text) {
     const element = document.createElement(tag);
@@ -17,14 +18,44 @@
     if (text) element.textContent = text;
     return element;
   }
+  function write(element, text) {  // a text that stays is not read out once more
+    if (element.textContent !== text) element.textContent = text;
+  }
   const share = (at) => (data.width ? at / data.width : 0);
-  const percent = (at) => `${100 * share(at)}%`;
+  const seconds = (many) => `calc(var(--second) * ${many})`;
+
+  function draw(next) {
+    const isAnother = next.startup !== data.startup;
+    const follows = scroll.scrollLeft + scroll.clientWidth >= scroll.scrollWidth - 2;
+    places = new Map(next.units.map((unit, place) => [unit.name, place]));
+    const moved = (place) => (place < 0 ? -1 : places.get(units[place].name) ?? -1);
+    const lost = chosen >= 0 && moved(chosen) < 0;
+    [active, chosen, hinted] = [active, chosen, hinted].map(moved);
+    if (isAnother) zoom = 1;
+    else if (zoom > 1) zoom = Math.min(ZOOM_MOST, Math.max(1, zoom * next.width / data.width));
+    data = next;
+    units = data.units;
+    write($("title"), data.title);
+    write($("summary"), [data.summary, ...data.notes].join("; "));
+    document.title = data.title;
+    relate();
+    fill();
+    if (lost) return choose(-1);
+    belong();
+    panel();
+    if (zoom > 1 && follows) scroll.scrollLeft = scroll.scrollWidth;
+    show();
+    move(active, false);
+    if (hinted >= 0) tell(); else tip.hidden = true;
+  }
 
   // --- who belongs to whom ---
-  const dependents = units.map(() => []);
-  units.forEach((unit, place) => unit.edges.forEach((edge) => {
-    if (edge.unit >= 0) dependents[edge.unit].push(place);
-  }));
+  function relate() {
+    dependents = units.map(() => []);
+    units.forEach((unit, place) => unit.edges.forEach((edge) => {
+      if (edge.unit >= 0) dependents[edge.unit].push(place);
+    }));
+  }
   function reach(from, next) {
     const found = new Set(), open = [from];
     while (open.length) {
@@ -35,67 +66,82 @@
     return found;
   }
   const prerequisites = (place) => units[place].edges.map((edge) => edge.unit);
-  let before = new Set(), after = new Set();
 
   // --- rows ---
-  const rows = units.map((unit, place) => {
-    const row = make("div", "row" + (unit.critical ? " critical" : ""));
+  const known = new Map();  // by name: a click that has begun finds its row at its end
+  function put(parent, children) {  // what is in its place stays there
+    children.forEach((child, at) => {
+      if (parent.childNodes[at] !== child) parent.insertBefore(child, parent.childNodes[at] || null);
+    });
+    while (parent.childNodes.length > children.length) parent.lastChild.remove();
+  }
+  function rowOf(unit, place) {
+    let row = known.get(unit.name);
+    if (!row) {
+      row = make("div", "row");
+      row.setAttribute("role", "option");
+      row.append(make("div", "name", unit.shown), make("div", "track"));
+      known.set(unit.name, row);
+    }
     row.id = `unit-${place}`;
-    row.setAttribute("role", "option");
-    row.setAttribute("aria-selected", "false");
-    row.setAttribute("aria-label", unit.spoken);
     row.dataset.place = place;
-    row.append(make("div", "name", unit.shown));
-    const track = make("div", "track");
+    const text = JSON.stringify(unit);
+    if (row.drawn === text) return row;
+    row.drawn = text;
+    row.classList.toggle("critical", unit.critical);
+    const marks = [], mark = (cls, at, text) => {
+      const element = make(text === undefined ? "i" : "span", cls, text);
+      element.style.left = seconds(at);
+      marks.push(element);
+      return element;
+    };
     for (const [kind, began, ended, cls] of unit.parts) {
-      const bar = make("i", `bar ${kind} ${cls}`);
-      bar.style.left = percent(began);
-      bar.style.width = percent(ended - began);
-      track.append(bar);
+      mark(`bar ${kind} ${cls}`, began).style.width = seconds(ended - began);
     }
-    for (const at of unit.retries) {
-      const mark = make("i", "retry");
-      mark.style.left = percent(at);
-      track.append(mark);
-    }
-    if (unit.gate >= 0) {
-      const mark = make("i", "gate" + (unit.critical ? " critical" : ""));
-      mark.style.left = percent(unit.gate);
-      track.append(mark);
-    }
-    const label = make("span", `label ${unit.tone}`, unit.label);
-    label.style.left = percent(unit.labelAt);
-    track.append(label);
-    row.append(track);
+    for (const at of unit.retries) mark("retry", at);
+    if (unit.gate >= 0) mark("gate" + (unit.critical ? " critical" : ""), unit.gate);
+    mark(`label ${unit.tone}`, unit.labelAt, unit.label);
+    row.lastChild.replaceChildren(...marks);
     return row;
-  });
-  const lanes = [];  // of a job: the rows of each host, below its name
-  units.forEach((unit, place) => {
-    const last = lanes[lanes.length - 1];
-    if (last && last.host === unit.host) return last.places.push(place);
+  }
+  function laneOf(host) {
     const box = make("div", "lane"), title = make("div", "host");
-    title.append(make("span", "", unit.host));
-    title.hidden = !unit.host;
-    if (unit.host) {
+    title.append(make("span", "", host));
+    title.hidden = !host;
+    if (host) {
       box.setAttribute("role", "group");
-      box.setAttribute("aria-label", unit.host);
+      box.setAttribute("aria-label", host);
       title.setAttribute("aria-hidden", "true");
     }
     box.append(title);
-    lanes.push({ host: unit.host, places: [place], box });
-  });
-  for (const lane of lanes) lane.box.append(...lane.places.map((place) => rows[place]));
-  list.append(...lanes.map((lane) => lane.box));
+    return { host, box };
+  }
+  function fill() {
+    rows = units.map(rowOf);
+    for (const name of known.keys()) if (!places.has(name)) known.delete(name);
+    const old = lanes;
+    lanes = [];  // of a job: the rows of each host, below its name
+    units.forEach((unit, place) => {
+      if (place && units[place - 1].host === unit.host) return lanes[lanes.length - 1].places.push(place);
+      const had = old[lanes.length];
+      const { host, box } = had && had.host === unit.host ? had : laneOf(unit.host);
+      lanes.push({ host, box, places: [place] });
+    });
+    for (const { box, places } of lanes) put(box, [box.firstChild, ...places.map((place) => rows[place])]);
+    put(list, lanes.map((lane) => lane.box));
+  }
 
   // --- time ---
   function layout() {
-    const widest = Math.max(...units.map((unit) => unit.columns), 4) * 7.6 + 46;
+    const widest = units.reduce((most, unit) => Math.max(most, unit.columns), 4) * 7.6 + 46;
     const names = Math.min(widest, Math.max(110, scroll.clientWidth * 0.3), 300);
     time = Math.max(120, scroll.clientWidth - names - LABELS) * zoom;
-    for (const [name, value] of [["names", names], ["time", time], ["labels", LABELS]]) {
+    const second = data.width ? time / data.width : 0;
+    for (const [name, value] of Object.entries({ names, time, second, labels: LABELS })) {
       sheet.style.setProperty(`--${name}`, `${value}px`);
     }
     sheet.dataset.names = names;
+    high = parseFloat(getComputedStyle(sheet).getPropertyValue("--row"));
     marks();
     for (const [id, at] of [["in", zoom >= ZOOM_MOST], ["out", zoom <= 1], ["fit", zoom <= 1]]) {
       $(id).setAttribute("aria-disabled", String(at));
@@ -158,26 +204,27 @@
     });
     for (const lane of lanes) lane.box.hidden = !lane.places.some((place) => !rows[place].hidden);
     $("none").hidden = shown.length > 0;
-    $("count").textContent = shown.length < units.length ? `${shown.length} of ${units.length}` : "";
+    write($("none"), units.length ? "No unit matches." : "No unit is registered yet.");
+    write($("count"), shown.length < units.length ? `${shown.length} of ${units.length}` : "");
     if (!shown.includes(active)) move(shown.length ? shown[0] : -1, false);
     links();
   }
   function links() {
     const svg = $("links"), places = new Map();
-    let row = 0;
+    let number = 0;
     shown.forEach((place, at) => {
       const host = units[place].host;
-      if (host && (!at || units[shown[at - 1]].host !== host)) row++;
-      places.set(place, row++);
+      if (host && (!at || units[shown[at - 1]].host !== host)) number++;
+      places.set(place, number++);
     });
-    const height = row * ROW + 2 * PAD;
+    const height = number * high + 2 * PAD;
     svg.setAttribute("viewBox", `0 0 ${WIDE} ${Math.max(1, height)}`);
     svg.style.height = `${height}px`;
     svg.replaceChildren();
     const line = (from, to, at, cls) => {
       if (!places.has(from) || !places.has(to)) return;
       const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-      const x = share(at) * WIDE, y = (place) => PAD + ROW * (places.get(place) + 0.5);
+      const x = share(at) * WIDE, y = (place) => PAD + high * (places.get(place) + 0.5);
       path.setAttribute("d", `M${x} ${y(from)}V${y(to)}`);
       path.setAttribute("class", cls);
       svg.append(path);
@@ -193,7 +240,7 @@
 
   // --- one unit ---
   function move(place, reveal = true) {
-    if (rows[active]) rows[active].classList.remove("active");
+    for (const row of list.querySelectorAll(".active")) row.classList.remove("active");
     active = place;
     if (place < 0) { list.removeAttribute("aria-activedescendant"); return; }
     rows[place].classList.add("active");
@@ -201,25 +248,28 @@
     if (!reveal) return;
     const top = rows[place].offsetTop, axis = 30;
     if (top < scroll.scrollTop) scroll.scrollTop = top - PAD;
-    const bottom = top + ROW + axis + PAD - scroll.clientHeight;
+    const bottom = top + high + axis + PAD - scroll.clientHeight;
     if (bottom > scroll.scrollTop) scroll.scrollTop = bottom;
+  }
+  function belong() {
+    before = chosen < 0 ? new Set() : reach(chosen, prerequisites);
+    after = chosen < 0 ? new Set() : reach(chosen, (each) => dependents[each]);
+    list.classList.toggle("some", chosen >= 0);
+    rows.forEach((row, each) => {
+      row.classList.toggle("chosen", each === chosen);
+      row.classList.toggle("before", before.has(each));
+      row.classList.toggle("after", after.has(each));
+      row.setAttribute("aria-selected", String(each === chosen));
+      const role = before.has(each) ? ", prerequisite" : after.has(each) ? ", dependent" : "";
+      row.setAttribute("aria-label", units[each].spoken + role);
+    });
   }
   function choose(place) {
     chosen = place;
     if (place < 0) only = false;
-    before = place < 0 ? new Set() : reach(place, prerequisites);
-    after = place < 0 ? new Set() : reach(place, (each) => dependents[each]);
-    list.classList.toggle("some", place >= 0);
-    rows.forEach((row, each) => {
-      row.classList.toggle("chosen", each === place);
-      row.classList.toggle("before", before.has(each));
-      row.classList.toggle("after", after.has(each));
-      row.setAttribute("aria-selected", String(each === place));
-      const role = before.has(each) ? ", prerequisite" : after.has(each) ? ", dependent" : "";
-      row.setAttribute("aria-label", units[each].spoken + role);
-    });
+    belong();
     hint();
-    panel();
+    open();
     show();
     if (place >= 0) move(place);
   }
@@ -255,35 +305,53 @@
       if (!whole && items.length > 6) ul.append(make("li", "muted", `and ${items.length - 6} more`));
       return ul;
     };
+    const edges = (which) => some(unit.edges.filter(which).map((edge) => [edge.unit, edge.text]));
+    const waits = unit.state === "waiting";
     add("state", unit.state + (unit.critical ? ", on the critical path" : ""));
+    if (waits) add("waits for", edges((edge) => edge.met === null));
     for (const [term, value] of unit.facts) add(term, value);
-    add("waited for", some(unit.edges.map((edge) => [edge.unit, edge.text])));
+    add("waited for", edges((edge) => !waits || edge.met !== null));
     if (whole) add("waited on it", some(dependents[place].map((other) => [other, ""])));
     return all;
   }
-  function panel() {
+  function open() {
     details.replaceChildren();
+    details.setAttribute("aria-live", "polite");
+    if (chosen >= 0) {
+      const top = make("div", "top"), buttons = make("span", "tools");
+      const narrow = make("button"), close = make("button", "", "Close");
+      narrow.type = close.type = "button";
+      narrow.id = "only";
+      narrow.addEventListener("click", () => { only = !only; show(); panel(); });
+      close.addEventListener("click", () => { choose(-1); list.focus(); });
+      buttons.append(narrow, close);
+      top.append(make("h2", "", units[chosen].name), buttons);
+      details.append(top, facts(chosen, true));
+    }
+    panel();
+    details.dispatchEvent(new CustomEvent("chosen", { detail: chosen < 0 ? "" : units[chosen].name }));
+  }
+  function panel() {
     details.hidden = chosen < 0;
-    if (chosen < 0) { layout(); return; }
-    const top = make("div", "top"), buttons = make("span", "tools");
-    const narrow = make("button", "", only ? "Show all units" : "Show only what belongs to it");
-    const close = make("button", "", "Close");
-    narrow.type = close.type = "button";
-    narrow.id = "only";
-    narrow.addEventListener("click", () => { only = !only; show(); panel(); $("only").focus(); });
-    close.addEventListener("click", () => { choose(-1); list.focus(); });
-    buttons.append(narrow, close);
-    top.append(make("h2", "", units[chosen].name), buttons);
-    details.append(top, facts(chosen, true));
+    if (chosen >= 0) {
+      write($("only"), only ? "Show all units" : "Show only what belongs to it");
+      const old = details.querySelector(".facts"), fresh = facts(chosen, true);
+      const focused = old.contains(document.activeElement) && document.activeElement.textContent;
+      if (!fresh.isEqualNode(old)) {
+        details.setAttribute("aria-live", "off");  // it may change each second
+        old.replaceWith(fresh);
+        if (focused) ([...fresh.querySelectorAll("button")].find((each) => each.textContent === focused) || list).focus();
+      }
+    }
     layout();
   }
+  const tell = () => tip.replaceChildren(make("h2", "", units[hinted].name), facts(hinted, false));
   function hint(place = -1, x = 0, y = 0) {
     tip.hidden = place < 0;
+    const told = hinted;
+    hinted = place;
     if (place < 0) return;
-    if (tip.dataset.place !== String(place)) {
-      tip.replaceChildren(make("h2", "", units[place].name), facts(place, false));
-    }
-    tip.dataset.place = place;
+    if (place !== told) tell();
     const box = tip.getBoundingClientRect();
     const left = x + 16 + box.width > innerWidth ? x - 16 - box.width : x + 16;
     const top = y + 18 + box.height > innerHeight ? y - 12 - box.height : y + 18;
@@ -348,7 +416,7 @@
   // --- keys ---
   list.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const at = shown.indexOf(active), page = Math.max(1, Math.floor(scroll.clientHeight / ROW) - 2);
+    const at = shown.indexOf(active), page = Math.max(1, Math.floor(scroll.clientHeight / high) - 2);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1,
       PageDown: at + page, PageUp: at - page }[event.key];
     if (to !== undefined && shown.length) {
@@ -394,6 +462,7 @@
   });
   addEventListener("resize", layout);
 
-  layout();
-  show();
+  const first = JSON.parse($("data").textContent);
+  if (first) draw(first);
+  return { draw, make, write };
 })();
