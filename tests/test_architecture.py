@@ -44,6 +44,7 @@ DAEMON_MAY_USE = frozenset(
             "endpoint",
             "errors",
             "extras",
+            "listening",
             "mounts",
             "names",
             "patterns",

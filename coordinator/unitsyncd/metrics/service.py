@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
-import stat
 import time
 from collections.abc import Callable
 from typing import Final
 
 from unitsync._version import __version__
 from unitsync.errors import UnitsyncError
+from unitsync.listening import listen, why_not
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import resources
@@ -34,7 +33,7 @@ class Metrics:
     def __init__(self, settings: MetricsSettings) -> None:
         """Listen there. Raises UnitsyncError if that is not possible."""
         self._settings = settings
-        self._listening = listen(settings)
+        self._listening = _listen(settings)
         self._file = os.stat(settings.path) if settings.path else None
         self._responder = Responder(self._listening, self._text)
         self._tally = Tally()
@@ -114,46 +113,16 @@ class Metrics:
         return UnitFigures(name, state, None if ran is None else waited_s(history, unit.run), ran)
 
 
-def listen(settings: MetricsSettings) -> socket.socket:
-    """A socket that listens there. Raises UnitsyncError."""
+def _listen(settings: MetricsSettings) -> socket.socket:
+    """Raises UnitsyncError."""
     try:
-        if settings.path:
-            return _listen_at(settings.path)
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        return listen(settings.place, BACKLOG)
     except OSError as problem:
-        taken = problem.errno == errno.EADDRINUSE
-        why = "something else is there" if taken else problem.strerror
         raise UnitsyncError(
-            f"no metrics at {settings.address}: {why}",
+            f"no metrics at {settings.address}: {why_not(problem)}",
             hint="another coordinator may have it: each needs an address of its own "
             "(--metrics, UNITSYNC_METRICS)",
         ) from None
-
-
-def _listen_at(path: str) -> socket.socket:
-    """Replaces the socket that a killed coordinator has left there. Raises OSError."""
-    listening = socket.socket(socket.AF_UNIX)
-    try:
-        if _is_left_over(path):
-            os.unlink(path)
-        listening.bind(path)
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _is_left_over(path: str) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return False
-    except FileNotFoundError:
-        return False
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(1.0)
-        return asking.connect_ex(path) == errno.ECONNREFUSED
 
 
 def _size(path: str) -> int:

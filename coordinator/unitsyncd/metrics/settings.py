@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Final, Protocol
 
 import msgspec
 from loguru import logger
 
-from unitsync.endpoint import PATH_BYTES_MAX
 from unitsync.errors import UsageError
+from unitsync.listening import Address, address_of
 from unitsync.startup import machine_startup
 from unitsyncd.adapters.lines import kept_lines, replace_lines
 
@@ -39,6 +38,10 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     per_unit: int = 0
     """How many units are shown by name."""
 
+    @property
+    def place(self) -> Address:
+        return Address(self.path, self.host, self.port)
+
 
 def metrics_settings(options: Options, environment: Mapping[str, str]) -> MetricsSettings | None:
     """None if nobody wants metrics. Raises UsageError."""
@@ -54,33 +57,13 @@ def metrics_settings(options: Options, environment: Mapping[str, str]) -> Metric
 def settings_of(address: str, many: str = "") -> MetricsSettings:
     """Raises UsageError."""
     per_unit = _per_unit(many)
-    kind, _, path = address.partition(":")
-    if kind == "unix":
-        if not path.startswith("/") or len(os.fsencode(path)) > PATH_BYTES_MAX:
-            raise UsageError(
-                f"metrics at {address!a}: not the absolute path of a socket, of at most "
-                f"{PATH_BYTES_MAX} bytes",
-                hint=_EXAMPLE,
-            )
-        return MetricsSettings(address, path=path, per_unit=per_unit)
-    host, _, port = address.rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not (host and port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-        raise UsageError(f"metrics at {address!a}: neither HOST:PORT nor unix:PATH", hint=_EXAMPLE)
-    if not is_loopback(host):
+    found = address_of(address, "metrics at", _EXAMPLE)
+    if not found.is_local:
         raise UsageError(
             f"metrics at {address!a}: only this machine may ask for them",
             hint=f"{_EXAMPLE}; for others, put a proxy that knows who may before it",
         )
-    host = "127.0.0.1" if host == "localhost" else host
-    return MetricsSettings(address, host=host, port=int(port), per_unit=per_unit)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return MetricsSettings(address, found.path, found.host, found.port, per_unit)
 
 
 def _per_unit(text: str) -> int:
