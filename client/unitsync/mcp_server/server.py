@@ -17,8 +17,8 @@ from mcp.shared.exceptions import MCPError
 
 from unitsync import errors
 from unitsync._version import __version__
+from unitsync.feed import REST_S, Feed
 from unitsync.mcp_server import answers, changing, looking
-from unitsync.mcp_server.feed import Feed
 from unitsync.mcp_server.tool import Tool, Workspace, description, parsed, schema, usage
 
 Context: TypeAlias = ServerRequestContext[Any, Any]
@@ -47,7 +47,8 @@ class _Serving:
         self._listen = ListenHandler(self._bus)
         self._subscriber: ServerSession | None = None
         """The connection, if the agent has subscribed as the versions before 2026-07-28 have it."""
-        self._feed = Feed(workspace.client)
+        self._changed = asyncio.Event()
+        self._feed = Feed(workspace.client, self._changed.set)
         self._feeding: asyncio.Future[Any] | None = None
 
     async def run(self) -> None:
@@ -171,7 +172,9 @@ class _Serving:
 
     async def _tell(self) -> None:
         while True:
-            await self._feed.next()
+            await self._changed.wait()
+            await asyncio.sleep(REST_S)
+            self._changed.clear()
             await self._bus.publish(ResourceUpdated(uri=STARTUP))
             if self._subscriber is not None:
                 await self._subscriber.send_resource_updated(STARTUP)
