@@ -348,7 +348,7 @@ def test_no_verb_that_a_script_calls_knows_the_analysis() -> None:
 
 
 LOOKING_BACK = tuple(
-    CLIENT / room for room in ("render", "watch", "looking_back", "mcp_server", "tracing")
+    CLIENT / room for room in ("render", "watch", "looking_back", "mcp_server", "tracing", "web")
 )
 """What shows the values of the analysis."""
 
@@ -448,6 +448,26 @@ def test_what_agents_are_answered_is_pure() -> None:
     none_of([each for each in imports(MCP / "answers.py") if each.top in IMPURE])
 
 
+WEB = CLIENT / "web"
+"""The room of ``unitsync web``."""
+
+
+def test_only_the_web_knows_how_it_is_served() -> None:
+    """In one module each, which are loaded when the verb is called."""
+    for library, module in (("starlette", "app"), ("uvicorn", "serving")):
+        found = [each for each in all_imports(CLIENT, COORDINATOR) if each.top == library]
+        assert found
+        none_of([each for each in found if each.file != WEB / f"{module}.py"])
+        found = [each for each in all_imports(CLIENT) if each.module == f"unitsync.web.{module}"]
+        none_of([each for each in found if not each.lazy and each.file != WEB / "serving.py"])
+    found = [each for each in all_imports(CLIENT) if WEB not in each.file.parents]
+    none_of([each for each in found if part(each.module) == "web"])
+
+
+def test_who_may_see_the_page_is_pure() -> None:
+    none_of([each for each in imports(WEB / "access.py") if each.top in IMPURE])
+
+
 HOSTS = COORDINATOR / "hosts"
 """The room of what makes a coordinator one host of a job."""
 
@@ -503,7 +523,7 @@ def test_nothing_in_the_packages_needs_what_only_tests_have() -> None:
     installed = {
         *("dotenv", "loguru", "msgspec", "rich", "tree_sitter", "tree_sitter_toml", "typer", "zmq"),
         *("unitsync", "unitsyncd", "textual", "igraph", "nats", "opentelemetry", "mcp"),
-        "mcp_types",
+        *("mcp_types", "starlette", "uvicorn"),
         *IMPORTS_WITH,
     }
     found = all_imports(CLIENT, COORDINATOR)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SPARED = ("ssl", "typing_extensions")
 """What asyncio and msgspec load if it is there, and do without otherwise. We need neither, and they
 take a tenth of the time that ``up`` needs to begin."""
-_WITH_ALL = ("unitsync.job.", "unitsync.mcp_server.")
+_WITH_ALL = ("unitsync.job.", "unitsync.mcp_server.", "unitsync.web.")
 """The rooms whose libraries speak to servers, perhaps with TLS, even if we do not."""
 
 

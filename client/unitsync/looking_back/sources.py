@@ -47,7 +47,7 @@ class FromCoordinator:
         self._client = client
         kept = client.startups()
         ends = [*(epoch.first_seq for epoch in kept.epochs[1:]), kept.next_seq]
-        self._epochs: list[tuple[wire.Epoch, int]] = [
+        self.epochs: list[tuple[wire.Epoch, int]] = [
             (epoch, end + epoch.number)
             for epoch, end in zip(kept.epochs, ends, strict=False)
             if kept.oldest <= epoch.first_seq < end
@@ -55,13 +55,13 @@ class FromCoordinator:
         """Each with the number of its last event, oldest first."""
         newest = kept.epochs[-1] if kept.epochs else None
         begun = startup in ("", newest.startup if newest is not None else "")
-        self.is_past = bool(self._epochs) and not (begun and self._epochs[-1][0] is newest)
+        self.is_past = bool(self.epochs) and not (begun and self.epochs[-1][0] is newest)
 
     def numbers(self) -> range:
-        return range(0, -len(self._epochs), -1)
+        return range(0, -len(self.epochs), -1)
 
     def events(self, number: int) -> Iterator[Event]:
-        epoch, last = self._epochs[number - 1]
+        epoch, last = self.epochs[number - 1]
         events = self._client.events(since=first_event(epoch) - 1)
         return takewhile(lambda event: event.seq <= last, events)
 

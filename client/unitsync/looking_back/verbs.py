@@ -33,6 +33,36 @@ OTLP = Flag(
     "The collector, for example http://localhost:4318 (OTEL_EXPORTER_OTLP_ENDPOINT).",
     metavar="URL",
 )
+LISTEN = Flag(
+    "--listen",
+    "HOST:PORT, or unix:PATH of a socket (UNITSYNC_WEB). With port 0 it takes one that is free. "
+    "Default: 127.0.0.1:7711.",
+    metavar="ADDRESS",
+    variable="UNITSYNC_WEB",
+)
+PREFIX = Flag(
+    "--prefix",
+    "What all paths begin with, if a proxy sends that along.",
+    metavar="PATH",
+)
+ALLOWED_HOST = Flag(
+    "--allowed-host",
+    "A name by which a proxy calls it, or '*.NAME' for all below; may be repeated.",
+    metavar="NAME",
+    many=True,
+)
+FRAMED_BY = Flag(
+    "--framed-by",
+    "An origin whose pages may show it in a frame, besides its own; may be repeated.",
+    metavar="URL",
+    many=True,
+)
+NO_TOKEN = Flag(
+    "--no-token",
+    "Ask for no token: for a proxy that asks who it is. Every user of this machine gets in, too, "
+    "unless it is unix:PATH.",
+    field="no_token",
+)
 KEPT = Flag("--all", "All startups that are kept, not only one.", field="all")
 _MODULE = "unitsync.looking_back.command"
 HOSTS = Flag("--hosts", "The units of all hosts of the job, from its log.", field="hosts")
@@ -69,6 +99,21 @@ _ALL = (
         """,
         "unitsync watch",
         module="unitsync.watch.command",
+    ),
+    Verb(
+        "web",
+        LOOKING_BACK,
+        LOOK,
+        (),
+        (LISTEN, PREFIX, ALLOWED_HOST, FRAMED_BY, NO_TOKEN),
+        """See what is going on, in a browser.
+
+        Serves a page with the timeline, which stays up to date: what ran when, what waits for
+        what, and of each unit its notes, why it waits and the end of its output. Prints the link
+        to it, with a token that keeps others out. Changes nothing.
+        """,
+        "unitsync web",
+        module="unitsync.web.command",
     ),
     Verb(
         "timeline",

@@ -1,0 +1,194 @@
+"""Startups, present and past, as the page shows them: from where the verbs that look back have
+them. These functions block, and are called in one thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from unitsync import Client, errors
+from unitsync.analysis.compare import EARLIER_MAX, compare
+from unitsync.analysis.critical_path import critical_path
+from unitsync.analysis.values import Startup
+from unitsync.json_output import iso
+from unitsync.looking_back.sources import FromCoordinator
+from unitsync.printing import safe
+from unitsync.render import tables
+from unitsync.render.html import page_data
+from unitsync.render.rows import rows, summed_up
+from unitsync.render.times import took
+from unitsync.terminal import Screen
+from unitsync.web.answers import Answer, answer_of
+from unitsync.web.units import unit_then
+
+UNITS_MAX: Final = 20_000
+"""A browser cannot draw more in a reasonable time."""
+KEPT_MAX: Final = EARLIER_MAX + 2
+"""So many startups are remembered, at the most: as many as a comparison looks at."""
+FRESH_S: Final = 0.5
+"""A picture of what goes on is not made anew before it is so old."""
+_BEFORE: Final = "No unit is registered now; this is the startup before."
+_NOTHING: Final = Startup("", "", 0.0, 0.0, True, 0.0, ())
+
+T = TypeVar("T")
+
+
+class UnknownStartup(errors.UsageError):
+    exit_status = 4
+
+
+class _Kept:
+    """The startups that there are at one moment, by number and by name (that of the epoch)."""
+
+    def __init__(self, client: Client) -> None:
+        self.source = FromCoordinator(client)
+        self.names = [epoch.epoch for epoch, _ in reversed(self.source.epochs)]
+
+    def number(self, name: str, default: int) -> int:
+        """That of the startup with that *name*; "" is the *default*. Raises UnknownStartup."""
+        if not name and default in self.source.numbers():
+            return default
+        if name not in self.names:
+            what = f"startup {safe(name[:100])}" if name else "earlier startup"
+            raise UnknownStartup(f"there is no {what}", hint="startups.json lists them")
+        return -self.names.index(name)
+
+    def name(self, number: int) -> str:
+        return self.names[-number]
+
+    def is_present(self, number: int) -> bool:
+        """Whether it goes on."""
+        return number == 0 and not self.source.is_past
+
+    def last_event(self, number: int) -> int:
+        return self.source.epochs[number - 1][1]
+
+
+class Startups:
+    """What there is at one address. Remembers what does not change any more. Its methods raise
+    UnitsyncError."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._past: dict[str, Startup] = {}
+        """The least recently used first."""
+        self._pictures: dict[str, Answer] = {}
+        """Of past ones; the same."""
+        self._rows: dict[str, dict[str, Any]] = {}
+        """Of past ones, in the list of all."""
+        self._present: tuple[str, bool, float, Answer] | None = None
+        """Of what the picture is, whether it stays so, when it was made, and the picture."""
+
+    def picture(self, name: str) -> Answer:
+        """*name* "" is the latest."""
+        with self._client() as client:
+            kept = _Kept(client)
+            if not kept.names and not name:
+                return answer_of(_picture(_NOTHING, 0))
+            number = kept.number(name, 0)
+            if kept.is_present(number):
+                return self._present_picture(kept)
+            notes = () if name else (_BEFORE,)
+            startup, seq = self._startup(kept, number), kept.last_event(number)
+            key = kept.name(number) + ("-before" if notes else "")
+            return _remembered(
+                self._pictures, key, lambda: answer_of(_picture(startup, seq, notes), key)
+            )
+
+    def list(self) -> Answer:
+        with self._client() as client:
+            kept = _Kept(client)
+            self._rows = {name: row for name, row in self._rows.items() if name in kept.names}
+            listed = [self._row(kept, number) for number in kept.source.numbers()]
+        return answer_of({"startups": listed})
+
+    def compare(self, name: str) -> Answer:
+        """What differs in the latest startup from the one with that *name*; "" is the one
+        before."""
+        with self._client() as client:
+            kept = _Kept(client)
+            number = kept.number(name, -1)
+            if not number:
+                raise errors.UsageError(
+                    "that is the latest startup itself", hint="name an earlier one"
+                )
+            earlier = (self._startup(kept, each) for each in kept.source.numbers() if each)
+            then, now = self._startup(kept, number), self._startup(kept, 0)
+            found = compare(then, now, earlier)
+        lines = tables.comparison(found, Screen(), 0)
+        return answer_of({"against": then.epoch, "lines": lines, **msgspec.to_builtins(found)})
+
+    def unit(self, name: str, unit: str) -> dict[str, Any]:
+        """The *unit* as it was in the startup with that *name*."""
+        with self._client() as client:
+            kept = _Kept(client)
+            number = kept.number(name, 0)
+            return unit_then(self._startup(kept, number), unit, kept.source.events(number))
+
+    def goes_on(self, name: str) -> bool:
+        """Whether the startup with that *name* is the present one. This may be called in any
+        thread."""
+        with self._client() as client:
+            kept = _Kept(client)
+            return not kept.names or kept.is_present(kept.number(name, 0))
+
+    def _client(self) -> Client:
+        return Client(self._address, autostart=False, startup="")
+
+    def _present_picture(self, kept: _Kept) -> Answer:
+        seq = kept.last_event(0)
+        key = f"{kept.name(0)}-{seq}"
+        if self._present is not None:
+            of, stays, made, picture = self._present
+            if of == key and (stays or monotonic() - made < FRESH_S):
+                return picture
+        startup = kept.source.startup(0)
+        picture = answer_of(_picture(startup, seq), key if startup.over else "")
+        self._present = key, startup.over, monotonic(), picture
+        return picture
+
+    def _startup(self, kept: _Kept, number: int) -> Startup:
+        if kept.is_present(number):
+            return kept.source.startup(number)
+        name = kept.name(number)
+        return _remembered(self._past, name, lambda: kept.source.startup(number))
+
+    def _row(self, kept: _Kept, number: int) -> dict[str, Any]:
+        name, present = kept.name(number), kept.is_present(number)
+        if (row := self._rows.get(name)) is None:
+            startup = self._startup(kept, number)
+            lasted = took(startup.ended - startup.began) + ("" if startup.over else " so far")
+            row = {
+                "id": name,
+                "began": iso(startup.began + startup.wall, "seconds"),
+                "took": lasted,
+                "outcome": summed_up(rows(startup, critical_path(startup))),
+            }
+            if not present:
+                self._rows[name] = row
+        return row | {"label": str(number), "present": present}
+
+
+def _picture(startup: Startup, seq: int, notes: Sequence[str] = ()) -> dict[str, Any]:
+    if len(startup.units) > UNITS_MAX:
+        raise errors.LimitReached(
+            f"the page shows up to {UNITS_MAX:,} units, and these are {len(startup.units):,}",
+            hint="unitsync timeline shows those that matter",
+            limit="units",
+            maximum=UNITS_MAX,
+        )
+    made = page_data(startup, critical_path(startup), seq)
+    return made | {"notes": [*made["notes"], *notes]}
+
+
+def _remembered(known: dict[str, T], name: str, make: Callable[[], T]) -> T:
+    """What *known* has for that *name*, or else what is made."""
+    found = known.pop(name) if name in known else make()
+    known[name] = found
+    while len(known) > KEPT_MAX:
+        del known[next(iter(known))]
+    return found
