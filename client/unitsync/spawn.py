@@ -282,7 +282,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environ.items()
-        if name in _KEPT or name.startswith(("UNITSYNC_", "LC_"))
+        if name in _KEPT or name.startswith(("UNITSYNC_", "OTEL_", "LC_"))
     }
     if sys.flags.ignore_environment:  # as in the shim: the script's variable is not meant for us
         kept.pop("PYTHONHOME", None)

@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Callable
 from threading import Thread
 
 
@@ -15,15 +16,20 @@ def end_when_unread() -> None:
 
     For verbs that leave nothing behind: nothing is cleaned up.
     """
+    when_unread(lambda: os._exit(0))
+
+
+def when_unread(end: Callable[[], None]) -> None:
+    """Call *end*, in a thread, as soon as the other end of stdout is closed."""
     if sys.stdout is None:
         return
     mode = os.fstat(1).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        Thread(target=_end, daemon=True).start()
+        Thread(target=_await_end, args=(end,), daemon=True).start()
 
 
-def _end() -> None:
+def _await_end(end: Callable[[], None]) -> None:
     poll = select.poll()
     poll.register(1, 0)  # that it is closed is told without being asked for
     poll.poll()
-    os._exit(0)
+    end()

@@ -39,6 +39,7 @@ from unitsyncd.job import Job, keep_hosts, kept_hosts
 from unitsyncd.limits import Limits, limit_reached
 from unitsyncd.metrics.settings import forget_metrics, kept_metrics, metrics_settings
 from unitsyncd.saved_state import open_state
+from unitsyncd.traces import TraceSender, trace_variables
 
 if TYPE_CHECKING:
     from unitsyncd.metrics.service import Metrics
@@ -69,6 +70,7 @@ class Daemon:
         limits: Limits,
         hosts: HostsSettings | None = None,
         metrics: Metrics | None = None,
+        traces: TraceSender | None = None,
     ) -> None:
         """Create it within the event loop. *hosts*: the job that it is a host of. Raises
         StoreError if the journal cannot be used."""
@@ -111,7 +113,7 @@ class Daemon:
             budget=budget,
             on_full=self._full,
         )
-        self._metrics = metrics
+        self._metrics, self._traces = metrics, traces
         if metrics is not None:
             journal = self._kept.journal
             connections = lambda: self._router.connections  # noqa: E731
@@ -139,6 +141,8 @@ class Daemon:
             self._job.join(loop)
         if self._metrics is not None:
             await self._metrics.join()
+        if self._traces is not None:
+            self._traces.join(loop)
         logger.info("serving {} as pid {}", self._folder_lock.endpoint.address, self.pid)
         on_ready()
         why = await self._ended
@@ -147,6 +151,8 @@ class Daemon:
             await self._job.leave()
         if self._metrics is not None:
             await self._metrics.leave()
+        if self._traces is not None:
+            await self._traces.leave()
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
@@ -357,6 +363,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--take-over", action="store_true", help="the name, whoever has it")
     parser.add_argument("--metrics", metavar="ADDRESS", help="HOST:PORT or unix:PATH")
     parser.add_argument("--metrics-per-unit", metavar="N", help="units shown by name; default: 0")
+    parser.add_argument("--otlp", metavar="URL", help="where to send traces")
     parser.add_argument("--trial", action="store_true", help="try all that serving needs, and end")
     options = parser.parse_args(argv)
     options.allow += os.environ.get("UNITSYNC_ALLOW", "").replace(",", " ").split()
@@ -393,6 +400,9 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     else:
         keep_hosts(endpoint.folder, hosts)
     metrics = _metrics(options, endpoint.folder)
+    by_a_verb = options.ready_fd is not None
+    told = trace_variables(options.otlp, os.environ, endpoint.folder, by_a_verb=by_a_verb)
+    traces = TraceSender(told, endpoint.address) if told is not None else None
 
     def on_ready() -> None:
         ready.say("ready")
@@ -403,7 +413,7 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
     threading.excepthook = _log_defect_in_thread
 
     async def serve() -> None:
-        await Daemon(folder_lock, access, limits, hosts, metrics).run(on_ready)
+        await Daemon(folder_lock, access, limits, hosts, metrics, traces).run(on_ready)
 
     try:
         asyncio.run(serve())

@@ -14,11 +14,25 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+WITHOUT_EXTRA = (
+    "import sys; sys.modules['opentelemetry'] = None\n"
+    "import importlib.metadata as metadata\n"
+    "found = metadata.distribution\n"
+    "def distribution(name):\n"
+    "    if name.startswith('opentelemetry'): raise metadata.PackageNotFoundError(name)\n"
+    "    return found(name)\n"
+    "metadata.distribution = distribution\n"
+    "from unitsync.cli.app import run_app; sys.exit(run_app(sys.argv[1:]))"
+)
+"""``unitsync`` in an installation without the extra."""
+
 
 class Receiver:
     def __init__(self, url: str) -> None:
         self.url = url
         self.status = 200
+        self.refuse_from: int | None = None
+        """How many requests are taken before all others are told to come again."""
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.requests: list[ExportTraceServiceRequest] = []
@@ -44,15 +58,18 @@ def attributes(pairs: list[KeyValue]) -> dict[str, str | bool | int]:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(port: int = 0) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.paths.append(self.path)
             receiver.headers.append(dict(self.headers))
-            if receiver.status == 200:
+            status = receiver.status
+            if receiver.refuse_from is not None and len(receiver.requests) >= receiver.refuse_from:
+                status = 503
+            if status == 200:
                 receiver.requests.append(ExportTraceServiceRequest.FromString(body))
-            self.send_response(receiver.status)
+            self.send_response(status)
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
@@ -61,7 +78,7 @@ def receiving() -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with HTTPServer(("127.0.0.1", port), Handler) as server:
         receiver = Receiver(f"http://127.0.0.1:{server.server_port}")
         serving = threading.Thread(target=server.serve_forever, args=(0.02,))
         serving.start()

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from cli.conftest import Cli, cli
-from tracing.receiver import Receiver, attributes, receiving
+from tracing.receiver import WITHOUT_EXTRA, Receiver, attributes, receiving
 
 __all__ = ["cli"]
 
@@ -148,7 +148,10 @@ def test_what_is_no_collector(cli: Cli, url: str) -> None:
 def test_no_collector_is_named(cli: Cli) -> None:
     result = cli("trace")
     assert result.status == 2
-    assert "hint: --otlp http://localhost:4318, or OTEL_EXPORTER_OTLP_ENDPOINT" in result.err
+    assert (
+        "hint: --otlp http://localhost:4318, UNITSYNC_OTLP, or OTEL_EXPORTER_OTLP_ENDPOINT"
+        in result.err
+    )
 
 
 def test_a_collector_that_refuses(cli: Cli, receiver: Receiver) -> None:
@@ -174,15 +177,8 @@ def test_no_collector_is_there(cli: Cli) -> None:
 
 
 def test_without_the_extra(cli: Cli) -> None:
-    """As an installation without the extra would say it."""
     cli.ok("run", "clone", "--", "true")
-    code = (
-        "import sys; sys.modules['opentelemetry'] = None\n"
-        "import importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'opentelemetry' else find(name, *a)\n"
-        "from unitsync.cli.app import run_app; sys.exit(run_app(sys.argv[1:]))"
-    )
-    result = cli.exec(sys.executable, "-c", code, "trace", "--otlp", "http://localhost:1")
+    result = cli.exec(sys.executable, "-c", WITHOUT_EXTRA, "trace", "--otlp", "http://localhost:1")
     assert result.status == 2
     assert "opentelemetry, which is not installed" in result.err
     assert "pip install '.[otlp]'" in result.err

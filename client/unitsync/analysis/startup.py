@@ -51,36 +51,39 @@ def startup_of(events: Iterable[Event], now: float | None = None) -> Startup:
     return folds[-1].startup(now) if folds else Startup("", "", 0.0, 0.0, True, 0.0, ())
 
 
-def _folds(events: Iterable[Event]) -> list[_Fold]:
-    folds: list[_Fold] = []
+def _folds(events: Iterable[Event]) -> list[Fold]:
+    folds: list[Fold] = []
     for event in events:
         if event.event == "gap":
             continue  # nothing happened then
         if event.event == "startup" or not folds:
-            folds.append(_Fold(event))
-        apply = _APPLY.get(event.event)
-        fold = folds[-1]
-        if fold.given_back is not None:
-            fold.settle(event)
-        if apply is not None and event.unit:
-            unit = fold.units.get(event.unit)
-            if unit is None:
-                condition = _FIRST.get(event.event, _PENDING)
-                unit = fold.units[event.unit] = Unit(event.unit, event.at, condition)
-            apply(fold, unit, event)
-        fold.last = event
+            folds.append(Fold(event))
+        folds[-1].add(event)
     return folds
 
 
-class _Fold:
+class Fold:
     """The events of one epoch so far."""
 
     def __init__(self, event: Event) -> None:
+        """*event* is the first of them."""
         self.begun = self.last = event
         self.units: dict[str, Unit] = {}
         self.given_back: Unit | None = None
         """The unit whose start is getting its edges back."""
         self.processes: dict[tuple[int, int, int], Process] = {}
+
+    def add(self, event: Event) -> None:
+        apply = _APPLY.get(event.event)
+        if self.given_back is not None:
+            self.settle(event)
+        if apply is not None and event.unit:
+            unit = self.units.get(event.unit)
+            if unit is None:
+                condition = _FIRST.get(event.event, _PENDING)
+                unit = self.units[event.unit] = Unit(event.unit, event.at, condition)
+            apply(self, unit, event)
+        self.last = event
 
     def process(self, event: Event) -> Process | None:
         owner = event.owner
@@ -373,21 +376,21 @@ class _Fold:
         return replace(edge, met=met, of=of)
 
 
-_APPLY: Final[dict[str, Callable[[_Fold, Unit, Any], None]]] = {
-    "registered": _Fold.known,
-    "gate": _Fold.gate,
-    "declared": _Fold.declared,
-    "undeclared": _Fold.undeclared,
-    "denied": _Fold.denied,
-    "started": _Fold.started,
-    "ready": _Fold.ready,
-    "retried": _Fold.retried,
-    "ended": _Fold.ended,
-    "owner gone": _Fold.owner_gone,
-    "reset": _Fold.reset,
-    "skipped": _Fold.skipped,
-    "no longer skipped": _Fold.no_longer_skipped,
-    "note": _Fold.noted,
-    "heard": _Fold.heard,
+_APPLY: Final[dict[str, Callable[[Fold, Unit, Any], None]]] = {
+    "registered": Fold.known,
+    "gate": Fold.gate,
+    "declared": Fold.declared,
+    "undeclared": Fold.undeclared,
+    "denied": Fold.denied,
+    "started": Fold.started,
+    "ready": Fold.ready,
+    "retried": Fold.retried,
+    "ended": Fold.ended,
+    "owner gone": Fold.owner_gone,
+    "reset": Fold.reset,
+    "skipped": Fold.skipped,
+    "no longer skipped": Fold.no_longer_skipped,
+    "note": Fold.noted,
+    "heard": Fold.heard,
 }
 """By the kind of the event. Others change nothing that is shown."""

@@ -82,6 +82,11 @@ _PER_UNIT = Flag(
     metavar="N",
     field="metrics_per_unit",
 )
+_OTLP = Flag(
+    "--otlp",
+    "Send each startup to this collector of OpenTelemetry, as a trace (UNITSYNC_OTLP).",
+    metavar="URL",
+)
 
 
 def serve(
@@ -96,6 +101,7 @@ def serve(
     take_over: Annotated[bool, option(_TAKE_OVER)] = False,
     metrics: Annotated[str | None, option(_METRICS)] = None,
     metrics_per_unit: Annotated[str | None, option(_PER_UNIT)] = None,
+    otlp: Annotated[str | None, option(_OTLP)] = None,
     endpoint: Endpoint = None,
 ) -> int:
     """Run the coordinator in the foreground.
@@ -116,6 +122,7 @@ def serve(
         (_ON_HOST_LOST.name, on_host_lost),
         (_METRICS.name, metrics),
         (_PER_UNIT.name, metrics_per_unit),
+        (_OTLP.name, otlp),
     ):
         if value is not None:
             arguments += [flag, str(value)]

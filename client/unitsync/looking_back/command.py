@@ -38,6 +38,8 @@ from unitsync.unread import end_when_unread
 def main(call: Call) -> int:
     """Perform *call*. Returns the exit status. Raises UnitsyncError."""
     perform = _PERFORM.get(call.verb.name)
+    if call.verb.name == "trace" and "--follow" in call.flags:
+        return _trace_all(call)
     if "--from" in call.flags:
         if "--hosts" in call.flags:
             raise errors.UsageError(
@@ -250,12 +252,30 @@ def _export(call: Call, source: Source) -> None:
         raise
 
 
+def _collector(call: Call) -> str:
+    from unitsync import collector
+
+    return collector.endpoint(call.flags.get("--otlp", [None])[-1], os.environ)
+
+
+def _trace_all(call: Call) -> int:
+    from unitsync.tracing.following import follow
+
+    for flag in ("--startup", "--from"):
+        if flag in call.flags:
+            raise errors.UsageError(
+                f"--follow sends what comes, and {flag} is about one startup",
+                hint="leave one of both",
+            )
+    return follow(call.address, _collector(call))
+
+
 def _trace(call: Call, source: Source) -> None:
     from unitsync.trace_context import trace_id
     from unitsync.tracing import otlp
     from unitsync.tracing.spans import spans
 
-    url = otlp.endpoint(call.flags.get("--otlp", [""])[-1])
+    url = _collector(call)
     if (startup := _startup(call, source)) is None:
         return
     trace, made = trace_id(startup.epoch), list(spans(startup))

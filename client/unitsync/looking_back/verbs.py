@@ -30,7 +30,8 @@ FOLLOW = Flag("--follow", "Go on with what comes, until Ctrl-C.", short="-f", fi
 AFTER_EVENT = Flag("--since", "Only what came after the event with this number.", metavar="N")
 OTLP = Flag(
     "--otlp",
-    "The collector, for example http://localhost:4318 (OTEL_EXPORTER_OTLP_ENDPOINT).",
+    "The collector, for example http://localhost:4318 (UNITSYNC_OTLP, "
+    "OTEL_EXPORTER_OTLP_ENDPOINT).",
     metavar="URL",
 )
 LISTEN = Flag(
@@ -62,6 +63,12 @@ NO_TOKEN = Flag(
     "Ask for no token: for a proxy that asks who it is. Every user of this machine gets in, too, "
     "unless it is unix:PATH.",
     field="no_token",
+)
+EACH = Flag(
+    "--follow",
+    "Send each startup when it has come to its end, until Ctrl-C.",
+    short="-f",
+    field="follow",
 )
 KEPT = Flag("--all", "All startups that are kept, not only one.", field="all")
 _MODULE = "unitsync.looking_back.command"
@@ -237,7 +244,7 @@ _ALL = (
         LOOKING_BACK,
         LOOK,
         (),
-        (OTLP, *_OF_ONE),
+        (OTLP, EACH, *_OF_ONE),
         """Send a startup as a trace of OpenTelemetry.
 
         A span for each unit, with its waiting and its runs below it and links to its

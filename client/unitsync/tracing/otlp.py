@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
-from unitsync import extras
+from unitsync import collector
 from unitsync._version import __version__
-from unitsync.errors import UnitsyncError, UsageError
+from unitsync.errors import UnitsyncError
 from unitsync.tracing.spans import TraceSpan
 
 BATCH: Final = 512
 """Spans in one request, as the SDK does it."""
-_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _LOGGER: Final = "opentelemetry"
+_NEVER: Final = re.compile(r"\bcode: (400|413)\b")
+"""What the exporter logs if a collector will not take this, however often it is asked."""
 
 
-def endpoint(url: str) -> str:
-    """Where to send traces: *url*, or what the variables of OpenTelemetry say. Raises
-    UsageError."""
-    traces, common = (os.environ.get(name, "") for name in _VARIABLES)
-    text = url or traces or common
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(
-            f"--otlp: {text!a} is not the URL of a collector" if text else "where to send it?",
-            hint=f"--otlp http://localhost:4318, or {_VARIABLES[1]}",
-        )
-    if text is common or parts.path in ("", "/"):
-        parts = parts._replace(path=f"{parts.path.rstrip('/')}/v1/traces")
-    return urlunsplit(parts)
+class Unwanted(UnitsyncError):
+    """It makes no sense to send it again."""
 
 
-def send(spans: Sequence[TraceSpan], trace: int, url: str) -> None:
-    """Send *spans* of the trace with that id to *url*. Raises UsageError if the extra is not
-    installed, and UnitsyncError if they were not taken."""
-    if importlib.util.find_spec("opentelemetry") is None:
-        raise extras.missing("unitsync sends traces", "opentelemetry", "otlp")
+def send(
+    spans: Sequence[TraceSpan],
+    trace: int,
+    url: str,
+    *,
+    begin: int = 0,
+    taken: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Send *spans* of the trace with that id to *url*, from the one with the index *begin* on.
+    *taken* is told how many of all have been taken, after each request. Raises UsageError if the
+    extra is not installed, and UnitsyncError if they were not taken."""
+    collector.check_installed()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -79,13 +70,15 @@ def send(spans: Sequence[TraceSpan], trace: int, url: str) -> None:
     logger.propagate = False
     exporter = OTLPSpanExporter(endpoint=url)
     try:
-        for first in range(0, len(spans), BATCH):
+        for first in range(begin, len(spans), BATCH):
             part = [made(span) for span in spans[first : first + BATCH]]
             if exporter.export(part) is not SpanExportResult.SUCCESS:
-                raise UnitsyncError(
-                    f"the trace was not taken: {why.text or 'no reason was given'}",
-                    hint=f"does a collector take OTLP over HTTP at {shown(url)}?",
+                reason = collector.hiding(url, why.text) or "no reason was given"
+                raise (Unwanted if _NEVER.search(why.text) else UnitsyncError)(
+                    f"the trace was not taken: {reason}",
+                    hint=f"does a collector take OTLP over HTTP at {collector.shown(url)}?",
                 )
+            taken(first + len(part))
     finally:
         exporter.shutdown()  # type: ignore[no-untyped-call]
         logger.removeHandler(why)
@@ -98,12 +91,6 @@ class _LastWords(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.text = " ".join(record.getMessage().split())
-
-
-def shown(url: str) -> str:
-    """*url* without a password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _ns(at: float) -> int:
