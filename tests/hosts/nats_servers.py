@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -58,6 +59,12 @@ class Server:
                 pass
             assert time.monotonic() < deadline, "nats-server does not answer"
             time.sleep(0.01)
+
+    def cpu_s(self) -> float:
+        """What it has used until now."""
+        assert self._process is not None
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         if self._process is not None:

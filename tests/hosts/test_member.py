@@ -532,7 +532,7 @@ async def test_a_thousand_units_are_told_at_once(log_server: Server, hosts: Host
     await a.joined()
     info = await Log(a.member._link, hosts.job).stream()
     assert info is not None
-    assert info.messages == 5002
+    assert info.subjects == 5002
     consumer, read, is_all = Consumer(Log(a.member._link, hosts.job), "a"), 0, False
     await consumer.open([f"us.{hosts.job}.>"])
     while not is_all:

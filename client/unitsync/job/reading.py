@@ -36,15 +36,15 @@ def read_job(settings: HostsSettings, *, units: bool = True) -> dict[str, HostIn
         stream = await log.stream()
         if stream is None:
             raise no_log(settings)
-        if units and stream.messages > MESSAGES_MAX:
-            what = f"the log of job {settings.job} holds {stream.messages:,} messages"
+        if units and stream.subjects > MESSAGES_MAX:
+            what = f"the log of job {settings.job} holds {stream.subjects:,} messages"
             raise LimitReached(
                 f"{what}; {MESSAGES_MAX:,} can be shown at once",
                 hint="unitsync list, on each host",
                 limit="log",
                 maximum=MESSAGES_MAX,
             )
-        if not stream.messages:
+        if not stream.subjects:
             return []
         job = settings.job
         filters = [messages.claim_subject(job, ANY), messages.synced_subject(job, ANY)]

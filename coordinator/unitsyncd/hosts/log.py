@@ -23,6 +23,10 @@ from unitsyncd.hosts.link import (
 
 STREAM_BYTES: Final = 1 << 30
 """Default of what the log may take: a fact takes some hundred bytes, at most 60 kB."""
+KEPT_EACH: Final = 2
+"""Messages of a subject that the log keeps; only the latest counts. If it kept just that one, the
+server would look for each message of a new consumer among all subjects: in a log of 20,000 units
+that change, a consumer of 300 messages took half a second of its CPU instead of 10 ms."""
 CONSUMERS: Final = 16
 """Names of consumers that a host may have, so that permissions can list them. They are used in
 turn: one that was on a server that died stays, and nobody answers who asks to remove it."""
@@ -62,7 +66,8 @@ class StreamInfo(NamedTuple):
     run: str
     replicas: int
     bytes: int
-    messages: int
+    subjects: int
+    """That hold messages."""
     last: int
     """The sequence of the latest message."""
 
@@ -87,10 +92,11 @@ class Log:
             raise Unusable(f"{self._stream}: {problem}") from None
         config, state = info["config"], info["state"]
         run = (config.get("metadata") or {}).get(RUN_KEY, "")
-        if not (run and config.get("allow_atomic") and config["max_msgs_per_subject"] == 1):
+        kept = config["max_msgs_per_subject"]
+        if not (run and config.get("allow_atomic") and kept == KEPT_EACH):
             raise Unusable(f"the stream {self._stream} was not made by unitsync")
         replicas, last = config["num_replicas"], state["last_seq"]
-        return StreamInfo(run, replicas, state["bytes"], state["messages"], last)
+        return StreamInfo(run, replicas, state["bytes"], state.get("num_subjects", 0), last)
 
     async def make_stream(self, run: str, bytes_max: int = STREAM_BYTES) -> None:
         """Make the log, with three replicas where there are three servers. That somebody else has
@@ -136,7 +142,7 @@ class Log:
             "storage": "file",
             "retention": "limits",
             "discard": "new",
-            "max_msgs_per_subject": 1,
+            "max_msgs_per_subject": KEPT_EACH,
             "max_bytes": bytes_max,
             "allow_atomic": True,
             "allow_direct": True,

@@ -1,6 +1,6 @@
 """What hosts tell each other: subjects and payloads in the log of a job.
 
-A job has one stream. Each subject holds the latest message only. All payloads are msgpack
+A job has one stream. Only the latest message of each subject counts. All payloads are msgpack
 arrays, so new fields go last.
 """
 
