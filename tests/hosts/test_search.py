@@ -12,7 +12,8 @@ import pytest
 from hosts.memory import Hosts, Node
 from hosts.nats_servers import Proxy, Server
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts import deadlocks, member, search
+from unitsyncd.hosts import deadlocks, member, messages, search
+from unitsyncd.hosts.log import Log, Stored
 from unitsyncd.hosts.member import State
 
 pytestmark = pytest.mark.asyncio
@@ -84,6 +85,30 @@ async def test_many_waits_do_not_hold_the_loop(log_server: Server, hosts: Hosts)
     assert looking.result() == "x0@a → y0@b → x0@a"
     assert longest < 0.1
     assert a.coordinator.deadlocks.keys() == {"x0"}
+
+
+async def test_units_that_are_known_to_run_are_not_looked_at(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 1,000 hosts would read the unit of a barrier on all the others."""
+    looked: list[str] = []
+    glance = Log.glance
+
+    async def noted(log: Log, subject: str) -> Stored | None:
+        looked.append(subject)
+        return await glance(log, subject)
+
+    monkeypatch.setattr(Log, "glance", noted)
+    a, b = (hosts.add(log_server.url, name) for name in "ab")
+    for name in ("runs", "waits"):
+        a.coordinator.wait(f"x-{name}", f"{name}@b")
+        a.coordinator.need(f"{name}@b")
+    b.coordinator.set("runs", Condition.STARTED)
+    b.coordinator.set("waits", Condition.PENDING)
+    await a.hears_all({"runs@b": Condition.STARTED, "waits@b": Condition.PENDING})
+    looked.clear()
+    await a.until(lambda: len(looked) >= 2)
+    assert set(looked) == {messages.report_subject(hosts.job, "b", "waits")}
 
 
 async def test_a_host_that_is_silent_for_too_long_is_given_up(

@@ -112,6 +112,12 @@ class Peers:
             news += self._news(host, peer, peer.named | self._everywhere)
         return news
 
+    def may_wait(self, host: str, unit: str) -> bool:
+        """Whether the *unit* may wait for another one, as far as is known."""
+        peer = self._peers.get(host)
+        heard = peer.said.get(unit, _UNKNOWN) if peer is not None else _UNKNOWN
+        return heard.condition in (Condition.PENDING, Condition.UNKNOWN)
+
     def beat(self, host: str, beat: Beat, now: float, wall: float) -> None:
         """*now* is by our clock that is never set, *wall* by the one that the host has, too."""
         peer = self._peer(host)
