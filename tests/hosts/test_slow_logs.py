@@ -1,15 +1,17 @@
-"""What keeps a log fast."""
+"""What keeps a log fast, and hosts whose log is slow all the same."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 
 from hosts.memory import Hosts
-from hosts.nats_servers import Server
+from hosts.nats_servers import Proxy, Server
 from unitsync.remote_names import ANY
-from unitsyncd.hosts import messages
+from unitsyncd.core.requirement import Condition
+from unitsyncd.hosts import consumer, member, messages
 from unitsyncd.hosts.consumer import Consumer
 from unitsyncd.hosts.log import Log
 
@@ -47,3 +49,40 @@ async def test_to_read_a_few_units_costs_little_among_many_that_change(
     assert read == 101
     assert own_server.cpu_s() - before < 0.06
     await reading.close()
+
+
+async def test_a_slow_log_is_waited_for(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "_SILENCE_S", 0.1)
+    monkeypatch.setattr(member, "AGAIN_S", 0.02)
+    async with Proxy(log_server.port) as proxy:
+        proxy.delay_s = 0.1
+        a, b = hosts.add(proxy.url, "a"), hosts.add(log_server.url, "b")
+        a.coordinator.need("data@b")
+        b.coordinator.set("data", Condition.COMPLETED)
+        await a.hears("data@b", Condition.COMPLETED)
+        await a.close()
+
+
+async def test_a_slow_log_is_not_asked_again_and_again(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred hosts that did that would keep it slow."""
+    rounds = 0
+    read = member.read_held
+
+    async def read_held(*args: object, **more: object) -> object:
+        nonlocal rounds
+        rounds += 1
+        return await read(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(member, "read_held", read_held)
+    monkeypatch.setattr(consumer, "_SILENCE_S", 0.0)
+    monkeypatch.setattr(member, "AGAIN_S", 0.05)
+    monkeypatch.setattr(member, "AGAIN_MAX_S", 0.05)
+    a = hosts.add(log_server.url, "a")
+    await a.until(lambda: rounds >= 3)
+    before = rounds
+    await asyncio.sleep(2.0)
+    assert rounds - before <= 5

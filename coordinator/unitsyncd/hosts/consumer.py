@@ -90,7 +90,7 @@ class Consumer:
             self._open = 1 if self._log.one_by_one else PORTION
             await self._log.pull(self._name, self._inbox, self._open, _EXPIRES_S, _BEAT_S)
         try:
-            async with asyncio.timeout(_SILENCE_S):
+            async with asyncio.timeout(_SILENCE_S * self._log.link.patience):
                 await self._stirred.wait()
         except TimeoutError:
             raise Unclear("the log does not deliver") from None

@@ -81,6 +81,8 @@ class Link:
         """The last one of the connection."""
         self.denied = ""
         """What the server did not permit, if there was something."""
+        self.patience = 1.0
+        """How many times as long as usual to wait for answers."""
         self.tried = False
         """Whether there was a link, or a try to make one has failed."""
         self._down_at = time.monotonic()
@@ -222,7 +224,9 @@ class Link:
         """Raises Unclear."""
         client = self._connected()
         try:
-            answer = await client.request(subject, payload, timeout=timeout_s, headers=headers)
+            answer = await client.request(
+                subject, payload, timeout=timeout_s * self.patience, headers=headers
+            )
         except nats.errors.NoRespondersError:
             raise Unclear("the log has no leader, or the server no JetStream") from None
         except nats.errors.TimeoutError:

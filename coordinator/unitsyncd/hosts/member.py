@@ -48,8 +48,14 @@ AGAIN_S: Final = 0.25
 AGAIN_MAX_S: Final = 2.0
 """Pause before the next round, on average, doubled each time: a log without a leader needs 6 to
 8 s. Each host takes another one, so that they do not all ask a slow log at once."""
-SETTLED_S: Final = 5.0
-"""A round that got on for so long was no attempt: the first pause after it is short again."""
+STRAIN_MAX: Final = 32.0
+"""How many times AGAIN_S the pause is after a round that had made its claim, doubled each time. All
+read that claim, and such a round reads everything: a log that is only slow would stay slow if many
+hosts did that again and again."""
+PATIENCE_MAX: Final = 4.0
+"""How many times as long as usual the next round waits for answers then."""
+SETTLED_S: Final = 15.0
+"""A round that got on for so long was no attempt: what was doubled begins anew."""
 LOST_AGAIN_S: Final = 1.0
 GONE_S: Final = 3.0
 """A log has to be missing for so long until the job counts as over."""
@@ -104,6 +110,8 @@ class Member:
         self._sender: Sender | None = None
         self._claim = 0
         """The number of the own claim; 0 while there is none."""
+        self._strain = 1.0
+        """Doubled by each round that failed after its claim, since one got on."""
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -217,6 +225,9 @@ class Member:
                 if self._link.denied:
                     self._refused(str(problem))
                     pause = ASK_AGAIN_S
+                if self._claim:
+                    self._strain = min(2 * self._strain, STRAIN_MAX)
+                    pause = max(pause, AGAIN_S * self._strain)
                 self.reason = str(problem)
                 logger.debug("job {}: {}", self._job, problem)
             except Exception as defect:  # local work goes on, and so do the other hosts
@@ -227,8 +238,9 @@ class Member:
                 if self.state is State.JOINED:
                     self.state = State.JOINING
                     if self._now() - self._joined_at >= SETTLED_S:
-                        pause = AGAIN_S
+                        pause, self._strain = AGAIN_S, 1.0
                 self._claim, self._sender = 0, None
+                self._link.patience = min(self._strain, PATIENCE_MAX)
             await first(asyncio.sleep(pause * random.uniform(0.5, 1.5)), self._closing.wait())
             pause = min(2 * pause, AGAIN_MAX_S)
 
