@@ -52,6 +52,7 @@ def test_what_hosts_say_becomes_one_startup() -> None:
         owner=Owner(811, command="./fetch-shard.sh"),
     )
     assert unit(made, "ready@node-1").gate
+    assert span(made, "ready@node-1").owner is None
     assert not unit(made, "train@node-0").gate
     assert span(made, "metrics@node-0").is_service
 
@@ -115,6 +116,34 @@ def test_a_barrier_of_services() -> None:
     ] == [*("api@b", "api@*:2", "test@a")]
 
 
+def test_a_barrier_takes_the_earliest_wherever_they_are() -> None:
+    ready = {"a": told(4.0), "b": told(3.5), "c": told(3.0)}
+    hosts = {name: on({"ready": report}) for name, report in ready.items()}
+    hosts["a"].units["early"] = told(4.5, began=3.6, registered=1.0, after=["ready@*:2"])
+    hosts["b"].units["last"] = told(9.0, began=5.0, registered=2.0, after=["ready@*:2"])
+    barrier = unit(startup(hosts), "ready@*:2")
+    assert [(edge.prerequisite, edge.met) for edge in barrier.edges] == [
+        *(("ready@c", BEGAN + 3.0), ("ready@b", BEGAN + 3.5))
+    ]
+    assert (barrier.registered, barrier.since) == (BEGAN + 1.0, BEGAN + 3.5)
+
+
+def test_a_barrier_has_let_all_through_if_it_has_let_one_through() -> None:
+    hosts = {name: on({"api": told(2, Condition.STARTED, began=1)}) for name in "ab"}
+    hosts["a"].units["runs"] = told(6, began=3, after=["api@*:2"])
+    hosts["b"].units["waits"] = told(0, Condition.PENDING, after=["api@*:2", "other@a"], run=0)
+    barrier = unit(startup(hosts), "api@*:2")
+    assert (barrier.status, [edge.requires for edge in barrier.edges]) == (
+        *("completed", ["start", "start"]),
+    )
+
+
+def test_of_a_barrier_of_nobody_knows_how_many_nothing_is_said() -> None:
+    hosts = training(2)
+    hosts["node-1"].units["late"] = told(9.0, began=5.0, after=["ready@*"])
+    assert unit(startup(hosts), "ready@*").status == "pending"
+
+
 # --- clocks ---------------------------------------------------------------------------
 
 
@@ -147,6 +176,24 @@ def test_nothing_begins_before_what_it_waited_for(late_s: float) -> None:
     assert all(waited >= 0 and own >= 0 for _, waited, own, _ in steps(made))
     parts = critical_path(made).steps
     assert all(before.ended <= after.began for before, after in pairwise(parts))
+
+
+def test_what_began_too_early_is_moved_and_ends_when_it_ended() -> None:
+    hosts = {"a": on({"data": told(4, began=1)}), "b": on({})}
+    hosts["b"].units["train"] = told(9, began=3.95, after=["data@a"])
+    hosts["b"].units["gate"] = told(3.97, after=["data@a"])
+    hosts["b"].units["waits"] = told(2, Condition.PENDING, after=["gate@b", "other@a"], run=0)
+    made = startup(hosts)
+    assert (span(made, "train@b").started, span(made, "train@b").ended) == (BEGAN + 4, BEGAN + 9)
+    assert (unit(made, "gate@b").gate, unit(made, "gate@b").since) == (True, BEGAN + 4)
+    assert unit(made, "waits@b").edges[0].met == BEGAN + 4
+
+
+def test_within_a_host_nothing_is_moved() -> None:
+    """There, it has begun when it says so: it did not need the success."""
+    made = startup({"a": on({"db": told(5, began=1), "x": told(9, began=4.95, after=["db@a"])})})
+    assert span(made, "x@a").started == BEGAN + 4.95
+    assert unit(made, "x@a").edges == (Edge("db@a", "success", met=BEGAN + 4.95, of=0),)
 
 
 @pytest.mark.parametrize("by", [-5000.0, -2.0, 2.0, 5000.0])
@@ -219,6 +266,45 @@ def test_failed_and_skipped() -> None:
 def test_what_launches_goes_on_until_now() -> None:
     made = startup({"a": on({"db": told(4, Condition.LAUNCHING, began=4)})}, now=9)
     assert (made.over, made.ended) == (False, BEGAN + 9)
+
+
+def test_a_service_is_ready_some_time_after_it_began_or_has_no_such_moment() -> None:
+    made = two(told(4, Condition.STARTED, began=4), told(4, Condition.STARTED, began=1))
+    assert (span(made, "data@a").ready, span(made, "data@a").launching) == (None, False)
+    assert (span(made, "train@b").ready, span(made, "train@b").launching) == (BEGAN + 4, True)
+
+
+def test_what_waits_shows_what_it_waits_for() -> None:
+    made = two(told(4, began=1), told(0, Condition.PENDING, after=["data@a", "gone@c"], run=0))
+    met, open_ = span(made, "train@b").edges
+    assert (met.met, open_) == (BEGAN + 4, Edge("gone@c", "success"))
+
+
+def test_units_are_in_the_order_in_which_they_were_registered() -> None:
+    made = two(told(3, began=2, registered=2), told(9, began=5, registered=1))
+    assert [record.name for record in made.units] == ["train@b", "data@a"]
+    assert made.began == BEGAN + 1
+
+
+def test_what_ended_after_now_is_in_it() -> None:
+    """The clock of its host is ahead, or it has ended while the log was read."""
+    hosts = {"a": on({"data": told(4, began=1), "db": told(1, Condition.STARTED, began=1)})}
+    assert startup(hosts, now=3).ended == BEGAN + 4
+
+
+def test_no_time_is_before_the_one_that_comes_first() -> None:
+    """Whatever a host says."""
+    made = two(told(1, began=4, registered=6), told(2, Condition.PENDING, registered=3, run=0))
+    data = span(made, "data@a")
+    assert (unit(made, "data@a").registered, data.asked, data.ended) == (BEGAN + 4,) * 3
+    assert (unit(made, "train@b").registered, span(made, "train@b").asked) == (BEGAN + 2,) * 2
+    older = Report(1, "epoch", Condition.PENDING, since=BEGAN + 4)  # without later fields
+    assert unit(startup({"a": on({"x": older})}), "x@a").registered == BEGAN + 4
+
+
+def test_what_waits_again_waits_since_then_though_more_was_met_later() -> None:
+    again = told(10, Condition.PENDING, after=["data@a", "gone@c"], run=2)
+    assert span(two(told(12, began=1), again), "train@b").asked == BEGAN + 10
 
 
 def test_a_further_try_keeps_its_place_in_the_path() -> None:

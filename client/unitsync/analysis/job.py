@@ -20,7 +20,7 @@ from unitsync.analysis.several import is_on_several
 from unitsync.analysis.values import Edge, Span, Startup, UnitRecord
 from unitsync.errors import InvalidName
 from unitsync.printing import span as time_text
-from unitsync.remote_names import ANY, is_remote, remote_name
+from unitsync.remote_names import ANY, remote_name
 from unitsync.wire_values import Owner
 from unitsyncd.core.requirement import Condition
 
@@ -237,7 +237,7 @@ def _edge(name: str, source: _Unit | None, passed: bool) -> Edge:
 def _is_name(text: str) -> bool:
     """Whether it names a unit on hosts. Hosts may write what they like."""
     try:
-        return is_remote(text) and bool(remote_name(text))
+        return bool(remote_name(text))
     except InvalidName:
         return False
 
