@@ -43,6 +43,7 @@ def test_what_it_stands_for(text: str, expected: RemoteName) -> None:
         ("ready@*:0", "does not name hosts"),
         ("ready@*:1001", "does not name hosts"),
         ("ready@*:٣", "does not name hosts"),
+        ("ready@*:" + "9" * 5000, "does not name hosts"),
         ("ready@*8", "is not the name of a host"),
     ],
 )
@@ -78,6 +79,9 @@ def test_what_is_only_for_units_of_this_host() -> None:
         check_here("data@node-1", "kill")
     assert caught.value.message == "kill is for units of this host, and 'data@node-1' names another"
     assert caught.value.hint == "on node-1: unitsync kill data"
+    with pytest.raises(errors.UsageError) as caught:
+        check_here("data@*:2", "kill")
+    assert caught.value.hint == "unitsync kill data"
 
 
 def test_without_a_coordinator_nothing_is_known_of_them() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from unitsync.errors import InvalidName, UsageError
-from unitsync.names import NAME_BYTES_MAX, check_name
+from unitsync.names import check_name
 from unitsync.printing import quoted, safe
 
 ANY: Final = "*"
@@ -51,7 +51,7 @@ def remote_name(text: str) -> RemoteName:
     check_name(unit)
     if host != ANY:
         check_host(where)
-        return _short_enough(RemoteName(unit, where))
+        return RemoteName(unit, where)
     hosts = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
     if colon and not 1 <= hosts <= HOSTS_MAX:
         raise InvalidName(
@@ -59,13 +59,7 @@ def remote_name(text: str) -> RemoteName:
             hint=f"for example {unit}@*:8",
             name=text,
         )
-    return _short_enough(RemoteName(unit, ANY, hosts))
-
-
-def _short_enough(name: RemoteName) -> RemoteName:
-    if len(str(name).encode()) > NAME_BYTES_MAX + HOST_BYTES_MAX:
-        raise InvalidName(f"{quoted(str(name))} is too long", name=str(name))
-    return name
+    return RemoteName(unit, ANY, hosts)
 
 
 def check_here(name: str, verb: str) -> None:
