@@ -37,11 +37,17 @@ def found(
 
 
 def all_found(
-    reports: Mapping[str, Report], starts: list[str], hosts: tuple[Host, ...], expected: int = 0
+    reports: Mapping[str, Report],
+    starts: list[str],
+    hosts: tuple[Host, ...],
+    expected: int = 0,
+    pauses: list[None] | None = None,
 ) -> dict[str, Cycle]:
     searching = search(starts, hosts, expected)
     asked = next(searching)
     while True:
+        if pauses is not None and not asked:
+            pauses.append(None)
         try:
             asked = searching.send({name: reports[name] for name in asked if name in reports})
         except StopIteration as end:
@@ -98,7 +104,7 @@ def test_an_unknown_unit_ends_the_walk() -> None:
     "other",
     [
         host("h2", epoch="next"),
-        host("h2", silent_s=10.0),
+        host("h2", silent_s=APART_S),
         host("h2", silent_s=None),
         host("h2", claim=0),
         host("h4"),
@@ -132,6 +138,7 @@ def test_a_barrier_that_needs_fewer_may_be_met_by_the_others() -> None:
 def test_hosts_that_are_yet_to_come_may_meet_a_barrier() -> None:
     assert path(at_barrier(4)) == path(at_barrier(3), expected=4) == ""
     assert path(at_barrier(4), expected=4) == "a@h1 → ready@h2 → a@h1"
+    assert path(at_barrier(3), expected=2) == "a@h1 → ready@h2 → a@h1"  # more came than expected
 
 
 # --- bounds -----------------------------------------------------------------------
@@ -148,6 +155,32 @@ def test_a_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found(reports, "u0@h1")) == 20
     monkeypatch.setattr(deadlocks, "EDGES_MAX", 18)
     assert found(reports, "u0@h1") == ()
+
+
+def test_what_is_asked_for_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlocks, "UNITS_MAX", 5)
+    searching = search(["a@h1"], THREE)
+    asked = [*next(searching)]
+    asked += searching.send({"a@h1": waiting(*(f"u{n}@h2" for n in range(30)))})
+    assert asked == ["a@h1", "u0@h2", "u1@h2", "u2@h2", "u3@h2"]
+
+
+def test_what_is_on_no_cycle_is_looked_at_a_few_times_only() -> None:
+    """However many starts wait there."""
+    chain = {f"u{n}@h1": waiting(f"u{n + 1}@h1") for n in range(1000)}
+    pauses: list[None] = []
+    assert all_found(chain, list(chain), THREE, pauses=pauses) == {}
+    assert len(pauses) < 10 * len(chain) / deadlocks.PORTION
+
+
+def test_each_host_of_a_barrier_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One edge to the barrier, three from there, and the last one back."""
+    reports = {f"ready@{each.name}": waiting() for each in THREE} | at_barrier(3)
+    monkeypatch.setattr(deadlocks, "PORTION", 1)
+    monkeypatch.setattr(deadlocks, "EDGES_MAX", 4)
+    assert len(found(reports)) == 2
+    monkeypatch.setattr(deadlocks, "EDGES_MAX", 3)
+    assert found(reports) == ()
 
 
 def test_the_needs_of_a_report_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,10 +60,67 @@ async def test_a_cycle_that_was_resolved_is_none(log_server: Server, hosts: Host
 
 
 async def test_a_barrier_may_be_on_a_cycle(log_server: Server, hosts: Hosts) -> None:
-    a, b = (hosts.add(log_server.url, name, expected=2) for name in "ab")
-    a.coordinator.wait("x", "ready@*:2")
+    """Even if a host of the job has not come yet."""
+    a, b = (hosts.add(log_server.url, name, expected=3) for name in "ab")
+    a.coordinator.wait("x", "ready@*:3")
     b.coordinator.wait("ready", "x@a", start=False)
     assert await deadlocked(a, "x") == "x@a → ready@b → x@a"
+
+
+async def test_who_waits_no_longer_is_no_suspect(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next wait may be on the same cycle, which may have been none in between."""
+    monkeypatch.setattr(deadlocks, "APART_S", 1000.0)
+    a, b = (hosts.add(log_server.url, name) for name in "ab")
+    a.coordinator.wait("x", "y@b")
+    b.coordinator.wait("y", "x@a", start=False)
+    suspicions = a.member._search._suspicions
+    await a.until(lambda: bool(suspicions.units))
+    a.coordinator.wait("x", "y@b", start=False)
+    await a.until(lambda: not suspicions.units)
+
+
+async def test_it_looks_at_once_when_something_has_happened(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "LOOK_S", 1000.0)
+    a, b = (hosts.add(log_server.url, name) for name in "ab")
+    b.coordinator.wait("y", "x@a", start=False)
+    await asyncio.gather(a.joined(), b.joined())
+    await asyncio.sleep(0.2)  # it has looked
+    a.coordinator.wait("x", "y@b")
+    await a.until(lambda: bool(a.member._search._suspicions.units))
+
+
+async def test_before_it_says_so_it_asks_the_leader_and_looks_here_again(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlocks, "APART_S", 100.0)
+    a, b = (hosts.add(log_server.url, name) for name in "ab")
+    a.coordinator.wait("x", "y@b", "garbage@b")
+    b.coordinator.wait("y", "x@a", start=False)
+    await asyncio.gather(a.joined(), b.joined())
+    garbage = messages.report_subject(hosts.job, "b", "garbage")
+    await Log(b.member._link, hosts.job).write(garbage, b"\xc1", 0)
+    last, suspicions = Log.last, a.member._search._suspicions
+    moved: list[str] = []
+
+    async def moving(log: Log, subject: str) -> Stored | None:
+        """The first time that it is asked, x moves on; and what is suspected has lasted."""
+        if subject.endswith(messages.encoded("y")) and not moved:
+            a.coordinator.set("x", Condition.STARTED)
+            (name, (cycle, _)), *_ = suspicions._seen.items()
+            suspicions._seen[name] = cycle, 0.0
+            moved.append(subject)
+        return await last(log, subject)
+
+    monkeypatch.setattr(Log, "last", moving)
+    await a.until(lambda: bool(moved) and not suspicions.units)
+    assert not a.coordinator.deadlocks
+    monkeypatch.setattr(deadlocks, "APART_S", 0.5)
+    a.coordinator.wait("x", "y@b", "garbage@b")
+    assert await deadlocked(a, "x") == "x@a → y@b → x@a"
 
 
 async def test_many_waits_do_not_hold_the_loop(log_server: Server, hosts: Hosts) -> None:

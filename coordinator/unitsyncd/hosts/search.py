@@ -44,7 +44,6 @@ class Search:
         """*expected*: hosts of the job, 0 if nobody said."""
         self._log = log
         self._coordinator = coordinator
-        self._epoch = coordinator.epoch
         self._peers = peers
         self._job = job
         self._host = host
@@ -80,8 +79,6 @@ class Search:
         look = _Look(self._log, self._coordinator, self._peers, self._job, self._host, claim)
         look.is_final = bool(self._suspicions.units)
         cycles = await look.run(waiting, self._peers.hosts(began), self._expected)
-        if self._coordinator.epoch != self._epoch:
-            return
         for name, unit in waiting.items():
             cycle = cycles.get(name, ())
             if self._suspicions.confirmed(name, cycle, began) and look.stands(name):
