@@ -212,7 +212,7 @@ class Peers:
 
     def _pass(self, now: float) -> None:
         if self._up:
-            self._stood += max(0.0, now - self._now)
+            self._stood += now - self._now
         self._now = now
 
     def _silent_s(self, peer: _Peer, now: float) -> float:

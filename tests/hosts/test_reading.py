@@ -1,0 +1,174 @@
+"""How the log is read: gaps, silence, servers that lag behind, and consumers that end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from hosts.memory import PATIENCE_S, Hosts, MemoryCoordinator, Node
+from hosts.nats_servers import Server
+from unitsyncd.core.requirement import Condition
+from unitsyncd.hosts import consumer as consumers
+from unitsyncd.hosts import messages
+from unitsyncd.hosts.consumer import Consumer, Message
+from unitsyncd.hosts.link import Unclear
+from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.messages import Claim, Report
+from unitsyncd.hosts.peers import Peers
+from unitsyncd.hosts.reader import Reader
+from unitsyncd.hosts.sender import ClaimLost, read_held
+
+pytestmark = pytest.mark.asyncio
+
+COMPLETED, STARTED, UNKNOWN = Condition.COMPLETED, Condition.STARTED, Condition.UNKNOWN
+NOT_REGISTERED = Condition.NOT_REGISTERED
+
+
+@pytest_asyncio.fixture
+async def node(log_server: Server, hosts: Hosts) -> Node:
+    node = hosts.add(log_server.url, "a")
+    await node.joined()
+    return node
+
+
+@pytest.fixture
+def log(node: Node, job: str) -> Log:
+    return Log(node.member._link, job)
+
+
+@pytest_asyncio.fixture
+async def consumer(log: Log, job: str) -> AsyncIterator[Consumer]:
+    """Of all claims; that of the node was read."""
+    consumer = Consumer(log, "a")
+    await consumer.open([messages.claim_subject(job, "*")])
+    while not (await consumer.read()).messages:
+        pass
+    yield consumer
+    await consumer.close()
+
+
+async def read_on(consumer: Consumer) -> None:
+    while True:
+        await consumer.read()
+
+
+async def test_a_gap_is_noticed(log: Log, consumer: Consumer, job: str) -> None:
+    consumer._number = 0  # as if the first one had been lost
+    await log.write(messages.claim_subject(job, "b"), b"x", 0)
+    with pytest.raises(Unclear, match="delivered 2 after 0"):
+        await read_on(consumer)
+
+
+async def test_silence_is_noticed(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "_SILENCE_S", 0.2)  # less than the server takes for a word
+    with pytest.raises(Unclear, match="does not deliver"):
+        await read_on(consumer)
+
+
+async def test_a_request_that_has_expired_is_made_again(
+    log: Log, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "_EXPIRES_S", 2)
+    consumer = Consumer(log, "a")
+    await consumer.open([messages.claim_subject(job, "b")])
+    while not (await consumer.read()).is_all:
+        pass
+    while consumer._open:  # until it expires
+        await consumer.read()
+    await log.write(messages.claim_subject(job, "b"), b"x", 0)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await consumer.read()).messages:
+            pass
+    await consumer.close()
+
+
+async def test_what_is_no_longer_read_is_removed(node: Node, log: Log, job: str) -> None:
+    client = node.member._link._client
+    assert client is not None
+    subscriptions = len(client._subs)
+    for number in range(3):
+        node.coordinator.need(f"unit-{number}@a")
+        await node.hears(f"unit-{number}@a", NOT_REGISTERED)
+
+    async def left() -> int:
+        info = await log.link.ask(f"STREAM.INFO.{messages.stream(job)}")
+        return int(info["state"]["consumer_count"])
+
+    async with asyncio.timeout(PATIENCE_S):
+        while await left() > 1:
+            pass
+    assert len(client._subs) == subscriptions
+
+
+async def test_a_consumer_that_could_not_be_made_is_made_later(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Log.make_consumer
+    failed: list[str] = []
+
+    async def make_consumer(log: Log, host: str, filters: list[str]) -> str:
+        if not failed:
+            failed.append(host)
+            raise Unclear("the log does not answer")
+        return await make(log, host, filters)
+
+    monkeypatch.setattr(Log, "make_consumer", make_consumer)
+    node.coordinator.need("data@a")
+    node.coordinator.set("data", COMPLETED)
+    await node.hears("data@a", COMPLETED)
+    assert failed
+
+
+async def test_what_is_needed_on_all_hosts_is_unknown_at_first(
+    log_server: Server, hosts: Hosts, node: Node
+) -> None:
+    """So each host counts before it has said anything of the unit."""
+    await hosts.add(log_server.url, "b").joined()
+    node.coordinator.need("other@b")
+    await node.hears("other@b", NOT_REGISTERED)
+    node.coordinator.need("ready@*")
+    await node.hears_all({"ready@a": NOT_REGISTERED, "ready@b": NOT_REGISTERED})
+    assert ("ready@b", UNKNOWN, 0) in node.coordinator.history
+
+
+async def test_what_could_not_be_kept_is_heard_nevertheless(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unitsyncd.hosts.reader.STORE_AGAIN_S", 0.01)
+    node.coordinator.need("data@a")
+    await node.hears("data@a", NOT_REGISTERED)
+    node.coordinator.full = 2
+    node.coordinator.set("data", COMPLETED)
+    await node.hears("data@a", COMPLETED)
+    assert node.coordinator.full == 0
+
+
+async def test_a_server_that_lags_behind_takes_nothing_back() -> None:
+    coordinator = MemoryCoordinator()
+    reader = Reader(coordinator, peers := Peers("a"), job="j", host="a")
+    peers.need(["data@b"])
+    reader._claim = 1
+    subject = messages.report_subject("j", "b", "data")
+
+    def take(sequence: int, condition: Condition) -> list[Condition]:
+        data = messages.encode(Report(5, "epoch", condition))
+        return [each.condition for _, each in reader._take(Message(subject, data, sequence))]
+
+    claim = messages.encode(Claim("journal", "epoch"))
+    reader._take(Message(messages.claim_subject("j", "b"), claim, 5))
+    assert take(7, COMPLETED) == [COMPLETED]
+    assert take(6, STARTED) == take(7, COMPLETED) == []
+    assert take(8, STARTED) == [STARTED]
+    assert reader.position == 8
+
+
+async def test_who_has_lost_the_name_does_not_wait_for_its_own_claim(
+    node: Node, log: Log, job: str
+) -> None:
+    lost = node.member._claim - 1
+    with pytest.raises(ClaimLost):
+        async with asyncio.timeout(PATIENCE_S):
+            await read_held(log, job=job, host="a", claim=lost, epoch="epoch")
