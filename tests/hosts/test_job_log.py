@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 
 from hosts.memory import Hosts
 from hosts.nats_servers import Server, free_ports
 from unitsync import errors
-from unitsync.job import access
-from unitsync.job.reading import read_job
+from unitsync.job import access, reading
+from unitsync.job.access import over_log
+from unitsync.job.reading import hosts_in, read_job
 from unitsyncd.core.requirement import Condition
+from unitsyncd.hosts.consumer import Message
+from unitsyncd.hosts.messages import Claim, Report, Synced, encode
 from unitsyncd.hosts.settings import HostsSettings
 
 pytestmark = pytest.mark.asyncio
@@ -58,6 +62,53 @@ async def test_what_is_no_more_is_left_out(log_server: Server, hosts: Hosts) -> 
     found = await asyncio.to_thread(read_job, settings(log_server.url, hosts.job))
     assert (list(found["a"].units), list(found["b"].units)) == ([], ["late"])
     assert found["b"].claim.released
+
+
+async def test_more_than_can_be_shown(
+    log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But who speaks for the hosts is no more than there are hosts."""
+    monkeypatch.setattr(reading, "MESSAGES_MAX", 2)
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    known = settings(log_server.url, hosts.job)
+    assert list(await asyncio.to_thread(read_job, known)) == ["a"]
+    a.coordinator.need("data@a")
+    a.coordinator.set("data", Condition.STARTED)
+    await a.hears("data@a", Condition.STARTED)
+    with pytest.raises(errors.LimitReached, match="holds 3 messages; 2 can be shown at once"):
+        await asyncio.to_thread(read_job, known)
+    assert list(await asyncio.to_thread(partial(read_job, known, units=False))) == ["a"]
+
+
+async def test_what_the_messages_say() -> None:
+    """Of units, only the present epoch counts; of hosts, those that can be read."""
+    said = [
+        ("claim.a", Claim("journal", "old"), 1),
+        ("claim.a", Claim("journal", "epoch"), 5),
+        ("fact.a.eA", Report(1, "old", Condition.STARTED), 2),
+        ("fact.a.eQ", Report(5, "epoch", Condition.STARTED), 6),
+        ("fact.a.eg", Report(5, "epoch", Condition.NOT_REGISTERED), 7),
+        ("fact.a._w", Report(5, "epoch", Condition.STARTED), 8),
+        ("synced.a", Synced(5), 9),
+        ("claim.b", Claim("journal", "epoch"), 10),
+        ("synced.b", Synced(4), 11),  # under an earlier claim
+        ("fact.c.eA", Report(1, "epoch", Condition.STARTED), 12),
+    ]
+    found = hosts_in(
+        [Message(f"us.j.{subject}", encode(what), number) for subject, what, number in said]
+        + [Message("us.j.claim.d", b"\xc1", 13)]
+    )
+    assert {name: (host.synced, list(host.units)) for name, host in found.items()} == {
+        "a": (True, ["y"]),
+        "b": (False, []),
+    }
+
+
+async def test_a_log_without_a_message(log_server: Server, job: str) -> None:
+    known = settings(log_server.url, job)
+    await asyncio.to_thread(over_log, known, lambda log: log.make_stream("run"))
+    assert await asyncio.to_thread(read_job, known) == {}
 
 
 async def test_there_is_no_such_job(log_server: Server, job: str) -> None:

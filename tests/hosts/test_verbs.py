@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -10,6 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from hosts.memory import Hosts
 from hosts.nats_servers import Server, one_server
 from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
@@ -94,6 +98,52 @@ def test_at_a_terminal_it_asks_before_a_job_ends(log_server: Server, job: str) -
     finally:
         os.close(ours)
         os.close(its)
+
+
+@pytest.mark.asyncio
+async def test_it_names_those_who_have_not_left(log_server: Server, hosts: Hosts) -> None:
+    nodes = [hosts.add(log_server.url, f"h{number:02}") for number in range(13)]
+    await asyncio.gather(*(node.joined() for node in nodes))
+    await nodes[1].close()
+    ours, its = pty.openpty()
+    try:
+        os.write(ours, b"\x04")  # the end of what is typed
+        asked = job_verb(log_server.url, "end", hosts.job, stdin=its)
+        told = await asyncio.to_thread(must, asked, 1)
+    finally:
+        os.close(ours)
+        os.close(its)
+    (named,) = (line for line in told.splitlines() if "have not left" in line)
+    assert named.endswith(": h00, h02, h03, h04, h05, h06, h07, h08, h09, h10 and 2 more")
+    assert "nothing was changed" in told
+
+
+@pytest.mark.asyncio
+async def test_without_a_coordinator_here(log_server: Server, hosts: Hosts, tmp_path: Path) -> None:
+    """The log says who is in the job."""
+    a = hosts.add(log_server.url, "a")
+    listing = {
+        "UNITSYNC_HOSTS": log_server.url,
+        "UNITSYNC_JOB": hosts.job,
+        "UNITSYNC_ENDPOINT": f"ipc://{tmp_path}/none/c.sock",
+    }
+
+    async def listed() -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(*UNITSYNC, "list", "--hosts"),
+            env=clean_environment() | listing,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        return process.returncode, output.decode()
+
+    await a.joined()
+    status, output = await listed()
+    assert (status, output) == (0, "a: joined, no units\n")
+    await a.close()
+    status, output = await listed()
+    assert (status, output) == (0, "a: released, no units\n")
 
 
 def test_who_may_not_make_a_job_is_told_what_is_missing(tmp_path: Path, job: str) -> None:
