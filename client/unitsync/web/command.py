@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from unitsync import endpoint as endpoints
 from unitsync import errors
@@ -34,10 +35,13 @@ def main(call: Call) -> int:
         raise missing("web serves its page", package, "web") from None
     with _listening(settings.listen) as (listening, address):
         app = App(settings, Access(settings.token, settings.hosts, address), place)
-        print_lines([_link(settings, address)])
-        if sys.stdout is not None and sys.stdout.isatty():
-            print_err(["unitsync: Ctrl-C ends it"])
-        return serve(app, listening)
+        return serve(app, listening, partial(_say, _link(settings, address)))
+
+
+def _say(link: str) -> None:
+    print_lines([link])
+    if sys.stdout is not None and sys.stdout.isatty():
+        print_err(["unitsync: Ctrl-C ends it"])
 
 
 @contextlib.contextmanager
@@ -48,8 +52,7 @@ def _listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
     except OSError as problem:
         raise errors.UnitsyncError(
             f"no page at {address}: {why_not(problem)}",
-            hint="another unitsync web may be there; with --listen 127.0.0.1:0, it takes a port "
-            "that is free",
+            hint="it may be another one like this; --listen 127.0.0.1:0 takes a port that is free",
         ) from None
     with listening:
         if not address.path:

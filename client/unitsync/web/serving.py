@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from uvicorn import Config, Server
@@ -22,8 +22,9 @@ END_S: Final = 1
 """How long answers may still take at the end."""
 
 
-def serve(app: App, listening: socket.socket) -> int:
-    """Serve until a signal comes. Returns the exit status."""
+def serve(app: App, listening: socket.socket, begun: Callable[[], None]) -> int:
+    """Serve until a signal comes. Calls *begun* when it does what it should about one. Returns the
+    exit status."""
     config = Config(
         app,
         http=_Connection,
@@ -38,10 +39,12 @@ def serve(app: App, listening: socket.socket) -> int:
         limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=END_S,
     )
-    return asyncio.run(_serve(_Server(config), app, listening))
+    return asyncio.run(_serve(_Server(config), app, listening, begun))
 
 
-async def _serve(server: _Server, app: App, listening: socket.socket) -> int:
+async def _serve(
+    server: _Server, app: App, listening: socket.socket, begun: Callable[[], None]
+) -> int:
     ended_by = 0
 
     def end(number: int) -> None:
@@ -53,6 +56,7 @@ async def _serve(server: _Server, app: App, listening: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end, number)
+    begun()
     running = asyncio.ensure_future(app.run())
     try:
         await server.serve([listening])
