@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import nats
@@ -327,31 +325,6 @@ async def test_a_server_is_killed_and_comes_back(own_server: Server, hosts: Host
     own_server.start()
     await a.hears("more@b", COMPLETED)
     assert a.runs_heard("data@b") == [1]
-    assert a.coordinator.left == ""
-
-
-async def test_a_log_that_has_lost_messages_is_read_anew(
-    own_server: Server, hosts: Hosts, tmp_path: Path
-) -> None:
-    """What comes then has lower numbers than what was read of it before."""
-    a, b = hosts.add(own_server.url, "a"), hosts.add(own_server.url, "b")
-    a.coordinator.need("data@b", "more@b")
-    b.coordinator.set("data", PENDING)
-    await a.hears("data@b", PENDING)
-    own_server.kill()
-    shutil.copytree(own_server.files, tmp_path / "before")
-    own_server.start()
-    for run in range(1, 100):
-        b.coordinator.set("data", STARTED, run)
-        await a.until(lambda run=run: a.runs_heard("data@b")[-1:] == [run])
-    own_server.kill()
-    shutil.rmtree(own_server.files)
-    shutil.copytree(tmp_path / "before", own_server.files)
-    own_server.start()
-    b.coordinator.set("more", COMPLETED)
-    await a.hears("more@b", COMPLETED)
-    b.coordinator.set("data", COMPLETED, 99)
-    await a.hears("data@b", COMPLETED)
     assert a.coordinator.left == ""
 
 

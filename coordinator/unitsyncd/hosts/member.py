@@ -254,7 +254,7 @@ class Member:
         await self._join()
         claim = await self._take_name()
         self.state, self.reason = State.JOINING, ""
-        if claim <= self._reader.position:
+        if claim <= self._reader.position or self._reader.has_lost:
             logger.warning("the log of job {} has lost messages that were read", self._job)
             self._begin_reading()
         await self._serve(claim)

@@ -18,6 +18,7 @@ from unitsync.remote_names import ANY, remote_name
 from unitsyncd.core.store import StoreError
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.consumer import PORTION, Consumer, Message
+from unitsyncd.hosts.link import Unclear
 from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator, News
@@ -48,6 +49,9 @@ class Reader:
         """Subject → sequence of what was read last."""
         self.position = 0
         """The highest sequence that was read."""
+        self.has_lost = False
+        """Whether the log was seen to lack what was read of it before. Then another reader has to
+        begin anew: this one ignores what has lower numbers."""
         self._needed: set[str] = set()
         self._filters = Filters(job)
         self._grown = asyncio.Event()
@@ -81,6 +85,8 @@ class Reader:
     async def _read(self, consumer: Consumer, growing: asyncio.Task[None]) -> Consumer:
         """Until there is a next consumer: that one."""
         goal, is_all = self.position, False
+        unread = set(self._latest)
+        """Subjects that have to be told again, with the same number or a higher one."""
         position = 0
         self._caught_up.clear()
         self._peers.begin_reading()
@@ -91,9 +97,14 @@ class Reader:
             for message in portion.messages:
                 self._unheard += self._take(message)
                 position = max(position, message.sequence)
+                if message.sequence == self._latest[message.subject]:
+                    unread.discard(message.subject)
             await self._hear()
             is_all = is_all or (portion.is_all and position >= goal)
             if is_all and not self._caught_up.is_set():
+                if unread:
+                    self.has_lost = True
+                    raise Unclear(f"the log has lost {unread.pop()}, which was read")
                 self._unheard += self._peers.caught_up()
                 await self._hear()
                 self._caught_up.set()
