@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -162,9 +162,9 @@ class JobHost:
     def leave(self, why: str) -> None:
         self._end_waits(lambda handlers: handlers.remote_waits.end_all(why))
 
-    def give_up(self, host: str, why: str) -> None:
-        with contextlib.suppress(StoreError):  # it is given up again
-            self._end_waits(lambda handlers: handlers.remote_waits.end_of_host(host, why))
+    def give_up(self, hosts: Mapping[str, str]) -> None:
+        with contextlib.suppress(StoreError):  # they are given up again
+            self._end_waits(lambda handlers: handlers.remote_waits.end_of_hosts(hosts))
 
     def waiting(self) -> Collection[str]:
         return self._supervisor.handlers.remote_waits.waiting()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from journal.memory_store import MemoryStore
@@ -17,6 +19,7 @@ from unitsyncd.core.requirement import Condition
 from unitsyncd.core.store import StoreError
 
 PENDING, STARTED, COMPLETED = Condition.PENDING, Condition.STARTED, Condition.COMPLETED
+LOST = {"h1": "h1 is lost"}
 FAILED, UNKNOWN, NONE = Condition.FAILED, Condition.UNKNOWN, Condition.NOT_REGISTERED
 
 
@@ -296,7 +299,7 @@ def test_a_host_that_is_given_up_ends_what_cannot_go_on_without_it(
     ann.waits_to_start("one", "data@h1")
     bob.waits_to_start("all", "ready@*:3")
     cat.waits_to_start("two", "ready@*:2")
-    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_hosts(LOST)))
     for script, name in ((ann, "data@h1"), (bob, "ready@*:3")):
         error = script.told()
         assert isinstance(error, wire.Error)
@@ -313,7 +316,7 @@ def test_a_wait_for_any_goes_on_as_long_as_one_may_be_met(
 ) -> None:
     ann.waits_for("data@h1", "data@h2", any=True)
     bob.waits_for("data@h1", "local", any=True)
-    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_hosts(LOST)))
     assert (ann.told(), bob.told()) == (None, None)
     driven.unasked(("", lambda handlers: handlers.remote_waits.end_all("the job is over")))
     error = ann.told()
@@ -362,10 +365,25 @@ def test_a_run_that_could_not_be_kept_is_not_joined() -> None:
 def test_a_wait_for_two_units_of_a_host_ends_once(driven: Driven, ann: Script) -> None:
     driven.hear(("other@h1", NONE))
     ann.waits_for("other@h1", "data@h1")
-    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_hosts(LOST)))
     error = ann.told()
     assert isinstance(error, wire.Error)
     assert error.message == "other@h1: h1 is lost"
+
+
+def test_lost_hosts_cost_as_much_as_waits_for_them() -> None:
+    """They are given up again and again, as long as they are silent."""
+    driven = Driven(job=LonelyJob())
+    ann, bob = driven.script(), driven.script()
+    for number in range(5000):
+        ann.waits_for(f"data-{number}@h{number % 100}")
+    bob.waits_for("data@h100")
+    lost = {f"h{number}": "it is lost" for number in range(100, 200)}
+    began = time.thread_time()
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_hosts(lost)))
+    assert time.thread_time() - began < 0.05
+    assert isinstance(bob.told(), wire.Error)
+    assert ann.told() is None
 
 
 def test_what_needs_a_host_no_more_goes_on_without_it() -> None:
@@ -377,7 +395,7 @@ def test_what_needs_a_host_no_more_goes_on_without_it() -> None:
     waiting[1].waits_for("data@host-h1")
     waiting[2].waits_for("ready@*:3")
     waiting[3].waits_for("done@*:3")
-    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_hosts(LOST)))
     assert [script.told() for script in waiting] == [None] * 4
 
 
@@ -395,7 +413,7 @@ def test_a_start_ends_for_what_it_waits_for_itself(driven: Driven) -> None:
     start = own.waits_to_start("third", "data@h1")
     driven.script().waits_to_start("third", "another")
     _waits_on(own, start)
-    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_host("h1", "h1 is lost")))
+    driven.unasked(("", lambda handlers: handlers.remote_waits.end_of_hosts(LOST)))
     for script in (second, wanted, own):
         error = script.told()
         assert isinstance(error, wire.Error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from unitsyncd.core.requirement import Condition
@@ -134,8 +134,8 @@ class MemoryCoordinator:
     def deadlocked(self, unit: str, path: Sequence[str]) -> None:
         self.deadlocks[unit] = list(path)
 
-    def give_up(self, host: str, why: str) -> None:
-        self.lost[host] = why
+    def give_up(self, hosts: Mapping[str, str]) -> None:
+        self.lost.update(hosts)
 
 
 class Node:

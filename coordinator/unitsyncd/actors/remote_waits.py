@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from unitsync import errors, wire
 from unitsync.remote_names import is_remote
 from unitsync.wire import Status
-from unitsyncd.actors.awaited_actor import WaitActor, Waiter
+from unitsyncd.actors.awaited_actor import AwaitedActor, WaitActor, Waiter
 from unitsyncd.actors.declarations import Declarations
 from unitsyncd.actors.turn import Moment
 from unitsyncd.actors.unit_actor import UnitActor
@@ -50,12 +50,27 @@ class RemoteWaits:
         if over and (name := self._lost(waiter, is_remote)):
             self._end(waiter, errors.JobOver(f"{name}: {over}", hint=_hint(waiter)))
 
-    def end_of_host(self, host: str, why: str) -> None:
-        """*host* is given up: end each wait that cannot go on without it."""
-        for waiter in self._waiters.all():
-            if name := self._lost(waiter, lambda name: self._is_lost(name, host)):
-                problem = errors.HostLost(f"{name}: {why}", hint=_hint(waiter), host=host)
+    def end_of_hosts(self, lost: Mapping[str, str]) -> None:
+        """The hosts *lost* are given up, each for a reason: end each wait that cannot go on without
+        one of them. The cost is that of the waits for them."""
+        names = {
+            name: host
+            for name in self._registry.remote.waited_for
+            if (host := self._lost_host(name, lost))
+        }
+        for waiter in self._waiting_for(names):
+            if name := self._lost(waiter, names.__contains__):
+                host = names[name]
+                problem = errors.HostLost(f"{name}: {lost[host]}", hint=_hint(waiter), host=host)
                 self._end(waiter, problem)
+
+    def _waiting_for(self, names: Iterable[str]) -> list[Waiter]:
+        actors: dict[AwaitedActor, None] = {}
+        for name in names:
+            for actor in self._registry.bus.subscribers(name):
+                assert isinstance(actor, AwaitedActor)
+                actors[actor.wakes if isinstance(actor, WaitActor) else actor] = None
+        return [waiter for actor in actors for waiter in actor.waiters or ()]
 
     def _lost(self, waiter: Waiter, is_lost: Callable[[str], bool]) -> str:
         """The first name without which *waiter* cannot go on and that is lost, "" if none is."""
@@ -65,15 +80,17 @@ class RemoteWaits:
             return ""
         return lost[0] if lost else ""
 
-    def _is_lost(self, name: str, host: str) -> bool:
-        """Whether *name* cannot be met without *host*."""
+    def _lost_host(self, name: str, lost: Container[str]) -> str:
+        """One of the hosts *lost* without which *name* cannot be met, "" if it can."""
         remote = self._registry.remote
         if (barrier := remote.barriers.get(name)) is None:
-            return name.endswith(f"@{host}")
-        return barrier.needs_all and any(
-            one.endswith(f"@{host}") and remote.heard[one].condition.status not in _ENDED
-            for one in remote.on_hosts(name)
-        )
+            host = name.rpartition("@")[2]
+            return host if host in lost else ""
+        for one in remote.on_hosts(name) if barrier.needs_all else ():
+            host = one.rpartition("@")[2]
+            if host in lost and remote.heard[one].condition.status not in _ENDED:
+                return host
+        return ""
 
     def end_of_cycle(self, unit: str, path: Sequence[str]) -> None:
         """*unit* waits for itself, through other hosts: end its starts. *path* begins and ends

@@ -410,11 +410,13 @@ class Member:
         """Tell of hosts that are lost, again and again: more waits for them may begin."""
         while True:
             await asyncio.sleep(LOST_AGAIN_S)
+            lost = {}
             for host in self._peers.hosts(self._now()) if self._settings.fail_when_lost else ():
                 if not host.own and (host.silent_s or 0.0) >= self._settings.grace_s:
-                    why = f"{host.name} was not heard of for {duration(host.silent_s or 0.0)}"
-                    self._coordinator.give_up(host.name, why)
-                    await asyncio.sleep(0)
+                    silent = duration(host.silent_s or 0.0)
+                    lost[host.name] = f"{host.name} was not heard of for {silent}"
+            if lost:
+                self._coordinator.give_up(lost)
 
     async def _beat(self, claim: int) -> None:
         subject = messages.alive_subject(self._job, self._host)

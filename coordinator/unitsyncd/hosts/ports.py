@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from unitsyncd.core.events import Heard
@@ -50,9 +50,9 @@ class Coordinator(Protocol):
         """The job is over: who waits for units on other hosts gets an error, now and later. Raises
         StoreError, and then those who wait now have got none."""
 
-    def give_up(self, host: str, why: str) -> None:
-        """Nothing was heard of *host* for too long: who cannot go on without it gets an error,
-        if that can be kept."""
+    def give_up(self, hosts: Mapping[str, str]) -> None:
+        """Nothing was heard of these *hosts* for too long, each with a reason: who cannot go on
+        without one of them gets an error, if that can be kept."""
 
     def waiting(self) -> Collection[str]:
         """Its units that a start waits for and that wait for a remote or shared prerequisite."""
