@@ -175,6 +175,10 @@ def name_taken(host: str, job: str) -> str:
     return f"another coordinator is host {host} of job {job}"
 
 
+LOG_FULL = "the log is full"
+"""What ``standing`` ends with while that is so."""
+
+
 def job_over(job: str) -> str:
     return f"job {job} has ended"
 

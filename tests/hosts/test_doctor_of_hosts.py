@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -10,6 +11,10 @@ from pathlib import Path
 from hosts.nats_servers import Server, one_server
 from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
+from unitsync import Client
+from unitsyncd.hosts.link import Link
+from unitsyncd.hosts.log import Log, new_run
+from unitsyncd.hosts.settings import HostsSettings
 
 
 def findings(address: str, **variables: str) -> list[str]:
@@ -77,6 +82,32 @@ def test_a_job_that_has_ended(three_hosts: list[RealHost], log_server: Server, j
     assert link.startswith("ok: nats-server")
     table = h0.must("hosts")
     assert re.search(r"^h0 \(this one\) +not joined +no\nh1 +was joined", table, re.MULTILINE)
+
+
+def test_a_full_log(log_server: Server, job: str, tmp_path: Path) -> None:
+    async def make_log(bytes_max: int) -> None:
+        link = Link(HostsSettings([log_server.url], job, "maker"))
+        linking = asyncio.create_task(link.run())
+        await link.until_up()
+        await Log(link, job).make_stream(new_run(job), bytes_max)
+        linking.cancel()
+        await asyncio.gather(linking, return_exceptions=True)
+
+    asyncio.run(make_log(20_000))
+    host = RealHost(tmp_path, job, "h0", log_server.url)
+    try:
+        host.start()
+        while "ok: host h0" not in findings(host.address)[0]:
+            pass
+        with Client(host.address) as client:
+            client.declare({f"unit-{number}": [] for number in range(300)})
+        while not (found := findings(host.address)[0]).startswith("problem: joining"):
+            pass
+        assert found.startswith(f"problem: joining job {job}: the log is full; no host can tell ")
+        assert f"joining job {job}: the log is full" in host.must("hosts")
+        host.must("start", "unit-7")  # local work goes on
+    finally:
+        host.kill()
 
 
 def test_a_permission_that_is_missing(tmp_path: Path, job: str) -> None:

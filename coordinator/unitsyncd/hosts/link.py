@@ -23,6 +23,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from unitsync.printing import LOG_FULL
 from unitsyncd.hosts.settings import HostsSettings, address
 from unitsyncd.hosts.tasks import raise_if_cancelled
 
@@ -52,6 +53,7 @@ logging.getLogger("nats").propagate = False
 
 NO_SUITABLE_PEERS: Final = 10005
 """The only answer with status 503 that will not be another one soon."""
+_MAXIMUM_BYTES: Final = 10077
 
 
 class Unclear(Exception):
@@ -287,6 +289,8 @@ def answer_to(message: Msg) -> dict[str, Any]:
     error = answer.get("error")
     if error is not None:
         code, why = int(error.get("err_code", 0)), str(error.get("description", ""))
+        if code == _MAXIMUM_BYTES:
+            raise Unclear(LOG_FULL)  # somebody may give it more room
         if error.get("code") == 503 and code != NO_SUITABLE_PEERS:
             raise Unclear(f"the log: {why}")  # it is busy, or has no leader
         raise Rejected(code, why)

@@ -253,7 +253,9 @@ class Member:
         self._link.check_server()
         await self._join()
         claim = await self._take_name()
-        self.state, self.reason = State.JOINING, ""
+        if self.state is State.REFUSED:
+            self.reason = ""
+        self.state = State.JOINING
         if claim <= self._reader.position or self._reader.has_lost:
             logger.warning("the log of job {} has lost messages that were read", self._job)
             self._begin_reading()
@@ -387,7 +389,7 @@ class Member:
 
     async def _speak(self, sender: Sender) -> None:
         await sender.sync()
-        self.state, self._joined_at = State.JOINED, self._now()
+        self.state, self.reason, self._joined_at = State.JOINED, "", self._now()
         logger.info("host {} of job {}, claim {}", self._host, self._job, self._claim)
         await sender.run()
 

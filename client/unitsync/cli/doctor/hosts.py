@@ -7,7 +7,7 @@ from typing import Final
 from unitsync import errors, tables, wire
 from unitsync.cli.doctor.finding import Finding, Setup, problem
 from unitsync.client import Client
-from unitsync.printing import job_over, name_taken
+from unitsync.printing import LOG_FULL, job_over, name_taken
 
 _ABOUT: Final = "job"
 _MANY: Final = 3
@@ -80,6 +80,9 @@ def _hint(setup: Setup, reply: wire.HostsReply) -> str:
         return setup.advice(f"{other}; if it is the right one, unitsync serve --take-over")
     if _is_over(reply):
         return "a new run takes another UNITSYNC_JOB, and another UNITSYNC_ENDPOINT"
+    if reply.standing.endswith(LOG_FULL):
+        stream = f"the stream unitsync_{reply.job}"
+        return f"no host can tell anything new; give {stream} more max_bytes, or begin another run"
     return "unitsync hosts"
 
 
