@@ -110,7 +110,7 @@ def test_the_picture_is_an_image_in_a_page(
 
 def test_a_click_shows_what_belongs_to_a_unit(show: Callable[..., Page]) -> None:
     page = show(*startups.workspace())
-    page.click(".row[aria-label^='deps'] .name")
+    page.click(".row[data-name='deps'] .name")
     assert texts(page, ".row.before .name") == ["git-config", "venv", "git-clone"]
     assert texts(page, ".row.after .name") == ["toolchain", "build", "ide"]
     assert texts(page, ".row[aria-selected=true] .name") == ["deps"]
@@ -147,9 +147,10 @@ def test_everything_can_be_done_with_keys(show: Callable[..., Page]) -> None:
     assert page.value("document.activeElement.id") == "rows"
     assert texts(page, "#details h2") == ["git-clone"]
     chosen = "document.getElementById('rows').getAttribute('aria-activedescendant')"
-    assert page.value(f"document.getElementById({chosen}).getAttribute('aria-label')") == (
-        "git-clone, completed, waited 300 ms, took 12.4 s, critical path"
-    )
+    read = f"[...document.getElementById({chosen}).children].slice(0, 2).map(e => e.textContent)"
+    assert page.value(read) == [
+        *("git-clone", "completed, waited 300 ms, took 12.4 s, critical path"),
+    ]
     page.press("Escape")
     assert len(visible(page)) == 12
     page.press("Escape")
@@ -180,7 +181,7 @@ def test_zoom_keeps_what_one_looks_at(show: Callable[..., Page]) -> None:
     page.click("#in")
     page.press("0")
     assert number(page, wide) == start
-    bar = ".row[aria-label^='build'] .bar.running"
+    bar = ".row[data-name='build'] .bar.running"
     x, y = page.middle(bar)
     page.mouse("mouseWheel", x, y, deltaX=0, deltaY=-300, modifiers=2)
     page.settle()
@@ -196,7 +197,7 @@ def test_zoom_keeps_what_one_looks_at(show: Callable[..., Page]) -> None:
 
 def test_the_pointer_shows_details(show: Callable[..., Page]) -> None:
     page = show(*startups.broken())
-    page.mouse("mouseMoved", *page.middle(".row[aria-label^='git-clone'] .failed"))
+    page.mouse("mouseMoved", *page.middle(".row[data-name='git-clone'] .failed"))
     page.settle()
     assert texts(page, "#tip h2") == ["git-clone"]
     assert {"exit status 128", "5.2 s", "300 ms"} <= set(texts(page, "#tip dd"))

@@ -29,6 +29,8 @@ needs_browser: Final = pytest.mark.skipif(
     PROGRAM is None, reason="needs Chromium (Debian: apt install chromium)"
 )
 PATIENCE_S: Final = 45.0
+UNTIL_S: Final = 20
+"""How long a page may take to show something."""
 _FLAGS: Final = (
     *("--headless", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-breakpad"),
@@ -61,8 +63,15 @@ class Page:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
 
-    def open(self, file: Path) -> None:
-        self.call("Page.navigate", url=file.as_uri())
+    def touch(self, width: int, height: int) -> None:
+        """From now on it is a phone."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        self.call("Emulation.setDeviceMetricsOverride", **metrics)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+
+    def open(self, place: Path | str) -> None:
+        """*place* is a file, or a URL."""
+        self.call("Page.navigate", url=place.as_uri() if isinstance(place, Path) else place)
         self._browser.wait_for("Page.loadEventFired", self.session)
         self.settle()
 
@@ -79,6 +88,26 @@ class Page:
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        """Returns when *condition*, an expression, holds. It is tried whenever the page changes."""
+        self.value(
+            f"""new Promise((done, fail) => {{
+                const holds = () => {condition};
+                const late = () => fail(new Error("never: " + holds + document.body.innerText));
+                const timer = setTimeout(late, {1000 * UNTIL_S});
+                const look = () => {{
+                    if (!holds()) return;
+                    clearTimeout(timer);
+                    watch.disconnect();
+                    done(1);
+                }};
+                const watch = new MutationObserver(look);
+                const all = ["subtree", "childList", "attributes", "characterData"];
+                watch.observe(document, Object.fromEntries(all.map((each) => [each, true])));
+                look();
+            }})"""
+        )
 
     def press(self, *keys: str) -> None:
         """Press each of *keys*: a character, or a name such as ``Enter``."""

@@ -144,8 +144,13 @@ def test_earlier_startups(coordinator: Coordinator) -> None:
         for query in ({}, {"startup": then["id"]}):
             compared = web.json("compare.json", **query)
             assert compared["against"] == then["id"]
-            assert compared["lines"] == verb(coordinator, "compare", "-1")
-            kinds = {change["unit"]: change["kind"] for change in compared["changes"]}
+            verdict, _, _, *table = verb(coordinator, "compare", "-1")
+            assert compared["verdict"] == verdict
+            assert compared["notes"] == []
+            assert [" ".join(each["cells"]).split() for each in compared["changes"]] == [
+                line.split() for line in table
+            ]
+            kinds = {each["cells"][0]: each["kind"] for each in compared["changes"]}
             assert (kinds["a"], kinds["c"]) == ("gone", "failed")
         itself = web.ask(f"compare.json?startup={now['id']}")
         assert itself.status == 400

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from unitsync.analysis.values import CriticalPath, Edge, Span, Startup
+from unitsync.analysis.values import Comparison, CriticalPath, Edge, Span, Startup
 from unitsync.printing import columns, safe
 from unitsync.remote_names import is_remote
 from unitsync.render.markup import escaped
@@ -31,6 +31,7 @@ from unitsync.render.rows import (
     title,
     width_s,
 )
+from unitsync.render.tables import NONE_DIFFERS, cells, noise_last, verdict
 from unitsync.render.times import took
 
 _PAGE: Final = Path(__file__).parent / "page"
@@ -67,7 +68,7 @@ def live_policy() -> str:
 
 
 def _live() -> tuple[str, str]:
-    return _palette() + _texts("page.css", "live.css"), _texts("page.js", "live.js")
+    return _palette() + _texts("page.css", "live.css"), _texts("page.js", "live.js", "unit.js")
 
 
 def page_data(startup: Startup, path: CriticalPath, seq: int = 0) -> dict[str, Any]:
@@ -88,6 +89,19 @@ def page_data(startup: Startup, path: CriticalPath, seq: int = 0) -> dict[str, A
             if link.before in places and link.after in places
         ],
         "units": [_unit(row, startup, places) for row in made],
+    }
+
+
+def page_comparison(compared: Comparison) -> dict[str, Any]:
+    """What the script of the page makes a table of."""
+    changes = noise_last(compared)
+    return {
+        "verdict": verdict(compared),
+        "changes": [
+            {"kind": "noise" if change.is_noise else change.kind, "cells": cells(change)}
+            for change in changes
+        ],
+        "notes": [*([] if changes else [NONE_DIFFERS]), *map(safe, compared.notes)],
     }
 
 
@@ -128,16 +142,16 @@ def _unit(row: Row, startup: Startup, places: dict[str, int]) -> dict[str, Any]:
     last = next((span for span in reversed(row.unit.spans) if span.counts), None)
     edges = row.unit.edges if last is None else last.edges
     text, colour = label(row)
-    spoken = f"{row.name}, {WORDS.get(row.state, row.state)}"
-    spoken += f", waited {took(row.waited_s)}, took {took(row.own_s)}"
+    state = WORDS.get(row.state, row.state)
+    spoken = f"{state}, waited {took(row.waited_s)}, took {took(row.own_s)}"
     busy = [part.ended for part in row.parts if part.kind != "up"]
     return {
         "name": safe(row.name),
         "shown": safe(row.shown),
         "host": safe(row.host),
         "columns": columns(safe(row.shown)),
-        "state": WORDS.get(row.state, row.state),
-        "spoken": safe(spoken) + (", critical path" if row.critical else ""),
+        "state": state,
+        "spoken": spoken + (", critical path" if row.critical else ""),
         "critical": row.critical,
         "gate": row.ended if row.unit.gate and row.state == "completed" else -1,
         "parts": [(part.kind, part.began, part.ended, _tone(part)) for part in row.parts],

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from unitsync import Client, errors
 from unitsync.analysis.compare import EARLIER_MAX, compare
 from unitsync.analysis.critical_path import critical_path
@@ -17,11 +15,9 @@ from unitsync.analysis.values import Startup
 from unitsync.json_output import iso
 from unitsync.looking_back.sources import FromCoordinator
 from unitsync.printing import safe
-from unitsync.render import tables
-from unitsync.render.html import page_data
+from unitsync.render.html import page_comparison, page_data
 from unitsync.render.rows import rows, summed_up
 from unitsync.render.times import took
-from unitsync.terminal import Screen
 from unitsync.web.answers import Answer, answer_of
 from unitsync.web.units import unit_then
 
@@ -119,8 +115,7 @@ class Startups:
             earlier = (self._startup(kept, each) for each in kept.source.numbers() if each)
             then, now = self._startup(kept, number), self._startup(kept, 0)
             found = compare(then, now, earlier)
-        lines = tables.comparison(found, Screen(), 0)
-        return answer_of({"against": then.epoch, "lines": lines, **msgspec.to_builtins(found)})
+        return answer_of({"against": then.epoch, **page_comparison(found)})
 
     def unit(self, name: str, unit: str) -> dict[str, Any]:
         """The *unit* as it was in the startup with that *name*."""

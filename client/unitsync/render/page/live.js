@@ -1,81 +1,152 @@
-/* Feeds the page: see timeline.draw in page.js. */
-(() => {
+/* Feeds the page, which page.js draws: its picture, what has changed, other startups. What it says
+   of one unit is in unit.js. */
+const server = (() => {
+  const { draw, make, write } = timeline;
   const $ = (id) => document.getElementById(id);
-  const PRESENT = "";
-  let wanted = PRESENT;   // the startup that is shown
-  let state = "";         // "" before the first word of the server; live, away, lost
-  let problem = "";       // why there is no newer picture
-  let drawn = 0;          // when the last picture came
-  let isOver = true, isAsking = false, isStale = false, timer = 0, due = 0;
+  const LOST = "connection lost; trying again";
+  const WORDS = { "": "connecting", live: "live", away: "no coordinator answers", lost: LOST };
+  let wanted = "", against = "";  // the startup that is shown, and one to compare with; "" for the present, and none
+  let shown = null, listed = "";  // what is drawn: data, and the startup and its end that the list knows
+  let state = "", problem = "", drawnAt = 0;
+  let isAsking = false, isStale = false, timer = 0, due = 0;
 
-  class Refusal extends Error {}  // any other error of fetch: the connection is lost
+  class Refusal extends Error {}  // any other error of fetch is a lost connection
   async function ask(what, parameters = {}) {
-    const query = new URLSearchParams(parameters);
-    const response = await fetch(`${what}?${query}`, { cache: "no-cache" });
+    const response = await fetch(`${what}?${new URLSearchParams(parameters)}`, { cache: "no-cache" });
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return answer;
-    throw new Refusal([answer.error || `the server answers ${response.status}`, answer.hint].filter(Boolean).join("; "));
+    throw new Refusal([answer.error || `the server answers ${response.status}`, answer.hint].filter(Boolean).join(": "));
   }
-  const ofStartup = () => (wanted === PRESENT ? {} : { startup: wanted });
+  const words = (error) => (error instanceof Refusal ? error.message : LOST);
+  const ofStartup = () => (wanted ? { startup: wanted } : {});
 
-  // --- what is going on ---
-  function say() {
-    const words = { "": "connecting", live: "live", away: "no coordinator answers", lost: "connection lost; trying again" };
-    const isPast = wanted !== PRESENT && state !== "lost";
-    timeline.write($("live"), problem || (isPast ? "an earlier startup" : words[state]));
-    $("lamp").className = problem ? "lost" : isPast ? "" : state;
-    const isOld = drawn && !isPast && (problem || state === "away" || state === "lost");
-    timeline.write($("age"), isOld ? `; the last picture is from ${ago(Date.now() - drawn)} ago` : "");
-  }
+  // --- how things are ---
   function ago(ms) {
     const s = Math.round(ms / 1000);
     return s < 120 ? `${s} s` : s < 7200 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
   }
-  setInterval(say, 1000);
+  function say() {
+    const wrong = state === "away" ? "" : problem;
+    const isPast = wanted && state !== "lost" && !wrong;
+    const isOld = drawnAt && !wanted && (wrong || state === "away" || state === "lost");
+    $("lamp").dataset.state = $("live").dataset.state = wrong ? "lost" : isPast ? "" : state;
+    write($("live"), wrong || (isPast ? "an earlier startup" : WORDS[state]));
+    write($("age"), isOld ? `; the last picture is from ${ago(Date.now() - drawnAt)} ago` : "");
+  }
 
-  // --- pictures: one request at a time, and the server spends little of its time on them ---
+  // --- pictures: one at a time, and the server spends little of its time on them ---
   function later(ms) {
     clearTimeout(timer);
     timer = setTimeout(refresh, Math.max(ms, due - performance.now()));
   }
   async function refresh() {
-    if (isAsking) { isStale = true; return; }
+    isStale = isAsking;
+    if (isAsking) return;
     isAsking = true;
-    isStale = false;
-    const began = performance.now(), shown = wanted;
+    const began = performance.now(), startup = wanted;
     try {
-      const data = await ask("startup.json", ofStartup());
-      if (shown === wanted) {
-        timeline.draw(data);
-        isOver = data.over;
-        drawn = Date.now();
-        problem = "";
+      if (!startup || !shown || shown.startup !== startup) {
+        const data = await ask("startup.json", ofStartup());
+        if (startup === wanted) {
+          draw(data);
+          shown = data;
+          drawnAt = Date.now();
+        }
       }
+      await others();
+      await server.onfresh();
+      problem = "";
     } catch (error) {
-      if (shown === wanted) problem = error instanceof Refusal ? error.message : "";
-      if (!problem) state = "lost";
+      problem = words(error);
     }
     const took = performance.now() - began;
     due = performance.now() + Math.max(500, 5 * took);
     isAsking = false;
     say();
-    if (shown !== wanted) refresh();
+    if (startup !== wanted) refresh();
     else if (isStale) later(0);
-    else if (!isOver && state === "live" && wanted === PRESENT) later(Math.max(1000, 10 * took));
+    else if (problem && !wanted && state !== "away") later(5000);
+    else if (shown && !shown.over && state === "live" && !wanted && !document.hidden) later(Math.max(1000, 10 * took));
   }
-
-  // --- changes ---
   function listen() {
     const source = new EventSource("changes");
-    const hear = (name, next) => source.addEventListener(name, () => { state = next; say(); if (next === "live") later(0); });
-    hear("changed", "live");
-    hear("away", "away");
-    source.addEventListener("error", () => {
-      state = "lost";
+    let heard = "";
+    const become = (next) => {
+      state = next;
       say();
-      if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);  // a proxy has answered
+      if (next === "live") later(0);
+    };
+    const hear = (word) => become(heard = word);
+    source.addEventListener("changed", () => hear("live"));
+    source.addEventListener("away", () => hear("away"));
+    source.addEventListener("open", () => { if (heard) become(heard); });  // nothing is said again
+    source.addEventListener("error", () => {
+      become("lost");
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(listen, 3000);  // there is an answer, such as that of a proxy
+      later(0);
     });
   }
-  say();
-  listen();
+
+  // --- other startups ---
+  async function others() {
+    const now = `${shown.startup} ${shown.over}`;
+    if (!listed || !wanted && listed !== now) {
+      choices((await ask("startups.json")).startups);
+      listed = now;
+    }
+    if (!against) return void ($("comparison").hidden = true);
+    const box = $("comparison"), had = box.text;
+    const compared = await ask("compare.json", { startup: against })
+      .catch((error) => ({ verdict: words(error), changes: [], notes: [] }));
+    box.text = JSON.stringify(compared);
+    if (box.text !== had) compare(box, compared);
+    box.hidden = false;
+  }
+  function choices(startups) {  // the latest one comes first
+    const option = (id, label) => Object.assign(make("option", "", label), { value: id });
+    const options = startups.slice(1).map(({ id, began, took, outcome }) => option(id,
+      `${new Date(began).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}: ${took}, ${outcome}`));
+    $("startup").replaceChildren(option("", "the latest"), ...options);
+    $("against").replaceChildren(option("", "none"), ...options.map((each) => each.cloneNode(true)));
+    $("startup").disabled = $("against").disabled = !options.length;
+    select();
+  }
+  function select() {
+    for (const [id, value] of [["startup", wanted], ["against", against]]) $(id).value = value;
+  }
+  function compare(box, { verdict, changes, notes }) {
+    const table = make("table"), row = (tag, cls, cells) => {
+      const tr = make("tr", cls);
+      tr.append(...cells.map((cell) => make(tag, "", cell)));
+      return tr;
+    };
+    table.append(row("th", "", ["unit", "change", "before", "now", "usual", "reason"]));
+    table.append(...changes.map(({ kind, cells }) => row("td", kind, cells)));
+    const other = $("against").selectedOptions[0];
+    box.replaceChildren(make("h2", "", verdict), make("p", "muted", `The latest startup against ${other ? other.text : against}`), ...(changes.length ? [table] : []),
+      ...notes.map((note) => make("p", "muted", note)));
+  }
+  function turn() {
+    const place = new URLSearchParams(location.hash.slice(1));
+    wanted = place.get("startup") || "";
+    against = place.get("against") || "";
+    problem = "";
+    select();
+    say();
+    refresh();
+  }
+  function pick() {
+    const place = new URLSearchParams();
+    for (const id of ["startup", "against"]) if ($(id).value) place.set(id, $(id).value);
+    location.hash = place;
+  }
+
+  for (const id of ["startup", "against"]) $(id).addEventListener("change", pick);
+  addEventListener("hashchange", turn);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) later(0); });
+  setInterval(say, 1000);
+  choices([]);
+  queueMicrotask(() => { turn(); listen(); });
+  return { ask, ofStartup, words, onfresh: async () => {} };
 })();

@@ -80,7 +80,9 @@ const timeline = (() => {
     if (!row) {
       row = make("div", "row");
       row.setAttribute("role", "option");
-      row.append(make("div", "name", unit.shown), make("div", "track"));
+      row.dataset.name = unit.name;
+      row.append(make("div", "name", unit.shown), make("span", "hidden"), make("div", "track"));
+      row.lastChild.setAttribute("aria-hidden", "true");  // what is hidden says all of it
       known.set(unit.name, row);
     }
     row.id = `unit-${place}`;
@@ -261,7 +263,7 @@ const timeline = (() => {
       row.classList.toggle("after", after.has(each));
       row.setAttribute("aria-selected", String(each === chosen));
       const role = before.has(each) ? ", prerequisite" : after.has(each) ? ", dependent" : "";
-      row.setAttribute("aria-label", units[each].spoken + role);
+      write(row.children[1], units[each].spoken + role);
     });
   }
   function choose(place) {
