@@ -288,7 +288,7 @@ def test_units_are_in_the_order_in_which_they_were_registered() -> None:
 
 def test_what_ended_after_now_is_in_it() -> None:
     """The clock of its host is ahead, or it has ended while the log was read."""
-    hosts = {"a": on({"data": told(4, began=1), "db": told(1, Condition.STARTED, began=1)})}
+    hosts = {"a": on({"data": told(4, began=1), "db": told(1, Condition.LAUNCHING, began=1)})}
     assert startup(hosts, now=3).ended == BEGAN + 4
 
 
