@@ -134,6 +134,13 @@ async def test_what_is_needed_on_all_hosts_is_unknown_at_first(
     assert ("ready@b", UNKNOWN, 0) in node.coordinator.history
 
 
+async def test_what_is_news_of_many_units_at_once_takes_several_turns(node: Node) -> None:
+    names = [f"unit-{number}@a" for number in range(500)]
+    node.coordinator.need(*names)
+    await node.hears_all(dict.fromkeys(names, NOT_REGISTERED))
+    assert max(node.coordinator.turns) == consumers.PORTION
+
+
 async def test_what_could_not_be_kept_is_heard_nevertheless(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from hosts.nats_servers import Server
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.log import Log
-from unitsyncd.hosts.sender import BATCH, BATCH_BYTES
+from unitsyncd.hosts.sender import BATCH, BATCH_BYTES, EpochChanged, Sender
 
 pytestmark = pytest.mark.asyncio
 
@@ -88,10 +88,33 @@ async def test_what_was_forgotten_while_nobody_spoke_is_taken_back(
 async def test_the_last_that_happened_is_told_before_a_host_leaves(
     log_server: Server, hosts: Hosts
 ) -> None:
+    """However much it is, and though it was about to be told when the end came."""
     a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
-    a.coordinator.need("data@b")
+    names = [f"unit-{number}" for number in range(2 * BATCH + 1)]
+    a.coordinator.need(*(f"{name}@b" for name in names))
     await asyncio.gather(a.joined(), b.joined())
-    b.coordinator.set("data", COMPLETED)
+    for name in names:
+        b.coordinator.set(name, COMPLETED)
     await b.close()
-    await a.hears("data@b", COMPLETED)
-    assert a.member.remark("b") == "b has left the job"
+    await a.hears_all({f"{name}@b": COMPLETED for name in names})
+    await a.until(lambda: a.member.remark("b") == "b has left the job")
+
+
+async def test_nothing_is_told_of_a_new_epoch_under_the_claim_of_the_old_one(
+    log_server: Server, hosts: Hosts
+) -> None:
+    a = hosts.add(log_server.url, "a")
+    await a.joined()
+    coordinator = MemoryCoordinator()
+    sender = Sender(
+        a.member._log,
+        coordinator,
+        job=hosts.job,
+        host="a",
+        claim=a.member._claim,
+        held={"data": b"as it was"},
+    )
+    coordinator.begin_epoch()
+    sender.mark(["data"])
+    with pytest.raises(EpochChanged):
+        await sender.flush()
