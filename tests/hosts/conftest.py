@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -44,8 +45,21 @@ def job() -> str:
 @pytest.fixture
 def three_hosts(log_server: Server, job: str) -> Iterator[list[RealHost]]:
     """h0, h1 and h2, which run."""
+    with running(log_server, job, 3) as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def one_host(log_server: Server, job: str) -> Iterator[RealHost]:
+    """h0, which runs."""
+    with running(log_server, job, 1) as (host,):
+        yield host
+
+
+@contextlib.contextmanager
+def running(server: Server, job: str, count: int) -> Iterator[list[RealHost]]:
     with short_folder() as folder:
-        hosts = [RealHost(folder, job, f"h{number}", log_server.url) for number in range(3)]
+        hosts = [RealHost(folder, job, f"h{number}", server.url) for number in range(count)]
         try:
             for host in hosts:
                 host.start()

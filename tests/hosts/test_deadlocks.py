@@ -282,7 +282,7 @@ def may_end(reports: Mapping[str, Report], in_job: int) -> set[str]:
     return ends
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(GRAPHS, st.sampled_from(ALL), st.sampled_from((0, 4)))
 def test_a_cycle_is_found_if_and_only_if_there_is_one(
     reports: dict[str, Report], start: str, expected: int

@@ -35,8 +35,8 @@ def findings(address: str, **variables: str) -> list[str]:
     ]
 
 
-def test_a_host_that_takes_part(three_hosts: list[RealHost], log_server: Server, job: str) -> None:
-    address = three_hosts[0].address
+def test_a_host_that_takes_part(one_host: RealHost, log_server: Server, job: str) -> None:
+    address = one_host.address
     while "ok: host h0" not in (found := findings(address))[0]:
         pass
     joined, link, replicas = found
@@ -54,9 +54,9 @@ def test_a_host_that_takes_part(three_hosts: list[RealHost], log_server: Server,
 
 
 def test_a_name_that_is_used_twice(
-    three_hosts: list[RealHost], log_server: Server, job: str, tmp_path: Path
+    one_host: RealHost, log_server: Server, job: str, tmp_path: Path
 ) -> None:
-    three_hosts[0].must("want", "a")
+    one_host.must("want", "a")
     second = RealHost(tmp_path, job, "h0", log_server.url)
     try:
         second.start()

@@ -72,9 +72,13 @@ def test_nothing_is_left_when_it_is_interrupted() -> None:
 
 
 def test_the_proof_notices_when_a_unit_does_not_wait(tmp_path: Path) -> None:
-    """On one host, unitsync lets the work begin before it waits."""
+    """On one host, unitsync lets the work begin before it waits. The log keeps its leader: that is
+    not what this is about, and another one takes long."""
     example = tmp_path / "example"
     shutil.copytree(EXAMPLE, example)
+    program = (example / "job.py").read_text()
+    assert program.count("servers.kill_the_leader()") == 1
+    (example / "job.py").write_text(program.replace("servers.kill_the_leader()", "'nothing'"))
     careless = example / "bin" / "unitsync"
     careless.write_text(
         "#!/usr/bin/env bash\n"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 NAMES = "abc"
 UNITS = [f"unit-{number}" for number in range(30)]
 ENDS = (Condition.STARTED, Condition.COMPLETED, Condition.FAILED)
-FOR_S = 5.0
+FOR_S = 3.0
 
 
 class Storm:

@@ -14,7 +14,7 @@ LOST = 3
 @pytest.mark.timeout(120)
 def test_waits_for_a_lost_host_end_if_that_was_asked_for(log_server: Server, job: str) -> None:
     with short_folder() as folder:
-        fails = RealHost(folder, job, "h0", log_server.url, "--on-host-lost", "fail:8s")
+        fails = RealHost(folder, job, "h0", log_server.url, "--on-host-lost", "fail:6s")
         waits = RealHost(folder, job, "h1", log_server.url)
         gone = RealHost(folder, job, "h2", log_server.url)
         calls = []
@@ -30,7 +30,7 @@ def test_waits_for_a_lost_host_end_if_that_was_asked_for(log_server: Server, job
             ]
             ending, other, patient = calls
             gone.kill()
-            assert "error: data@h2: h2 was not heard of for 8 s" in must(ending, LOST)
+            assert "error: data@h2: h2 was not heard of for 6 s" in must(ending, LOST)
             must(fails.call("wait", "data@h2"), LOST)
             assert other.poll() is patient.poll() is None
             gone.start()
