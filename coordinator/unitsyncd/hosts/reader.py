@@ -8,6 +8,7 @@ ignored, and all has been read only when the log was seen to hold the latest tha
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from typing import Final
 
@@ -20,6 +21,7 @@ from unitsyncd.hosts import messages
 from unitsyncd.hosts.consumer import PORTION, Consumer, Message
 from unitsyncd.hosts.link import Unclear
 from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.pace import Pace
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import Coordinator, News
 from unitsyncd.hosts.sender import ClaimLost, EpochChanged
@@ -45,6 +47,9 @@ class Reader:
         self._host = host
         self._unheard: list[News] = []
         """What the coordinator has not taken in yet."""
+        self._pace = Pace()
+        self._due: list[News] = []
+        """What of it is let through."""
         self._latest: dict[str, int] = {}
         """Subject → sequence of what was read last."""
         self.position = 0
@@ -172,18 +177,20 @@ class Reader:
     async def _hear(self) -> None:
         """Have the coordinator take in what it has not yet, in order. What was for one epoch is not
         for the next: it may be about units of this host that are gone. Raises EpochChanged."""
-        while self._unheard:
+        self._due += self._pace.let_through(self._unheard, time.monotonic())
+        self._unheard = []
+        while self._due:
             if self._coordinator.epoch != self._epoch:
                 raise EpochChanged
-            portion = self._unheard[:PORTION]
+            portion = self._due[:PORTION]
             try:
                 self._coordinator.hear(portion)
             except StoreError as problem:
                 logger.error("what other hosts say could not be kept: {}", problem)
                 await asyncio.sleep(STORE_AGAIN_S)
                 continue
-            del self._unheard[:PORTION]
-            if self._unheard:
+            del self._due[:PORTION]
+            if self._due:
                 await asyncio.sleep(0)
 
 
