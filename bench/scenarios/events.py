@@ -1,15 +1,19 @@
-"""Events per second through a coordinator, and what a follower costs it.
+"""Events per second through a coordinator, and what a follower and metrics cost it.
 
 Everything that has happened is read from a coordinator, by the blocking and by the asyncio client.
 And clients start and complete units at a coordinator that is followed, and alternately at one that
 is not. The follower has a process of its own, and has caught up before the other one's turn. Its
 CPU is measured too: where there are few cores, it takes it from the clients and the coordinator.
+The same once more with a follower and with metrics that are asked for each second, against neither;
+there, everything is reset between the rounds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -34,12 +38,20 @@ REQUESTS: Final = {1: 2_500, 8: 8_000}
 ALONE: Final = "without a follower"
 FOLLOWED: Final = "with a follower"
 _MARK: Final = "mark"
+OBSERVED_REQUESTS: Final = {1: 10_000, 8: 30_000}
+"""As REQUESTS: a round takes some seconds, so that it is scraped."""
+OBSERVED: Final = "with metrics and a follower"
+UNOBSERVED: Final = "without both"
+SCRAPE_S: Final = 1.0
+"""Prometheus asks every 15 to 60 s."""
 
 
 def measure(bench: Bench) -> None:
     _measure_reading(bench)
     for clients, requests in REQUESTS.items():
         _measure_following(bench, clients, bench.count(requests) // clients)
+    for clients, requests in OBSERVED_REQUESTS.items():
+        _measure_observing(bench, clients, bench.count(requests) // clients)
 
 
 # --- reading --------------------------------------------------------------------------
@@ -111,6 +123,57 @@ def _measure_following(bench: Bench, clients: int, each: int) -> None:
             [(after - before) / (clients * each) for before, after in pairwise(cpu_s)],
             subject=FOLLOWED,
         )
+
+
+def _measure_observing(bench: Bench, clients: int, each: int) -> None:
+    metrics = bench.folder / "metrics.sock"
+    with (
+        coordinator(bench.folder, {"UNITSYNC_METRICS": f"unix:{metrics}"}) as observed,
+        coordinator(bench.folder) as alone,
+        crowd(observed.address, clients, checked=True) as crowd_of_observed,
+        crowd(alone.address, clients, checked=True) as crowd_of_alone,
+        _follower(observed.address) as (follower, _),
+        Client(observed.address) as client,
+        Client(alone.address) as client_of_alone,
+        _scraping(str(metrics)) as scraped,
+    ):
+
+        def caught_up(number: int) -> None:
+            _catch_up(client, follower, number)
+            client.reset(all=True, force=True)
+
+        sides = {
+            OBSERVED: Side(observed, crowd_of_observed, caught_up),
+            UNOBSERVED: Side(
+                alone, crowd_of_alone, lambda _: client_of_alone.reset(all=True, force=True)
+            ),
+        }
+        measure_alternately(bench, KIND, clients, each, ROUNDS, sides)
+        assert scraped, "nobody asked for metrics"
+
+
+@contextlib.contextmanager
+def _scraping(path: str) -> Iterator[list[int]]:
+    """Asks for the metrics at *path* each SCRAPE_S. The bytes of each answer."""
+    sizes: list[int] = []
+    ended = threading.Event()
+
+    def scrape() -> None:
+        while not ended.wait(SCRAPE_S):
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.connect(path)
+                asking.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = b"".join(iter(lambda: asking.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 200 "), answer[:100]
+            sizes.append(len(answer))
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _catch_up(client: Client, follower: Connection, number: int) -> None:
