@@ -134,6 +134,7 @@ class Client(ClientBase):
     why = _blocking(Verbs.why)
     startups = _blocking(Verbs.startups)
     events = _iterating(Verbs.events)
+    hosts = _blocking(Verbs.hosts)
     ping = _blocking(Verbs.ping)
     reset = _blocking(Verbs.reset)
     stop = _blocking(Verbs.stop)

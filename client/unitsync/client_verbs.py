@@ -289,6 +289,10 @@ class Verbs(ClientBase):
         """
         return EventStream(self, since, follow, on_away)
 
+    async def hosts(self) -> wire.HostsReply:
+        """The hosts of the job that the coordinator belongs to, as it knows them."""
+        return await self._ask(wire.Hosts(**self.said()), wire.HostsReply)
+
     async def ping(self) -> wire.Pong:
         """Ask whether the coordinator answers."""
         return await self._ask(wire.Ping(**self.said()), wire.Pong)

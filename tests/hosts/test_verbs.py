@@ -17,6 +17,7 @@ from hosts.memory import Hosts
 from hosts.nats_servers import Server, one_server
 from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
+from unitsync import Client
 
 UNAVAILABLE, NOT_PERMITTED, USAGE = 69, 77, 2
 
@@ -50,6 +51,15 @@ def test_hosts_their_units_and_the_end(three_hosts: list[RealHost], log_server: 
     assert table[0].startswith("host h0 of job ")
     assert re.split(" {2,}", table[1]) == ["HOST", "STATE", "SYNCED"]
     assert re.split(" {2,}", table[2]) == ["h0 (this one)", "joined", "yes"]
+
+    with Client(h0.address, autostart=False) as client:
+        known = client.hosts()
+    assert (known.job, known.host) == (table[0].split(" ")[4].rstrip(","), "h0")
+    assert [(host.name, host.own, host.synced) for host in known.hosts] == [
+        ("h0", True, True),
+        ("h1", False, True),
+        ("h2", False, True),
+    ]
 
     while "train" not in (listed := h2.must("list", "--hosts")):
         pass
@@ -216,6 +226,8 @@ def test_who_is_alone(tmp_path: Path) -> None:
     assert (hosts.returncode, hosts.stderr) == (0, "")
     assert hosts.stdout.startswith("no coordinator runs\nhint: ")
     assert call("want", "a").returncode == 0
+    with Client(f"ipc://{folder}/c.sock", autostart=False) as client:
+        assert (client.hosts().job, client.hosts().hosts) == ("", [])
     hosts = call("hosts")
     assert (hosts.returncode, hosts.stderr) == (0, "")
     assert hosts.stdout.startswith("this coordinator is alone: it is no host of a job\nhint: ")
