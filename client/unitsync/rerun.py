@@ -17,7 +17,7 @@ from unitsync.output import print_lines
 from unitsync.patterns import is_pattern
 from unitsync.printing import quoted
 from unitsync.remote_names import check_here
-from unitsync.runners import RUNNING, known, last_owner, runner_of
+from unitsync.runners import AGENT, RUNNING, known, last_owner, runner_of
 
 
 def main(call: Call) -> int:
@@ -100,7 +100,10 @@ def _names(client: Client, texts: Sequence[str]) -> list[str]:
         infos = client.list(text)
         there = [info.name for info in infos if info.status is not wire.Status.NOT_REGISTERED]
         if not there:
-            raise errors.UnknownUnit(f"no unit matches {quoted(text)}", unit=text, nearest="")
+            hint = "unitsync list shows every unit"
+            raise errors.UnknownUnit(
+                f"no unit matches {quoted(text)}", hint=hint, unit=text, nearest=""
+            )
         names += there
     return list(dict.fromkeys(names))
 
@@ -161,9 +164,10 @@ def _call_of(logs: Path | None, info: wire.UnitInfo) -> tuple[str, list[str]]:
         hint = f"unitsync run {shell_word(name)} -- COMMAND"
         raise errors.Refused(f"how {name} was run is not known", hint=hint)
     if not runner:
-        raise errors.Refused(
-            f"{name} was not started by unitsync run", hint=f"call {owner.command}"
-        )
+        hint = f"call {owner.command}"
+        if owner.command == AGENT:
+            hint = "an agent did its work itself, and can start it again"
+        raise errors.Refused(f"{name} was not started by unitsync run", hint=hint)
     if info.status in RUNNING and not info.owner_gone:
         raise errors.Refused(f"{name} still runs", hint=f"unitsync kill {shell_word(name)}")
     if owner.cwd:

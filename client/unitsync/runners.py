@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 from unitsync import errors, wire
 
+AGENT: Final = "unitsync mcp"
+"""The owner's command of a unit whose work a coding agent does itself."""
 RUNNING: Final = (wire.Status.STARTED, wire.Status.LAUNCHING)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -36,11 +36,17 @@ def client(address: str) -> Iterator[Client]:
 
 @asynccontextmanager
 async def agent(
-    address: str, *flags: str, mode: str = "auto", **options: Any
+    address: str,
+    *flags: str,
+    mode: str = "auto",
+    variables: Mapping[str, str] = {},
+    **options: Any,
 ) -> AsyncIterator[Agent]:
-    """An agent whose server has these *flags*."""
+    """An agent whose server has these *flags*, and *variables* beside the clean environment."""
     server = StdioServerParameters(
-        command=COMMAND, args=["mcp", *flags, "--endpoint", address], env=clean_environment()
+        command=COMMAND,
+        args=["mcp", *flags, "--endpoint", address],
+        env=clean_environment() | dict(variables),
     )
     async with Agent(stdio_client(server), mode=mode, **options) as connected:
         yield connected

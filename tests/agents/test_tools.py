@@ -186,7 +186,8 @@ async def test_a_wait_reports_what_it_waits_for(address: str, client: Client) ->
             "units_total": 2,
         }
         short = await ask(looking, "wait", units=["ide"], timeout_s=0)
-        assert short == {"done": False, "waiting_for": ["ide (pending)"]}
+        assert (short["done"], short["waiting_for"]) == (False, ["ide (pending)"])
+        assert "timed out" in short["say"]
         skipped = await refused(looking, "wait", units=["test"])
         assert skipped["error"] == "skipped"
         assert skipped["hint"]
@@ -317,6 +318,20 @@ async def test_a_thousand_units_are_not_poured_out(address: str, client: Client)
         assert (everything["more"], everything["next_offset"]) == (1083, 20)
         text = (await looking.read_resource("unitsync://startup")).contents[0].text
         assert json.loads(text)["total"] == 1103
+        (root,) = (await ask(looking, "why", unit="all"))["because"]
+        assert root["unit"] == "root"
+        (row,) = (await ask(looking, "list", units=["all"], status=["skipped"]))["units"]
+        assert row["waits_for_more"] == 995
+        waiting = await ask(looking, "wait", units=["w*"], timeout_s=0)
+        assert len(waiting["waiting_for"]) == 10
+        assert "and 90 more" in waiting["say"]
+
+
+async def test_numbers_may_be_texts(address: str, client: Client) -> None:
+    client.want("a")
+    client.want("b")
+    async with agent(address) as looking:
+        assert len((await ask(looking, "list", limit="1"))["units"]) == 1
 
 
 async def test_looking_starts_no_coordinator(tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ def error(problem: errors.UnitsyncError) -> Answer:
 def row(unit: UnitInfo, now: float) -> Answer:
     """*unit* among others. *now*: the Unix time."""
     waits_for = [edge.name for edge in unit.prerequisites if not edge.met]
+    unseen = max(0, unit.prerequisites_total - len(unit.prerequisites))
     if unit.status not in _WAITS:
-        waits_for = []
+        waits_for, unseen = [], 0
     return {
         "unit": unit.name,
         "status": unit.status.value,
@@ -79,7 +80,7 @@ def row(unit: UnitInfo, now: float) -> Answer:
         "note": unit.note,
         "reason": unit.reason,
         "waits_for": waits_for[:FEW],
-        "waits_for_more": max(0, len(waits_for) - FEW) or None,
+        "waits_for_more": max(0, len(waits_for) - FEW) + unseen or None,
         "gate": unit.gate or None,
         "script_gone": unit.owner_gone or None,
         "given_up": unit.given_up,
@@ -108,6 +109,7 @@ def units(
 def unit(info: UnitInfo, now: float) -> Answer:
     """All that matters of one unit."""
     edges = sorted(info.prerequisites, key=lambda edge: edge.met)
+    more = max(len(edges), info.prerequisites_total) - SOME
     history = info.history
     return (
         row(info, now)
@@ -119,7 +121,7 @@ def unit(info: UnitInfo, now: float) -> Answer:
             "run": info.run or None,
             "script": _script(info),
             "prerequisites": [_edge(edge) for edge in edges[:SOME]],
-            "prerequisites_more": max(0, len(edges) - SOME) or None,
+            "prerequisites_more": more if more > 0 else None,
             "history": [
                 {"time": iso(each.at, "seconds"), "what": each.what, "reason": each.reason}
                 for each in history[-SOME:]
@@ -164,6 +166,7 @@ def why(reply: WhyReply, now: float) -> Answer:
             **row(reply.tree.unit, now),
             "because": [row(node.unit, now) | {"by_way_of": way} for node, way in causes[:SOME]],
             "because_more": max(0, len(causes) - SOME) or None,
+            "left_out": _left_out(reply.tree) or None,
         }
     groups = reply.groups
     return {
@@ -193,6 +196,16 @@ def _roots(node: WhyNode, way: tuple[str, ...]) -> Iterator[tuple[WhyNode, Seque
         if not at.because:
             yield at, path
         left += [(child, (*path, at.unit.name)) for child in reversed(at.because)]
+
+
+def _left_out(node: WhyNode) -> int:
+    """How many prerequisites the tree does not show."""
+    count, left = 0, [node]
+    while left:
+        at = left.pop()
+        count += at.more
+        left += at.because
+    return count
 
 
 # --- looking back ---------------------------------------------------------------------
@@ -232,7 +245,6 @@ def critical_path(startup: Startup, path: CriticalPath) -> Answer:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first of *names*, and how many more there are."""
+    """The first of *names*. Who knows them may not know how many more there are."""
     everything = list(names)
-    more = len(everything) - FEW
-    return ", ".join(everything[:FEW]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(everything[:FEW]) + (" and more" if len(everything) > FEW else "")

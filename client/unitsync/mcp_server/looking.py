@@ -116,8 +116,9 @@ class Wait(Tool):
 
         try:
             there = await told(self._wait(workspace, self.timeout_s), describe, say)
-        except errors.TimedOut:
-            return {"done": False, "waiting_for": await self._missing(workspace)}
+        except errors.TimedOut as problem:
+            missing = await self._missing(workspace)
+            return {"done": False, "waiting_for": missing, "say": problem.message}
         return {"done": True, "units": there[: answers.SOME], "units_total": len(there)}
 
     async def _wait(self, workspace: Workspace, timeout_s: float) -> list[str]:

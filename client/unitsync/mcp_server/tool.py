@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from unitsync import AsyncClient, errors
 from unitsync import endpoint as endpoints
 from unitsync.mcp_server.answers import Answer
 from unitsync.names import NAME_BYTES_MAX
+from unitsync.owner import this_process
+from unitsync.runners import AGENT
 
 Say: TypeAlias = Callable[[str], Awaitable[None]]
 """Tells the agent, in a few words, what a call is waiting for."""
@@ -45,7 +48,8 @@ class Workspace:
         self.place = endpoints.resolve(address)
         # An agent outlives startups: it means the newest one.
         self.client = AsyncClient(self.place.address, autostart=False, startup="")
-        self.acting = AsyncClient(self.place.address, startup="")
+        owner = replace(this_process(), command=AGENT)
+        self.acting = AsyncClient(self.place.address, startup="", owner=owner)
 
     async def close(self) -> None:
         await self.client.close()
