@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -94,6 +95,23 @@ def test_after_a_known_workload(daemons: Daemons, address: str) -> None:
     assert found["unitsync_journal_bytes"] > 4096
     assert found["process_resident_memory_bytes"] > 1 << 20
     assert not [name for name in found if "clone" in name]  # no names unless they are asked for
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_what_promtool_says(daemons: Daemons, address: str) -> None:
+    daemons.ready("--metrics", address, "--metrics-per-unit", "2")
+    with Client(daemons.endpoint) as client:
+        client.start("clone")
+        client.complete("clone")
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=ask(address).body,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_who_waits_is_seen_while_it_waits_and_how_long_afterwards(
