@@ -6,8 +6,12 @@ import asyncio
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
+import pytest
+
+from hosts.memory import Hosts
 from hosts.nats_servers import Server, one_server
 from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
@@ -31,7 +35,7 @@ def findings(address: str, **variables: str) -> list[str]:
     return [
         f"{each['level']}: {each['text']}; {each['hint']}"
         for each in found
-        if each["about"] in ("job", "log", "settings")
+        if each["about"] in ("job", "log", "settings", "clocks")
     ]
 
 
@@ -48,9 +52,29 @@ def test_a_host_that_takes_part(one_host: RealHost, log_server: Server, job: str
     named = "the environment names job other, and the coordinator belongs to"
     assert other[0].startswith(f"problem: {named} job {job}; unitsync stop")
     assert other[-1].startswith("note: there is no log of job other yet")
-    assert findings(address, UNITSYNC_JOB="other", UNITSYNC_HOSTS="ftp://x")[0].startswith(
-        "problem: ftp://x is not the URL of a NATS server"
-    )
+    wrong, joined = findings(address, UNITSYNC_JOB="other", UNITSYNC_HOSTS="ftp://x")
+    assert wrong.startswith("problem: ftp://x is not the URL of a NATS server")
+    assert joined.startswith(f"ok: host h0 of job {job}")
+    three = ",".join(f"nats://{name}:{log_server.port}" for name in ("127.0.0.1", "[::1]", "x"))
+    named = findings(address, UNITSYNC_HOSTS=three, UNITSYNC_JOB=job)
+    assert named[-1].startswith("note: it has one replica (R1)")
+    assert named[-1].endswith("; end the job; a new one gets three of the 3 servers")
+
+    one_host.kill()
+    link, replicas = findings(address)  # which job it was is kept
+    assert link.startswith("ok: nats-server")
+    assert replicas.startswith("ok: it has one replica (R1)")
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_is_wrong(one_host: RealHost, log_server: Server, hosts: Hosts) -> None:
+    b = hosts.add(log_server.url, "b")
+    b.member._wall = lambda: time.time() + 100.5
+    said: list[str] = []
+    while not said:
+        found = await asyncio.to_thread(findings, one_host.address)
+        said = [each for each in found if "clock" in each]
+    assert said[0].startswith("note: the clock of b is 1 min ahead; ")
 
 
 def test_a_name_that_is_used_twice(
@@ -115,9 +139,15 @@ def test_a_permission_that_is_missing(tmp_path: Path, job: str) -> None:
     reads = [f"{api}.STREAM.INFO.{stream}", f"{api}.STREAM.MSG.GET.{stream}"]
     may = [*reads, f"{api}.CONSUMER.>", f"us.{job}.claim.a", f"us.{job}.alive.a"]
     of_a = {"publish": may, "subscribe": [f"_INBOX_{job}_a.>", f"us.{job}.alive.*"]}
+    writes = [f"us.{job}.fact.a.*", f"us.{job}.synced.a"]
+    deaf = {"publish": may + writes, "subscribe": [f"_INBOX_{job}_a.>"]}
+    mute = {"publish": [*may[:-1], *writes], "subscribe": of_a["subscribe"]}
     users = [
         {"user": "root", "password": "r"},
-        {"user": "a", "password": "p", "permissions": of_a},
+        *(
+            {"user": user, "password": "p", "permissions": permissions}
+            for user, permissions in (("a", of_a), ("deaf", deaf), ("mute", mute))
+        ),
     ]
     file = tmp_path / "nats.conf"
     file.write_text(json.dumps({"authorization": {"users": users}}))
@@ -130,9 +160,19 @@ def test_a_permission_that_is_missing(tmp_path: Path, job: str) -> None:
             timeout=PATIENCE_S,
         )
         named = {"UNITSYNC_JOB": job, "UNITSYNC_HOST": "a"}
-        found = findings(nobody, UNITSYNC_HOSTS=server.url_of("a:p"), **named)
-    missing = [each.split("; ")[0] for each in found if each.startswith("problem")]
-    assert missing == [
-        f"problem: host a is not permitted to: write us.{job}.fact.a.ZG9jdG9y",
-        f"problem: host a is not permitted to: write us.{job}.synced.a",
-    ]
+
+        def problems(user: str) -> list[str]:
+            found = findings(nobody, UNITSYNC_HOSTS=server.url_of(user), **named)
+            return [each.split("; ")[0] for each in found if each.startswith("problem")]
+
+        denied = "problem: host a is not permitted to: "
+        assert problems("a:p") == [
+            f"{denied}write us.{job}.fact.a.ZG9jdG9y",
+            f"{denied}write us.{job}.synced.a",
+        ]
+        for user, what in ("deaf", "alive.*"), ("mute", "alive.a"):
+            (said,) = problems(f"{user}:p")
+            assert said.startswith(denied)
+            assert f"us.{job}.{what}" in said.lower()
+        (said,) = problems("a:wrong")
+        assert "lets nobody in as that user" in said

@@ -18,6 +18,8 @@ from hosts.nats_servers import Server, one_server
 from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
 from unitsync import Client
+from unitsyncd.hosts.settings import HostsSettings
+from unitsyncd.job import keep_hosts
 
 UNAVAILABLE, NOT_PERMITTED, USAGE = 69, 77, 2
 
@@ -83,9 +85,14 @@ def test_hosts_their_units_and_the_end(three_hosts: list[RealHost], log_server: 
     assert "job create" not in listed
 
 
-def test_a_job_is_made_once_and_ended_once(log_server: Server, job: str) -> None:
+def test_a_job_is_made_once_and_ended_once(log_server: Server, job: str, tmp_path: Path) -> None:
     url = log_server.url
     assert must(job_verb(url, "create", job)) == f"made the log of job {job}: 1 replica (R1)\n"
+    named = {"UNITSYNC_HOSTS": url, "UNITSYNC_JOB": job}
+    named["UNITSYNC_ENDPOINT"] = f"ipc://{tmp_path}/none/c.sock"
+    listed = [*UNITSYNC, "list", "--hosts"]
+    told = subprocess.check_output(listed, env=clean_environment() | named, text=True)
+    assert told == "no host has joined yet\n"
     again = must(job_verb(url, "create", job), 1)
     assert f"error: job {job} is there already\nhint: " in again
     assert must(job_verb(url, "end", job)) == f"job {job} has ended\n"
@@ -154,6 +161,23 @@ async def test_without_a_coordinator_here(log_server: Server, hosts: Hosts, tmp_
     await a.close()
     status, output = await listed()
     assert (status, output) == (0, "a: released, no units\n")
+
+
+def test_what_is_kept_in_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
+    """The URL of a server might be anybody's."""
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o700)
+    keep_hosts(str(folder), HostsSettings(["nats://127.0.0.1:1"], "j", "h"))
+    folder.chmod(0o755)
+    done = subprocess.run(
+        [*UNITSYNC, "list", "--hosts"],
+        env=clean_environment() | {"UNITSYNC_ENDPOINT": f"ipc://{folder}/c.sock"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stdout) == (UNAVAILABLE, "")
+    assert "other users have access to it" in done.stderr
 
 
 def test_who_may_not_make_a_job_is_told_what_is_missing(tmp_path: Path, job: str) -> None:
