@@ -118,7 +118,7 @@ def test_what_cannot_be_kept_is_tried_again_by_the_task(
     """The end of a job raises: the task has to know. The others are found again."""
     ann.waits_to_start("train", "data@h1")
     store.refuse("append")
-    host.give_up("h1", "h1 is lost")
+    host.give_up({"h1": "h1 is lost"})
     host.deadlocked("train", ["train@h0", "data@h1", "train@h0"])
     for change in (
         lambda: host.leave("it is over"),
