@@ -17,13 +17,13 @@ from msgspec.structs import fields
 from cli.conftest import UNITSYNC
 from support.daemon import PATIENCE_S, Daemons
 from support.messages import REPLIES
+from support.settable_clock import LIBRARY, SettableClock
 from unitsync import wire
 from unitsyncd.actors.walltime import by_wall_clock
 from unitsyncd.adapters.clock import NOTICED_S, Clock
 
 MACHINE = "boot:1:2"
 JUMP_S = 8 * 3600.0
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 class Clocks:
@@ -124,27 +124,12 @@ def test_every_time_in_a_reply_is_by_the_wall_clock() -> None:
     assert floats == {"since", "at", "ahead"}
 
 
-class Machine:
-    """A clock that can be set for all that runs with its ``env``."""
+class Machine(SettableClock):
+    """With all that runs with its ``env``."""
 
     def __init__(self, folder: Path, endpoint: str) -> None:
-        self._file = folder / "now"
-        self.ahead = 0.0
-        self.set(0.0)
-        self.env = {
-            "LD_PRELOAD": str(LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "UNITSYNC_ENDPOINT": endpoint,
-            "UNITSYNC_AUTOSTART": "0",
-        }
-
-    def set(self, ahead: float) -> None:
-        self.ahead = ahead
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{ahead:+.0f}\n")
-        os.replace(new, self._file)
+        super().__init__(folder / "now")
+        self.env |= {"UNITSYNC_ENDPOINT": endpoint, "UNITSYNC_AUTOSTART": "0"}
 
     def now(self) -> float:
         return time.time() + self.ahead

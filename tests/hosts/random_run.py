@@ -19,6 +19,7 @@ from hosts.real import RealHost
 from unitsync import AsyncClient, errors
 
 NAMES: Final = ["h0", "h1", "h2"]
+NEEDED_MORE: Final = 400
 HEALED_S: Final = 60.0
 """All ends within this time once everything is healed: a cluster needs 10 s for that, and what
 happens then takes some seconds."""
@@ -117,6 +118,7 @@ class RandomRun:
         self._folder = folder
         self._job = job
         self.done: Counter[str] = Counter()
+        self._more = 0
 
     async def run(self, seconds: float, depth: int) -> None:
         """Disturb it for so many *seconds*, or until all units have ended; then heal everything,
@@ -146,7 +148,7 @@ class RandomRun:
         deadline = time.monotonic() + seconds
         disturbances: list[Callable[[Node], Awaitable[None]]] = [
             *(self._cut, self._hold, self._delay, self._kill_host, self._kill_host),
-            *(self._kill_servers, self._reboot),
+            *(self._kill_servers, self._reboot, self._need_more),
         ]
         under_way: dict[str, asyncio.Task[None]] = {}
         try:
@@ -156,7 +158,7 @@ class RandomRun:
                 disturbance = self._rng.choice(disturbances)
                 whose = "the servers"
                 if disturbance != self._kill_servers:
-                    process = disturbance in (self._kill_host, self._reboot)
+                    process = disturbance in (self._kill_host, self._reboot, self._need_more)
                     whose = f"{'process' if process else 'link'} of {node.host.name}"
                 if whose not in under_way or under_way[whose].done():
                     if whose in under_way:
@@ -207,6 +209,17 @@ class RandomRun:
 
     async def _reboot(self, node: Node) -> None:
         await node.reboot()
+
+    async def _need_more(self, node: Node) -> None:
+        """Of another host, and so much that after some times all of its units are read."""
+        self._more += 1
+        other = self._rng.choice([name for name in NAMES if name != node.host.name])
+        edges = {
+            f"more-{self._more}-{number}": [f"never-{self._more}-{number}@{other}"]
+            for number in range(NEEDED_MORE)
+        }
+        async with node.host.client() as client:
+            await client.declare(edges)
 
     async def _end(self, nodes: list[Node]) -> None:
         ending = [asyncio.ensure_future(node.ended()) for node in nodes]

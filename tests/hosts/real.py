@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from support import coordinators
@@ -16,16 +17,25 @@ UNITSYNC = (sys.executable, "-P", "-m", "unitsync")
 class RealHost:
     """A coordinator that can be killed. Clients start it again, as a host of the same job."""
 
-    def __init__(self, folder: Path, job: str, name: str, urls: str, *options: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        job: str,
+        name: str,
+        urls: str,
+        *options: str,
+        env: Mapping[str, str] = {},
+    ) -> None:
         self.name = name
         self.address = f"ipc://{folder}/{name}/c.sock"
         (folder / name).mkdir(mode=0o700)
         self._log = folder / name / "coordinator.log"
         self._options = ("--hosts", urls, "--job", job, "--host", name, *options)
+        self._env = env
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        process, report = coordinators.begin(self.address, *self._options)
+        process, report = coordinators.begin(self.address, *self._options, env=self._env)
         self._children[process.pid] = process
         assert report == ["ready"], report
 
