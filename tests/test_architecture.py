@@ -486,7 +486,7 @@ def test_only_the_task_of_the_hosts_knows_nats() -> None:
 
 
 def test_what_is_known_of_other_hosts_is_pure() -> None:
-    for name in ("messages", "ports", "peers"):
+    for name in ("messages", "ports", "peers", "pace"):
         none_of([each for each in imports(HOSTS / f"{name}.py") if each.top in IMPURE])
 
 

@@ -175,6 +175,9 @@ def name_taken(host: str, job: str) -> str:
     return f"another coordinator is host {host} of job {job}"
 
 
+TIME_MAX = 1e11
+"""Unix time, in the year 5138. What is beyond cannot be shown as a time."""
+NOT_HEARD_OF = "not heard of yet"
 LOG_FULL = "the log is full"
 """What ``standing`` ends with while that is so."""
 

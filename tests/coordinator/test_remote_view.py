@@ -85,6 +85,19 @@ def test_why_names_no_other_host_than_that_of_the_edge(driven: Driven, ann: Scri
     assert [(each.unit.name, each.because) for each in tree.because] == [("data@h1", [])]
 
 
+def test_a_barrier_of_which_nothing_was_heard_counts_no_hosts(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("train", "ready@*:3"))
+    view: Any = driven.supervisor.handlers.registry.view
+    for remark, reason in (("", "not heard of yet"), ("no link to the log",) * 2):
+        view.remote.remark = {"*": remark}.__getitem__
+        (edge,) = ann.status("train").prerequisites
+        assert edge.reason == reason
+    driven.hear(("ready@h1", PENDING))
+    view.remote.remark = lambda host: ""
+    (edge,) = ann.status("train").prerequisites
+    assert edge.reason == "0 of 3 hosts, 2 not heard of yet"
+
+
 def test_a_notice_says_how_many_hosts_are_there(driven: Driven, ann: Script) -> None:
     driven.hear(("ready@h1", COMPLETED))
     text = wire.Render.TEXT

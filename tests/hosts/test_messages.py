@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from unitsync import json_output
+from unitsync.printing import TIME_MAX
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, TIME_MAX, Claim, Report
+from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Claim, Report
 
 FAILED, UNKNOWN = Condition.FAILED, Condition.UNKNOWN
 

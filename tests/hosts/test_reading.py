@@ -18,8 +18,9 @@ from unitsyncd.hosts.link import Unclear
 from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.messages import Claim, Report
 from unitsyncd.hosts.peers import Peers
+from unitsyncd.hosts.ports import ClaimLost
 from unitsyncd.hosts.reader import Reader
-from unitsyncd.hosts.sender import ClaimLost, read_held
+from unitsyncd.hosts.sender import read_held
 
 pytestmark = pytest.mark.asyncio
 

@@ -11,7 +11,8 @@ from hosts.nats_servers import Server
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.log import Log
-from unitsyncd.hosts.sender import BATCH, BATCH_BYTES, EpochChanged, Sender
+from unitsyncd.hosts.ports import EpochChanged
+from unitsyncd.hosts.sender import BATCH, BATCH_BYTES, Sender
 
 pytestmark = pytest.mark.asyncio
 

@@ -19,6 +19,7 @@ from unitsync.analysis.at_rest import QUIET_S, looked_at
 from unitsync.analysis.several import is_on_several
 from unitsync.analysis.values import Edge, Span, Startup, UnitRecord
 from unitsync.errors import InvalidName
+from unitsync.printing import TIME_MAX
 from unitsync.printing import span as time_text
 from unitsync.remote_names import ANY, remote_name
 from unitsync.wire_values import Owner
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 APART_S: Final = 0.1
 """By how much clocks may still differ after they were corrected."""
 _NAMED_MOST: Final = 10
-_LATEST: Final = 1e11
-"""No time is later."""
 _OUTCOMES: Final = {
     Condition.COMPLETED: "completed",
     Condition.FAILED: "failed",
@@ -141,7 +140,7 @@ class _Unit:
 
 def _unit(name: str, host: str, report: Report, ahead: float) -> _Unit:
     def here(at: float) -> float:
-        return at - ahead if 0 < at < _LATEST else 0.0
+        return at - ahead if 0 < at <= TIME_MAX else 0.0
 
     began = here(report.began)
     since = max(here(report.since), began)

@@ -7,7 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from unitsync.printing import counted
+from unitsync.printing import NOT_HEARD_OF, counted
+from unitsync.remote_names import ANY
 from unitsync.wire import Owner, Prerequisite, Requirement, Status, UnitInfo
 from unitsyncd.core.barrier import Barrier
 from unitsyncd.core.events import Heard
@@ -102,7 +103,7 @@ class RemoteView:
             need.optional,
         )
         if heard is None or condition is Condition.UNKNOWN:
-            return replace(edge, reason=remark or "not heard of yet")
+            return replace(edge, reason=remark or NOT_HEARD_OF)
         owner = Owner(heard.pid, command=heard.command) if condition.status in _RUNS else None
         return replace(edge, since=heard.since, reason=heard.reason, owner=owner, note=remark)
 
@@ -117,6 +118,8 @@ class RemoteView:
     def _how_many(self, name: str, need: Need) -> str:
         """``7 of 8 hosts``."""
         barrier = self._barriers[name]
+        if not barrier.known:
+            return self.remark(ANY) or NOT_HEARD_OF
         if need.verdicts[barrier.condition] is Verdict.BLOCKED:
             return self.failure(name).removeprefix(f"{name} ")
         met = sum(1 for _ in self._on_hosts(name)) - sum(1 for _ in self._unmet(name, need))

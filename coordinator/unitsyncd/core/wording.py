@@ -12,7 +12,16 @@ from typing import Final
 
 from unitsync.errors import CycleError, UnitsyncError
 from unitsync.patterns import is_pattern
-from unitsync.printing import columns, duration, gave_up, padded, safe, span, unregistered
+from unitsync.printing import (
+    NOT_HEARD_OF,
+    columns,
+    duration,
+    gave_up,
+    padded,
+    safe,
+    span,
+    unregistered,
+)
 from unitsync.remote_names import is_remote
 from unitsync.wire import (
     TEXT_BYTES_MAX,
@@ -102,7 +111,7 @@ def standing(shown: Prerequisite | UnitInfo, now: float) -> str:
         case Status.NOT_REGISTERED:
             return "not registered yet"
         case Status.UNKNOWN:
-            return "not heard of yet"
+            return NOT_HEARD_OF
         case Status.PENDING:
             return f"pending for {passed}{why}"
         case Status.LAUNCHING | Status.STARTED:

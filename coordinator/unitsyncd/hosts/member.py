@@ -30,10 +30,10 @@ from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log, Stored, job_of, new_run
 from unitsyncd.hosts.messages import Beat, Claim
 from unitsyncd.hosts.peers import Peers
-from unitsyncd.hosts.ports import Coordinator
+from unitsyncd.hosts.ports import ClaimLost, Coordinator, EpochChanged
 from unitsyncd.hosts.reader import STORE_AGAIN_S, Reader
 from unitsyncd.hosts.search import Search
-from unitsyncd.hosts.sender import ClaimLost, EpochChanged, Sender, read_held
+from unitsyncd.hosts.sender import Sender, read_held
 from unitsyncd.hosts.settings import HostsSettings
 from unitsyncd.hosts.tasks import end, first
 

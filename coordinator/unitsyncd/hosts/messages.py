@@ -11,14 +11,13 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+from unitsync.printing import TIME_MAX
 from unitsyncd.core.requirement import Condition
 
 PREFIX: Final = "us"
 REASON_MAX: Final = 500
 COMMAND_MAX: Final = 200
 """Characters. What has more is cut where it is written, and where it is read."""
-TIME_MAX: Final = 1e11
-"""Unix time, in the year 5138. What is beyond cannot be shown as a time."""
 Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=64)]
 
 

@@ -17,12 +17,12 @@ from typing import Final
 import msgspec
 
 from unitsync.errors import InvalidName
-from unitsync.printing import not_heard_of
+from unitsync.printing import NOT_HEARD_OF, TIME_MAX, not_heard_of
 from unitsync.remote_names import ANY, HOSTS_MAX, check_host, remote_name
 from unitsync.wire import Host
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.messages import TIME_MAX, Beat, Claim, Report, Synced
+from unitsyncd.hosts.messages import Beat, Claim, Report, Synced
 from unitsyncd.hosts.ports import News
 
 SKEW_BEATS: Final = 20
@@ -142,7 +142,7 @@ class Peers:
             return ""
         peer = self._peers.get(host)
         if peer is None or peer.claim is None:
-            return "not heard of yet"
+            return NOT_HEARD_OF
         if peer.claim.released:
             return f"{host} has left the job"
         silent = not_heard_of(self._silent_s(peer, now))

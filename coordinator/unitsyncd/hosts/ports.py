@@ -1,4 +1,5 @@
-"""What the task of the hosts needs of its coordinator. The daemon implements it."""
+"""What the task of the hosts needs of its coordinator, which the daemon implements; and what ends
+a round of it."""
 
 from __future__ import annotations
 
@@ -10,6 +11,14 @@ from unitsyncd.hosts.messages import Report
 
 News: TypeAlias = tuple[str, Heard]
 """(UNIT@HOST, what was heard of it)"""
+
+
+class ClaimLost(Exception):
+    """Another coordinator speaks for the host now."""
+
+
+class EpochChanged(Exception):
+    """The claim is of an epoch that has ended."""
 
 
 class Coordinator(Protocol):

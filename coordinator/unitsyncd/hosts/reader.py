@@ -23,8 +23,7 @@ from unitsyncd.hosts.link import Unclear
 from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.pace import Pace
 from unitsyncd.hosts.peers import Peers
-from unitsyncd.hosts.ports import Coordinator, News
-from unitsyncd.hosts.sender import ClaimLost, EpochChanged
+from unitsyncd.hosts.ports import ClaimLost, Coordinator, EpochChanged, News
 from unitsyncd.hosts.tasks import end
 
 FILTERS_MAX: Final = 1000

@@ -15,7 +15,7 @@ from unitsyncd.hosts.consumer import Consumer, Message
 from unitsyncd.hosts.link import Rejected
 from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log
 from unitsyncd.hosts.messages import Report
-from unitsyncd.hosts.ports import Coordinator
+from unitsyncd.hosts.ports import ClaimLost, Coordinator, EpochChanged
 
 BATCH: Final = 500
 """Units in one batch: it takes the log about 12 ms. The server takes at most 1,000."""
@@ -27,14 +27,6 @@ _REST_EACH_S: Final = 0.0005
 _REST_S: Final = 0.02
 """Pause after a batch, by the number of its units. Many at once means load, and then batches cost
 less if they are large and few; a single change never waits for long."""
-
-
-class ClaimLost(Exception):
-    """Another coordinator speaks for the host now."""
-
-
-class EpochChanged(Exception):
-    """The claim is of an epoch that has ended."""
 
 
 class Sender:
