@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from support.daemon import PATIENCE_S, Daemons
 from support.poll import eventually
 from unitsync import Client, Refused
 from unitsync.errors import Skipped
+from unitsync.owner import of_pid
 
 
 @pytest.fixture
@@ -131,6 +133,55 @@ def test_who_waits_is_seen_while_it_waits_and_how_long_afterwards(
     assert found["unitsync_waiting_requests"] == 0
     assert found["unitsync_unit_waiting_seconds_count"] == 2
     assert found["unitsync_unit_waiting_seconds_sum"] > 0
+
+
+def test_runs_that_launch_are_tried_again_or_lose_their_script(
+    daemons: Daemons, address: str
+) -> None:
+    daemons.ready("--metrics", address)
+    with Client(daemons.endpoint) as client:
+        client.start("db", launching=True)
+        begun = time.monotonic()
+        scrape(address)
+        took_s = time.monotonic() - begun
+        client.retry("db")
+        found = scrape(address)
+        assert found["unitsync_unit_starts_total"] == 2
+        assert found["unitsync_unit_waiting_seconds_count"] == 1
+        assert found["unitsync_unit_run_seconds_sum"] >= took_s
+    with subprocess.Popen(["sleep", "60"]) as script:
+        with Client(daemons.endpoint, owner=of_pid(script.pid)) as client:
+            client.start("lost")
+        script.kill()
+    eventually(lambda: scrape(address)["unitsync_owners_lost_total"] == 1)
+
+
+def test_the_process_itself(daemons: Daemons, address: str) -> None:
+    before = time.time()
+    daemon = daemons.ready("--metrics", address)
+    found = scrape(address)
+    assert before - 1 <= found["process_start_time_seconds"] <= time.time()
+    assert 0 < found["process_cpu_seconds_total"] < PATIENCE_S
+    open_now = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    assert abs(found["process_open_fds"] - open_now) <= 2
+
+
+def test_what_others_have_put_there_stays(daemons: Daemons, address: str) -> None:
+    daemon = daemons.ready("--metrics", address)
+    path = Path(address.removeprefix("unix:"))
+    path.unlink()
+    path.write_text("mine")
+    daemon.signal(signal.SIGTERM)
+    assert daemon.end()[0] == 0
+    assert path.read_text() == "mine"
+
+
+def test_a_unit_that_never_ran_took_no_time(daemons: Daemons, address: str) -> None:
+    daemons.ready("--metrics", address, "--metrics-per-unit", "1")
+    with Client(daemons.endpoint) as client:
+        client.want("ide")
+    named = {name for name in scrape(address) if 'unit="ide"' in name}
+    assert named == {'unitsync_unit_state{unit="ide",state="pending"}'}
 
 
 def test_units_by_name_are_bounded_and_any_name_can_be_read(daemons: Daemons, address: str) -> None:
