@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping
 from subprocess import DEVNULL, STDOUT
-from time import monotonic
 from typing import Final
 
 import msgspec
@@ -97,16 +96,12 @@ class TraceSender:
             await asyncio.wait([self._task])
 
     async def _keep_running(self) -> None:
-        first_s, most_s = AGAIN_S
-        pause_s = first_s
+        pause_s, most_s = AGAIN_S
         while True:
-            began = monotonic()
             try:
                 how = f"it ended with exit status {await self._run()}"
             except OSError as problem:
                 how = str(problem)
-            if monotonic() - began > most_s:
-                pause_s = first_s
             logger.warning("traces: {}; it is started again in {:.0f} s", how, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, most_s)
@@ -119,6 +114,7 @@ class TraceSender:
             stdin=DEVNULL,
             stdout=asyncio.subprocess.PIPE,  # that it is closed tells of our end, however it comes
             stderr=STDOUT,
+            start_new_session=True,  # Ctrl-C is for us, and we tell it to end
         )
         assert process.stdout is not None
         try:

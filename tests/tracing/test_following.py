@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from support.daemon import PATIENCE_S, Daemon, Daemons
 from support.poll import eventually
 from tracing.receiver import WITHOUT_EXTRA, Receiver, receiving
 from unitsync import Client
+from unitsync.tracing.following import pauses
 
 FOLLOW = (
     "import sys; from unitsync.analysis import at_rest; at_rest.QUIET_S = 0.5\n"
@@ -235,6 +237,24 @@ def test_a_coordinator_that_comes_later_and_is_killed(daemons: Daemons, receiver
     assert sent(receiver) == ["clone"]
 
 
+def test_what_it_has_sent_is_kept_though_it_came_before_the_coordinator(
+    daemons: Daemons, receiver: Receiver
+) -> None:
+    with following(daemons, receiver.url) as process:
+        noticed(process)
+        daemons.ready()
+        with Client(daemons.endpoint) as client:
+            runs(client, "clone")
+        said(process)
+    (kept,) = (daemons.folder / "c").glob("traces-*")
+    assert kept.read_text().split()[1:] == ["all"]
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_pauses_grow_and_are_bounded() -> None:
+    assert list(islice(pauses(), 8)) == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
 def test_it_ends_when_nobody_reads_any_more(daemons: Daemons, receiver: Receiver) -> None:
     daemons.ready()
     with Client(daemons.endpoint) as client, following(daemons, receiver.url) as process:
@@ -247,6 +267,7 @@ def test_it_ends_when_nobody_reads_any_more(daemons: Daemons, receiver: Receiver
 
 
 def test_it_ends_when_it_is_told_to(daemons: Daemons, receiver: Receiver) -> None:
+    daemons.ready().kill()
     for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
         with following(daemons, receiver.url) as process:
             noticed(process)  # that there is no coordinator
@@ -274,14 +295,21 @@ def test_a_coordinator_has_its_startups_sent(daemons: Daemons, receiver: Receive
     """Also one that a verb starts again after it was killed. No process is left behind."""
     url = receiver.url.replace("http://", "http://me:s3cret@")
     first = daemons.ready(
-        "--otlp", url, env={"OTEL_SERVICE_NAME": "w-7", "UNITSYNC_OTLP": "http://localhost:1"}
+        "--otlp",
+        url,
+        env={
+            "OTEL_SERVICE_NAME": "w-7",
+            "UNITSYNC_OTLP": "http://localhost:1",
+            "NOTIFY_SOCKET": "/nowhere",
+        },
     )
     eventually(lambda: len(children(first)) == 1)
     (child,) = children(first)
-    assert b"s3cret" not in Path(f"/proc/{child}/cmdline").read_bytes()
     with Client(daemons.endpoint) as client:
         runs(client, "first")
         eventually(lambda: follows(daemons))
+        assert b"s3cret" not in Path(f"/proc/{child}/cmdline").read_bytes()
+        assert b"NOTIFY_SOCKET" not in Path(f"/proc/{child}/environ").read_bytes()
         client.reset(all=True)
         eventually(lambda: sent(receiver) == ["first"])
         client.start("second")

@@ -82,3 +82,42 @@ def test_what_is_skipped_and_what_goes_on() -> None:
 def test_nothing_was_started() -> None:
     (root,) = told(Story())
     assert root.began <= root.ended
+
+
+def test_what_came_after_the_rest_is_left_out() -> None:
+    story = Story()
+    story.registered("clone", "ide")
+    story.starts(1, "clone", 1)
+    story.ends(5, "clone")
+    story.starts(6, "ide", 2)
+    story.ends(7, "ide", "failed")
+    story.starts(1000, "clone", 3, run=2)
+    story.ends(1001, "clone", "failed", "later")
+    story.registered("late", at=1000)
+    story.declared(1000, "late", "clone")
+    story.denied(1002, "late", 4, "skipped")
+    found = told(story)
+    assert [each.name for each in found] == ["startup", "clone", "running", "ide", "running"]
+    assert found[0].failure == "1 unit failed"
+    assert found[3].failure == found[4].failure == "failed"  # without a reason
+    assert times(found[0]) == (0, 7)
+
+
+def test_no_link_leads_to_what_was_left_out() -> None:
+    story = Story()
+    story.registered("clone", "ide")
+    story.declared(0, "ide", "clone", of_start=True)
+    story.starts(0, "ide", 2)
+    story.ends(1, "ide")
+    story.runs(1000, "clone", 1, 1001)
+    assert [each.links for each in told(story) if each.name == "ide"] == [[]]
+
+
+def test_gates_say_so() -> None:
+    story = Story()
+    story.registered("usable", "clone")
+    story.tell(0, "gate", "usable")
+    story.runs(0, "clone", 1, 2)
+    story.ends(2, "usable")
+    gates = {each.name: each.attributes.get("unitsync.gate") for each in told(story)}
+    assert (gates["usable"], gates["clone"]) == (True, False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Timer
-from time import monotonic, time
+from time import monotonic, sleep, time
 from typing import Final
 
 from unitsync import AsyncClient, collector, errors, wire
@@ -24,10 +24,8 @@ from unitsync.tracing.spans import spans
 from unitsync.tracing.taken import Taken
 from unitsync.unread import when_unread
 
-FIRST_PAUSE_S: Final = 1.0
-"""Until a collector that was away is tried again. Each further pause is twice as long, but"""
-PAUSE_S: Final = 60.0
-"""not longer than this."""
+PAUSE_S: Final = (1.0, 60.0)
+"""Until a collector that was away is tried again: at first, and at the most."""
 AWAY_S: Final = 1.0
 """How often to look for a coordinator if there is none."""
 LOOK_S: Final = 1.0
@@ -48,6 +46,10 @@ def follow(address: str, url: str) -> int:
     collector.check_installed()
     os.nice(NICENESS)
     place = endpoints.resolve(address or None)
+    if not os.path.isdir(place.folder):
+        _notice(f"there is no coordinator at {place.address} yet; waiting for it")
+        while not os.path.isdir(place.folder):
+            sleep(AWAY_S)
     taken = Taken(place.folder, url, lambda: _notice("another process sends there already"))
     return asyncio.run(_run(_Following(place.address, url, taken)))
 
@@ -130,8 +132,7 @@ class _Following:
     async def _deliver(self, startup: Startup) -> None:
         """Return when it was taken, or will never be."""
         trace, made = trace_id(startup.epoch), list(spans(startup))
-        pause_s = FIRST_PAUSE_S
-        while True:
+        for pause_s in pauses():
             try:
                 otlp.send(
                     made,
@@ -149,7 +150,6 @@ class _Following:
             except errors.UnitsyncError as problem:
                 self._say_once(f"{problem.message}; trying again")
                 await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_S)
             else:
                 self._taken.keep(startup.epoch, None)
                 print_lines([f"sent trace {trace:032x}: {counted(len(made), 'span')}"])
@@ -160,6 +160,13 @@ class _Following:
         if text != self._said:
             self._said = text
             _notice(text)
+
+
+def pauses() -> Iterator[float]:
+    pause_s, most_s = PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, most_s)
 
 
 async def _next_page(stream: EventStream, wait_s: float | None) -> Iterable[Event]:

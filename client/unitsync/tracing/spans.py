@@ -38,7 +38,8 @@ def spans(startup: Startup) -> Iterator[TraceSpan]:
     """The startup, below it the units, and below each of them its waiting and its runs. What goes
     on has lasted until now. What came after the startup was at rest is left out."""
     root = span_id(startup.epoch)
-    failed = sum(unit.status == "failed" for unit in startup.units if not unit.ran_later)
+    lasts = ([span for span in unit.spans if span.counts][-1:] for unit in startup.units)
+    failed = sum(span.outcome == "failed" for last in lasts for span in last)
     yield TraceSpan(
         "startup",
         root,

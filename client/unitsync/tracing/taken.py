@@ -16,19 +16,16 @@ _LINE_MAX: Final = 200
 
 class Taken:
     """``epoch`` is the latest startup of which spans were taken or given up, ``spans`` how many of
-    it, or None if it is done. Only one process at a time has that of a collector. Who may not write
-    there keeps it in memory."""
+    it, or None if it is done. Only one process at a time has that of a collector. If the folder
+    belongs to somebody else, it is kept in memory."""
 
     def __init__(self, folder: str, url: str, on_wait: Callable[[], None]) -> None:
         """Waits for the end of another process that sends to *url*; *on_wait* is called before."""
         self.epoch = ""
         self.spans: int | None = None
         name = f"traces-{sha256(collector.shown(url).encode()).hexdigest()[:12]}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._file: int | None = os.open(os.path.join(folder, name), flags, 0o600)
-        except OSError:
-            self._file = None
+        self._file = _opened(folder, name)
+        if self._file is None:
             return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,3 +49,20 @@ class Taken:
         with contextlib.suppress(OSError):  # then it is sent twice if this process ends
             os.pwrite(self._file, line, 0)
             os.ftruncate(self._file, len(line))
+
+
+def _opened(folder: str, name: str) -> int | None:
+    """A file in *folder*; None if that belongs to somebody else: even root does nothing there."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if os.fstat(place).st_uid == os.geteuid():
+            return os.open(name, flags, 0o600, dir_fd=place)
+    except OSError:
+        pass
+    finally:
+        os.close(place)
+    return None
