@@ -66,3 +66,19 @@ async def test_who_is_not_gets_everything() -> None:
     finally:
         writer.close()
         await responder.close()
+
+
+@pytest.mark.asyncio
+async def test_nobody_delays_the_end() -> None:
+    async def body() -> str:
+        return LONG
+
+    ours = socket.create_server(("127.0.0.1", 0))
+    responder = Responder(ours, body, exchange_s=10 * PATIENCE_S)
+    await responder.begin()
+    _, writer = await asyncio.open_connection("127.0.0.1", ours.getsockname()[1])
+    while not responder._exchanges:  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        await responder.close()
+    writer.close()

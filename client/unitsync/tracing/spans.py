@@ -45,7 +45,7 @@ def spans(startup: Startup) -> Iterator[TraceSpan]:
         root,
         0,
         startup.began + startup.wall,
-        max(startup.began, startup.ended) + startup.wall,
+        startup.ended + startup.wall,
         {
             "unitsync.epoch": startup.epoch,
             "unitsync.startup": startup.startup,
