@@ -75,6 +75,19 @@ class Page:
         self._browser.wait_for("Page.loadEventFired", self.session)
         self.settle()
 
+    def event(self, method: str) -> Any:
+        """What comes with the next event *method* of the DevTools protocol."""
+        return self._browser.wait_for(method, self.session)
+
+    def spoken(self, selector: str) -> str:
+        """The name that a screen reader has for an element."""
+        found = self.call(
+            "Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})"
+        )
+        element = found["result"]["objectId"]
+        tree = self.call("Accessibility.getPartialAXTree", objectId=element, fetchRelatives=False)
+        return str(tree["nodes"][0]["name"]["value"])
+
     def settle(self) -> None:
         """Returns after two frames have been drawn."""
         self.value(
@@ -223,12 +236,13 @@ class Browser:
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def wait_for(self, method: str, session: str) -> None:
+    def wait_for(self, method: str, session: str) -> Any:
+        """What comes with the next event *method*. Forgets the events before it."""
         while True:
             for place, event in enumerate(self._events):
                 if (event["method"], event.get("sessionId")) == (method, session):
                     del self._events[: place + 1]
-                    return
+                    return event["params"]
             self._next()
 
     def _next(self) -> dict[str, Any]:

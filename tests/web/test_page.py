@@ -231,18 +231,34 @@ def test_a_redraw_keeps_what_the_reader_did(page: Page, place: Workspace) -> Non
     assert before == ["deps", "rows", "de", True, "deps", 40, ["ide", "deps"]]
     bar = f"document.querySelector({json.dumps(row('deps') + ' .bar')}).style.width"
     wide = f"document.querySelector({json.dumps(row('deps') + ' .bar')}).clientWidth"
-    drawn, old = page.value(bar), page.value(wide)
+    scale = "Number.parseFloat(document.getElementById('sheet').style.getPropertyValue('--second'))"
+    drawn, old, second = page.value(bar), page.value(wide), page.value(scale)
     place("start", "a-first-one")
     place("complete", "a-first-one")
     page.until(f"{bar} !== {json.dumps(drawn)} && {label('a-first-one')}")
     assert page.value(seen) == before
     assert page.value(wide) > old
+    assert page.value(scale) == pytest.approx(second, rel=0.01)
+    assert page.value("document.getElementById('details').ariaLive") == "off"
+    scroll = "document.getElementById('scroll')"
+    right = f"{scroll}.scrollWidth - {scroll}.clientWidth - {scroll}.scrollLeft"
+    page.value(f"{scroll}.scrollLeft = {scroll}.scrollWidth")
+    drawn = page.value(bar)
+    page.until(f"{bar} !== {json.dumps(drawn)}")
+    assert page.value(right) < 2
+    page.value("document.querySelector('#details .unit').focus()")
+    drawn = page.value(bar)
+    page.until(f"{bar} !== {json.dumps(drawn)}")
+    assert page.value("document.activeElement.textContent") == "build"
+    page.value("document.getElementById('rows').focus()")
+    before = page.value(seen)
     place("complete", "deps")
     page.until(
         f"{label('deps')} && document.querySelector('#details dd').textContent"
         ".startsWith('completed')"
     )
-    assert page.value(seen)[:6] == before[:6]
+    after = page.value(seen)
+    assert after[:5] + after[6:] == before[:5] + before[6:]
 
 
 def test_what_a_unit_says(page: Page, place: Workspace) -> None:
@@ -337,14 +353,24 @@ def test_a_new_startup_in_the_middle(page: Page, place: Workspace) -> None:
     failing(place)
     opened(page, place.link)
     chosen(page, "deps")
+    page.click("#in")
+    fits = "document.getElementById('fit').ariaDisabled"
+    assert page.value(fits) == "false"
+    newest = "document.querySelector('#startup option:nth-child(2)')?.value"
+    before = page.value(newest)
     place("reset", "--all", "--force")
     place("start", "deps")
     page.until("document.querySelectorAll('.row').length === 1")
+    assert page.value(fits) == "true"
+    page.until(f"{newest} !== {json.dumps(before)}")
     assert texts(page, "#details h2") == ["deps"]
+    page.click("#only")
     place("reset", "--all", "--force")
     place("start", "another")
-    page.until(label("another"))
+    place("start", "one-more")
+    page.until(label("one-more"))
     assert page.value("document.getElementById('details').hidden") is True
+    assert len(texts(page, ".row:not([hidden])")) == 2
 
 
 def test_a_coordinator_that_is_killed_comes_back(page: Page, own: Workspace) -> None:
@@ -373,12 +399,31 @@ def test_a_lost_connection(page: Page, own: Workspace) -> None:
     page.until(f"{label('meanwhile')} && {text('#live')} === 'live'")
     own.stop_serving()
     page.until(f"{text('#live')} === 'connection lost; trying again'")
+    own.serve()  # nothing has happened, of which it would be told
+    page.until(f"{label('meanwhile')} && {text('#live')} === 'live'")
+    own.stop_serving()
+    page.until(f"{text('#live')} === 'connection lost; trying again'")
     own.serve(token="another-token-than-before")
     page.until(f"{text('#live')}.startsWith('the token is missing, or is another one')")
     own.stop_serving()
     own.serve()
     page.until(f"{text('#live')} === 'live'")
     forgive(page)
+
+
+def test_what_happens_while_it_asks(page: Page, place: Workspace) -> None:
+    """The answer is too old by then, and nothing else happens that would make it ask again."""
+    place("start", "clone")
+    opened(page, place.link)
+    answers = {"urlPattern": "*/startup.json*", "requestStage": "Response"}
+    page.call("Fetch.enable", patterns=[answers])
+    place("start", "deps")
+    answer = page.event("Fetch.requestPaused")["requestId"]
+    place("complete", "deps")
+    page.event("Network.eventSourceMessageReceived")
+    page.call("Fetch.continueResponse", requestId=answer)
+    page.call("Fetch.disable")
+    page.until(f"{text('#summary')}.endsWith('1 completed, 1 up')")
 
 
 def test_300_units(page: Page, place: Workspace) -> None:

@@ -5,7 +5,8 @@
 - palette.py: the colours of all of them
 - bars.py, tables.py: the timeline, and all else, as lines for a terminal; lettering.py: what
   these lines have in common
-- svg.py, html.py: the timeline as a picture, and as a page to look around in
+- svg.py, html.py: the timeline as a picture, and as a page to look around in. Of that, page.* in
+  page/ draw, and live.* and unit.js feed it where a server does
 - trace.py: the timeline for Perfetto and chrome://tracing
 - graph.py, layout.py: who waits for whom, as DOT, Mermaid and SVG
 

@@ -10,14 +10,19 @@ const server = (() => {
   let state = "", problem = "", drawnAt = 0;
   let isAsking = false, isStale = false, timer = 0, due = 0;
 
-  class Refusal extends Error {}  // any other error of fetch is a lost connection
+  class Problem extends Error {}
   async function ask(what, parameters = {}) {
-    const response = await fetch(`${what}?${new URLSearchParams(parameters)}`, { cache: "no-cache" });
+    const response = await fetch(`${what}?${new URLSearchParams(parameters)}`, { cache: "no-cache" })
+      .catch(() => { throw new Problem(LOST); });
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return answer;
-    throw new Refusal([answer.error || `the server answers ${response.status}`, answer.hint].filter(Boolean).join(": "));
+    throw new Problem([answer.error || `the server answers ${response.status}`, answer.hint].filter(Boolean).join(": "));
   }
-  const words = (error) => (error instanceof Refusal ? error.message : LOST);
+  function words(error) {
+    if (error instanceof Problem) return error.message;
+    reportError(error);
+    return "a defect of this page: more is in the browser's console";
+  }
   const ofStartup = () => (wanted ? { startup: wanted } : {});
 
   // --- how things are ---
@@ -26,11 +31,11 @@ const server = (() => {
     return s < 120 ? `${s} s` : s < 7200 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
   }
   function say() {
-    const wrong = state === "away" ? "" : problem;
-    const isPast = wanted && state !== "lost" && !wrong;
-    const isOld = drawnAt && !wanted && (wrong || state === "away" || state === "lost");
-    $("lamp").dataset.state = $("live").dataset.state = wrong ? "lost" : isPast ? "" : state;
-    write($("live"), wrong || (isPast ? "an earlier startup" : WORDS[state]));
+    const isPast = wanted && shown && shown.startup === wanted && state !== "lost";
+    const wrong = state !== "away" && problem;
+    const isOld = shown && !isPast && (wrong || state === "away" || state === "lost");
+    $("lamp").dataset.state = $("live").dataset.state = isPast ? "" : wrong ? "lost" : state;
+    write($("live"), isPast ? "an earlier startup" : wrong || WORDS[state]);
     write($("age"), isOld ? `; the last picture is from ${ago(Date.now() - drawnAt)} ago` : "");
   }
 
@@ -53,7 +58,7 @@ const server = (() => {
           drawnAt = Date.now();
         }
       }
-      await others();
+      if (shown) await others();
       await server.onfresh();
       problem = "";
     } catch (error) {
@@ -63,9 +68,8 @@ const server = (() => {
     due = performance.now() + Math.max(500, 5 * took);
     isAsking = false;
     say();
-    if (startup !== wanted) refresh();
-    else if (isStale) later(0);
-    else if (problem && !wanted && state !== "away") later(5000);
+    if (isStale) later(0);
+    else if (problem && state !== "away") later(5000);
     else if (shown && !shown.over && state === "live" && !wanted && !document.hidden) later(Math.max(1000, 10 * took));
   }
   function listen() {

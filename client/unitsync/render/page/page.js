@@ -9,7 +9,7 @@ const timeline = (() => {
   const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((ms) => ms / 1000)
     .concat([1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 86400]);
   let data = { width: 0, links: [], units: [] }, units = data.units;
-  let places = new Map(), rows = [], lanes = [], shown = [], dependents = [], before = new Set(), after = new Set();
+  let rows = [], lanes = [], shown = [], dependents = [], before = new Set(), after = new Set();
   let zoom = 1, time = 1, high = 26, active = -1, chosen = -1, hinted = -1, only = false;
 
   function make(tag, cls, text) {
@@ -27,12 +27,12 @@ const timeline = (() => {
   function draw(next) {
     const isAnother = next.startup !== data.startup;
     const follows = scroll.scrollLeft + scroll.clientWidth >= scroll.scrollWidth - 2;
-    places = new Map(next.units.map((unit, place) => [unit.name, place]));
+    const places = new Map(next.units.map((unit, place) => [unit.name, place]));
     const moved = (place) => (place < 0 ? -1 : places.get(units[place].name) ?? -1);
     const lost = chosen >= 0 && moved(chosen) < 0;
     [active, chosen, hinted] = [active, chosen, hinted].map(moved);
     if (isAnother) zoom = 1;
-    else if (zoom > 1) zoom = Math.min(ZOOM_MOST, Math.max(1, zoom * next.width / data.width));
+    const second = zoom > 1 && data.width ? time / data.width : 0;
     data = next;
     units = data.units;
     write($("title"), data.title);
@@ -42,6 +42,7 @@ const timeline = (() => {
     fill();
     if (lost) return choose(-1);
     belong();
+    layout(second);
     panel();
     if (zoom > 1 && follows) scroll.scrollLeft = scroll.scrollWidth;
     show();
@@ -68,7 +69,7 @@ const timeline = (() => {
   const prerequisites = (place) => units[place].edges.map((edge) => edge.unit);
 
   // --- rows ---
-  const known = new Map();  // by name: a click that has begun finds its row at its end
+  let known = new Map();  // by name: a click that has begun finds its row at its end
   function put(parent, children) {  // what is in its place stays there
     children.forEach((child, at) => {
       if (parent.childNodes[at] !== child) parent.insertBefore(child, parent.childNodes[at] || null);
@@ -83,7 +84,6 @@ const timeline = (() => {
       row.dataset.name = unit.name;
       row.append(make("div", "name", unit.shown), make("span", "hidden"), make("div", "track"));
       row.lastChild.setAttribute("aria-hidden", "true");  // what is hidden says all of it
-      known.set(unit.name, row);
     }
     row.id = `unit-${place}`;
     row.dataset.place = place;
@@ -120,7 +120,7 @@ const timeline = (() => {
   }
   function fill() {
     rows = units.map(rowOf);
-    for (const name of known.keys()) if (!places.has(name)) known.delete(name);
+    known = new Map(rows.map((row, place) => [units[place].name, row]));
     const old = lanes;
     lanes = [];  // of a job: the rows of each host, below its name
     units.forEach((unit, place) => {
@@ -134,12 +134,15 @@ const timeline = (() => {
   }
 
   // --- time ---
-  function layout() {
+  const within = (wanted) => Math.min(ZOOM_MOST, Math.max(1, wanted));
+  function layout(second = 0) {  // that wide, or as far zoomed in as before
     const widest = units.reduce((most, unit) => Math.max(most, unit.columns), 4) * 7.6 + 46;
     const names = Math.min(widest, Math.max(110, scroll.clientWidth * 0.3), 300);
-    time = Math.max(120, scroll.clientWidth - names - LABELS) * zoom;
-    const second = data.width ? time / data.width : 0;
-    for (const [name, value] of Object.entries({ names, time, second, labels: LABELS })) {
+    const fit = Math.max(120, scroll.clientWidth - names - LABELS);
+    if (second) zoom = within(second * data.width / fit);
+    time = fit * zoom;
+    const sizes = { names, time, second: data.width ? time / data.width : 0, labels: LABELS };
+    for (const [name, value] of Object.entries(sizes)) {
       sheet.style.setProperty(`--${name}`, `${value}px`);
     }
     sheet.dataset.names = names;
@@ -185,7 +188,7 @@ const timeline = (() => {
     const view = scroll.clientWidth - names;
     const anchor = at === undefined ? view / 2 : Math.max(0, at - names);
     const moment = (scroll.scrollLeft + anchor) / time;
-    zoom = Math.min(ZOOM_MOST, Math.max(1, wanted));
+    zoom = within(wanted);
     layout();
     scroll.scrollLeft = zoom === 1 ? 0 : moment * time - anchor;
     later();
@@ -449,7 +452,7 @@ const timeline = (() => {
       else return;
       list.focus();
       event.preventDefault();
-    } else if (event.target !== filter) {
+    } else if (!event.target.closest || !event.target.closest("input, select")) {
       if (event.key === "/") filter.focus();
       else if (event.key === "+" || event.key === "=") zoomTo(zoom * 1.6);
       else if (event.key === "-") zoomTo(zoom / 1.6);
@@ -462,7 +465,7 @@ const timeline = (() => {
       event.preventDefault();
     }
   });
-  addEventListener("resize", layout);
+  addEventListener("resize", () => layout());
 
   const first = JSON.parse($("data").textContent);
   if (first) draw(first);
