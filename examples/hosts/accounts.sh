@@ -6,7 +6,7 @@
 set -eu
 for name; do
     case $name in
-        *[!A-Za-z0-9_-]* | log | alive | owner)
+        *[!A-Za-z0-9_-]* | log | owner)
             echo "error: $name cannot be the name of a job or host here" >&2
             exit 2 ;;
     esac
@@ -34,18 +34,14 @@ $(user "$job-owner")
       { service: "\$JS.API.CONSUMER.MSG.NEXT.$stream.*", response_type: "stream" }
     ]
   }
-  "$job-alive": {
-    exports: [{ service: "us.$job.alive.*" }, { stream: "us.$job.alive.*" }]
-  }
 END
 for host; do
     log="{ service: { account: \"$job-log\", subject: \""
     cat <<END
   "$job-$host": {
 $(user "$job-$host")
+    exports: [{ stream: "us.$job.alive.$host" }]
     imports: [
-      { stream: { account: "$job-alive", subject: "us.$job.alive.*" } }
-      { service: { account: "$job-alive", subject: "us.$job.alive.$host" } }
       ${log}us.$job.claim.$host" } }
       ${log}us.$job.synced.$host" } }
       ${log}us.$job.fact.$host.*" } }
@@ -53,6 +49,12 @@ $(api "STREAM.INFO.$stream")
 $(api "STREAM.MSG.GET.$stream")
 $(api "DIRECT.GET.$stream.us.$job.fact.*.*")
 END
+    # Heartbeats go from account to account: what is sent to a service of another account does not
+    # come to those who import a stream from there.
+    for other; do
+        [ "$other" = "$host" ] ||
+            echo "      { stream: { account: \"$job-$other\", subject: \"us.$job.alive.$other\" } }"
+    done
     for number in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
         for verb in CREATE DELETE MSG.NEXT; do
             api "CONSUMER.$verb.$stream.$host-$number"

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.asyncio
 ACCOUNTS = Path(__file__).resolve().parents[2] / "examples" / "hosts" / "accounts.sh"
 COMPLETED, PENDING = Condition.COMPLETED, Condition.PENDING
 FORGED = messages.encode(Report(1, "epoch", COMPLETED, 666))
+OWN = b"a heartbeat of its own"
 
 
 class Confined:
@@ -123,7 +124,7 @@ async def test_hosts_work_under_them(confined: Confined, hosts: Hosts, log: Log)
     for each in (a, b):
         each.coordinator.set("ready", COMPLETED)
     await b.hears_all({"ready@a": COMPLETED, "ready@b": COMPLETED})
-    await a.until(lambda: all(host.silent_s is not None for host in a.member.hosts()), "beats")
+    await a.until(lambda: all(host.skew_s is not None for host in a.member.hosts()), "beats")
 
     stored = await a.member._log.glance(messages.report_subject(confined.job, "b", "data"))
     assert stored is not None
@@ -150,15 +151,18 @@ async def test_a_host_cannot_make_the_log(confined: Confined, hosts: Hosts) -> N
     await asyncio.wait([linking])
 
 
-def writes(confined: Confined) -> list[tuple[str, bytes]]:
-    """What a host must not do: subjects and payloads."""
+def writes(
+    confined: Confined, consumer_of_a: str, config: dict[str, Any]
+) -> list[tuple[str, bytes]]:
+    """What a host must not do: subjects and payloads. *config* is that of the log."""
     stream, job = confined.stream, confined.job
+    unused = f"a-{(int(consumer_of_a[2:]) + 8) % CONSUMERS}"
     consumer: dict[str, Any] = {
         "stream_name": stream,
         "action": "create",
-        "config": {"name": "a-3", "filter_subjects": [f"us.{job}.fact.*.*", f"us.{job}.claim.*"]},
+        "config": {"name": unused, "filter_subjects": [f"us.{job}.fact.*.*", f"us.{job}.claim.*"]},
     }
-    update = {"name": stream, "subjects": [f"us.{job}.>"], "max_bytes": 1 << 20}
+    update = config | {"max_bytes": 1 << 20}
     found = [
         (messages.claim_subject(job, "a"), messages.encode(messages.Claim("j", "epoch"))),
         (messages.report_subject(job, "a", "data"), FORGED),
@@ -173,15 +177,15 @@ def writes(confined: Confined) -> list[tuple[str, bytes]]:
             (f"{api}.STREAM.SNAPSHOT.{stream}", b'{"deliver_subject":"x"}'),
             (f"{api}.CONSUMER.LIST.{stream}", b""),
             (f"{api}.CONSUMER.CREATE.{stream}", json.dumps(consumer).encode()),
-            (f"{api}.CONSUMER.CREATE.{stream}.a-3", json.dumps(consumer).encode()),
+            (f"{api}.CONSUMER.CREATE.{stream}.{unused}", json.dumps(consumer).encode()),
             (f"{api}.CONSUMER.CREATE.{stream}.b-3", json.dumps(consumer).encode()),
-            (f"{api}.CONSUMER.DELETE.{stream}.a-3", b""),
-            (f"{api}.CONSUMER.MSG.NEXT.{stream}.a-3", b'{"batch":1,"no_wait":true}'),
+            (f"{api}.CONSUMER.DELETE.{stream}.{consumer_of_a}", b""),
+            (f"{api}.CONSUMER.MSG.NEXT.{stream}.{consumer_of_a}", b'{"batch":1,"no_wait":true}'),
         ]
     return found
 
 
-def foreign(confined: Confined) -> list[str]:
+def foreign(confined: Confined, consumer_of_a: str) -> list[str]:
     """Subjects onto which a host must not get anything by way of an answer."""
     job = confined.job
     return [
@@ -192,7 +196,7 @@ def foreign(confined: Confined) -> list[str]:
         f"_INBOX_{job}_a.something",
         f"$JS.API.STREAM.DELETE.{confined.stream}",
         f"{confined.api}.STREAM.DELETE.{confined.stream}",
-        f"{confined.api}.CONSUMER.DELETE.{confined.stream}.a-3",
+        f"{confined.api}.CONSUMER.DELETE.{confined.stream}.{consumer_of_a}",
     ]
 
 
@@ -203,6 +207,7 @@ async def test_a_hostile_host_speaks_for_no_other(
     a.coordinator.set("data", PENDING)
     await a.joined()
     job, stream, api = confined.job, confined.stream, confined.api
+    consumer = f"a-{a.member._log._consumers}"  # of a, while it reads
     own = messages.report_subject(job, "b", "data")
     heard: list[Msg] = []
     spied: list[Msg] = []
@@ -226,16 +231,17 @@ async def test_a_hostile_host_speaks_for_no_other(
         await victim.subscribe(">", cb=hear)
         await victim.flush()
         await hostile.subscribe(">", cb=spy)
-        for subject, payload in writes(confined):
+        for subject, payload in writes(confined, consumer, config_before):
             with contextlib.suppress(nats.errors.Error):
                 answer = json.loads((await hostile.request(subject, payload, timeout=0.3)).data)
                 # What the subject says counts, not what the request says.
                 assert "error" in answer or answer["name"] == "b-3", subject
         await hostile.publish(messages.alive_subject(job, "a"), FORGED)
+        await hostile.publish(messages.alive_subject(job, "b"), OWN)
 
         for fact in (FORGED, b""):  # an answer whose text the host chooses, and an empty one
             await hostile.request(own, fact)
-            for subject in foreign(confined):
+            for subject in foreign(confined, consumer):
                 direct = f"{api}.DIRECT.GET.{stream}.{own}"
                 await hostile.publish(direct, b"", reply=subject)
                 await hostile.publish(own, fact, reply=subject)
@@ -258,6 +264,7 @@ async def test_a_hostile_host_speaks_for_no_other(
         assert (await contents())[0] == before[0], "it has not had to claim its name again"
 
     assert not [each for each in heard if each.data == FORGED or not (each.data or each.headers)]
+    assert any(each.data == OWN for each in heard), "it hears what the other may say"
     inbox = f"_INBOX_{job}_a."
     assert any(each.subject.startswith(inbox) for each in heard)
     seen = {each.subject for each in spied if each.subject.startswith(inbox)}
