@@ -18,6 +18,9 @@ from hosts.nats_servers import Server, one_server
 from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
 from unitsync import Client
+from unitsync.job import command
+from unitsyncd.hosts.link import Unclear
+from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.settings import HostsSettings
 from unitsyncd.job import keep_hosts
 
@@ -98,6 +101,21 @@ def test_a_job_is_made_once_and_ended_once(log_server: Server, job: str, tmp_pat
     assert must(job_verb(url, "end", job)) == f"job {job} has ended\n"
     assert f"there is no log of job {job}" in must(job_verb(url, "end", job), UNAVAILABLE)
     assert "'start' is not one of create, end" in must(job_verb(url, "start", job), USAGE)
+
+
+def test_an_end_whose_answer_was_lost_is_an_end(
+    log_server: Server, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    must(job_verb(log_server.url, "create", job))
+    remove = Log.remove_stream
+
+    async def lost(log: Log) -> bool:
+        if await remove(log):
+            raise Unclear("the log does not answer")
+        return False
+
+    monkeypatch.setattr(Log, "remove_stream", lost)
+    assert command._end(HostsSettings([log_server.url], job, "admin"), yes=True) == 0
 
 
 def test_at_a_terminal_it_asks_before_a_job_ends(log_server: Server, job: str) -> None:

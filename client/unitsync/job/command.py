@@ -54,9 +54,9 @@ def _end(settings: HostsSettings, yes: bool) -> int:
 
     async def remove(log: Log) -> None:
         nonlocal tried
-        if not await log.remove_stream() and not tried:
+        again, tried = tried, True
+        if not (await log.remove_stream() or again):
             raise no_log(settings)
-        tried = True
 
     over_log(settings, remove)
     print_lines([job_over(settings.job)])
