@@ -67,7 +67,6 @@ async def _missing(log: Log, settings: HostsSettings) -> list[str]:
             raise result
     if link.denied and not missing:
         missing.append(link.denied)
-    link.denied = ""
     return missing
 
 
