@@ -10,7 +10,7 @@ CYCLE = 5
 
 
 @pytest.mark.timeout(120)
-def test_every_wait_on_a_cycle_ends_and_no_other_until_an_edge_is_taken_back(
+def test_every_wait_on_a_cycle_ends_and_no_other(
     three_hosts: list[RealHost],
 ) -> None:
     """Over two hosts; and over three, by way of local units. All are declared at once. When one
