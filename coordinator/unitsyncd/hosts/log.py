@@ -22,7 +22,7 @@ from unitsyncd.hosts.link import (
 )
 
 STREAM_BYTES: Final = 1 << 30
-"""Default of what the log may take: a fact takes some hundred bytes, at most 60 kB."""
+"""Default of what the log may take: a report takes some hundred bytes, at most 60 kB."""
 KEPT_EACH: Final = 2
 """Messages of a subject that the log keeps; only the latest counts. If it kept just that one, the
 server would look for each message of a new consumer among all subjects: in a log of 20,000 units

@@ -38,7 +38,8 @@ def alive_subject(job: str, host: str) -> str:
 
 
 def report_subject(job: str, host: str, unit: str) -> str:
-    """*host* and *unit* may be ``*``: all of them."""
+    """*host* and *unit* may be ``*``: all of them. ``fact`` in it is what is called a report
+    everywhere else, where a fact is what the journal keeps."""
     return f"{PREFIX}.{job}.fact.{host}.{unit if unit == '*' else encoded(unit)}"
 
 
