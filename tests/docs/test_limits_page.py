@@ -14,6 +14,7 @@ from unitsync import (
     calling_script,
     conversation,
     log_files,
+    log_tail,
     names,
     notifications,
     output_pump,
@@ -27,6 +28,7 @@ from unitsync import (
 )
 from unitsync.plan import display, edges, expansion, model, processes, reading
 from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
+from unitsync.web import changes, serving, startups, units
 from unitsyncd.actors import actor, declaring, followers, queries, supervisor
 from unitsyncd.adapters import connection_limit, router, stops
 from unitsyncd.core import causes, similar, state, store, view, wording
@@ -91,6 +93,10 @@ FIXED: dict[str, tuple[float, ...]] = {
     "units that [metrics]": (metrics_settings.PER_UNIT_MAX,),
     "clients that ask for metrics": (responder.CLIENTS_MAX,),
     "one request for metrics": (responder.REQUEST_BYTES_MAX // 1024, responder.EXCHANGE_S),
+    "pages that follow one": (changes.FOLLOWERS_MAX,),
+    "connections of one `unitsync web`": (serving.CONNECTIONS_MAX, serving.BEGIN_S),
+    "units that its page shows": (startups.UNITS_MAX,),
+    "output of a unit that its page shows": (log_tail.BYTES_MAX // 1024, units.LOG_LINES_MAX),
     "records on a page of events": (followers.PAGE_BYTES // 1024, store.PART_RECORDS),
 }
 """How the row begins, and the numbers in it."""
