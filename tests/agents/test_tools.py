@@ -126,6 +126,7 @@ async def test_events_have_no_gap(address: str, client: Client) -> None:
         assert sorted(set(numbers)) == list(range(1, latest["last_seq"] + 1))
         of_lint = await ask(looking, "events", unit="lint")
         assert [event["event"] for event in of_lint["events"]] == ["registered", "started", "ended"]
+        assert of_lint["last_seq"] == latest["last_seq"]  # what is passed over is known, too
         client.complete("git-clone")
         (news,) = (await ask(looking, "events", since=latest["last_seq"]))["events"]
         assert (news["event"], news["unit"], news["outcome"]) == ("ended", "git-clone", "completed")
