@@ -13,6 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from cli.conftest import Cli, cli
 from tracing.receiver import WITHOUT_EXTRA, Receiver, attributes, receiving
+from unitsync.tracing import otlp
+from unitsync.tracing.spans import TraceSpan
 
 __all__ = ["cli"]
 
@@ -128,6 +130,14 @@ def test_earlier_startups_files_and_variables(cli: Cli, receiver: Receiver, tmp_
     assert receiver.paths[1:] == ["/base/v1/traces"]
     assert receiver.headers[1]["authorization"] == "secret"
     assert receiver.resource["service.name"] == "workspace-7"
+
+
+def test_many_spans_take_several_requests(receiver: Receiver) -> None:
+    made = [TraceSpan(f"unit-{number}", number + 1, 0, 1, 2, {}) for number in range(1100)]
+    taken: list[int] = []
+    otlp.send(made, 7, f"{receiver.url}/v1/traces", taken=taken.append)
+    assert [span.name for span in receiver.spans] == [span.name for span in made]
+    assert taken == [512, 1024, 1100]
 
 
 def test_nothing_to_send(cli: Cli, receiver: Receiver) -> None:

@@ -67,7 +67,6 @@ def send(
     why = _LastWords()
     logger = logging.getLogger(_LOGGER)
     logger.addHandler(why)
-    logger.propagate = False
     exporter = OTLPSpanExporter(endpoint=url)
     try:
         for first in range(begin, len(spans), BATCH):
