@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,11 @@ async def test_dependents_run_again_and_outlive_the_agent(
     async with agent(address, "--allow-changes") as changing:
         again = await ask(changing, "rerun", units=["deps"], with_dependents=True)
         assert again["total"] == 2
+        await ask(changing, "start", unit="mine")
+        server, script = (client.status(unit).owner for unit in ("mine", "deps"))
+        assert server is not None
+        assert script is not None
+        assert os.getsid(script.pid) != os.getsid(server.pid)
     assert client.status("deps").status == "started"
     flag.unlink()
     await asyncio.to_thread(

@@ -108,7 +108,7 @@ class Rerun(Tool):
 
     async def call(self, workspace: Workspace, say: Say) -> Answer:
         names = await asyncio.to_thread(self._check, workspace)
-        before = {name: await self._runs(workspace, name) for name in names}
+        before = {name: (await workspace.client.status(name)).run for name in names}
         flags = ["--with-dependents"] if self.with_dependents else []
         process = await asyncio.create_subprocess_exec(
             *rerun.command(["--endpoint", workspace.place.address, "rerun", *self.units, *flags]),
@@ -124,7 +124,7 @@ class Rerun(Tool):
         begun: list[str] = []
         while monotonic() < until and not ended.done() and len(begun) < len(names):
             await asyncio.wait((ended,), timeout=LOOK_S)
-            begun = [name for name in names if await self._runs(workspace, name) != before[name]]
+            begun = [name for name in names if await self._begun(workspace, name, before[name])]
         found = await workspace.client.list(*names)
         if ended.done() and process.returncode and not begun:
             raise errors.UnitsyncError(
@@ -141,9 +141,10 @@ class Rerun(Tool):
             )
         return [*found.planned, *found.calls]
 
-    async def _runs(self, workspace: Workspace, name: str) -> tuple[int, str]:
+    async def _begun(self, workspace: Workspace, name: str, before: int) -> bool:
+        """Whether it runs again, or its script waits until it may."""
         info = await workspace.client.status(name)
-        return info.run, info.status.value
+        return info.run != before or info.waiting_clients > 0
 
 
 _BACKGROUND: Final[set[asyncio.Future[int]]] = set()

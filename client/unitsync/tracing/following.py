@@ -51,7 +51,10 @@ def follow(address: str, url: str) -> int:
         while not os.path.isdir(place.folder):
             sleep(AWAY_S)
     taken = Taken(place.folder, url, lambda: _notice("another process sends there already"))
-    return asyncio.run(_run(_Following(place.address, url, taken)))
+    try:
+        return asyncio.run(_run(_Following(place.address, url, taken)))
+    finally:
+        taken.close()
 
 
 async def _run(following: _Following) -> int:

@@ -41,6 +41,10 @@ class Taken:
         """How many spans of *epoch* were taken before."""
         return (self.spans or 0) if epoch == self.epoch else 0
 
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
     def keep(self, epoch: str, spans: int | None) -> None:
         self.epoch, self.spans = epoch, spans
         if self._file is None:
