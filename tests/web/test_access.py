@@ -92,7 +92,8 @@ def test_the_token_in_the_address_is_only_for_the_page(web: Web, path: str) -> N
         *("127.0.0.1@evil.example", "evil.example#127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999"),
         *("192.0.2.1", "0.0.0.0", "apps.example.com", "xapps.example.com"),
         *("coder.example.com.evil.example", "x.coder.example.com", "127.0.0.1, evil.example"),
-        *("[::1", "[::2]", "a b", SCRIPT),
+        *("[::1", "[::2]", "a b", SCRIPT, "127.0.0.1/evil.example", "evil.example@127.0.0.1"),
+        "127.0.0.1#evil.example",
     ],
 )
 def test_other_names(web: Web, path: str, host: str) -> None:
@@ -176,6 +177,16 @@ def test_head(web: Web) -> None:
         answer = web.ask(path, "HEAD")
         as_get = web.ask("" if path == "changes" else path)
         assert (answer.status, answer.body) == (as_get.status, b"")
+    connection = web.connection()
+    try:  # it has an end there, too
+        cookie = {"Cookie": f"{web.cookie}={web.token}"}
+        for path in ("/changes", "/startups.json"):
+            connection.request("HEAD", path, headers=cookie)
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize("path", [*PATHS[:-1], "nonsense", "../startup.json"])
@@ -224,6 +235,14 @@ def test_it_goes_by_the_address_that_it_listens_at() -> None:
     access.check({"host": ["192.0.2.7:1"]}, is_page=False)
     with pytest.raises(NotPermitted):
         access.check({"host": ["192.0.2.8:1"]}, is_page=False)
+
+
+@pytest.mark.parametrize("host", ["", ":80", "[]", "evil.example"])
+def test_a_socket_has_no_name(host: str) -> None:
+    access = Access("", (), Address(path="/run/web.sock"))
+    with pytest.raises(NotPermitted):
+        access.check({"host": [host]}, is_page=False)
+    access.check({"host": ["localhost"]}, is_page=False)
 
 
 def test_without_a_token(address: str) -> None:

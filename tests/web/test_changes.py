@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.coordinators import PATIENCE_S, Coordinator
-from unitsync.errors import LimitReached
+from unitsync.errors import LimitReached, Unreachable
 from unitsync.web import changes
 from unitsync.web.changes import FOLLOWERS_MAX, Changes
 from web.conftest import Event, Events, Web, serving
@@ -226,6 +226,56 @@ class Silent:
     async def events(self, **arguments: Any) -> AsyncIterator[Any]:
         await asyncio.Event().wait()
         yield
+
+
+class Played:
+    """A coordinator that does what the test says."""
+
+    def __init__(self) -> None:
+        self.is_there = True
+        self.happens: asyncio.Queue[int] = asyncio.Queue()
+
+    async def ping(self) -> None:
+        if not self.is_there:
+            raise Unreachable("it is\naway", endpoint="")
+
+    async def startups(self) -> Any:
+        return SimpleNamespace(epochs=[SimpleNamespace(number=1)], next_seq=6, journal="j")
+
+    async def events(self, *, since: int, follow: bool, on_away: Any) -> AsyncIterator[Any]:
+        assert (since, follow) == (7, True)
+        while True:
+            seq = await self.happens.get()
+            if seq:
+                yield SimpleNamespace(seq=seq)
+            else:
+                on_away(Unreachable("away", endpoint=""))
+
+
+@pytest.mark.asyncio
+async def test_all_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when it is time to look whether anybody is still there."""
+    for name, seconds in (("ALIVE_S", 3600), ("IN_ANY_CASE_S", 3600), ("AGAIN_S", 0.01)):
+        monkeypatch.setattr(changes, name, seconds)
+    monkeypatch.setattr(changes, "REST_S", 0)
+    coordinator = Played()
+    told = Changes(coordinator)  # type: ignore[arg-type]
+    running = asyncio.create_task(told.run())
+    stream = told.stream("")
+    try:
+        assert await anext(stream) == b"retry: 1000\n\n"
+        assert await anext(stream) == b"id: 7-j\nevent: changed\ndata: 7\n\n"
+        coordinator.happens.put_nowait(8)
+        assert await anext(stream) == b"id: 8-j\nevent: changed\ndata: 8\n\n"
+        coordinator.is_there = False
+        coordinator.happens.put_nowait(0)
+        assert await anext(stream) == b"id: away\nevent: away\ndata: it is\\naway\n\n"
+        coordinator.is_there = True
+        assert await anext(stream) == b"id: 8-j\nevent: changed\ndata: 8\n\n"
+    finally:
+        await stream.aclose()  # type: ignore[attr-defined]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.asyncio
