@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from support.coordinators import PATIENCE_S, Coordinator
+from unitsync import Client
 from unitsync.errors import LimitReached, Unreachable
 from unitsync.web import changes
 from unitsync.web.changes import FOLLOWERS_MAX, Changes
@@ -33,11 +34,19 @@ def until(web: Web, events: Events, wanted: dict[str, str]) -> str:
             return event.id
 
 
+def newest(events: Events, client: Client) -> Event:
+    """What is told when the server has heard of all that has happened."""
+    kept = client.startups()
+    while (event := events.next()).data != str(kept.next_seq + kept.epochs[-1].number):
+        pass
+    return event
+
+
 def test_what_there_is_and_what_changes(coordinator: Coordinator) -> None:
     with serving(coordinator.address) as web, coordinator.client() as client:
         client.want("a")
         with web.events() as events:
-            first = events.next()
+            first = newest(events, client)
             assert first.kind == "changed"
             assert int(first.data) == web.json("startup.json")["seq"]
             client.start("a")
@@ -49,16 +58,15 @@ def test_who_comes_back_is_told_only_of_what_is_new(coordinator: Coordinator) ->
     with serving(coordinator.address) as web, coordinator.client() as client:
         client.want("a")
         with web.events() as events:
-            first = events.next()
+            first = newest(events, client)
         with web.events(first.id) as events, web.events() as other:
             assert other.next() == first
             client.start("a")
-            later = events.next()  # and nothing before it
+            later = events.next()  # and not the first one again
             assert int(later.data) == int(first.data) + 1
         client.complete("a")
-        with web.events() as events:  # so that the server knows of it
-            while int((last := events.next()).data) < int(later.data) + 1:
-                pass
+        with web.events() as events:
+            last = newest(events, client)
         with web.events(later.id) as events:
             assert events.next() == last
 
@@ -68,7 +76,7 @@ def test_numbers_of_another_journal_are_not_ours(coordinator: Coordinator) -> No
     with serving(coordinator.address) as web, coordinator.client() as client:
         client.want("a")
         with web.events() as events:
-            first = events.next()
+            first = newest(events, client)
         for id in (f"{first.data}-other", first.data, "nonsense", "away", "9999999"):
             with web.events(id) as events:
                 assert events.next() == first
@@ -78,7 +86,7 @@ def test_a_coordinator_that_is_killed_and_comes_back(coordinator: Coordinator) -
     with serving(coordinator.address) as web, coordinator.client() as client:
         client.want("a")
         with web.events() as events:
-            first = events.next()
+            first = newest(events, client)
             coordinator.kill()
             away = events.next()
             assert (away.kind, away.id) == ("away", "away")
@@ -111,7 +119,7 @@ def test_a_coordinator_that_hangs(coordinator: Coordinator) -> None:
     with serving(coordinator.address) as web, coordinator.client() as client:
         client.want("a")
         with web.events() as events:
-            first = events.next()
+            first = newest(events, client)
             coordinator.signal(signal.SIGSTOP)
             try:
                 assert events.next().data == "the coordinator does not answer"
@@ -265,8 +273,10 @@ async def test_all_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         assert await anext(stream) == b"retry: 1000\n\n"
         assert await anext(stream) == b"id: 7-j\nevent: changed\ndata: 7\n\n"
+        told_next = asyncio.ensure_future(anext(stream))
+        await asyncio.wait((told_next,), timeout=0.1)  # it waits for news by then
         coordinator.happens.put_nowait(8)
-        assert await anext(stream) == b"id: 8-j\nevent: changed\ndata: 8\n\n"
+        assert await told_next == b"id: 8-j\nevent: changed\ndata: 8\n\n"
         coordinator.is_there = False
         coordinator.happens.put_nowait(0)
         assert await anext(stream) == b"id: away\nevent: away\ndata: it is\\naway\n\n"
