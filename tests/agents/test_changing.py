@@ -112,6 +112,16 @@ async def test_dependents_run_again_and_outlive_the_agent(
     )
 
 
+async def test_a_script_that_does_not_come_to_run_again(address: str, client: Client) -> None:
+    await asyncio.to_thread(run, address, "lint", "--", "true")
+    await asyncio.to_thread(run, address, "deps", "--log", "--after", "lint", "--", "true")
+    client.start("lint")
+    client.fail("lint")
+    async with agent(address, "--allow-changes") as changing:
+        why = await refused(changing, "rerun", units=["deps"])
+    assert why["message"] == "unitsync rerun ended with exit status 3 before a unit began"
+
+
 async def test_an_agent_means_the_newest_startup(address: str) -> None:
     with Client(address, startup="one") as client:
         client.want("a")

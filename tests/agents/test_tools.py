@@ -54,6 +54,10 @@ async def test_what_is_offered(address: str, mode: str) -> None:
     async with agent(address, "--allow-changes", mode=mode) as changing:
         tools = (await changing.list_tools()).tools
         assert [tool.name for tool in tools] == LOOKING + CHANGING
+        lossy = [
+            tool.name for tool in tools if tool.annotations and tool.annotations.destructive_hint
+        ]
+        assert lossy == ["fail", "rerun", "reset"]
     for tool in tools:
         assert tool.title
         assert 80 < len(tool.description or "") < 600
@@ -326,6 +330,14 @@ async def test_a_thousand_units_are_not_poured_out(address: str, client: Client)
         waiting = await ask(looking, "wait", units=["w*"], timeout_s=0)
         assert len(waiting["waiting_for"]) == 10
         assert "and 90 more" in waiting["say"]
+        ended = (await ask(looking, "events", unit="root"))["events"][-1]["seq"]
+        page = await ask(looking, "events", since=ended - 1, limit=5)
+        assert (len(page["events"]), page["left_out"], page["last_seq"]) == (5, 997, ended)
+        client.declare({f"done{number}": [] for number in range(30)})
+        for number in range(30):
+            client.complete(f"done{number}")
+        done = await ask(looking, "wait", units=["done*"])
+        assert (len(done["units"]), done["units_total"]) == (20, 30)
 
 
 async def test_numbers_may_be_texts(address: str, client: Client) -> None:
