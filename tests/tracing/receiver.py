@@ -33,6 +33,9 @@ class Receiver:
         self.status = 200
         self.refuse_from: int | None = None
         """How many requests are taken before all others are told to come again."""
+        self.answers = threading.Event()
+        """While it is not set, requests are read, but not answered."""
+        self.answers.set()
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.requests: list[ExportTraceServiceRequest] = []
@@ -49,7 +52,7 @@ class Receiver:
 
     @property
     def resource(self) -> dict[str, str | bool | int]:
-        (resource,) = [each.resource for each in self.requests[0].resource_spans]
+        (resource,) = [each.resource for each in self.requests[-1].resource_spans]
         return attributes(resource.attributes)
 
 
@@ -69,6 +72,7 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
                 status = 503
             if status == 200:
                 receiver.requests.append(ExportTraceServiceRequest.FromString(body))
+            receiver.answers.wait()
             self.send_response(status)
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_header("Content-Length", str(len(answer)))
@@ -85,5 +89,6 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         try:
             yield receiver
         finally:
+            receiver.answers.set()
             server.shutdown()
             serving.join()

@@ -342,6 +342,28 @@ def test_what_sends_is_started_again(daemons: Daemons, receiver: Receiver) -> No
     assert "exit status -9" in daemon.log
 
 
+def test_what_is_under_way_when_a_coordinator_ends_is_not_sent_again(
+    daemons: Daemons, receiver: Receiver
+) -> None:
+    first = daemons.ready("--otlp", receiver.url)
+    with Client(daemons.endpoint) as client:
+        runs(client, "first")
+        eventually(lambda: follows(daemons))
+        receiver.answers.clear()
+        client.reset(all=True)
+        eventually(lambda: receiver.paths != [])
+    first.signal(signal.SIGTERM)
+    eventually(lambda: "ending: SIGTERM" in first.log)
+    receiver.answers.set()
+    assert first.end()[0] == 0
+    daemons.ready()
+    with Client(daemons.endpoint) as client:
+        runs(client, "second")
+        client.reset(all=True)
+        eventually(lambda: "second" in sent(receiver))
+    assert sent(receiver) == ["first", "second"]
+
+
 def test_it_ends_soon_while_a_collector_is_away(daemons: Daemons) -> None:
     host, port = free_address()
     daemon = daemons.ready("--otlp", f"http://{host}:{port}")

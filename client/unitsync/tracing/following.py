@@ -93,8 +93,6 @@ class _Following:
         while True:
             try:
                 await self._follow()
-            except errors.StateChanged:  # the events have begun anew
-                pass
             except errors.Unavailable as problem:
                 self._say_once(f"{problem.message}; waiting for it")
             await asyncio.sleep(AWAY_S)
