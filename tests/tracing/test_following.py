@@ -377,6 +377,22 @@ def test_it_ends_soon_while_a_collector_is_away(daemons: Daemons) -> None:
     eventually(lambda: is_gone(child))
 
 
+def test_it_ends_soon_while_a_collector_does_not_answer(
+    daemons: Daemons, receiver: Receiver
+) -> None:
+    patient = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+    daemon = daemons.ready("--otlp", receiver.url, env=patient)
+    with Client(daemons.endpoint) as client:
+        runs(client, "clone")
+        eventually(lambda: follows(daemons))
+        receiver.answers.clear()
+        client.reset(all=True)
+    eventually(lambda: receiver.paths != [])
+    (child,) = children(daemon)
+    daemon.kill()
+    eventually(lambda: is_gone(child))
+
+
 def test_a_coordinator_that_serves_without_forgets_it(daemons: Daemons, receiver: Receiver) -> None:
     daemons.ready("--otlp", receiver.url).kill()
     kept = daemons.folder / "c" / "otlp"
