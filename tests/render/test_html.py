@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support import startups
-from unitsync.analysis.values import CriticalPath, Startup
+from unitsync.analysis.values import Comparison, CriticalPath, Startup
 from unitsync.printing import safe
 from unitsync.render import html
 
@@ -100,6 +100,19 @@ def test_what_it_is_fed_with_is_what_a_file_holds() -> None:
     assert (data["startup"], data["seq"], data["over"]) == ("e1", 12, False)
     assert data["title"].endswith("so far")
     assert data_of(html.timeline(startup, path)) == json.loads(json.dumps(data | {"seq": 0}))
+
+
+def test_a_comparison_has_what_is_noise_last() -> None:
+    data = html.page_comparison(startups.comparison())
+    assert data["verdict"].startswith("41.2 s → 58.9 s: 17.7 s slower, outside of the usual")
+    assert [(each["cells"][0], each["kind"]) for each in data["changes"]] == [
+        *(("deps", "slower"), ("scanner", "new"), ("index", "failed"), ("lint", "gone")),
+        *(("venv", "faster"), ("dotfiles", "recovered"), ("git-clone", "noise")),
+    ]
+    assert data["notes"] == []
+    same = html.page_comparison(Comparison(1.0, 1.0, None, False, (), 0, ("\x1b[1mno",)))
+    assert (same["verdict"], same["changes"]) == ("1 s → 1 s: the same", [])
+    assert same["notes"] == ["No unit differs.", "\\x1b[1mno"]
 
 
 def test_nothing_to_draw() -> None:

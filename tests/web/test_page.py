@@ -151,6 +151,10 @@ DETAILS = "[...document.querySelectorAll('#details dd')].map(e => e.textContent)
 """An expression: what the page says of the chosen unit."""
 
 
+def number(page: Page, expression: str) -> float:
+    return float(page.value(expression))
+
+
 def row(name: str) -> str:
     return f".row[data-name={json.dumps(name)}]"
 
@@ -290,6 +294,7 @@ def test_what_a_unit_says(page: Page, place: Workspace) -> None:
         write(121, 130)
         place("note", "clone", "more of it")
         page.until(f"{DETAILS}.includes('more of it') && !{DETAILS}.includes('half of it')")
+        page.until(f"{text('#details .why pre')}.includes('more of it')")  # it came with the log
         assert page.value(f"{log}.textContent").endswith("line 120")
         page.value(f"{log}.scrollTop = {log}.scrollHeight")
         page.until(f"{log}.textContent.endsWith('line 130')")
@@ -324,8 +329,9 @@ def test_earlier_startups(page: Page, place: Workspace) -> None:
     page.until(f"{label('clone')} === 'failed'")
     assert texts(page, "#live") == ["an earlier startup"]
     chosen(page, "clone")
-    page.until("!document.querySelector('#details .history').hidden")
-    assert page.value("document.querySelector('#details .log').hidden") is True
+    page.until(f"{text('#details .history pre')}.includes('failed')")
+    hidden = "[...document.querySelectorAll('#details .fold[hidden] summary')]"
+    assert page.value(f"{hidden}.map(e => e.textContent)") == ["Why", "Log"]
     page.value("history.back()")
     page.until(f"{label('clone')} !== 'failed' && {text('#live')} === 'live'")
     assert texts(page, "#details h2") == ["clone"]
@@ -379,6 +385,8 @@ def test_a_coordinator_that_is_killed_comes_back(page: Page, own: Workspace) -> 
     own.coordinator.kill()
     page.until(f"{text('#live')} === 'no coordinator answers'")
     page.until(f"/^; the last picture is from [0-9]+ s ago$/.test({text('#age')})")
+    seconds = "Number(document.getElementById('age').textContent.match(/[0-9]+/)[0])"
+    page.until(f"{seconds} >= {number(page, seconds) + 2}")
     assert texts(page, ".row .name") == ["clone"]
     own.coordinator.start()
     own("start", "afterwards")
@@ -424,6 +432,27 @@ def test_what_happens_while_it_asks(page: Page, place: Workspace) -> None:
     page.call("Fetch.continueResponse", requestId=answer)
     page.call("Fetch.disable")
     page.until(f"{text('#summary')}.endsWith('1 completed, 1 up')")
+    page.call("Fetch.enable", patterns=[answers])
+    place("start", "build")
+    answer = page.event("Fetch.requestPaused")["requestId"]
+    page.call("Fetch.failRequest", requestId=answer, errorReason="ConnectionReset")
+    page.call("Fetch.disable")
+    page.until(f"{text('#live')} === 'connection lost; trying again'")
+    page.until(f"{text('#live')} === 'live' && {label('build')}")
+    forgive(page)
+
+
+def test_a_click_finds_its_row_after_a_redraw(page: Page, place: Workspace) -> None:
+    failing(place)
+    opened(page, place.link)
+    page.until(f"{label('build')} === 'waiting'")  # from now on, no row moves
+    x, y = page.middle(row("clone") + " .name")
+    page.mouse("mouseMoved", x, y)
+    page.mouse("mousePressed", x, y, button="left", clickCount=1)
+    title = page.value(text("#title"))
+    page.until(f"{text('#title')} !== {json.dumps(title)}")
+    page.mouse("mouseReleased", x, y, button="left", clickCount=1)
+    page.until(f"{text('#details h2')} === 'clone'")
 
 
 def test_300_units(page: Page, place: Workspace) -> None:
@@ -522,6 +551,8 @@ def test_on_a_phone(page: Page, place: Workspace) -> None:
     )
     assert wide == []
     assert page.value("document.getElementById('scroll').clientHeight") >= 120
+    main = "document.querySelector('main').clientHeight"
+    assert number(page, "document.getElementById('details').clientHeight") > number(page, main) / 2
 
 
 @needs_axe

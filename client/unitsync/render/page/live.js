@@ -3,6 +3,7 @@
 const server = (() => {
   const { draw, make, write } = timeline;
   const $ = (id) => document.getElementById(id);
+  const AGAIN_MS = 3000;
   const LOST = "connection lost; trying again";
   const WORDS = { "": "connecting", live: "live", away: "no coordinator answers", lost: LOST };
   let wanted = "", against = "";  // the startup that is shown, and one to compare with; "" for the present, and none
@@ -69,7 +70,7 @@ const server = (() => {
     isAsking = false;
     say();
     if (isStale) later(0);
-    else if (problem && state !== "away") later(5000);
+    else if (problem && state !== "away") later(AGAIN_MS);
     else if (shown && !shown.over && state === "live" && !wanted && !document.hidden) later(Math.max(1000, 10 * took));
   }
   function listen() {
@@ -87,7 +88,7 @@ const server = (() => {
     source.addEventListener("error", () => {
       become("lost");
       if (source.readyState !== EventSource.CLOSED) return;
-      setTimeout(listen, 3000);  // there is an answer, such as that of a proxy
+      setTimeout(listen, AGAIN_MS);  // there is an answer, such as that of a proxy
       later(0);
     });
   }

@@ -25,13 +25,11 @@ const timeline = (() => {
   const seconds = (many) => `calc(var(--second) * ${many})`;
 
   function draw(next) {
-    const isAnother = next.startup !== data.startup;
     const follows = scroll.scrollLeft + scroll.clientWidth >= scroll.scrollWidth - 2;
     const places = new Map(next.units.map((unit, place) => [unit.name, place]));
     const moved = (place) => (place < 0 ? -1 : places.get(units[place].name) ?? -1);
     const lost = chosen >= 0 && moved(chosen) < 0;
     [active, chosen, hinted] = [active, chosen, hinted].map(moved);
-    if (isAnother) zoom = 1;
     const second = zoom > 1 && data.width ? time / data.width : 0;
     data = next;
     units = data.units;
