@@ -19,9 +19,12 @@ _jobs = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def log_server() -> Iterator[Server]:
-    """It is not to be killed."""
-    with one_server() as server:
+def log_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """It is not to be killed. It has room for as many jobs as there are tests, whatever the disk
+    has: each log reserves what it may come to hold."""
+    settings = tmp_path_factory.mktemp("nats") / "settings"
+    settings.write_text("jetstream: { max_file_store: 1TB }\n")
+    with one_server("-c", str(settings)) as server:
         yield server
 
 
