@@ -9,6 +9,7 @@ import ast
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -144,7 +145,12 @@ def is_ours(module: str) -> bool:
     )
 
 
-def imports(file: Path) -> Iterator[Import]:
+def imports(file: Path) -> tuple[Import, ...]:
+    return _imports(file, file.read_text())
+
+
+@cache
+def _imports(file: Path, text: str) -> tuple[Import, ...]:
     def walk(node: ast.AST, lazy: bool, for_types: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -166,7 +172,7 @@ def imports(file: Path) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child, lazy, for_types)
 
-    return walk(ast.parse(file.read_text()), False, False)
+    return tuple(walk(ast.parse(text), False, False))
 
 
 def all_imports(*packages: Path) -> list[Import]:
