@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import permutations
 
 import msgspec
+import pytest
 
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.reader import FILTERS_MAX, Filters
@@ -62,6 +63,32 @@ def test_as_many_units_as_fit() -> None:
 def test_everything_where_whole_hosts_are_too_many() -> None:
     assert reports({f"u{number}@*" for number in range(1000)}) == {fact("*", "*")}
     assert reports({f"u@h{number}" for number in range(999)}) == {fact("*", "*")}
+
+
+HALF = [f"u{number}@h1" for number in range(600)]
+MORE_THAN_HALF = [f"u{number}@h2" for number in range(700)]
+
+
+@pytest.mark.parametrize(
+    ("needs", "more"),
+    [
+        pytest.param(HALF + MORE_THAN_HALF[:400], MORE_THAN_HALF[400:], id="of another host"),
+        pytest.param(HALF + MORE_THAN_HALF, [f"u{n}@*" for n in range(600)], id="whole host"),
+        pytest.param([f"u@h{number}" for number in range(1200)], ["u@*"], id="all of all"),
+    ],
+)
+def test_what_was_read_is_read_again(needs: list[str], more: list[str]) -> None:
+    """Even where fewer subjects would cover what is needed by then."""
+    made = Filters("j")
+    for need in needs:
+        made.add(need)
+    before = made.subjects()
+    for need in more:
+        made.add(need)
+    after = made.subjects()
+    assert len(after) == len(set(after)) <= FILTERS_MAX
+    for one in before:
+        assert any(fnmatch.fnmatchcase(one, other) for other in after)
 
 
 def test_the_longest_names_fit_into_a_request() -> None:

@@ -135,6 +135,45 @@ async def test_what_is_needed_on_all_hosts_is_unknown_at_first(
     assert ("ready@b", UNKNOWN, 0) in node.coordinator.history
 
 
+@pytest.mark.parametrize(
+    ("most", "needs", "more", "news"),
+    [
+        pytest.param(1, ["u@b", "u@c"], ["u@*"], "u@a", id="all of all"),
+        pytest.param(
+            4, ["u@b", "v@b", "w@b", "u@a", "v@a"], ["w@a", "x@a"], "x@a", id="a whole host"
+        ),
+    ],
+)
+async def test_more_is_heard_after_too_much_was_needed(
+    log_server: Server,
+    hosts: Hosts,
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    needs: list[str],
+    more: list[str],
+    news: str,
+) -> None:
+    """What was read only because it was too much to name all of it is read again, too."""
+    monkeypatch.setattr("unitsyncd.hosts.reader._REPORTS_MAX", most)
+    b = hosts.add(log_server.url, "b")
+    b.coordinator.set("earlier", COMPLETED)
+    await b.joined()
+    node.coordinator.need(*needs)
+    await node.hears("u@b", NOT_REGISTERED)
+    claim = node.member._claim
+    other = messages.report_subject(hosts.job, "b", "other")
+    b.coordinator.set("other", COMPLETED)
+    await node.until(lambda: other in node.member._reader._latest)
+    node.coordinator.need(*more)
+    await node.hears(news, NOT_REGISTERED)
+    node.coordinator.need("earlier@b")
+    await node.hears("earlier@b", COMPLETED)
+    b.coordinator.set("u", COMPLETED)
+    await node.hears("u@b", COMPLETED)
+    assert node.member._claim == claim
+
+
 async def test_what_is_news_of_many_units_at_once_takes_several_turns(node: Node) -> None:
     names = [f"unit-{number}@a" for number in range(500)]
     node.coordinator.need(*names)

@@ -199,33 +199,40 @@ class Filters:
     def __init__(self, job: str) -> None:
         self._job = job
         self._everywhere: set[str] = set()
+        """Units, or ANY."""
         self._by_host: defaultdict[str, set[str]] = defaultdict(set)
+        """The same of each host, apart from those."""
 
     def add(self, name: str) -> None:
         """Cover UNIT@HOST or UNIT@*, too."""
         unit, host, _ = remote_name(name)
+        if not self._everywhere.isdisjoint((unit, ANY)):
+            return
         if host == ANY:
             self._everywhere.add(unit)
             for units in self._by_host.values():
                 units.discard(unit)
-        elif unit not in self._everywhere:
+        elif ANY not in self._by_host[host]:
             self._by_host[host].add(unit)
 
     def subjects(self) -> list[str]:
         """None includes another one. Beyond FILTERS_MAX, they are all units of those hosts of which
-        most is needed, or all of all hosts."""
-        count = len(self._everywhere) + sum(map(len, self._by_host.values()))
-        whole: set[str] = set()
-        for host in sorted(self._by_host, key=lambda host: len(self._by_host[host]), reverse=True):
-            if count <= _REPORTS_MAX:
-                break
-            count -= len(self._by_host[host]) - 1
-            whole.add(host)
+        most is needed, or all of all hosts. They match whatever they matched before: a reader
+        expects to be told all of it again."""
+        self._widen()
         found = [messages.claim_subject(self._job, ANY), messages.synced_subject(self._job, ANY)]
-        if count > _REPORTS_MAX:
-            return [*found, messages.report_subject(self._job, ANY, ANY)]
-        found += [messages.report_subject(self._job, ANY, unit) for unit in self._everywhere]
-        for host, units in self._by_host.items():
-            exactly = [ANY] if host in whole else units
-            found += [messages.report_subject(self._job, host, unit) for unit in exactly]
+        for host, units in [(ANY, self._everywhere), *self._by_host.items()]:
+            found += [messages.report_subject(self._job, host, unit) for unit in units]
         return found
+
+    def _widen(self) -> None:
+        count = len(self._everywhere) + sum(map(len, self._by_host.values()))
+        for units in sorted(self._by_host.values(), key=len, reverse=True):
+            if count <= _REPORTS_MAX:
+                return
+            count -= len(units) - 1
+            units.clear()
+            units.add(ANY)
+        if count > _REPORTS_MAX:
+            self._everywhere = {ANY}
+            self._by_host.clear()
