@@ -434,18 +434,18 @@ def _serve(options: argparse.Namespace, ready: _Ready) -> int:
 
 
 def _metrics(options: argparse.Namespace, folder: str) -> Metrics | None:
-    """Raises UsageError, UnitsyncError. A coordinator that a verb has started goes on without
-    metrics if their address cannot be had: the scripts are more important."""
+    """Raises UnitsyncError. A coordinator that a verb has started goes on without metrics if
+    their address is wrong or cannot be had: the scripts are more important."""
     by_a_verb = options.ready_fd is not None
-    settings = metrics_settings(options, os.environ)
-    if settings is None and by_a_verb:
-        settings = kept_metrics(folder)
-    if settings is None:
-        forget_metrics(folder)
-        return None
-    from unitsyncd.metrics.service import Metrics
-
     try:
+        settings = metrics_settings(options, os.environ)
+        if settings is None and by_a_verb:
+            settings = kept_metrics(folder)
+        if settings is None:
+            forget_metrics(folder)
+            return None
+        from unitsyncd.metrics.service import Metrics
+
         return Metrics(settings)
     except UnitsyncError as problem:
         if not by_a_verb:

@@ -82,6 +82,8 @@ def test_options_come_first() -> None:
         (SERVED, {"host": "a.b"}, "'a.b' is not the name of a host"),
         (SERVED, {"hosts": "http://a"}, "http://a is not the URL"),
         (SERVED, {"hosts": "nats://u:secret@a:x"}, "nats://a:x is not the URL"),
+        (SERVED, {"hosts": "nats://sec/ret=@a:1"}, "nats://a:1 is not the URL"),
+        (SERVED, {"hosts": "nats://@a:1"}, "nats://a:1 is not the URL"),
         (SERVED, {"hosts_expected": "0"}, "1 to 1,000 hosts, not 0"),
         (SERVED, {"hosts_expected": "x"}, "1 to 1,000 hosts, not x"),
         (SERVED | {"UNITSYNC_HOSTS_EXPECTED": "many"}, {}, "not many"),

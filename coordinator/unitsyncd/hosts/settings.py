@@ -103,7 +103,10 @@ def hosts_settings(
             "a coordinator that is one of several hosts needs the name of their job",
             hint="--job JOB, or UNITSYNC_JOB; the same on all hosts, another one for each run",
         )
-    check_job(job)
+    try:
+        check_job(job)
+    except InvalidName as problem:
+        raise UsageError(problem.message, hint="--job JOB, or UNITSYNC_JOB") from None
     check_library()
     fails, grace_s = _on_host_lost(
         options.on_host_lost or environment.get("UNITSYNC_ON_HOST_LOST", "")
@@ -148,12 +151,14 @@ def _check_server(server: str) -> None:
     try:
         parts = urlsplit(server if "://" in server else f"nats://{server}")
         usable = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+        usable = usable and parts.username != "" and not (parts.path.strip("/") or parts.query)
     except ValueError:
         usable = False
     if not usable:
         raise UsageError(
             f"{address(server)} is not the URL of a NATS server",
-            hint="for example nats://log-1:4222",
+            hint="for example nats://log-1:4222, or nats://TOKEN@log-1:4222 with a token of "
+            "letters, digits, - and _",
         )
 
 
