@@ -209,7 +209,7 @@ _ALL = (
         wait, wait for them, and read their logs. None of those starts a coordinator or changes
         anything.
         """,
-        "claude mcp add unitsync -- unitsync mcp",
+        "for Claude Code:\n  claude mcp add --scope project unitsync -- unitsync mcp",
         module="unitsync.mcp_server.command",
     ),
 )

@@ -129,7 +129,7 @@ def test_groups_are_bounded() -> None:
     names = [f"u{number}" for number in range(30)]
     groups = [WhyGroup(info(f"c{number}"), "waiting", names) for number in range(25)]
     found = answers.why(WhyReply(id="", groups=groups), NOW)
-    assert (found["stuck"], len(found["causes"]), found["causes_more"]) == (750, 20, 5)
+    assert (found["held_up"], len(found["causes"]), found["causes_total"]) == (750, 20, 25)
     assert (len(found["causes"][0]["units"]), found["causes"][0]["units_more"]) == (20, 10)
 
 

@@ -355,6 +355,7 @@ async def test_looking_starts_no_coordinator(tmp_path: Path) -> None:
         nothing = await ask(looking, "list")
         assert nothing["total"] == 0
         assert nothing["say"]
+        assert nothing["address"] == address
         assert (await ask(looking, "why"))["say"]
         assert (await ask(looking, "status", unit="a"))["status"] == "not registered"
         assert (await ask(looking, "events"))["say"]

@@ -101,6 +101,19 @@ def test_without_a_terminal_names_are_whole() -> None:
         assert all(name in text for name in startups.HOSTILE)
 
 
+def test_what_ran_later_is_said_wherever_it_is_missing() -> None:
+    made, path = startups.startup([startups.Job("a", 10.0), startups.Job("b", 30.0)])
+    replace = msgspec.structs.replace
+    later = [replace(span, counts=False) for span in made.units[1].spans]
+    made = replace(made, units=(made.units[0], replace(made.units[1], spans=tuple(later))))
+    said = [
+        "Left out, as the startup was over by then: b",
+        "unitsync reset --all begins a new startup.",
+    ]
+    for lines in (bars.timeline(made, path, Screen()), tables.remarks(made, Screen())):
+        assert lines[-2:] == said
+
+
 def test_bars_are_as_long_as_the_units_took() -> None:
     made, path = startups.startup(
         [startups.Job("a", 10.0), startups.Job("b", 30.0, ["a"]), startups.Job("c", 20.0)]

@@ -170,7 +170,8 @@ def why(reply: WhyReply, now: float) -> Answer:
         }
     groups = reply.groups
     return {
-        "stuck": sum(len(group.units) for group in groups),
+        "causes_total": len(groups),
+        "held_up": sum(len(group.units) for group in groups),
         "causes": [
             {
                 "kind": group.kind,
@@ -180,7 +181,6 @@ def why(reply: WhyReply, now: float) -> Answer:
             }
             for group in groups[:SOME]
         ],
-        "causes_more": max(0, len(groups) - SOME) or None,
     } | ({} if groups else {"say": "nothing waits, and nothing has failed"})
 
 

@@ -60,7 +60,8 @@ class List(Tool):
 
     async def call(self, workspace: Workspace, say: Say) -> Answer:
         found = await workspace.client.list(*self.units)
-        return answers.units(found, self.status, self.offset, self.limit, workspace.now())
+        answer = answers.units(found, self.status, self.offset, self.limit, workspace.now())
+        return answer if found else {**answer, "address": workspace.place.address}
 
 
 class Why(Tool):

@@ -29,14 +29,13 @@ from unitsync.render.rows import (
     title,
     width_s,
 )
-from unitsync.render.tables import notes_below
+from unitsync.render.tables import notes_below, ran_later
 from unitsync.render.times import marks, took
 from unitsync.terminal import MARKS, Screen
 
 _WIDTH_ELSEWHERE: Final = 100
 """Columns of the bars' lines, apart from long names, if there is no terminal."""
 _BAR_MIN: Final = 12
-_LATER_MOST: Final = 10
 _REASONS_MOST: Final = 5
 
 _GLYPHS: Final = {
@@ -89,18 +88,8 @@ def timeline(
     if legend := _legend(shown, screen):
         lines += ["", *folded(legend, screen)]
     lines += more(len(everything) - len(shown), screen)
-    lines += [*_reasons(everything, screen), *_later(startup, screen)]
+    lines += [*_reasons(everything, screen), *ran_later(startup, screen)]
     return [*lines, *notes_below(startup.notes, screen)]
-
-
-def _later(startup: Startup, screen: Screen) -> Iterator[str]:
-    """Says what ran only when the startup was over."""
-    names = [safe(unit.name) for unit in startup.units if unit.ran_later]
-    if names:
-        further = f" and {len(names) - _LATER_MOST:,} more" if len(names) > _LATER_MOST else ""
-        what = f"{', '.join(names[:_LATER_MOST])}{further}"
-        yield ""
-        yield from folded(f"Left out, as the startup was over by then: {what}", screen)
 
 
 def _colour(row: Row) -> str:

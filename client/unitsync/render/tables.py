@@ -26,6 +26,7 @@ from unitsync.terminal import Screen, beside
 _LATE: Final = 0.05
 """From this share of the whole on, it is said that a script came late."""
 _BESIDE_MOST: Final = 10
+_LATER_MOST: Final = 10
 _CELL_MIN: Final = 6
 
 
@@ -134,8 +135,20 @@ def critical_path(
 
 
 def remarks(startup: Startup, screen: Screen) -> list[str]:
-    """Says if *startup* is not over, and what is not sure about it."""
-    return list(notes_below([*([] if startup.over else [NOT_OVER]), *startup.notes], screen))
+    """Says if *startup* is not over, what is left out, and what is not sure about it."""
+    notes = [*([] if startup.over else [NOT_OVER]), *startup.notes]
+    return [*ran_later(startup, screen), *notes_below(notes, screen)]
+
+
+def ran_later(startup: Startup, screen: Screen) -> Iterator[str]:
+    """Says what ran only when *startup* was over."""
+    names = [safe(unit.name) for unit in startup.units if unit.ran_later]
+    if names:
+        further = f" and {len(names) - _LATER_MOST:,} more" if len(names) > _LATER_MOST else ""
+        what = f"{', '.join(names[:_LATER_MOST])}{further}"
+        yield ""
+        yield from folded(f"Left out, as the startup was over by then: {what}", screen)
+        yield from folded("unitsync reset --all begins a new startup.", screen)
 
 
 def _if_any(seconds: float) -> str:
