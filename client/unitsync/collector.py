@@ -51,7 +51,19 @@ def check_installed() -> None:
 
 def shown(url: str) -> str:
     """*url* without what may be secret in it. It need not be a URL."""
-    return re.sub(r"^([a-z]+://)?.*@", r"\1", url.partition("?")[0])
+    start = re.match(r"(?:[a-z]+://)?", url)
+    scheme = start.group() if start else ""
+    where, _, query = url.removeprefix(scheme).partition("?")
+    if "@" in query:  # it may be a password with a ? in it
+        return f"{scheme}..."
+    return scheme + where.rpartition("@")[2]
+
+
+def without_password(url: str) -> str:
+    """What stays the same if the password of *url* is changed."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}"))
 
 
 def hiding(url: str, text: str) -> str:

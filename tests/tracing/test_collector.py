@@ -33,6 +33,9 @@ def test_what_may_be_secret_is_not_shown() -> None:
     assert shown("me:s3cret@host") == "host"
     assert shown("http://me:se/cr@et@host/path") == "http://host/path"
     assert shown("host:4318") == "host:4318"
+    assert shown("http://me:s3?cret@host/path") == "http://..."
+    assert shown("http://host/path?mail=me@t0ken") == "http://..."
+    assert shown("me:s3?cret@host") == "..."
     said = hiding(URL, "Max retries with url: /v1/traces?token=t0ken, me:s3%20cret, s3 cret")
     assert said == "Max retries with url: /v1/traces?…, me:…, …"
     assert hiding("http://host", "host is away") == "host is away"
@@ -49,13 +52,23 @@ def test_what_was_taken_is_known_to_the_next_process(tmp_path: Path) -> None:
     other = opened(tmp_path, "http://elsewhere")
     assert other.epoch == ""
     first.close()
-    second = opened(tmp_path, "http://host:4318/v1/traces")  # the password does not matter
+    second = opened(tmp_path, URL.replace("s3%20cret", "another"))
     assert (second.before("long-epoch"), second.before("other")) == (512, 0)
     second.keep("e", None)
     second.close()
     third = opened(tmp_path)
     assert (third.epoch, third.spans, third.before("e")) == ("e", None, 0)
     for each in (third, other):
+        each.close()
+
+
+@pytest.mark.parametrize("url", [URL.replace("t0ken", "x"), URL.replace("me:", "you:")])
+def test_collectors_that_differ_in_user_or_query_are_two(tmp_path: Path, url: str) -> None:
+    first = opened(tmp_path)
+    first.keep("e", None)
+    other = opened(tmp_path, url)
+    assert other.epoch == ""
+    for each in (first, other):
         each.close()
 
 

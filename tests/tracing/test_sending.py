@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from cli.conftest import Cli, cli
 from tracing.receiver import WITHOUT_EXTRA, Receiver, attributes, receiving
+from unitsync.errors import UnitsyncError
 from unitsync.tracing import otlp
 from unitsync.tracing.spans import TraceSpan
 
@@ -184,6 +186,21 @@ def test_no_collector_is_there(cli: Cli) -> None:
     assert result.status == 1
     assert "the trace was not taken" in result.err
     assert f"hint: does a collector take OTLP over HTTP at http://127.0.0.1:{port}" in result.err
+
+
+def test_an_exporter_that_raises_what_it_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those before 1.41 do. Its text holds the whole URL."""
+    url = "http://me:s3cret@host/v1/traces?token=t0ken"
+
+    def export(*_: object) -> None:
+        raise OSError(f"cannot reach {url}")
+
+    monkeypatch.setattr(OTLPSpanExporter, "export", export)
+    with pytest.raises(UnitsyncError, match="cannot reach") as failed:
+        otlp.send([TraceSpan("clone", 1, 0, 1, 2, {})], 7, url)
+    text = f"{failed.value.message} {failed.value.hint}"
+    assert "s3cret" not in text
+    assert "t0ken" not in text
 
 
 def test_without_the_extra(cli: Cli) -> None:

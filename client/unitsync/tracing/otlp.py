@@ -68,15 +68,24 @@ def send(
     logger = logging.getLogger(_LOGGER)
     logger.addHandler(why)
     exporter = OTLPSpanExporter(endpoint=url)
+
+    def export(part: Sequence[ReadableSpan]) -> None:
+        try:
+            if exporter.export(part) is SpanExportResult.SUCCESS:
+                return
+            said = why.text
+        except Exception as problem:  # whatever it is, it can hold secrets of the URL
+            said = str(problem)
+        reason = collector.hiding(url, said) or "no reason was given"
+        raise (Unwanted if _NEVER.search(said) else UnitsyncError)(
+            f"the trace was not taken: {reason}",
+            hint=f"does a collector take OTLP over HTTP at {collector.shown(url)}?",
+        )
+
     try:
         for first in range(begin, len(spans), BATCH):
             part = [made(span) for span in spans[first : first + BATCH]]
-            if exporter.export(part) is not SpanExportResult.SUCCESS:
-                reason = collector.hiding(url, why.text) or "no reason was given"
-                raise (Unwanted if _NEVER.search(why.text) else UnitsyncError)(
-                    f"the trace was not taken: {reason}",
-                    hint=f"does a collector take OTLP over HTTP at {collector.shown(url)}?",
-                )
+            export(part)
             taken(first + len(part))
     finally:
         exporter.shutdown()  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ class Taken:
         """Waits for the end of another process that sends to *url*; *on_wait* is called before."""
         self.epoch = ""
         self.spans: int | None = None
-        name = f"traces-{sha256(collector.shown(url).encode()).hexdigest()[:12]}"
+        name = f"traces-{sha256(collector.without_password(url).encode()).hexdigest()[:12]}"
         self._file = _opened(folder, name)
         if self._file is None:
             return
