@@ -151,8 +151,6 @@ class Daemon:
             await self._job.leave()
         if self._metrics is not None:
             await self._metrics.leave()
-        if self._traces is not None:
-            await self._traces.leave()
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
@@ -172,6 +170,8 @@ class Daemon:
         self._owners.close()
         self._kept.close()
         self._folder_lock.leave()
+        if self._traces is not None:
+            await self._traces.leave()
         if self._too_large is not None:
             raise self._too_large
 
@@ -218,9 +218,10 @@ class Daemon:
         return self._folder_lock.hide(full)
 
     def _run_in_steps(self, work: Work) -> None:
-        """Do the next step of *work*, and each further one after a pause."""
+        """Do the next step of *work*, and each further one after a pause, until the end."""
         self._unfinished.discard(work)
-        if has_more(work):
+        ending = self._ended is not None and self._ended.done()
+        if not ending and has_more(work):
             self._unfinished.add(work)
             asyncio.get_running_loop().call_later(REST_S, self._run_in_steps, work)
 

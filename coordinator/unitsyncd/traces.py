@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from subprocess import DEVNULL, STDOUT
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ AGAIN_S: Final = (1.0, 300.0)
 """Until it is started again if it has ended: at first, and at the most."""
 END_S: Final = 3.0
 """How long it may take to end."""
+LINE_MAX: Final = 4096
 _ALSO: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CERTIFICATES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -35,22 +37,21 @@ def trace_variables(
     ``--otlp``, None without. They are kept, so that a coordinator that a verb starts again sends
     traces too. Raises UsageError; but one that a verb has started goes on without."""
     found: Variables | None = None
-    if url is None:
-        url = environment.get(collector.VARIABLE) or None
-    if url is None:
+    named = environment.get(collector.VARIABLE) or None if url is None else url
+    if named is None:
         if by_a_verb:
             return _kept(folder)
     else:
         try:
             collector.check_installed()
-            collector.endpoint(url, {})
+            collector.endpoint(url, environment)
         except UsageError as problem:
             if not by_a_verb:
                 raise
             logger.error("no traces are sent: {}; {}", problem, problem.hint)
         else:
             passed_on = {name: text for name, text in environment.items() if _is_passed_on(name)}
-            found = {**passed_on, collector.VARIABLE: url}
+            found = {**passed_on, collector.VARIABLE: named}
     try:
         keep_lines(
             os.path.join(folder, FILE),
@@ -96,18 +97,18 @@ class TraceSender:
             await asyncio.wait([self._task])
 
     async def _keep_running(self) -> None:
-        pause_s, most_s = AGAIN_S
+        pause_s = 0.0
         while True:
+            began = monotonic()
             try:
                 how = f"it ended with exit status {await self._run()}"
-            except OSError as problem:
-                how = str(problem)
+            except Exception as problem:
+                how = str(problem) or repr(problem)
+            pause_s = next_pause(pause_s, monotonic() - began)
             logger.warning("traces: {}; it is started again in {:.0f} s", how, pause_s)
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, most_s)
 
     async def _run(self) -> int:
-        """Raises OSError."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
             env=self._environment,
@@ -118,7 +119,7 @@ class TraceSender:
         )
         assert process.stdout is not None
         try:
-            async for line in process.stdout:
+            async for line in _lines(process.stdout):
                 logger.info("traces: {}", line.decode("utf-8", "replace").rstrip())
             return await process.wait()
         finally:
@@ -130,3 +131,21 @@ class TraceSender:
                 except TimeoutError:
                     process.kill()
                     await process.wait()
+
+
+def next_pause(pause_s: float, ran_s: float) -> float:
+    """Until it is started again if it ran that long; *pause_s* was the one before, 0 if none."""
+    least_s, most_s = AGAIN_S
+    return least_s if ran_s > most_s else max(least_s, min(2 * pause_s, most_s))
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Of a long one its first LINE_MAX bytes."""
+    rest = b""
+    while part := await stream.read(LINE_MAX):
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            yield line[:LINE_MAX]
+        rest = rest[:LINE_MAX]
+    if rest:
+        yield rest

@@ -36,11 +36,11 @@ def receiver() -> Iterator[Receiver]:
 
 
 @contextmanager
-def following(daemons: Daemons, url: str) -> Iterator[subprocess.Popen[str]]:
+def following(daemons: Daemons, url: str, timeout_s: int = 1) -> Iterator[subprocess.Popen[str]]:
     words = ("--endpoint", daemons.endpoint, "trace", "--follow", "--otlp", url)
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", FOLLOW, *words],
-        env=clean_environment() | {"OTEL_EXPORTER_OTLP_TIMEOUT": "1"},
+        env=clean_environment() | {"OTEL_EXPORTER_OTLP_TIMEOUT": str(timeout_s)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -275,6 +275,71 @@ def test_it_ends_when_it_is_told_to(daemons: Daemons, receiver: Receiver) -> Non
             assert process.wait(PATIENCE_S) == status
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_ends_when_it_is_told_to_while_it_sends(
+    daemons: Daemons, receiver: Receiver, number: int, status: int
+) -> None:
+    daemons.ready()
+    receiver.answers.clear()
+    with (
+        Client(daemons.endpoint) as client,
+        following(daemons, receiver.url, timeout_s=60) as process,
+    ):
+        runs(client, "clone")
+        eventually(lambda: receiver.paths != [])
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == status
+
+
+@pytest.mark.parametrize("why", ["unread", "SIGTERM"])
+def test_what_waits_for_another_one_ends_too(
+    daemons: Daemons, receiver: Receiver, why: str
+) -> None:
+    daemons.ready()
+    with following(daemons, receiver.url) as first, Client(daemons.endpoint) as client:
+        runs(client, "clone")
+        said(first)
+        with following(daemons, receiver.url) as second:
+            noticed(second)  # that another process sends there already
+            if why == "unread":
+                assert second.stdout is not None
+                second.stdout.close()
+                second.stdout = None
+            else:
+                second.terminate()
+            assert second.wait(PATIENCE_S) == 0
+
+
+def test_what_waits_for_a_coordinator_ends_when_nobody_reads_any_more(
+    daemons: Daemons, receiver: Receiver
+) -> None:
+    with following(daemons, receiver.url) as process:
+        noticed(process)  # that there is no coordinator
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(PATIENCE_S) == 0
+        process.stdout = None
+
+
+def test_if_the_last_that_was_sent_is_forgotten_all_that_is_kept_is_sent(
+    daemons: Daemons, receiver: Receiver
+) -> None:
+    daemons.ready(env={"UNITSYNC_MAX_KEPT_STARTUPS": "2"})
+    with Client(daemons.endpoint) as client:
+        runs(client, "first")
+        with following(daemons, receiver.url) as process:
+            said(process)
+        for unit in ("second", "third", "fourth"):
+            client.reset(all=True)
+            runs(client, unit)
+        kept = len(client.startups().epochs)
+        assert kept < 4
+        with following(daemons, receiver.url) as process:
+            for _ in range(kept):
+                said(process)
+    assert sent(receiver) == ["first", *["second", "third", "fourth"][-kept:]]
+
+
 def test_flags_that_do_not_go_together(daemons: Daemons) -> None:
     for flag in ("--startup", "--from"):
         done = subprocess.run(
@@ -353,7 +418,7 @@ def test_what_is_under_way_when_a_coordinator_ends_is_not_sent_again(
         client.reset(all=True)
         eventually(lambda: receiver.paths != [])
     first.signal(signal.SIGTERM)
-    eventually(lambda: "ending: SIGTERM" in first.log)
+    eventually(lambda: not first.path.exists())  # nobody has to wait for the collector
     receiver.answers.set()
     assert first.end()[0] == 0
     daemons.ready()
@@ -443,3 +508,8 @@ def test_what_is_no_collector(daemons: Daemons, url: str) -> None:
         runs(client, "clone")
     assert "no traces are sent: " in daemon.log
     assert children(daemon) == []
+
+
+def test_what_is_no_collector_in_the_environment(daemons: Daemons) -> None:
+    daemon = daemons.ready(env={"UNITSYNC_OTLP": "localhost:4318"})
+    assert "no traces are sent: UNITSYNC_OTLP: 'localhost:4318' is not the URL" in daemon.log

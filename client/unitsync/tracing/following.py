@@ -43,6 +43,8 @@ def follow(address: str, url: str) -> int:
     """Send each startup to *url*, from the newest on, or from the one after the last that was sent
     there. Goes on until this process is to end: by a signal, or because nobody reads stdout any
     more. Raises UnitsyncError."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    when_unread(lambda: os.kill(os.getpid(), signal.SIGTERM))
     collector.check_installed()
     os.nice(NICENESS)
     place = endpoints.resolve(address or None)
@@ -60,25 +62,26 @@ def follow(address: str, url: str) -> int:
 async def _run(following: _Following) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    ended = False
+    status: int | None = None
 
-    def end() -> None:
+    def end(number: int) -> None:
         """What has been sent is not sent again: a request that is under way may come to its end."""
-        nonlocal ended
-        ended = True
-        late = Timer(END_S, os._exit, (0,))
-        late.daemon = True
-        late.start()
-        loop.call_soon_threadsafe(task.cancel)
+        nonlocal status
+        if status is None:
+            status = number
+            late = Timer(END_S, os._exit, (number,))
+            late.daemon = True
+            late.start()
+            task.cancel()
 
-    when_unread(end)
-    loop.add_signal_handler(signal.SIGTERM, end)
+    loop.add_signal_handler(signal.SIGTERM, end, 0)
+    loop.add_signal_handler(signal.SIGINT, end, 130)
     try:
         await following.run()
     except asyncio.CancelledError:
-        if not ended:
+        if status is None:
             raise
-    return 0
+    return status or 0
 
 
 class _Following:
@@ -127,7 +130,9 @@ class _Following:
         """The startup to begin with."""
         known = [epoch.epoch for epoch in epochs]
         if self._taken.epoch not in known:
-            self._taken.keep(known[-1], 0)  # so that it is sent even if this process ends first
+            # If what was sent last has been forgotten, all that is kept came after it.
+            begin = known[0] if self._taken.epoch else known[-1]
+            self._taken.keep(begin, 0)  # so that it is sent even if this process ends first
         return epochs[known.index(self._taken.epoch)]
 
     async def _deliver(self, startup: Startup) -> None:
@@ -135,7 +140,9 @@ class _Following:
         trace, made = trace_id(startup.epoch), list(spans(startup))
         for pause_s in pauses():
             try:
-                otlp.send(
+                # In a thread, so that signals are heard meanwhile.
+                await asyncio.to_thread(
+                    otlp.send,
                     made,
                     trace,
                     self._url,
