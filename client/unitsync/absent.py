@@ -6,6 +6,9 @@ decides which requests each of them ends and which go on.
 
 from unitsync.errors import Unreachable
 
+STARTED_BY = "the next want, start, run, wait or ping starts one"
+"""What to do if there is none."""
+
 
 class Absent(Unreachable):
     """Nobody serves there for now, and the message says why."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from unitsync import endpoint as endpoints
 from unitsync import errors
-from unitsync.absent import Absent, NothingKept
+from unitsync.absent import STARTED_BY, Absent, NothingKept
 from unitsync.conversation import Autostart
 from unitsync.startup import has_kept_state
 
@@ -53,7 +53,7 @@ def ensure(
     if when == Autostart.NEVER:
         raise Absent(
             f"no coordinator runs at {endpoint.address}",
-            hint="the next want, start, run, wait or ping starts one",
+            hint=STARTED_BY,
             endpoint=endpoint.address,
         )
     if not autostart:

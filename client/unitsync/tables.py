@@ -268,9 +268,10 @@ def hosts_table(reply: "HostsReply", screen: "Screen", named: str = "") -> list[
     if not reply.job:
         text, hint = (other_job(named, ""), JOIN_ANEW) if named else (NO_JOB, JOIN_ONE)
         if not reply.epoch:
+            from unitsync.absent import STARTED_BY
+
             text = "no coordinator runs"
-            hint = "the next start, wait or unitsync ping starts one"
-            hint += "" if named else f"; in a job: {JOIN_ONE}"
+            hint = STARTED_BY + ("" if named else f"; in a job: {JOIN_ONE}")
         return list(beside("", 0, [text, f"hint: {hint}"], screen.width))
     standing = safe(reply.standing)
     head = standing if f"job {reply.job}" in standing else f"job {reply.job}: {standing}"
