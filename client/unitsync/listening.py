@@ -15,6 +15,7 @@ from unitsync.errors import UsageError
 from unitsync.wire_by_hand import PATH_BYTES_MAX
 
 _PORT_MAX: Final = 65_535
+_PORT_DIGITS: Final = 5
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -48,7 +49,8 @@ def address_of(text: str, named: str, hint: str, *, any_port: bool = False) -> A
         return Address(path=path)
     host, _, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    is_port = port.isascii() and port.isdigit() and int(port[:6]) <= _PORT_MAX
+    is_number = port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS
+    is_port = is_number and int(port) <= _PORT_MAX
     if not (host and is_port and (any_port or int(port))):
         raise UsageError(f"{named} {text!a}: neither HOST:PORT nor unix:PATH", hint=hint)
     return Address(host="127.0.0.1" if host == "localhost" else host, port=int(port))

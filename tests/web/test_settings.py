@@ -69,6 +69,7 @@ def test_others_never_come_in_without_a_token(listen: str) -> None:
         ("--listen=7711", "--listen: '7711': neither"),
         ("--listen=:7711", "neither"),
         ("--listen=localhost:65536", "neither"),
+        ("--listen=localhost:0655350", "neither"),
         ("--listen=unix:web.sock", "not the absolute path"),
         ("--prefix=user", "not a path"),
         ("--prefix=/a/../b", "not a path"),
