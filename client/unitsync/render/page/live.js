@@ -1,5 +1,6 @@
 /* Feeds the page, which page.js draws: its picture, what has changed, other startups. What it says
    of one unit is in unit.js. */
+if (!location.pathname.endsWith("/")) location.replace(`${location.pathname}/${location.search}${location.hash}`);
 const server = (() => {
   const { draw, make, write } = timeline;
   const $ = (id) => document.getElementById(id);
