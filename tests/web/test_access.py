@@ -42,6 +42,15 @@ def test_the_link_gives_the_browser_a_cookie(web: Web) -> None:
     assert web.ask(Cookie=cookie).status == 200
 
 
+@pytest.mark.parametrize(
+    ("proto", "secure"),
+    [("https", True), ("HTTPS, http", True), ("http", False), ("http, https", False), ("", False)],
+)
+def test_a_cookie_that_came_by_https_stays_there(web: Web, proto: str, secure: bool) -> None:
+    answer = web.ask(f"?{web.url.query}", Cookie="", X_Forwarded_Proto=proto)
+    assert ("Secure" in answer.headers["Set-Cookie"].split("; ")) is secure
+
+
 @pytest.mark.parametrize("path", [path for path in PATHS if path != "changes"])
 def test_a_bearer_is_as_good(web: Web, path: str) -> None:
     assert web.ask(path, Cookie="", Authorization=f"bearer {web.token}").status != 403
@@ -253,6 +262,9 @@ def test_without_a_token(address: str) -> None:
         ancestors = "frame-ancestors 'self' https://coder.example.com"
         assert ancestors in answer.headers["Content-Security-Policy"]
         assert b"timeline" in web.ask(Cookie="", **BY_LINK).body
+        old_link = web.ask("?token=x", Cookie="")
+        assert (old_link.status, old_link.headers["Location"]) == (303, "./")
+        assert "Set-Cookie" not in old_link.headers
         assert web.ask(Cookie="", Host="evil.example").status == 403
         assert web.ask(Cookie="", Origin="https://evil.example").status == 403
         assert web.ask("startup.json", Cookie="", Sec_Fetch_Site="cross-site").status == 403

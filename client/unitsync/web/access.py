@@ -29,6 +29,7 @@ class Access:
     def __init__(self, token: str, hosts: Iterable[str], listens: Address) -> None:
         """*token* is "" if none is needed. *listens* has its final port."""
         self._token = token.encode()
+        self.needs_token = bool(token)
         self._hosts = {host for host in hosts if not host.startswith("*.")}
         self._below = tuple(host[1:] for host in hosts if host.startswith("*."))
         self._listens = listens
@@ -59,7 +60,7 @@ class Access:
 
     def knows(self, headers: Headers) -> bool:
         """Whether a token comes with it, or none is needed."""
-        if not self._token:
+        if not self.needs_token:
             return True
         given = [
             value

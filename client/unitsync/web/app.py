@@ -144,13 +144,20 @@ class App:
         headers, token = _headers(request), request.query_params.get("token", "")
         response: Response
         if token:
+            if not self._access.needs_token:  # an old link
+                return _redirect("./")
             if not self._access.is_token(token):
                 raise _unknown()
             response = _go_on() if is_from_elsewhere(headers) else _redirect("./")
             # Its path is, by default, that of the page as the browser sees it: also behind a proxy,
             # and then no other server behind it gets to see the cookie.
             response.set_cookie(
-                self._access.cookie, token, path=None, httponly=True, samesite="strict"
+                self._access.cookie,
+                token,
+                path=None,
+                secure=_is_https(headers),
+                httponly=True,
+                samesite="strict",
             )
             return response
         if not self._access.knows(headers):
@@ -210,6 +217,12 @@ def _headers(request: Request) -> Headers:
     for name, value in request.headers.items():
         found[name].append(value)
     return found
+
+
+def _is_https(headers: Headers) -> bool:
+    """Whether the first proxy says that the browser came by https."""
+    schemes = ",".join(headers.get("x-forwarded-proto", ()))
+    return schemes.partition(",")[0].strip().lower() == "https"
 
 
 def _unknown() -> errors.NotPermitted:
