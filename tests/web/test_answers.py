@@ -14,7 +14,7 @@ from support.coordinators import PATIENCE_S, Coordinator, clean_environment
 from unitsync import Client
 from unitsync.analysis.values import Startup, UnitRecord
 from unitsync.errors import LimitReached
-from unitsync.web.startups import UNITS_MAX, _picture
+from unitsync.web.startups import UNITS_MAX, Startups, _picture
 from web.conftest import COMMAND, Web, serving
 
 MARKUP = "<script>alert(1)</script>"
@@ -178,6 +178,24 @@ def test_what_is_remembered_of_a_startup_ends_with_it(coordinator: Coordinator) 
         assert past["id"] == present["id"]
         assert past["outcome"] == "2 units: 2 completed"
         assert "so far" not in past["took"]
+
+
+def test_what_is_said_of_the_latest_is_made_once(coordinator: Coordinator) -> None:
+    startups = Startups(coordinator.address)
+    with coordinator.client() as client:
+        for _ in range(2):
+            client.reset(all=True)
+            chain(client)
+        asks = (startups.list, lambda: startups.compare(""), lambda: startups.picture(""))
+        for unit, ask in zip("cde", asks, strict=True):
+            before = ask()
+            assert ask() is before
+            client.start(unit)
+            client.complete(unit)
+            assert ask() is not before
+        before = startups.list()
+        client.reset(all=True)
+        assert startups.list() is not before
 
 
 @pytest.mark.parametrize(

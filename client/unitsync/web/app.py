@@ -69,6 +69,7 @@ class App:
         self._at_work = ThreadPoolExecutor(1)
         self._asking = ThreadPoolExecutor(_THREADS)
         self._present = Turns(partial(self._work, self._startups.picture, ""))
+        self._list = Turns(partial(self._work, self._startups.list))
         self._changes: Changes | None = None
         self._paths: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "": self._serve_page,
@@ -176,7 +177,7 @@ class App:
         return _answered(request, await self._present.result())
 
     async def _serve_startups(self, request: Request) -> Response:
-        return _answered(request, await self._work(self._startups.list))
+        return _answered(request, await self._list.result())
 
     async def _serve_comparison(self, request: Request) -> Response:
         name = request.query_params.get("startup", "")

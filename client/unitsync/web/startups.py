@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from unitsync import Client, errors
 from unitsync.analysis.compare import EARLIER_MAX, compare
@@ -26,7 +26,7 @@ UNITS_MAX: Final = 20_000
 KEPT_MAX: Final = EARLIER_MAX + 2
 """So many startups are remembered, at the most: as many as a comparison looks at."""
 FRESH_S: Final = 0.5
-"""A picture of what goes on is not made anew before it is so old."""
+"""What is said of what goes on is not made anew before it is so old."""
 _BEFORE: Final = "No unit is registered now; this is the startup before."
 _NOTHING: Final = Startup("", "", 0.0, 0.0, True, 0.0, ())
 
@@ -64,6 +64,18 @@ class _Kept:
         return self.source.epochs[number - 1][1]
 
 
+class _Made(NamedTuple):
+    of: tuple[object, ...]
+    """The startups that there were, and the last event."""
+    stays: bool
+    answer: Answer
+    at: float
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.stays or monotonic() - self.at < FRESH_S
+
+
 class Startups:
     """What there is at one address. Remembers what does not change any more. Its methods raise
     UnitsyncError."""
@@ -76,8 +88,8 @@ class Startups:
         """Of past ones; the same."""
         self._rows: dict[str, dict[str, Any]] = {}
         """Of past ones, in the list of all."""
-        self._present: tuple[str, bool, float, Answer] | None = None
-        """Of what the picture is, whether it stays so, when it was made, and the picture."""
+        self._made: dict[str, _Made] = {}
+        """Of the latest one: its picture, the list and comparisons. The same."""
 
     def picture(self, name: str) -> Answer:
         """*name* "" is the latest."""
@@ -99,8 +111,9 @@ class Startups:
         with self._client() as client:
             kept = _Kept(client)
             self._rows = {name: row for name, row in self._rows.items() if name in kept.names}
-            listed = [self._row(kept, number) for number in kept.source.numbers()]
-        return answer_of({"startups": listed})
+            if not kept.names:
+                return answer_of({"startups": []})
+            return self._of_latest(kept, "list", lambda latest: answer_of(self._all(kept, latest)))
 
     def compare(self, name: str) -> Answer:
         """What differs in the latest startup from the one with that *name*; "" is the one
@@ -112,10 +125,14 @@ class Startups:
                 raise errors.UsageError(
                     "that is the latest startup itself", hint="name an earlier one"
                 )
+            then = self._startup(kept, number)
             earlier = (self._startup(kept, each) for each in kept.source.numbers() if each)
-            then, now = self._startup(kept, number), self._startup(kept, 0)
-            found = compare(then, now, earlier)
-        return answer_of({"against": then.epoch, **page_comparison(found)})
+
+            def compared(now: Startup) -> Answer:
+                found = page_comparison(compare(then, now, earlier))
+                return answer_of({"against": then.epoch, **found})
+
+            return self._of_latest(kept, f"against {then.epoch}", compared)
 
     def unit(self, name: str, unit: str) -> dict[str, Any]:
         """The *unit* as it was in the startup with that *name*."""
@@ -137,14 +154,21 @@ class Startups:
     def _present_picture(self, kept: _Kept) -> Answer:
         seq = kept.last_event(0)
         key = f"{kept.name(0)}-{seq}"
-        if self._present is not None:
-            of, stays, made, picture = self._present
-            if of == key and (stays or monotonic() - made < FRESH_S):
-                return picture
-        startup = kept.source.startup(0)
-        picture = answer_of(_picture(startup, seq), key if startup.over else "")
-        self._present = key, startup.over, monotonic(), picture
-        return picture
+        return self._of_latest(
+            kept,
+            "picture",
+            lambda latest: answer_of(_picture(latest, seq), key if latest.over else ""),
+        )
+
+    def _of_latest(self, kept: _Kept, what: str, make: Callable[[Startup], Answer]) -> Answer:
+        """What *make* says of the latest startup: again only after something has happened, or, if
+        that goes on, after some time."""
+        of = (*kept.names, kept.last_event(0), kept.source.is_past)
+        known = self._made.pop(what, None)
+        if known is None or known.of != of or not known.is_fresh:
+            latest = self._startup(kept, 0)
+            known = _Made(of, latest.over, make(latest), monotonic())
+        return _remembered(self._made, what, lambda: known).answer
 
     def _startup(self, kept: _Kept, number: int) -> Startup:
         if kept.is_present(number):
@@ -152,10 +176,13 @@ class Startups:
         name = kept.name(number)
         return _remembered(self._past, name, lambda: kept.source.startup(number))
 
-    def _row(self, kept: _Kept, number: int) -> dict[str, Any]:
+    def _all(self, kept: _Kept, latest: Startup) -> dict[str, Any]:
+        return {"startups": [self._row(kept, each, latest) for each in kept.source.numbers()]}
+
+    def _row(self, kept: _Kept, number: int, latest: Startup) -> dict[str, Any]:
         name, present = kept.name(number), kept.is_present(number)
         if (row := self._rows.get(name)) is None:
-            startup = self._startup(kept, number)
+            startup = self._startup(kept, number) if number else latest
             lasted = took(startup.ended - startup.began) + ("" if startup.over else " so far")
             row = {
                 "id": name,
