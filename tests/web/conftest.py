@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -67,9 +67,11 @@ class Events:
 class Web:
     """A server that has begun. ``link`` is what it printed."""
 
+    command: ClassVar[Sequence[str]] = (COMMAND,)
+
     def __init__(self, address: str, *flags: str, **variables: str) -> None:
         self.process = subprocess.Popen(
-            [COMMAND, "web", "--endpoint", address, *flags],
+            [*self.command, "web", "--endpoint", address, *flags],
             env=clean_environment() | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -13,7 +13,8 @@ from time import monotonic
 
 import pytest
 
-from support.coordinators import PATIENCE_S, clean_environment
+from support.coordinators import PATIENCE_S, Coordinator, clean_environment
+from unitsync.conversation import OVERDUE_MAX, REPLY_SLACK_S
 from unitsync.testing import throwaway_coordinator
 from unitsync.web import serving as served
 from web.conftest import COMMAND, Web, serving
@@ -124,6 +125,51 @@ def test_who_asks_for_nothing_is_sent_away(address: str) -> None:
         finally:
             idle.close()
             busy.close()
+
+
+class WebOfModule(Web):
+    """Python waits for its threads at the end; the script ``unitsync`` does not."""
+
+    command = (sys.executable, "-m", "unitsync")
+
+
+def test_a_coordinator_that_hangs_does_not_hold_it(coordinator: Coordinator) -> None:
+    web = WebOfModule(coordinator.address, "--listen", "127.0.0.1:0")
+    connections = [web.connection() for _ in range(2)]
+    coordinator.signal(signal.SIGSTOP)
+    try:
+        began = monotonic()
+        for connection, path in zip(connections, ("startups", "unit"), strict=True):
+            cookie = {"Cookie": f"{web.cookie}={web.token}"}
+            connection.request("GET", f"/{path}.json?name=a", headers=cookie)
+        assert web.ask().status == 200  # then it has begun with the others
+        assert web.end() == (0, "")
+        assert monotonic() - began < OVERDUE_MAX * REPLY_SLACK_S
+    finally:
+        coordinator.signal(signal.SIGCONT)
+        for connection in connections:
+            connection.close()
+
+
+def test_it_ends_if_it_can_no_longer_tell_of_changes(address: str) -> None:
+    broken = (
+        "from unitsync.web.changes import Changes\n"
+        "async def run(self): raise OSError('it is broken')\n"
+        "Changes.run = run\n"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-P", "-c", broken + MAIN),
+            *("web", "--endpoint", address, "--listen", "127.0.0.1:0"),
+        ],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 1
+    assert "it is broken" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["starlette", "uvicorn"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from threading import Timer
 from typing import Final
 
 from uvicorn import Config, Server
@@ -19,12 +21,12 @@ CONNECTIONS_MAX: Final = 250
 BEGIN_S: Final = 10.0
 """The time from connecting to the end of the first request."""
 END_S: Final = 1
-"""How long answers may still take at the end."""
+"""How long answers may still take at the end, and then the threads that make them."""
 
 
 def serve(app: App, listening: socket.socket, begun: Callable[[], None]) -> int:
     """Serve until a signal comes. Calls *begun* when it does what it should about one. Returns the
-    exit status."""
+    exit status. The process has to end then. Raises what ends *app*."""
     config = Config(
         app,
         http=_Connection,
@@ -39,7 +41,15 @@ def serve(app: App, listening: socket.socket, begun: Callable[[], None]) -> int:
         limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=END_S,
     )
-    return asyncio.run(_serve(_Server(config), app, listening, begun))
+    status = 1
+    try:
+        status = asyncio.run(_serve(_Server(config), app, listening, begun))
+        return status
+    finally:
+        # ``python -m unitsync`` would wait for the threads, and they for a coordinator.
+        late = Timer(END_S, os._exit, (status,))
+        late.daemon = True
+        late.start()
 
 
 async def _serve(
@@ -58,11 +68,14 @@ async def _serve(
         loop.add_signal_handler(number, end, number)
     begun()
     running = asyncio.ensure_future(app.run())
+    running.add_done_callback(lambda _: end(ended_by))
     try:
         await server.serve([listening])
     finally:
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await asyncio.wait([running])
+    if not running.cancelled():
+        running.result()
     return 130 if ended_by == signal.SIGINT else 0
 
 
