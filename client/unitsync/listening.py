@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from unitsync.errors import UsageError
+from unitsync.errors import UnitsyncError, UsageError
 from unitsync.wire_by_hand import PATH_BYTES_MAX
 
 _PORT_MAX: Final = 65_535
@@ -100,7 +100,12 @@ def _is_left_over(path: str) -> bool:
         return asking.connect_ex(path) == errno.ECONNREFUSED
 
 
-def why_not(problem: OSError) -> str:
-    """Why it was not possible to listen."""
-    taken = problem.errno == errno.EADDRINUSE
-    return "something else is there" if taken else problem.strerror or str(problem)
+def why_not(what: str, problem: OSError, if_taken: str) -> UnitsyncError:
+    """The error if it was not possible to listen, for *what* that was to be shown there. *if_taken*
+    says what to do if something else is there."""
+    if problem.errno == errno.EADDRINUSE:
+        return UnitsyncError(f"no {what}: something else is there", hint=if_taken)
+    return UnitsyncError(
+        f"no {what}: {problem.strerror or problem}",
+        hint="an address of this machine, or unix:PATH in a folder that exists",
+    )

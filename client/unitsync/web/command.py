@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from unitsync import endpoint as endpoints
-from unitsync import errors
 from unitsync.commandline import Call
 from unitsync.extras import missing
 from unitsync.listening import Address, listen, why_not
@@ -50,10 +49,8 @@ def _listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
     try:
         listening = listen(address, _BACKLOG)
     except OSError as problem:
-        raise errors.UnitsyncError(
-            f"no page at {address}: {why_not(problem)}",
-            hint="it may be another one like this; --listen 127.0.0.1:0 takes a port that is free",
-        ) from None
+        if_taken = "it may be another one like this; --listen 127.0.0.1:0 takes a port that is free"
+        raise why_not(f"page at {address}", problem, if_taken) from None
     with listening:
         if not address.path:
             yield listening, Address(host=address.host, port=listening.getsockname()[1])

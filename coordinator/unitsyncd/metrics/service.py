@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final
 
 from unitsync._version import __version__
-from unitsync.errors import UnitsyncError
 from unitsync.listening import listen, why_not
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Supervisor
@@ -118,11 +117,9 @@ def _listen(settings: MetricsSettings) -> socket.socket:
     try:
         return listen(settings.place, BACKLOG)
     except OSError as problem:
-        raise UnitsyncError(
-            f"no metrics at {settings.address}: {why_not(problem)}",
-            hint="another coordinator may have it: each needs an address of its own "
-            "(--metrics, UNITSYNC_METRICS)",
-        ) from None
+        if_taken = "another coordinator may have it: each needs an address of its own "
+        if_taken += "(--metrics, UNITSYNC_METRICS)"
+        raise why_not(f"metrics at {settings.address}", problem, if_taken) from None
 
 
 def _size(path: str) -> int:
