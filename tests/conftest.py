@@ -64,7 +64,7 @@ sys.dont_write_bytecode = False
 _FUZZ = int(os.environ.get("FUZZ", "0"))
 settings.register_profile(
     "unitsync",
-    max_examples=100 * max(1, _FUZZ),
+    max_examples=50 * max(1, _FUZZ),
     derandomize=not _FUZZ,
     database=None,
     deadline=None,

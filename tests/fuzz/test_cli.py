@@ -139,7 +139,7 @@ def test_any_words(there: Daemon) -> None:
     statuses: set[int] = set()
 
     @given(calls(), environments)
-    @settings(max_examples=100 * ROUNDS)
+    @settings(max_examples=50 * ROUNDS)
     def call(words: list[str], environ: dict[str, str]) -> None:
         if is_for_others(words):
             return
@@ -265,7 +265,7 @@ def test_what_a_shell_asks_to_be_completed(
         max_size=5,
     )
 )
-@settings(max_examples=200 * ROUNDS)
+@settings(max_examples=100 * ROUNDS)
 def test_any_options_of_the_coordinator(words: list[str]) -> None:
     with contextlib.suppress(errors.UsageError):
         program._options(words)

@@ -139,7 +139,7 @@ def test_it_asks_for_what_the_full_command_line_asks_for(asked: list[Call]) -> N
     @given(calls(), environments)
     @example(["complete", "a", "--exit-code", "9" * 5000], {})
     @example(["complete", "a", "--exit-code", "9" * 20], {})
-    @settings(max_examples=500 * ROUNDS)
+    @settings(max_examples=250 * ROUNDS)
     def same(words: list[str], environ: dict[str, str]) -> None:
         nonlocal plain, wrong
         asked.clear()
@@ -165,12 +165,12 @@ def test_it_asks_for_what_the_full_command_line_asks_for(asked: list[Call]) -> N
             assert getattr(asked[0], field) == getattr(mine, field)
 
     same()
-    assert plain > 80
-    assert wrong > 5
+    assert plain > 40
+    assert wrong > 2
 
 
 @given(st.lists(words, max_size=5), environments)
-@settings(max_examples=300 * ROUNDS)
+@settings(max_examples=150 * ROUNDS)
 def test_whatever_is_called_it_does_or_leaves(words: list[str], environ: dict[str, str]) -> None:
     try:
         wire_by_hand.pack(read(words, environ).request)

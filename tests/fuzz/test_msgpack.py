@@ -35,13 +35,13 @@ def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         )
     )
 )
-@settings(max_examples=300 * ROUNDS)
+@settings(max_examples=150 * ROUNDS)
 def test_what_it_packs_is_msgpack(value: object) -> None:
     assert msgspec.msgpack.decode(wire_by_hand.pack(value)) == value
 
 
 @given(st.one_of(st.integers(max_value=-1), st.integers(2**64), st.none(), st.binary(), st.text()))
-@settings(max_examples=200 * ROUNDS)
+@settings(max_examples=100 * ROUNDS)
 def test_what_it_cannot_pack_it_leaves(value: object) -> None:
     try:
         wire_by_hand.pack([value])
@@ -59,14 +59,14 @@ def test_what_it_cannot_pack_it_leaves(value: object) -> None:
         )
     )
 )
-@settings(max_examples=300 * ROUNDS)
+@settings(max_examples=150 * ROUNDS)
 def test_it_unpacks_msgpack(value: object) -> None:
     frame = msgspec.msgpack.encode(value)
     assert wire_by_hand.unpack(frame, 0) == (value, len(frame))
 
 
 @given(replies)
-@settings(max_examples=300 * ROUNDS)
+@settings(max_examples=150 * ROUNDS)
 def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
     frame = wire.encode(reply)
     plain, end = wire_by_hand.unpack(frame, 0)
@@ -75,7 +75,7 @@ def test_it_unpacks_replies(reply: wire.AnyReply) -> None:
 
 
 @given(replies)
-@settings(max_examples=60 * ROUNDS)
+@settings(max_examples=30 * ROUNDS)
 def test_the_json_of_a_reply_is_the_same(reply: wire.AnyReply) -> None:
     """Made from a map that leaves out what has its default."""
     plain = wire_by_hand.Plain(wire_by_hand.unpack(wire.encode(reply), 0)[0])
@@ -112,7 +112,7 @@ def _fields(reply: wire.AnyReply, plain: Any) -> Any:
 
 
 @given(st.one_of(st.binary(max_size=60), replies.map(wire.encode)), st.data())
-@settings(max_examples=500 * ROUNDS)
+@settings(max_examples=250 * ROUNDS)
 def test_whatever_it_gets_it_understands_or_leaves(frame: bytes, data: st.DataObject) -> None:
     if frame:
         at = data.draw(st.integers(0, len(frame) - 1))

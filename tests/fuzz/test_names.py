@@ -46,7 +46,7 @@ def is_name(text: str) -> bool:
 
 
 @given(texts)
-@settings(max_examples=2000 * ROUNDS)
+@settings(max_examples=1000 * ROUNDS)
 def test_the_rule(text: str) -> None:
     if is_name(text):
         check_name(text)
@@ -60,7 +60,7 @@ def test_the_rule(text: str) -> None:
 
 
 @given(st.lists(texts.filter(lambda text: "\ud800" not in text and "\udc80" not in text)))
-@settings(max_examples=200 * ROUNDS)
+@settings(max_examples=100 * ROUNDS)
 def test_the_coordinator_keeps_to_it(given: list[str]) -> None:
     script = Driven().script()
     for text in given:

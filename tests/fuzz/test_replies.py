@@ -133,7 +133,7 @@ def test_any_replies(impostor: Impostor, chance: random.Random) -> None:
 
 
 @given(replies)
-@settings(max_examples=300 * ROUNDS)
+@settings(max_examples=150 * ROUNDS)
 def test_any_reply_is_made_something_of(reply: wire.AnyReply) -> None:
     """In the conversation that both clients have in common."""
     for request in (

@@ -34,7 +34,7 @@ MIB = 1024 * 1024
 
 @given(st.lists(st.lists(harmless, min_size=1, max_size=4), min_size=1, max_size=6))
 @example([[wire.Want(id="", unit="a", prerequisites=[]), wire.Why(id="", offset=2**63 - 1)]])
-@settings(max_examples=300 * ROUNDS)
+@settings(max_examples=150 * ROUNDS)
 def test_any_requests(batches: list[list[wire.AnyRequest]]) -> None:
     """Each is answered once or held back, and what came of them survives a crash."""
     folder = tempfile.mkdtemp(prefix="us-")
@@ -60,7 +60,7 @@ def test_any_requests(batches: list[list[wire.AnyRequest]]) -> None:
 
 
 @given(st.one_of(harmless, messages(wire.Stop)))
-@settings(max_examples=500 * ROUNDS)
+@settings(max_examples=250 * ROUNDS)
 def test_a_request_says_the_same_on_the_other_side(request: wire.AnyRequest) -> None:
     frame = wire.encode(request)
     if request.v > wire.PROTOCOL:
@@ -72,14 +72,14 @@ def test_a_request_says_the_same_on_the_other_side(request: wire.AnyRequest) -> 
 
 
 @given(replies)
-@settings(max_examples=500 * ROUNDS)
+@settings(max_examples=250 * ROUNDS)
 def test_a_reply_says_the_same_on_the_other_side(reply: wire.AnyReply) -> None:
     arrived: Any = wire.decode_reply(wire.encode(reply))
     assert (type(arrived), wire.encode(arrived)) == (type(reply), wire.encode(reply))
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=1000 * ROUNDS)
+@settings(max_examples=500 * ROUNDS)
 def test_bytes_are_a_message_or_a_protocol_error(data: bytes) -> None:
     for decode in (wire.decode_request, wire.decode_reply):
         try:

@@ -161,7 +161,7 @@ def text_of(kind: str) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("kind", WORDS)
-@settings(max_examples=60 * ROUNDS, deadline=None)
+@settings(max_examples=30 * ROUNDS, deadline=None)
 @given(data=st.data())
 def test_arbitrary_files(kind: str, data: st.DataObject) -> None:
     text = data.draw(text_of(kind))
@@ -189,7 +189,7 @@ def passes(draft: Draft, folder: Path) -> None:
 texts = st.text(max_size=30).filter(lambda text: "\0" not in text and text.strip() != "")
 
 
-@settings(max_examples=100 * ROUNDS, deadline=None)
+@settings(max_examples=50 * ROUNDS, deadline=None)
 @given(
     st.lists(st.tuples(st.text(max_size=10), texts, texts), max_size=5),
     st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=20), max_size=3),
@@ -253,7 +253,7 @@ def resource(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
     )
 
 
-@settings(max_examples=60 * ROUNDS, deadline=None)
+@settings(max_examples=30 * ROUNDS, deadline=None)
 @given(st.lists(resource(json_values), max_size=5), json_values, json_values)
 def test_arbitrary_plans_of_terraform(
     resources: list[dict[str, Any]], configuration: object, before: object
