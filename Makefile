@@ -6,8 +6,8 @@ STAMP := $(VENV)/.set-up
 FUZZED := tests/fuzz tests/coordinator/test_model.py tests/journal/test_rebuild.py
 NO_ROOM := { echo 'hint: it needs the module venv (Debian: apt install python3-venv), the network, and room:'; \
     echo "200 MB here and 100 MB in $${TMPDIR:-/tmp}; name another folder in TMPDIR if that is full"; } >&2
-# A test waits for a third of its time, for timers and time limits: one worker a CPU is too few.
-WORKERS ?= $(shell echo $$(($$(nproc) * 2)))
+# A test waits for half of its time, for timers and time limits: one worker a CPU is too few.
+WORKERS ?= $(shell echo $$(($$(nproc) * 3)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # An activated environment or a PYTHONPATH of the caller must not stand in for .venv.

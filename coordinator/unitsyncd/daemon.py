@@ -83,6 +83,9 @@ class Daemon:
         self.since = self._clock.at()
         self._kept.rhythm.run_in_steps = self._run_in_steps
         self._unfinished: set[Work] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[str] | None = None
         self._job = Job(hosts) if hosts is not None else None
         self._supervisor = Supervisor(
             startup=_startup_named(),
@@ -119,9 +122,6 @@ class Daemon:
             connections = lambda: self._router.connections  # noqa: E731
             metrics.begin(self._supervisor, journal.path, journal.id, connections, self._clock.at)
         folder_lock.appear()
-        self._timer: asyncio.TimerHandle | None = None
-        self._looking: asyncio.TimerHandle | None = None
-        self._ended: asyncio.Future[str] | None = None
         self._memory_max = resources.memory_bound(limits.memory)
         self._too_large: LimitReached | None = None
 

@@ -75,7 +75,7 @@ def test_clocks_are_shown_only_if_one_is_off() -> None:
         ("e1", "", tables.NO_JOB, tables.JOIN_ONE),
         ("e1", "j", "the environment names job j, and the coordinator is alone", tables.JOIN_ANEW),
         ("", "", "no coordinator runs", "UNITSYNC_HOSTS"),
-        ("", "j", "no coordinator runs", "unitsync ping starts one"),
+        ("", "j", "no coordinator runs", "wait or ping starts one"),
     ],
 )
 def test_without_a_job(epoch: str, named: str, text: str, hint: str) -> None:
