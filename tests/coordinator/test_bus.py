@@ -79,30 +79,30 @@ def test_what_makes_no_difference_is_not_told(setting: Setting) -> None:
     assert needs_start.told == [(MET, OUT), (OUT, MET)]
 
 
-@pytest.mark.parametrize("need", NEEDS)
 @pytest.mark.parametrize("condition", Condition)
-def test_who_comes_late_is_told_how_things_stand(
-    setting: Setting, need: Need, condition: Condition
-) -> None:
-    if condition is not C.NOT_REGISTERED:
-        setting.publish(condition)
-    late = setting.subscriber(need=need)
-    assert late.verdict is need.verdicts[condition]
-    assert len(late.told) == (late.verdict is not MET)
+def test_who_comes_late_is_told_how_things_stand(condition: Condition) -> None:
+    for need in NEEDS:
+        setting = Setting()
+        if condition is not C.NOT_REGISTERED:
+            setting.publish(condition)
+        late = setting.subscriber(need=need)
+        assert late.verdict is need.verdicts[condition], need
+        assert len(late.told) == (late.verdict is not MET), need
 
 
-@pytest.mark.parametrize("need", NEEDS)
 @pytest.mark.parametrize("condition", Condition)
-def test_who_leaves_has_it_taken_back(setting: Setting, need: Need, condition: Condition) -> None:
-    actor = setting.subscriber(need=need)
-    if condition is not C.NOT_REGISTERED:
-        setting.publish(condition)
-    setting.leave(actor)
-    assert actor.verdict is MET
-    assert setting.bus.subscribers("t") == []
-    count = len(actor.told)
-    setting.publish(C.FAILED if condition is not C.FAILED else C.STARTED)
-    assert len(actor.told) == count
+def test_who_leaves_has_it_taken_back(condition: Condition) -> None:
+    for need in NEEDS:
+        setting = Setting()
+        actor = setting.subscriber(need=need)
+        if condition is not C.NOT_REGISTERED:
+            setting.publish(condition)
+        setting.leave(actor)
+        assert actor.verdict is MET, need
+        assert setting.bus.subscribers("t") == []
+        count = len(actor.told)
+        setting.publish(C.FAILED if condition is not C.FAILED else C.STARTED)
+        assert len(actor.told) == count, need
 
 
 def test_who_leaves_quietly_is_told_nothing(setting: Setting) -> None:

@@ -272,6 +272,7 @@ async def test_reports_during_an_outage_arrive_after_it(log_server: Server, host
         a.coordinator.need(*(f"{name}@b" for name in names))
         b.coordinator.need("reply@a")
         await asyncio.gather(a.joined(), b.joined())
+        await b.until(lambda: all(host.synced for host in b.member.hosts()))
         await proxy.cut()
         await b.until(lambda: b.member.state is State.CONNECTING)
         assert b.member.remark("a").startswith("no link to the log")
