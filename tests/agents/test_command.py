@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.conftest import COMMAND
-from support.coordinators import PATIENCE_S, clean_environment, end
-
-MAIN = "from unitsync.express import main; main()"
+from support.coordinators import PATIENCE_S, clean_environment, end, without_module
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -49,25 +47,7 @@ def test_the_end_of_stdin_ends_it(address: str) -> None:
 
 @pytest.mark.parametrize("module", ["mcp", "mcp_types"])
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, module: str) -> None:
-    without = (
-        f"import sys; sys.modules[{module!r}] = None; from unitsync.express import main; main()"
-    )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-c",
-            f"{without}; {MAIN}",
-            "mcp",
-            "--endpoint",
-            f"ipc://{tmp_path}/c.sock",
-        ],
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    done = without_module(module, "mcp", "--endpoint", f"ipc://{tmp_path}/c.sock")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "error: mcp talks to agents with mcp, which is not installed",

@@ -127,3 +127,16 @@ def await_end(pid: int, children: Children | None = None) -> None:
         assert select.select([handle], [], [], PATIENCE_S)[0], f"pid {pid} does not end"
     finally:
         os.close(handle)
+
+
+def without_module(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """What ``unitsync`` does with *words* where *module* is not installed."""
+    gone = f"import sys; sys.modules[{module!r}] = None; from unitsync.express import main; main()"
+    return subprocess.run(
+        [sys.executable, "-P", "-c", gone, *words],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )

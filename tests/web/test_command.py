@@ -13,7 +13,7 @@ from time import monotonic
 
 import pytest
 
-from support.coordinators import PATIENCE_S, Coordinator, clean_environment
+from support.coordinators import PATIENCE_S, Coordinator, clean_environment, without_module
 from unitsync.conversation import OVERDUE_MAX, REPLY_SLACK_S
 from unitsync.testing import throwaway_coordinator
 from unitsync.web import serving as served
@@ -174,18 +174,7 @@ def test_it_ends_if_it_can_no_longer_tell_of_changes(address: str) -> None:
 
 @pytest.mark.parametrize("module", ["starlette", "uvicorn"])
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, module: str) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-P", "-c"),
-            f"import sys; sys.modules[{module!r}] = None; {MAIN}",
-            *("web", "--endpoint", f"ipc://{tmp_path}/c.sock"),
-        ],
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    done = without_module(module, "web", "--endpoint", f"ipc://{tmp_path}/c.sock")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"error: web serves its page with {module}, which is not installed",
