@@ -31,15 +31,17 @@ from unitsync import AsyncClient, Client
 EVENTS: Final = 100_000
 EVENTS_OF_A_RUN: Final = 3
 """A unit is registered, starts, and completes."""
-ROUNDS: Final = 7
+READINGS: Final = 7
+ROUNDS: Final = {1: 8, 8: 14}
+"""By the number of clients."""
 KIND: Final = "start + complete"
-REQUESTS: Final = {1: 2_500, 8: 8_000}
-"""Number of clients → requests in one round, of all clients together."""
+REQUESTS: Final = {1: 2_500, 8: 16_000}
+"""In one round, of all clients together, by their number."""
 ALONE: Final = "without a follower"
 FOLLOWED: Final = "with a follower"
 _MARK: Final = "mark"
-OBSERVED_REQUESTS: Final = {1: 10_000, 8: 30_000}
-"""As REQUESTS: a round takes some seconds, so that it is scraped."""
+OBSERVED_REQUESTS: Final = {1: 4_000, 8: 16_000}
+"""As REQUESTS: a round takes so long that it is scraped."""
 OBSERVED: Final = "with metrics and a follower"
 UNOBSERVED: Final = "without both"
 SCRAPE_S: Final = 1.0
@@ -65,7 +67,7 @@ def _measure_reading(bench: Bench) -> None:
         expected = units * EVENTS_OF_A_RUN + 1
         for name, read in (("Client", _read), ("AsyncClient", _read_in_loop)):
             rates, server_cpu_s = [], []
-            for _ in range(ROUNDS):
+            for _ in range(READINGS):
                 before_s, began = machine.cpu_s(server.pid), time.monotonic()
                 count = read(server.address)
                 rates.append(count / (time.monotonic() - began))
@@ -97,59 +99,71 @@ def _read_in_loop(address: str) -> int:
 
 
 def _measure_following(bench: Bench, clients: int, each: int) -> None:
-    with (
-        coordinator(bench.folder) as followed,
-        coordinator(bench.folder) as alone,
-        crowd(followed.address, clients, checked=True) as crowd_of_followed,
-        crowd(alone.address, clients, checked=True) as crowd_of_alone,
-        _follower(followed.address) as (follower, pid),
-        Client(followed.address) as client,
-    ):
-        cpu_s: list[float] = []
+    follower_s: list[float] = []
+    """CPU time of the follower per request."""
 
-        def caught_up(number: int) -> None:
-            _catch_up(client, follower, number)
-            cpu_s.append(machine.cpu_s(pid))
+    @contextlib.contextmanager
+    def pair() -> Iterator[dict[str, Side]]:
+        with (
+            coordinator(bench.folder) as followed,
+            coordinator(bench.folder) as alone,
+            crowd(followed.address, clients, checked=True) as crowd_of_followed,
+            crowd(alone.address, clients, checked=True) as crowd_of_alone,
+            _follower(followed.address) as (follower, pid),
+            Client(followed.address) as client,
+        ):
+            cpu_s: list[float] = []
 
-        sides = {
-            FOLLOWED: Side(followed, crowd_of_followed, caught_up),
-            ALONE: Side(alone, crowd_of_alone),
-        }
-        measure_alternately(bench, KIND, clients, each, ROUNDS, sides)
-        bench.record.add(
-            case_of(KIND, clients),
-            "CPU of the follower per request",
-            "s",
-            [(after - before) / (clients * each) for before, after in pairwise(cpu_s)],
-            subject=FOLLOWED,
-        )
+            def caught_up(number: int) -> None:
+                _catch_up(client, follower, number)
+                cpu_s.append(machine.cpu_s(pid))
+
+            yield {
+                FOLLOWED: Side(followed, crowd_of_followed, caught_up),
+                ALONE: Side(alone, crowd_of_alone),
+            }
+            took = (after - before for before, after in pairwise(cpu_s))
+            follower_s.extend(each_s / (clients * each) for each_s in took)
+
+    measure_alternately(bench, KIND, clients, each, ROUNDS[clients], pair)
+    bench.record.add(
+        case_of(KIND, clients),
+        "CPU of the follower per request",
+        "s",
+        follower_s,
+        subject=FOLLOWED,
+    )
 
 
 def _measure_observing(bench: Bench, clients: int, each: int) -> None:
-    metrics = bench.folder / "metrics.sock"
-    with (
-        coordinator(bench.folder, {"UNITSYNC_METRICS": f"unix:{metrics}"}) as observed,
-        coordinator(bench.folder) as alone,
-        crowd(observed.address, clients, checked=True) as crowd_of_observed,
-        crowd(alone.address, clients, checked=True) as crowd_of_alone,
-        _follower(observed.address) as (follower, _),
-        Client(observed.address) as client,
-        Client(alone.address) as client_of_alone,
-        _scraping(str(metrics)) as scraped,
-    ):
+    @contextlib.contextmanager
+    def pair() -> Iterator[dict[str, Side]]:
+        metrics = bench.folder / "metrics.sock"
+        with (
+            coordinator(bench.folder, {"UNITSYNC_METRICS": f"unix:{metrics}"}) as observed,
+            coordinator(bench.folder) as alone,
+            crowd(observed.address, clients, checked=True) as crowd_of_observed,
+            crowd(alone.address, clients, checked=True) as crowd_of_alone,
+            _follower(observed.address) as (follower, _),
+            Client(observed.address) as client,
+            Client(alone.address) as client_of_alone,
+            _scraping(str(metrics)) as scraped,
+        ):
 
-        def caught_up(number: int) -> None:
-            _catch_up(client, follower, number)
-            client.reset(all=True, force=True)
+            def caught_up(number: int) -> None:
+                _catch_up(client, follower, number)
+                client.reset(all=True, force=True)
 
-        sides = {
-            OBSERVED: Side(observed, crowd_of_observed, caught_up),
-            UNOBSERVED: Side(
-                alone, crowd_of_alone, lambda _: client_of_alone.reset(all=True, force=True)
-            ),
-        }
-        measure_alternately(bench, KIND, clients, each, ROUNDS, sides)
-        assert scraped, "nobody asked for metrics"
+            def reset(number: int) -> None:
+                client_of_alone.reset(all=True, force=True)
+
+            yield {
+                OBSERVED: Side(observed, crowd_of_observed, caught_up),
+                UNOBSERVED: Side(alone, crowd_of_alone, reset),
+            }
+            assert scraped, "nobody asked for metrics"
+
+    measure_alternately(bench, KIND, clients, each, ROUNDS[clients], pair)
 
 
 @contextlib.contextmanager

@@ -147,13 +147,15 @@ class EventReader:
         self._last = after[0]
         """The number of the last event that was told or passed over."""
 
-    def feed(self, page: wire.EventsReply) -> Iterator[Event]:
-        """The events of *page*. Raises ProtocolError if it cannot be understood."""
+    def feed(self, page: wire.EventsReply, yield_cpu: Callable[[], object]) -> Iterator[Event]:
+        """The events of *page*. Calls *yield_cpu* before those of each turn. Raises ProtocolError
+        if it cannot be understood."""
         self._begun += page.epochs
         self.journal = page.journal
         if page.oldest > self.from_seq:  # it was dropped while it was read
             self._present, self.from_seq = None, page.oldest
         for seq, blob in page.parts:
+            yield_cpu()
             try:
                 records = _decode(blob)
             except (msgspec.MsgspecError, ValueError) as problem:

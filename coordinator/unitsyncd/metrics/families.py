@@ -83,7 +83,7 @@ def families(tally: Tally, now: Figures, per_unit: int) -> Iterator[Family]:
     yield Family(
         "unitsync_request_duration_seconds",
         "histogram",
-        "From the moment a request is read until its turn is over: answered, or held back.",
+        "From the beginning to the end of the turn that answers a request or holds it back.",
         tally.latency.samples(),
     )
     yield Family(

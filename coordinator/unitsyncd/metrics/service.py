@@ -15,6 +15,7 @@ from unitsync.listening import listen, why_not
 from unitsyncd.actors.registry import Registry
 from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.adapters import resources
+from unitsyncd.core.requirement import Condition
 from unitsyncd.metrics.families import STATES, Figures, UnitFigures, families
 from unitsyncd.metrics.responder import Responder
 from unitsyncd.metrics.settings import MetricsSettings, count_begin
@@ -22,7 +23,10 @@ from unitsyncd.metrics.tally import Tally, ran_s, waited_s
 from unitsyncd.metrics.text import render
 
 STEP_UNITS: Final = 1000
-"""Units that are counted before requests are answered again: less than a millisecond."""
+"""Units that are counted before requests are answered again: a tenth of a millisecond."""
+_STATES: Final = {
+    condition: condition.status.value for condition in Condition if condition.status.value in STATES
+}
 BACKLOG: Final = 16
 
 
@@ -93,11 +97,12 @@ class Metrics:
         counts, by_name = dict.fromkeys(STATES, 0), list[UnitFigures]()
         done = 0
         while done < len(registry.names):
-            for name in registry.names[done : done + STEP_UNITS]:
-                state = registry.units[name].unit.condition.status.value
-                counts[state] += 1
-                if len(by_name) < self._settings.per_unit:
-                    by_name.append(self._figures_of(registry, name, state))
+            names = registry.names[done : done + STEP_UNITS]
+            conditions = bytes(map(registry.bus.conditions.__getitem__, names))
+            for condition, state in _STATES.items():
+                counts[state] += conditions.count(condition)
+            for name in names[: self._settings.per_unit - len(by_name)]:
+                by_name.append(self._figures_of(registry, name))
             done += STEP_UNITS
             await asyncio.sleep(0)
             if registry.is_over:  # everything was reset
@@ -106,9 +111,10 @@ class Metrics:
                 by_name.clear()
         return counts, by_name
 
-    def _figures_of(self, registry: Registry, name: str, state: str) -> UnitFigures:
+    def _figures_of(self, registry: Registry, name: str) -> UnitFigures:
         unit, history = registry.units[name].unit, registry.view.history(name)
         ran = ran_s(history, unit.run, self._at())
+        state = unit.condition.status.value
         return UnitFigures(name, state, None if ran is None else waited_s(history, unit.run), ran)
 
 
