@@ -147,7 +147,9 @@ class EventReader:
         self._last = after[0]
         """The number of the last event that was told or passed over."""
 
-    def feed(self, page: wire.EventsReply, yield_cpu: Callable[[], object]) -> Iterator[Event]:
+    def feed(
+        self, page: wire.EventsReply, yield_cpu: Callable[[], object] = lambda: None
+    ) -> Iterator[Event]:
         """The events of *page*. Calls *yield_cpu* before those of each turn. Raises ProtocolError
         if it cannot be understood."""
         self._begun += page.epochs
