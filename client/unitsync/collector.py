@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -43,6 +42,8 @@ def endpoint(url: str | None, environment: Mapping[str, str]) -> str:
 
 def check_installed() -> None:
     """Raises UsageError if what sends traces is not installed."""
+    from importlib.metadata import PackageNotFoundError, distribution  # few coordinators need it
+
     try:
         distribution(_EXPORTER)
     except PackageNotFoundError:

@@ -1,4 +1,5 @@
-"""An agent, with the SDK's own client: it starts ``unitsync mcp`` and talks to it over stdio."""
+"""Agents, with the SDK's own client. One talks to a server in this process, one to ``unitsync mcp``
+over stdio: to start that takes a second of CPU."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from support.coordinators import clean_environment
 from unitsync import Client
+from unitsync.mcp_server.server import offered
+from unitsync.mcp_server.tool import Workspace
 from unitsync.testing import throwaway_coordinator
 
 COMMAND: Final = str(Path(sys.executable).with_name("unitsync"))
@@ -36,19 +39,26 @@ def client(address: str) -> Iterator[Client]:
 
 @asynccontextmanager
 async def agent(
-    address: str,
-    *flags: str,
-    mode: str = "auto",
-    variables: Mapping[str, str] = {},
-    **options: Any,
+    address: str, *, changes: bool = False, mode: str = "auto", **options: Any
 ) -> AsyncIterator[Agent]:
-    """An agent whose server has these *flags*, and *variables* beside the clean environment."""
+    async with (
+        offered(Workspace(address), changes=changes) as server,
+        Agent(server, mode=mode, **options) as connected,
+    ):
+        yield connected
+
+
+@asynccontextmanager
+async def agent_over_stdio(
+    address: str, *flags: str, mode: str = "auto", variables: Mapping[str, str] = {}
+) -> AsyncIterator[Agent]:
+    """Its server has these *flags*, and *variables* beside the clean environment."""
     server = StdioServerParameters(
         command=COMMAND,
         args=["mcp", *flags, "--endpoint", address],
         env=clean_environment() | dict(variables),
     )
-    async with Agent(stdio_client(server), mode=mode, **options) as connected:
+    async with Agent(stdio_client(server), mode=mode) as connected:
         yield connected
 
 

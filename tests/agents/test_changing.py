@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.conftest import COMMAND, agent, ask, refused
+from agents.conftest import COMMAND, agent, agent_over_stdio, ask, refused
 from support.coordinators import PATIENCE_S, clean_environment
 from support.poll import eventually
 from unitsync import Client
@@ -46,13 +46,13 @@ async def test_errors_say_what_to_do_next(address: str, client: Client) -> None:
     client.want("waits", "prerequisite")
     client.start("failed")
     client.fail("failed", "no network")
-    async with agent(address, "--allow-changes") as changing:
+    async with agent(address, changes=True) as changing:
         for tool, arguments in WRONG:
             assert (await refused(changing, tool, **arguments)).get("hint"), (tool, arguments)
 
 
 async def test_what_it_has_done_itself_cannot_run_again(address: str, client: Client) -> None:
-    async with agent(address, "--allow-changes") as changing:
+    async with agent(address, changes=True) as changing:
         await ask(changing, "start", unit="review")
         assert (await ask(changing, "status", unit="review"))["script"]["command"] == "unitsync mcp"
         await ask(changing, "complete", unit="review")
@@ -62,7 +62,7 @@ async def test_what_it_has_done_itself_cannot_run_again(address: str, client: Cl
 
 async def test_a_reset_by_force(address: str, client: Client) -> None:
     client.start("theirs")
-    async with agent(address, "--allow-changes") as changing:
+    async with agent(address, changes=True) as changing:
         assert (await refused(changing, "reset", units=["theirs"]))["error"] == "already_started"
         assert (await ask(changing, "reset", units=["theirs"], force=True))["by_status"] == {
             "pending": 1
@@ -71,7 +71,7 @@ async def test_a_reset_by_force(address: str, client: Client) -> None:
 
 async def test_what_a_start_requires(address: str, client: Client) -> None:
     client.start("db")
-    async with agent(address, "--allow-changes") as changing:
+    async with agent(address, changes=True) as changing:
         started = await ask(changing, "start", unit="tests", after=["db"], requires="start")
         assert started["status"] == "started"
 
@@ -96,7 +96,7 @@ async def test_dependents_run_again_and_outlive_the_agent(
     ):
         run(address, unit, "--log", *after, "--", "sh", "-c", script)
     flag.touch()
-    async with agent(address, "--allow-changes") as changing:
+    async with agent_over_stdio(address, "--allow-changes") as changing:
         again = await ask(changing, "rerun", units=["deps"], with_dependents=True)
         assert again["total"] == 2
         await ask(changing, "start", unit="mine")
@@ -117,7 +117,7 @@ async def test_a_script_that_does_not_come_to_run_again(address: str, client: Cl
     await asyncio.to_thread(run, address, "deps", "--log", "--after", "lint", "--", "true")
     client.start("lint")
     client.fail("lint")
-    async with agent(address, "--allow-changes") as changing:
+    async with agent(address, changes=True) as changing:
         why = await refused(changing, "rerun", units=["deps"])
     assert why["message"] == "unitsync rerun ended with exit status 3 before a unit began"
 
@@ -126,7 +126,7 @@ async def test_an_agent_means_the_newest_startup(address: str) -> None:
     with Client(address, startup="one") as client:
         client.want("a")
     variables = {"UNITSYNC_STARTUP": "one"}
-    async with agent(address, "--allow-changes", variables=variables) as changing:
+    async with agent_over_stdio(address, "--allow-changes", variables=variables) as changing:
         with Client(address, startup="two") as client:
             client.want("b")
         assert [row["unit"] for row in (await ask(changing, "list"))["units"]] == ["b"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agents.conftest import COMMAND, LEGACY, agent, ask, refused
+from agents.conftest import COMMAND, LEGACY, agent, agent_over_stdio, ask, refused
 from support.coordinators import PATIENCE_S, begin, clean_environment, serving
 from support.poll import eventually
 from unitsync import Client
@@ -46,12 +46,12 @@ def chain(client: Client) -> None:
 
 @pytest.mark.parametrize("mode", ["auto", LEGACY])
 async def test_what_is_offered(address: str, mode: str) -> None:
-    async with agent(address, mode=mode) as looking:
+    async with agent_over_stdio(address, mode=mode) as looking:
         tools = (await looking.list_tools()).tools
         assert [tool.name for tool in tools] == LOOKING
         assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
         assert "wait" in (looking.instructions or "")
-    async with agent(address, "--allow-changes", mode=mode) as changing:
+    async with agent_over_stdio(address, "--allow-changes", mode=mode) as changing:
         tools = (await changing.list_tools()).tools
         assert [tool.name for tool in tools] == LOOKING + CHANGING
         lossy = [
@@ -207,7 +207,7 @@ async def test_a_cancelled_wait_ends(address: str, client: Client, mode: str) ->
     async def heard(progress: float, total: float | None, message: str | None) -> None:
         begun.set()
 
-    async with agent(address, "--allow-changes", mode=mode) as changing:
+    async with agent_over_stdio(address, "--allow-changes", mode=mode) as changing:
         for tool, arguments in (
             ("wait", {"units": ["ide"], "timeout_s": 600}),
             ("start", {"unit": "ide", "timeout_s": 600}),
@@ -227,7 +227,7 @@ async def test_a_cancelled_wait_ends(address: str, client: Client, mode: str) ->
 
 async def test_the_work_of_an_agent(address: str, client: Client) -> None:
     client.want("review", "build")
-    async with agent(address, "--allow-changes") as changing:
+    async with agent_over_stdio(address, "--allow-changes") as changing:
         late = await refused(changing, "start", unit="review", timeout_s=0)
         assert (late["error"], bool(late["hint"])) == ("timed_out", True)
         assert (await ask(changing, "start", unit="build"))["status"] == "started"
@@ -250,7 +250,7 @@ async def test_a_script_runs_again(address: str, client: Client, tmp_path: Path)
     assert run(address, "run", "deps", "--log", "--", "test", "-e", str(flag)).returncode == 1
     client.start("by-hand")
     client.complete("by-hand")
-    async with agent(address, "--allow-changes") as changing:
+    async with agent(address, changes=True) as changing:
         flag.touch()
         assert (await ask(changing, "rerun", units=["deps"]))["total"] == 1
         assert (await ask(changing, "wait", units=["deps"]))["done"]

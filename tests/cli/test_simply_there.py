@@ -156,10 +156,17 @@ def test_looking_where_state_is_kept_starts_one(cli: Cli) -> None:
         assert serving(cli.endpoint) == [coordinator_of(cli)]
 
 
+def stop(cli: Cli) -> None:
+    """Return when its process is gone, too: its folder is free before that."""
+    pid = coordinator_of(cli)
+    cli.ok("stop")
+    end(pid)
+
+
 def test_what_another_startup_has_kept_is_not_this_ones(cli: Cli) -> None:
     """As after a reboot, if the folder was not emptied."""
     cli.ok("want", "a", "b")
-    cli.ok("stop")
+    stop(cli)
     mark = cli.folder / "c" / "journal.db.mark"
     number, _, epoch = mark.read_text().splitlines()
     mark.write_text(f"{number}\nanother boot:1:1\n{epoch}\n")
@@ -167,7 +174,7 @@ def test_what_another_startup_has_kept_is_not_this_ones(cli: Cli) -> None:
     assert serving(cli.endpoint) == []
     mark.unlink()  # only a coordinator can tell whose it is
     assert "a " in cli.ok("list")
-    cli.ok("stop")
+    stop(cli)
     for file in (cli.folder / "c").glob("journal.db*"):
         file.unlink()
     assert cli("list") == (0, "no units yet\n", "")

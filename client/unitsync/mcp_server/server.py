@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -35,10 +37,28 @@ _NOT_ALLOWED: Final = "it changes something, which the user has not allowed"
 def serve(workspace: Workspace, *, changes: bool) -> None:
     """Serve one agent until it closes stdin. With *changes* also the tools that change
     something."""
-    asyncio.run(_Serving(workspace, changes).run())
+
+    async def on_stdio() -> None:
+        async with (
+            offered(workspace, changes=changes) as server,
+            stdio_server() as (reading, writing),
+        ):
+            await server.run(reading, writing, server.create_initialization_options())
+
+    asyncio.run(on_stdio())
 
 
-class _Serving:
+@asynccontextmanager
+async def offered(workspace: Workspace, *, changes: bool) -> AsyncIterator[Server[Any]]:
+    """A server for one agent."""
+    offer = _Offer(workspace, changes)
+    try:
+        yield offer.server()
+    finally:
+        await offer.close()
+
+
+class _Offer:
     def __init__(self, workspace: Workspace, changes: bool) -> None:
         self._workspace = workspace
         offered = (*looking.TOOLS, *(changing.TOOLS if changes else ()))
@@ -51,8 +71,8 @@ class _Serving:
         self._feed = Feed(workspace.client, self._changed.set)
         self._feeding: asyncio.Future[Any] | None = None
 
-    async def run(self) -> None:
-        server: Server[Any] = Server(
+    def server(self) -> Server[Any]:
+        return Server(
             "unitsync",
             version=__version__,
             instructions=_INSTRUCTIONS,
@@ -64,14 +84,12 @@ class _Serving:
             on_unsubscribe_resource=self._unsubscribe,
             on_subscriptions_listen=self._listen_to,
         )
-        try:
-            async with stdio_server() as (reading, writing):
-                await server.run(reading, writing, server.create_initialization_options())
-        finally:
-            if self._feeding is not None:
-                self._feeding.cancel()
-                await asyncio.gather(self._feeding, return_exceptions=True)
-            await self._workspace.close()
+
+    async def close(self) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)
+        await self._workspace.close()
 
     # --- tools ------------------------------------------------------------------------
 
