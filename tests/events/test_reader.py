@@ -482,6 +482,21 @@ def test_an_epoch_that_was_forgotten_without_a_record_is_a_gap() -> None:
     assert [(one.seq, one.event) for one in reading.rest()] == [(9, "gap"), (10, "startup")]
 
 
+def test_the_cpu_is_yielded_for_each_turn(world: World) -> None:
+    ann, yielded = world.ann, list[bool]()
+    for name in "ab":
+        world.does(ann.want(name))
+    page = world.store.page(0, 1 << 30)
+    epochs = [wire.Epoch(1, 0, "e", "s", 1.0)]
+    parts = [(seq, wire.msgspec.Raw(blob)) for seq, blob in page.parts]
+    reply = wire.EventsReply(
+        id="", journal="", epochs=epochs, oldest=0, next_seq=page.end, parts=parts
+    )
+    reader = EventReader(wire.StartupsReply(id="", journal="", epochs=[], oldest=0, next_seq=1))
+    list(reader.feed(reply, lambda: yielded.append(True)))
+    assert len(yielded) == len(parts) == 2
+
+
 # --- what cannot be understood --------------------------------------------------------
 
 

@@ -1,11 +1,13 @@
-"""How long a run waited and took, from the history of its unit."""
+"""How long a run waited and took, from the history of its unit; and how long a turn took."""
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 
-from unitsync.wire import HistoryEntry, Owner
-from unitsyncd.metrics.tally import ran_s, waited_s
+from unitsync.wire import HistoryEntry, Owner, Ping
+from unitsyncd.metrics.tally import Tally, ran_s, waited_s
 
 ANN, BOB = Owner(pid=1), Owner(pid=2)
 
@@ -28,6 +30,7 @@ def ends(at: float, run: int = 1) -> HistoryEntry:
         ([], 0),
         ([begins(5)], 0),
         ([waits(1), begins(5)], 4),
+        ([waits(1), waits(3), begins(5)], 4),
         ([waits(1, BOB), waits(2), begins(5)], 3),
         ([waits(1), HistoryEntry(2, "start timed out", 0, ANN), waits(3), begins(5)], 2),
         ([waits(1), HistoryEntry(2, "start timed out", 0, BOB), begins(5)], 4),
@@ -56,3 +59,15 @@ def test_ran() -> None:
     retried = [begins(1), HistoryEntry(3, "failed", 1, ANN), begins(3, 2), ends(7, 2)]
     assert ran_s(retried, 1, 9) == 2
     assert ran_s(retried, 2, 9) == 4
+
+
+def test_each_request_takes_as_long_as_its_turn() -> None:
+    tally, began = Tally(), perf_counter()
+    tally.asked(Ping(id="1"))
+    while perf_counter() < began + 0.01:
+        pass
+    tally.asked(Ping(id="2"))
+    tally.replied([])
+    *_, total, count = tally.latency.samples()
+    assert count.value == 2
+    assert 0.02 <= total.value <= 2 * (perf_counter() - began)

@@ -21,6 +21,7 @@ from support.poll import eventually
 from unitsync import Client, Refused
 from unitsync.errors import Skipped
 from unitsync.owner import of_pid
+from unitsyncd.metrics.service import STEP_UNITS
 
 
 @pytest.fixture
@@ -59,30 +60,32 @@ def test_after_a_known_workload(daemons: Daemons, address: str) -> None:
         with pytest.raises(Refused):
             client.want("clone", "clone")
         client.reset("clone")
+        client.start("lint")
+        client.complete("lint")
     found = scrape(address)
     assert {name: value for name, value in found.items() if name.startswith("unitsync_units")} == {
         'unitsync_units{state="pending"}': 1,
         'unitsync_units{state="launching"}': 0,
         'unitsync_units{state="started"}': 0,
-        'unitsync_units{state="completed"}': 0,
+        'unitsync_units{state="completed"}': 1,
         'unitsync_units{state="failed"}': 1,
         'unitsync_units{state="skipped"}': 1,
     }
     expected = {
-        "unitsync_unit_starts_total": 3,
+        "unitsync_unit_starts_total": 4,
         "unitsync_unit_retries_total": 1,
         "unitsync_unit_resets_total": 1,
         "unitsync_owners_lost_total": 0,
-        'unitsync_unit_outcomes_total{outcome="completed"}': 1,
+        'unitsync_unit_outcomes_total{outcome="completed"}': 2,
         'unitsync_unit_outcomes_total{outcome="failed"}': 1,
         'unitsync_refusals_total{reason="skipped"}': 1,
         'unitsync_refusals_total{reason="cycle"}': 1,
         'unitsync_refusals_total{reason="limit_reached"}': 0,
-        "unitsync_unit_waiting_seconds_count": 2,
+        "unitsync_unit_waiting_seconds_count": 3,
         "unitsync_unit_waiting_seconds_sum": 0,
-        "unitsync_unit_run_seconds_count": 3,
-        'unitsync_unit_run_seconds_bucket{le="+Inf"}': 3,
-        'unitsync_requests_total{verb="complete"}': 1,
+        "unitsync_unit_run_seconds_count": 4,
+        'unitsync_unit_run_seconds_bucket{le="+Inf"}': 4,
+        'unitsync_requests_total{verb="complete"}': 2,
         'unitsync_requests_total{verb="retry"}': 1,
         'unitsync_requests_total{verb="want"}': 2,
         "unitsync_edges": 2,
@@ -190,14 +193,14 @@ def test_units_by_name_are_bounded_and_any_name_can_be_read(daemons: Daemons, ad
         client.start("build:ünit")
         client.complete("build:ünit")
         client.start("deps")
-        client.start("ide")
+        client.declare({f"u{number}": [] for number in range(2 * STEP_UNITS)})
     found = scrape(address)
     assert found['unitsync_unit_state{unit="build:ünit",state="completed"}'] == 1
     assert found['unitsync_unit_state{unit="deps",state="started"}'] == 1
     assert found['unitsync_unit_last_run_seconds{unit="deps"}'] >= 0
     assert found['unitsync_unit_last_waiting_seconds{unit="deps"}'] == 0
-    assert found["unitsync_units_unnamed"] == 1
-    assert not [name for name in found if '"ide"' in name]
+    assert found["unitsync_units_unnamed"] == 2 * STEP_UNITS
+    assert not [name for name in found if 'unit="u' in name]
 
 
 def test_a_scrape_during_load(daemons: Daemons, address: str) -> None:
