@@ -32,11 +32,11 @@ EVENTS: Final = 100_000
 EVENTS_OF_A_RUN: Final = 3
 """A unit is registered, starts, and completes."""
 READINGS: Final = 7
-ROUNDS: Final = {1: 8, 8: 14}
-"""By the number of clients."""
 KIND: Final = "start + complete"
+ROUNDS: Final = {1: 8, 8: 12}
+"""Number of clients → rounds."""
 REQUESTS: Final = {1: 2_500, 8: 16_000}
-"""In one round, of all clients together, by their number."""
+"""Number of clients → requests in one round, of all clients together."""
 ALONE: Final = "without a follower"
 FOLLOWED: Final = "with a follower"
 _MARK: Final = "mark"
@@ -123,7 +123,7 @@ def _measure_following(bench: Bench, clients: int, each: int) -> None:
                 ALONE: Side(alone, crowd_of_alone),
             }
             took = (after - before for before, after in pairwise(cpu_s))
-            follower_s.extend(each_s / (clients * each) for each_s in took)
+            follower_s.extend(took_s / (clients * each) for took_s in took)
 
     measure_alternately(bench, KIND, clients, each, ROUNDS[clients], pair)
     bench.record.add(
@@ -173,7 +173,7 @@ def _scraping(path: str) -> Iterator[list[int]]:
     ended = threading.Event()
 
     def scrape() -> None:
-        while not ended.wait(SCRAPE_S):
+        while not (sizes and ended.wait(SCRAPE_S)):
             with socket.socket(socket.AF_UNIX) as asking:
                 asking.connect(path)
                 asking.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -102,7 +102,7 @@ class EventStream:
             self._away_s, self._newest = 0.0, page.next_seq
             many = page.next_seq - reader.from_seq >= MANY
             self._rest_s = LONG_REST_S if many else REST_S
-            # Where there are few cores, those who are followed come first.
+            # Where cores are few, the coordinator and its scripts come before those who watch.
             return reader.feed(page, os.sched_yield)
         return None
 

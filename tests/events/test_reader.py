@@ -16,7 +16,7 @@ from journal.driving import MACHINE
 from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
 from unitsync import wire
-from unitsync.analysis.events import Event, EventReader, Kind
+from unitsync.analysis.events import YIELD_PARTS, Event, EventReader, Kind
 from unitsync.errors import ProtocolError
 from unitsync.wire import Owner, Requirement
 from unitsyncd.actors import followers
@@ -482,10 +482,10 @@ def test_an_epoch_that_was_forgotten_without_a_record_is_a_gap() -> None:
     assert [(one.seq, one.event) for one in reading.rest()] == [(9, "gap"), (10, "startup")]
 
 
-def test_the_cpu_is_yielded_for_each_turn(world: World) -> None:
+def test_the_cpu_is_yielded_now_and_then(world: World) -> None:
     ann, yielded = world.ann, list[bool]()
-    for name in "ab":
-        world.does(ann.want(name))
+    for number in range(2 * YIELD_PARTS):
+        world.does(ann.want(f"u{number}"))
     page = world.store.page(0, 1 << 30)
     epochs = [wire.Epoch(1, 0, "e", "s", 1.0)]
     parts = [(seq, wire.msgspec.Raw(blob)) for seq, blob in page.parts]
@@ -494,7 +494,7 @@ def test_the_cpu_is_yielded_for_each_turn(world: World) -> None:
     )
     reader = EventReader(wire.StartupsReply(id="", journal="", epochs=[], oldest=0, next_seq=1))
     list(reader.feed(reply, lambda: yielded.append(True)))
-    assert len(yielded) == len(parts) == 2
+    assert (len(yielded), len(parts)) == (2, 2 * YIELD_PARTS)
 
 
 # --- what cannot be understood --------------------------------------------------------

@@ -50,19 +50,19 @@ def serve(workspace: Workspace, *, changes: bool) -> None:
 
 @asynccontextmanager
 async def offered(workspace: Workspace, *, changes: bool) -> AsyncIterator[Server[Any]]:
-    """A server for one agent."""
-    offer = _Offer(workspace, changes)
+    """A server for one agent. Closes *workspace* at the end."""
+    serving = _Serving(workspace, changes)
     try:
-        yield offer.server()
+        yield serving.server()
     finally:
-        await offer.close()
+        await serving.close()
 
 
-class _Offer:
+class _Serving:
     def __init__(self, workspace: Workspace, changes: bool) -> None:
         self._workspace = workspace
-        offered = (*looking.TOOLS, *(changing.TOOLS if changes else ()))
-        self._tools: dict[str, type[Tool]] = {tool.name: tool for tool in offered}
+        tools = (*looking.TOOLS, *(changing.TOOLS if changes else ()))
+        self._tools: dict[str, type[Tool]] = {tool.name: tool for tool in tools}
         self._bus = InMemorySubscriptionBus()
         self._listen = ListenHandler(self._bus)
         self._subscriber: ServerSession | None = None

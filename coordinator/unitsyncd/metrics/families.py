@@ -83,7 +83,7 @@ def families(tally: Tally, now: Figures, per_unit: int) -> Iterator[Family]:
     yield Family(
         "unitsync_request_duration_seconds",
         "histogram",
-        "From the beginning to the end of the turn that answers a request or holds it back.",
+        "How long the turn took that read a request, and answered it or held it back.",
         tally.latency.samples(),
     )
     yield Family(

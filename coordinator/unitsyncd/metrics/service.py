@@ -23,10 +23,14 @@ from unitsyncd.metrics.tally import Tally, ran_s, waited_s
 from unitsyncd.metrics.text import render
 
 STEP_UNITS: Final = 1000
-"""Units that are counted before requests are answered again: a tenth of a millisecond."""
-_STATES: Final = {
-    condition: condition.status.value for condition in Condition if condition.status.value in STATES
+"""Units that are counted before requests are answered again: a tenth of a millisecond, or some
+milliseconds if they are shown by name."""
+_STATE_OF: Final = {
+    condition: condition.status.value
+    for condition in Condition
+    if condition < Condition.UNKNOWN and condition.status.value in STATES
 }
+"""Of each condition that a unit may have which is registered here."""
 BACKLOG: Final = 16
 
 
@@ -99,7 +103,7 @@ class Metrics:
         while done < len(registry.names):
             names = registry.names[done : done + STEP_UNITS]
             conditions = bytes(map(registry.bus.conditions.__getitem__, names))
-            for condition, state in _STATES.items():
+            for condition, state in _STATE_OF.items():
                 counts[state] += conditions.count(condition)
             for name in names[: self._settings.per_unit - len(by_name)]:
                 by_name.append(self._figures_of(registry, name))
