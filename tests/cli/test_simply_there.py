@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PATIENCE_S, Cli, normalised
-from support.coordinators import end, serving
+from support.coordinators import await_end, end, serving
 from unitsync import Client
 from unitsync.spawn_lock import STILL_STARTING
 
@@ -160,7 +160,7 @@ def stop(cli: Cli) -> None:
     """Return when its process is gone, too: its folder is free before that."""
     pid = coordinator_of(cli)
     cli.ok("stop")
-    end(pid)
+    await_end(pid)
 
 
 def test_what_another_startup_has_kept_is_not_this_ones(cli: Cli) -> None:
