@@ -21,7 +21,7 @@ help: ## this list
 
 setup: $(STAMP) ## make .venv and install everything into it, in the versions of constraints.txt
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt client/scripts/unitsync
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'error: unitsync needs Python 3.11 or newer, and $(PYTHON) is older'; \
 	      echo 'hint: make PYTHON=/path/to/python3.12 …'; exit 1; } >&2

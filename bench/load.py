@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 import zmq
 
 from bench.servers import END_PATIENCE_S, SPAWN
-from unitsync import owner, wire
+from unitsync import wire
+from unitsync.clients import owner
 
 REPLY_PATIENCE_MS: Final = 30_000
 CLIENTS_PER_PROCESS: Final = 16

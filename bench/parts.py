@@ -21,14 +21,14 @@ from bench.servers import Server, served
 from unitsync import wire
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, has_more
 from unitsyncd.actors.ports import Job, NobodyWatched, OwnerWatch
-from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import connection_limit
-from unitsyncd.adapters.access import Access
-from unitsyncd.adapters.owners import Owners
-from unitsyncd.adapters.router import Envelope, Router
 from unitsyncd.daemon import GC_THRESHOLDS
 from unitsyncd.limits import Limits
+from unitsyncd.requests.supervisor import Supervisor
 from unitsyncd.saved_state import SavedState, open_state
+from unitsyncd.system.owners import Owners
+from unitsyncd.transport import connection_limit
+from unitsyncd.transport.access import Access
+from unitsyncd.transport.router import Envelope, Router
 
 _LIMITS: Final = Limits()
 

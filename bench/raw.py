@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 from typing import Final
 
 from bench.servers import END_PATIENCE_S, SPAWN
-from unitsync import owner, wire
+from unitsync import wire
+from unitsync.clients import owner
 
 PROCESSES: Final = 2
 PATIENCE_S: Final = 60.0

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
-from unitsync.analysis.events import VERSION, Event
 from unitsync.plan import schema
 from unitsync.plan.document import EdgeTable, GateTable, IncludeTable, PlanTable, UnitTable
 from unitsync.plan.words import TAKES
+from unitsync.startup.analysis.events import VERSION, Event
 from unitsync.wire import Status
 from unitsyncd.core.state import TRANSITIONS
 

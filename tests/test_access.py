@@ -16,8 +16,9 @@ import pytest
 from support.daemon import Daemon, Daemons, Sockets, output_as
 from support.users import BIN, CLI, HUNG_UP, NOBODY, as_root, environment, run
 from unitsync import errors, wire
-from unitsyncd.adapters import access, lines
-from unitsyncd.adapters.access import Access
+from unitsyncd.storage import lines
+from unitsyncd.transport import access
+from unitsyncd.transport.access import Access
 
 VERBS = (
     *("ping", "want a c", "start a --timeout 0", "complete a", "fail a", "wait b"),
@@ -77,7 +78,9 @@ for call in (lambda: Client(sys.argv[1]).ping(), lambda: asyncio.run(ask())):
     except errors.UnitsyncError as problem:
         print(problem.code, problem)
 """
-_LOADED_FIRST = "import unitsync.client, unitsync.aio, unitsync.spawn, concurrent.futures.thread\n"
+_LOADED_FIRST = (
+    "import unitsync.client, unitsync.aio, unitsync.link.spawn, concurrent.futures.thread\n"
+)
 
 
 @as_root

@@ -14,9 +14,9 @@ from journal.driving import MACHINE, Driver
 from journal.memory_store import MemoryStore
 from support.needs import SUCCESS
 from unitsync import wire
-from unitsync.commandline import as_utf8
 from unitsync.errors import InvalidName
-from unitsync.names import check_name
+from unitsync.names.unit_names import check_name
+from unitsync.verb.commandline import as_utf8
 from unitsyncd.core.events import AnyFact, Declared, Registered
 from unitsyncd.core.store import EpochRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unitsync.errors import InvalidName
-from unitsync.patterns import any_matcher, is_pattern, literal, matcher
+from unitsync.names.patterns import any_matcher, is_pattern, literal, matcher
 
 NAMES = ["git-clone", "git-clone.app", "git-clone.lib", "GIT", "ide", "größe", "a!b", "a^b"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from unitsync import empty_replies, errors, wire
-from unitsync.patterns import is_pattern
-from unitsync.remote_names import RemoteName, check_here, is_remote, remote_name, with_count
+from unitsync import errors, wire
+from unitsync.names.patterns import is_pattern
+from unitsync.names.remote_names import RemoteName, check_here, is_remote, remote_name, with_count
+from unitsync.output import empty_replies
 
 
 @pytest.mark.parametrize(

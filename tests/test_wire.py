@@ -19,9 +19,10 @@ import msgspec
 import pytest
 
 from support.messages import REPLIES, REQUESTS
-from unitsync import errors, wire, wire_by_hand
-from unitsync.conversation import Autostart
-from unitsync.verbs import VERBS
+from unitsync import errors, wire
+from unitsync.link import by_hand as wire_by_hand
+from unitsync.link.conversation import Autostart
+from unitsync.verb.verbs import VERBS
 
 GOLDEN = Path(__file__).parent / "golden" / "wire"
 MESSAGES: dict[str, Any] = {

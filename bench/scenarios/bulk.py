@@ -19,7 +19,8 @@ from bench.load import Frames, Pipeline, completes, runs
 from bench.parts import unconnected
 from bench.scenarios import Bench
 from bench.servers import coordinator_at, new_folder
-from unitsync import Client, owner, wire
+from unitsync import Client, wire
+from unitsync.clients import owner
 
 UNITS: Final = 1_000_000
 EDGES: Final = 2

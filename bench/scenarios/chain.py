@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from bench.load import Pipeline, runs
 from bench.scenarios import Bench
 from bench.servers import coordinator, echo
-from unitsync import owner, wire
+from unitsync import wire
+from unitsync.clients import owner
 
 ROUNDS: Final = 3
 UNITS: Final = 10_000

@@ -14,7 +14,7 @@ from bench.scenarios import Bench
 from bench.scenarios.cli import BARE, command, timed
 from bench.servers import coordinator
 from unitsync import Client
-from unitsync.verbs import VERBS, Flag, Verb
+from unitsync.verb.verbs import VERBS, Flag, Verb
 
 ROUNDS: Final = 12
 WARM_UP: Final = 1

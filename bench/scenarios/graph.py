@@ -20,7 +20,8 @@ from bench.load import Pipeline, Refused
 from bench.scenarios import Bench
 from bench.scenarios.chain import want
 from bench.servers import coordinator, echo
-from unitsync import owner, wire
+from unitsync import wire
+from unitsync.clients import owner
 
 CHAIN: Final = 100_000
 LAYERS: Final = 100

@@ -24,7 +24,7 @@ from unitsync import Client, wire
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.messages import Report
-from unitsyncd.hosts.sender import BATCH
+from unitsyncd.hosts.nats.sender import BATCH
 
 JOBS: Final = 5
 """Each has a log of its own, whose leader may be on any of the servers."""

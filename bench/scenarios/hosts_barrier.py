@@ -22,14 +22,15 @@ from bench.log_servers import log_servers
 from bench.parts import bare_supervisor
 from bench.scenarios import Bench
 from bench.servers import END_PATIENCE_S, SPAWN
-from unitsync import owner, wire
+from unitsync import wire
+from unitsync.clients import owner
 from unitsyncd.actors.incremental import at_once
 from unitsyncd.actors.ports import NobodyWatched
-from unitsyncd.actors.supervisor import Changes
 from unitsyncd.core.requirement import Condition
 from unitsyncd.daemon import GC_THRESHOLDS
 from unitsyncd.hosts.settings import HostsSettings
 from unitsyncd.job import Job
+from unitsyncd.requests.supervisor import Changes
 
 HOSTS: Final = 100
 UNITS: Final = 100

@@ -19,7 +19,7 @@ from bench.parts import unconnected, without_journal
 from bench.record import UNITSYNC
 from bench.scenarios import Bench
 from bench.servers import coordinator, new_folder
-from unitsync.endpoint import resolve
+from unitsync.link.endpoint import resolve
 
 ROUNDS: Final = 7
 CLIENTS: Final = 32

@@ -18,13 +18,14 @@ from bench.load import Pipeline
 from bench.scenarios import Bench
 from bench.scenarios.cli import command, timed
 from bench.servers import coordinator
-from unitsync import owner, wire
-from unitsync.analysis.blame import blame
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.events import Event
-from unitsync.analysis.startup import startup_of
-from unitsync.render import bars, svg
-from unitsync.terminal import Screen
+from unitsync import wire
+from unitsync.clients import owner
+from unitsync.startup.analysis.blame import blame
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.events import Event
+from unitsync.startup.analysis.startup import startup_of
+from unitsync.startup.render import bars, svg
+from unitsync.text.terminal import Screen
 
 UNITS: Final = 10_000
 LAYERS: Final = 20

@@ -14,7 +14,8 @@ from bench import machine
 from bench.load import Pipeline, runs
 from bench.scenarios import Bench
 from bench.servers import coordinator
-from unitsync import owner, wire
+from unitsync import wire
+from unitsync.clients import owner
 
 ROUNDS: Final = 2
 UNITS: Final = 100_000

@@ -24,7 +24,7 @@ from bench.scenarios.cli import command
 from bench.scenarios.memory import FIRST, ends, wants
 from bench.servers import END_PATIENCE_S, Server, await_end, coordinator_at, new_folder
 from unitsync import Client, errors
-from unitsync.endpoint import resolve
+from unitsync.link.endpoint import resolve
 
 ROUNDS: Final = 3
 UNITS: Final = 100_000

@@ -17,7 +17,8 @@ from bench.load import REPLY_PATIENCE_MS, Pipeline, Refused
 from bench.raw import waiters
 from bench.scenarios import Bench
 from bench.servers import Server, coordinator
-from unitsync import Client, owner, wire
+from unitsync import Client, wire
+from unitsync.clients import owner
 
 ROUNDS: Final = 3
 WAITERS: Final = 10_000

@@ -8,12 +8,13 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import Any, Final
 
-from unitsync import autostart, errors, wire
-from unitsync.absent import NotYet
-from unitsync.client_base import LinkLost, encode, expect
-from unitsync.client_verbs import Verbs
-from unitsync.conversation import Send
-from unitsync.in_flight import InFlight
+from unitsync import errors, wire
+from unitsync.clients.base import LinkLost, encode, expect
+from unitsync.clients.in_flight import InFlight
+from unitsync.clients.verbs import Verbs
+from unitsync.link import autostart
+from unitsync.link.absent import NotYet
+from unitsync.link.conversation import Send
 
 _CLOSE_PATIENCE_S: Final = 2.0
 
@@ -143,7 +144,7 @@ class AsyncClient(Verbs):
 
     def _new_link(self, loop: asyncio.AbstractEventLoop) -> InFlight:
         """Raises LinkLost, Unreachable."""
-        from unitsync.async_link import AsyncLink
+        from unitsync.clients.async_dealer import AsyncLink
 
         return AsyncLink(self._endpoint, loop)
 

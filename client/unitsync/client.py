@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import zmq
 
-from unitsync import autostart, errors, wire
-from unitsync import endpoint as endpoints
-from unitsync.client_base import ClientBase, LinkLost, encode
-from unitsync.client_verbs import AsyncUnitBlock, Verbs
-from unitsync.conversation import Send, withdrawal
-from unitsync.event_stream import EventStream
-from unitsync.link import Link
-from unitsync.wakeup import Wakeup
+from unitsync import errors, wire
+from unitsync.clients.base import ClientBase, LinkLost, encode
+from unitsync.clients.dealer import Link
+from unitsync.clients.event_stream import EventStream
+from unitsync.clients.verbs import AsyncUnitBlock, Verbs
+from unitsync.clients.wakeup import Wakeup
+from unitsync.link import autostart
+from unitsync.link import endpoint as endpoints
+from unitsync.link.conversation import Send, withdrawal
 
 if TYPE_CHECKING:
-    from unitsync.analysis.events import Event
+    from unitsync.startup.analysis.events import Event
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -244,6 +244,17 @@ class InternalError(UnitsyncError, code="internal"):
 _RESERVED = frozenset(("self", "message", "hint", "details", *dir(UnitsyncError)))
 
 
+def not_installed(what: str, package: str, extra: str) -> UsageError:
+    """The error if *package*, which *extra* brings (``unitsync[web]``), is not installed. *what*
+    says what needs it."""
+    import shlex
+    import sys
+
+    pip = f"{shlex.quote(sys.executable or 'python3')} -m pip"  # another one may be on PATH
+    hint = f"in a clone of unitsync: {pip} install '.[{extra}]'"
+    return UsageError(f"{what} with {package}, which is not installed", hint=hint)
+
+
 def not_a_reply(why: object) -> ProtocolError:
     return ProtocolError(
         f"not a reply that this version understands: {why}",

@@ -5,7 +5,7 @@ The script ``unitsync`` does the same in two steps, because each module costs a 
 
 import os
 
-from unitsync import perform
+from unitsync.verb import perform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def main() -> "NoReturn":
 def full_command_line() -> "NoReturn":
     """The same for words that ``perform.main`` leaves."""
     try:
-        from unitsync import module_path
+        from unitsync.modules import module_path
 
         module_path.see_all_packages()
         from unitsync.cli import main as full
     except ImportError as problem:  # it was there when this process began
-        from unitsync.output import print_err
+        from unitsync.output.answers import print_err
 
         print_err([f"error: unitsync is not installed completely: {problem}"])
         os._exit(1)

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from unitsync.errors import Unreachable
-from unitsync.wire_by_hand import PATH_BYTES_MAX
+from unitsync.link.by_hand import PATH_BYTES_MAX
 
 START_PATIENCE_S: Final = 30.0
 STOP_PATIENCE_S: Final = 10.0

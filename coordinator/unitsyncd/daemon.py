@@ -17,20 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from loguru import logger
 
-from unitsync import endpoint as endpoints
 from unitsync._version import __version__
-from unitsync.endpoint import Endpoint
 from unitsync.errors import LimitReached, StateChanged, Stopped, UnitsyncError, UsageError
-from unitsync.printing import reaching
+from unitsync.link import endpoint as endpoints
+from unitsync.link.endpoint import Endpoint
+from unitsync.text.printing import reaching
 from unitsyncd.actors.incremental import Work, has_more
-from unitsyncd.actors.supervisor import Changes, Supervisor
-from unitsyncd.adapters import connection_limit, resources, systemd
-from unitsyncd.adapters.access import Access, keep_allowed, kept_allowed
-from unitsyncd.adapters.client_processes import ClientProcesses
-from unitsyncd.adapters.folder_lock import AlreadyServed, FolderLock
-from unitsyncd.adapters.owners import Owners
-from unitsyncd.adapters.router import Envelope, Router
-from unitsyncd.adapters.stops import Stops
 from unitsyncd.core import wording
 from unitsyncd.core.events import OwnerKey
 from unitsyncd.core.store import StoreError
@@ -38,8 +30,17 @@ from unitsyncd.hosts.settings import HostsSettings, hosts_settings
 from unitsyncd.job import Job, keep_hosts, kept_hosts
 from unitsyncd.limits import Limits, limit_reached
 from unitsyncd.metrics.settings import forget_metrics, kept_metrics, metrics_settings
+from unitsyncd.requests.supervisor import Changes, Supervisor
 from unitsyncd.saved_state import open_state
+from unitsyncd.storage.stops import Stops
+from unitsyncd.system import resources, systemd
+from unitsyncd.system.folder_lock import AlreadyServed, FolderLock
+from unitsyncd.system.owners import Owners
 from unitsyncd.traces import TraceSender, trace_variables
+from unitsyncd.transport import connection_limit
+from unitsyncd.transport.access import Access, keep_allowed, kept_allowed
+from unitsyncd.transport.client_processes import ClientProcesses
+from unitsyncd.transport.router import Envelope, Router
 
 if TYPE_CHECKING:
     from unitsyncd.metrics.service import Metrics

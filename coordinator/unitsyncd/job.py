@@ -14,18 +14,18 @@ from loguru import logger
 from msgspec.structs import replace
 
 from unitsync import wire
-from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.registry import Registry
-from unitsyncd.actors.reports import unit_report
-from unitsyncd.actors.supervisor import Changes, Supervisor
-from unitsyncd.adapters.lines import keep_lines, kept_lines
 from unitsyncd.core.store import StoreError
 from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Report
 from unitsyncd.hosts.ports import News
 from unitsyncd.hosts.settings import HostsSettings
+from unitsyncd.requests.handlers import Handlers
+from unitsyncd.requests.reports import unit_report
+from unitsyncd.requests.supervisor import Changes, Supervisor
+from unitsyncd.storage.lines import keep_lines, kept_lines
 
 if TYPE_CHECKING:
-    from unitsyncd.hosts.member import Member
+    from unitsyncd.hosts.nats.member import Member
 
 HOSTS_FILE: Final = "hosts"
 """In the coordinator's folder: which job it belongs to."""
@@ -46,7 +46,7 @@ class Job:
         self, supervisor: Supervisor, journal: str, unasked: Callable[[str, Changes], None]
     ) -> None:
         """As JobHost, whose parts these are."""
-        from unitsyncd.hosts.member import Member
+        from unitsyncd.hosts.nats.member import Member
 
         host = JobHost(supervisor, self.name, journal, unasked)
         self._member = Member(self._settings, host)

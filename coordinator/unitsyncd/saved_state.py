@@ -10,16 +10,16 @@ from typing import Final, NamedTuple
 
 from loguru import logger
 
-from unitsync.startup import machine_startup
+from unitsync.link.startup_id import machine_startup
 from unitsyncd.actors.recovery import SnapshotRhythm, epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
-from unitsyncd.actors.supervisor import Recovered
-from unitsyncd.adapters.clock import Clock
-from unitsyncd.adapters.journal import Journal, set_aside
-from unitsyncd.adapters.snapshots import Snapshots
-from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core.store import DamagedStore, EpochRecord, Snapshot
 from unitsyncd.limits import Limits
+from unitsyncd.requests.supervisor import Recovered
+from unitsyncd.storage.journal import Journal, set_aside
+from unitsyncd.storage.snapshots import Snapshots
+from unitsyncd.storage.state_marker import StateMarker, read_marker
+from unitsyncd.system.clock import Clock
 
 SNAPSHOT_RECORDS: Final = 100_000
 """Least number of records between snapshots."""

@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 from loguru import logger
 
-from unitsync import collector
 from unitsync.errors import UsageError
-from unitsyncd.adapters.lines import keep_lines, kept_lines
+from unitsync.link import collector
+from unitsyncd.storage.lines import keep_lines, kept_lines
 
 FILE: Final = "otlp"
 """In the coordinator's folder: the variables of the process that sends traces."""

@@ -15,14 +15,14 @@ from typing import Final
 from loguru import logger
 
 from unitsync import errors, wire
-from unitsync.endpoint import Endpoint, check_folder
+from unitsync.link.endpoint import Endpoint, check_folder
 from unitsyncd.actors.ports import NobodyWatched
-from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import disk_space
-from unitsyncd.adapters.folder_lock import AlreadyServed, refuse_network, refuse_what_is_no_socket
 from unitsyncd.core.store import StoreError
 from unitsyncd.limits import Limits
+from unitsyncd.requests.supervisor import Supervisor
 from unitsyncd.saved_state import read_state
+from unitsyncd.storage import disk_space
+from unitsyncd.system.folder_lock import AlreadyServed, refuse_network, refuse_what_is_no_socket
 
 FILES: Final = ("coordinator.log", "spawn.lock", "journal.db", "journal.db-wal", "journal.db.mark")
 

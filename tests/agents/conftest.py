@@ -16,8 +16,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from support.coordinators import clean_environment
 from unitsync import Client
-from unitsync.mcp_server.server import offered
-from unitsync.mcp_server.tool import Workspace
+from unitsync.agents.server import offered
+from unitsync.agents.tool import Workspace
 from unitsync.testing import throwaway_coordinator
 
 COMMAND: Final = str(Path(sys.executable).with_name("unitsync"))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from analysis.telling import Story
-from unitsync.analysis.critical_path import critical_path
-from unitsync.mcp_server import answers
+from unitsync.agents import answers
+from unitsync.startup.analysis.critical_path import critical_path
 from unitsync.wire import (
     HistoryEntry,
     Prerequisite,

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from unitsync import errors
-from unitsync.mcp_server import progress
-from unitsync.mcp_server.progress import told
+from unitsync.agents import progress
+from unitsync.agents.progress import told
 
 pytestmark = pytest.mark.asyncio
 

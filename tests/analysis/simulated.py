@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from unitsync.analysis.events import Event
+from unitsync.startup.analysis.events import Event
 from unitsync.wire import Owner, Requirement
 
 TICK_S = 0.125

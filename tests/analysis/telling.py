@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from unitsync.analysis.events import Event
-from unitsync.analysis.startup import startup_of
-from unitsync.analysis.values import Span, Startup, UnitRecord
+from unitsync.startup.analysis.events import Event
+from unitsync.startup.analysis.startup import startup_of
+from unitsync.startup.analysis.values import Span, Startup, UnitRecord
 from unitsync.wire import Owner, Requirement
 
 BEGAN = 1000.0

@@ -9,10 +9,10 @@ from hypothesis import given
 
 from analysis.simulated import TICK_S, Unit, all_ends_without, end_of, plans, simulate
 from analysis.telling import Story
-from unitsync.analysis.blame import blame
-from unitsync.analysis.schedule import compute, nodes_of
-from unitsync.analysis.startup import startup_of
-from unitsync.analysis.values import Saving, Startup
+from unitsync.startup.analysis.blame import blame
+from unitsync.startup.analysis.schedule import compute, nodes_of
+from unitsync.startup.analysis.startup import startup_of
+from unitsync.startup.analysis.values import Saving, Startup
 
 
 @given(plans(counts=False))

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from analysis.telling import Story
-from unitsync.analysis.compare import compare
-from unitsync.analysis.values import NOT_OVER, Change, Comparison, Startup
+from unitsync.startup.analysis.compare import compare
+from unitsync.startup.analysis.values import NOT_OVER, Change, Comparison, Startup
 
 
 def startup(own_s: dict[str, float], failed: str = "", *, over: bool = True) -> Startup:

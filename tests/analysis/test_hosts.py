@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from analysis.telling import BEGAN, Story
-from unitsync.analysis.blame import blame
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.values import Edge, Span, Startup
-from unitsync.analysis.what_if import what_if
-from unitsync.render import bars, graph, html, svg, tables, trace
-from unitsync.terminal import Screen
+from unitsync.startup.analysis.blame import blame
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.values import Edge, Span, Startup
+from unitsync.startup.analysis.what_if import what_if
+from unitsync.startup.render import bars, graph, html, svg, tables, trace
+from unitsync.text.terminal import Screen
 from unitsync.wire import Owner
 
 DATA = "data@node-1"

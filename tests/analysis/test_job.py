@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 
 from support.jobs_in_logs import BEGAN, moved, on, startup, told, training
-from unitsync.analysis.blame import blame
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.job import startup_of_job
-from unitsync.analysis.values import Edge, Span, Startup, UnitRecord
-from unitsync.analysis.what_if import what_if
+from unitsync.startup.analysis.blame import blame
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.job import startup_of_job
+from unitsync.startup.analysis.values import Edge, Span, Startup, UnitRecord
+from unitsync.startup.analysis.what_if import what_if
 from unitsync.wire import Owner
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts.messages import Report

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from analysis.telling import BEGAN, Story
-from unitsync.analysis.blame import blame
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.values import Beside, CriticalPath, Edge, Saving, Step
-from unitsync.analysis.what_if import what_if
 from unitsync.errors import CycleError, InvalidName, UnitsyncError, UnknownUnit, UsageError
+from unitsync.startup.analysis.blame import blame
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.values import Beside, CriticalPath, Edge, Saving, Step
+from unitsync.startup.analysis.what_if import what_if
 
 
 @pytest.fixture

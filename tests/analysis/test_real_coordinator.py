@@ -13,12 +13,12 @@ from journal.driving import Driver
 from journal.memory_store import MemoryStore
 from journal.test_rebuild import EVERYTHING, OWNERS, REQUESTS
 from unitsync import wire
-from unitsync.analysis.blame import blame
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.events import Event, EventReader
-from unitsync.analysis.startup import startup_of, startups
-from unitsync.analysis.values import Span, Startup, UnitRecord
-from unitsync.analysis.what_if import what_if
+from unitsync.startup.analysis.blame import blame
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.events import Event, EventReader
+from unitsync.startup.analysis.startup import startup_of, startups
+from unitsync.startup.analysis.values import Span, Startup, UnitRecord
+from unitsync.startup.analysis.what_if import what_if
 from unitsync.wire import Owner
 from unitsyncd.core.requirement import Verdict
 

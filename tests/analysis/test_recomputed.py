@@ -13,10 +13,10 @@ from analysis.simulated import (
     rested,
     simulate,
 )
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.schedule import compute, nodes_of
-from unitsync.analysis.startup import startup_of
-from unitsync.analysis.values import CriticalPath, Startup
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.schedule import compute, nodes_of
+from unitsync.startup.analysis.startup import startup_of
+from unitsync.startup.analysis.values import CriticalPath, Startup
 
 
 def seconds(ticks: int | None) -> float | None:

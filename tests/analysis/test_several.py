@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from unitsync.analysis.several import edges_of, is_on_several
-from unitsync.analysis.values import Edge
+from unitsync.startup.analysis.several import edges_of, is_on_several
+from unitsync.startup.analysis.values import Edge
 
 MET = [("ready@h1", 5.0, 0), ("ready@h2", 3.0, 1), ("ready@h3", None, None), ("ready@h4", 4.0, 0)]
 

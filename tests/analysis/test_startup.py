@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.telling import AHEAD, BEGAN, Story
-from unitsync.analysis.values import Edge, Span, Startup, UnitRecord
+from unitsync.startup.analysis.values import Edge, Span, Startup, UnitRecord
 from unitsync.wire import Owner
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from analysis.telling import AHEAD, BEGAN, Story
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.startup import startup_of, startups
-from unitsync.analysis.values import Edge, Span, Startup
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.startup import startup_of, startups
+from unitsync.startup.analysis.values import Edge, Span, Startup
 from unitsync.wire import Owner
 
 

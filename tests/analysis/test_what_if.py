@@ -21,11 +21,11 @@ from analysis.simulated import (
     simulate,
 )
 from analysis.telling import Story
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.startup import startup_of
-from unitsync.analysis.values import Forecast
-from unitsync.analysis.what_if import what_if
 from unitsync.errors import CycleError
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.startup import startup_of
+from unitsync.startup.analysis.values import Forecast
+from unitsync.startup.analysis.what_if import what_if
 
 
 def seconds(ticks: int | None) -> float | None:

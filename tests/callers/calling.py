@@ -18,8 +18,8 @@ import pytest
 
 from faults.places import PATIENCE_S, Place
 from faults.scripts import UNITSYNC, Script, Scripts, is_alive
-from unitsync import owner as owners
 from unitsync import wire
+from unitsync.clients import owner as owners
 from unitsync.wire import Status
 
 BY_ITSELF: Final = 0

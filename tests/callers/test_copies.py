@@ -11,7 +11,7 @@ import pytest
 
 from callers.calling import KILLED, Caller, need
 from faults.scripts import release
-from unitsync import owner as owners
+from unitsync.clients import owner as owners
 from unitsync.wire import Status
 
 COPIES: Final = {

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from callers.calling import Caller, need
-from unitsync.cli import shim
+from unitsync.coder import shim
 from unitsync.wire import Status
 
 FORMS: Final = [

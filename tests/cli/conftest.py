@@ -21,7 +21,7 @@ import pytest
 
 from support.coordinators import await_end
 from unitsync import Client, errors
-from unitsync.spawn_lock import STILL_STARTING
+from unitsync.link.spawn_lock import STILL_STARTING
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "cli"
 UNITSYNC = [str(Path(sys.executable).with_name("unitsync"))]

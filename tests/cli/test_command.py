@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unitsync import run_command
+from unitsync.run import plain as run_command
 
 
 @pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
@@ -66,7 +66,7 @@ def test_which_signals_are_passed_on(
     infos = [SimpleNamespace(si_signo=n, si_code=c, si_pid=p) for n, c, p in kinds]
     waited = iter([(0, 0), (COMMAND, 256)])
     seen: list[object] = []
-    monkeypatch.setattr("unitsync.run_command._signal.sigwaitinfo", lambda _: infos.pop(0))
+    monkeypatch.setattr("unitsync.run.plain._signal.sigwaitinfo", lambda _: infos.pop(0))
     monkeypatch.setattr(os, "waitpid", lambda pid, options: next(waited))
     monkeypatch.setattr(os, "kill", lambda *how: seen.append(how))
     monkeypatch.setattr(run_command, "stop_ourselves", lambda: seen.append("stops itself"))

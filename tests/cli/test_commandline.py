@@ -7,7 +7,7 @@ import pytest
 
 from unitsync import errors
 from unitsync.cli import app
-from unitsync.commandline import Call, read
+from unitsync.verb.commandline import Call, read
 
 SHIM = {"UNITSYNC_CODER_SHIM": "1"}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Cli
-from unitsync.cli.doctor import files
-from unitsync.cli.doctor.finding import Setup
+from unitsync.doctor import files
+from unitsync.doctor.finding import Setup
 
 
 @pytest.mark.parametrize("named", ["UNITSYNC_ENDPOINT", "--endpoint", ""])

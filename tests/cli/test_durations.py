@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from unitsync import commandline
 from unitsync.errors import UsageError
+from unitsync.verb import commandline
 
 
 @pytest.mark.parametrize(

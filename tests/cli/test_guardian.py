@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from unitsync import run_command
-from unitsync.run_command import Guardian
+from unitsync.run import plain as run_command
+from unitsync.run.plain import Guardian
 
 PATIENCE_S = 20.0
 SHELLS = [

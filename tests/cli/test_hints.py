@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from cli.conftest import Cli
-from unitsync import printing
+from unitsync.text import printing
 
 shared = pytest.mark.usefixtures("shared_cli")
 NONE = {"UNITSYNC_ENDPOINT": None}

@@ -13,7 +13,7 @@ import pytest
 import unitsync
 import unitsyncd
 from cli.conftest import MODULE, UNITSYNC, Cli, Result
-from unitsync.cli import shim
+from unitsync.coder import shim
 
 HARMLESS = {
     "PYTHONWARNINGS": "error",
@@ -125,7 +125,7 @@ def test_modules_of_the_program_stay_last(tmp_path: Path) -> None:
     """However often a verb tries to reach a coordinator."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys\nfrom unitsync.module_path import installed_first\n"
+        "import sys\nfrom unitsync.modules.module_path import installed_first\n"
         "for _ in range(9):\n    installed_first()\n    print(sys.path)\n"
     )
     env = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from unitsync import json_output, tables
-from unitsync.printing import columns
-from unitsync.terminal import Screen
+from unitsync.output import json_output, tables
+from unitsync.text.printing import columns
+from unitsync.text.terminal import Screen
 from unitsync.wire import Host, HostsReply
 
 HOSTS = [

@@ -12,7 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from cli.conftest import PATIENCE_S, Cli
-from unitsync import calling_script, kill, wire
+from unitsync import wire
+from unitsync.owner import calling_script
+from unitsync.run import kill
 
 pytestmark = [pytest.mark.usefixtures("shared_cli")]
 

@@ -211,7 +211,9 @@ def test_kill_of_another_users_unit_is_not_permitted() -> None:
     """It would be root's: with sudo it works."""
     code = (
         "import os, sys\n"
-        "from unitsync import calling_script, errors, kill, wire\n"
+        "from unitsync import errors, wire\n"
+        "from unitsync.owner import calling_script\n"
+        "from unitsync.run import kill\n"
         "pid = os.getppid()\n"
         "owner = wire.Owner(**calling_script.owner_of(pid))\n"
         "os.setresuid(65534, 65534, 65534)\n"
@@ -228,7 +230,9 @@ def test_kill_of_another_users_unit_is_not_permitted() -> None:
 def test_kill_does_not_wait_for_what_it_may_not_kill() -> None:
     code = (
         "import os, subprocess, sys, time\n"
-        "from unitsync import calling_script, kill, wire\n"
+        "from unitsync import wire\n"
+        "from unitsync.owner import calling_script\n"
+        "from unitsync.run import kill\n"
         "rest = subprocess.Popen(['sleep', '60'], process_group=0)\n"
         "owner = wire.Owner(**calling_script.owner_of(os.getpid()))\n"
         "run = kill.Run('u', owner)\n"

@@ -11,11 +11,12 @@ import pytest
 from msgspec import msgpack
 from msgspec.structs import replace
 
-from unitsync import json_output
-from unitsync.cli.doctor import Finding, report
-from unitsync.printing import columns, duration, safe, span
-from unitsync.tables import list_table, why_groups, why_tree
-from unitsync.terminal import Screen, folded
+from unitsync.doctor import Finding, report
+from unitsync.link.by_hand import Plain
+from unitsync.output import json_output
+from unitsync.output.tables import list_table, why_groups, why_tree
+from unitsync.text.printing import columns, duration, safe, span
+from unitsync.text.terminal import Screen, folded
 from unitsync.wire import (
     HistoryEntry,
     Owner,
@@ -26,7 +27,6 @@ from unitsync.wire import (
     WhyGroup,
     WhyNode,
 )
-from unitsync.wire_by_hand import Plain
 
 NASTY = "x \x1b[31mred\x07 [bold]rich[/bold] \u202e\x9b2J\n"
 SAFE = r"x \x1b[31mred\x07 [bold]rich[/bold] \u202e\x9b2J\n"

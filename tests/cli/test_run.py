@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PATIENCE_S, Cli, Process
-from unitsync import exec_errors, wire
+from unitsync import wire
+from unitsync.process import exec_errors
 
 READY = "echo ready >&2; "
 
@@ -223,7 +224,7 @@ def test_interrupted_at_its_grant_it_says_so(cli: Cli) -> None:
     """By itself: nobody may be able to see that its process is gone."""
     code = (
         "import sys\n"
-        "from unitsync import run_command\n"
+        "from unitsync.run import plain as run_command\n"
         "from unitsync.cli import main\n"
         "def interrupted():\n"
         "    raise KeyboardInterrupt\n"

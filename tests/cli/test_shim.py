@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import PATIENCE_S, Cli, Result
-from unitsync.cli import shim
+from unitsync.coder import shim
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from cli.conftest import Cli
-from unitsync import coder_output, commandline
+from unitsync.coder import output as coder_output
 from unitsync.errors import UsageError
+from unitsync.verb import commandline
 from unitsync.wire import Status, UnitInfo
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "coder"

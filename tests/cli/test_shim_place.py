@@ -11,7 +11,7 @@ import pytest
 
 from cli.conftest import Cli, Result
 from cli.test_shim import write_program
-from unitsync.cli import shim
+from unitsync.coder import shim
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from cli.conftest import PATIENCE_S, Cli, normalised
 from support.coordinators import await_end, end, serving
 from unitsync import Client
-from unitsync.spawn_lock import STILL_STARTING
+from unitsync.link.spawn_lock import STILL_STARTING
 
 
 def coordinator_of(cli: Cli) -> int:
@@ -256,8 +256,8 @@ def test_another_user_is_not_permitted(cli: Cli) -> None:
     cli.ok("ping")
     cli.folder.chmod(0o755)
     code = (
-        "import os, unitsync.cli.app, unitsync.json_output, unitsync.cli.shim\n"
-        "import unitsync.client, unitsync.owner\n"
+        "import os, unitsync.cli.app, unitsync.output.json_output, unitsync.coder.shim\n"
+        "import unitsync.client, unitsync.clients.owner\n"
         "os.setgid(12345); os.setuid(12345)  # who may not even read this installation\n"
         "unitsync.cli.main()"
     )

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from cli.conftest import MODULE, Cli, check_golden, shown
-from unitsync import perform, verbs
 from unitsync.cli import completion
+from unitsync.verb import perform, verbs
 
 VERBS = [
     "want",

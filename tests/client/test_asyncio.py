@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from client.test_express import Deaf, deaf
-from unitsync import AsyncClient, Client, conversation, endpoint, errors, wire
-from unitsync.absent import NotYet
-from unitsync.async_link import AsyncLink
-from unitsync.client_base import LinkLost
+from unitsync import AsyncClient, Client, errors, wire
+from unitsync.clients.async_dealer import AsyncLink
+from unitsync.clients.base import LinkLost
+from unitsync.link import conversation, endpoint
+from unitsync.link.absent import NotYet
 
 __all__ = ["deaf"]
 
@@ -514,7 +515,7 @@ async def test_a_socket_that_cannot_connect_looks_again_and_again(
 async def test_a_blocked_loop_loses_no_reply(
     coordinator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsync.conversation.REPLY_SLACK_S", 0.1)
+    monkeypatch.setattr("unitsync.link.conversation.REPLY_SLACK_S", 0.1)
     async with AsyncClient() as sync:
         await sync.ping()
         task = asyncio.create_task(sync.ping())

@@ -17,7 +17,9 @@ import pytest
 import zmq
 
 from client.test_express import Deaf, deaf
-from unitsync import Client, autostart, conversation, endpoint, errors, link, wire
+from unitsync import Client, errors, wire
+from unitsync.clients import dealer as link
+from unitsync.link import autostart, conversation, endpoint
 
 __all__ = ["deaf"]
 

@@ -10,9 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from support.requests import Asked, Requests
-from unitsync import errors, verbs, wire
-from unitsync.client_base import check_timeout, encode, expect
-from unitsync.client_verbs import Verbs, failure
+from unitsync import errors, wire
+from unitsync.clients.base import check_timeout, encode, expect
+from unitsync.clients.verbs import Verbs, failure
+from unitsync.verb import verbs
 
 requests = Requests(wire.Owner(pid=7), startup="boot")
 

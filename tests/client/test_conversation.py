@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from support.requests import Requests
 from support.talk import ADDRESS, Talk, answer, begun
-from unitsync import conversation, errors, wire
-from unitsync.absent import Absent, NotYet
-from unitsync.conversation import Pause, Send
-from unitsync.wire_by_hand import Plain
+from unitsync import errors, wire
+from unitsync.link import conversation
+from unitsync.link.absent import Absent, NotYet
+from unitsync.link.by_hand import Plain
+from unitsync.link.conversation import Pause, Send
 
 requests = Requests(wire.Owner(pid=7), startup="boot")
 

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from support.requests import Requests
 from support.talk import Talk
-from unitsync import conversation, errors, wire
-from unitsync.absent import Absent, NotYet
-from unitsync.conversation import Done, Pause, Send
+from unitsync import errors, wire
+from unitsync.link import conversation
+from unitsync.link.absent import Absent, NotYet
+from unitsync.link.conversation import Done, Pause, Send
 
 BEGAN = 100.0
 requests = Requests(wire.Owner(pid=7), render=wire.Render.TEXT)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from unitsync import Client, absent, endpoint, errors, spawn, wire_by_hand
-from unitsync.autostart import ensure
-from unitsync.conversation import Autostart
+from unitsync import Client, errors
+from unitsync.link import absent, endpoint, spawn
+from unitsync.link import by_hand as wire_by_hand
+from unitsync.link.autostart import ensure
+from unitsync.link.conversation import Autostart
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be two users")
 NOBODY = 65534
@@ -248,7 +250,7 @@ def test_who_starts_one_where_there_is_none(
     if left == "stopped":
         Path(place.stopped).touch()
     started = []
-    monkeypatch.setattr("unitsync.autostart.has_kept_state", lambda journal: left == "kept")
+    monkeypatch.setattr("unitsync.link.autostart.has_kept_state", lambda journal: left == "kept")
     monkeypatch.setattr(spawn, "start", lambda *where: started.append(where))
     asked = partial(ensure, place, when=when, autostart=autostart, told=waits, by=7.0)
     if isinstance(outcome, str):

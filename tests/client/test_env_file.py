@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unitsync.env_file import variables
+from unitsync.process.env_file import variables
 
 
 @pytest.mark.parametrize(

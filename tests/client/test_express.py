@@ -13,7 +13,8 @@ import pytest
 import zmq
 
 from support.daemon import short_folder
-from unitsync import Client, wire, wire_by_hand
+from unitsync import Client, wire
+from unitsync.link import by_hand as wire_by_hand
 
 PATIENCE_MS = 20_000
 
@@ -22,7 +23,7 @@ CALLS = 30
 
 PROGRAM = """
 import sys
-from unitsync import perform
+from unitsync.verb import perform
 
 status = perform.run(sys.argv[1:])
 dear = {"zmq", "msgspec", "typer", "rich", "argparse", "socket", "re", "enum", "json", "datetime"}
@@ -166,7 +167,7 @@ def test_interrupted_it_says_so_in_one_line(deaf: Deaf, words: tuple[str, ...]) 
 
 AT_THE_GRANT = """
 import os, signal
-from unitsync import run_command
+from unitsync.run import plain as run_command
 hold_signals = run_command.hold_signals
 
 def interrupted():

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from unitsync import errors, feed
-from unitsync.feed import Feed
+from unitsync import errors
+from unitsync.startup import feed
+from unitsync.startup.feed import Feed
 
 
 class Played:

@@ -27,8 +27,9 @@ def test_the_package_loads_nothing() -> None:
     [
         "from unitsync import Client",
         "import unitsync.client; unitsync.client.Client",
-        "import sys; from unitsync import calling_script; calling_script.calling_owner(sys.argv)",
-        "from unitsync import owner, endpoint; owner.this_process(); endpoint.resolve()",
+        "import sys; from unitsync.owner.calling_script import calling_owner as of; of(sys.argv)",
+        "from unitsync.clients import owner; owner.this_process()",
+        "from unitsync.link import endpoint; endpoint.resolve()",
     ],
 )
 def test_the_way_of_a_verb_is_light(statement: str) -> None:
@@ -39,20 +40,23 @@ def test_the_way_of_a_verb_is_light(statement: str) -> None:
 
 
 def test_an_endpoint_is_found_without_zmq() -> None:
-    assert not {"zmq", "msgspec"} & loaded("from unitsync import endpoint; endpoint.resolve()")
+    assert not {"zmq", "msgspec"} & loaded("from unitsync.link import endpoint; endpoint.resolve()")
 
 
 def test_tables_load_only_what_they_are_made_of() -> None:
     """As long as nothing wide is to be printed; then, unicodedata."""
     statement = (
-        "from unitsync import tables, terminal; from unitsync.wire_by_hand import Plain; "
+        "from unitsync.output import tables; from unitsync.text import terminal; "
+        "from unitsync.link.by_hand import Plain; "
         "unit = Plain({'name': 'a', 'status': 'failed', 'is_ready': False, 'since': 1.0}); "
         "node = Plain({'unit': {'name': 'b', 'status': 'pending'}, 'because': []}); "
         "[tables.list_table([unit], here) and tables.why_tree(node, here) "
         "and terminal.folded(['a'], here) for here in (terminal.stdout(), terminal.Screen(80))]"
     )
-    parts = ("json_output", "printing", "tables", "terminal", "wire_by_hand")
-    assert loaded(statement) == {"unitsync", *(f"unitsync.{name}" for name in parts)}
+    parts = ("output.json_output", "output.tables", "text.printing", "text.terminal")
+    rooms = ("link", "output", "text")
+    expected = {f"unitsync.{name}" for name in (*rooms, *parts, "link.by_hand")}
+    assert loaded(statement) == {"unitsync", *expected}
 
 
 def test_every_error_is_exported() -> None:

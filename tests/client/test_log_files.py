@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitsync import log_files, log_reading
-from unitsync.log_files import RunLog, UnitLog, file_name, number_of, unit_of
+from unitsync.logs import files as log_files
+from unitsync.logs import reading as log_reading
+from unitsync.logs.files import RunLog, UnitLog, file_name, number_of, unit_of
 
 SHORT = 1000
 

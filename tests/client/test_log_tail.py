@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unitsync.log_files import UnitLog
-from unitsync.log_tail import BYTES_MAX, Tails, lines_in
+from unitsync.logs.files import UnitLog
+from unitsync.logs.tail import BYTES_MAX, Tails, lines_in
 
 STAMP = b"2026-11-30T18:05:12.123Z "
 

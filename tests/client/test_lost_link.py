@@ -15,7 +15,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from client.test_express import Deaf, deaf
-from unitsync import AsyncClient, Client, client_verbs, conversation, errors, wire
+from unitsync import AsyncClient, Client, errors, wire
+from unitsync.clients import verbs as client_verbs
+from unitsync.link import conversation
 
 __all__ = ["deaf"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unitsync.mounts import NETWORK, file_system
+from unitsync.link.mounts import NETWORK, file_system
 
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
 

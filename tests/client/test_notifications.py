@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from support.users import as_root
-from unitsync import command, errors, run_command, run_notes
-from unitsync.notifications import DATAGRAM_BYTES_MAX, Receiver, Said
-from unitsync.run_notes import Notes
+from unitsync import errors
+from unitsync.process import command
+from unitsync.process.notifications import DATAGRAM_BYTES_MAX, Receiver, Said
+from unitsync.run import notes as run_notes
+from unitsync.run import plain as run_command
+from unitsync.run.notes import Notes
 
 PATIENCE_S = 30.0
 US = {os.getuid()}
@@ -255,7 +258,7 @@ def test_an_empty_datagram_is_no_end() -> None:
 def test_an_ear_that_hears_nothing_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[Any] = []
     stand_in = SimpleNamespace(Notes=loaded.append, listen=lambda *_: None)
-    monkeypatch.setitem(sys.modules, "unitsync.run_notes", stand_in)
+    monkeypatch.setitem(sys.modules, "unitsync.run.notes", stand_in)
     ear = run_command.ear_for({}, lambda text: None)
     assert ear is not None
     ear.end(failed=True)

@@ -11,12 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from unitsync import calling_script, coder_agent, errors, owner, wire
+from unitsync import errors, wire
+from unitsync.clients import owner
+from unitsync.coder import agent as coder_agent
+from unitsync.owner import calling_script
 
 PROGRAM = f"""#!{sys.executable}
 import sys
 import msgspec
-from unitsync import calling_script
+from unitsync.owner import calling_script
 sys.stdout.buffer.write(msgspec.json.encode(calling_script.calling_owner(sys.argv)))
 """
 

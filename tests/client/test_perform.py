@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 from support.daemon import short_folder
-from unitsync import autostart, endpoint, errors, output, perform, run_command, spawn_lock, wire
-from unitsync.absent import NothingKept, NotYet
-from unitsync.commandline import Call
-from unitsync.conversation import LOOK, WAIT, Autostart, Conversation, Done
-from unitsync.wire_by_hand import Plain, unpack
+from unitsync import errors, wire
+from unitsync.link import autostart, endpoint, spawn_lock
+from unitsync.link.absent import NothingKept, NotYet
+from unitsync.link.by_hand import Plain, unpack
+from unitsync.link.conversation import LOOK, WAIT, Autostart, Conversation, Done
+from unitsync.output import answers as output
+from unitsync.run import plain as run_command
+from unitsync.run import verb as run_verb
+from unitsync.verb import perform
+from unitsync.verb.commandline import Call
 
 
 def plain(reply: wire.AnyReply) -> Any:
@@ -344,8 +349,8 @@ def test_what_keeps_a_verb_from_connecting_is_no_broken_link(
     def no_descriptor(*where: Any) -> Any:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("unitsync.autostart.ensure", lambda *where, **how: None)
-    monkeypatch.setattr("unitsync.endpoint.connect", no_descriptor)
+    monkeypatch.setattr("unitsync.link.autostart.ensure", lambda *where, **how: None)
+    monkeypatch.setattr("unitsync.link.endpoint.connect", no_descriptor)
     call = Call("wait", ["a"], {"--endpoint": [f"ipc://{tmp_path}/none"]}, {})
     with pytest.raises(errors.Unreachable, match="Too many open files"):
         perform.perform(call)
@@ -361,8 +366,8 @@ def test_a_note_of_a_command_is_not_worth_a_coordinator(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(perform, "converse", converse)
     call = Call("run", ["ide"], {}, {"UNITSYNC_STARTUP": "one"}, ["true"])
-    perform._tell(call, "e1", "note", text="43 %", run=2)
-    perform._tell(call, "e1", "complete")
+    run_verb._tell(call, "e1", "note", text="43 %", run=2)
+    run_verb._tell(call, "e1", "complete")
     (note, may), (complete, acts) = asked
     assert note == {
         "verb": "note",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unitsync.probes import Line, Prober, Shell, parse
+from unitsync.process.probes import Line, Prober, Shell, parse
 
 PATIENCE_S = 30
 

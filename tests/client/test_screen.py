@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitsync.printing import columns, glyphs
-from unitsync.terminal import Screen, cut, fitted, folded, painted, stdout, wrapped
+from unitsync.text.printing import columns, glyphs
+from unitsync.text.terminal import Screen, cut, fitted, folded, painted, stdout, wrapped
 
 KOREAN = "\u1112\u1161\u11ab"
 """One syllable, put together from its parts."""

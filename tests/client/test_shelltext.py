@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitsync.shelltext import is_over_after_call
+from unitsync.owner.shelltext import is_over_after_call
 
 PROGRAMS = ("unitsync", "coder")
 

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 import unitsyncd
-from unitsync import Client, absent, endpoint, errors, spawn, spawn_lock
+from unitsync import Client, errors
+from unitsync.link import absent, endpoint, spawn, spawn_lock
 
 PATIENCE_S = 30.0
 PING = "from unitsync import Client; print(Client().ping().pid)"

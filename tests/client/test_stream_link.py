@@ -12,10 +12,11 @@ from typing import TypeVar
 import pytest
 import pytest_asyncio
 
-from unitsync import endpoint, errors, wire
-from unitsync.client_base import LinkLost
-from unitsync.stream_link import StreamLink
-from unitsync.wire_by_hand import GREETING, READY, message
+from unitsync import errors, wire
+from unitsync.clients.base import LinkLost
+from unitsync.clients.stream import StreamLink
+from unitsync.link import endpoint
+from unitsync.link.by_hand import GREETING, READY, message
 
 PATIENCE_S = 20.0
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitsync.supervision import (
+from unitsync.process.supervision import (
     BACKOFF_MAX_S,
     END,
     FOREVER,

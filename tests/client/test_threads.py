@@ -17,7 +17,8 @@ from threading import Barrier
 import pytest
 import zmq
 
-from unitsync import endpoint, link
+from unitsync.clients import dealer as link
+from unitsync.link import endpoint
 
 IN_USE = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 

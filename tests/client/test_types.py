@@ -39,10 +39,10 @@ sync.start(5)
 sync.start("ide", aftr=[])
 sync.unit("ide", wait=False)
 """
-EVENT = "unitsync.analysis.events.Event"
+EVENT = "unitsync.startup.analysis.events.Event"
 SEEN = (
     *('4: note: Revealed type is "int"', '5: note: Revealed type is "list[str]"'),
-    '6: note: Revealed type is "list[unitsync.wire_units.UnitInfo]"',
+    '6: note: Revealed type is "list[unitsync.wire.units.UnitInfo]"',
     *('8: note: Revealed type is "int"', f'10: note: Revealed type is "{EVENT}"'),
     *('14: note: Revealed type is "int"', '16: note: Revealed type is "int"'),
     *(f'18: note: Revealed type is "{EVENT}"', '19: error: "Coroutine'),

@@ -13,7 +13,7 @@ from types import FrameType
 import pytest
 
 from unitsync import Client
-from unitsync.wakeup import Wakeup
+from unitsync.clients.wakeup import Wakeup
 
 PATIENCE_S = 20.0
 

@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from support.daemon import short_folder
-from unitsync import wire_by_hand
+from unitsync.link import by_hand as wire_by_hand
 
 ANSWER = b"\x01\x00" + b"\x00\x06answer"
 
@@ -171,7 +171,7 @@ def test_only_for_itself_a_process_takes_the_lock_to_start_one(
     monkeypatch: pytest.MonkeyPatch, user: int
 ) -> None:
     """Under sudo it is started as the invoking user, by a process of that user."""
-    from unitsync import spawn_lock
+    from unitsync.link import spawn_lock
 
     waited: list[int] = []
     monkeypatch.setattr(

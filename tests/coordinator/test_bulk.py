@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from unitsync import wire
 from unitsyncd.actors.registry import Registry
-from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.limits import Limits
+from unitsyncd.requests.supervisor import Supervisor
 
 
 class Nobody:

@@ -12,7 +12,7 @@ from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
 from support.refusing import Refusing
 from unitsync import wire
-from unitsync.client_verbs import merged
+from unitsync.clients.verbs import merged
 from unitsync.wire import Requirement, Status
 from unitsyncd.actors.registry import Registry
 from unitsyncd.core.graph import MANY_EDGES

@@ -19,8 +19,8 @@ from support.daemon import PATIENCE_S, Daemons
 from support.messages import REPLIES
 from support.settable_clock import LIBRARY, SettableClock
 from unitsync import wire
-from unitsyncd.actors.walltime import by_wall_clock
-from unitsyncd.adapters.clock import NOTICED_S, Clock
+from unitsyncd.requests.walltime import by_wall_clock
+from unitsyncd.system.clock import NOTICED_S, Clock
 
 MACHINE = "boot:1:2"
 JUMP_S = 8 * 3600.0

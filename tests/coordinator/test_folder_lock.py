@@ -19,9 +19,10 @@ from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets, as_user, output
 from support.figures import figures_of
 from support.poll import eventually
 from support.users import HUNG_UP, NOBODY, as_root
-from unitsync import errors, owner, wire
-from unitsync.endpoint import is_held, resolve
-from unitsyncd.adapters.folder_lock import FolderLock
+from unitsync import errors, wire
+from unitsync.clients import owner
+from unitsync.link.endpoint import is_held, resolve
+from unitsyncd.system.folder_lock import FolderLock
 
 CONNECT = """
 import socket
@@ -314,7 +315,7 @@ def test_an_end_for_good_leaves_a_note(folder_lock: FolderLock, for_good: bool) 
 def test_a_folder_that_is_replaced_after_it_was_looked_at(
     daemons: Daemons, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsyncd.adapters.folder_lock.check_folder", lambda _: os.stat("/"))
+    monkeypatch.setattr("unitsyncd.system.folder_lock.check_folder", lambda _: os.stat("/"))
     with pytest.raises(errors.Unreachable, match="was replaced"):
         FolderLock(resolve(daemons.endpoint))
 

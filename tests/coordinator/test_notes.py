@@ -6,7 +6,7 @@ import pytest
 
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
-from unitsync.printing import NOTE_CHARS_MAX
+from unitsync.text.printing import NOTE_CHARS_MAX
 from unitsync.wire import OnOwnerExit, Render, Requirement, Status
 
 

@@ -13,10 +13,10 @@ from support.refusing import Refusing
 from unitsync import wire
 from unitsync.wire import OnSkip, Requirement, Status
 from unitsyncd.actors import remote_units
-from unitsyncd.actors.handlers import Handlers
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
 from unitsyncd.core.store import StoreError
+from unitsyncd.requests.handlers import Handlers
 
 PENDING, STARTED, COMPLETED = Condition.PENDING, Condition.STARTED, Condition.COMPLETED
 LOST = {"h1": "h1 is lost"}

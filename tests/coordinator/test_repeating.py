@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from support.driver import Driven, Script
 from unitsync import wire
 from unitsync.wire import Status
-from unitsyncd.actors.supervisor import RESETS_MAX
 from unitsyncd.core.state import WITHDRAWN_MAX
+from unitsyncd.requests.supervisor import RESETS_MAX
 
 # --- the same request twice -------------------------------------------------------
 

@@ -7,9 +7,9 @@ import pytest
 from support.driver import Driven, Script
 from support.jobs import LonelyJob
 from unitsync import wire
-from unitsyncd.actors import reports
-from unitsyncd.actors.reports import UnitReport, unit_report
 from unitsyncd.core.requirement import Condition
+from unitsyncd.requests import reports
+from unitsyncd.requests.reports import UnitReport, unit_report
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import zmq
 from msgspec.structs import replace
 
 from support.daemon import Daemon, Req, Sockets, daemons_in_a_folder
-from unitsync import owner as owners
 from unitsync import wire
-from unitsync.patterns import is_pattern
+from unitsync.clients import owner as owners
+from unitsync.names.patterns import is_pattern
 
 PING = b"\x82\xa4verb\xa4ping\xa2id\xa21a"
 """{"verb": "ping", "id": "1a"}"""

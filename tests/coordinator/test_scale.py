@@ -9,7 +9,7 @@ import pytest
 
 from coordinator.test_bulk import Bench
 from unitsync import wire
-from unitsync.client_verbs import merged
+from unitsync.clients.verbs import merged
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core import similar
 from unitsyncd.core.causes import SHOWN_MAX
@@ -117,7 +117,7 @@ def test_what_is_remembered_of_causes_is_forgotten_with_every_change() -> None:
 def test_many_who_have_waited_long_enough_are_not_answered_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("unitsyncd.actors.supervisor.EXPIRED_MAX", 20)
+    monkeypatch.setattr("unitsyncd.requests.supervisor.EXPIRED_MAX", 20)
     bench = Bench()
     for n in range(50):
         assert bench.turn(wire.Wait(id=f"w{n}", units=["u"], patience_s=30.0)) == []

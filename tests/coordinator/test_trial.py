@@ -10,8 +10,8 @@ import pytest
 from journal.memory_store import MemoryStore
 from support.driver import Driven, snapshot
 from unitsync import wire
-from unitsyncd.adapters import disk_space
 from unitsyncd.limits import Limits
+from unitsyncd.storage import disk_space
 
 
 def tried(driven: Driven, startup: str = "") -> wire.AnyReply:

@@ -12,10 +12,11 @@ import pytest
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsync.wire import Status
-from unitsyncd.actors import replies, unit_actor
+from unitsyncd.actors import unit_actor
 from unitsyncd.core.events import PrerequisiteMoved, StartAsked
 from unitsyncd.core.state import Unit
 from unitsyncd.core.unit import step
+from unitsyncd.requests import replies
 
 
 class Broken(Exception):

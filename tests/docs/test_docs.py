@@ -16,12 +16,12 @@ import typer.main
 from msgspec.structs import fields
 
 import docpages as pages
-from unitsync import errors, json_output, wire
+from unitsync import doctor, errors, wire
 from unitsync.aio import AsyncClient
-from unitsync.cli import doctor
 from unitsync.cli.app import app
 from unitsync.client import Client
 from unitsync.errors import UnitsyncError
+from unitsync.output import json_output
 from unitsync.plan import schema
 from unitsync.plan.mistakes import Mistake
 from unitsyncd.core import events as facts

@@ -14,8 +14,8 @@ import pytest
 import docpages as pages
 from faults.places import UNITSYNC, clean_environment
 from unitsync import Client
-from unitsync.analysis.events import Event, Kind
-from unitsync.render.events import json_line, parsed
+from unitsync.startup.analysis.events import Event, Kind
+from unitsync.startup.render.events import json_line, parsed
 from unitsync.testing import throwaway_coordinator
 from unitsyncd.core.events import Denial
 

@@ -36,7 +36,7 @@ def test_each_file_is_on_the_page(coordinator: str) -> None:
 def test_names_in_the_sources_are_on_the_page() -> None:
     sources = [
         *pages.ROOT.glob("c*/unitsync*/*.py"),
-        *pages.ROOT.glob("c*/unitsyncd/adapters/*.py"),
+        *pages.ROOT.glob("c*/unitsyncd/*/*.py"),
     ]
     text = "".join(path.read_text() for path in sources)
     names = set(re.findall(r'^\w*(?:_NAME|_FILE): Final = "([a-z.]+)"$', text, re.MULTILINE))

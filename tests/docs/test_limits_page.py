@@ -10,30 +10,29 @@ import pytest
 
 import docpages as pages
 from support.driver import Driven, Script
-from unitsync import (
-    calling_script,
-    conversation,
-    log_files,
-    log_tail,
-    names,
-    notifications,
-    output_pump,
-    probes,
-    run_notes,
-    spawn_lock,
-    supervised_run,
-    supervision,
-    wire,
-    wire_by_hand,
-)
-from unitsync.plan import display, edges, expansion, model, processes, reading
-from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
+from unitsync import wire
+from unitsync.importing import coder_folder, coder_order, compose, draft, hcl_values
+from unitsync.link import by_hand as wire_by_hand
+from unitsync.link import conversation, spawn_lock
+from unitsync.logs import files as log_files
+from unitsync.logs import pump as output_pump
+from unitsync.logs import tail as log_tail
+from unitsync.names import unit_names as names
+from unitsync.owner import calling_script
+from unitsync.plan import edges, expansion, model, reading
+from unitsync.process import notifications, probes, supervision
+from unitsync.run import notes as run_notes
+from unitsync.run import supervised as supervised_run
+from unitsync.up import display
+from unitsync.up.runner import processes
 from unitsync.web import changes, serving, startups, units
-from unitsyncd.actors import actor, declaring, followers, queries, supervisor
-from unitsyncd.adapters import connection_limit, router, stops
+from unitsyncd.actors import actor
 from unitsyncd.core import causes, similar, state, store, view, wording
 from unitsyncd.metrics import responder
 from unitsyncd.metrics import settings as metrics_settings
+from unitsyncd.requests import declaring, followers, queries, supervisor
+from unitsyncd.storage import stops
+from unitsyncd.transport import connection_limit, router
 
 MIB = 2**20
 UNBOUNDED = "journal: what belongs to now"

@@ -14,7 +14,7 @@ import typer.main
 import docpages as pages
 from cli.conftest import Cli, cli, shared_cli
 from unitsync.cli.app import app
-from unitsync.cli.doctor.surroundings import VARIABLES
+from unitsync.doctor.surroundings import VARIABLES
 
 __all__ = ["cli", "shared_cli"]
 

@@ -14,7 +14,7 @@ import zmq
 
 import docpages as pages
 from faults.places import Place, a_place
-from unitsync import owner
+from unitsync.clients import owner
 
 
 @pytest.fixture

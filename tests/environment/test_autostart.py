@@ -151,7 +151,7 @@ def test_as_few_as_a_coordinator_needs(cli: Cli) -> None:
 def test_no_more_processes_are_named(cli: Cli) -> None:
     """12: ulimit -u, which root is not bound by."""
     code = _LOADED + (
-        "import resource, unitsync.endpoint\n"
+        "import resource, unitsync.link.endpoint\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n"
         "unitsync.cli.main()"
     )
@@ -166,7 +166,7 @@ def test_no_more_threads_are_named(cli: Cli) -> None:
     """With a coordinator that runs. Verbs need none, and where libzmq would end the process it
     is said so."""
     code = (
-        f"{_LOADED}import resource, unitsync.endpoint\n"
+        f"{_LOADED}import resource, unitsync.link.endpoint\n"
         "resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))\n"
         "unitsync.cli.main()"
     )
@@ -206,7 +206,7 @@ def test_where_its_caller_was_told_to_look(cli: Cli, monkeypatch: pytest.MonkeyP
     target = packages(cli.folder / "target dir")
     program = (
         f"import sys; sys.path.insert(0, {str(target)!r})\n"
-        "from unitsync import spawn\n"
+        "from unitsync.link import spawn\n"
         "print(spawn._environment({})['PYTHONPATH'])\n"
     )
     done = subprocess.run(

@@ -17,8 +17,8 @@ import docpages as pages
 import unitsyncd
 from cli.conftest import MODULE, UNITSYNC, Cli
 from environment.oddities import ALONE, UNPRIVILEGED, end_coordinators, needs_namespaces
-from unitsync.cli import doctor
-from unitsync.cli.doctor.surroundings import VARIABLES
+from unitsync import doctor
+from unitsync.doctor.surroundings import VARIABLES
 
 assert unitsyncd.__file__ is not None
 
@@ -314,9 +314,9 @@ def test_who_is_allowed_gets_advice_for_who_is_allowed(cli: Cli) -> None:
     cli.folder.chmod(0o755)
     (cli.folder / "c" / "journal.db.damaged").touch()
     code = (
-        "import os, unitsync.cli.app, unitsync.json_output, unitsync.cli.shim\n"
-        "import unitsync.client, unitsync.owner, unitsync.spawn, sqlite3\n"
-        "from unitsync.printing import safe\n"
+        "import os, unitsync.cli.app, unitsync.output.json_output, unitsync.coder.shim\n"
+        "import unitsync.client, unitsync.clients.owner, unitsync.link.spawn, sqlite3\n"
+        "from unitsync.text.printing import safe\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
         "unitsync.cli.main()"
     )

@@ -37,11 +37,11 @@ def test_a_user_with_a_great_number(daemons: Daemons, user: int) -> None:
 LOCK = (
     _LOADED
     + """
-import unitsync.endpoint, unitsync.spawn
-place = unitsync.endpoint.resolve(sys.argv[1])
+import unitsync.link.endpoint, unitsync.link.spawn
+place = unitsync.link.endpoint.resolve(sys.argv[1])
 os.umask(int(sys.argv[2], 8))
 for _ in range(3):
-    os.close(unitsync.spawn._try_lock(place))
+    os.close(unitsync.link.spawn._try_lock(place))
 print("locked")
 """
 )

@@ -12,8 +12,8 @@ from events.reading import events_of
 from faults.places import Place
 from support.coordinators import PATIENCE_S
 from unitsync import AsyncClient, Client, errors
-from unitsync.analysis.events import Event
-from unitsyncd.adapters.journal import Journal
+from unitsync.startup.analysis.events import Event
+from unitsyncd.storage.journal import Journal
 
 LAST: Final = "the-last-one"
 """Who follows ends when a unit of this name is registered."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from unitsync import wire
-from unitsync.analysis.events import Event, EventReader
-from unitsyncd.actors.followers import Followers
+from unitsync.startup.analysis.events import Event, EventReader
 from unitsyncd.actors.ports import AllAlive
 from unitsyncd.core.store import EventStore
 from unitsyncd.limits import Limits
+from unitsyncd.requests.followers import Followers
 
 TAGS: Final = {
     "launching": "started",

@@ -19,8 +19,8 @@ from support.coordinators import PATIENCE_S
 from support.figures import figures_of
 from support.poll import eventually
 from unitsync import AsyncClient, Client, errors, wire
-from unitsync.analysis.events import Event
-from unitsync.event_stream import AT_ONCE, EventStream
+from unitsync.clients.event_stream import AT_ONCE, EventStream
+from unitsync.startup.analysis.events import Event
 from unitsyncd.limits import Limits
 
 __all__ = ["deaf"]

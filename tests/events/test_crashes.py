@@ -17,9 +17,9 @@ from faults.places import Place
 from faults.test_crashes import EVERY, killing
 from faults.workload import Workload
 from unitsync import AsyncClient
-from unitsync.analysis.events import Event
+from unitsync.startup.analysis.events import Event
 from unitsyncd import faults
-from unitsyncd.adapters.journal import Journal
+from unitsyncd.storage.journal import Journal
 
 
 class Slow:

@@ -13,10 +13,10 @@ from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
 from support.refusing import Refusing
 from unitsync import wire
-from unitsyncd.adapters.journal import Journal
 from unitsyncd.core import fact_codec
 from unitsyncd.core.store import DamagedStore, EventStore, Record, StoreError
 from unitsyncd.limits import Limits
+from unitsyncd.storage.journal import Journal
 
 _decode = fact_codec.decoder(list[Record]).decode
 

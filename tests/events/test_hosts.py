@@ -7,8 +7,8 @@ import json
 from events.reading import events_of
 from journal.memory_store import MemoryStore
 from support.driver import Driven
-from unitsync.analysis.events import Event
-from unitsync.render.events import json_line, parsed, text_line
+from unitsync.startup.analysis.events import Event
+from unitsync.startup.render.events import json_line, parsed, text_line
 from unitsync.wire import Owner, Requirement
 from unitsyncd.core import events as facts
 from unitsyncd.core.requirement import Condition, need_of

@@ -15,8 +15,8 @@ from journal.memory_store import MemoryStore
 from support.driver import Driven
 from support.jobs import LonelyJob
 from unitsync import wire
-from unitsync.analysis.events import Event
-from unitsync.remote_names import is_remote
+from unitsync.names.remote_names import is_remote
+from unitsync.startup.analysis.events import Event
 from unitsync.wire import Status
 
 

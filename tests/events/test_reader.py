@@ -16,15 +16,15 @@ from journal.driving import MACHINE
 from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
 from unitsync import wire
-from unitsync.analysis.events import YIELD_PARTS, Event, EventReader, Kind
 from unitsync.errors import ProtocolError
+from unitsync.startup.analysis.events import YIELD_PARTS, Event, EventReader, Kind
 from unitsync.wire import Owner, Requirement
-from unitsyncd.actors import followers
 from unitsyncd.actors.recovery import rebuild
-from unitsyncd.adapters.journal import Journal
 from unitsyncd.core import events as facts
 from unitsyncd.core.store import PART_RECORDS, EpochRecord, Record
 from unitsyncd.limits import Limits
+from unitsyncd.requests import followers
+from unitsyncd.storage.journal import Journal
 
 GOLDEN: Final = sorted((Path(__file__).parents[1] / "golden" / "journal").glob("*.db"))
 ANN: Final = Owner(7, 1, 9, "bash ann.sh")

@@ -12,9 +12,9 @@ import pytest
 from events.reading import events_of
 from journal.memory_store import MemoryStore
 from journal.store_contract import epoch
-from unitsync import errors, event_stream, wire
-from unitsync.analysis.events import Event
-from unitsync.event_stream import (
+from unitsync import errors, wire
+from unitsync.clients import event_stream
+from unitsync.clients.event_stream import (
     AWAY_S,
     FOLLOW_PATIENCE_S,
     LONG_REST_S,
@@ -22,11 +22,12 @@ from unitsync.event_stream import (
     REST_S,
     EventStream,
 )
-from unitsyncd.actors import followers
-from unitsyncd.actors.followers import Followers
+from unitsync.startup.analysis.events import Event
 from unitsyncd.actors.ports import AllAlive
 from unitsyncd.core.events import Registered
 from unitsyncd.limits import Limits
+from unitsyncd.requests import followers
+from unitsyncd.requests.followers import Followers
 
 
 class Fake:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from support import coordinators
 from support.coordinators import PATIENCE_S, await_end, clean_environment, end
 from unitsync import Client, errors
-from unitsync.endpoint import Endpoint, resolve
+from unitsync.link.endpoint import Endpoint, resolve
 
 __all__ = ["PATIENCE_S", "Place", "a_place", "await_end", "clean_environment", "end", "is_gone"]
 

@@ -23,7 +23,7 @@ from faults.oracle import check
 from faults.places import Place, a_place
 from faults.workload import Workload
 from unitsyncd import faults
-from unitsyncd.adapters.journal import Journal
+from unitsyncd.storage.journal import Journal
 
 SECONDS: Final = float(os.environ.get("CRASH_SECONDS", "0"))
 EVERY: Final = {

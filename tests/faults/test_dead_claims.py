@@ -243,7 +243,8 @@ DEADLY = [signal.SIGKILL, signal.SIGQUIT]
 PATIENT = """
 import resource, sys
 import zmq
-from unitsync import owner, wire
+from unitsync.clients import owner
+from unitsync import wire
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 socket = zmq.Context().socket(zmq.REQ)
@@ -316,7 +317,8 @@ def test_a_child_whose_parent_is_dead_has_its_own_connection(place: Place, pid: 
 HANDED_OVER = """
 import os
 from time import monotonic, sleep
-from unitsync import perform, wire_by_hand
+from unitsync.verb import perform
+from unitsync.link import by_hand as wire_by_hand
 
 by = monotonic() + 20
 link = wire_by_hand.reach(os.environ["UNITSYNC_ENDPOINT"], by=by)

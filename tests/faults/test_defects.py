@@ -10,12 +10,12 @@ from faults.places import Place
 from faults.scripts import until
 from support.daemon import Sockets
 from unitsync import wire
-from unitsyncd.adapters.router import BATCH_MAX
+from unitsyncd.transport.router import BATCH_MAX
 
 HEAD = """
 import threading
 from unitsyncd import daemon
-from unitsyncd.actors import supervisor
+from unitsyncd.requests import supervisor
 from unitsyncd.actors.registry import Registry
 
 class Broken(Exception):

@@ -20,7 +20,8 @@ import pytest
 from faults.places import Place
 from faults.scripts import Scripts, fifo, release, scripts_at, until
 from faults.small_disk import HELD, a_place_on_a_small_disk, held_apart, mount
-from unitsync import AsyncClient, Client, conversation, errors
+from unitsync import AsyncClient, Client, errors
+from unitsync.link import conversation
 from unitsync.wire import Status, UnitInfo
 
 NO_FILES = "ulimit -f 0; exec unitsync start ide"

@@ -14,7 +14,8 @@ import pytest
 
 from faults.places import Place
 from faults.small_disk import HELD, a_place_on_a_small_disk, held_apart
-from unitsync import Client, errors, owner
+from unitsync import Client, errors
+from unitsync.clients import owner
 
 
 @pytest.mark.parametrize("what", ["reset", "startups"])

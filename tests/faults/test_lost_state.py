@@ -17,7 +17,7 @@ from faults.scripts import Scripts, scripts_at
 from support.daemon import Sockets
 from unitsync import errors, wire
 from unitsync.wire import Status
-from unitsyncd.adapters.journal import OLD_BYTES_MAX
+from unitsyncd.storage.journal import OLD_BYTES_MAX
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from unitsync import owner as owners
+from unitsync.clients import owner as owners
 from unitsync.wire import Owner
-from unitsyncd.adapters import owners as adapter
-from unitsyncd.adapters.owners import Owners
 from unitsyncd.core.events import OwnerKey
+from unitsyncd.system import owners as adapter
+from unitsyncd.system.owners import Owners
 
 PATIENCE_S = 20.0
 
@@ -392,8 +392,8 @@ class TestWithoutDescriptors:
 
 PRELUDE = """
 import asyncio, os, signal, subprocess, sys
-from unitsync import owner
-from unitsyncd.adapters import owners
+from unitsync.clients import owner
+from unitsyncd.system import owners
 
 owners.POLL_S = 0.02
 
@@ -551,7 +551,7 @@ def test_no_more_of_a_process_is_read_than_its_start() -> None:
     """To read its command line can block, on a lock that the process holds."""
     code = (
         "import os, sys\n"
-        "from unitsyncd.adapters.processes import has_ended\n"
+        "from unitsyncd.system.processes import has_ended\n"
         "read = []\n"
         "sys.addaudithook(lambda what, args: read.append(args[0]) if what == 'open' else None)\n"
         "has_ended(os.getppid(), 1, None)\n"

@@ -19,9 +19,9 @@ from faults.places import PATIENCE_S, Place
 from faults.scripts import Script, Scripts, fifo, release, scripts_at, until
 from journal.driving import Driver
 from unitsync import errors, wire
-from unitsync import owner as owners
-from unitsync.startup import machine_startup
-from unitsync.verbs import VERBS
+from unitsync.clients import owner as owners
+from unitsync.link.startup_id import machine_startup
+from unitsync.verb.verbs import VERBS
 from unitsync.wire import OnOwnerExit, Owner, Status
 from unitsyncd.limits import Limits
 from unitsyncd.saved_state import open_state

@@ -7,10 +7,10 @@ import os
 import pytest
 
 from faults.test_owner_watch import WITHOUT_MAIN_THREAD, kill_unreaped, no_descriptors, process
-from unitsync.calling_script import Process
-from unitsyncd.adapters.access import Peer
-from unitsyncd.adapters.client_processes import ClientProcesses
-from unitsyncd.adapters.processes import has_died, is_dying
+from unitsync.owner.calling_script import Process
+from unitsyncd.system.processes import has_died, is_dying
+from unitsyncd.transport.access import Peer
+from unitsyncd.transport.client_processes import ClientProcesses
 
 
 def looks(pid: int) -> tuple[bool, bool]:
@@ -94,7 +94,7 @@ def test_one_that_was_alive_a_moment_ago_is_looked_at_more_closely_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It may have been killed on the word that all is ready."""
-    monkeypatch.setattr("unitsyncd.adapters.client_processes.is_dying", lambda pid: True)
+    monkeypatch.setattr("unitsyncd.transport.client_processes.is_dying", lambda pid: True)
     clients = ClientProcesses({b"peer": Peer(0, 0, os.getpid())}.get)
     assert not clients.is_dead(b"peer")
     assert clients.is_dead(b"peer", closely=True)

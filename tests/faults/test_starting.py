@@ -17,7 +17,8 @@ from client.conftest import OpenClient, in_background, open_client  # noqa: F401
 from faults.places import PATIENCE_S, Place
 from faults.scripts import Script, Scripts, fifo, release, scripts_at, until
 from faults.test_waiting import check_went_on, do, waiting
-from unitsync import conversation, errors, spawn_lock
+from unitsync import errors
+from unitsync.link import conversation, spawn_lock
 from unitsync.wire import Status
 
 KILLS = 2

@@ -15,10 +15,10 @@ import pytest
 from faults.places import Place
 from faults.scripts import Script, Scripts, fifo, release, scripts_at, until
 from unitsync import errors
-from unitsync.cli import shim
+from unitsync.coder import shim
 from unitsync.wire import Status
-from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.events import Ended, Started
+from unitsyncd.storage.journal import Journal
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from faults.scripts import Scripts, fifo, release, scripts_at, until
 from faults.test_owner_watch import WITHOUT_MAIN_THREAD, no_descriptors, process
 from faults.test_owners import check_failed, ended, info, started
 from unitsync import Client, errors
-from unitsync import owner as owners
-from unitsync.startup import machine_startup
+from unitsync.clients import owner as owners
+from unitsync.link.startup_id import machine_startup
 from unitsync.wire import Status
 
 
@@ -93,7 +93,7 @@ def test_one_that_only_waits_to_be_reaped_cannot_be_the_owner(
 
 FIRST_OF_ITS_NAMESPACE = """
 import ctypes, os, threading
-from unitsync.startup import machine_startup
+from unitsync.link.startup_id import machine_startup
 
 print(machine_startup(), flush=True)
 

@@ -23,8 +23,9 @@ from msgspec.structs import replace
 from faults.oracle import Op
 from faults.places import Place
 from support.requests import Requests
-from unitsync import AsyncClient, Client, autostart, errors, wire
-from unitsync.conversation import Autostart
+from unitsync import AsyncClient, Client, errors, wire
+from unitsync.link import autostart
+from unitsync.link.conversation import Autostart
 from unitsync.wire import Owner, Requirement
 
 TIMEOUT_S: Final = 40.0

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
 from support.daemon import PATIENCE_S, Daemon, Daemons
-from unitsync import commandline, errors
+from unitsync import errors
 from unitsync.cli import app
+from unitsync.verb import commandline
 from unitsyncd import daemon as program
 
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 69, 75, 77, 124, 130}

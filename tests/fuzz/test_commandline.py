@@ -11,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
-from unitsync import errors, wire_by_hand
+from unitsync import errors
 from unitsync.cli import app, typer_commands
-from unitsync.commandline import Call, Leave, read
+from unitsync.link import by_hand as wire_by_hand
+from unitsync.verb.commandline import Call, Leave, read
 
 VERBS = (
     *("want", "unwant", "start", "run", "wait", "complete", "fail", "status", "list", "why"),

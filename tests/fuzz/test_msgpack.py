@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
 from fuzz.messages import replies
-from unitsync import json_output, perform, wire, wire_by_hand
+from unitsync import wire
+from unitsync.link import by_hand as wire_by_hand
+from unitsync.output import json_output
+from unitsync.verb import perform
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 long_texts = st.integers(0, 70_000).map(lambda size: "x" * size)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fuzz.amount import ROUNDS
 from support.driver import Driven
 from unitsync import errors, wire
-from unitsync.names import check_name
+from unitsync.names.unit_names import check_name
 from unitsyncd.core.wording import printable
 
 ODD = "-*?[],@ \t\n\0\x1b\x7f\x85\xa0\xad\u0300\u0947\u200b\u200d\u2028\u202e\ufeff\ue000\ufffe"

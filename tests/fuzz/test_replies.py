@@ -19,8 +19,8 @@ from fuzz.messages import mutated, replies
 from support.daemon import short_folder
 from support.talk import begun
 from unitsync import Client, errors, wire
-from unitsync.client_base import expect
-from unitsync.conversation import Done, Pause, Send
+from unitsync.clients.base import expect
+from unitsync.link.conversation import Done, Pause, Send
 
 TIMEOUT_S = 0.05
 

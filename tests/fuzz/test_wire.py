@@ -23,8 +23,9 @@ from fuzz.messages import harmless, messages, mutated, replies
 from journal.driving import Driver, check_sound, rebuilt, state
 from support.daemon import Daemon, Dealer, Req, Sockets
 from support.figures import figures_of
-from unitsync import errors, wire, wire_by_hand
-from unitsyncd.adapters.journal import Journal
+from unitsync import errors, wire
+from unitsync.link import by_hand as wire_by_hand
+from unitsyncd.storage.journal import Journal
 
 MIB = 1024 * 1024
 

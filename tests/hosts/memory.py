@@ -10,8 +10,8 @@ from typing import Any
 
 from unitsyncd.core.requirement import Condition
 from unitsyncd.core.store import StoreError
-from unitsyncd.hosts.member import Member, State
 from unitsyncd.hosts.messages import Report
+from unitsyncd.hosts.nats.member import Member, State
 from unitsyncd.hosts.ports import News
 from unitsyncd.hosts.settings import HostsSettings
 

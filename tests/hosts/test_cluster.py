@@ -9,7 +9,7 @@ import pytest
 from hosts.memory import Hosts
 from hosts.nats_servers import Server
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.nats.log import Log
 
 pytestmark = pytest.mark.asyncio
 

@@ -16,8 +16,8 @@ from hosts.nats_servers import Server, one_server
 from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
 from unitsync import Client
-from unitsyncd.hosts.link import Link
-from unitsyncd.hosts.log import Log, new_run
+from unitsyncd.hosts.nats.link import Link
+from unitsyncd.hosts.nats.log import Log, new_run
 from unitsyncd.hosts.settings import HostsSettings
 
 

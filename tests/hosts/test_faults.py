@@ -88,7 +88,7 @@ class Storm:
 async def test_nothing_is_lost_and_nothing_goes_back(
     own_server: Server, hosts: Hosts, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsyncd.hosts.reader.STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr("unitsyncd.hosts.nats.reader.STORE_AGAIN_S", 0.05)
     async with (
         Proxy(own_server.port) as first,
         Proxy(own_server.port) as second,

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.reader import FILTERS_MAX, Filters
+from unitsyncd.hosts.nats.reader import FILTERS_MAX, Filters
 
 ALWAYS = ["us.j.claim.*", "us.j.synced.*"]
 

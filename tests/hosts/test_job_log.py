@@ -15,8 +15,8 @@ from unitsync.job import access, reading
 from unitsync.job.access import over_log
 from unitsync.job.reading import hosts_in, read_job
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.consumer import Message
 from unitsyncd.hosts.messages import Claim, Report, Synced, encode
+from unitsyncd.hosts.nats.consumer import Message
 from unitsyncd.hosts.settings import HostsSettings
 
 pytestmark = pytest.mark.asyncio

@@ -13,14 +13,15 @@ import pytest
 from hosts.memory import PATIENCE_S, Hosts, MemoryCoordinator
 from hosts.nats_servers import Proxy, Server
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts import member, messages
-from unitsyncd.hosts.consumer import Consumer
-from unitsyncd.hosts.link import Link, Rejected, Unclear
-from unitsyncd.hosts.log import WRONG_LAST_SEQUENCE, Log
-from unitsyncd.hosts.member import State
+from unitsyncd.hosts import messages
 from unitsyncd.hosts.messages import Report
+from unitsyncd.hosts.nats import member
+from unitsyncd.hosts.nats.consumer import Consumer
+from unitsyncd.hosts.nats.link import Link, Rejected, Unclear
+from unitsyncd.hosts.nats.log import WRONG_LAST_SEQUENCE, Log
+from unitsyncd.hosts.nats.member import State
+from unitsyncd.hosts.nats.reader import REPORT_BYTES_MAX
 from unitsyncd.hosts.ports import News
-from unitsyncd.hosts.reader import REPORT_BYTES_MAX
 
 pytestmark = pytest.mark.asyncio
 
@@ -251,7 +252,7 @@ async def test_the_end_makes_no_pause(
 async def test_what_cannot_be_kept_is_heard_later_and_in_order(
     log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsyncd.hosts.reader.STORE_AGAIN_S", 0.05)
+    monkeypatch.setattr("unitsyncd.hosts.nats.reader.STORE_AGAIN_S", 0.05)
     a, b = hosts.add(log_server.url, "a"), hosts.add(log_server.url, "b")
     a.coordinator.need("data@b")
     b.coordinator.set("data", PENDING)
@@ -293,7 +294,7 @@ async def test_reports_during_an_outage_arrive_after_it(log_server: Server, host
 async def test_a_link_that_swallows_everything_is_noticed(
     log_server: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsyncd.hosts.link.PING_S", 0.2)
+    monkeypatch.setattr("unitsyncd.hosts.nats.link.PING_S", 0.2)
     async with Proxy(log_server.port) as proxy:
         a, b = hosts.add(log_server.url, "a"), hosts.add(proxy.url, "b")
         a.coordinator.need("data@b")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from unitsync import json_output
-from unitsync.printing import TIME_MAX
+from unitsync.output import json_output
+from unitsync.text.printing import TIME_MAX
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
 from unitsyncd.hosts.messages import COMMAND_MAX, REASON_MAX, Claim, Report

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from unitsync.remote_names import HOSTS_MAX
+from unitsync.names.remote_names import HOSTS_MAX
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts.messages import Beat, Claim, Report, Synced

@@ -24,10 +24,10 @@ from hosts.memory import Hosts
 from hosts.nats_servers import Server, free_ports
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.link import Link
-from unitsyncd.hosts.log import CONSUMERS, Log
-from unitsyncd.hosts.member import State
 from unitsyncd.hosts.messages import Report
+from unitsyncd.hosts.nats.link import Link
+from unitsyncd.hosts.nats.log import CONSUMERS, Log
+from unitsyncd.hosts.nats.member import State
 from unitsyncd.hosts.settings import HostsSettings
 
 pytestmark = pytest.mark.asyncio

@@ -13,10 +13,11 @@ import pytest
 from hosts.memory import Hosts
 from hosts.nats_servers import Server, one_server
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts import member, messages
-from unitsyncd.hosts.link import Link, Unclear
-from unitsyncd.hosts.log import CONSUMERS, Log
-from unitsyncd.hosts.member import State
+from unitsyncd.hosts import messages
+from unitsyncd.hosts.nats import member
+from unitsyncd.hosts.nats.link import Link, Unclear
+from unitsyncd.hosts.nats.log import CONSUMERS, Log
+from unitsyncd.hosts.nats.member import State
 from unitsyncd.hosts.settings import HostsSettings
 
 pytestmark = pytest.mark.asyncio
@@ -78,7 +79,7 @@ async def test_it_is_enough_and_no_more(
     guarded: Server, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(member, "ASK_AGAIN_S", 0.1)
-    monkeypatch.setattr("unitsyncd.hosts.log.MAKE_S", 0.5)
+    monkeypatch.setattr("unitsyncd.hosts.nats.log.MAKE_S", 0.5)
     a = hosts.add(guarded.url_of("a:p"), "a")
     await a.until(lambda: a.member.state is State.REFUSED)  # it may not make the log
     assert "stream.create" in a.member.standing()
@@ -92,7 +93,7 @@ async def test_it_is_enough_and_no_more(
     await a.hears("data@b", Condition.COMPLETED)
     assert a.member._link.denied == b.member._link.denied == ""
 
-    monkeypatch.setattr("unitsyncd.hosts.log.WRITE_S", 0.3)
+    monkeypatch.setattr("unitsyncd.hosts.nats.log.WRITE_S", 0.3)
     mine = Log(a.member._link, JOB)
     fence = messages.claim_subject(JOB, "b")
     stored = await mine.last(fence)

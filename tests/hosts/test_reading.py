@@ -11,16 +11,16 @@ import pytest_asyncio
 from hosts.memory import PATIENCE_S, Hosts, MemoryCoordinator, Node
 from hosts.nats_servers import Server
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts import consumer as consumers
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.consumer import Consumer, Message
-from unitsyncd.hosts.link import Unclear
-from unitsyncd.hosts.log import Log
 from unitsyncd.hosts.messages import Claim, Report
+from unitsyncd.hosts.nats import consumer as consumers
+from unitsyncd.hosts.nats.consumer import Consumer, Message
+from unitsyncd.hosts.nats.link import Unclear
+from unitsyncd.hosts.nats.log import Log
+from unitsyncd.hosts.nats.reader import Reader
+from unitsyncd.hosts.nats.sender import read_held
 from unitsyncd.hosts.peers import Peers
 from unitsyncd.hosts.ports import ClaimLost
-from unitsyncd.hosts.reader import Reader
-from unitsyncd.hosts.sender import read_held
 
 pytestmark = pytest.mark.asyncio
 
@@ -155,7 +155,7 @@ async def test_more_is_heard_after_too_much_was_needed(
     news: str,
 ) -> None:
     """What was read only because it was too much to name all of it is read again, too."""
-    monkeypatch.setattr("unitsyncd.hosts.reader._REPORTS_MAX", most)
+    monkeypatch.setattr("unitsyncd.hosts.nats.reader._REPORTS_MAX", most)
     b = hosts.add(log_server.url, "b")
     b.coordinator.set("earlier", COMPLETED)
     await b.joined()
@@ -184,7 +184,7 @@ async def test_what_is_news_of_many_units_at_once_takes_several_turns(node: Node
 async def test_what_could_not_be_kept_is_heard_nevertheless(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unitsyncd.hosts.reader.STORE_AGAIN_S", 0.01)
+    monkeypatch.setattr("unitsyncd.hosts.nats.reader.STORE_AGAIN_S", 0.01)
     node.coordinator.need("data@a")
     await node.hears("data@a", NOT_REGISTERED)
     node.coordinator.full = 2

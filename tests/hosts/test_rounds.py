@@ -10,10 +10,11 @@ import pytest
 
 from hosts.memory import Hosts, MemoryCoordinator
 from hosts.nats_servers import Proxy, Server
-from unitsyncd.hosts import member, messages
-from unitsyncd.hosts.link import Link
-from unitsyncd.hosts.log import Log
-from unitsyncd.hosts.member import State
+from unitsyncd.hosts import messages
+from unitsyncd.hosts.nats import member
+from unitsyncd.hosts.nats.link import Link
+from unitsyncd.hosts.nats.log import Log
+from unitsyncd.hosts.nats.member import State
 from unitsyncd.hosts.settings import HostsSettings
 
 pytestmark = pytest.mark.asyncio

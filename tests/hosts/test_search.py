@@ -13,9 +13,10 @@ import pytest
 from hosts.memory import Hosts, Node
 from hosts.nats_servers import Proxy, Server
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts import deadlocks, member, messages, search
-from unitsyncd.hosts.log import Log, Stored
-from unitsyncd.hosts.member import State
+from unitsyncd.hosts import deadlocks, messages
+from unitsyncd.hosts.nats import member, search
+from unitsyncd.hosts.nats.log import Log, Stored
+from unitsyncd.hosts.nats.member import State
 
 pytestmark = pytest.mark.asyncio
 

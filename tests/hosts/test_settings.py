@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from unitsync.errors import UsageError
-from unitsync.remote_names import check_host
+from unitsync.names.remote_names import check_host
 from unitsyncd.hosts import settings as settings_module
 from unitsyncd.hosts.settings import GRACE_S, HostsSettings, address, hosts_settings, own_name
 

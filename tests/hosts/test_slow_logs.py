@@ -9,11 +9,12 @@ import pytest
 
 from hosts.memory import Hosts
 from hosts.nats_servers import Proxy, Server
-from unitsync.remote_names import ANY
+from unitsync.names.remote_names import ANY
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts import consumer, member, messages
-from unitsyncd.hosts.consumer import Consumer
-from unitsyncd.hosts.log import Log
+from unitsyncd.hosts import messages
+from unitsyncd.hosts.nats import consumer, member
+from unitsyncd.hosts.nats.consumer import Consumer
+from unitsyncd.hosts.nats.log import Log
 
 pytestmark = pytest.mark.asyncio
 

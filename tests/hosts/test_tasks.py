@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from unitsyncd.hosts import tasks
+from unitsyncd.hosts.nats import tasks
 
 pytestmark = pytest.mark.asyncio
 

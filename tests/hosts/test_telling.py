@@ -10,9 +10,9 @@ from hosts.memory import Hosts, MemoryCoordinator
 from hosts.nats_servers import Server
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.nats.log import Log
+from unitsyncd.hosts.nats.sender import BATCH, BATCH_BYTES, Sender
 from unitsyncd.hosts.ports import EpochChanged
-from unitsyncd.hosts.sender import BATCH, BATCH_BYTES, Sender
 
 pytestmark = pytest.mark.asyncio
 

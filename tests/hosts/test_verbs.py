@@ -19,8 +19,8 @@ from hosts.real import UNITSYNC, RealHost, must
 from support.coordinators import PATIENCE_S, clean_environment
 from unitsync import Client
 from unitsync.job import command
-from unitsyncd.hosts.link import Unclear
-from unitsyncd.hosts.log import Log
+from unitsyncd.hosts.nats.link import Unclear
+from unitsyncd.hosts.nats.log import Log
 from unitsyncd.hosts.settings import HostsSettings
 from unitsyncd.job import keep_hosts
 

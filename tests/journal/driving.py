@@ -12,20 +12,20 @@ from functools import partial
 from typing import Any, Final, Self
 
 from unitsync import wire
-from unitsync.patterns import matcher
-from unitsync.remote_names import is_remote
+from unitsync.names.patterns import matcher
+from unitsync.names.remote_names import is_remote
 from unitsync.wire import Owner
 from unitsyncd.actors.awaited_actor import WaitActor
-from unitsyncd.actors.handlers import Handlers
 from unitsyncd.actors.ports import Job
 from unitsyncd.actors.recovery import epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
-from unitsyncd.actors.supervisor import Recovered, Supervisor
 from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import Heard, OwnerKey
 from unitsyncd.core.requirement import MATCHES, Condition, Verdict
 from unitsyncd.core.store import EventStore, Snapshot
 from unitsyncd.limits import Limits
+from unitsyncd.requests.handlers import Handlers
+from unitsyncd.requests.supervisor import Recovered, Supervisor
 from unitsyncd.saved_state import SavedState
 
 MACHINE: Final = "boot:4026531836:1"

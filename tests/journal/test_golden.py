@@ -30,13 +30,13 @@ from unitsync import wire
 from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors.recovery import epochs_of, rebuild
 from unitsyncd.actors.registry import Registry
-from unitsyncd.adapters.journal import FORMAT, Journal
-from unitsyncd.adapters.snapshots import Snapshots
-from unitsyncd.adapters.state_marker import StateMarker, read_marker
 from unitsyncd.core import events
 from unitsyncd.core.fact_codec import NUMBERS
 from unitsyncd.core.requirement import Condition
 from unitsyncd.limits import Limits
+from unitsyncd.storage.journal import FORMAT, Journal
+from unitsyncd.storage.snapshots import Snapshots
+from unitsyncd.storage.state_marker import StateMarker, read_marker
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "journal"
 CLONE = Owner(321, 9876, 4026531836, "bash clone.sh")

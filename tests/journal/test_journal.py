@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from journal.store_contract import StoreContract, contents, epoch, records
-from unitsyncd.adapters.compaction import PART_BYTES, PART_ROWS, SHRINK_PAGES
-from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.store import DamagedStore, EventStore, Page, StoreBusy, StoreError
+from unitsyncd.storage.compaction import PART_BYTES, PART_ROWS, SHRINK_PAGES
+from unitsyncd.storage.journal import Journal
 
 
 class TestJournal(StoreContract):
@@ -138,7 +138,7 @@ def test_what_a_killed_process_appended_is_there(path: str) -> None:
     text = (
         "import os, signal\n"
         "from journal.store_contract import epoch, records\n"
-        "from unitsyncd.adapters.journal import Journal\n"
+        "from unitsyncd.storage.journal import Journal\n"
         f"journal = Journal({path!r})\n"
         "journal.begin(epoch('e'))\n"
         "for number in range(500): journal.append(number, records(number, 1))\n"
@@ -294,7 +294,7 @@ def test_a_process_that_is_killed_keeps_what_many_did_at_once_as_a_whole_or_not_
     text = (
         "import os, signal\n"
         "from journal.store_contract import epoch, records\n"
-        "from unitsyncd.adapters.journal import Journal\n"
+        "from unitsyncd.storage.journal import Journal\n"
         "class Killed(Journal):\n"
         "    def _insert(self, seq, records):\n"
         "        super()._insert(seq, records)\n"

@@ -17,9 +17,9 @@ from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsyncd import saved_state
 from unitsyncd.actors.recovery import epochs_of, rebuild
-from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.store import DamagedStore, StoreError
 from unitsyncd.limits import Limits
+from unitsyncd.storage.journal import Journal
 
 
 def without(found: Kept, number: int) -> MemoryStore:

@@ -30,14 +30,14 @@ from unitsync.wire import OnOwnerExit, Owner, Requirement
 from unitsyncd.actors import incremental, recovery
 from unitsyncd.actors.incremental import Work, has_more
 from unitsyncd.actors.recovery import SnapshotRhythm, SnapshotTaker
-from unitsyncd.adapters.journal import Journal
-from unitsyncd.adapters.snapshots import Snapshots
 from unitsyncd.core import fact_codec
 from unitsyncd.core.events import Declared, Registered
 from unitsyncd.core.requirement import Condition
 from unitsyncd.core.state import Unit
 from unitsyncd.core.store import DamagedStore, Snapshot
 from unitsyncd.limits import Limits
+from unitsyncd.storage.journal import Journal
+from unitsyncd.storage.snapshots import Snapshots
 
 UNITS = st.sampled_from(["a", "b", "c", "d", "e"])
 NAMES = st.sampled_from(["a", "b", "c", "d", "e", "never", "registered"])

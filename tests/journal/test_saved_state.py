@@ -21,16 +21,16 @@ from loguru import logger
 from journal.driving import Driver, state
 from support.snapshots import take_snapshot
 from unitsync import wire
-from unitsync.startup import machine_startup
+from unitsync.link.startup_id import machine_startup
 from unitsync.wire import Owner
 from unitsyncd import saved_state
 from unitsyncd.actors.recovery import SnapshotRhythm
-from unitsyncd.adapters.journal import Journal
-from unitsyncd.adapters.snapshots import Snapshots
-from unitsyncd.adapters.state_marker import read_marker
 from unitsyncd.core.store import StoreError
 from unitsyncd.limits import Limits
 from unitsyncd.saved_state import SavedState, open_state
+from unitsyncd.storage.journal import Journal
+from unitsyncd.storage.snapshots import Snapshots
+from unitsyncd.storage.state_marker import read_marker
 
 ME = Owner(11, 11, 9, "script 11")
 CHANGING: list[wire.AnyRequest] = [

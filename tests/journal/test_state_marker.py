@@ -12,7 +12,7 @@ import pytest
 
 from journal.test_saved_state import Home
 from unitsync import wire
-from unitsyncd.adapters.state_marker import MarkerFile, StateMarker, read_marker
+from unitsyncd.storage.state_marker import MarkerFile, StateMarker, read_marker
 
 OLD = StateMarker("machine", "an-epoch", 7)
 NEW = StateMarker("machine", "the-next-epoch", 9)

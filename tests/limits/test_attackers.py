@@ -17,10 +17,11 @@ from support.poll import eventually
 from support.users import NOBODY, as_root
 from support.zmtp import EMPTY_PART, GREETING, connected, message
 from unitsync import wire
-from unitsyncd.adapters import resources, router
-from unitsyncd.adapters.access import Access
-from unitsyncd.adapters.connection_limit import FileBudget
-from unitsyncd.adapters.router import Envelope, Router
+from unitsyncd.system import resources
+from unitsyncd.transport import router
+from unitsyncd.transport.access import Access
+from unitsyncd.transport.connection_limit import FileBudget
+from unitsyncd.transport.router import Envelope, Router
 
 PING = wire.encode(wire.Ping(id="p"))
 

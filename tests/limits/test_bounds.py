@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from support.daemon import Daemons, Sockets
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
-from unitsyncd.actors import actor, declaring, waiters
-from unitsyncd.adapters import router
+from unitsyncd.actors import actor, waiters
 from unitsyncd.limits import Limits
+from unitsyncd.requests import declaring
+from unitsyncd.transport import router
 
 LIMITS_PAGE = Path(__file__).parent.parent.parent / "docs/reference/limits.md"
 

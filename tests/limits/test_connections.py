@@ -17,9 +17,10 @@ import pytest
 from support.daemon import PATIENCE_S, Daemon, Daemons, Sockets
 from support.figures import figures_of
 from support.poll import eventually
-from unitsync import Client, errors, owner, wire
-from unitsyncd.adapters import connection_limit
-from unitsyncd.adapters.connection_limit import FileBudget
+from unitsync import Client, errors, wire
+from unitsync.clients import owner
+from unitsyncd.transport import connection_limit
+from unitsyncd.transport.connection_limit import FileBudget
 
 
 def files(most: int) -> Callable[[], None]:

@@ -15,10 +15,10 @@ from zmq.utils import garbage
 
 from support.daemon import Daemon, Daemons, Dealer, Req, Sockets, listening
 from unitsync import wire
-from unitsyncd.adapters import backpressure, router
-from unitsyncd.adapters.access import Access
-from unitsyncd.adapters.connection_limit import FileBudget
-from unitsyncd.adapters.router import Envelope, Router
+from unitsyncd.transport import backpressure, router
+from unitsyncd.transport.access import Access
+from unitsyncd.transport.connection_limit import FileBudget
+from unitsyncd.transport.router import Envelope, Router
 
 MIB = 1024 * 1024
 

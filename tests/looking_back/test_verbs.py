@@ -12,7 +12,7 @@ import pytest
 
 from cli.conftest import Cli, cli
 from support.coordinators import end
-from unitsync.render.lettering import UNITS_MOST
+from unitsync.startup.render.lettering import UNITS_MOST
 
 __all__ = ["cli"]
 

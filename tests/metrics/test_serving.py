@@ -19,8 +19,8 @@ from support.coordinators import clean_environment
 from support.daemon import PATIENCE_S, Daemons
 from support.poll import eventually
 from unitsync import Client, Refused
+from unitsync.clients.owner import of_pid
 from unitsync.errors import Skipped
-from unitsync.owner import of_pid
 from unitsyncd.metrics.service import STEP_UNITS
 
 

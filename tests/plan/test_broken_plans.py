@@ -13,7 +13,7 @@ import pytest
 
 from plan.conftest import mistakes
 from unitsync.plan.mistakes import lines
-from unitsync.printing import columns
+from unitsync.text.printing import columns
 
 FOLDER = Path(__file__).parent.parent / "golden" / "plans"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.toml"))

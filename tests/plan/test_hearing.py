@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from support.users import as_root
 from unitsync import errors, wire
-from unitsync.conversation import Autostart
-from unitsync.plan import hearing
-from unitsync.plan.hearing import Hearing, _users
-from unitsync.plan.notes import look
+from unitsync.link.conversation import Autostart
+from unitsync.up.runner import hearing
+from unitsync.up.runner.hearing import Hearing, _users
+from unitsync.up.runner.notes import look
 
 PATIENCE_S = 30.0
 

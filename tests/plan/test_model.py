@@ -12,7 +12,7 @@ from plan.conftest import Write, mistakes
 from unitsync.errors import UsageError
 from unitsync.plan import check, model, reading
 from unitsync.plan.model import Edge, PlanError, UnitPlan, find, load
-from unitsync.wire_values import OnOwnerExit, Requirement
+from unitsync.wire.values import OnOwnerExit, Requirement
 
 
 def test_a_unit_with_nothing_but_its_command(write: Write, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from cli.conftest import Cli, cli
 from plan.conftest import Write, mistakes
-from unitsync.plan.declaring import declarations
 from unitsync.plan.model import Edge, load
-from unitsync.plan.record import Record
-from unitsync.plan.session import waves
-from unitsync.wire_values import Requirement
+from unitsync.up.runner.declaring import declarations
+from unitsync.up.runner.record import Record
+from unitsync.up.session import waves
+from unitsync.wire.values import Requirement
 
 __all__ = ["cli"]
 

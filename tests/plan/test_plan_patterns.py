@@ -8,11 +8,11 @@ import pytest
 
 from plan.conftest import Write, mistakes
 from unitsync.plan import expansion
-from unitsync.plan.declaring import declarations
 from unitsync.plan.model import Edge, Plan, load
-from unitsync.plan.record import Record
-from unitsync.plan.session import restricted, waves
-from unitsync.wire_values import Requirement
+from unitsync.up.runner.declaring import declarations
+from unitsync.up.runner.record import Record
+from unitsync.up.session import restricted, waves
+from unitsync.wire.values import Requirement
 
 START, COMPLETION = Requirement.START, Requirement.COMPLETION
 SUCCESS = (Requirement.SUCCESS, False)

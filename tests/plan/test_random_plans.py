@@ -19,7 +19,7 @@ from plan.conftest import mistakes
 from unitsync.plan.document import PlanTable, UnitTable
 from unitsync.plan.model import PlanError, load
 from unitsync.plan.positions import Index
-from unitsync.plan.session import waves
+from unitsync.up.session import waves
 
 UNITS = [f"u{number}" for number in range(7)]
 STRANGERS = ["x1", "x2"]

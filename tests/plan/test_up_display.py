@@ -13,12 +13,12 @@ import pytest
 
 from cli.conftest import PATIENCE_S, Cli, cli, shared_cli
 from plan.up import Up, eventually, up
-from unitsync.plan.display import counts, rows, summary
-from unitsync.plan.job import Job
 from unitsync.plan.model import Edge, UnitPlan
-from unitsync.plan.states import State
-from unitsync.printing import columns
-from unitsync.terminal import Screen
+from unitsync.text.printing import columns
+from unitsync.text.terminal import Screen
+from unitsync.up.display import counts, rows, summary
+from unitsync.up.runner.job import Job
+from unitsync.up.runner.states import State
 
 __all__ = ["cli", "shared_cli", "up"]
 

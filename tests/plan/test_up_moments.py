@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("shared_cli")
 LATE = """
 import sys
 from pathlib import Path
-from unitsync.plan import session
+from unitsync.up import session
 from unitsync.plan.model import load
 
 class Late(session.Session):
@@ -124,7 +124,7 @@ def _children(pid: int) -> list[int]:
 
 NOTED = """
 import asyncio, os
-from unitsync.plan.processes import Children, Guardian, spawn
+from unitsync.up.runner.processes import (Children, Guardian, spawn)
 
 class Noted(Guardian):
     def release(self, group):

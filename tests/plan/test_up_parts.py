@@ -12,12 +12,12 @@ import pytest
 from msgspec.structs import replace
 
 from unitsync.errors import UnitsyncError, Unreachable, UsageError
-from unitsync.plan import control, session
-from unitsync.plan.control import Request
 from unitsync.plan.model import Edge, Plan, UnitPlan
-from unitsync.plan.processes import LINE_BYTES_MAX, LastLines
-from unitsync.plan.record import Record, create, digest, lock, plan_of, read, record_file
-from unitsync.plan.slots import Slots
+from unitsync.up import control, session
+from unitsync.up.control import Request
+from unitsync.up.runner.processes import LINE_BYTES_MAX, LastLines
+from unitsync.up.runner.record import Record, create, digest, lock, plan_of, read, record_file
+from unitsync.up.runner.slots import Slots
 
 
 def plan(**after: tuple[Edge, ...]) -> Plan:

@@ -14,7 +14,7 @@ import pytest
 from cli.conftest import UNITSYNC, Cli, cli, shared_cli
 from faults.small_disk import HELD, a_place_on_a_small_disk, held_apart
 from plan.up import Up, eventually, interrupt, up
-from unitsync.plan import record
+from unitsync.up.runner import record
 
 __all__ = ["cli", "shared_cli", "up"]
 

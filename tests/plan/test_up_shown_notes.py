@@ -19,7 +19,7 @@ from cli.conftest import PATIENCE_S, Cli, Process, cli, shared_cli
 from plan.up import Up, up
 from support.notify import SAY, program
 from unitsync import errors
-from unitsync.plan.runner_client import RunnerClient
+from unitsync.up.runner.client import RunnerClient
 
 __all__ = ["cli", "shared_cli", "up"]
 

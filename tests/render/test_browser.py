@@ -12,9 +12,9 @@ import pytest
 
 from support import jobs_in_logs, startups
 from support.browser import Page, needs_browser
-from unitsync.analysis.values import CriticalPath, Startup
-from unitsync.render import html, svg
-from unitsync.render.palette import DARK, LIGHT
+from unitsync.startup.analysis.values import CriticalPath, Startup
+from unitsync.startup.render import html, svg
+from unitsync.startup.render.palette import DARK, LIGHT
 
 pytestmark = [needs_browser, pytest.mark.timeout(180)]
 

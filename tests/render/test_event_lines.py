@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from unitsync.analysis.events import Event
-from unitsync.render.events import json_line, parsed, text_line
+from unitsync.startup.analysis.events import Event
+from unitsync.startup.render.events import json_line, parsed, text_line
 from unitsync.wire import Requirement
 
 

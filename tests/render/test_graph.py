@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from support import jobs_in_logs, startups
 from support.browser import Page, needs_browser
 from support.startups import Job
-from unitsync.analysis.values import CriticalPath, Edge, Startup
 from unitsync.errors import UsageError
-from unitsync.printing import safe
-from unitsync.render import graph, graph_svg, layout
+from unitsync.startup.analysis.values import CriticalPath, Edge, Startup
+from unitsync.startup.render import graph, graph_svg, layout
+from unitsync.text.printing import safe
 
 DOT = shutil.which("dot")
 needs_dot = pytest.mark.skipif(DOT is None, reason="needs Graphviz (Debian: apt install graphviz)")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from support import startups
-from unitsync.analysis.values import Comparison, CriticalPath, Startup
-from unitsync.printing import safe
-from unitsync.render import html
+from unitsync.startup.analysis.values import Comparison, CriticalPath, Startup
+from unitsync.startup.render import html
+from unitsync.text.printing import safe
 
 LINES_MOST = 500
 

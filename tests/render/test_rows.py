@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from support import startups
-from unitsync.analysis.values import CriticalPath, Span, Startup, UnitRecord
-from unitsync.render import bars, html, svg
-from unitsync.render.palette import DARK, LIGHT, STATE, of_state
-from unitsync.render.rows import chosen, links, rows, summed_up, width_s
-from unitsync.render.times import marks, took
-from unitsync.terminal import Screen
+from unitsync.startup.analysis.values import CriticalPath, Span, Startup, UnitRecord
+from unitsync.startup.render import bars, html, svg
+from unitsync.startup.render.palette import DARK, LIGHT, STATE, of_state
+from unitsync.startup.render.rows import chosen, links, rows, summed_up, width_s
+from unitsync.startup.render.times import marks, took
+from unitsync.text.terminal import Screen
 
 NO_PATH = CriticalPath(0.0, 0.0, (), ())
 

@@ -9,8 +9,8 @@ import pytest
 
 from support import jobs_in_logs, startups
 from support.startups import Job
-from unitsync.analysis.values import CriticalPath, Startup
-from unitsync.render import svg
+from unitsync.startup.analysis.values import CriticalPath, Startup
+from unitsync.startup.render import svg
 
 NS = "{http://www.w3.org/2000/svg}"
 SAMPLES = {

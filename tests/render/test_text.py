@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from support import jobs_in_logs, startups
-from unitsync.analysis.values import (
+from unitsync.startup.analysis.values import (
     Comparison,
     CriticalPath,
     Forecast,
@@ -23,10 +23,10 @@ from unitsync.analysis.values import (
     Startup,
     UnitRecord,
 )
-from unitsync.printing import columns
-from unitsync.render import bars, tables
-from unitsync.render.lettering import shortened
-from unitsync.terminal import Screen
+from unitsync.startup.render import bars, tables
+from unitsync.startup.render.lettering import shortened
+from unitsync.text.printing import columns
+from unitsync.text.terminal import Screen
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
 NOW = startups.BEGAN + startups.WALL + 4000

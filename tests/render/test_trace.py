@@ -12,9 +12,9 @@ import pytest
 
 from support import jobs_in_logs, startups
 from support.startups import Job
-from unitsync.analysis.values import CriticalPath, Startup
-from unitsync.printing import safe
-from unitsync.render import trace
+from unitsync.startup.analysis.values import CriticalPath, Startup
+from unitsync.startup.render import trace
+from unitsync.text.printing import safe
 
 Event = dict[str, Any]
 SAMPLES = {

@@ -24,11 +24,11 @@ from soak.worker import GROUP, REQUIREMENTS
 from support.figures import figures_of
 from support.requests import Requests
 from unitsync import Client, wire
-from unitsyncd.adapters.journal import Journal
 from unitsyncd.core.events import UnitFact
 from unitsyncd.core.state import Unit, applied
 from unitsyncd.core.store import Record
 from unitsyncd.core.view import HISTORY_MAX
+from unitsyncd.storage.journal import Journal
 
 SECONDS: Final = float(os.environ.get("SOAK_S", "0"))
 ROUND_S: Final = 300.0

@@ -24,7 +24,8 @@ from faults.oracle import Op, is_pattern
 from faults.places import Place
 from faults.workload import FATAL, REQUIREMENTS, AsyncTalk, PlainTalk, Talk, a_note
 from support.requests import Requests
-from unitsync import AsyncClient, owner, wire
+from unitsync import AsyncClient, wire
+from unitsync.clients import owner
 
 GROUP: Final = 10
 """Units that may depend on each other, each on those with a lower number; the first of

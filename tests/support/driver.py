@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, OnSkip, Owner, Requirement
-from unitsyncd.actors.handlers import Handlers
-from unitsyncd.actors.supervisor import Supervisor
 from unitsyncd.core.events import Heard, OwnerKey
 from unitsyncd.core.requirement import Condition
 from unitsyncd.limits import Limits
+from unitsyncd.requests.handlers import Handlers
+from unitsyncd.requests.supervisor import Supervisor
 
 ReplyT = TypeVar("ReplyT", bound=wire.Reply)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.job import startup_of_job
-from unitsync.analysis.values import CriticalPath, Startup
-from unitsync.job.reading import HostInLog
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.job import startup_of_job
+from unitsync.startup.analysis.values import CriticalPath, Startup
 from unitsyncd.core.requirement import Condition
-from unitsyncd.hosts.messages import Claim, Report
+from unitsyncd.hosts.messages import Claim, HostInLog, Report
 
 BEGAN: Final = 1_764_547_200.0
 _CLAIM: Final = Claim("journal", "epoch")

@@ -111,8 +111,8 @@ def begin_session() -> None:
     """Mark what the tests will start, and make what lasts as long as they do."""
     os.environ[MARK] = str(os.getpid())
     # The clients of a process share one ZeroMQ context, made with the first of them.
-    from unitsync import link
-    from unitsync.endpoint import Endpoint
+    from unitsync.clients import dealer as link
+    from unitsync.link.endpoint import Endpoint
 
     link.Link(Endpoint("ipc:///nonexistent/socket", "", "", 0)).close()
 

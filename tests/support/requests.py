@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unitsync import wire
-from unitsync.client_verbs import Verbs
+from unitsync.clients.verbs import Verbs
 
 
 class Asked(Exception):

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from unitsync.analysis.values import (
+from unitsync.startup.analysis.values import (
     Beside,
     Change,
     Comparison,

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from msgspec.structs import replace
 
 from unitsync import wire
-from unitsync.conversation import FOREVER, Conversation, Done, Pause, Send
+from unitsync.link.conversation import FOREVER, Conversation, Done, Pause, Send
 
 Step: TypeAlias = Send | Pause | Done
 ADDRESS = "ipc:///tmp/x/coordinator.sock"

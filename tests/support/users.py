@@ -28,8 +28,9 @@ with socket.socket(socket.AF_UNIX) as link:
 
 _LOADED = """
 import os, sys
-import unitsync.cli.app, unitsync.json_output, unitsync.client, unitsync.owner, unitsync.spawn
-import unitsync.express, unitsync.autostart, unitsync.tables, unitsync.empty_replies, unitsync.names
+import unitsync.cli.app, unitsync.client, unitsync.clients.owner, unitsync.express
+import unitsync.link.autostart, unitsync.link.spawn, unitsync.names.unit_names
+import unitsync.output.empty_replies, unitsync.output.json_output, unitsync.output.tables
 import asyncio, encodings.idna, sqlite3, unitsyncd.daemon, loguru
 user = int(sys.argv.pop(1))
 os.setgroups([]); os.setgid(user); os.setuid(user)  # who may not even read this installation

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unitsync.collector import endpoint, hiding, shown
-from unitsync.tracing.taken import Taken
+from unitsync.link.collector import endpoint, hiding, shown
+from unitsync.trace.taken import Taken
 
 URL = "http://me:s3%20cret@host:4318/v1/traces?token=t0ken"
 

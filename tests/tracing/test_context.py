@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitsync.trace_context import run_id, span_id, trace_id, with_traceparent
+from unitsync.process.trace_context import run_id, span_id, trace_id, with_traceparent
 
 
 def test_they_stay_as_they_are() -> None:

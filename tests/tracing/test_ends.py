@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from analysis.telling import AHEAD, BEGAN, Story
-from unitsync.analysis.events import Event
-from unitsync.tracing.ends import Ends
+from unitsync.startup.analysis.events import Event
+from unitsync.trace.ends import Ends
 
 ZERO = BEGAN + AHEAD
 """The Unix time at which each story begins."""

@@ -20,10 +20,10 @@ from support.daemon import PATIENCE_S, Daemon, Daemons
 from support.poll import eventually
 from tracing.receiver import WITHOUT_EXTRA, Receiver, receiving
 from unitsync import Client
-from unitsync.tracing.following import pauses
+from unitsync.trace.following import pauses
 
 FOLLOW = (
-    "import sys; from unitsync.analysis import at_rest; at_rest.QUIET_S = 0.5\n"
+    "import sys; from unitsync.startup.analysis import at_rest; at_rest.QUIET_S = 0.5\n"
     "from unitsync.cli.app import run_app; sys.exit(run_app(sys.argv[1:]))"
 )
 """``unitsync`` with less patience."""

@@ -15,8 +15,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from cli.conftest import Cli, cli
 from tracing.receiver import WITHOUT_EXTRA, Receiver, attributes, receiving
 from unitsync.errors import UnitsyncError
-from unitsync.tracing import otlp
-from unitsync.tracing.spans import TraceSpan
+from unitsync.trace import otlp
+from unitsync.trace.spans import TraceSpan
 
 __all__ = ["cli"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from analysis.telling import AHEAD, BEGAN, Story
-from unitsync.trace_context import run_id
-from unitsync.tracing.spans import TraceSpan, spans
+from unitsync.process.trace_context import run_id
+from unitsync.trace.spans import TraceSpan, spans
 
 
 def told(story: Story) -> list[TraceSpan]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unitsync import wire
-from unitsync.printing import columns
+from unitsync.text.printing import columns
 from unitsync.watch.board import Board, Group
 from unitsync.watch.drawing import draw
 from unitsync.watch.look import STYLES, View, clock
@@ -40,7 +40,7 @@ LOGS = {
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trees of ``why`` tell the time since something."""
-    monkeypatch.setattr("unitsync.tables.time.time", lambda: NOW)
+    monkeypatch.setattr("unitsync.output.tables.time.time", lambda: NOW)
 
 
 def board_of(units: Sequence[UnitInfo] = UNITS) -> Board:

@@ -13,7 +13,7 @@ import pytest
 
 from support.coordinators import PATIENCE_S, Coordinator
 from unitsync import AsyncClient, errors
-from unitsync.analysis.events import Event
+from unitsync.startup.analysis.events import Event
 from unitsync.watch import following
 from unitsync.watch.following import Away, Following, Seen
 from unitsync.watch.lasting import Lasting

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from support.coordinators import PATIENCE_S, Coordinator, await_end, clean_environment
-from unitsync.log_files import UnitLog
+from unitsync.logs.files import UnitLog
 from watch.conftest import WATCH, Terminal
 
 OpenTerminal = Callable[..., Terminal]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from unitsync.errors import NotPermitted
-from unitsync.listening import Address
+from unitsync.link.listening import Address
 from unitsync.testing import throwaway_coordinator
 from unitsync.web.access import Access
 from web.conftest import Web, serving

@@ -12,8 +12,8 @@ import pytest
 
 from support.coordinators import PATIENCE_S, Coordinator, clean_environment
 from unitsync import Client
-from unitsync.analysis.values import Startup, UnitRecord
 from unitsync.errors import LimitReached
+from unitsync.startup.analysis.values import Startup, UnitRecord
 from unitsync.web.startups import UNITS_MAX, Startups, _picture
 from web.conftest import COMMAND, Web, serving
 

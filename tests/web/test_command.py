@@ -14,7 +14,7 @@ from time import monotonic
 import pytest
 
 from support.coordinators import PATIENCE_S, Coordinator, clean_environment, without_module
-from unitsync.conversation import OVERDUE_MAX, REPLY_SLACK_S
+from unitsync.link.conversation import OVERDUE_MAX, REPLY_SLACK_S
 from unitsync.testing import throwaway_coordinator
 from unitsync.web import serving as served
 from web.conftest import COMMAND, Web, serving

@@ -17,7 +17,7 @@ import pytest
 from support.axe import findings, needs_axe
 from support.browser import Browser, Page, needs_browser
 from support.coordinators import PATIENCE_S, Coordinator, clean_environment
-from unitsync.names import NAME_BYTES_MAX
+from unitsync.names.unit_names import NAME_BYTES_MAX
 
 pytestmark = [needs_browser, pytest.mark.timeout(120)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unitsync.errors import UsageError
-from unitsync.listening import Address
+from unitsync.link.listening import Address
 from unitsync.web.settings import Settings, settings_of
 
 

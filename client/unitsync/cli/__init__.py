@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from unitsync.commandline import as_utf8
-from unitsync.module_path import installed_first
+from unitsync.modules.module_path import installed_first
+from unitsync.verb.commandline import as_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

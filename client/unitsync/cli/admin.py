@@ -9,15 +9,18 @@ from typing import Annotated
 
 import typer
 
-from unitsync import calling_script, client_verbs, wire
-from unitsync.cli.doctor import doctor
-from unitsync.cli.typer_commands import Endpoint, option
+from unitsync import wire
+from unitsync.cli.typer_commands import Endpoint, OutputFormat, option
 from unitsync.cli.verb import Verb, Verbs, example
-from unitsync.commandline import in_shim
+from unitsync.clients import verbs as client_verbs
+from unitsync.doctor import examine, report
 from unitsync.errors import UsageError
-from unitsync.output import finish, print_err, print_lines
-from unitsync.perform import converse
-from unitsync.verbs import COORDINATOR, ENDPOINT, Flag
+from unitsync.output.answers import finish, print_err, print_lines
+from unitsync.owner import calling_script
+from unitsync.text.terminal import stdout
+from unitsync.verb.commandline import choice, in_shim
+from unitsync.verb.perform import converse
+from unitsync.verb.verbs import COORDINATOR, ENDPOINT, OUTPUTS, Flag
 
 
 def register(app: typer.Typer) -> None:
@@ -133,7 +136,7 @@ def serve(
 
 def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
     """End the coordinator and keep its state for the next start."""
-    from unitsync import endpoint as endpoints
+    from unitsync.link import endpoint as endpoints
 
     resolved = endpoints.resolve(endpoint or ctx.obj)
     request = {
@@ -154,6 +157,26 @@ def stop(ctx: typer.Context, endpoint: Endpoint = None) -> int:
 
 
 _STOP_LOOK_S = 0.01
+
+
+def doctor(
+    ctx: typer.Context,
+    output: OutputFormat = None,
+    endpoint: Endpoint = None,
+) -> int:
+    """Check this set-up and say what to do about what is wrong.
+
+    Leaves nothing behind and changes nothing. Exits with 1 if there is a problem; if a
+    change would be refused, that is one.
+    """
+    findings = list(examine(endpoint or ctx.obj))
+    if choice(output or "table", OUTPUTS, "--output") == "json":
+        from unitsync.output import json_output
+
+        print_lines([json_output.json_text([finding._asdict() for finding in findings])])
+    else:
+        print_lines(report(findings, stdout()))
+    return int(any(finding.level == "problem" for finding in findings))
 
 
 def shim_help(ctx: typer.Context) -> None:
@@ -177,8 +200,8 @@ def shim_install(
     It hands `coder exp sync ...` to unitsync; everything else goes on to the next
     `coder` on PATH. With --endpoint, everybody who calls it uses that coordinator.
     """
-    from unitsync import endpoint as endpoints
-    from unitsync.cli import shim
+    from unitsync.coder import shim
+    from unitsync.link import endpoint as endpoints
 
     if not folder:
         raise UsageError(

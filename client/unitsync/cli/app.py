@@ -9,9 +9,9 @@ import typer
 from unitsync import errors
 from unitsync.cli import admin, completion, slips, typer_commands
 from unitsync.cli.verb import Verbs
-from unitsync.nearest import nearest
-from unitsync.output import print_lines, report, report_any
-from unitsync.printing import quoted
+from unitsync.output.answers import print_lines, report, report_any
+from unitsync.text.nearest import nearest
+from unitsync.text.printing import quoted
 
 # Depending on its version, typer brings its own copy of click or uses the installed one.
 # In both, BadParameter is a UsageError, and that is a ClickException.

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import typer
 
-from unitsync.conversation import Autostart, May
-from unitsync.perform import converse
+from unitsync.link.conversation import Autostart, May
+from unitsync.verb.perform import converse
 
 _WAIT_S = 1.0
 _PLAIN = frozenset("_%+=:./-@")

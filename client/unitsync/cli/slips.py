@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from unitsync.calling_script import shell_word
+from unitsync.owner.calling_script import shell_word
 
 _PREREQUISITES: Final = (
     *("--dep", "--deps", "--dependency", "--dependencies", "--depend", "--depends"),

@@ -1,4 +1,4 @@
-"""The verbs of verbs.py, runner_verbs.py and looking_back/verbs.py as typer commands: their help,
+"""The verbs of verbs.py, runner_verbs.py and looking_back_verbs.py as typer commands: their help,
 what shells complete, and what is wrong with a command line that commandline.py did not accept."""
 
 import os
@@ -12,15 +12,15 @@ import typer
 
 from unitsync.cli import completion, slips
 from unitsync.cli.verb import Verb, example
-from unitsync.commandline import Call
 from unitsync.errors import UsageError
-from unitsync.looking_back.verbs import LOOKING_BACK_VERBS
-from unitsync.perform import perform
-from unitsync.runner_verbs import RUNNER_VERBS
-from unitsync.verbs import ENDPOINT, OUTPUT, PANELS, VERBS, Flag
-from unitsync.verbs import Verb as Row
+from unitsync.verb.commandline import Call
+from unitsync.verb.looking_back_verbs import LOOKING_BACK_VERBS
+from unitsync.verb.perform import perform
+from unitsync.verb.runner_verbs import RUNNER_VERBS
+from unitsync.verb.verbs import ENDPOINT, OUTPUT, PANELS, VERBS, Flag
+from unitsync.verb.verbs import Verb as Row
 
-_COMMAND: Final = "unitsync.command"
+_COMMAND: Final = "unitsync.process.command"
 _NO_UNITS: Final = ("plans", "kind", "source", "text", "action", "job")
 """Arguments that are not the names of units."""
 _NAMES: Final = {"": None, "one": completion.unit_names, "several": completion.listed_names}

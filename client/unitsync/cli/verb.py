@@ -11,9 +11,9 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from unitsync import errors
-from unitsync.nearest import nearest
-from unitsync.output import print_lines
-from unitsync.printing import quoted
+from unitsync.output.answers import print_lines
+from unitsync.text.nearest import nearest
+from unitsync.text.printing import quoted
 
 
 class _Base:

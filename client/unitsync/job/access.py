@@ -9,13 +9,14 @@ from typing import Final, TypeVar
 
 from loguru import logger
 
-from unitsync import Client, tables, wire
-from unitsync import endpoint as endpoints
+from unitsync import Client, wire
 from unitsync.errors import NotPermitted, Unavailable, UnitsyncError, UsageError
-from unitsyncd.hosts.link import Link, Rejected, Unclear, Unusable
-from unitsyncd.hosts.log import Log
+from unitsync.link import endpoint as endpoints
+from unitsync.output import tables
+from unitsyncd.hosts.nats.link import Link, Rejected, Unclear, Unusable
+from unitsyncd.hosts.nats.log import Log
+from unitsyncd.hosts.nats.tasks import end
 from unitsyncd.hosts.settings import HostsSettings, Options, hosts_settings
-from unitsyncd.hosts.tasks import end
 from unitsyncd.job import kept_hosts
 
 REACH_S: Final = 5.0

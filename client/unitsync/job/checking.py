@@ -6,11 +6,11 @@ import asyncio
 from typing import Final, NamedTuple
 
 from unitsync.job.access import over_log
-from unitsync.remote_names import ANY
+from unitsync.names.remote_names import ANY
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.consumer import Consumer
-from unitsyncd.hosts.link import Rejected, Unclear
-from unitsyncd.hosts.log import Log, StreamInfo
+from unitsyncd.hosts.nats.consumer import Consumer
+from unitsyncd.hosts.nats.link import Rejected, Unclear
+from unitsyncd.hosts.nats.log import Log, StreamInfo
 from unitsyncd.hosts.settings import HostsSettings
 
 _NEVER: Final = 1 << 53

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from unitsync.commandline import Call, choice
 from unitsync.errors import UnitsyncError
 from unitsync.job.access import named_settings, over_log
 from unitsync.job.reading import no_log, read_job
-from unitsync.output import print_err, print_lines
-from unitsync.printing import counted, job_over, safe
-from unitsyncd.hosts.log import Log, new_run
+from unitsync.output.answers import print_err, print_lines
+from unitsync.text.printing import counted, job_over, safe
+from unitsync.verb.commandline import Call, choice
+from unitsyncd.hosts.nats.log import Log, new_run
 from unitsyncd.hosts.settings import HostsSettings
 
 _NAMED_MAX = 10

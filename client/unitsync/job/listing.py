@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from unitsync import json_output, tables, terminal, wire
-from unitsync.commandline import Call
+from unitsync import wire
 from unitsync.job.access import known_hosts, no_job, settings_of
-from unitsync.job.reading import HostInLog, read_job
-from unitsync.output import print_lines
-from unitsync.patterns import any_matcher
-from unitsync.printing import safe
-from unitsyncd.hosts.messages import Report
+from unitsync.job.reading import read_job
+from unitsync.names.patterns import any_matcher
+from unitsync.output import json_output, tables
+from unitsync.output.answers import print_lines
+from unitsync.text import terminal
+from unitsync.text.printing import safe
+from unitsync.verb.commandline import Call
+from unitsyncd.hosts.messages import HostInLog, Report
 
 _COLUMNS = (tables.UNIT, tables.STATUS, tables.SINCE, tables.DETAIL)
 

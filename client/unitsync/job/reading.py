@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from unitsync.errors import LimitReached, Unavailable
 from unitsync.job.access import over_log
-from unitsync.remote_names import ANY
+from unitsync.names.remote_names import ANY
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts import messages
-from unitsyncd.hosts.consumer import Consumer, Message
-from unitsyncd.hosts.log import Log
-from unitsyncd.hosts.messages import Claim, Report
+from unitsyncd.hosts.messages import Claim, HostInLog, Report
+from unitsyncd.hosts.nats.consumer import Consumer, Message
+from unitsyncd.hosts.nats.log import Log
 from unitsyncd.hosts.settings import HostsSettings
 
 MESSAGES_MAX: Final = 100_000
 """A thousand hosts with a hundred units each."""
-
-
-class HostInLog(NamedTuple):
-    claim: Claim
-    synced: bool
-    """Whether ``units`` is complete."""
-    units: dict[str, Report]
-    """By name: those that are registered in the epoch of the claim."""
 
 
 def read_job(settings: HostsSettings, *, units: bool = True) -> dict[str, HostInLog]:

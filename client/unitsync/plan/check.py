@@ -15,13 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from unitsync import exec_errors
-from unitsync.nearest import nearest
 from unitsync.plan.document import UnitTable
 from unitsync.plan.mistakes import Found, shown
 from unitsync.plan.origins import Declared
 from unitsync.plan.units import UnitPlan
 from unitsync.plan.words import brief
+from unitsync.process import exec_errors
+from unitsync.text.nearest import nearest
 
 _FIRST_LINE_MAX: Final = 256
 _NAMED_MAX: Final = 3

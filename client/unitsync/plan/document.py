@@ -11,10 +11,10 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from unitsync.names import NAME_BYTES_MAX
-from unitsync.remote_names import HOST_BYTES_MAX
-from unitsync.supervision import RETRIES_MAX
-from unitsync.wire_values import OnOwnerExit, Requirement
+from unitsync.names.remote_names import HOST_BYTES_MAX
+from unitsync.names.unit_names import NAME_BYTES_MAX
+from unitsync.process.supervision import RETRIES_MAX
+from unitsync.wire.values import OnOwnerExit, Requirement
 
 DURATION_MAX_S: Final = 3650 * 86400
 PARALLEL_MAX: Final = 1_000_000

@@ -8,15 +8,15 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Final
 
-from unitsync.nearest import nearest
-from unitsync.patterns import is_pattern
+from unitsync.names.patterns import is_pattern
+from unitsync.names.remote_names import is_remote
 from unitsync.plan.document import EdgeTable, GateTable
 from unitsync.plan.expansion import Expansion, Names
 from unitsync.plan.mistakes import Found
 from unitsync.plan.origins import Declared, Graph, Origin
 from unitsync.plan.units import Edge
 from unitsync.plan.words import wrong_other
-from unitsync.remote_names import is_remote
+from unitsync.text.nearest import nearest
 
 COMPARED_MAX: Final = 100_000
 """So many names are compared to suggest others for unknown ones; after that none is suggested."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unitsync import env_file
 from unitsync.plan.mistakes import Found
+from unitsync.process import env_file
 
 
 def variables(path: Path, content: bytes, found: list[Found]) -> dict[str, str]:

@@ -15,10 +15,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from unitsync.patterns import is_pattern, literal, matcher
+from unitsync.names.patterns import is_pattern, literal, matcher
 from unitsync.plan.mistakes import Found
 from unitsync.plan.origins import Graph, Origin
-from unitsync.printing import counted
+from unitsync.text.printing import counted
 
 EDGES_MAX: Final = 1_000_000
 """So many edges may come about by the patterns of a plan."""

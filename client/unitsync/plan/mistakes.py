@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -9,9 +11,9 @@ from typing import ClassVar, Literal
 import msgspec
 
 from unitsync.errors import UnitsyncError
-from unitsync.output import error_lines
-from unitsync.printing import counted, safe
-from unitsync.terminal import beside
+from unitsync.output.answers import error_lines, print_err
+from unitsync.text.printing import counted, safe
+from unitsync.text.terminal import beside
 
 Keys = tuple[str | int, ...]
 """The way to a value in a file: ``("unit", "ide", "after", 0)``."""
@@ -86,3 +88,17 @@ class Found(msgspec.Struct):
     at: Literal["key", "value"] = "value"
     line: int = 1
     column: int = 1
+
+
+def print_mistakes(mistakes: list[Mistake]) -> None:
+    """Print all *mistakes* on stderr, and how many they are."""
+    at_terminal = sys.stderr is not None and sys.stderr.isatty()
+    print_err(lines(mistakes, shutil.get_terminal_size().columns if at_terminal else 0))
+    if len(mistakes) > 1:
+        print_err([counted_mistakes(mistakes)])
+
+
+def counted_mistakes(mistakes: list[Mistake]) -> str:
+    """How many they are, in how many files."""
+    files = len({one.file for one in mistakes})
+    return f"{counted(len(mistakes), 'mistake')} in {counted(files, 'file')}"

@@ -17,10 +17,9 @@ from typing import Final
 
 from msgspec import UNSET
 
-from unitsync.durations import seconds_in
 from unitsync.errors import InvalidName, UsageError
-from unitsync.names import check_name
-from unitsync.patterns import is_pattern
+from unitsync.names.patterns import is_pattern
+from unitsync.names.unit_names import check_name
 from unitsync.plan.check import Machine
 from unitsync.plan.document import DURATION_MAX_S, GateTable, IncludeTable, PlanTable, UnitTable
 from unitsync.plan.edges import resolve
@@ -33,8 +32,9 @@ from unitsync.plan.units import Plan as Plan
 from unitsync.plan.units import UnitPlan as UnitPlan
 from unitsync.plan.values import wrong_probe, wrong_stop
 from unitsync.plan.words import TAKES, brief, wrong_other
-from unitsync.printing import counted, one_line
-from unitsync.wire_values import Requirement
+from unitsync.text.durations import seconds_in
+from unitsync.text.printing import counted, one_line
+from unitsync.wire.values import Requirement
 
 FILE_NAME: Final = "unitsync.toml"
 UNITS_MAX: Final = 100_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from unitsync.patterns import is_pattern, matcher
+from unitsync.names.patterns import is_pattern, matcher
 from unitsync.plan.document import EdgeTable, GateTable, UnitTable
 from unitsync.plan.mistakes import Found, Keys
 from unitsync.plan.units import Edge

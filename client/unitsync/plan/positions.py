@@ -12,7 +12,7 @@ import tree_sitter_toml
 from tree_sitter import Node
 
 from unitsync.plan.mistakes import Found, Keys, Mistake
-from unitsync.printing import safe
+from unitsync.text.printing import safe
 
 _KEYS: Final = frozenset(("bare_key", "quoted_key", "dotted_key"))
 _TABLES: Final = {"table": False, "table_array_element": True}

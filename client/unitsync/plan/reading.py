@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import msgspec
 
-from unitsync.nearest import nearest
 from unitsync.plan.document import (
     COMMANDS,
     EdgeTable,
@@ -32,6 +31,7 @@ from unitsync.plan.document import (
 )
 from unitsync.plan.mistakes import Found, Keys, shown
 from unitsync.plan.words import OTHER_WORDS, TAKES, brief, kind, wrong_name, wrong_value
+from unitsync.text.nearest import nearest
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of a plan, or of an env-file."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from unitsync.supervision import BACKOFF_DEFAULT_S, GRACE_DEFAULT_S
-from unitsync.wire_values import OnOwnerExit, Requirement
+from unitsync.process.supervision import BACKOFF_DEFAULT_S, GRACE_DEFAULT_S
+from unitsync.wire.values import OnOwnerExit, Requirement
 
 
 class Edge(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ import re
 import signal
 from typing import Final
 
-from unitsync.nearest import nearest
 from unitsync.plan.words import TAKES, brief
-from unitsync.probes import parse
+from unitsync.process.probes import parse
+from unitsync.text.nearest import nearest
 
 _SIGNALS: Final = frozenset(signal.Signals.__members__)
 _PROBES: Final = ("tcp", "http", "https", "line")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from unitsync.errors import InvalidName
-from unitsync.names import check_name
-from unitsync.nearest import nearest
-from unitsync.patterns import check_pattern, is_pattern
+from unitsync.names.patterns import check_pattern, is_pattern
+from unitsync.names.remote_names import is_remote, remote_name
+from unitsync.names.unit_names import check_name
 from unitsync.plan.document import COUNT_MAX, PARALLEL_MAX
-from unitsync.printing import quoted
-from unitsync.remote_names import is_remote, remote_name
-from unitsync.supervision import RETRIES_MAX
-from unitsync.wire_values import OnOwnerExit, Requirement
+from unitsync.process.supervision import RETRIES_MAX
+from unitsync.text.nearest import nearest
+from unitsync.text.printing import quoted
+from unitsync.wire.values import OnOwnerExit, Requirement
 
 _DURATION: Final = "write 90 (seconds), 500ms, 30s, 1h30m or 2d"
 _OR_NONE: Final = f"{_DURATION}; none is no limit"

@@ -20,9 +20,10 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from unitsync import AsyncClient, errors, log_reading
-from unitsync import endpoint as endpoints
-from unitsync.log_tail import Tails
+from unitsync import AsyncClient, errors
+from unitsync.link import endpoint as endpoints
+from unitsync.logs import reading as log_reading
+from unitsync.logs.tail import Tails
 from unitsync.watch.board import Board
 from unitsync.watch.drawing import draw
 from unitsync.watch.following import Away, Following, Seen

@@ -13,8 +13,8 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from unitsync.errors import InvalidName
-from unitsync.patterns import is_pattern, matcher
-from unitsync.remote_names import is_remote
+from unitsync.names.patterns import is_pattern, matcher
+from unitsync.names.remote_names import is_remote
 from unitsync.wire import Status, UnitInfo
 
 FOLD_ABOVE: Final = 20

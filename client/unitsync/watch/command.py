@@ -8,13 +8,13 @@ import os
 import sys
 
 from unitsync import AsyncClient, Client, errors
-from unitsync.analysis.events import first_event
-from unitsync.commandline import Call
-from unitsync.extras import missing
-from unitsync.output import print_lines
-from unitsync.patterns import any_matcher
-from unitsync.render.events import text_line
-from unitsync.unread import end_when_unread
+from unitsync.errors import not_installed
+from unitsync.names.patterns import any_matcher
+from unitsync.output.answers import print_lines
+from unitsync.output.unread import end_when_unread
+from unitsync.startup.analysis.events import first_event
+from unitsync.startup.render.events import text_line
+from unitsync.verb.commandline import Call
 
 
 def main(call: Call) -> int:
@@ -33,7 +33,7 @@ def main(call: Call) -> int:
     except ModuleNotFoundError as problem:
         if (problem.name or "").partition(".")[0] != "textual":
             raise
-        raise missing("watch draws", "textual", "watch") from None
+        raise not_installed("watch draws", "textual", "watch") from None
     for name in ("COLUMNS", "LINES"):  # Textual would not ask the terminal, and it can be resized
         os.environ.pop(name, None)
     # It only looks: it begins no state, and does not undo a stop.

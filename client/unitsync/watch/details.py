@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from unitsync.printing import columns, counted, safe
-from unitsync.tables import why_tree
-from unitsync.terminal import Screen, wrapped
+from unitsync.output.tables import why_tree
+from unitsync.text.printing import columns, counted, safe
+from unitsync.text.terminal import Screen, wrapped
 from unitsync.watch.board import Board
 from unitsync.watch.look import Line, View, clock
 from unitsync.wire import Status, UnitInfo, WhyNode

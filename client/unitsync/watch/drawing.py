@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from unitsync.printing import columns, gave_up
-from unitsync.printing import duration as rough
-from unitsync.runners import runner_of
-from unitsync.terminal import MARKS, wrapped
+from unitsync.process.runners import runner_of
+from unitsync.text.printing import columns, gave_up
+from unitsync.text.printing import duration as rough
+from unitsync.text.terminal import MARKS, wrapped
 from unitsync.watch.board import ENDED, Board, Group, Heading, group_of
 from unitsync.watch.details import details
 from unitsync.watch.look import STYLES, Line, View, clock, cropped

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Final
 
 from unitsync import AsyncClient, errors
-from unitsync.analysis.events import Event, first_event
+from unitsync.startup.analysis.events import Event, first_event
 from unitsync.wire import UnitInfo
 
 REST_S: Final = 0.25

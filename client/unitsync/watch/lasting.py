@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unitsync.analysis.events import Event
+from unitsync.startup.analysis.events import Event
 from unitsync.wire import UnitInfo
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from unitsync.printing import columns, safe
-from unitsync.terminal import cut, fitted
+from unitsync.text.printing import columns, safe
+from unitsync.text.terminal import cut, fitted
 from unitsync.wire import UnitInfo, WhyNode
 
 Line: TypeAlias = list[tuple[str, str]]

@@ -14,8 +14,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from unitsync.errors import NotPermitted
-from unitsync.listening import Address, is_loopback
-from unitsync.printing import quoted
+from unitsync.link.listening import Address, is_loopback
+from unitsync.text.printing import quoted
 
 Headers = Mapping[str, Sequence[str]]
 """By name in small letters, each with all of its values."""

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from unitsync import AsyncClient, errors
-from unitsync.endpoint import Endpoint
-from unitsync.render.html import live_page, live_policy
+from unitsync.link.endpoint import Endpoint
+from unitsync.startup.render.html import live_page, live_policy
 from unitsync.web.access import Access, Headers, is_from_elsewhere
 from unitsync.web.answers import Answer, answer_of
 from unitsync.web.changes import Changes

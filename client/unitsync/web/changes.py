@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from unitsync import AsyncClient, errors
-from unitsync.feed import AGAIN_S, REST_S, Feed
-from unitsync.printing import safe
+from unitsync.startup.feed import AGAIN_S, REST_S, Feed
+from unitsync.text.printing import safe
 
 FOLLOWERS_MAX: Final = 100
 ALIVE_S: Final = 15.0

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
-from unitsync import endpoint as endpoints
-from unitsync.commandline import Call
-from unitsync.extras import missing
-from unitsync.listening import Address, listen, why_not
-from unitsync.output import print_err, print_lines
+from unitsync.errors import not_installed
+from unitsync.link import endpoint as endpoints
+from unitsync.link.listening import Address, listen, why_not
+from unitsync.output.answers import print_err, print_lines
+from unitsync.verb.commandline import Call
 from unitsync.web.access import Access
 from unitsync.web.settings import Settings, settings_of
 
@@ -31,7 +31,7 @@ def main(call: Call) -> int:
         package = (problem.name or "").partition(".")[0]
         if package not in ("starlette", "uvicorn"):
             raise
-        raise missing("web serves its page", package, "web") from None
+        raise not_installed("web serves its page", package, "web") from None
     with _listening(settings.listen) as (listening, address):
         app = App(settings, Access(settings.token, settings.hosts, address), place)
         return serve(app, listening, partial(_say, _link(settings, address)))

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from unitsync.errors import UsageError
-from unitsync.listening import Address, address_of
-from unitsync.printing import quoted
+from unitsync.link.listening import Address, address_of
+from unitsync.text.printing import quoted
 
 LISTEN: Final = "127.0.0.1:7711"
 TOKEN_CHARS: Final = (16, 200)

@@ -9,15 +9,15 @@ from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 from unitsync import Client, errors
-from unitsync.analysis.compare import EARLIER_MAX, compare
-from unitsync.analysis.critical_path import critical_path
-from unitsync.analysis.values import Startup
-from unitsync.json_output import iso
-from unitsync.looking_back.sources import FromCoordinator
-from unitsync.printing import safe
-from unitsync.render.html import page_comparison, page_data
-from unitsync.render.rows import rows, summed_up
-from unitsync.render.times import took
+from unitsync.output.json_output import iso
+from unitsync.startup.analysis.compare import EARLIER_MAX, compare
+from unitsync.startup.analysis.critical_path import critical_path
+from unitsync.startup.analysis.values import Startup
+from unitsync.startup.render.html import page_comparison, page_data
+from unitsync.startup.render.rows import rows, summed_up
+from unitsync.startup.render.times import took
+from unitsync.startup.sources import FromCoordinator
+from unitsync.text.printing import safe
 from unitsync.web.answers import Answer, answer_of
 from unitsync.web.units import unit_then
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from unitsync import Client, errors, log_reading, wire
-from unitsync.analysis.events import Event
-from unitsync.analysis.values import Startup
-from unitsync.endpoint import Endpoint
-from unitsync.json_output import iso
-from unitsync.log_tail import Tails
-from unitsync.names import check_name
-from unitsync.printing import safe
-from unitsync.remote_names import is_remote
-from unitsync.render.events import text_line
-from unitsync.tables import why_tree
-from unitsync.terminal import Screen
+from unitsync import Client, errors, wire
+from unitsync.link.endpoint import Endpoint
+from unitsync.logs import reading as log_reading
+from unitsync.logs.tail import Tails
+from unitsync.names.remote_names import is_remote
+from unitsync.names.unit_names import check_name
+from unitsync.output.json_output import iso
+from unitsync.output.tables import why_tree
+from unitsync.startup.analysis.events import Event
+from unitsync.startup.analysis.values import Startup
+from unitsync.startup.render.events import text_line
+from unitsync.text.printing import safe
+from unitsync.text.terminal import Screen
 
 LOG_LINES_MAX: Final = 200
 HISTORY_MAX: Final = 50

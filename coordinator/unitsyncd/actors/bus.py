@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from unitsync.patterns import is_pattern, literal, matcher
-from unitsync.remote_names import is_remote
+from unitsync.names.patterns import is_pattern, literal, matcher
+from unitsync.names.remote_names import is_remote
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.core.events import Appeared, PrerequisiteMoved
 from unitsyncd.core.requirement import MATCHES, Condition, Need, Verdict

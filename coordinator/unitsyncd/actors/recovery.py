@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Protocol
 
 from unitsync.errors import CycleError
-from unitsync.remote_names import is_remote
+from unitsync.names.remote_names import is_remote
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.incremental import RunInSteps, Work, at_once, emptied
 from unitsyncd.actors.registry import Registry

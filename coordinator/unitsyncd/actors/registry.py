@@ -8,10 +8,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from unitsync.errors import UnknownUnit
-from unitsync.names import check_name
-from unitsync.patterns import check_pattern, is_pattern, matcher
-from unitsync.printing import quoted
-from unitsync.remote_names import is_remote
+from unitsync.names.patterns import check_pattern, is_pattern, matcher
+from unitsync.names.remote_names import is_remote
+from unitsync.names.unit_names import check_name
+from unitsync.text.printing import quoted
 from unitsync.wire import Owner
 from unitsyncd.actors.actor import Actor, Dispatcher
 from unitsyncd.actors.bus import Bus

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.errors import JobOver, UsageError
-from unitsync.names import FIELDS
-from unitsync.printing import quoted
-from unitsync.remote_names import ANY, HOSTS_MAX, RemoteName, is_remote, remote_name
+from unitsync.names.remote_names import ANY, HOSTS_MAX, RemoteName, is_remote, remote_name
+from unitsync.names.unit_names import FIELDS
+from unitsync.text.printing import quoted
 from unitsyncd.actors.bus import Bus
 from unitsyncd.actors.ports import Job
 from unitsyncd.actors.turn import Turn

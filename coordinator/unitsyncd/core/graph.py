@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from unitsync.errors import CycleError
-from unitsync.patterns import filter_matching
+from unitsync.names.patterns import filter_matching
 from unitsyncd.core.requirement import By, Need
 from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.wording import cycle_error

@@ -7,8 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from unitsync.printing import NOT_HEARD_OF, counted
-from unitsync.remote_names import ANY
+from unitsync.names.remote_names import ANY
+from unitsync.text.printing import NOT_HEARD_OF, counted
 from unitsync.wire import Owner, Prerequisite, Requirement, Status, UnitInfo
 from unitsyncd.core.barrier import Barrier
 from unitsyncd.core.events import Heard

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from unitsync.patterns import filter_matching, is_pattern
-from unitsync.printing import counted
-from unitsync.remote_names import is_remote
+from unitsync.names.patterns import filter_matching, is_pattern
+from unitsync.names.remote_names import is_remote
+from unitsync.text.printing import counted
 from unitsync.wire import (
     HistoryEntry,
     OnOwnerExit,

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from unitsync.errors import CycleError, UnitsyncError
-from unitsync.patterns import is_pattern
-from unitsync.printing import (
+from unitsync.names.patterns import is_pattern
+from unitsync.names.remote_names import is_remote
+from unitsync.text.printing import (
     NOT_HEARD_OF,
     columns,
     duration,
@@ -22,7 +23,6 @@ from unitsync.printing import (
     span,
     unregistered,
 )
-from unitsync.remote_names import is_remote
 from unitsync.wire import (
     TEXT_BYTES_MAX,
     Error,

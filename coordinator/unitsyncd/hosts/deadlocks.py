@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final, NamedTuple, TypeAlias
 
 from unitsync.errors import InvalidName
-from unitsync.remote_names import ANY, RemoteName, remote_name
+from unitsync.names.remote_names import ANY, RemoteName, remote_name
 from unitsync.wire import Host
 from unitsyncd.core.requirement import Condition
 from unitsyncd.hosts.messages import Report

@@ -7,11 +7,11 @@ arrays, so new fields go last.
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from unitsync.printing import TIME_MAX
+from unitsync.text.printing import TIME_MAX
 from unitsyncd.core.requirement import Condition
 
 PREFIX: Final = "us"
@@ -104,6 +104,16 @@ class Beat(msgspec.Struct, frozen=True, array_like=True):
     claim: int
     at: float
     """Unix time by the wall clock of the host."""
+
+
+class HostInLog(NamedTuple):
+    """What the log holds of one host."""
+
+    claim: Claim
+    synced: bool
+    """Whether ``units`` is complete."""
+    units: dict[str, Report]
+    """By name: those that are registered in the epoch of the claim."""
 
 
 encode = msgspec.msgpack.Encoder().encode

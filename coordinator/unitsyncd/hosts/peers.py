@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 
 from unitsync.errors import InvalidName
-from unitsync.printing import NOT_HEARD_OF, TIME_MAX, not_heard_of
-from unitsync.remote_names import ANY, HOSTS_MAX, check_host, remote_name
+from unitsync.names.remote_names import ANY, HOSTS_MAX, check_host, remote_name
+from unitsync.text.printing import NOT_HEARD_OF, TIME_MAX, not_heard_of
 from unitsync.wire import Host
 from unitsyncd.core.events import Heard
 from unitsyncd.core.requirement import Condition

@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from unitsync import extras
-from unitsync.durations import seconds_in
-from unitsync.errors import InvalidName, UsageError
-from unitsync.remote_names import HOSTS_MAX, check_host, check_job
+from unitsync.errors import InvalidName, UsageError, not_installed
+from unitsync.names.remote_names import HOSTS_MAX, check_host, check_job
+from unitsync.text.durations import seconds_in
 
 GRACE_S: Final = 60.0
 """How long a host may be silent before ``--on-host-lost fail`` counts it as lost. It has to be
@@ -132,7 +131,7 @@ def hosts_settings(
 def check_library() -> None:
     """Raise UsageError if the library that speaks to the log is not installed."""
     if importlib.util.find_spec("nats") is None:
-        raise extras.missing("unitsync speaks to the log of a job", "nats-py", "hosts")
+        raise not_installed("unitsync speaks to the log of a job", "nats-py", "hosts")
 
 
 def address(server: str) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from loguru import logger
 
-from unitsync.listening import is_loopback
+from unitsync.link.listening import is_loopback
 from unitsyncd.metrics.text import CONTENT_TYPE
 
 CLIENTS_MAX: Final = 8

@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import Final
 
 from unitsync._version import __version__
-from unitsync.listening import listen, why_not
+from unitsync.link.listening import listen, why_not
 from unitsyncd.actors.registry import Registry
-from unitsyncd.actors.supervisor import Supervisor
-from unitsyncd.adapters import resources
 from unitsyncd.core.requirement import Condition
 from unitsyncd.metrics.families import STATES, Figures, UnitFigures, families
 from unitsyncd.metrics.responder import Responder
 from unitsyncd.metrics.settings import MetricsSettings, count_begin
 from unitsyncd.metrics.tally import Tally, ran_s, waited_s
 from unitsyncd.metrics.text import render
+from unitsyncd.requests.supervisor import Supervisor
+from unitsyncd.system import resources
 
 STEP_UNITS: Final = 1000
 """Units that are counted before requests are answered again: a tenth of a millisecond, or some

@@ -11,9 +11,9 @@ import msgspec
 from loguru import logger
 
 from unitsync.errors import UsageError
-from unitsync.listening import Address, address_of
-from unitsync.startup import machine_startup
-from unitsyncd.adapters.lines import kept_lines, replace_lines
+from unitsync.link.listening import Address, address_of
+from unitsync.link.startup_id import machine_startup
+from unitsyncd.storage.lines import kept_lines, replace_lines
 
 FILE: Final = "metrics"
 """In the coordinator's folder: where the metrics are, and how many coordinators have shown them."""

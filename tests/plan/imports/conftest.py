@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from unitsync.commandline import Call
 from unitsync.errors import UnitsyncError
-from unitsync.output import error_lines
-from unitsync.plan.imports import command
+from unitsync.importing import command
+from unitsync.output.answers import error_lines
 from unitsync.plan.model import load
 from unitsync.plan.units import Plan
+from unitsync.verb.commandline import Call
 
 HERE = Path(__file__).parent
 

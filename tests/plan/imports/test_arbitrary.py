@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from fuzz.amount import ROUNDS
 from unitsync.errors import UnitsyncError
-from unitsync.plan.imports import coder, compose, makefile, procfile
-from unitsync.plan.imports.draft import Draft, Place, Unit, unit_name
-from unitsync.plan.imports.writing import written
+from unitsync.importing import coder, compose, makefile, procfile
+from unitsync.importing.draft import Draft, Place, Unit, unit_name
+from unitsync.importing.writing import written
 from unitsync.plan.mistakes import PlanError
 from unitsync.plan.model import load
 

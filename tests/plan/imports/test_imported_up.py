@@ -11,7 +11,7 @@ import pytest
 from cli.conftest import cli, shared_cli
 from plan.imports.conftest import HERE
 from plan.up import Up, up
-from unitsync.cli import shim
+from unitsync.coder import shim
 
 __all__ = ["cli", "shared_cli", "up"]
 

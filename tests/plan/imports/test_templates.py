@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plan.imports.conftest import HERE, Import, check_golden
-from unitsync.plan.imports import hcl_values
+from unitsync.importing import hcl_values
 from unitsync.plan.mistakes import PlanError
 
 CASES = [

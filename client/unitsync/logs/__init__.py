@@ -1,0 +1,1 @@
+"""The output of commands: on its way into log files, the files, and the verb ``logs``."""

@@ -1,0 +1,1 @@
+"""Where modules come from, and how those that define messages are loaded."""

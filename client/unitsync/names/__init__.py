@@ -1,0 +1,1 @@
+"""The rules for names: of units, of units on other hosts, and patterns."""

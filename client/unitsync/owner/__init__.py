@@ -1,0 +1,1 @@
+"""Which process owns a run: the script that called a verb."""

@@ -1,0 +1,1 @@
+"""Text for people: printing it safely, terminals, durations."""

@@ -1,0 +1,1 @@
+"""Runs the units of a plan, each the moment it may."""

@@ -1,1 +1,0 @@
-"""Everything that reaches outside of the process: sockets, processes, files."""

@@ -1,0 +1,1 @@
+"""State on the disk: the journal, snapshots, small files beside it."""

@@ -1,0 +1,1 @@
+"""The machine: clocks, processes and their ends, memory, the folder's lock, systemd."""

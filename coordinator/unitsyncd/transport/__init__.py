@@ -1,0 +1,1 @@
+"""The socket: connections, who may talk, what waits to be sent."""
