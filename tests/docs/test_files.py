@@ -35,8 +35,8 @@ def test_each_file_is_on_the_page(coordinator: str) -> None:
 
 def test_names_in_the_sources_are_on_the_page() -> None:
     sources = [
-        *pages.ROOT.glob("c*/unitsync*/*.py"),
-        *pages.ROOT.glob("c*/unitsyncd/*/*.py"),
+        *pages.ROOT.glob("coordinator/unitsyncd/**/*.py"),
+        *pages.ROOT.glob("client/unitsync/link/*.py"),
     ]
     text = "".join(path.read_text() for path in sources)
     names = set(re.findall(r'^\w*(?:_NAME|_FILE): Final = "([a-z.]+)"$', text, re.MULTILINE))
