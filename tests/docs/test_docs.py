@@ -120,13 +120,11 @@ def flags(verb: Any) -> set[str]:
 
 
 def test_cli_page_has_every_verb_and_flag() -> None:
-    text = pages.read("reference/cli.md")
-    described = {title.split()[0]: body for title, body in pages.sections(text, 3).items()}
-    described |= {
-        " ".join(title.split()[:2]): body for title, body in pages.sections(text, 3).items()
-    }
+    described: dict[str, str] = {}
+    for path in sorted((pages.DOCS / "reference" / "cli").glob("*.md")):
+        described |= pages.sections(path.read_text(encoding="utf-8"), 2)
     for name, verb in verbs():
-        assert name in described, f"cli.md has no section on {name}"
+        assert name in described, f"reference/cli/ has no section on {name}"
         shown = {
             flag
             for row in pages.rows(described[name])
@@ -135,7 +133,7 @@ def test_cli_page_has_every_verb_and_flag() -> None:
         }
         names = {cell.split()[0] for cell in shown}
         names -= {"--endpoint"}  # as all verbs have it; the shim keeps it
-        assert names == flags(verb), f"cli.md on {name}"
+        assert names == flags(verb), f"reference/cli/ on {name}"
 
 
 # --- environment variables --------------------------------------------------------
@@ -162,7 +160,7 @@ def test_environment_page_is_complete() -> None:
 def test_levels_of_the_log_are_on_both_pages() -> None:
     """trace too."""
     for page, name in (
-        ("reference/cli.md", "--log-level LEVEL"),
+        ("reference/cli/coordinator.md", "--log-level LEVEL"),
         ("reference/environment.md", "UNITSYNC_LOG_LEVEL"),
     ):
         (row,) = [row for row in pages.rows(pages.read(page)) if pages.code(row[0]) == [name]]
