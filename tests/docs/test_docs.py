@@ -57,6 +57,16 @@ def test_generated_parts_are_fresh() -> None:
         assert made.refreshed(text, name, make()) == text, f"docs/{page} is stale: make docs"
 
 
+def test_each_verb_has_a_section_with_what_its_description_says() -> None:
+    """On the page of its group, below its name."""
+    made = generator()
+    for page, name, _ in made.COMMANDS:
+        described = pages.sections(pages.read(f"reference/cli/{page}.md"), 2)
+        assert name in described, f"reference/cli/{page}.md has no section on {name}"
+        assert described[name].startswith(f"\n\n<!-- begin verb-{made.anchor(name)} -->\n"), name
+    assert {name for _, name, _ in made.COMMANDS} == dict(verbs()).keys()
+
+
 def test_the_schema_of_plans_is_fresh() -> None:
     """Editors use it as it comes with the package."""
     assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "make docs"
@@ -164,7 +174,9 @@ def test_levels_of_the_log_are_on_both_pages() -> None:
         ("reference/environment.md", "UNITSYNC_LOG_LEVEL"),
     ):
         (row,) = [row for row in pages.rows(pages.read(page)) if pages.code(row[0]) == [name]]
-        assert tuple(pages.code(row[-1])[: len(LOG_LEVELS)]) == LOG_LEVELS, page
+        words = re.findall(r"\w+", row[-1].replace(" or ", ", "))
+        assert tuple(words[: len(LOG_LEVELS)]) == LOG_LEVELS, page
+        assert words[len(LOG_LEVELS)] in ("UNITSYNC_LOG_LEVEL", "in"), page
 
 
 # --- errors ------------------------------------------------------------
