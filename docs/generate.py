@@ -12,16 +12,25 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, Final
 
 import msgspec
+import typer.main
 
+from unitsync.cli.app import app
+from unitsync.cli.verb import arguments
+from unitsync.link.conversation import Autostart
 from unitsync.plan import schema
 from unitsync.plan.document import EdgeTable, GateTable, IncludeTable, PlanTable, UnitTable
 from unitsync.plan.words import TAKES
 from unitsync.startup.analysis.events import VERSION, Event
+from unitsync.verb import verbs
+from unitsync.verb.looking_back_verbs import LOOKING_BACK_VERBS
+from unitsync.verb.runner_verbs import RUNNER_VERBS
 from unitsync.wire import Status
 from unitsyncd.core.state import TRANSITIONS
 
@@ -136,6 +145,127 @@ def events_schema() -> str:
     return json.dumps(whole, indent=2) + "\n"
 
 
+PAGES: Final = {
+    verbs.SCRIPTS: "scripts",
+    verbs.PLANS: "plans",
+    verbs.PEOPLE: "people",
+    verbs.ACROSS_HOSTS: "across-hosts",
+    verbs.LOOKING_BACK: "looking-back",
+    verbs.COORDINATOR: "coordinator",
+}
+"""Section of the help → the page in reference/cli/ that has its verbs."""
+
+
+def commands(group: Any, before: str = "", panel: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Each verb below *group*: its page, its whole name and its command, as the help has them."""
+    for name, command in group.commands.items():
+        at = panel or command.rich_help_panel
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ", at)
+        else:
+            yield PAGES[at], f"{before}{name}", command
+
+
+COMMANDS: Final = tuple(commands(typer.main.get_command(app)))
+
+
+def anchor(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def verbs_table() -> str:
+    """All verbs by group. Each keeps the anchor that it had while all were on this page."""
+    lines = ["| verb | |", "| --- | --- |"]
+    for panel, page in PAGES.items():
+        lines.append(f"| **[{panel}](cli/{page}.md)** | |")
+        for at, name, command in COMMANDS:
+            if at == page:
+                link = f'<a id="{anchor(name)}"></a>[{name}](cli/{page}.md#{anchor(name)})'
+                lines.append(f"| {link} | {_marked(command.help.splitlines()[0])} |")
+    return "\n".join(lines)
+
+
+_STARTED: Final = {
+    Autostart.ALWAYS: "if there is none",
+    Autostart.IF_STATE_IS_KEPT: "if there is none, and state of this startup is kept",
+    Autostart.IF_THERE_IS_A_JOURNAL: "if there is none, and state of any startup is kept",
+    Autostart.NEVER: "never",
+}
+
+
+def starts_table() -> str:
+    """When which verb starts a coordinator, as its description says."""
+    rows = (verbs.VERBS | RUNNER_VERBS | LOOKING_BACK_VERBS).values()
+    lines = ["| a coordinator is started | by |", "| --- | --- |"]
+    for when, text in _STARTED.items():
+        names = [f"`{row.name}`" for row in rows if row.may.autostart == when]
+        lines.append(f"| {text} | {', '.join(names)} |")
+    return "\n".join(lines)
+
+
+COMMON: Final = ("scripts", "looking-back")
+"""The pages with a table of the options that several of their verbs have."""
+
+
+def common_options(page: str) -> dict[str, str]:
+    """Option → its meaning, of those that two verbs of *page* or more describe alike."""
+    rows = [row for at, _, command in COMMANDS if at == page for row in _options(command).items()]
+    return {name: meaning for name, meaning in rows if rows.count((name, meaning)) > 1}
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "\n".join(
+        ["| option | meaning |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows.items())]
+    )
+
+
+def verb_section(page: str, name: str, command: Any) -> str:
+    """What the description of a verb says: how it is called, what it does, an example, its
+    options."""
+    options = _options(command)
+    common = common_options(page) if page in COMMON else {}
+    shared = [option for option in options if options[option] == common.get(option)]
+    own = {option: text for option, text in options.items() if option not in shared}
+    if shared:
+        names = re.findall(r"`(-[a-z-]+)", " ".join(shared))
+        own[", ".join(f"`{name}`" for name in names)] = "[as for several verbs](#common-options)"
+    words = [name, *arguments(command), *["[OPTIONS]"] * bool(options), command.behind]
+    parts = [f"```text\nunitsync {' '.join(words).strip()}\n```", *_paragraphs(command.help)]
+    title, _, example = command.epilog.removeprefix("\b\n").strip().partition("\n")
+    if dedent(example) != f"unitsync {name}":
+        parts += [title] * (title != "Example:") + [f"```sh\n{dedent(example)}\n```"]
+    return "\n\n".join(parts + [_table(own)] * bool(own))
+
+
+def _options(command: Any) -> dict[str, str]:
+    """How each is written → what it means."""
+    rows = {}
+    for option in command.params:
+        names = [f"`{name}`" for name in option.opts]
+        if option.param_type_name != "option" or option.hidden or names == ["`--endpoint`"]:
+            continue
+        if not option.is_flag:
+            names[0] = f"`{option.opts[0]} {option.metavar}`".replace("|", "\\|")
+        rows[", ".join(names)] = _marked(option.help).replace("|", "\\|")
+    return rows
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [_marked(" ".join(part.split())) for part in text.split("\n\n")]
+
+
+_CODE: Final = re.compile(
+    r"(?<![\w`-])--[a-z][a-z-]*|'[^' ]*[*=][^' ]*'|UNIT@\*|\b[A-Z]+_[A-Z_]+\b"
+)
+"""Flags, quoted patterns, units on all hosts, variables."""
+
+
+def _marked(text: str) -> str:
+    """*text* of a help as Markdown."""
+    text = text.replace(verbs.ELSEWHERE, "[On other hosts](../cli.md#units-on-other-hosts), too.")
+    return _CODE.sub(lambda found: f"`{found[0]}`", text)
+
+
 def _mermaid(text: str) -> str:
     return f"```mermaid\n{text}\n```"
 
@@ -148,6 +278,22 @@ BLOCKS: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "edge-keys": ("reference/plan.md", lambda: keys_of(EdgeTable)),
     "include-keys": ("reference/plan.md", lambda: keys_of(IncludeTable)),
     "event-fields": ("reference/events.md", event_fields),
+    "verbs": ("reference/cli.md", verbs_table),
+    "verbs-that-start": ("reference/cli.md", starts_table),
+    **{
+        f"common-{page}": (
+            f"reference/cli/{page}.md",
+            lambda page=page: _table(common_options(page)),
+        )
+        for page in COMMON
+    },
+    **{
+        f"verb-{anchor(name)}": (
+            f"reference/cli/{page}.md",
+            partial(verb_section, page, name, command),
+        )
+        for page, name, command in COMMANDS
+    },
 }
 """Name of the block → the page that it is on, and what makes it."""
 

@@ -505,7 +505,7 @@ def test_a_wait_leaves_no_subscription(driven: Driven, ann: Script, bob: Script)
 
 
 def test_ready_is_what_the_page_on_list_says_it_is(ann: Script, bob: Script) -> None:
-    """Of a unit that has ended it depends on its prerequisites; docs/reference/cli.md."""
+    """Of a unit that has ended it depends on its prerequisites; docs/reference/cli/people.md."""
     ready = {
         "ended": True,
         "ended, and waits for another now": False,

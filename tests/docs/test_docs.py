@@ -57,6 +57,16 @@ def test_generated_parts_are_fresh() -> None:
         assert made.refreshed(text, name, make()) == text, f"docs/{page} is stale: make docs"
 
 
+def test_each_verb_has_a_section_with_what_its_description_says() -> None:
+    """On the page of its group, below its name."""
+    made = generator()
+    for page, name, _ in made.COMMANDS:
+        described = pages.sections(pages.read(f"reference/cli/{page}.md"), 2)
+        assert name in described, f"reference/cli/{page}.md has no section on {name}"
+        assert described[name].startswith(f"\n\n<!-- begin verb-{made.anchor(name)} -->\n"), name
+    assert {name for _, name, _ in made.COMMANDS} == dict(verbs()).keys()
+
+
 def test_the_schema_of_plans_is_fresh() -> None:
     """Editors use it as it comes with the package."""
     assert schema.PATH.read_text(encoding="utf-8") == schema.text(), "make docs"
@@ -120,13 +130,11 @@ def flags(verb: Any) -> set[str]:
 
 
 def test_cli_page_has_every_verb_and_flag() -> None:
-    text = pages.read("reference/cli.md")
-    described = {title.split()[0]: body for title, body in pages.sections(text, 3).items()}
-    described |= {
-        " ".join(title.split()[:2]): body for title, body in pages.sections(text, 3).items()
-    }
+    described: dict[str, str] = {}
+    for path in sorted((pages.DOCS / "reference" / "cli").glob("*.md")):
+        described |= pages.sections(path.read_text(encoding="utf-8"), 2)
     for name, verb in verbs():
-        assert name in described, f"cli.md has no section on {name}"
+        assert name in described, f"reference/cli/ has no section on {name}"
         shown = {
             flag
             for row in pages.rows(described[name])
@@ -135,7 +143,7 @@ def test_cli_page_has_every_verb_and_flag() -> None:
         }
         names = {cell.split()[0] for cell in shown}
         names -= {"--endpoint"}  # as all verbs have it; the shim keeps it
-        assert names == flags(verb), f"cli.md on {name}"
+        assert names == flags(verb), f"reference/cli/ on {name}"
 
 
 # --- environment variables --------------------------------------------------------
@@ -162,11 +170,13 @@ def test_environment_page_is_complete() -> None:
 def test_levels_of_the_log_are_on_both_pages() -> None:
     """trace too."""
     for page, name in (
-        ("reference/cli.md", "--log-level LEVEL"),
+        ("reference/cli/coordinator.md", "--log-level LEVEL"),
         ("reference/environment.md", "UNITSYNC_LOG_LEVEL"),
     ):
         (row,) = [row for row in pages.rows(pages.read(page)) if pages.code(row[0]) == [name]]
-        assert tuple(pages.code(row[-1])[: len(LOG_LEVELS)]) == LOG_LEVELS, page
+        words = re.findall(r"\w+", row[-1].replace(" or ", ", "))
+        assert tuple(words[: len(LOG_LEVELS)]) == LOG_LEVELS, page
+        assert words[len(LOG_LEVELS)] in ("UNITSYNC_LOG_LEVEL", "in"), page
 
 
 # --- errors ------------------------------------------------------------

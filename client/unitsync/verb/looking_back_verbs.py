@@ -2,7 +2,7 @@
 verbs.py of the package are.
 """
 
-from unitsync.link.conversation import LOOK
+from unitsync.link.conversation import Autostart, May
 from unitsync.verb.verbs import LOOKING_BACK, OUTPUT, Flag, Verb
 
 STARTUP = Flag(
@@ -72,6 +72,9 @@ EACH = Flag(
 )
 KEPT = Flag("--all", "All startups that are kept, not only one.", field="all")
 _MODULE = "unitsync.startup.command"
+_LOOK = May(looks=True, autostart=Autostart.IF_THERE_IS_A_JOURNAL)
+_FOLLOW = May(looks=True, autostart=Autostart.NEVER)
+"""Of what waits for a coordinator."""
 HOSTS = Flag("--hosts", "The units of all hosts of the job, from its log.", field="hosts")
 _OF_ONE = (STARTUP, FROM)
 _OR_JOB = (*_OF_ONE, HOSTS)
@@ -80,14 +83,14 @@ _ALL = (
     Verb(
         "events",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (),
         (FOLLOW, AFTER_EVENT, FROM, OUTPUT),
         """Show everything that happened, in order.
 
         A line for each event of the startups that are kept: registered, started, ended, skipped
-        and so on. Each has a number. Who comes back with the last one, in --since, misses nothing
-        and sees nothing twice.
+        and so on. Each has a number. A reader that comes back with the last one, in --since, misses
+        nothing and sees nothing twice.
         """,
         "unitsync events --follow --output json | jq -r 'select(.event == \"ended\") | .unit'",
         module=_MODULE,
@@ -95,12 +98,12 @@ _ALL = (
     Verb(
         "watch",
         LOOKING_BACK,
-        LOOK,
+        _FOLLOW,
         (("units", "[UNIT]...", "Names, or quoted patterns: 'git-*'."),),
         (),
         """See what is going on, in the terminal.
 
-        Units by state, how long they have run, who waits for what, and the last line of their
+        Units by state, how long they have run, which waits for which, and the last line of their
         output. Arrow keys choose a unit and show why it waits and its output, / filters, ? helps,
         q leaves.
         """,
@@ -110,7 +113,7 @@ _ALL = (
     Verb(
         "web",
         LOOKING_BACK,
-        LOOK,
+        _FOLLOW,
         (),
         (LISTEN, PREFIX, ALLOWED_HOST, FRAMED_BY, NO_TOKEN),
         """See what is going on, in a browser.
@@ -125,7 +128,7 @@ _ALL = (
     Verb(
         "timeline",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (),
         (*_OR_JOB, ALL, PICTURE),
         """Show what ran when, as bars.
@@ -139,7 +142,7 @@ _ALL = (
     Verb(
         "critical-path",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (("unit", "[UNIT]", "What decided when this unit ended. Default: the whole startup."),),
         (*_OR_JOB, ALL, OUTPUT),
         """Show the chain of units that decided the end.
@@ -153,7 +156,7 @@ _ALL = (
     Verb(
         "blame",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (),
         (*_OR_JOB, ALL, OUTPUT),
         """Show how much sooner all would end without each unit.
@@ -167,7 +170,7 @@ _ALL = (
     Verb(
         "what-if",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (
             (
                 "changes",
@@ -187,7 +190,7 @@ _ALL = (
     Verb(
         "graph",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (),
         (*_OR_JOB, GRAPH),
         """Draw what waits for what.
@@ -200,7 +203,7 @@ _ALL = (
     Verb(
         "startups",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (),
         (FROM, OUTPUT),
         """List the startups that are kept, the latest first.
@@ -213,7 +216,7 @@ _ALL = (
     Verb(
         "compare",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (("earlier", "[N]", "The startup to compare with: -1 is the one before. Default: -1."),),
         (*_OF_ONE, ALL, OUTPUT),
         """Compare a startup with an earlier one.
@@ -227,7 +230,7 @@ _ALL = (
     Verb(
         "export",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (("file", "FILE", "The new file; - is stdout."),),
         (STARTUP, KEPT),
         """Write a startup to a file, to take it elsewhere.
@@ -242,14 +245,15 @@ _ALL = (
     Verb(
         "trace",
         LOOKING_BACK,
-        LOOK,
+        _LOOK,
         (),
         (OTLP, EACH, *_OF_ONE),
         """Send a startup as a trace of OpenTelemetry.
 
         A span for each unit, with its waiting and its runs below it and links to its
         prerequisites. Commands find their run in TRACEPARENT, so their own spans hang below it.
-        What goes on has lasted until now. The spans hold the command lines and folders of scripts.
+        A unit that still runs has lasted until now. The spans hold the command lines and folders
+        of scripts.
         """,
         "unitsync trace --otlp http://localhost:4318",
         module=_MODULE,

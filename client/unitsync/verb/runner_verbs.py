@@ -4,8 +4,13 @@ printed. Described as those in verbs.py are.
 ``module`` names where a verb's ``main`` is. Loaded only for one of these verbs, and for help.
 """
 
-from unitsync.link.conversation import ACT, LOOK
+from unitsync.link.conversation import ACT, ACT_IF_THERE, Autostart, May
 from unitsync.verb.verbs import ACROSS_HOSTS, OUTPUT, PEOPLE, PLANS, Flag, Verb
+
+_NEEDS_NONE = May(looks=True, autostart=Autostart.NEVER)
+"""Of what only looks, and does so without a coordinator too."""
+_OF_WHAT_RAN = May(acts=True, autostart=Autostart.IF_STATE_IS_KEPT)
+"""Where nothing is kept, nothing has run."""
 
 ONLY = Flag(
     "--only",
@@ -81,8 +86,9 @@ _ALL = (
         """Run all units of a plan, each the moment it may.
 
         Ends when all of them have ended, with 0 only if none has failed. Ctrl-C ends them in
-        reverse order; a second one kills them. What has completed in this startup and has not
-        changed since is left alone. If the plan is up already, it takes over what is new.
+        reverse order; a second one kills them. Units that have completed in this startup, and have
+        not changed since, are left alone. If the plan is up already, that `up` takes over what is
+        new.
         """,
         "unitsync up --only ide",
         module="unitsync.up.commands",
@@ -90,7 +96,7 @@ _ALL = (
     Verb(
         "down",
         PLANS,
-        ACT,
+        ACT_IF_THERE,
         (_PLANS,),
         (),
         """End what `up` runs, in reverse order.
@@ -103,14 +109,14 @@ _ALL = (
     Verb(
         "check",
         PLANS,
-        LOOK,
+        _NEEDS_NONE,
         (_PLANS,),
         (OUTPUT, SCHEMA),
         """Find every mistake in a plan, without running anything.
 
-        Each is told with file, line, column and what to do; the exit status is then 5. What
-        keeps a command from running on this machine is a mistake too, such as a script that is
-        missing.
+        Each is told with file, line, column and what to do; the exit status is then 5. Anything
+        that keeps a command from running on this machine is a mistake too, such as a script that
+        is missing.
         """,
         "unitsync check --output json | jq -r '.[] | .message'",
         module="unitsync.up.commands",
@@ -118,7 +124,7 @@ _ALL = (
     Verb(
         "import",
         PLANS,
-        LOOK,
+        _NEEDS_NONE,
         (
             ("kind", "KIND", "What to import: coder, compose, procfile or make."),
             ("source", "[SOURCE]", "The folder of a Coder template, or the file."),
@@ -127,8 +133,8 @@ _ALL = (
         """Make a plan from a Coder template, a compose file, a Procfile or a Makefile.
 
         Runs nothing and guesses nothing: it says on stderr, line by line, what it left out and
-        what it cannot know. What is open is listed in the plan, and `check` refuses the plan
-        until it is filled in.
+        what it cannot know. The plan lists what is open, and `check` refuses it until you have
+        filled that in.
         """,
         "unitsync import compose compose.yml -o unitsync.toml",
         module="unitsync.importing.command",
@@ -136,7 +142,7 @@ _ALL = (
     Verb(
         "job",
         ACROSS_HOSTS,
-        ACT,
+        ACT_IF_THERE,
         (
             ("action", "create|end", "What to do with the log of the job."),
             ("job", "JOB", "The job's name: another one for each run."),
@@ -155,7 +161,7 @@ _ALL = (
     Verb(
         "logs",
         PEOPLE,
-        LOOK,
+        _NEEDS_NONE,
         (("units", "[UNIT]...", "Names, or quoted patterns: 'git-*'."),),
         (FOLLOW, SINCE, RUN),
         """Show the output of units of a plan, and of what was run with --log.
@@ -169,14 +175,14 @@ _ALL = (
     Verb(
         "kill",
         PEOPLE,
-        ACT,
+        _OF_WHAT_RAN,
         (_UNITS,),
         (END_GRACE,),
         """End the commands of units.
 
         Each command's process group gets SIGTERM, and SIGKILL if it has not ended after the
-        grace. There is no retry. Waits until all have ended. Only for what `run` or a plan has
-        started; of others it says what to call.
+        grace. There is no retry. Waits until all have ended. Only for units that `run` or a plan
+        has started; for others it says what to call.
         """,
         "unitsync kill db --grace 30s",
         module="unitsync.run.kill",
@@ -184,15 +190,15 @@ _ALL = (
     Verb(
         "rerun",
         PEOPLE,
-        ACT,
+        _OF_WHAT_RAN,
         (("units", "UNIT...", "Names, or quoted patterns: 'git-*'."),),
         (WITH_DEPENDENTS,),
         """Run units again, as they were run the last time.
 
-        For what `run` or a plan has started; of others it says what to call. In the same folder
-        and with the same words, but what `run` started gets the environment of this call.
-        Several run in the order of their prerequisites. Exits with the status of the first that
-        fails. What an `up` still runs is ended and begins anew.
+        For units that `run` or a plan has started; for others it says what to call. Each runs in
+        the same folder and with the same words, but those of `run` get the environment of this
+        call. Several run in the order of their prerequisites. Exits with the status of the first
+        that fails. Units that an `up` still runs are ended first.
         """,
         "unitsync rerun deps --with-dependents",
         module="unitsync.run.rerun",
@@ -200,7 +206,7 @@ _ALL = (
     Verb(
         "mcp",
         PEOPLE,
-        LOOK,
+        _NEEDS_NONE,
         (),
         (ALLOW_CHANGES,),
         """Let a coding agent see the startup, over the Model Context Protocol.

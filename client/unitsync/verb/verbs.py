@@ -117,11 +117,11 @@ ENDPOINT = Flag(
     metavar="ADDRESS",
     variable="UNITSYNC_ENDPOINT",
 )
-_ELSEWHERE = "In a job that spans hosts, data@node-1 is data on node-1, 'data@*' data on all hosts."
+ELSEWHERE = "In a job that spans hosts, data@node-1 is data on node-1, 'data@*' data on all hosts."
 AFTER = Flag(
     "--after",
     "Also wait for this unit, or for all that match a quoted pattern. May be given several "
-    f"times; commas work too. {_ELSEWHERE}",
+    f"times; commas work too. {ELSEWHERE}",
     metavar="PREREQUISITE",
     completes="several",
     many=True,
@@ -262,7 +262,7 @@ _ALL = (
         Registers UNIT and adds all the prerequisites or, if one of them would close a
         cycle or contradicts an earlier declaration, none. Without prerequisites it only
         registers UNIT. A pattern stands for every unit that matches and is registered
-        before UNIT starts, and for at least one. {_ELSEWHERE}
+        before UNIT starts, and for at least one. {ELSEWHERE}
         """,
         "unitsync want ide git-clone deps",
     ),
@@ -274,7 +274,7 @@ _ALL = (
         (),
         """Take back what a unit waits for.
 
-        With a pattern: that pattern, and what matches it and was not named.
+        With a pattern: the pattern, and the units that match it and were not named.
         """,
         "unitsync unwant ide deps",
     ),
@@ -333,7 +333,7 @@ _ALL = (
         (REASON, SPEAKER),
         """Say that a unit has failed.
 
-        What waits for its success is skipped.
+        Units that wait for its success are skipped.
         """,
         "unitsync fail ide --reason 'no space left'",
     ),
@@ -345,9 +345,9 @@ _ALL = (
         (),
         """Say what a unit is doing now.
 
-        The text is shown wherever the unit is: in the list, and to who waits for it. Its next run
-        begins without one. It holds nobody up and wakes nobody up, so it may be said often. If
-        the unit has ended, nothing changes.
+        The text is shown wherever the unit is: in the list, and to scripts that wait for it. Its
+        next run begins without one. A note holds nobody up and wakes nobody up, so it may be said
+        often. If the unit has ended, nothing changes.
         """,
         "unitsync note git-clone 'cloning: 43 %'",
     ),
@@ -378,7 +378,7 @@ _ALL = (
         f"""Wait for units without registering or starting anything.
 
         Works for names that nobody has registered yet, too. A pattern stands for every unit that
-        matches now or is registered before the wait ends, and for at least one. {_ELSEWHERE}
+        matches now or is registered before the wait ends, and for at least one. {ELSEWHERE}
         """,
         "unitsync wait db cache --for start --timeout 2m && ./smoke-test",
     ),
@@ -390,7 +390,7 @@ _ALL = (
         (OUTPUT, COLUMN),
         f"""Show one unit: its prerequisites, its owner, its history.
 
-        {_ELSEWHERE}
+        {ELSEWHERE}
         """,
         "unitsync status ide --output json | jq -r .status",
     ),
@@ -412,7 +412,7 @@ _ALL = (
         f"""Show what keeps a unit from starting, down to the root cause.
 
         Without a name: everything that waits, has failed, was skipped or lost its script,
-        grouped by cause. With a pattern: the same for the units that match. {_ELSEWHERE}
+        grouped by cause. With a pattern: the same for the units that match. {ELSEWHERE}
         """,
         "unitsync why ide",
     ),
