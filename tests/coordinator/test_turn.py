@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from journal.driving import check_sound
 from support.driver import Driven, Script, snapshot
 from unitsync import wire
 from unitsync.wire import Status
@@ -16,6 +17,7 @@ from unitsyncd.actors import replies, unit_actor
 from unitsyncd.core.events import PrerequisiteMoved, StartAsked
 from unitsyncd.core.state import Unit
 from unitsyncd.core.unit import step
+from unitsyncd.limits import Limits
 
 
 class Broken(Exception):
@@ -274,6 +276,55 @@ def test_what_others_were_to_hear_of_a_turn_that_broke_is_not_delivered_later(
     ann.ends("p")
     ann.runs("a")
     ann.runs("b")
+
+
+def test_a_unit_whose_registration_broke_has_not_appeared(driven: Driven, ann: Script) -> None:
+    """The first that waits for its pattern had heard of it by then."""
+    for unit in ("ide", "bad"):
+        ann.must(wire.Ok, ann.want(unit, "git.*"))
+    with broken("bad", PrerequisiteMoved):
+        ann.refused("internal", ann.want("git.a"))
+    assert defects(driven) == [Broken]
+    ann.must(wire.Ok, ann.want("git.b"))
+    for unit in ("ide", "bad"):
+        edges = [edge.name for edge in ann.status(unit).prerequisites]
+        assert edges == ["git.*", "git.b"]
+
+
+def declare(script: Script, unit: str, *prerequisites: str) -> wire.Declare:
+    return wire.Declare(id="d", units=[wire.Declaration(unit, list(prerequisites))])
+
+
+@pytest.mark.parametrize(
+    ("code", "request_of"),
+    [
+        ("cycle", lambda s: s.gate("a", "pending", "dependent")),
+        ("contradiction", lambda s: s.gate("a", "pending", "met")),
+        ("contradiction", lambda s: s.want("a", "pending", "met")),
+        ("invalid_name", lambda s: s.want("a", "pending", "no name")),
+        ("invalid_name", lambda s: s.start("a", "pending", "no name")),
+        ("invalid_name", lambda s: declare(s, "a", "pending", "no name")),
+        ("invalid_name", lambda s: declare(s, "[a]", "pending", "no name")),
+        ("limit_reached", lambda s: s.want("b-new")),
+    ],
+)
+def test_what_others_were_to_hear_of_a_refused_declaration_is_not_delivered_later(
+    code: str, request_of: Callable[[Script], wire.AnyRequest]
+) -> None:
+    """a would count the prerequisite and never be ready."""
+    driven = Driven(limits=Limits(edges=5))
+    ann = driven.script("ann.sh")
+    ann.must(wire.Ok, ann.want("pending"))
+    ann.does("met")
+    ann.must(wire.Ok, ann.want("a", "met", requires=wire.Requirement.START))
+    ann.must(wire.Ok, ann.want("dependent", "a"))
+    for unit in ("a", "last") if code == "limit_reached" else ():
+        ann.must(wire.Ok, ann.want(unit, "b-*", optional=True))
+    ann.refused(code, request_of(ann))
+    assert ann.status("a").gate is False
+    ann.does("other")
+    ann.runs("a")
+    check_sound(driven.supervisor.handlers.registry)
 
 
 def test_an_end_that_breaks_those_behind_it_has_not_been(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from unittest import mock
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from support.needs import COMPLETION, OPTIONAL_START, SUCCESS
 from unitsync.errors import CycleError
-from unitsyncd.core.graph import ONE_BY_ONE_MIN, Graph, Request
-from unitsyncd.core.requirement import NEEDS, By, Need
+from unitsync.wire import Requirement
+from unitsyncd.core.graph import MANY_EDGES, ONE_BY_ONE_MIN, Graph, Request
+from unitsyncd.core.requirement import NEEDS, By, Need, need_by, need_of
 from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.wording import CYCLE_SHOWN_MAX
 
@@ -206,6 +207,78 @@ def test_needs_are_kept() -> None:
     graph.remove("a", "p3")
     graph.undo.rollback(len(NEEDS))
     assert graph.prerequisites("a")["p3"] is NEEDS[3]
+
+
+OF_START = need_of(Requirement.SUCCESS, False, of_start=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda graph: graph.add("u", "new", OF_START, Request(graph)),
+        lambda graph: graph.remove("u", "of start"),
+        lambda graph: graph.put_need("u", "of start", SUCCESS),
+        lambda graph: graph.put_need("u", "p0", OF_START),
+    ],
+    ids=["one more", "one less", "one that stays now", "one that does not stay"],
+)
+def test_what_is_remembered_of_the_last_start_is_what_is_there(
+    change: Callable[[Graph], None],
+) -> None:
+    graph = new_graph()
+    add(graph, *(("u", f"p{number}") for number in range(MANY_EDGES)))
+    graph.add("u", "of start", OF_START, Request(graph))
+    assert graph.of_start("u") == {"of start": OF_START}
+    mark = graph.undo.savepoint()
+    change(graph)
+    found = {name: need for name, need in graph.prerequisites("u").items() if need.of_start}
+    assert graph.of_start("u") == found != {"of start": OF_START}
+    graph.undo.rollback(mark)
+    assert graph.of_start("u") == {"of start": OF_START}
+
+
+PATTERN = need_by(SUCCESS, By.PATTERN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda graph: graph.add("top", "new", SUCCESS, Request(graph)),
+        lambda graph: graph.add("low", "x", SUCCESS, Request(graph)),
+        lambda graph: graph.remove("top", "u"),
+        lambda graph: graph.remove("top", "p-*"),
+        lambda graph: graph.put_need("top", "u", COMPLETION),
+        lambda graph: graph.put_left_out("top", "q-1", "q-*"),
+        lambda graph: add_together(graph, [("x", "low"), ("y", "top")], SUCCESS),
+    ],
+    ids=["added", "raised", "removed", "a pattern", "need", "left out", "together"],
+)
+def test_a_unit_is_touched_before_it_changes(
+    change: Callable[[Graph], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that is being taken notes then what it was."""
+    graph, names = new_graph(), ("top", "u", "low", "x", "y")
+    add(graph, ("top", "u"), ("u", "low"), ("x", "y"))
+    for pattern in ("p-*", "q-*"):
+        graph.add("top", pattern, PATTERN, Request(graph))
+    graph.put_left_out("top", "p-1", "p-*")
+
+    def saved(name: str) -> tuple[object, ...]:
+        left_out = dict(graph.left_out.get(name, {}))
+        return graph.level(name), dict(graph.prerequisites(name)), left_out
+
+    before = {name: saved(name) for name in names}
+    noted: dict[str, object] = {}
+
+    def note(name: str) -> None:
+        noted.setdefault(name, saved(name))
+
+    graph.undo.watch("a test", note)
+    monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", NEVER_ONE_BY_ONE)
+    change(graph)
+    changed = {name: before[name] for name in names if saved(name) != before[name]}
+    assert changed
+    assert {name: noted.get(name) for name in changed} == changed
 
 
 def put_back(graph: Graph, names: Iterable[str]) -> Graph:
