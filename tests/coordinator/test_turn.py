@@ -23,6 +23,7 @@ from unitsyncd.actors.recovery import SnapshotTaker, rebuild
 from unitsyncd.core.events import Heard, PrerequisiteMoved, StartAsked
 from unitsyncd.core.requirement import Condition
 from unitsyncd.core.state import Unit
+from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.unit import step
 from unitsyncd.limits import Limits
 
@@ -334,6 +335,18 @@ def test_what_others_were_to_hear_of_a_refused_declaration_is_not_delivered_late
     check_sound(driven.supervisor.handlers.registry)
 
 
+def test_each_who_watches_is_told_of_changes_until_he_stops() -> None:
+    undo = UndoLog()
+    told: dict[str, list[str]] = {"one": [], "other": []}
+    undo.touch("a")
+    for number, (who, watches) in enumerate(
+        (("one", True), ("other", True), ("one", True), ("one", False), ("other", False))
+    ):
+        undo.watch(who, told[who].append if watches else None)
+        undo.touch(f"b{number}")
+    assert told == {"one": ["b0", "b1", "b2"], "other": ["b1", "b2", "b3"]}
+
+
 class Busy:
     """A coordinator with some of everything, on a store of its own."""
 
@@ -414,18 +427,18 @@ WHATEVER: dict[str, Callable[[Busy], Any]] = {
     "a reset": lambda b: b.ann.reset("done", "bad"),
     "a reset of what runs": lambda b: b.ann.reset("clone", force=True),
     "a wait": lambda b: b.ann.wait("new", "no.*", "late.*", "any@h1", patience_s=30.0),
-    "news": lambda b: partial(
-        Handlers.hear, name="data@h1", heard=Heard(0.0, Condition.COMPLETED)
-    ),
+    "news": lambda b: partial(Handlers.hear, name="data@h1", heard=Heard(0.0, Condition.COMPLETED)),
     "news of another host": lambda b: partial(
         Handlers.hear, name="ready@h2", heard=Heard(0.0, Condition.COMPLETED)
     ),
     "the end of an owner": lambda b: partial(
-        Handlers.owner_gone, name="clone", key=b.ann.owner.key  # type: ignore[union-attr]
+        Handlers.owner_gone,
+        name="clone",
+        key=b.ann.owner.key,  # type: ignore[union-attr]
     ),
     "a run of the job": lambda b: partial(Handlers.join_job, job="job", run="run 2"),
-    "the end of a host": lambda b: lambda handlers: handlers.remote_waits.end_of_hosts(
-        {"h1": "it is silent"}
+    "the end of a host": lambda b: (
+        lambda handlers: handlers.remote_waits.end_of_hosts({"h1": "it is silent"})
     ),
 }
 
