@@ -342,6 +342,21 @@ class TestOnSkipWait:
         fail(driven, "deps")
         assert ide.told() is None
 
+    def test_it_says_so_again_when_what_failed_has_run_and_failed_again(
+        self, driven: Driven
+    ) -> None:
+        ide, clone = driven.script(), driven.script()
+        fail(driven, "clone")
+        held = ide.waits_to_start("ide", "clone", on_skip=OnSkip.WAIT)
+        for _ in range(2):
+            clone.runs("clone")
+            assert ide.told() is None
+            clone.ends("clone", exit_code=1)
+            told = ide.told()
+            assert isinstance(told, wire.Waiting)
+            assert [(edge.name, edge.status) for edge in told.waiting_for] == [("clone", "failed")]
+            assert ide.ask(held) is None
+
     def test_the_deadline_holds_and_without_waiting_it_is_not_ready(self, driven: Driven) -> None:
         ide = driven.script()
         fail(driven, "clone")
@@ -402,3 +417,12 @@ class TestWhoIsLeftToStartIt:
             ("ide", "given up"): ("timed out", "bash ide.sh"),
             ("clone", "waiting"): ("", ""),
         }
+
+    def test_a_start_that_timed_out_is_not_why_a_unit_is_skipped(self, driven: Driven) -> None:
+        script = driven.script("ide.sh")
+        script.refused("timed_out", script.start("ide", "clone", last=True))
+        assert script.status("ide").given_up == "timed out"
+        fail(driven, "clone")
+        assert script.status("ide").given_up == ""
+        script.refused("cycle", script.start("ide", "ide"))
+        assert script.status("ide").given_up == "refused", "that is for its script to repair"

@@ -232,6 +232,23 @@ def test_a_living_owner_is_watched_until_its_last_run_ends(driven: Driven, ann: 
     assert driven.owners.watched == set()
 
 
+@pytest.mark.parametrize("how", ["reset", "a new startup"])
+def test_who_ran_something_in_an_epoch_that_is_over_is_not_watched(
+    driven: Driven, ann: Script, bob: Script, how: str
+) -> None:
+    ann.runs("a")
+    if how == "reset":
+        bob.must(wire.Ok, bob.reset(all=True, force=True))
+    else:
+        ann.startup = bob.startup = "second"
+        bob.must(wire.Ok, bob.want("a"))
+    assert driven.owners.watched == set()
+    ann.runs("b")
+    assert driven.owners.watched == {ann.owner.key}  # type: ignore[union-attr]
+    driven.die(ann.owner)
+    assert bob.status("b").status is Status.FAILED
+
+
 # --- limits -----------------------------------------------------------------------
 
 

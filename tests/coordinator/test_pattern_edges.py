@@ -427,6 +427,21 @@ def test_what_was_left_out_for_one_start_is_not_for_another(
     assert [edge.name for edge in told.waiting_for] == ["g1"]
 
 
+def test_a_start_with_a_pattern_of_its_own_does_not_wait_for_what_waits_for_it(
+    driven: Driven, ann: Script
+) -> None:
+    """Neither for its unit, nor for what waits for that directly or through others."""
+    first, second = driven.script("first"), driven.script("second")
+    request = first.waits_to_start("g", "g*")
+    second.waits_to_start("g", "h")
+    first.told()
+    assert first.ask(request) is None
+    ann.must(wire.Ok, ann.want("other", "g"))
+    ann.must(wire.Ok, ann.want("g1", "other"))
+    assert isinstance(first.told(), wire.Ready)
+    assert isinstance(first.claims(request), wire.Granted)
+
+
 def test_each_start_looks_at_its_pattern_anew(ann: Script, bob: Script) -> None:
     bob.does("git.a")
     bob.must(wire.Ok, bob.want("git.b"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec.structs import replace
 
 from support.driver import Driven, Script
@@ -9,6 +11,7 @@ from unitsync import wire
 from unitsync.wire import Status
 from unitsyncd.core.state import WITHDRAWN_MAX
 from unitsyncd.requests.supervisor import RESETS_MAX
+from unitsyncd.storage.stops import Stops
 
 # --- the same request twice -------------------------------------------------------
 
@@ -22,6 +25,18 @@ def test_a_repeated_start_gets_the_same_run(driven: Driven, ann: Script, bob: Sc
     bob.runs("ide")
     assert ann.must(wire.Granted, request).run == 1
     assert bob.status("ide").owner == bob.owner
+
+
+def test_a_stop_that_is_repeated_ends_this_coordinator_and_not_the_next(tmp_path: Path) -> None:
+    for number in range(2):
+        driven = Driven(first_stop=Stops(str(tmp_path)).is_first)
+        script = driven.script()
+        for _ in range(2):
+            assert script.must(wire.Ok, wire.Stop(id="s")).changed is (number == 0)
+            assert driven.supervisor.stopping is (number == 0)
+    assert script.must(wire.Ok, wire.Stop(id="t")).changed is True
+    assert script.must(wire.Ok, wire.Stop(id="s")).changed is True
+    assert driven.supervisor.stopping
 
 
 def test_what_a_later_repetition_does(driven: Driven, ann: Script, bob: Script) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
+from journal.driving import check_sound, state
+from journal.memory_store import MemoryStore
 from support.driver import Driven, Script, snapshot
+from support.jobs import LonelyJob
+from support.snapshots import take_snapshot
 from unitsync import wire
 from unitsync.wire import Status
 from unitsyncd.actors import unit_actor
-from unitsyncd.core.events import PrerequisiteMoved, StartAsked
+from unitsyncd.actors.recovery import SnapshotTaker, rebuild
+from unitsyncd.core.events import Heard, PrerequisiteMoved, StartAsked
+from unitsyncd.core.requirement import Condition
 from unitsyncd.core.state import Unit
+from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.unit import step
+from unitsyncd.limits import Limits
 from unitsyncd.requests import replies
+from unitsyncd.requests.handlers import Handlers
 
 
 class Broken(Exception):
@@ -275,6 +285,201 @@ def test_what_others_were_to_hear_of_a_turn_that_broke_is_not_delivered_later(
     ann.ends("p")
     ann.runs("a")
     ann.runs("b")
+
+
+def test_a_unit_whose_registration_broke_has_not_appeared(driven: Driven, ann: Script) -> None:
+    """The first that waits for its pattern had heard of it by then."""
+    for unit in ("ide", "bad"):
+        ann.must(wire.Ok, ann.want(unit, "git.*"))
+    with broken("bad", PrerequisiteMoved):
+        ann.refused("internal", ann.want("git.a"))
+    assert defects(driven) == [Broken]
+    ann.must(wire.Ok, ann.want("git.b"))
+    for unit in ("ide", "bad"):
+        edges = [edge.name for edge in ann.status(unit).prerequisites]
+        assert edges == ["git.*", "git.b"]
+
+
+def declare(script: Script, unit: str, *prerequisites: str) -> wire.Declare:
+    return wire.Declare(id="d", units=[wire.Declaration(unit, list(prerequisites))])
+
+
+@pytest.mark.parametrize(
+    ("code", "request_of"),
+    [
+        ("cycle", lambda s: s.gate("a", "pending", "dependent")),
+        ("contradiction", lambda s: s.gate("a", "pending", "met")),
+        ("contradiction", lambda s: s.want("a", "pending", "met")),
+        ("invalid_name", lambda s: s.want("a", "pending", "no name")),
+        ("invalid_name", lambda s: s.start("a", "pending", "no name")),
+        ("invalid_name", lambda s: declare(s, "a", "pending", "no name")),
+        ("invalid_name", lambda s: declare(s, "[a]", "pending", "no name")),
+        ("limit_reached", lambda s: s.want("b-new")),
+    ],
+)
+def test_what_others_were_to_hear_of_a_refused_declaration_is_not_delivered_later(
+    code: str, request_of: Callable[[Script], wire.AnyRequest]
+) -> None:
+    """a would count the prerequisite and never be ready."""
+    driven = Driven(limits=Limits(edges=5))
+    ann = driven.script("ann.sh")
+    ann.must(wire.Ok, ann.want("pending"))
+    ann.does("met")
+    ann.must(wire.Ok, ann.want("a", "met", requires=wire.Requirement.START))
+    ann.must(wire.Ok, ann.want("dependent", "a"))
+    for unit in ("a", "last") if code == "limit_reached" else ():
+        ann.must(wire.Ok, ann.want(unit, "b-*", optional=True))
+    ann.refused(code, request_of(ann))
+    assert ann.status("a").gate is False
+    ann.does("other")
+    ann.runs("a")
+    check_sound(driven.supervisor.handlers.registry)
+
+
+def test_each_who_watches_is_told_of_changes_until_he_stops() -> None:
+    undo = UndoLog()
+    told: dict[str, list[str]] = {"one": [], "other": []}
+    undo.touch("a")
+    for number, (who, watches) in enumerate(
+        (("one", True), ("other", True), ("one", True), ("one", False), ("other", False))
+    ):
+        undo.watch(who, told[who].append if watches else None)
+        undo.touch(f"b{number}")
+    assert told == {"one": ["b0", "b1", "b2"], "other": ["b1", "b2", "b3"]}
+
+
+class Busy:
+    """A coordinator with some of everything, on a store of its own."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.driven = driven = Driven(store=self.store, job=LonelyJob(expected=2))
+        self.ann, self.bob = ann, bob = driven.script("ann.sh"), driven.script("bob.sh")
+        ann.runs("clone")
+        ann.launches("db")
+        ann.does("done")
+        ann.does("bad", exit_code=1)
+        ann.must(wire.Ok, ann.want("ide", "clone"))
+        ann.must(wire.Ok, ann.want("last", "git.*", "extra.*"))
+        ann.must(wire.Ok, ann.want("git.a", "done"))
+        ann.must(wire.Ok, ann.want("git.c", "last"))
+        ann.must(wire.Ok, ann.put_before("git.*", "setup", wire.Requirement.SUCCESS, False))
+        ann.must(wire.Ok, ann.gate("gate", "done", "clone"))
+        ann.must(wire.Ok, ann.gate("some", "git.*", "clone", count=3))
+        ann.must(wire.Ok, ann.want("train", "data@h1", "ready@*"))
+        driven.hear(("data@h1", Condition.STARTED), ("ready@h1", Condition.COMPLETED))
+        self.held = bob.waits_to_start("ide", "deps", "extra.*")
+        other = driven.script()
+        other.waits_to_start("ide", "pending")
+        bob.told()
+        assert bob.ask(self.held) is None
+        for names in (["clone", "late.*"], ["data@h1"], ["never"]):
+            driven.script().waits_for(*names)
+        driven.script().waits_for("late.*", "db", any=True)
+
+    def begin(self, what: Callable[[Busy], Any]) -> None:
+        """Do it, as a part of a turn that goes on."""
+        supervisor = self.driven.supervisor
+        supervisor.begin_turn(self.driven.now, self.driven.at)
+        done = what(self)
+        if isinstance(done, wire.Request):
+            supervisor._one(self.ann.peer, done)
+            return
+        done(supervisor.handlers)
+        supervisor.handlers.registry.complete_gates()
+        supervisor.handlers.answer_waiters()
+
+
+WHATEVER: dict[str, Callable[[Busy], Any]] = {
+    "a unit": lambda b: b.ann.want("new"),
+    "an edge": lambda b: b.ann.want("done", "clone"),
+    "an edge that raises": lambda b: b.ann.want("clone", "git.c"),
+    "an edge that is needed otherwise": lambda b: b.ann.start("last", "git.a"),
+    "an edge that makes another give way": lambda b: b.ann.want("git.a", "last"),
+    "an edge that is left out": lambda b: b.ann.want("train", "tr*", "*"),
+    "an edge to a unit elsewhere": lambda b: b.ann.want("ide", "new@h1", "new@*:3"),
+    "edges by a pattern": lambda b: b.ann.want("train", "git.*", "no.*"),
+    "edges before a pattern": lambda b: wire.Declare(
+        id="d", units=[wire.Declaration("[gd]*", ["first"])]
+    ),
+    "a unit that patterns match": lambda b: b.ann.want("git.b"),
+    "a unit that a start waits for": lambda b: b.ann.want("extra.a"),
+    "a unit that waits wait for": lambda b: b.ann.want("late.a"),
+    "no edge": lambda b: b.ann.unwant("ide", "clone"),
+    "no edge of a start": lambda b: b.ann.unwant("ide", "deps"),
+    "no edge elsewhere": lambda b: b.ann.unwant("train", "data@h1", "ready@*"),
+    "no pattern": lambda b: b.ann.unwant("last", "git.*"),
+    "no edges before a pattern": lambda b: b.ann.unwant("git.*", "setup"),
+    "no edge of a gate": lambda b: b.ann.unwant("gate", "clone"),
+    "a gate": lambda b: b.ann.gate("ide", "done"),
+    "a gate of a pattern": lambda b: b.ann.gate("new", "git.*", count=2),
+    "more for a gate": lambda b: b.ann.gate("gate", "bad"),
+    "a start": lambda b: b.ann.start("done"),
+    "a start that has to wait": lambda b: b.ann.start("new", "ide", "no.*", patience_s=30.0),
+    "a start that is refused": lambda b: b.bob.start("clone"),
+    "a start that cannot be": lambda b: b.ann.start("done", "gate", "gate", "done"),
+    "a start that waits no longer": lambda b: b.ann.withdraw(b.held),
+    "a launch": lambda b: b.ann.start("done", launching=True),
+    "readiness": lambda b: b.ann.ready("db"),
+    "a note": lambda b: b.ann.note("clone", "42 %"),
+    "another try": lambda b: b.ann.retry("db", "exit status 1"),
+    "an end": lambda b: b.ann.complete("clone"),
+    "a failure": lambda b: b.ann.complete("clone", 1),
+    "a reset": lambda b: b.ann.reset("done", "bad"),
+    "a reset of what runs": lambda b: b.ann.reset("clone", force=True),
+    "a wait": lambda b: b.ann.wait("new", "no.*", "late.*", "any@h1", patience_s=30.0),
+    "news": lambda b: partial(Handlers.hear, name="data@h1", heard=Heard(0.0, Condition.COMPLETED)),
+    "news of another host": lambda b: partial(
+        Handlers.hear, name="ready@h2", heard=Heard(0.0, Condition.COMPLETED)
+    ),
+    "the end of an owner": lambda b: partial(
+        Handlers.owner_gone,
+        name="clone",
+        key=b.ann.owner.key,  # type: ignore[union-attr]
+    ),
+    "a run of the job": lambda b: partial(Handlers.join_job, job="job", run="run 2"),
+    "the end of a host": lambda b: (
+        lambda handlers: handlers.remote_waits.end_of_hosts({"h1": "it is silent"})
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WHATEVER.values(), ids=WHATEVER)
+def test_whatever_is_undone_has_not_been(what: Callable[[Busy], Any]) -> None:
+    """With what only shows later, such as levels, counts and subscriptions."""
+    busy = Busy()
+    was = snapshot(busy.driven)
+    busy.begin(what)
+    assert snapshot(busy.driven) != was
+    busy.driven.supervisor._undo()
+    assert snapshot(busy.driven) == was
+    assert busy.driven.defects == []
+
+
+@pytest.mark.parametrize("what", WHATEVER.values(), ids=WHATEVER)
+def test_a_snapshot_that_is_being_taken_is_of_before_it(what: Callable[[Busy], Any]) -> None:
+    """And it leads with the records after it to what there is, as all records do."""
+    busy = Busy()
+    supervisor, store = busy.driven.supervisor, busy.store
+    registry = supervisor.handlers.registry
+    before, seq = take_snapshot(registry, store.next_seq), store.next_seq
+    slow = SnapshotTaker(registry, seq, step=1)
+    for _ in range(2):
+        busy.begin(what)
+        supervisor.end_turn()
+    while not slow.go_on():
+        pass
+    assert slow.snapshot == before
+    noted = dict(slow.before)
+    busy.begin(lambda b: b.ann.want("later", "last"))
+    supervisor.end_turn()
+    assert slow.before == noted, "it is complete"
+    assert busy.driven.defects == []
+    check_sound(registry)
+    for found in (None, slow.snapshot, take_snapshot(registry, store.next_seq)):
+        again = rebuild(store, store.epochs()[-1], found, Limits())
+        again.join(LonelyJob(expected=2), busy.driven.at)
+        assert state(again) == state(registry)
 
 
 def test_an_end_that_breaks_those_behind_it_has_not_been(

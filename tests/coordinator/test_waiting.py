@@ -3,7 +3,9 @@ test moves."""
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -89,6 +91,23 @@ def test_who_was_answered_leaves_no_deadline(driven: Driven, ann: Script, bob: S
     bob.does("ide")
     assert all(isinstance(script.told(), wire.Ok) for script in scripts)
     assert driven.supervisor.next_deadline() is None
+
+
+def test_what_is_kept_of_those_who_were_answered_is_bounded(driven: Driven, ann: Script) -> None:
+    """The others' deadlines come in their order as ever."""
+    chance = random.Random(1)
+    for _ in range(2000):
+        patience_s = chance.uniform(5.0, wire.WAITING_PATIENCE_S)
+        assert ann.ask(ann.wait("never", patience_s=patience_s)) is None
+    handlers: Any = driven.supervisor.handlers
+    waiters = handlers.waiters
+    for waiter in chance.sample(waiters.all(), 1900):
+        handlers.settle(waiter, None)
+    left = sorted(waiter.deadline for waiter in waiters.all())
+    assert (waiters.count, len(left)) == (100, 100)
+    assert driven.supervisor.next_deadline() == left[0]
+    assert len(waiters._deadlines) == 100
+    assert [waiter.deadline for waiter in waiters.due(driven.now + 60)] == left
 
 
 def test_a_notice_says_how_long_the_wait_has_been(driven: Driven, bob: Script) -> None:

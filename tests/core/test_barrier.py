@@ -68,6 +68,17 @@ def test_all_that_are_expected_cannot_be_met_any_more_as_soon_as_one_has_failed(
     assert barrier(8, C.COMPLETED, expected=3).condition is C.SEVERAL_OOO
 
 
+@pytest.mark.parametrize(
+    ("hosts", "known", "expected", "needs_all"),
+    [(2, 1, 0, True), (2, 2, 0, True), (2, 3, 0, False), (3, 1, 3, True), (2, 1, 3, False)],
+)
+def test_it_cannot_do_without_a_host_when_there_are_no_more_than_it_needs(
+    hosts: int, known: int, expected: int, needs_all: bool
+) -> None:
+    made = barrier(hosts, *[C.PENDING] * known, expected=expected)
+    assert made.needs_all is needs_all
+
+
 def test_no_other_conditions_are_possible() -> None:
     """With three hosts or fewer, each of them can be reached."""
     reached = {

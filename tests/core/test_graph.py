@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from unittest import mock
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from support.needs import COMPLETION, OPTIONAL_START, SUCCESS
 from unitsync.errors import CycleError
-from unitsyncd.core.graph import ONE_BY_ONE_MIN, Graph, Request
-from unitsyncd.core.requirement import NEEDS, By, Need
+from unitsync.wire import Requirement
+from unitsyncd.core.graph import MANY_EDGES, ONE_BY_ONE_MIN, Graph, Request
+from unitsyncd.core.requirement import NEEDS, By, Need, need_by, need_of
 from unitsyncd.core.undo import UndoLog
 from unitsyncd.core.wording import CYCLE_SHOWN_MAX
 
@@ -206,6 +207,161 @@ def test_needs_are_kept() -> None:
     graph.remove("a", "p3")
     graph.undo.rollback(len(NEEDS))
     assert graph.prerequisites("a")["p3"] is NEEDS[3]
+
+
+OF_START = need_of(Requirement.SUCCESS, False, of_start=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda graph: graph.add("u", "new", OF_START, Request(graph)),
+        lambda graph: graph.remove("u", "of start"),
+        lambda graph: graph.put_need("u", "of start", SUCCESS),
+        lambda graph: graph.put_need("u", "p0", OF_START),
+    ],
+    ids=["one more", "one less", "one that stays now", "one that does not stay"],
+)
+def test_what_is_remembered_of_the_last_start_is_what_is_there(
+    change: Callable[[Graph], None],
+) -> None:
+    graph = new_graph()
+    add(graph, *(("u", f"p{number}") for number in range(MANY_EDGES)))
+    graph.add("u", "of start", OF_START, Request(graph))
+    assert graph.of_start("u") == {"of start": OF_START}
+    mark = graph.undo.savepoint()
+    change(graph)
+    found = {name: need for name, need in graph.prerequisites("u").items() if need.of_start}
+    assert graph.of_start("u") == found != {"of start": OF_START}
+    graph.undo.rollback(mark)
+    assert graph.of_start("u") == {"of start": OF_START}
+
+
+PATTERN = need_by(SUCCESS, By.PATTERN)
+
+
+CHANGES: dict[str, Callable[[Graph], object]] = {
+    "an edge": lambda graph: graph.add("top", "low", SUCCESS, Request(graph)),
+    "the first edge": lambda graph: graph.add("new", "top", SUCCESS, Request(graph)),
+    "an edge that raises": lambda graph: graph.add("low", "x", SUCCESS, Request(graph)),
+    "an edge of a start": lambda graph: graph.add("top", "new", OF_START, Request(graph)),
+    "a match": lambda graph: graph.add("top", "p-2", MATCH, Request(graph)),
+    "a pattern": lambda graph: graph.add("u", "p-*", PATTERN, Request(graph)),
+    "no edge": lambda graph: graph.remove("top", "u"),
+    "no last edge": lambda graph: graph.remove("u", "low"),
+    "no pattern": lambda graph: graph.remove("top", "p-*"),
+    "no last pattern": lambda graph: graph.remove("y", "p-*"),
+    "another need": lambda graph: graph.put_need("top", "u", COMPLETION),
+    "another need of a pattern": lambda graph: graph.put_need("top", "p-*", PATTERN_OF_START),
+    "a name instead of a match": lambda graph: graph.put_need("y", "p-3", SUCCESS),
+    "left out": lambda graph: graph.put_left_out("top", "q-1", "q-*"),
+    "the first left out": lambda graph: graph.put_left_out("u", "q-1", "q-*"),
+    "left out of another": lambda graph: graph.put_left_out("top", "p-1", "q-*"),
+    "together": lambda graph: add_together(graph, [("x", "low"), ("y", "top")], SUCCESS),
+    "before": lambda graph: graph.put_before("r-*", "x", SUCCESS),
+    "no longer before": lambda graph: graph.put_before("q-*", "x", None),
+}
+MATCH = need_by(SUCCESS, By.MATCH)
+PATTERN_OF_START = need_by(OF_START, By.PATTERN)
+
+
+@pytest.fixture
+def graph() -> Graph:
+    """With some of everything, about which CHANGES change something."""
+    graph = new_graph()
+    add(graph, ("top", "u"), ("u", "low"), ("x", "y"))
+    for pattern in ("p-*", "q-*"):
+        graph.add("top", pattern, PATTERN, Request(graph))
+    graph.add("y", "p-*", PATTERN, Request(graph))
+    graph.add("y", "p-3", MATCH, Request(graph))
+    graph.put_left_out("top", "p-1", "p-*")
+    graph.put_left_out("top", "q-9", "q-*")
+    graph.put_before("q-*", "x", SUCCESS)
+    graph.put_before("q-*", "y", SUCCESS)
+    return graph
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_nothing_is_left_of_a_change_that_is_taken_back(
+    graph: Graph, change: Callable[[Graph], object]
+) -> None:
+    """No empty entry either: there is no bound on requests that are refused."""
+
+    def held() -> tuple[object, ...]:
+        copies = [
+            {name: dict(one) if isinstance(one, dict) else one for name, one in part.items()}
+            for part in graph.held()
+        ]
+        return graph.edges, graph.from_patterns, copies
+
+    before, mark = held(), graph.undo.savepoint()
+    change(graph)
+    assert held() != before
+    for name in ("top", "u", "low", "x", "y", "new"):
+        edges = graph.prerequisites(name)
+        assert graph.patterns(name) == {one: need for one, need in edges.items() if need.is_pattern}
+        assert set(graph.left_out.get(name, {}).values()) <= set(graph.patterns(name)) | {"q-*"}
+    graph.undo.rollback(mark)
+    assert held() == before
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_unit_is_touched_before_it_changes(
+    graph: Graph, change: Callable[[Graph], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that is being taken notes then what it was."""
+
+    def saved(name: str) -> tuple[object, ...]:
+        left_out = dict(graph.left_out.get(name, {}))
+        return graph.level(name), dict(graph.prerequisites(name)), left_out
+
+    names = ("top", "u", "low", "x", "y", "new")
+    before = {name: saved(name) for name in names}
+    noted: dict[str, object] = {}
+
+    def note(name: str) -> None:
+        noted.setdefault(name, saved(name))
+
+    graph.undo.watch("a test", note)
+    monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", NEVER_ONE_BY_ONE)
+    change(graph)
+    changed = {name: before[name] for name in names if saved(name) != before[name]}
+    assert changed or graph.before.keys() != {("q-*", "x"), ("q-*", "y")}
+    assert {name: noted.get(name) for name in changed} == changed
+
+
+def test_what_is_left_out_of_a_pattern_that_stays_is_left_out_still(graph: Graph) -> None:
+    graph.remove("top", "p-*")
+    assert graph.left_out == {"top": {"q-9": "q-*"}}
+    graph.remove("top", "q-*")
+    assert graph.left_out == {}
+
+
+def test_levels_rise_only_where_a_search_was_given_up() -> None:
+    graph = new_graph()
+    add(graph, ("u", "low"), ("low", "x"))
+    assert [graph.level(name) for name in ("u", "low", "x")] == [0, 0, 0]
+    add(graph, ("y", "z"), ("x", "y"))  # there is something behind y
+    assert [graph.level(name) for name in ("u", "low", "x", "y")] == [1, 1, 1, 0]
+
+
+def test_what_searches_look_at_is_counted() -> None:
+    """Or a request whose edges come in an unlucky order would never be checked together."""
+    graph = new_graph()
+    add(graph, *((f"u{number}", "low") for number in range(100)), ("y", "z"))
+    assert graph.looks == 0, "nobody waits for these"
+    add(graph, ("low", "x"))
+    assert graph.looks == 1, "what is behind x, which is nothing"
+    add(graph, ("low", "y"))
+    assert graph.looks == 102, "what is behind y, and what rises"
+    request = Request(graph)
+    request.looks_max = -1
+    graph.add("x", "v", SUCCESS, request)
+    graph.add("v", "w", SUCCESS, request)
+    graph.check(request)
+    assert graph.looks == 104, "what waits for v and x"
+    graph.check(request)
+    assert graph.looks == 104, "all of it was checked"
 
 
 def put_back(graph: Graph, names: Iterable[str]) -> Graph:

@@ -349,6 +349,32 @@ class TestWithoutDescriptors:
 
         watching(test)
 
+    @pytest.mark.parametrize("ends", [False, True])
+    def test_a_descriptor_that_is_free_again_is_used_for_the_next(self, ends: bool) -> None:
+        """Whether its owner has ended or was forgotten; there is one for all."""
+
+        async def test(watch: Watch) -> None:
+            watch.owners = Owners(watch._on_gone, pidfds_max=1)
+            with process() as first, process() as other, process() as next_one:
+                keys = []
+                for child in (first, other):
+                    owner = owners.of_pid(child.pid)
+                    watch.owners.watch(owner)
+                    keys.append(owner.key)
+                held = watch.owners._watched
+                assert [held[key] is not None for key in keys] == [True, False]
+                if ends:
+                    first.kill()
+                    assert await watch.next() == keys[0]
+                else:
+                    watch.owners.forget(keys[0])
+                watch.owners.forget(keys[1])
+                owner = owners.of_pid(next_one.pid)
+                watch.owners.watch(owner)
+                assert held[owner.key] is not None
+
+        watching(test)
+
     def test_one_that_is_watched_already(self) -> None:
         """What was opened for it before tells all there is to know."""
 

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from journal.store_contract import StoreContract, contents, epoch, records
-from unitsyncd.core.store import DamagedStore, EventStore, Page, StoreBusy, StoreError
+from unitsyncd.core.store import (
+    PART_RECORDS,
+    DamagedStore,
+    EventStore,
+    Page,
+    StoreBusy,
+    StoreError,
+)
 from unitsyncd.storage.compaction import PART_BYTES, PART_ROWS, SHRINK_PAGES
 from unitsyncd.storage.journal import Journal
 
@@ -311,6 +318,25 @@ def test_a_process_that_is_killed_keeps_what_many_did_at_once_as_a_whole_or_not_
         assert list(journal.read(0)) == list(enumerate(records(0, 3)))
         journal.append(3, records(3, 2500))
         assert journal.next_seq == 2503
+
+
+def test_nothing_is_left_of_what_many_did_at_once_and_could_not_be_kept(path: str) -> None:
+    """Otherwise all that is kept later would be a part of it, and be lost at a crash."""
+    with closing(Journal(path)) as journal:
+        journal.begin(epoch("e"))
+        journal.append(0, records(0, 3))
+        with closing(sqlite3.connect(path)) as db:
+            with db:  # where the second part is to go
+                db.execute("INSERT INTO turns VALUES (?, 0, 0, '')", (3 + PART_RECORDS,))
+            with pytest.raises(StoreError):
+                journal.append(3, records(3, 2 * PART_RECORDS))
+            with db:
+                db.execute("DELETE FROM turns WHERE seq > 0")
+            assert db.execute("SELECT seq, count FROM turns").fetchall() == [(0, 3)]
+        for _ in range(2):
+            journal.append(journal.next_seq, records(journal.next_seq, 2 * PART_RECORDS))
+        with closing(Journal(path, read_only=True)) as other:
+            assert contents(other) == contents(journal)
 
 
 def test_records_that_are_missing_are_no_page(path: str) -> None:

@@ -491,6 +491,22 @@ def test_a_level_that_is_raised_meanwhile_is_that_of_before(driver: Driver) -> N
     assert state(rebuilt(driver, slow.snapshot)) == state(driver.registry)
 
 
+def test_a_unit_that_changes_twice_meanwhile_is_that_of_before(driver: Driver) -> None:
+    driver.want("a", "b")
+    driver.want("b")
+    expected = take_snapshot(driver.registry, driver.store.next_seq)
+    slow = SnapshotTaker(driver.registry, driver.store.next_seq, step=1)
+    driver.start("b", ME)
+    driver.complete("b", ME)
+    driver.want("a", "c")
+    driver.want("new", "b")
+    driver.want("new", "c")
+    while not slow.go_on():
+        pass
+    assert slow.snapshot == expected
+    assert state(rebuilt(driver, slow.snapshot)) == state(driver.registry)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_edges_that_are_looked_at_together_come_back(
     driver: Driver, seed: int, monkeypatch: pytest.MonkeyPatch

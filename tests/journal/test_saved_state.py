@@ -434,10 +434,14 @@ def test_a_snapshot_spares_the_replay(
         lambda file: file.write_bytes(file.read_bytes()[:200]),
         lambda file: file.write_bytes(b"unitsync snapshot 2" + file.read_bytes()[19:]),
         lambda file: file.write_bytes(file.read_bytes().replace(b"u7", b"u8")),
+        lambda file: file.write_bytes(file.read_bytes().replace(b"script", b"Script")),
         lambda file: file.write_bytes(file.read_bytes() + b"more of it"),
         lambda file: (file.unlink(), file.mkdir()),
     ],
-    ids=["gone", "empty", "short", "shorter", "another format", "garbage", "longer", "a folder"],
+    ids=[
+        *("gone", "empty", "short", "shorter", "another format", "garbage", "another word"),
+        *("longer", "a folder"),
+    ],
 )
 def test_a_snapshot_that_is_of_no_use_is_passed_over(
     home: Home, with_snapshot: dict[str, Any], change: Callable[[Path], object]

@@ -100,6 +100,26 @@ def test_so_many_edges_that_were_taken_back_are_remembered(
         assert [edge.name for edge in told.waiting_for] == left
 
 
+def test_edges_that_were_taken_back_are_remembered_until_the_next_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of earlier runs take no room."""
+    monkeypatch.setattr(declaring, "FORGONE_MAX", 1)
+    driven = Driven()
+    first, second, third = driven.script(), driven.script(), driven.script()
+    for name in ("a", "b"):
+        held = first.waits_to_start("ide", name)
+        other = second.waits_to_start("ide", "c")
+        first.told()
+        assert first.ask(held) is None
+        third.must(wire.Ok, third.unwant("ide", name))
+        assert isinstance(first.told(), wire.Ready)
+        assert isinstance(first.claims(held), wire.Granted)
+        first.ends("ide")
+        second.told()
+        second.must(wire.Error, replace(other, patience_s=0.0))
+
+
 def test_what_was_parked_in_a_turn_that_is_undone_does_not_count() -> None:
     driven = Driven(limits=Limits(waiting=2, waited_for=2))
     script = driven.script()

@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.wire import OnOwnerExit, OnSkip, Owner, Requirement
+from unitsyncd.actors.awaited_actor import WaitActor
+from unitsyncd.actors.unit_actor import UnitActor
 from unitsyncd.core.events import Heard, OwnerKey
 from unitsyncd.core.requirement import Condition
 from unitsyncd.limits import Limits
@@ -372,7 +374,49 @@ def everything(driven: Driven) -> Iterator[object]:
     yield {name: sorted(map(repr, registry.graph.dependents(name))) for name in unregistered}
     yield {name: len(registry.bus.subscribers(name)) for name in [*registry.units, *unregistered]}
     yield len(handlers.waiters.all())
+    yield from inside(registry, handlers.waiters)
+
+
+def inside(registry: Any, waiters: Any) -> Iterator[object]:
+    """What only shows later: what is counted, who is told of what, and what a turn gathers."""
+    bus, graph, remote, turn = registry.bus, registry.graph, registry.remote, registry.turn
+    yield [graph.level(name) for name in registry.units], graph.from_patterns
+    yield list(graph.before.items()), graph.left_out, list(registry.names)
+    yield bus._conditions
+    yield {topic: _told(actors) for topic, actors in bus._subscribers.items()}
+    patterns = [each for one in bus._patterns.values() for each in one.values()]
+    yield {name: _told(known.subscribers) for each in patterns for name, known in each.items()}
+    yield waiters.count, waiters._names, waiters._of_client, waiters.outbox
+    yield sorted(
+        (waiter.peer, waiter.request.id, waiter.knows_of_skip, _name(waiter.listener))
+        for waiter in waiters.all()
+    )
+    yield remote.heard, remote.needed, remote._barriers_of, remote.run, remote.expected, remote.over
+    yield {name: one.condition for name, one in remote.barriers.items()}
+    yield {unit: list(hosts) for unit, hosts in remote._on_hosts.items() if hosts}
+    yield turn.facts, turn.runs, turn.touched, turn.due, turn.appeared, turn.left_out
+    yield list(registry.dispatcher._runnable)
+
+
+def _told(actors: Any) -> list[tuple[str, str]]:
+    return sorted((_name(actor), repr(need)) for actor, need in actors.items())
+
+
+def _name(actor: Any) -> str:
+    if isinstance(actor, WaitActor):
+        counts = actor.outstanding, actor.blocked
+        return f"a wait for {[*actor.units]}, {actor.patterns}, {actor.unmatched}: {counts}"
+    return actor.unit.name if isinstance(actor, UnitActor) else repr(type(actor))
 
 
 def snapshot(driven: Driven) -> list[object]:
-    return list(everything(driven))
+    """What ``everything`` tells now, whatever happens later to where it is held."""
+    return [_copied(part) for part in everything(driven)]
+
+
+def _copied(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _copied(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_copied(one) for one in part]
+    return part

@@ -350,7 +350,11 @@ class Graph:
     def _put_levels_back(self, levels: Iterable[tuple[str, int]]) -> None:
         """Restore the levels. They may stay when an edge is removed. But here, edges that
         were removed earlier in the same turn may come back."""
-        self._levels.update(levels)
+        for name, level in levels:
+            if level:
+                self._levels[name] = level
+            else:
+                self._levels.pop(name, None)
 
     def _raise_levels(self, dependent: str, prerequisite: str) -> bool:
         """Restore monotonic levels for the edge prerequisite → dependent. False, with nothing
@@ -380,10 +384,10 @@ class Graph:
         changed: list[tuple[str, int]],
         seen: Container[str] = frozenset(),
     ) -> bool:
-        """Raise *name*, and what waits for it, to at least *level*. *changed* gets the levels
-        that they had. False, with some levels already raised, on meeting a *seen* unit."""
+        """Raise *name*, which was touched when its edge came, and what waits for it, to at least
+        *level*. *changed* gets the levels that they had. False, with some levels already raised,
+        on meeting a *seen* unit."""
         levels, queue, touch = self._levels, [name], self.undo.touch
-        touch(name)
         changed.append((name, levels.get(name, 0)))
         levels[name] = level
         while queue:
