@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Cli
-from unitsync.conversation import Autostart
-from unitsync.looking_back.verbs import LOOKING_BACK_VERBS
-from unitsync.runner_verbs import RUNNER_VERBS
-from unitsync.verbs import VERBS
+from unitsync.link.conversation import Autostart
+from unitsync.verb.looking_back_verbs import LOOKING_BACK_VERBS
+from unitsync.verb.runner_verbs import RUNNER_VERBS
+from unitsync.verb.verbs import VERBS
 
 WORDS = {
     "want": "a",
