@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -139,6 +140,19 @@ def served() -> Iterator[Path]:
 
 def test_who_is_ours_is_reached(served: Path) -> None:
     wire_by_hand.reach(f"ipc://{served}", by=soon()).close()
+
+
+@pytest.mark.parametrize(("left_s", "patience_s"), [(3600, 5), (2, 2), (-1, 0.001)])
+def test_a_busy_peer_is_waited_for_as_long_as_there_is_time(
+    served: Path, left_s: float, patience_s: float
+) -> None:
+    with socket.socket(socket.AF_UNIX) as link:
+        wire_by_hand.connect(link, str(served), monotonic() + left_s)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            timeval = link.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("ll"))
+            seconds, microseconds = struct.unpack("ll", timeval)
+            assert seconds + microseconds / 1e6 == pytest.approx(patience_s, abs=0.5)
+            assert timeval.strip(b"\0"), "that would be forever"
 
 
 def test_a_folder_that_may_be_anybodys_is_not_entered(served: Path) -> None:

@@ -282,7 +282,7 @@ class Job:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._life.deadline < FOREVER and not self._life.over:
+        if self._life.deadline < FOREVER:
             left_s = max(0.0, self._life.deadline - monotonic())
             self._timer = asyncio.get_running_loop().call_later(left_s, self._tick)
 

@@ -1,0 +1,187 @@
+"""One unit under ``up``, with real commands and a coordinator whose answers the test gives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from unitsync import wire
+from unitsync.log_files import RunLog
+from unitsync.plan import processes, stopping
+from unitsync.plan.job import Job
+from unitsync.plan.model import UnitPlan
+from unitsync.plan.processes import Children, Guardian, Output
+from unitsync.plan.slots import Slots
+from unitsync.plan.states import State
+
+PATIENCE_S = 20.0
+processes._spare_descriptors()  # they stay open
+
+
+class Coordinator:
+    """A client that grants the start at once. The test answers what follows."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._answers: list[asyncio.Future[Any]] = []
+        self._came = asyncio.Event()
+
+    def said(self) -> dict[str, Any]:
+        return {"id": "1", "owner": None, "startup": ""}
+
+    async def start(self, name: str, **how: Any) -> wire.Granted:
+        return wire.Granted(id="1", epoch="e", run=1)
+
+    async def ready(self, name: str, *, run: int) -> None:
+        await self._answer(f"ready {run}")
+
+    async def retry(self, name: str, reason: str) -> wire.Granted:
+        await self._answer("retry")
+        return wire.Granted(id="1", epoch="e", run=2)
+
+    async def call(self, request: Any) -> wire.AnyReply:
+        await self._answer(type(request).__name__.lower())
+        return wire.Ok(id="1")
+
+    async def _answer(self, to: str) -> None:
+        self.asked.append(to)
+        self._answers.append(asyncio.get_running_loop().create_future())
+        self._came.set()
+        await self._answers[-1]
+
+    async def hears(self, *asked: str) -> None:
+        """Returns once exactly this was asked."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.asked) < len(asked):
+                self._came.clear()
+                await self._came.wait()
+        for _ in range(10):  # whatever would be asked at once
+            await asyncio.sleep(0)
+        assert self.asked == list(asked)
+
+    def answers(self) -> None:
+        self._answers.pop(0).set_result(None)
+
+
+class Runner:
+    """The Host of one job. ``seen`` are its states."""
+
+    def __init__(self, folder: Path, client: Coordinator) -> None:
+        self.client: Any = client
+        self.slots = Slots(0)
+        self.guardian = Guardian(f"{processes.MARK}=test", str(folder))
+        self.children = Children(asyncio.get_running_loop(), self.guardian)
+        self.left_behind: list[Output] = []
+        self.seen: list[str] = []
+        self._moved = asyncio.Event()
+
+    def waits_for_others(self, unit: UnitPlan) -> bool:
+        return False
+
+    def environment(self, unit: UnitPlan) -> dict[bytes, bytes]:
+        return dict(os.environb)
+
+    def open_log(self, epoch: str, unit: str, run: int) -> RunLog | None:
+        return None
+
+    def on_started(self, job: Job) -> None:
+        pass
+
+    def on_moved(self, job: Job) -> None:
+        self.seen.append(job.state)
+        self._moved.set()
+
+    def on_output(self, job: Job, data: bytes) -> None:
+        pass
+
+    def warn(self, text: str, hint: str = "") -> None:
+        pytest.fail(text)
+
+    async def sees(self, state: State) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while state not in self.seen:
+                self._moved.clear()
+                await self._moved.wait()
+
+    def close(self) -> None:
+        self.children.close()
+        self.guardian.end()
+
+
+@pytest_asyncio.fixture
+async def coordinator() -> Coordinator:
+    return Coordinator()
+
+
+@pytest_asyncio.fixture
+async def runner(tmp_path: Path, coordinator: Coordinator) -> AsyncIterator[Runner]:
+    runner = Runner(tmp_path, coordinator)
+    yield runner
+    runner.close()
+
+
+def launched(runner: Runner, folder: Path, code: str, **more: Any) -> Job:
+    """The job of a unit that runs *code* in *folder*."""
+    words = ("/bin/sh", "-c", code)
+    job = Job(UnitPlan(name="u", words=words, cwd=str(folder), source=folder, **more), runner)
+    job.launch(())
+    return job
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "then"), [(0, "complete"), (1, "retry")], ids=["completed", "retried"]
+)
+async def test_what_is_told_of_a_run_arrives_before_its_end(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path, status: int, then: str
+) -> None:
+    """If the link breaks meanwhile, both are sent again, in any order."""
+    code = f"echo up; test -e again && exit 0; touch again; exit {status}"
+    job = launched(runner, tmp_path, code, ready="line:up", retries=1, backoff_s=0.0)
+    await runner.sees(State.RETRYING if status else State.RUNNING)
+    await coordinator.hears("ready 1")
+    coordinator.answers()
+    await coordinator.hears("ready 1", then)
+    coordinator.answers()
+    if status:
+        await coordinator.hears("ready 1", "retry", "ready 2")
+        coordinator.answers()
+        await coordinator.hears("ready 1", "retry", "ready 2", "complete")
+        coordinator.answers()
+    await job.over()
+    assert job.state is State.COMPLETED
+
+
+@pytest.mark.asyncio
+async def test_a_stop_command_does_not_outlast_the_run_that_it_is_about(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could end the next run."""
+
+    def noted(group: int, number: int) -> bool:
+        runner.seen.append("killed")
+        return processes.signal_group(group, number)
+
+    monkeypatch.setattr(stopping, "signal_group", noted)
+    code = "test -e pid && exit 0; echo $$ > new; mv new pid; exec sleep 1000"
+    stop = "until kill $(cat pid); do sleep 0.01; done; exec sleep 1000"
+    more: dict[str, Any] = {"timeout_s": 3600, "grace_s": 1, "retries": 1, "backoff_s": 0.0}
+    job = launched(runner, tmp_path, code, stop=stop, shell=("/bin/sh",), **more)
+    await runner.sees(State.RUNNING)
+    assert job._life is not None
+    job._carry_out(job._life.tick(job._life.deadline))  # its time is up
+    await coordinator.hears("retry")
+    coordinator.answers()
+    await coordinator.hears("retry", "complete")
+    coordinator.answers()
+    await job.over()
+    assert runner.seen == [
+        *("running", "stopping", "retrying"),
+        *("killed", "running", "completed"),
+    ]
