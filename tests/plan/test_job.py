@@ -145,6 +145,9 @@ async def test_what_is_told_of_a_run_arrives_before_its_end(
     code = f"echo up; test -e again && exit 0; touch again; exit {status}"
     job = launched(runner, tmp_path, code, ready="line:up", retries=1, backoff_s=0.0)
     await runner.sees(State.RETRYING if status else State.RUNNING)
+    if not status:
+        assert job._over is not None
+        await job._over
     await coordinator.hears("ready 1")
     coordinator.answers()
     await coordinator.hears("ready 1", then)
