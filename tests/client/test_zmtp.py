@@ -155,10 +155,20 @@ def test_a_busy_peer_is_waited_for_as_long_as_there_is_time(
             assert timeval.strip(b"\0"), "that would be forever"
 
 
-def test_a_folder_that_may_be_anybodys_is_not_entered(served: Path) -> None:
+@pytest.mark.parametrize("address", ["tcp://a", "/a/b", "ipc://a", f"ipc:///{'ü' * 53}/s"])
+def test_what_is_no_address_is_not_tried(address: str) -> None:
+    with pytest.raises(ValueError, match=address):
+        wire_by_hand.reach(address, by=soon())
+
+
+def test_a_folder_that_may_be_anybodys_is_not_entered(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = served.parent.with_name("link")
     link.symlink_to(served.parent)
-    with pytest.raises(PermissionError):
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        # Here, the mode of a link says that everybody may change it. Some file systems say other.
+        patch.setattr(wire_by_hand, "folder_mode_trusted", lambda mode: True)
         wire_by_hand.reach(f"ipc://{link}/coordinator.sock", by=soon())
     os.chmod(served.parent, 0o755)
     with pytest.raises(PermissionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from unitsync import wire
+from unitsync import errors, wire
 from unitsync.log_files import RunLog
 from unitsync.plan import processes, stopping
 from unitsync.plan.job import Job
@@ -65,8 +66,12 @@ class Coordinator:
             await asyncio.sleep(0)
         assert self.asked == list(asked)
 
-    def answers(self) -> None:
-        self._answers.pop(0).set_result(None)
+    def answers(self, problem: Exception | None = None) -> None:
+        answer = self._answers.pop(0)
+        if problem is None:
+            answer.set_result(None)
+        else:
+            answer.set_exception(problem)
 
 
 class Runner:
@@ -149,6 +154,7 @@ async def test_what_is_told_of_a_run_arrives_before_its_end(
         assert job._over is not None
         await job._over
     await coordinator.hears("ready 1")
+    assert (job.hearing is None) == bool(status)  # the end of a unit is told with its last note
     coordinator.answers()
     await coordinator.hears("ready 1", then)
     coordinator.answers()
@@ -188,3 +194,59 @@ async def test_a_stop_command_does_not_outlast_the_run_that_it_is_about(
         *("running", "stopping", "retrying"),
         *("killed", "running", "completed"),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_may_not_be_retried_is_the_last_one(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    job = launched(runner, tmp_path, "echo ran >> ran; exit 3", retries=5, backoff_s=0.0)
+    await coordinator.hears("retry")
+    coordinator.answers(errors.Refused("others run it"))
+    await coordinator.hears("retry", "fail")
+    coordinator.answers()
+    await job.over()
+    assert (job.state, job.reason) == (State.FAILED, "exit status 3; others run it")
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+SAYS = """
+import os, socket
+link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+link.sendto(b"READY=1", b"\\0" + os.environb[b"NOTIFY_SOCKET"][1:])
+"""
+
+
+@pytest.mark.asyncio
+async def test_what_a_command_says_right_before_its_end_counts(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    (tmp_path / "says.py").write_text(SAYS)
+    code = f"until [ -e go ]; do sleep 0.01; done; exec {sys.executable} -S says.py"
+    job = launched(runner, tmp_path, code, ready="notify")
+    await runner.sees(State.LAUNCHING)
+    assert job.hearing is not None
+    asyncio.get_running_loop().remove_reader(job.hearing._socket)  # as if this were busy
+    (tmp_path / "go").touch()
+    await coordinator.hears("ready 1")
+    coordinator.answers()
+    await coordinator.hears("ready 1", "complete")
+    coordinator.answers()
+    await job.over()
+
+
+@pytest.mark.asyncio
+async def test_when_a_unit_has_ended_so_has_its_probe(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    code = "until [ -e probed ]; do sleep 0.01; done"
+    more: dict[str, Any] = {"ready": "touch probed; exec sleep 1000", "shell": ("/bin/sh",)}
+    job = launched(runner, tmp_path, code, **more)
+    await runner.sees(State.LAUNCHING)
+    assert job._probing is not None
+    trying = job._probing._task
+    await coordinator.hears("fail")
+    assert trying is not None
+    assert trying.done()
+    coordinator.answers()
+    await job.over()
