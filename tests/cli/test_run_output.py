@@ -10,10 +10,15 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cli.conftest import PATIENCE_S, Cli
+from unitsync import output_pump
+from unitsync.output_pump import Pump
 
 pytestmark = [pytest.mark.usefixtures("shared_cli")]
 
@@ -71,6 +76,48 @@ def test_prefix(cli: Cli) -> None:
     result = cli("run", "u", "--prefix", "--", "sh", "-c", code)
     assert result == (0, "u | one\nu | \nu | two\nu | three\nu | end\n", "u | wrong\n")
     assert not (cli.folder / "c" / "logs").exists()
+
+
+@given(st.lists(st.tuples(st.text("a\n", max_size=9), st.booleans()), max_size=9))
+def test_prefix_however_the_output_comes(chunks: list[tuple[str, bool]]) -> None:
+    """Some of it is passed on before its line ends, and all of it at the end of the command, also
+    if something in the background can still write. The log gets every byte once."""
+    added, text = b"", "".join(text for text, _ in chunks)
+    lines = [f"u | {line}" for line in text.splitlines(keepends=True)]
+
+    class Log:
+        is_flushed = True
+
+        def add(self, stream: int, chunk: bytes) -> None:
+            nonlocal added
+            added += chunk
+
+        def close(self) -> None:
+            pass
+
+    with pytest.MonkeyPatch.context() as patch, TemporaryFile() as through:
+        patch.setattr(output_pump, "HELD_BYTES_MAX", 5)
+        prefix, log, problems = b"u | ", Log(), list[str]()
+        pump = Pump(prefixes=(prefix, prefix), log=log, on_problem=problems.append)  # type: ignore[arg-type]
+        (stream, *_) = pump._streams
+        stream.through = through.fileno()
+        for chunk, is_end in chunks:
+            os.write(stream.writes, chunk.encode())
+            if is_end:
+                pump._empty()
+            else:
+                pump._read(stream)
+        pump._empty()
+        assert os.pread(stream.through, 1000, 0).decode() == "".join(lines)
+        for each in pump._streams:
+            os.close(each.writes)
+        pump._empty()
+        if text[-1:] not in ("", "\n"):
+            lines.append("\n")
+        assert os.pread(stream.through, 1000, 0).decode() == "".join(lines)
+        pump.leave()
+        os.close(pump._stop)
+    assert (added.decode(), problems) == (text, [])
 
 
 def test_prefix_has_a_colour_at_a_terminal(cli: Cli) -> None:

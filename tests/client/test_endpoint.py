@@ -43,6 +43,13 @@ class TestResolve:
         assert place.user == 1234
         assert place.address == "ipc:///tmp/unitsync-1234/coordinator.sock"
 
+    @pytest.mark.parametrize(("euid", "user"), [(0, 1234), (1000, 1000)])
+    def test_only_root_has_an_invoking_user(
+        self, monkeypatch: pytest.MonkeyPatch, euid: int, user: int
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: euid)
+        assert endpoint.invoking_user({"SUDO_UID": "1234"}) == user
+
     @pytest.mark.parametrize("by_sudo", ["", "x", "-1", "٣"])
     def test_a_sudo_uid_that_is_none_is_ignored(self, by_sudo: str) -> None:
         assert endpoint.invoking_user({"SUDO_UID": by_sudo}) == os.geteuid()

@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,63 @@ def test_the_end_is_kept_whatever_is_pushed_out(
     lines = kept(tmp_path)
     assert lines == [b"line %d\n" % number for number in range(1000 - len(lines), 1000)]
     assert SHORT <= sum(len(line) + log_files.STAMP_BYTES for line in lines) <= 5 * SHORT
+
+
+def stamped(*lines: str) -> list[bytes]:
+    """Each line at the second that it begins with, in 1970."""
+    return [log_reading.stamp_of(float(line.split()[0])) + f"Z {line}".encode() for line in lines]
+
+
+def test_a_moment_to_the_millisecond() -> None:
+    assert log_reading.stamp_of(86_400.0126) == b"1970-01-02T00:00:00.012"
+
+
+@pytest.mark.parametrize(
+    ("how", "found"),
+    [
+        ({}, ["5 e", "6 f"]),
+        ({"run": 1}, ["1 a", "2 b"]),
+        ({"since": stamped("2")[0][:23]}, ["2 b", "3 c", "4 d", "5 e", "6 f"]),
+        ({"since": stamped("4")[0][:23]}, ["4 d", "5 e", "6 f"]),
+        ({"since": stamped("9")[0][:23]}, []),
+    ],
+    ids=["latest", "first", "since", "since a line without an end", "since all of them"],
+)
+def test_which_runs_and_lines_are_read(
+    tmp_path: Path, how: dict[str, Any], found: list[str]
+) -> None:
+    for run, lines in enumerate((["1 a", "2 b"], ["3 c", "4 d"], ["5 e", "6 f"]), start=1):
+        (tmp_path / f"{run}.log").write_bytes(b"\n".join(stamped(*lines)))
+    reader = log_reading.Reader(tmp_path, "u", **how)
+    read = list(reader.new(last=True))
+    reader.close()
+    assert read == [line + b"\n" for line in stamped(*found)]
+    assert reader.latest == how.get("run", 3)
+
+
+def test_lines_of_several_units_come_in_the_order_of_time(tmp_path: Path) -> None:
+    readers = []
+    for unit, lines in (("b", ["1 x", "4 x"]), ("a", ["2 x", "2 y", "5 x"]), ("c", ["3 x"])):
+        (tmp_path / unit).mkdir()
+        (tmp_path / unit / "1.log").write_bytes(b"\n".join(stamped(*lines)))
+        readers.append(log_reading.Reader(tmp_path / unit, unit))
+    read = [(unit, line[-4:-1]) for unit, line in log_reading.merged(readers, last=True)]
+    assert read == [
+        *(("b", b"1 x"), ("a", b"2 x"), ("a", b"2 y"), ("c", b"3 x"), ("b", b"4 x"), ("a", b"5 x"))
+    ]
+    for reader in readers:
+        reader.close()
+
+
+def test_without_a_startup_the_newest_logs_are_meant(tmp_path: Path) -> None:
+    assert log_reading.epoch_folder(tmp_path, "") is None
+    (tmp_path / "logs").mkdir()
+    assert log_reading.epoch_folder(tmp_path, "") is None
+    for at, epoch in ((2, "new"), (1, "old")):
+        (tmp_path / "logs" / epoch).mkdir()
+        os.utime(tmp_path / "logs" / epoch, (at, at))
+    assert log_reading.epoch_folder(tmp_path, "") == tmp_path / "logs" / "new"
+    assert log_reading.epoch_folder(tmp_path, "old") == tmp_path / "logs" / "old"
 
 
 def test_a_reader_misses_nothing_of_a_file_that_is_full_meanwhile(

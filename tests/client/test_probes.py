@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 import os
 import select
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unitsync.process.probes import Line, Prober, Shell, parse
+from unitsync.process.probes import Line, Prober, Shell, parse, pauses_s
 
 PATIENCE_S = 30
 
@@ -114,7 +116,9 @@ def test_a_port_that_answers_and_one_that_does_not() -> None:
 def test_a_shell_command() -> None:
     assert parse("exit 0").check() == ""
     assert parse("exit 3").check() == "exit 3: exit status 3"
-    assert parse("kill -9 $$").check() == "kill -9 $$: killed by signal 9"
+    for number in (signal.SIGKILL, signal.SIGPIPE, signal.SIGXFSZ):  # two that Python ignores
+        text = f"kill -{number} $$"
+        assert parse(text).check() == f"{text}: killed by signal {number}"
     assert parse("exec sleep 60").check(0.05) == "exec sleep 60: still runs after 0.05 s"
 
 
@@ -145,6 +149,16 @@ def test_a_shell_command_that_was_given_up_ends_at_once() -> None:
     assert probe.check() == "exec sleep 60: killed by signal 9"
 
 
+def test_of_a_shell_command_that_has_ended_nothing_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its number may belong to others by then."""
+    probe = parse("exit 0")
+    assert probe.check() == ""
+    monkeypatch.setattr(os, "killpg", lambda group, number: pytest.fail("it kills"))
+    probe.give_up()
+
+
 def test_what_a_prober_hears_after_its_end_is_not_told() -> None:
     probe, told = parse("exec sleep 60"), list[str]()
     tried = threading.Event()
@@ -164,6 +178,10 @@ def test_what_a_prober_hears_after_its_end_is_not_told() -> None:
         assert monotonic() < deadline
         sleep(0.01)
     assert told == []
+
+
+def test_the_pauses_between_tries_double_up_to_a_second() -> None:
+    assert list(itertools.islice(pauses_s(), 5)) == [0.2, 0.4, 0.8, 1.0, 1.0]
 
 
 def test_a_line_is_told_once() -> None:

@@ -30,8 +30,15 @@ def begun(**rules: Any) -> Supervision:
     return life
 
 
+@pytest.mark.parametrize("other", [Order(KILL), Order(END, "x"), Order(END, "", 1), "end"])
+def test_orders_are_equal_if_all_of_them_is(other: object) -> None:
+    assert Order(END) == Order(END)
+    assert Order(END) != other
+    assert Order(RETRY, "", 1, 2) != Order(RETRY, "", 1, 3)
+
+
 def test_a_command_that_succeeds_completes_its_unit() -> None:
-    life = begun()
+    life = begun(retries=1)
     assert life.deadline == FOREVER
     assert life.exited(0, "", 5.0) == (Order(END),)
     assert life.over
@@ -48,6 +55,7 @@ def test_a_command_that_takes_too_long_is_asked_to_end_and_then_killed() -> None
     assert life.tick(60) == (Order(TERMINATE),)
     assert life.deadline == 70
     assert life.tick(70) == (Order(KILL),)
+    assert life.deadline == FOREVER  # the kernel may take its time
     ended = life.exited(137, "killed by SIGKILL", 70.1)
     assert ended == (Order(KILL), Order(END, "timed out after 1 min", TIMED_OUT))
 
@@ -58,7 +66,9 @@ def test_the_rest_of_its_group_has_until_the_end_of_the_grace() -> None:
     assert life.exited(143, "killed by SIGTERM", 61) == (Order(LOOK),)
     assert life.running
     assert life.tick(life.deadline) == (Order(LOOK),)
-    assert life.group_ended(61.2) == (Order(END, "timed out after 1 min", TIMED_OUT),)
+    assert life.tick(69.99) == (Order(LOOK),)
+    assert life.deadline == 70
+    assert life.group_ended(70) == (Order(END, "timed out after 1 min", TIMED_OUT),)
 
 
 def test_the_rest_of_its_group_is_killed_at_the_end_of_the_grace() -> None:
@@ -104,7 +114,7 @@ def test_a_command_that_cannot_be_run_is_not_tried_again() -> None:
 def test_retries_come_after_pauses_that_double_up_to_a_limit() -> None:
     life = begun(retries=10, backoff_s=100)
     now, pauses = 0.0, []
-    while (order := life.exited(1, "exit status 1", now)[0]).kind == RETRY:
+    while (order := life.exited(1, "exit status 1", now)[0]).kind == RETRY and len(pauses) < 20:
         assert order.reason == "exit status 1"
         pauses.append(life.deadline - now)
         assert order.delay_s == pauses[-1]
@@ -122,6 +132,38 @@ def test_a_timeout_is_tried_again_with_the_whole_time() -> None:
     life.tick(61)
     assert life.deadline == 121
     assert life.exited(0, "", 90) == (Order(END),)
+
+
+@pytest.mark.parametrize(
+    ("runs_again", "ends"),
+    [
+        (False, Order(END, "stopped between two tries", 1)),
+        (True, Order(END, "killed by SIGTERM", 143)),
+    ],
+    ids=["between", "again"],
+)
+def test_a_stop_after_a_timeout_was_tried_again_is_no_timeout(
+    runs_again: bool, ends: Order
+) -> None:
+    life = begun(retries=1, backoff_s=1, timeout_s=60, grace_s=0)
+    life.tick(60)
+    life.exited(143, "killed by SIGTERM", 60)
+    if runs_again:
+        life.tick(61)
+    orders = life.stop(62)
+    if runs_again:
+        orders = life.exited(143, "killed by SIGTERM", 62)
+    assert orders[-1] == ends
+
+
+def test_what_the_probe_of_one_try_said_is_not_the_reason_of_the_next() -> None:
+    life = begun(retries=1, backoff_s=1, timeout_s=60, grace_s=0, probed=True)
+    life.not_ready("connection refused")
+    for now in (60.0, 121.0):
+        life.tick(now)
+        orders = life.exited(143, "killed by SIGTERM", now)
+        life.tick(now + 1)
+    assert orders[-1] == Order(END, "not ready after 1 min", TIMED_OUT)
 
 
 def test_each_try_has_to_become_ready_anew() -> None:
@@ -149,6 +191,27 @@ def test_a_stop_ends_it_without_a_retry(reason: str | None, ends: Order) -> None
     assert life.group_ended(3) == (ends,)
 
 
+def test_of_two_stops_the_reason_of_the_latest_counts() -> None:
+    life = begun()
+    life.stop(1, "stopped")
+    life.stop(2, "interrupted")
+    life.exited(143, "killed by SIGTERM", 3)
+    assert life.group_ended(3) == (Order(END, "interrupted", 1),)
+
+
+def test_one_that_ends_well_when_asked_need_not_have_been_ready() -> None:
+    life = begun(probed=True)
+    life.stop(1)
+    life.exited(0, "", 2)
+    assert life.group_ended(2) == (Order(END),)
+
+
+def test_what_somebody_else_has_asked_to_end_is_not_tried_again() -> None:
+    life = begun(retries=3)
+    life.no_more_retries()
+    assert life.exited(9, "exit status 9", 1) == (Order(END, "exit status 9", 9),)
+
+
 def test_a_stop_between_two_tries_ends_it_at_once() -> None:
     life = begun(retries=3)
     life.exited(1, "exit status 1", 1)
@@ -160,13 +223,24 @@ def test_a_second_stop_kills() -> None:
     assert life.kill() == ()  # nobody has asked it to end
     life.stop(1)
     assert life.kill() == (Order(KILL),)
+    assert life.deadline == FOREVER
     ended = life.exited(137, "killed by SIGKILL", 1.1)
     assert ended == (Order(KILL), Order(END, "killed by SIGKILL", 137))
 
 
+def test_a_second_stop_kills_the_rest_of_its_group_too() -> None:
+    life = begun(grace_s=10)
+    life.stop(1)
+    life.exited(143, "killed by SIGTERM", 2)
+    assert life.kill() == (Order(KILL),)
+    assert life.deadline < 2
+    assert life.tick(2)[-1] == Order(END, "killed by SIGTERM", 143)
+
+
 def test_nothing_follows_once_it_is_over() -> None:
-    life = begun()
+    life = begun(timeout_s=60)
     life.exited(0, "", 1)
+    assert life.deadline == FOREVER
     assert life.stop(2) == life.kill() == life.ready() == life.tick(FOREVER) == ()
 
 

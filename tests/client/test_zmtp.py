@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -141,10 +142,33 @@ def test_who_is_ours_is_reached(served: Path) -> None:
     wire_by_hand.reach(f"ipc://{served}", by=soon()).close()
 
 
-def test_a_folder_that_may_be_anybodys_is_not_entered(served: Path) -> None:
+@pytest.mark.parametrize(("left_s", "patience_s"), [(3600, 5), (2, 2), (-1, 0.001)])
+def test_a_busy_peer_is_waited_for_as_long_as_there_is_time(
+    served: Path, left_s: float, patience_s: float
+) -> None:
+    with socket.socket(socket.AF_UNIX) as link:
+        wire_by_hand.connect(link, str(served), monotonic() + left_s)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            timeval = link.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("ll"))
+            seconds, microseconds = struct.unpack("ll", timeval)
+            assert seconds + microseconds / 1e6 == pytest.approx(patience_s, abs=0.5)
+            assert timeval.strip(b"\0"), "that would be forever"
+
+
+@pytest.mark.parametrize("address", ["tcp://a", "/a/b", "ipc://a", f"ipc:///{'ü' * 53}/s"])
+def test_what_is_no_address_is_not_tried(address: str) -> None:
+    with pytest.raises(ValueError, match=address):
+        wire_by_hand.reach(address, by=soon())
+
+
+def test_a_folder_that_may_be_anybodys_is_not_entered(
+    served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     link = served.parent.with_name("link")
     link.symlink_to(served.parent)
-    with pytest.raises(PermissionError):
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        # Here, the mode of a link says that everybody may change it. Some file systems say other.
+        patch.setattr(wire_by_hand, "folder_mode_trusted", lambda mode: True)
         wire_by_hand.reach(f"ipc://{link}/coordinator.sock", by=soon())
     os.chmod(served.parent, 0o755)
     with pytest.raises(PermissionError):

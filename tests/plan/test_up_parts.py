@@ -1,4 +1,5 @@
-"""Parts of ``up`` by themselves: who is believed at its socket, its record, slots, last lines."""
+"""Parts of ``up`` by themselves: who is believed at its socket, its record, slots, last lines, what
+its runner asks and ends."""
 
 from __future__ import annotations
 
@@ -6,18 +7,29 @@ import asyncio
 import errno
 import os
 import socket
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from unitsync import wire
+from unitsync.aio import AsyncClient
 from unitsync.errors import UnitsyncError, Unreachable, UsageError
 from unitsync.plan.model import Edge, Plan, UnitPlan
 from unitsync.up import control, session
 from unitsync.up.control import Request
-from unitsync.up.runner.processes import LINE_BYTES_MAX, LastLines
+from unitsync.up.runner import runner
+from unitsync.up.runner.client import RunnerClient
+from unitsync.up.runner.processes import LINE_BYTES_MAX, LastLines, marked
 from unitsync.up.runner.record import Record, create, digest, lock, plan_of, read, record_file
+from unitsync.up.runner.runner import Runner
 from unitsync.up.runner.slots import Slots
+from unitsync.wire import Status
+
+PATIENCE_S = 20.0
 
 
 def plan(**after: tuple[Edge, ...]) -> Plan:
@@ -256,3 +268,94 @@ def test_the_last_lines_are_whole_or_the_ends_of_long_ones() -> None:
     lines.add(b"\n \n\n")
     assert lines.last() == "end"
     assert LastLines().last() == ""
+
+
+SAID: dict[str, Any] = {"id": "1", "owner": None}
+
+
+@pytest.mark.parametrize(
+    ("request_", "epoch"),
+    [
+        (wire.Start(**SAID, unit="a"), "e"),
+        (wire.Complete(**SAID, unit="a"), "e"),
+        (wire.Declare(**SAID, units=[]), "e"),
+        (wire.Wait(**SAID, units=["a"], epoch="earlier"), "earlier"),
+        (wire.List(**SAID), ""),
+        (wire.Ping(**SAID), ""),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_it_changes_it_changes_only_in_the_state_that_it_began_with(
+    monkeypatch: pytest.MonkeyPatch, request_: wire.AnyRequest, epoch: str
+) -> None:
+    """Another one knows no prerequisites, and would let everybody start."""
+    asked: list[str] = []
+
+    async def call(client: AsyncClient, request: wire.AnyRequest, timeout_s: float | None) -> Any:
+        asked.append(request.epoch)
+
+    monkeypatch.setattr(AsyncClient, "_call", call)
+    client = RunnerClient("ipc:///nowhere/s")
+    before = request_.epoch
+    asyncio.run(client._call(request_, None))
+    client.epoch = "e"
+    asyncio.run(client._call(request_, None))
+    assert asked == [before, epoch]
+
+
+@pytest.mark.parametrize(
+    ("status", "given_up", "over"),
+    [
+        (Status.PENDING, "", False),
+        (Status.PENDING, "timed out", True),
+        (Status.SKIPPED, "", True),
+        (Status.COMPLETED, "", True),
+        (Status.FAILED, "", True),
+        (Status.STARTED, "refused", False),
+        (Status.LAUNCHING, "refused", False),
+    ],
+)
+def test_what_counts_until_a_unit_is_started_again(
+    status: Status, given_up: str, over: bool
+) -> None:
+    """It is reset. Otherwise the others are told that nobody is there to start it."""
+    assert runner._is_over(wire.UnitInfo("a", status, False, given_up=given_up)) is over
+
+
+@pytest.mark.asyncio
+async def test_what_was_left_behind_is_asked_to_end_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second signal often means that nothing is to be cleaned up any more."""
+    looked, enough = [0], asyncio.Event()
+
+    def looks(mark: str) -> list[int]:
+        looked[0] += (tmp_path / "asked").exists()
+        if looked[0] > 5:
+            loop.call_soon_threadsafe(enough.set)
+        return marked(mark)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(runner, "marked", looks)
+    monkeypatch.setattr(runner, "_LEFT_OVER_EVERY_S", 0.001)
+    display: Any = SimpleNamespace(on_room=lambda call: None)
+    ends = Runner(plan(a=()), f"ipc://{tmp_path}/s", display, str(tmp_path))
+    code = "trap 'echo asked >> asked' TERM; echo; until [ -e enough ]; do sleep 0.01; done"
+    name, _, value = ends._mark.partition("=")
+    left = subprocess.Popen(  # noqa: ASYNC220 (it only begins)
+        ["/bin/sh", "-c", code],
+        env=os.environ | {name: value},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with left:
+        assert left.stdout is not None
+        left.stdout.readline()
+        ending = loop.create_task(ends._end_the_rest())
+        async with asyncio.timeout(PATIENCE_S):
+            await enough.wait()
+            (tmp_path / "enough").touch()
+            await asyncio.to_thread(left.wait)
+            await ending
+    assert (tmp_path / "asked").read_text() == "asked\n"

@@ -78,7 +78,8 @@ class Reader:
     ``new`` returns those that have come since the last call.
 
     *run*: only that one; 0 for the latest, and those that follow. *since*: a stamp; then lines
-    of earlier runs come too, and none that is older.
+    of earlier runs come too, and none that is older. A line is longer than a stamp, so none is
+    equal to it.
     """
 
     def __init__(self, folder: Path, unit: str, *, run: int = 0, since: bytes = b"") -> None:
@@ -134,7 +135,7 @@ class Reader:
             for line in self._file:
                 whole = self._left + line
                 self._left = b"" if line.endswith(b"\n") else whole
-                if not self._left and whole >= self._since:
+                if not self._left and whole > self._since:
                     yield whole
             if newest is None:
                 return
@@ -153,7 +154,7 @@ class Reader:
 
     def _unfinished(self) -> Iterator[bytes]:
         line, self._left = self._left, b""
-        if line and line >= self._since:
+        if line > self._since:
             yield line + b"\n"
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, Protocol
 
     class Guardian(Protocol):
@@ -319,15 +319,21 @@ class Prober:
             self._hear(self, "")
 
     def _work(self) -> None:
-        pause_s = EVERY_S
-        while True:
+        for pause_s in pauses_s():
             why = self._probe.check()
             if self._ended:
                 return
             self._hear(self, why)
             if not why or self._wait.acquire(timeout=pause_s):
                 return
-            pause_s = min(pause_s * 2, EVERY_MAX_S)
+
+
+def pauses_s() -> "Iterator[float]":
+    """The pauses between the tries, without end."""
+    pause_s = EVERY_S
+    while True:
+        yield pause_s
+        pause_s = min(pause_s * 2, EVERY_MAX_S)
 
 
 def parse(text: str) -> Probe:

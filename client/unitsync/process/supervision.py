@@ -182,8 +182,6 @@ class Supervision:
     def stop(self, now: float, reason: str | None = None) -> "Orders":
         """Somebody wants it to end. *reason* is why the unit failed then; "" if it has completed,
         and None if that depends on the command."""
-        if self._phase in ("new", "over"):
-            return ()
         self._asked = True
         if reason is not None:
             self._cause = Order(END, reason, 1 if reason else 0)
@@ -217,7 +215,7 @@ class Supervision:
             return self._end(how)
         self._retries_left -= 1
         self._phase = "pausing"
-        self._cause = self._exit = None
+        self._cause = None
         delay_s = min(self._backoff_s, BACKOFF_MAX_S)
         self._backoff_s *= 2
         self.deadline = now + delay_s

@@ -69,8 +69,6 @@ class SupervisedRun:
         self._guardian: Guardian | None = None
         self._pid = 0
         self._group = 0
-        self._handed_over = False
-        """Whether the guardian is one that is not in the group of the command itself."""
         self._ours: set[int] = set()
         """Guardians that may have ended, to be reaped."""
         self._pump: Pump | None = None
@@ -78,7 +76,7 @@ class SupervisedRun:
         self._ear: Ear | None = None
         self._reporting = _thread.allocate_lock()
         self._main = _thread.get_ident()
-        self._heard: list[tuple[Prober | None, str]] = []
+        self._heard: list[tuple[Prober, str]] = []
         """What the threads say: a prober and why the unit is not ready ("" if it is)."""
         self._by_itself = ""
         """Why the command has failed by itself."""
@@ -171,7 +169,7 @@ class SupervisedRun:
         orders: Orders = ()
         while self._heard:
             prober, why = self._heard.pop(0)
-            if prober is not self._prober or prober is None:
+            if prober is not self._prober:  # that of an earlier try
                 continue
             if why:
                 self._machine.not_ready(why)
@@ -221,7 +219,6 @@ class SupervisedRun:
         elif order.kind == supervision.LOOK:
             return self._look()
         elif order.kind == supervision.READY:
-            self._end_probing()
             self._reporting.acquire()
             _thread.start_new_thread(self._report_ready, ())
         elif order.kind == supervision.RETRY:
@@ -245,7 +242,7 @@ class SupervisedRun:
             guardian.begin()
         except OSError as problem:
             return self._cannot_run(plain.no_guardian(problem))
-        self._guardian, self._group, self._handed_over = guardian, guardian.group, False
+        self._guardian, self._group = guardian, guardian.group
         self._looks = 0
         self._prober = self._new_prober()
         environment = with_traceparent(self._environment, self._epoch, self._unit, self._run)
@@ -256,12 +253,11 @@ class SupervisedRun:
             words, group = self._words, self._group or None
             self._pid = command.spawn(words, environment, self._inherited, group, stdio)
         except OSError as problem:
+            return self._cannot_run(command.cannot_run(self._words[0], problem))
+        finally:
             if self._pump is not None:
                 self._pump.begin()
-            return self._cannot_run(command.cannot_run(self._words[0], problem))
         guardian.guard(self._pid)
-        if self._pump is not None:
-            self._pump.begin()
         if self._prober is not None:
             self._prober.begin()
         # Now, while the command runs. When it has ended, the package may be gone.
@@ -273,7 +269,6 @@ class SupervisedRun:
         return ()
 
     def _cannot_run(self, ended: Ended) -> "Orders":
-        self._pid = self._group = 0
         self._ended = ended
         return self._machine.cannot_run(ended.status, ended.reason)
 
@@ -290,20 +285,17 @@ class SupervisedRun:
 
     def _look(self) -> "Orders":
         """See whether somebody is left in the group of the command, which has ended."""
-        if self._group and not self._handed_over:
+        if self._guardian is not None and self._guardian.group:
             # The guardian itself is in that group. Another one, outside of it, takes over.
-            self._handed_over = True
             guardian = Guardian(apart=False)
             try:
                 guardian.begin()
             except OSError:
-                return ()  # then the group ends with the grace
+                return ()  # unless the next look finds one, the group ends with the grace
             guardian.guard(-self._group)
             self._end_guardian()
             self._guardian = guardian
         self._reap()
-        if self._group in self._ours:
-            return ()
         if self._group:
             try:
                 os.kill(-self._group, 0)
@@ -385,7 +377,6 @@ class SupervisedRun:
             self._ear = None
         self._end_probing()
         self._end_guardian()
-        self._group = 0
         if self._pump is not None:
             self._pump.finish(_DRAIN_S)
         if self._reporting.locked():
@@ -461,7 +452,7 @@ class SupervisedRun:
         if prober is not None:
             prober.said_ready()
 
-    def _hear(self, prober: "Prober | None", why: str) -> None:
+    def _hear(self, prober: "Prober", why: str) -> None:
         self._heard.append((prober, why))
         _signal.pthread_kill(self._main, _WAKE)
 

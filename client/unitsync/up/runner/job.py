@@ -114,8 +114,6 @@ class Job:
         """That of its current or last command."""
         self._stopper = StopCommand()
         self._holds_slot = False
-        self._told = False
-        """Whether the coordinator was told of the outcome."""
         self._over: asyncio.Future[Order] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._probing: Probing | None = None
@@ -265,16 +263,14 @@ class Job:
             grace_s=unit.grace_s,
             probed=bool(unit.ready),
         )
-        self._told = False
         self._carry_out(self._life.begin(monotonic()))
         self._runner.on_started(self)
         end = await self._over
+        await self._reports.over()  # they are about a run that has not ended, so they come first
+        self._tell_end(end)
         self._give_slot_back()
         await self._stopper.over()
         await self._reports.over()
-        if not self._told:
-            self._tell_end(end)
-            await self._reports.over()
 
     def _carry_out(self, orders: Iterable[Order]) -> None:
         assert self._life is not None
@@ -283,7 +279,7 @@ class Job:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._life.deadline < FOREVER and not self._life.over:
+        if self._life.deadline < FOREVER:
             left_s = max(0.0, self._life.deadline - monotonic())
             self._timer = asyncio.get_running_loop().call_later(left_s, self._tick)
 
@@ -416,14 +412,10 @@ class Job:
         assert self._over is not None
         if not self._over.done():
             self._over.set_result(how)
-            # What was told before must arrive before: it is about a run that has not ended.
-            if not self._reports:
-                self._tell_end(how)
 
     def _tell_end(self, end: Order) -> None:
         """Report the outcome, and let the dependents go on. The report is sent first: they get
         their answer from what it says."""
-        self._told = True
         self._end_hearing(failed=bool(end.reason))
         self._reports.begin(self._report(end))
         state = State.FAILED if end.reason else State.COMPLETED

@@ -56,8 +56,7 @@ class Probing:
             await asyncio.wait((self._task,))
 
     async def _try(self) -> None:
-        pause_s = probes.EVERY_S
-        while True:
+        for pause_s in probes.pauses_s():
             trying = _tried(self._probe)
             try:
                 why = await asyncio.shield(trying)
@@ -70,7 +69,6 @@ class Probing:
                 return
             self._not_ready(why)
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, probes.EVERY_MAX_S)
 
 
 def _tried(probe: probes.Probe) -> asyncio.Future[str]:

@@ -22,9 +22,6 @@ class Reports:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hurried = False
 
-    def __bool__(self) -> bool:
-        return bool(self._tasks)
-
     def begin(self, what: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(what)
         self._tasks.add(task)
