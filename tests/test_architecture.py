@@ -1,6 +1,6 @@
 """Imports point one way, the core is pure, and files stay short enough to be read.
 
-docs/explanation/architecture.md says why. Looked at as text: nothing is imported here.
+docs/contributing/architecture.md says why. Looked at as text: nothing is imported here.
 """
 
 from __future__ import annotations
