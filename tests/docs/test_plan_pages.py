@@ -24,8 +24,8 @@ WAITING = "unitsync: waiting for "
 """How lines begin that only come if one is early."""
 NEEDS = {"from-make": "make", "from-supervisord": "supervisord"}
 PAGES = (
-    *("plans", "order-whole-modules"),
-    *("from-make", "from-compose", "from-supervisord", "from-coder-template"),
+    *("plans", "modules-and-ready"),
+    *("from-make", "from-make-compose-supervisord", "from-supervisord", "from-coder-template"),
 )
 
 
