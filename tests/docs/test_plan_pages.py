@@ -23,7 +23,7 @@ PORT = "8123"
 WAITING = "unitsync: waiting for "
 """How lines begin that only come if one is early."""
 OTHERS = "from-make-compose-supervisord"
-NEEDS = {f"{OTHERS}#From make": "make", f"{OTHERS}#From supervisord": "supervisord"}
+NEEDS = {f"{OTHERS}#From make": "make"}
 PAGES = (
     *("plans", "modules-and-ready", "from-coder-template"),
     *(f"{OTHERS}#From {tool}" for tool in ("make", "compose", "supervisord")),
