@@ -1,12 +1,13 @@
 """The newest results of each scenario as Markdown.
 
 ``python -m bench report`` prints them; with ``--write`` they replace what stands
-between the two markers in docs/benchmarks.md, and the plots in docs/img/ are drawn.
+between the two markers in docs/contributing/benchmarks.md, and the plots in docs/img/ are drawn.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench import plots, tables
 from bench.machine import ROOT
 from bench.record import NoSuchResults, Series, newest
 
-PAGE: Final = ROOT / "docs" / "benchmarks.md"
+PAGE: Final = ROOT / "docs" / "contributing" / "benchmarks.md"
 BEGIN: Final = "<!-- results: made by `python -m bench report --write` -->"
 END: Final = "<!-- end of results -->"
 _TOO_BUSY: Final = 0.05
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path, help="instead of all")
-    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="into docs/contributing/benchmarks.md")
     options = parser.parse_args(arguments)
     try:
         series = newest(options.files or None)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = markdown(series)
     if options.write:
         images = [
-            f"![{title}]({path.relative_to(PAGE.parent).as_posix()})\n\n"
+            f"![{title}]({os.path.relpath(path, PAGE.parent)})\n\n"
             for title, path in plots.write(series)
         ]
         write(PAGE, "".join(images) + text)

@@ -1,4 +1,4 @@
-"""Series as a table, for the terminal and for docs/benchmarks.md."""
+"""Series as a table, for the terminal and for docs/contributing/benchmarks.md."""
 
 from __future__ import annotations
 

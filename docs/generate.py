@@ -271,7 +271,7 @@ def _mermaid(text: str) -> str:
 
 
 BLOCKS: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
-    "state-diagram": ("explanation/architecture.md", lambda: _mermaid(state_diagram())),
+    "state-diagram": ("contributing/architecture.md", lambda: _mermaid(state_diagram())),
     "plan-keys": ("reference/plan.md", lambda: keys_of(PlanTable)),
     "unit-keys": ("reference/plan.md", lambda: keys_of(UnitTable)),
     "gate-keys": ("reference/plan.md", lambda: keys_of(GateTable)),

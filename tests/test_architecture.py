@@ -1,7 +1,7 @@
 """The house keeps its shape: docs/house.py says which room stands on which floor. It looks at
 text: nothing is imported here.
 
-docs/explanation/architecture.md says why.
+docs/contributing/architecture.md says why.
 """
 
 from __future__ import annotations

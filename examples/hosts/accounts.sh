@@ -2,7 +2,7 @@
 # accounts.sh JOB HOST...   prints the accounts of a job for the configuration of nats-server
 #
 # Each host has an account. It can write what is its own into the log, read all of it, and ask
-# for nothing else. docs/how-to/hosts-permissions.md says why, and how to use it.
+# for nothing else. docs/how-to/hosts.md#permissions says why, and how to use it.
 set -eu
 for name; do
     case $name in

@@ -41,8 +41,9 @@ SOURCES = [
 # --- what is made from the code ---------------------------------------------------
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", pages.DOCS / "generate.py")
+def module(name: str) -> ModuleType:
+    """A script beside the pages."""
+    spec = importlib.util.spec_from_file_location(name, pages.DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -51,7 +52,7 @@ def generator() -> ModuleType:
 
 
 def test_generated_parts_are_fresh() -> None:
-    made = generator()
+    made = module("generate")
     for name, (page, make) in made.BLOCKS.items():
         text = pages.read(page)
         assert made.refreshed(text, name, make()) == text, f"docs/{page} is stale: make docs"
@@ -73,7 +74,7 @@ def test_the_schema_of_plans_is_fresh() -> None:
 
 
 def test_the_schema_of_events_is_fresh() -> None:
-    made = generator()
+    made = module("generate")
     assert made.EVENTS_SCHEMA.read_text(encoding="utf-8") == made.events_schema(), "make docs"
 
 
@@ -391,9 +392,24 @@ def test_json_in_the_docs_is_json() -> None:
                 msgspec.json.decode(block.text)
 
 
+def test_pages_that_the_code_names_are_there() -> None:
+    """In hints and comments, with the heading."""
+    links, root = module("check_links"), pages.ROOT.resolve()
+    found = 0
+    for folder in ("client", "coordinator", "bench", "examples"):
+        for path in sorted((root / folder).rglob("*.*")):
+            if path.suffix not in (".py", ".sh", ".mjs", ".service"):
+                continue
+            text = path.read_text(encoding="utf-8")
+            for named in re.findall(r"\bdocs/[\w/.-]+\.md(?:#[\w-]+)?", text):
+                found += 1
+                assert not links.complaint(root, root / "README.md", named), path
+    assert found > 10
+
+
 def test_the_dev_container_page_shows_the_file() -> None:
     file = pages.ROOT / "examples/devcontainer/devcontainer.json"
-    page = pages.DOCS / "how-to/dev-container.md"
+    page = pages.DOCS / "how-to/containers.md"
     assert file.read_text(encoding="utf-8") in [block.text for block in pages.blocks(page)]
 
 

@@ -22,26 +22,31 @@ PORT = "8123"
 """The port on the pages."""
 WAITING = "unitsync: waiting for "
 """How lines begin that only come if one is early."""
-NEEDS = {"from-make": "make", "from-supervisord": "supervisord"}
+OTHERS = "from-make-compose-supervisord"
+NEEDS = {f"{OTHERS}#From make": "make"}
 PAGES = (
-    *("plans", "order-whole-modules"),
-    *("from-make", "from-compose", "from-supervisord", "from-coder-template"),
+    *("plans", "modules-and-ready", "from-coder-template"),
+    *(f"{OTHERS}#From {tool}" for tool in ("make", "compose", "supervisord")),
 )
+"""Whole pages, and sections of a page that each begin in an empty folder."""
 
 
 def steps(page: str) -> list[tuple[str, str]]:
     """What the page has one do: ("command", line), ("write", name, text) and so on, in order; and
     what is shown: ("output", text)."""
-    text = pages.read(f"how-to/{page}.md")
+    name, _, section = page.partition("#")
+    text = pages.read(f"how-to/{name}.md")
+    if section:
+        text = pages.sections(text, 2)[section]
     found = []
     for block in pages._FENCE.finditer(text):
         before = text[: block.start()].rstrip().splitlines()[-1]
-        name = re.search(r"`([\w./-]+)`:$", before)
+        file = re.search(r"`([\w./-]+)`:$", before)
         if block[3] == "console":
             found.append(("typed", block[4]))
-        elif name is not None:
+        elif file is not None:
             how = "add" if before.startswith("Add to ") else "write"
-            found.append((f"{how} {name[1]}", block[4]))
+            found.append((f"{how} {file[1]}", block[4]))
     return found
 
 

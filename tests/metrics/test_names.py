@@ -54,5 +54,5 @@ def test_the_dashboard_asks_for_what_there_is() -> None:
 
 
 def test_the_how_to_asks_for_what_there_is() -> None:
-    asked = re.findall(r"(?:unitsync|process)_[a-z_]+", pages.read("how-to/metrics.md"))
+    asked = re.findall(r"(?:unitsync|process)_[a-z_]+", pages.read("how-to/metrics-and-traces.md"))
     assert set(asked) <= series()

@@ -69,7 +69,7 @@ def job(setup: Setup) -> Iterator[Finding]:
             "problem",
             "log",
             text,
-            "give its NATS user this permission: docs/how-to/hosts-permissions.md",
+            "give its NATS user this permission: docs/how-to/hosts.md#permissions",
         )
 
 

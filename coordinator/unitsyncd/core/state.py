@@ -172,7 +172,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, str], Status]] = MappingProxyType(
     }
 )
 """(phase, what happened) → phase. Anything else is an InvalidTransition. The state
-diagram in docs/explanation/architecture.md is made from this table."""
+diagram in docs/contributing/architecture.md is made from this table."""
 
 _CONDITIONS: Final = {
     Status.NOT_REGISTERED: Condition.NOT_REGISTERED,
