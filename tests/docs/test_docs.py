@@ -60,7 +60,7 @@ def test_generated_parts_are_fresh() -> None:
 
 def test_each_verb_has_a_section_with_what_its_description_says() -> None:
     """On the page of its group, below its name."""
-    made = generator()
+    made = module("generate")
     for page, name, _ in made.COMMANDS:
         described = pages.sections(pages.read(f"reference/cli/{page}.md"), 2)
         assert name in described, f"reference/cli/{page}.md has no section on {name}"
