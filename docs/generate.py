@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 import typer.main
 
+import client_methods
 from unitsync.cli.app import app
 from unitsync.cli.verb import arguments
 from unitsync.link.conversation import Autostart
@@ -315,7 +316,8 @@ def main() -> int:
         if after != before:
             path.write_text(after, encoding="utf-8")
             print(f"docs/{page}: {name} was stale")
-    for path, text in ((schema.PATH, schema.text()), (EVENTS_SCHEMA, events_schema())):
+    made = [(path, make()) for path, make in client_methods.FILES]
+    for path, text in (*made, (schema.PATH, schema.text()), (EVENTS_SCHEMA, events_schema())):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(f"{path.name} was stale")

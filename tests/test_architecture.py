@@ -6,26 +6,14 @@ docs/contributing/architecture.md says why.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+import house
 
-def _house() -> Any:
-    path = Path(__file__).parent.parent / "docs" / "house.py"
-    spec = importlib.util.spec_from_file_location("house", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["house"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-house: Final = _house()
 ROOT, CLIENT, COORDINATOR = house.ROOT, house.CLIENT, house.COORDINATOR
 
 LINES_MAX = 500

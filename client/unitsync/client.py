@@ -2,106 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from functools import partial, wraps
-from operator import methodcaller
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import zmq
 
 from unitsync import errors, wire
-from unitsync.clients.base import ClientBase, LinkLost, encode
+from unitsync.clients.base import LinkLost, encode
+from unitsync.clients.blocking_verbs import BlockingVerbs
 from unitsync.clients.dealer import Link
-from unitsync.clients.event_stream import EventStream
-from unitsync.clients.verbs import AsyncUnitBlock, Verbs
 from unitsync.clients.wakeup import Wakeup
 from unitsync.link import autostart
 from unitsync.link import endpoint as endpoints
 from unitsync.link.conversation import Send, withdrawal
 
-if TYPE_CHECKING:
-    from unitsync.startup.analysis.events import Event
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-_BEGUN: Final = methodcaller("send", None)
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    """The result of the coroutine that *work* makes, which never suspends.
-
-    It is made and begun without a line of Python in between. There, a signal handler could
-    raise an exception, and Python would warn of a coroutine that was never awaited."""
-    try:
-        next(map(_BEGUN, iter(work, None)))
-    except StopIteration as done:
-        result: R = done.value
-        return result
-    raise AssertionError(f"{work} has suspended")
-
-
-def _blocking(
-    verb: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Client, P], R]:
-    """*verb* as a method of Client, with the same parameters and text."""
-
-    @wraps(verb)
-    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return _run(partial(verb, self, *args, **kwargs))
-
-    return method
-
-
-def _block(
-    unit: Callable[Concatenate[Any, P], AsyncUnitBlock],
-) -> Callable[Concatenate[Client, P], UnitBlock]:
-    """The same for a verb that makes a block."""
-
-    @wraps(unit)
-    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> UnitBlock:
-        return UnitBlock(unit(self, *args, **kwargs))
-
-    signature = inspect.signature(unit).replace(return_annotation="UnitBlock")
-    method.__signature__ = signature  # type: ignore[attr-defined]
-    return method
-
-
-def _iterating(
-    verb: Callable[Concatenate[Any, P], EventStream],
-) -> Callable[Concatenate[Client, P], Iterator[Event]]:
-    """The same for a verb that gives events."""
-
-    @wraps(verb)
-    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Event]:
-        stream = verb(self, *args, **kwargs)
-        while (page := _run(stream.next_page)) is not None:
-            yield from page
-
-    signature = inspect.signature(verb).replace(return_annotation="Iterator[Event]")
-    method.__signature__ = signature  # type: ignore[attr-defined]
-    return method
-
-
-class UnitBlock:
-    """See ``Client.unit``."""
-
-    def __init__(self, block: AsyncUnitBlock) -> None:
-        self._block = block
-
-    def __enter__(self) -> wire.Granted:
-        return _run(self._block.__aenter__)
-
-    def __exit__(self, *exc: Any) -> None:
-        _run(partial(self._block.__aexit__, *exc))
-
-
-class Client(ClientBase):
+class Client(BlockingVerbs):
     """Talks to the coordinator. Each method is a verb and returns when it is done.
 
     - ``endpoint``: where the coordinator is; None for the default.
@@ -117,30 +34,6 @@ class Client(ClientBase):
 
     Every method raises the errors of unitsync.errors, Unavailable among them.
     """
-
-    want = _blocking(Verbs.want)
-    declare = _blocking(Verbs.declare)
-    unwant = _blocking(Verbs.unwant)
-    gate = _blocking(Verbs.gate)
-    start = _blocking(Verbs.start)
-    ready_to_start = _blocking(Verbs.ready_to_start)
-    ready = _blocking(Verbs.ready)
-    note = _blocking(Verbs.note)
-    retry = _blocking(Verbs.retry)
-    complete = _blocking(Verbs.complete)
-    fail = _blocking(Verbs.fail)
-    wait = _blocking(Verbs.wait)
-    status = _blocking(Verbs.status)
-    list = _blocking(Verbs.list)
-    why = _blocking(Verbs.why)
-    startups = _blocking(Verbs.startups)
-    events = _iterating(Verbs.events)
-    hosts = _blocking(Verbs.hosts)
-    ping = _blocking(Verbs.ping)
-    reset = _blocking(Verbs.reset)
-    stop = _blocking(Verbs.stop)
-    call = _blocking(Verbs.call)
-    unit = _block(Verbs.unit)
 
     def close(self) -> None:
         """Close the connection. A later call opens another."""

@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Final
@@ -141,3 +142,7 @@ def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+        if program == "parallel":  # that of moreutils takes other words
+            said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+            if "GNU" not in said:
+                pytest.skip("parallel is not GNU parallel")

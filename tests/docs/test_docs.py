@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, get_args
 
 import msgspec
@@ -15,7 +13,10 @@ import pytest
 import typer.main
 from msgspec.structs import fields
 
+import check_links
+import client_methods
 import docpages as pages
+import generate
 from unitsync import doctor, errors, wire
 from unitsync.aio import AsyncClient
 from unitsync.cli.app import app
@@ -41,31 +42,26 @@ SOURCES = [
 # --- what is made from the code ---------------------------------------------------
 
 
-def module(name: str) -> ModuleType:
-    """A script beside the pages."""
-    spec = importlib.util.spec_from_file_location(name, pages.DOCS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_generated_files_are_fresh() -> None:
+    for path, make in client_methods.FILES:
+        assert path.read_text(encoding="utf-8") == make(), f"{path.name} is stale: make docs"
 
 
 def test_generated_parts_are_fresh() -> None:
-    made = module("generate")
-    for name, (page, make) in made.BLOCKS.items():
+    for name, (page, make) in generate.BLOCKS.items():
         text = pages.read(page)
-        assert made.refreshed(text, name, make()) == text, f"docs/{page} is stale: make docs"
+        assert generate.refreshed(text, name, make()) == text, f"docs/{page} is stale: make docs"
 
 
 def test_each_verb_has_a_section_with_what_its_description_says() -> None:
     """On the page of its group, below its name."""
-    made = module("generate")
-    for page, name, _ in made.COMMANDS:
+    for page, name, _ in generate.COMMANDS:
         described = pages.sections(pages.read(f"reference/cli/{page}.md"), 2)
         assert name in described, f"reference/cli/{page}.md has no section on {name}"
-        assert described[name].startswith(f"\n\n<!-- begin verb-{made.anchor(name)} -->\n"), name
-    assert {name for _, name, _ in made.COMMANDS} == dict(verbs()).keys()
+        assert described[name].startswith(f"\n\n<!-- begin verb-{generate.anchor(name)} -->\n"), (
+            name
+        )
+    assert {name for _, name, _ in generate.COMMANDS} == dict(verbs()).keys()
 
 
 def test_the_schema_of_plans_is_fresh() -> None:
@@ -74,8 +70,9 @@ def test_the_schema_of_plans_is_fresh() -> None:
 
 
 def test_the_schema_of_events_is_fresh() -> None:
-    made = module("generate")
-    assert made.EVENTS_SCHEMA.read_text(encoding="utf-8") == made.events_schema(), "make docs"
+    assert generate.EVENTS_SCHEMA.read_text(encoding="utf-8") == generate.events_schema(), (
+        "make docs"
+    )
 
 
 # --- commands ---------------------------------------------------------------------
@@ -394,7 +391,7 @@ def test_json_in_the_docs_is_json() -> None:
 
 def test_pages_that_the_code_names_are_there() -> None:
     """In hints and comments, with the heading."""
-    links, root = module("check_links"), pages.ROOT.resolve()
+    links, root = check_links, pages.ROOT.resolve()
     found = 0
     for folder in ("client", "coordinator", "bench", "examples"):
         for path in sorted((root / folder).rglob("*.*")):

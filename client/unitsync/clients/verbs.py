@@ -7,19 +7,26 @@ that runs the coroutine to its end.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from enum import StrEnum
-from functools import cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
 from unitsync import errors, wire
-from unitsync.clients.base import ClientBase, expect
+from unitsync.clients.arguments import (
+    checked_name,
+    checked_names,
+    checked_reason,
+    one_of,
+    requirement,
+)
+from unitsync.clients.base import expect
 from unitsync.clients.event_stream import EventStream, startups
+from unitsync.clients.plain_verbs import PlainVerbs
+from unitsync.link.conversation import TIMEOUT_DEFAULT_S
 from unitsync.output import json_output
 from unitsync.text.printing import note_line, one_line
-from unitsync.verb.commandline import check_exit_code, check_reset, choice
+from unitsync.verb.commandline import check_exit_code, check_reset
 
 if TYPE_CHECKING:
     from unitsync.startup.analysis.events import Event
@@ -27,12 +34,11 @@ if TYPE_CHECKING:
 STOP_PATIENCE_S: Final = 10.0
 """How long the coordinator may take to end after it has said that it will."""
 
-ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 Names: TypeAlias = list[str]
 Units: TypeAlias = list[wire.UnitInfo]
 
 
-class Verbs(ClientBase):
+class Verbs(PlainVerbs):
     """Every verb raises the errors of unitsync.errors, Unavailable among them. UsageError is
     for what cannot be a request at all. The coordinator checks the names, because it
     registers the unit even if it refuses a prerequisite."""
@@ -47,9 +53,9 @@ class Verbs(ClientBase):
         """
         request = wire.Want(
             **self.said(),
-            unit=_name(unit),
-            prerequisites=_names(prerequisites),
-            requires=_requirement(requires),
+            unit=checked_name(unit),
+            prerequisites=checked_names(prerequisites),
+            requires=requirement(requires),
             optional=optional,
         )
         await self._ask(request, wire.Ok)
@@ -70,15 +76,13 @@ class Verbs(ClientBase):
             raise errors.UsageError(f"units must be a map of names, not {type(units).__name__}")
         request = wire.Declare(
             **self.said(),
-            units=[wire.Declaration(_name(unit), _names(after)) for unit, after in units.items()],
-            requires=_requirement(requires),
+            units=[
+                wire.Declaration(checked_name(unit), checked_names(after))
+                for unit, after in units.items()
+            ],
+            requires=requirement(requires),
             optional=optional,
         )
-        await self._ask(request, wire.Ok)
-
-    async def unwant(self, unit: str, *prerequisites: str) -> None:
-        """Stop *unit* from waiting for *prerequisites*."""
-        request = wire.Unwant(**self.said(), unit=_name(unit), prerequisites=_names(prerequisites))
         await self._ask(request, wire.Ok)
 
     async def gate(
@@ -100,9 +104,9 @@ class Verbs(ClientBase):
             raise errors.UsageError(f"count must be a whole number of prerequisites, not {count!r}")
         request = wire.Gate(
             **self.said(),
-            unit=_name(unit),
-            prerequisites=_names(prerequisites),
-            requires=_requirement(requires),
+            unit=checked_name(unit),
+            prerequisites=checked_names(prerequisites),
+            requires=requirement(requires),
             optional=optional,
             count=count,
         )
@@ -115,7 +119,7 @@ class Verbs(ClientBase):
         after: Iterable[str] = (),
         requires: str = "success",
         optional: bool = False,
-        timeout_s: float | None = 300.0,
+        timeout_s: float | None = TIMEOUT_DEFAULT_S,
         wait: bool = True,
         on_owner_exit: str = "fail",
         on_skip: str = "exit",
@@ -130,13 +134,13 @@ class Verbs(ClientBase):
         """
         request = wire.Start(
             **self.said(),
-            unit=_name(unit),
-            after=_names(after),
-            requires=_requirement(requires),
+            unit=checked_name(unit),
+            after=checked_names(after),
+            requires=requirement(requires),
             optional=optional,
             wait=wait,
-            on_owner_exit=_one_of(wire.OnOwnerExit, on_owner_exit, "on_owner_exit"),
-            on_skip=_one_of(wire.OnSkip, on_skip, "on_skip"),
+            on_owner_exit=one_of(wire.OnOwnerExit, on_owner_exit, "on_owner_exit"),
+            on_skip=one_of(wire.OnSkip, on_skip, "on_skip"),
             launching=launching,
         )
         return await self._ask(request, wire.Granted, timeout_s)
@@ -148,7 +152,7 @@ class Verbs(ClientBase):
         after: Iterable[str] = (),
         requires: str = "success",
         optional: bool = False,
-        timeout_s: float | None = 300.0,
+        timeout_s: float | None = TIMEOUT_DEFAULT_S,
         wait: bool = True,
         on_skip: str = "exit",
     ) -> None:
@@ -160,12 +164,12 @@ class Verbs(ClientBase):
         """
         request = wire.Start(
             **self.said(),
-            unit=_name(unit),
-            after=_names(after),
-            requires=_requirement(requires),
+            unit=checked_name(unit),
+            after=checked_names(after),
+            requires=requirement(requires),
             optional=optional,
             wait=wait,
-            on_skip=_one_of(wire.OnSkip, on_skip, "on_skip"),
+            on_skip=one_of(wire.OnSkip, on_skip, "on_skip"),
             claim=False,
         )
         reply = await self._call(request, timeout_s)
@@ -178,7 +182,9 @@ class Verbs(ClientBase):
 
         Raises NotStarted if it is not running, and UnknownUnit.
         """
-        return await self._ask(wire.MarkReady(**self.said(), unit=_name(unit), run=run), wire.Ok)
+        return await self._ask(
+            wire.MarkReady(**self.said(), unit=checked_name(unit), run=run), wire.Ok
+        )
 
     async def note(self, unit: str, text: str, *, run: int = 0) -> wire.Ok:
         """Say what *unit* is doing now, in one line of at most 200 characters: more is cut. ""
@@ -189,7 +195,7 @@ class Verbs(ClientBase):
         """
         if not isinstance(text, str):
             raise errors.UsageError(f"a note must be a str, not {type(text).__name__}")
-        request = wire.Note(**self.said(), unit=_name(unit), text=note_line(text), run=run)
+        request = wire.Note(**self.said(), unit=checked_name(unit), text=note_line(text), run=run)
         return await self._ask(request, wire.Ok)
 
     async def retry(self, unit: str, reason: str = "") -> wire.Granted:
@@ -200,7 +206,7 @@ class Verbs(ClientBase):
         Raises NotStarted if there is no such run any more, AlreadyStarted if it is somebody
         else's, and UnknownUnit.
         """
-        request = wire.Retry(**self.said(), unit=_name(unit), reason=_reason(reason))
+        request = wire.Retry(**self.said(), unit=checked_name(unit), reason=checked_reason(reason))
         return await self._ask(request, wire.Granted)
 
     async def complete(self, unit: str, *, exit_code: int = 0, even_so: bool = False) -> wire.Ok:
@@ -210,13 +216,13 @@ class Verbs(ClientBase):
         """
         check_exit_code(exit_code, repr(exit_code))
         request = wire.Complete(
-            **self.said(), unit=_name(unit), exit_code=exit_code, even_so=even_so
+            **self.said(), unit=checked_name(unit), exit_code=exit_code, even_so=even_so
         )
         return await self._ask(request, wire.Ok)
 
     async def fail(self, unit: str, reason: str | None = "") -> wire.Ok:
         """End the run of *unit* as failed. Raises UnknownUnit."""
-        request = wire.Fail(**self.said(), unit=_name(unit), reason=_reason(reason))
+        request = wire.Fail(**self.said(), unit=checked_name(unit), reason=checked_reason(reason))
         return await self._ask(request, wire.Ok)
 
     async def wait(
@@ -224,7 +230,7 @@ class Verbs(ClientBase):
         *units: str,
         requires: str = "success",
         any: bool = False,
-        timeout_s: float | None = 300.0,
+        timeout_s: float | None = TIMEOUT_DEFAULT_S,
     ) -> Names:
         """Wait until all *units* (or ``any`` of them) meet the requirement. Returns the
         names of those that do. Registers nothing. A pattern stands for every unit that
@@ -235,21 +241,21 @@ class Verbs(ClientBase):
         if not units:
             raise errors.UsageError("wait: no unit was named")
         request = wire.Wait(
-            **self.said(), units=_names(units), requires=_requirement(requires), any=any
+            **self.said(), units=checked_names(units), requires=requirement(requires), any=any
         )
         return (await self._ask(request, wire.Ok, timeout_s)).units
 
     async def status(self, unit: str) -> wire.UnitInfo:
         """What is known of *unit*. A name that nobody registered has the status
         ``not registered``."""
-        request = wire.StatusOf(**self.said(), unit=_name(unit))
+        request = wire.StatusOf(**self.said(), unit=checked_name(unit))
         return (await self._ask(request, wire.StatusReply)).unit
 
     async def list(self, *names: str) -> Units:
         """Every unit, in the order in which they were first mentioned; or those with one of these
         *names*, or that match one that is a pattern."""
         units: Units = []
-        only = _names(names)
+        only = checked_names(names)
         offset, epoch = 0, ""
         while offset >= 0:
             request = wire.List(**self.said(), offset=offset, epoch=epoch, units=only)
@@ -264,7 +270,7 @@ class Verbs(ClientBase):
         pages: Sequence[wire.WhyReply] = []
         offset, epoch = 0, ""
         while offset >= 0:
-            request = wire.Why(**self.said(), unit=_name(unit), offset=offset, epoch=epoch)
+            request = wire.Why(**self.said(), unit=checked_name(unit), offset=offset, epoch=epoch)
             page = await self._ask(request, wire.WhyReply)
             pages = [*pages, page]
             offset, epoch = page.next, page.epoch
@@ -290,19 +296,11 @@ class Verbs(ClientBase):
         """
         return EventStream(self, since, follow, on_away)
 
-    async def hosts(self) -> wire.HostsReply:
-        """The hosts of the job that the coordinator belongs to, as it knows them."""
-        return await self._ask(wire.Hosts(**self.said()), wire.HostsReply)
-
-    async def ping(self) -> wire.Pong:
-        """Ask whether the coordinator answers."""
-        return await self._ask(wire.Ping(**self.said()), wire.Pong)
-
     async def reset(self, *units: str, all: bool = False, force: bool = False) -> None:
         """Make *units* (or ``all``) pending again, as if they had never run. A started unit
         needs *force*. Patterns stand for all units that match; there has to be one."""
         check_reset(units, all)
-        request = wire.Reset(**self.said(), units=_names(units), all=all, force=force)
+        request = wire.Reset(**self.said(), units=checked_names(units), all=all, force=force)
         await self._ask(request, wire.Ok)
 
     async def stop(self) -> None:
@@ -319,7 +317,7 @@ class Verbs(ClientBase):
         after: Iterable[str] = (),
         requires: str = "success",
         optional: bool = False,
-        timeout_s: float | None = 300.0,
+        timeout_s: float | None = TIMEOUT_DEFAULT_S,
         on_owner_exit: str = "fail",
         on_skip: str = "exit",
     ) -> AsyncUnitBlock:
@@ -433,37 +431,3 @@ def not_ended(address: str) -> errors.Unreachable:
         hint="its log is coordinator.log beside the socket",
         endpoint=address,
     )
-
-
-def _requirement(text: str) -> wire.Requirement:
-    return _one_of(wire.Requirement, text, "requires")
-
-
-def _one_of(kind: type[ChoiceT], text: str, parameter: str) -> ChoiceT:
-    """Raises UsageError."""
-    chosen: ChoiceT = _chosen(kind, str(text), parameter)
-    return chosen
-
-
-@cache
-def _chosen(kind: type[StrEnum], text: str, parameter: str) -> Any:
-    return kind(choice(text, tuple(kind), parameter))
-
-
-def _name(name: str) -> str:
-    if not isinstance(name, str):
-        raise errors.UsageError(f"a unit name must be a str, not {type(name).__name__}")
-    return name
-
-
-def _reason(reason: str | None) -> str:
-    if not isinstance(reason, str | None):
-        raise errors.UsageError(f"a reason must be a str, not {type(reason).__name__}")
-    return one_line(reason or "")
-
-
-def _names(names: Iterable[str]) -> list[str]:
-    """The *names* as a list. A single str is one name, not a list of letters."""
-    if not isinstance(names, Iterable):
-        raise errors.UsageError(f"names must be a list of str, not {type(names).__name__}")
-    return [_name(names)] if isinstance(names, str) else [_name(name) for name in names]

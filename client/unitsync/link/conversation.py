@@ -50,18 +50,8 @@ begins to listen when it is asked."""
 HEAR_EVERY_S = 0.05
 """The first pause in between; it doubles each time."""
 FOREVER = float("inf")
-_ANSWERS = {
-    "start": "granted",
-    "retry": "granted",
-    "status": "status",
-    "list": "list",
-    "why": "why",
-    "ping": "pong",
-    "hosts": "hosts",
-    "startups": "startups",
-    "events": "events",
-}
-"""The tag of the reply that says that the request was done. For all others it is "ok"."""
+TIMEOUT_DEFAULT_S = 300.0
+"""How long a verb waits if nobody says."""
 
 
 # --- what a request may do -----------------------------------------------------------
@@ -88,6 +78,7 @@ class May:
         waits: bool = False,
         holds: bool = False,
         autostart: str = Autostart.ALWAYS,
+        answer: str = "ok",
     ) -> None:
         self.acts = acts
         """It changes something or waits. An earlier startup may not do that; a startup that
@@ -99,13 +90,41 @@ class May:
         self.holds = holds
         """The same, but for no longer than the ``patience_s`` that the request itself has."""
         self.autostart = autostart
+        self.answer = answer
+        """The tag of the reply that says that the request was done."""
+
+
+def _look(answer: str) -> May:
+    return May(looks=True, autostart=Autostart.IF_STATE_IS_KEPT, answer=answer)
 
 
 ACT = May(acts=True)
 ACT_IF_THERE = May(acts=True, autostart=Autostart.NEVER)
 """For what is not worth a coordinator if there is none."""
-WAIT = May(acts=True, waits=True)
-LOOK = May(looks=True, autostart=Autostart.IF_STATE_IS_KEPT)
+REQUESTS = {
+    "want": ACT,
+    "declare": ACT,
+    "unwant": ACT,
+    "gate": ACT,
+    "start": May(acts=True, waits=True, answer="granted"),
+    "ready": ACT,
+    "note": ACT,
+    "retry": May(acts=True, answer="granted"),
+    "withdraw": ACT_IF_THERE,
+    "complete": ACT,
+    "fail": ACT,
+    "wait": May(acts=True, waits=True),
+    "status": _look("status"),
+    "list": _look("list"),
+    "why": _look("why"),
+    "hosts": _look("hosts"),
+    "ping": May(answer="pong"),
+    "startups": May(looks=True, autostart=Autostart.IF_THERE_IS_A_JOURNAL, answer="startups"),
+    "events": May(looks=True, holds=True, autostart=Autostart.NEVER, answer="events"),
+    "reset": ACT,
+    "stop": May(autostart=Autostart.NEVER),
+}
+"""The tag of each request → what it may do. Messages and verbs take it from here."""
 
 
 # --- the conversation ----------------------------------------------------------------
@@ -220,7 +239,7 @@ class Conversation:
         self._pauses = 0
         self._away_since = FOREVER
         self._reason = None
-        if kind in ("error", _ANSWERS.get(self._verb, "ok")):
+        if kind in ("error", self._may.answer):
             return self._until_heard(kind, reply, now)
         if kind == "ready" and not self._claims:
             return Done(reply)

@@ -10,7 +10,7 @@ Imports only what the interpreter has already loaded.
 import os
 import sys
 
-from unitsync.link.conversation import FOREVER
+from unitsync.link.conversation import FOREVER, TIMEOUT_DEFAULT_S
 from unitsync.verb.verbs import (
     ENDPOINT,
     OF_THE_COMMAND,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     Message: TypeAlias = dict[str, Any]
     Flags: TypeAlias = dict[str, list[str]]
 
-TIMEOUT_DEFAULT_S = 300.0
 EXIT_CODE_MAX = 255
 _NOTE_CHARS = 200
 """As in printing.py, which is not loaded for it."""

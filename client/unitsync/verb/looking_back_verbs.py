@@ -83,7 +83,6 @@ _ALL = (
     Verb(
         "events",
         LOOKING_BACK,
-        _LOOK,
         (),
         (FOLLOW, AFTER_EVENT, FROM, OUTPUT),
         """Show everything that happened, in order.
@@ -94,11 +93,11 @@ _ALL = (
         """,
         "unitsync events --follow --output json | jq -r 'select(.event == \"ended\") | .unit'",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "watch",
         LOOKING_BACK,
-        _FOLLOW,
         (("units", "[UNIT]...", "Names, or quoted patterns: 'git-*'."),),
         (),
         """See what is going on, in the terminal.
@@ -109,11 +108,11 @@ _ALL = (
         """,
         "unitsync watch",
         module="unitsync.watch.command",
+        may=_FOLLOW,
     ),
     Verb(
         "web",
         LOOKING_BACK,
-        _FOLLOW,
         (),
         (LISTEN, PREFIX, ALLOWED_HOST, FRAMED_BY, NO_TOKEN),
         """See what is going on, in a browser.
@@ -124,11 +123,11 @@ _ALL = (
         """,
         "unitsync web",
         module="unitsync.web.command",
+        may=_FOLLOW,
     ),
     Verb(
         "timeline",
         LOOKING_BACK,
-        _LOOK,
         (),
         (*_OR_JOB, ALL, PICTURE),
         """Show what ran when, as bars.
@@ -138,11 +137,11 @@ _ALL = (
         """,
         "unitsync timeline -o boot.html",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "critical-path",
         LOOKING_BACK,
-        _LOOK,
         (("unit", "[UNIT]", "What decided when this unit ended. Default: the whole startup."),),
         (*_OR_JOB, ALL, OUTPUT),
         """Show the chain of units that decided the end.
@@ -152,11 +151,11 @@ _ALL = (
         """,
         "unitsync critical-path ide",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "blame",
         LOOKING_BACK,
-        _LOOK,
         (),
         (*_OR_JOB, ALL, OUTPUT),
         """Show how much sooner all would end without each unit.
@@ -166,11 +165,11 @@ _ALL = (
         """,
         "unitsync blame",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "what-if",
         LOOKING_BACK,
-        _LOOK,
         (
             (
                 "changes",
@@ -186,11 +185,11 @@ _ALL = (
         """,
         "unitsync what-if clone=0 deps=-50% ide:-deps parallel=4",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "graph",
         LOOKING_BACK,
-        _LOOK,
         (),
         (*_OR_JOB, GRAPH),
         """Draw what waits for what.
@@ -199,11 +198,11 @@ _ALL = (
         """,
         "unitsync graph -o startup.svg",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "startups",
         LOOKING_BACK,
-        _LOOK,
         (),
         (FROM, OUTPUT),
         """List the startups that are kept, the latest first.
@@ -212,11 +211,11 @@ _ALL = (
         """,
         "unitsync startups",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "compare",
         LOOKING_BACK,
-        _LOOK,
         (("earlier", "[N]", "The startup to compare with: -1 is the one before. Default: -1."),),
         (*_OF_ONE, ALL, OUTPUT),
         """Compare a startup with an earlier one.
@@ -226,11 +225,11 @@ _ALL = (
         """,
         "unitsync compare -1",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "export",
         LOOKING_BACK,
-        _LOOK,
         (("file", "FILE", "The new file; - is stdout."),),
         (STARTUP, KEPT),
         """Write a startup to a file, to take it elsewhere.
@@ -241,11 +240,11 @@ _ALL = (
         """,
         "unitsync export startup.jsonl",
         module=_MODULE,
+        may=_LOOK,
     ),
     Verb(
         "trace",
         LOOKING_BACK,
-        _LOOK,
         (),
         (OTLP, EACH, *_OF_ONE),
         """Send a startup as a trace of OpenTelemetry.
@@ -257,6 +256,7 @@ _ALL = (
         """,
         "unitsync trace --otlp http://localhost:4318",
         module=_MODULE,
+        may=_LOOK,
     ),
 )
 LOOKING_BACK_VERBS = {verb.name: verb for verb in _ALL}

@@ -80,7 +80,6 @@ _ALL = (
     Verb(
         "up",
         PLANS,
-        ACT,
         (_PLANS,),
         (ONLY, DRY_RUN, FAIL_FAST, DETACH),
         """Run all units of a plan, each the moment it may.
@@ -92,11 +91,11 @@ _ALL = (
         """,
         "unitsync up --only ide",
         module="unitsync.up.commands",
+        may=ACT,
     ),
     Verb(
         "down",
         PLANS,
-        ACT_IF_THERE,
         (_PLANS,),
         (),
         """End what `up` runs, in reverse order.
@@ -105,11 +104,11 @@ _ALL = (
         """,
         "unitsync down",
         module="unitsync.up.commands",
+        may=ACT_IF_THERE,
     ),
     Verb(
         "check",
         PLANS,
-        _NEEDS_NONE,
         (_PLANS,),
         (OUTPUT, SCHEMA),
         """Find every mistake in a plan, without running anything.
@@ -120,11 +119,11 @@ _ALL = (
         """,
         "unitsync check --output json | jq -r '.[] | .message'",
         module="unitsync.up.commands",
+        may=_NEEDS_NONE,
     ),
     Verb(
         "import",
         PLANS,
-        _NEEDS_NONE,
         (
             ("kind", "KIND", "What to import: coder, compose, procfile or make."),
             ("source", "[SOURCE]", "The folder of a Coder template, or the file."),
@@ -138,11 +137,11 @@ _ALL = (
         """,
         "unitsync import compose compose.yml -o unitsync.toml",
         module="unitsync.importing.command",
+        may=_NEEDS_NONE,
     ),
     Verb(
         "job",
         ACROSS_HOSTS,
-        ACT_IF_THERE,
         (
             ("action", "create|end", "What to do with the log of the job."),
             ("job", "JOB", "The job's name: another one for each run."),
@@ -157,11 +156,11 @@ _ALL = (
         """,
         "unitsync job create train-17 --hosts nats://log-1:4222",
         module="unitsync.job.command",
+        may=ACT_IF_THERE,
     ),
     Verb(
         "logs",
         PEOPLE,
-        _NEEDS_NONE,
         (("units", "[UNIT]...", "Names, or quoted patterns: 'git-*'."),),
         (FOLLOW, SINCE, RUN),
         """Show the output of units of a plan, and of what was run with --log.
@@ -171,11 +170,11 @@ _ALL = (
         """,
         "unitsync logs deps --follow",
         module="unitsync.logs.command",
+        may=_NEEDS_NONE,
     ),
     Verb(
         "kill",
         PEOPLE,
-        _OF_WHAT_RAN,
         (_UNITS,),
         (END_GRACE,),
         """End the commands of units.
@@ -186,11 +185,11 @@ _ALL = (
         """,
         "unitsync kill db --grace 30s",
         module="unitsync.run.kill",
+        may=_OF_WHAT_RAN,
     ),
     Verb(
         "rerun",
         PEOPLE,
-        _OF_WHAT_RAN,
         (("units", "UNIT...", "Names, or quoted patterns: 'git-*'."),),
         (WITH_DEPENDENTS,),
         """Run units again, as they were run the last time.
@@ -202,11 +201,11 @@ _ALL = (
         """,
         "unitsync rerun deps --with-dependents",
         module="unitsync.run.rerun",
+        may=_OF_WHAT_RAN,
     ),
     Verb(
         "mcp",
         PEOPLE,
-        _NEEDS_NONE,
         (),
         (ALLOW_CHANGES,),
         """Let a coding agent see the startup, over the Model Context Protocol.
@@ -217,6 +216,7 @@ _ALL = (
         """,
         "for Claude Code:\n  claude mcp add --scope project unitsync -- unitsync mcp",
         module="unitsync.agents.command",
+        may=_NEEDS_NONE,
     ),
 )
 RUNNER_VERBS = {verb.name: verb for verb in _ALL}

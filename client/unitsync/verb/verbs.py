@@ -6,7 +6,7 @@ it, cli/ makes help and completion, and bench/ makes the forms to measure. Impor
 interpreter has already loaded.
 """
 
-from unitsync.link.conversation import ACT, LOOK, WAIT, May
+from unitsync.link.conversation import REQUESTS, May
 
 REQUIREMENTS = ("success", "completion", "start")
 OWNER_EXITS = ("fail", "complete", "ignore", "warn")
@@ -74,7 +74,6 @@ class Verb:
         self,
         name: str,
         panel: str,
-        may: May,
         arguments: tuple[tuple[str, str, str], ...],
         flags: "tuple[Flag, ...]",
         help: str,
@@ -82,16 +81,18 @@ class Verb:
         *,
         tag: str = "",
         module: str = "",
+        may: "May | None" = None,
     ) -> None:
+        """*may* is for a verb that is more than one request."""
         self.name = name
         self.panel = panel
-        self.may = may
         self.arguments = arguments
         self._flags = flags
         self.help = help
         self.example = example
         self.tag = tag or name
         """The tag of its request on the wire."""
+        self.may = may or REQUESTS[self.tag]
         self.module = module
         """For a verb that is more than one request: the module whose ``main`` performs it. It is
         named, not imported, because it stands above this one."""
@@ -254,7 +255,6 @@ _ALL = (
     Verb(
         "want",
         SCRIPTS,
-        ACT,
         (_UNIT, ("prerequisites", "[PREREQUISITE]...", _WAITED_FOR)),
         (REQUIRES, OPTIONAL, HOSTS),
         f"""Declare what a unit waits for.
@@ -269,7 +269,6 @@ _ALL = (
     Verb(
         "unwant",
         SCRIPTS,
-        ACT,
         (_UNIT, ("prerequisites", "PREREQUISITE...", "What it no longer waits for.")),
         (),
         """Take back what a unit waits for.
@@ -281,7 +280,6 @@ _ALL = (
     Verb(
         "gate",
         SCRIPTS,
-        ACT,
         (_UNIT, ("prerequisites", "PREREQUISITE...", _WAITED_FOR)),
         (REQUIRES, COUNT),
         """Declare a unit without a script, which completes by itself.
@@ -295,7 +293,6 @@ _ALL = (
     Verb(
         "start",
         SCRIPTS,
-        WAIT,
         (_UNIT,),
         (*_AFTER, TIMEOUT, NO_WAIT, ON_OWNER_EXIT, ON_SKIP, OWNER),
         """Wait for the prerequisites, then mark a unit started.
@@ -311,7 +308,6 @@ _ALL = (
     Verb(
         "complete",
         SCRIPTS,
-        ACT,
         (_UNIT,),
         (EXIT_CODE, EVEN_SO, SPEAKER),
         """Say that a unit has ended, well or not.
@@ -328,7 +324,6 @@ _ALL = (
     Verb(
         "fail",
         SCRIPTS,
-        ACT,
         (_UNIT,),
         (REASON, SPEAKER),
         """Say that a unit has failed.
@@ -340,7 +335,6 @@ _ALL = (
     Verb(
         "note",
         SCRIPTS,
-        ACT,
         (_UNIT, ("text", "TEXT", "What it is doing now; '' takes back what was said.")),
         (),
         """Say what a unit is doing now.
@@ -354,7 +348,6 @@ _ALL = (
     Verb(
         "run",
         SCRIPTS,
-        WAIT,
         (_UNIT,),
         (*_AFTER, TIMEOUT, ON_SKIP, *OF_THE_COMMAND),
         """Run a command as a unit.
@@ -372,7 +365,6 @@ _ALL = (
     Verb(
         "wait",
         PEOPLE,
-        WAIT,
         (("units", "UNIT...", "Names, or quoted patterns: 'git-*'."),),
         (FOR, ANY, HOSTS, TIMEOUT),
         f"""Wait for units without registering or starting anything.
@@ -385,7 +377,6 @@ _ALL = (
     Verb(
         "status",
         PEOPLE,
-        LOOK,
         (_UNIT,),
         (OUTPUT, COLUMN),
         f"""Show one unit: its prerequisites, its owner, its history.
@@ -397,7 +388,6 @@ _ALL = (
     Verb(
         "list",
         PEOPLE,
-        LOOK,
         (("units", "[PATTERN]...", "Only these units. Quote patterns: 'git-*'."),),
         (OF_ALL_HOSTS, OUTPUT, COLUMN),
         "Show all units: since when, what they wait for, whose they are.",
@@ -406,7 +396,6 @@ _ALL = (
     Verb(
         "why",
         PEOPLE,
-        LOOK,
         (("unit", "[UNIT]", "Its name; without it, or with a pattern, what is stuck."),),
         (OUTPUT,),
         f"""Show what keeps a unit from starting, down to the root cause.
@@ -419,7 +408,6 @@ _ALL = (
     Verb(
         "hosts",
         ACROSS_HOSTS,
-        LOOK,
         (),
         (OUTPUT,),
         """Show the hosts of the job, as this one knows them.
@@ -432,7 +420,6 @@ _ALL = (
     Verb(
         "ping",
         COORDINATOR,
-        May(),
         (),
         (OUTPUT,),
         """Ask whether the coordinator answers.
@@ -444,7 +431,6 @@ _ALL = (
     Verb(
         "reset",
         COORDINATOR,
-        ACT,
         (("units", "[UNIT]...", "Names, or quoted patterns: 'git-*'."),),
         (ALL, FORCE),
         """Make units pending again, or forget everything.

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import msgspec
 
 from unitsync.errors import ProtocolError, not_a_reply
-from unitsync.link.conversation import ACT, ACT_IF_THERE, LOOK, WAIT, Autostart, May
+from unitsync.link.conversation import REQUESTS
 from unitsync.link.conversation import WAITING_PATIENCE_S as WAITING_PATIENCE_S
 from unitsync.text.printing import NOTE_CHARS_MAX as NOTE_CHARS_MAX
 from unitsync.text.printing import TEXT_BYTES_MAX as TEXT_BYTES_MAX
@@ -43,7 +43,6 @@ from unitsync.wire.values import Status as Status
 
 
 class Want(Request, tag="want", frozen=True):
-    may = ACT
     unit: str
     prerequisites: list[str]
     requires: Requirement = Requirement.SUCCESS
@@ -58,14 +57,12 @@ class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
 class Declare(Request, tag="declare", frozen=True):
     """Many Wants at once. Everything is done, or nothing."""
 
-    may = ACT
     units: list[Declaration]
     requires: Requirement = Requirement.SUCCESS
     optional: bool = False
 
 
 class Unwant(Request, tag="unwant", frozen=True):
-    may = ACT
     unit: str
     prerequisites: list[str]
 
@@ -74,7 +71,6 @@ class Gate(Request, tag="gate", frozen=True):
     """Makes ``unit`` a gate and adds ``prerequisites`` to those that it has. It completes by
     itself as soon as all of them are met, or any ``count`` of them if that is not 0."""
 
-    may = ACT
     unit: str
     prerequisites: list[str] = []
     requires: Requirement = Requirement.SUCCESS
@@ -95,7 +91,6 @@ class Start(Request, tag="start", frozen=True):
     - ``waited_s``: the time since the first request.
     """
 
-    may = WAIT
     unit: str
     after: list[str] = []
     requires: Requirement = Requirement.SUCCESS
@@ -115,7 +110,6 @@ class MarkReady(Request, tag="ready", frozen=True):
     """The unit's run is no longer ``launching``. If it is another one than ``run`` by now, nothing
     is changed; 0 means whichever it is."""
 
-    may = ACT
     unit: str
     run: int = 0
 
@@ -125,7 +119,6 @@ class Note(Request, tag="note", frozen=True):
     cut. "" takes back what was said. Nothing is changed if the unit has ended, or if its run is
     another one than ``run`` by now; 0 means whichever it is."""
 
-    may = ACT
     unit: str
     text: str = ""
     run: int = 0
@@ -135,7 +128,6 @@ class Retry(Request, tag="retry", frozen=True):
     """Ends the owner's own run as failed for ``reason``, and begins the next one at once. The
     answer is Granted."""
 
-    may = ACT
     unit: str
     reason: str = ""
 
@@ -144,7 +136,6 @@ class Withdraw(Request, tag="withdraw", frozen=True):
     """Takes back the start request ``start_id``. If it was granted meanwhile, its run fails
     with ``reason``."""
 
-    may = ACT_IF_THERE
     unit: str
     start_id: str
     reason: str = "cancelled"
@@ -153,14 +144,12 @@ class Withdraw(Request, tag="withdraw", frozen=True):
 class Complete(Request, tag="complete", frozen=True):
     """``even_so``: accept it even if this owner's start was refused."""
 
-    may = ACT
     unit: str
     exit_code: int = 0
     even_so: bool = False
 
 
 class Fail(Request, tag="fail", frozen=True):
-    may = ACT
     unit: str
     reason: str = ""
 
@@ -169,7 +158,6 @@ class Wait(Request, tag="wait", frozen=True):
     """Answered like Start, but registers and grants nothing. The answer is Ok when the
     requirement is met."""
 
-    may = WAIT
     units: list[str]
     requires: Requirement = Requirement.SUCCESS
     any: bool = False
@@ -180,7 +168,6 @@ class Wait(Request, tag="wait", frozen=True):
 
 
 class StatusOf(Request, tag="status", frozen=True):
-    may = LOOK
     unit: str
 
 
@@ -189,7 +176,6 @@ class List(Request, tag="list", frozen=True):
     mentioned. If ``units`` holds names and patterns, only those that match: then a page may hold
     fewer, or none."""
 
-    may = LOOK
     offset: int = 0
     limit: int = 1000
     units: list[str] = []
@@ -199,7 +185,6 @@ class Why(Request, tag="why", frozen=True):
     """``unit`` "" asks about everything that is stuck: a page of units from ``offset`` on. A
     pattern asks the same about the units that match."""
 
-    may = LOOK
     unit: str = ""
     offset: int = 0
 
@@ -208,20 +193,15 @@ class Ping(Request, tag="ping", frozen=True):
     """``trial``: find out, without making a change, whether one would succeed now. If not,
     the answer is the error that a change would get."""
 
-    may = May()
     trial: bool = False
 
 
 class Hosts(Request, tag="hosts", frozen=True):
     """Asks which hosts the job has."""
 
-    may = LOOK
-
 
 class Startups(Request, tag="startups", frozen=True):
     """Asks which startups the journal holds."""
-
-    may = May(looks=True, autostart=Autostart.IF_THERE_IS_A_JOURNAL)
 
 
 class Events(Request, tag="events", frozen=True):
@@ -230,7 +210,6 @@ class Events(Request, tag="events", frozen=True):
     into a page. If there are none yet, the answer comes when there are, and after ``patience_s``
     at the latest. ``journal`` is the id of the journal that the numbers belong to, "" for any."""
 
-    may = May(looks=True, holds=True, autostart=Autostart.NEVER)
     from_seq: int = 0
     after_epoch: int = 0
     journal: str = ""
@@ -240,7 +219,6 @@ class Events(Request, tag="events", frozen=True):
 class Reset(Request, tag="reset", frozen=True):
     """``units`` holds names, and patterns of which each has to match."""
 
-    may = ACT
     units: list[str] = []
     all: bool = False
     force: bool = False
@@ -250,8 +228,6 @@ class Reset(Request, tag="reset", frozen=True):
 
 
 class Stop(Request, tag="stop", frozen=True):
-    may = May(autostart=Autostart.NEVER)
-
     def reserved(self) -> str:
         return "stop"
 
@@ -279,6 +255,9 @@ AnyRequest: TypeAlias = (
     | Reset
     | Stop
 )
+
+for _kind in get_args(AnyRequest):
+    _kind.may = REQUESTS[str(_kind.__struct_config__.tag)]
 
 
 # --- replies ----------------------------------------------------------------------

@@ -474,6 +474,12 @@ def _declaring(
     return lambda self, request: declare(request, self.declarations, self._moment.at)
 
 
+def _asking(
+    query: Callable[[Any, Registry, float], wire.AnyReply],
+) -> Callable[[Handlers, Any], wire.AnyReply]:
+    return lambda self, request: query(request, self.registry, self._moment.at)
+
+
 _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyReply | None]]] = {
     wire.Want: _declaring(declaring.want),
     wire.Declare: _declaring(declaring.declare),
@@ -487,10 +493,7 @@ _HANDLERS: Final[dict[type[wire.Request], Callable[[Handlers, Any], wire.AnyRepl
     wire.Complete: Handlers._complete,
     wire.Fail: Handlers._fail,
     wire.Wait: Handlers._wait,
-    wire.StatusOf: lambda self, request: queries.status(request, self.registry, self._moment.at),
-    wire.List: lambda self, request: queries.page(request, self.registry),
-    wire.Why: lambda self, request: queries.why(request, self.registry, self._moment.at),
-    wire.Hosts: lambda self, request: queries.hosts(request, self.registry),
+    **{kind: _asking(query) for kind, query in queries.QUERIES.items()},
     wire.Ping: lambda self, request: queries.pong(request, self.registry, self._identity),
     wire.Reset: Handlers._reset,
 }

@@ -1,8 +1,12 @@
-"""The requests that change nothing: status, list, why, ping."""
+"""The requests that change nothing: status, list, why, hosts, ping.
+
+A handler of these gets the request, the registry and the present time, and returns the reply.
+QUERIES says which answers what."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -54,7 +58,7 @@ def _starts(info: wire.UnitInfo, registry: Registry) -> list[tuple[wire.Owner | 
     return starts
 
 
-def page(request: wire.List, registry: Registry) -> wire.AnyReply:
+def page(request: wire.List, registry: Registry, at: float) -> wire.AnyReply:
     limit = max(1, min(request.limit, LIST_PAGE_MAX))
     match = any_matcher(request.units) if request.units else None
     rows, total, following = registry.view.page(max(0, request.offset), limit, match)
@@ -84,7 +88,7 @@ def why(request: wire.Why, registry: Registry, at: float) -> wire.AnyReply:
     return wire.WhyReply(id=request.id, epoch=epoch, groups=groups, next=following, out=out)
 
 
-def hosts(request: wire.Hosts, registry: Registry) -> wire.AnyReply:
+def hosts(request: wire.Hosts, registry: Registry, at: float) -> wire.AnyReply:
     job = registry.remote.job
     if job is None:
         return wire.HostsReply(id=request.id, epoch=registry.epoch)
@@ -113,3 +117,11 @@ def pong(request: wire.Ping, registry: Registry, identity: Identity) -> wire.Any
         edges=registry.graph.edges,
         since=identity.since,
     )
+
+
+QUERIES: Final[dict[type[wire.Request], Callable[[Any, Registry, float], wire.AnyReply]]] = {
+    wire.StatusOf: status,
+    wire.List: page,
+    wire.Why: why,
+    wire.Hosts: hosts,
+}
