@@ -253,6 +253,23 @@ def test_many_edges_that_are_checked_together_give_way_too(
     assert snapshot(driven) == was
 
 
+def test_what_is_not_checked_yet_is_checked_before_a_match_comes(
+    driven: Driven, ann: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a cycle through it would not be seen, and the match would not give way to the last."""
+    for unit, prerequisite in (("k", "raised"), ("s", "t"), ("raised", "s"), ("c", "raised")):
+        ann.must(wire.Ok, ann.want(unit, prerequisite))
+    ann.must(wire.Ok, ann.want("c", "last"))
+    ann.must(wire.Ok, ann.want("git.a"))
+    assert driven.supervisor.handlers.registry.graph.level("c") == 1
+    monkeypatch.setattr("unitsyncd.core.graph.ONE_BY_ONE_MIN", -(1 << 60))
+    after = {"a": "b", "b": "c", "last": "git.*", "git.a": "a"}
+    units = [wire.Declaration(unit, [prerequisite]) for unit, prerequisite in after.items()]
+    ann.must(wire.Ok, wire.Declare(id="d", units=units))
+    assert edges(ann, "last") == {"git.*": "pattern"}
+    assert edges(ann, "git.a") == {"a": ""}
+
+
 def test_one_that_was_left_out_stays_so(ann: Script, bob: Script) -> None:
     ann.must(wire.Ok, ann.want("last", "*"))
     bob.must(wire.Ok, bob.want("one", "last"))
@@ -440,6 +457,30 @@ def test_a_start_with_a_pattern_of_its_own_does_not_wait_for_what_waits_for_it(
     ann.must(wire.Ok, ann.want("g1", "other"))
     assert isinstance(first.told(), wire.Ready)
     assert isinstance(first.claims(request), wire.Granted)
+
+
+def test_what_goes_before_a_pattern_does_so_again_when_no_start_names_it_any_more(
+    ann: Script, bob: Script
+) -> None:
+    ann.must(wire.Ok, before(ann, "git.*", "setup"))
+    named = bob.start("git.a", "setup")
+    for request in (named, ann.start("git.a")):
+        told = ann.must(wire.Waiting, request)
+        assert [edge.name for edge in told.waiting_for] == ["setup"]
+    assert edges(ann, "git.a") == {"setup": "git.*"}
+
+
+def test_a_match_that_gives_way_was_never_in_the_way(driven: Driven, ann: Script) -> None:
+    """What is declared is not skipped for a moment because of the edge that goes."""
+    ann.does("bad", exit_code=1)
+    ann.must(wire.Ok, ann.want("git.a", "bad", "ide"))
+    ann.must(wire.Ok, ann.want("last", "git.*"))
+    assert ann.status("last").status is Status.SKIPPED
+    ann.must(wire.Ok, ann.want("ide"))
+    since = ann.status("ide").since
+    driven.pass_time(1.0)
+    ann.must(wire.Ok, ann.want("ide", "last"))
+    assert (ann.status("ide").status, ann.status("ide").since) == (Status.PENDING, since)
 
 
 def test_each_start_looks_at_its_pattern_anew(ann: Script, bob: Script) -> None:
