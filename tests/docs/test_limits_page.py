@@ -28,6 +28,7 @@ from unitsync import (
 )
 from unitsync.plan import display, edges, expansion, model, processes, reading
 from unitsync.plan.imports import coder_folder, coder_order, compose, draft, hcl_values
+from unitsync.render import graph_svg, svg
 from unitsync.web import changes, serving, startups, units
 from unitsyncd.actors import actor, declaring, followers, queries, supervisor
 from unitsyncd.adapters import connection_limit, router, stops
@@ -96,6 +97,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "pages that follow one": (changes.FOLLOWERS_MAX,),
     "connections of one `unitsync web`": (serving.CONNECTIONS_MAX, serving.BEGIN_S),
     "units that its page shows": (startups.UNITS_MAX,),
+    "units in a picture": (svg.UNITS_MOST, graph_svg.UNITS_MOST),
     "output of a unit that its page shows": (log_tail.BYTES_MAX // 1024, units.LOG_LINES_MAX),
     "records on a page of events": (followers.PAGE_BYTES // 1024, store.PART_RECORDS),
 }
