@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -445,6 +446,18 @@ of which the end
 what is no (?:name|text|duration)
 begins? anew as pending
 has no say
+What is tried, is tried
+What is left of it after
+Without a job, or a coordinator, it says so
+What goes on without saying so
+Of what ran or had failed when the other began
+Who comes back with
+as any unit that has completed
+meet its requirement, but those that wait for it
+Who waits for a unit or a gate here
+what it waits for does
+was not named and does not match another
+until the next up that does not find it
 """
 
 
@@ -454,6 +467,18 @@ def test_sentences_that_one_reads_twice_have_not_come_back() -> None:
         text = re.sub(r"\s+", " ", path.read_text(encoding="utf-8").replace("`", ""))
         for sentence in READ_TWICE.strip().splitlines():
             assert not re.search(sentence.replace("…", "[^.]*"), text), (path, sentence)
+
+
+@pytest.mark.parametrize("path", sorted((pages.DOCS / "reference").rglob("*.md")))
+def test_no_sentence_of_the_reference_has_a_headless_subject(path: Path) -> None:
+    """Such as: Who waits for it is told. What it says counts."""
+    text = pages._FENCE.sub("", path.read_text(encoding="utf-8"))
+    for paragraph in re.split(r"\n\n|^- |\n- ", text):
+        if not paragraph.lstrip().startswith(("|", "#", "<!--")):
+            prose = re.sub(r"\s+", " ", paragraph)
+            assert not re.search(
+                r"(?:^|[.:;] )(?:Who|Whoever|What|Whatever) (?!is |are )", prose
+            ), prose
 
 
 # --- guarantees -------------------------------------------------------------------

@@ -23,6 +23,7 @@ from unitsync.plan import edges, expansion, model, reading
 from unitsync.process import notifications, probes, supervision
 from unitsync.run import notes as run_notes
 from unitsync.run import supervised as supervised_run
+from unitsync.startup.render import graph_svg, svg
 from unitsync.up import display
 from unitsync.up.runner import processes
 from unitsync.web import changes, serving, startups, units
@@ -95,6 +96,7 @@ FIXED: dict[str, tuple[float, ...]] = {
     "pages that follow one": (changes.FOLLOWERS_MAX,),
     "connections of one `unitsync web`": (serving.CONNECTIONS_MAX, serving.BEGIN_S),
     "units that its page shows": (startups.UNITS_MAX,),
+    "units in a picture": (svg.UNITS_MOST, graph_svg.UNITS_MOST),
     "output of a unit that its page shows": (log_tail.BYTES_MAX // 1024, units.LOG_LINES_MAX),
     "records on a page of events": (followers.PAGE_BYTES // 1024, store.PART_RECORDS),
 }

@@ -45,6 +45,7 @@ def test_the_conversation_message_by_message(place: Place) -> None:
     place.start()
     ourselves = owner.this_process()
     epoch = ""
+    sender: Any = None
     told = 0
     with zmq.Context() as context:
 
@@ -58,8 +59,9 @@ def test_the_conversation_message_by_message(place: Place) -> None:
         socket = connected()
         for who, what in lines():
             if who == "C":
-                request = json.loads(what)
-                request["owner"] |= {
+                request = json.loads(what.replace("OWNER", json.dumps(sender)))
+                sender = request["owner"]
+                request["owner"] = sender | {
                     "pid": ourselves.pid,
                     "start": ourselves.start,
                     "ns": ourselves.ns,

@@ -191,6 +191,11 @@ def test_the_picture(engine: str, sample: str) -> None:
     assert all(safe(node.name) in titles for node in drawn.nodes)
 
 
+def test_a_picture_shows_no_more_than_so_many(engine: str) -> None:
+    text = graph_svg.graph(*startups.many(graph_svg.UNITS_MOST + 1))
+    assert f"{graph_svg.UNITS_MOST} units, from left to right; 1 more are not shown" in text
+
+
 @pytest.mark.parametrize("number", [3, 30, 200])
 def test_boxes_do_not_overlap_and_time_runs_to_the_right(engine: str, number: int) -> None:
     drawn = graph.diagram(*startups.many(number))

@@ -52,6 +52,13 @@ def test_everything_is_inside_of_the_picture(sample: str) -> None:
         assert float(text.get("y", 0)) < height
 
 
+def test_of_many_those_that_matter() -> None:
+    root = ElementTree.fromstring(svg.timeline(*startups.many(svg.UNITS_MOST + 1)))
+    rows = [row for row in root.iter(f"{NS}g") if row.find(f"{NS}title") is not None]
+    assert len(rows) == svg.UNITS_MOST
+    assert "and 1 more units" in [text.text for text in root.iter(f"{NS}text")]
+
+
 def test_bars_are_as_wide_as_the_units_took() -> None:
     found = widths(Job("a", 5.0), Job("b", 15.0, ["a"]), Job("c", 10.0))
     assert found == pytest.approx([found[0], 2 * found[0], 3 * found[0]], rel=0.001)

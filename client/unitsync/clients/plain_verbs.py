@@ -23,8 +23,8 @@ class PlainVerbs(ClientBase):
     async def hosts(self) -> wire.HostsReply:
         """Show the hosts of the job, as this one knows them.
 
-        Whether each has joined, when it was last heard of, whether the log holds all of its units,
-        and how far its clock is off. The first line says how the link to the log is."""
+        Says whether each has joined, when it was last heard of, whether the log holds all of its
+        units, and how far its clock is off. The first line says how the link to the log is."""
         request = wire.Hosts(**self.said())
         return await self._ask(request, wire.HostsReply)
 

@@ -71,7 +71,7 @@ class EdgeTable(_Table, frozen=True):
     requires: Annotated[
         Requirement,
         Meta(
-            description="What the one that waits needs of the other: that it succeeded, that "
+            description="What the dependent needs of the other unit: that it succeeded, that "
             "it ended either way, or that it started (with `ready`: that it is ready)."
         ),
     ] = Requirement.SUCCESS
@@ -137,7 +137,7 @@ class UnitTable(_Table, frozen=True):
         ),
     ] = "none"
     wait_timeout: Annotated[
-        DurationOrNone, Meta(description="How long to wait for what is in `after`.")
+        DurationOrNone, Meta(description="How long to wait for the units in `after`.")
     ] = "none"
     grace: Annotated[
         Duration,
@@ -176,7 +176,7 @@ class UnitTable(_Table, frozen=True):
         Text,
         Meta(
             description="How the command is told to end: the name of a signal, or a text for the "
-            "shell. After `grace` it is killed, and so is what still runs of the text."
+            "shell. After `grace` it is killed, with the processes of the text."
         ),
     ] = "SIGTERM"
     ready: Annotated[
@@ -190,7 +190,7 @@ class UnitTable(_Table, frozen=True):
     ] = UNSET
     on_owner_exit: Annotated[
         OnOwnerExit,
-        Meta(description="What becomes of the unit if what runs it is killed."),
+        Meta(description="What becomes of the unit if its `up` is killed."),
     ] = OnOwnerExit.FAIL
 
     def __post_init__(self) -> None:
@@ -210,7 +210,7 @@ class GateTable(_Table, frozen=True):
     ] = []
     requires: Annotated[
         Requirement,
-        Meta(description="What it needs of those that `after` names without a table."),
+        Meta(description="What it needs of the units that `after` names without a table."),
     ] = Requirement.SUCCESS
     count: Annotated[
         int,

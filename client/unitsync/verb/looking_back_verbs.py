@@ -220,8 +220,8 @@ _ALL = (
         (*_OF_ONE, ALL, OUTPUT),
         """Compare a startup with an earlier one.
 
-        What got slower or faster, what is new or gone, what failed then and not now. If it has run
-        three times or more before, it also says what is only noise.
+        Says what got slower or faster, what is new or gone, and what failed then and not now. With
+        three earlier startups or more, it also says what is only noise.
         """,
         "unitsync compare -1",
         module=_MODULE,

@@ -60,7 +60,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """Something that has happened. Which of the further fields it has depends on ``event``."""
 
     seq: int
-    """The number of what it tells of, from 1. Of a gap: that of the last missing event."""
+    """Its number, from 1. Of a gap: that of the last missing event."""
     event: Kind
     """What has happened."""
     at: float
@@ -69,7 +69,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     wall: float
     """Unix time in seconds by the wall clock."""
     part: int = 0
-    """From 1 for what follows from the record with this number."""
+    """From 1 for the consequences of the event with this number."""
     unit: str = ""
     """The unit that it happened to. Of an edge: the dependent."""
     run: int = 0
@@ -98,8 +98,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     """Whether the edge belongs to one start (``--after``), and the next start replaces it."""
 
     owner: Owner | None = None
-    """The process that a run or a start belongs to. Of an end: the one that said so. Of a unit on
-    another host: only its pid there, and its command."""
+    """The process that a run or a start belongs to. Of an end: the process that reported it. Of
+    a unit on another host: only its pid there, and its command."""
     launching: bool = False
     """Whether the run is launching: started, but not ready yet. Of a failed unit on another host:
     whether its run had not come further."""
