@@ -40,11 +40,12 @@ soak: $(STAMP) ## 200 clients at random for two minutes, with crashes (SOAK_S=36
 fuzz: $(STAMP) ## random input, other each time (FUZZ=200 for ten times as much as FUZZ=20)
 	FUZZ=$${FUZZ:-20} $(BIN)/python -m pytest -n logical --timeout 0 $(FUZZED) $(ARGS)
 
-check: $(STAMP) ## lint, format, types, dead links in the docs
+check: $(STAMP) ## lint, format, types, dead links in the docs, the bounds of the house
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python docs/check_links.py
+	$(BIN)/python docs/house.py
 
 format: $(STAMP) ## put the code into the agreed format
 	$(BIN)/ruff check --fix

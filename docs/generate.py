@@ -22,6 +22,8 @@ import msgspec
 import typer.main
 
 import client_methods
+import house
+import new_sections
 from unitsync.cli.app import app
 from unitsync.cli.verb import arguments
 from unitsync.link.conversation import Autostart
@@ -279,6 +281,8 @@ BLOCKS: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "edge-keys": ("reference/plan.md", lambda: keys_of(EdgeTable)),
     "include-keys": ("reference/plan.md", lambda: keys_of(IncludeTable)),
     "event-fields": ("reference/events.md", event_fields),
+    "house": ("../CONTRIBUTING.md", house.picture),
+    "rooms": ("contributing/architecture.md", house.rooms),
     "verbs": ("reference/cli.md", verbs_table),
     "verbs-that-start": ("reference/cli.md", starts_table),
     **{
@@ -309,6 +313,7 @@ def refreshed(page: str, name: str, text: str) -> str:
 
 
 def main() -> int:
+    new_sections.add_all(DOCS, COMMANDS, anchor)
     for name, (page, make) in BLOCKS.items():
         path = DOCS / page
         before = path.read_text(encoding="utf-8")

@@ -346,8 +346,8 @@ def plain_signature(function: Any) -> str:
 
 METHODS = [
     name
-    for name, value in vars(Client).items()
-    if callable(value) and not name.startswith("_") and name != "call"
+    for name, _ in inspect.getmembers(Client, callable)
+    if not name.startswith("_") and name not in ("call", "said")
 ]
 
 

@@ -1,4 +1,7 @@
-"""The full command line, made with typer. This module itself loads only what ``main`` needs."""
+"""The full command line, made with typer.
+
+This module itself loads only what ``main`` needs.
+"""
 
 from __future__ import annotations
 

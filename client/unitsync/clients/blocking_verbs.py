@@ -3,6 +3,8 @@
 Made from the descriptions by `make docs`: do not edit.
 """
 
+from __future__ import annotations
+
 from unitsync.clients.base import ClientBase
 from unitsync.clients.blocking import block, blocking, iterating
 from unitsync.clients.verbs import Verbs

@@ -3,6 +3,8 @@
 Made from the descriptions by `make docs`: do not edit.
 """
 
+from __future__ import annotations
+
 from unitsync import wire
 from unitsync.clients.arguments import checked_name, checked_names
 from unitsync.clients.base import ClientBase

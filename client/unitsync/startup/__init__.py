@@ -1,3 +1,5 @@
-"""The verbs that show startups, past and present: what they are (verbs.py), where the events come
-from (sources.py), and what each does with them (command.py). analysis/ computes, render/ draws.
+"""The verbs that show startups, past and present.
+
+sources.py says where the events come from, command.py what each verb does with them. analysis/
+computes, render/ draws. feed.py says when a startup has changed.
 """

@@ -1,2 +1,4 @@
-"""Startups that span hosts: tells other coordinators about the units of this one, and hears of
-theirs, over NATS JetStream. docs/explanation/hosts.md has the design."""
+"""Startups that span hosts: what hosts tell each other, and what follows from it, pure.
+
+nats/ speaks to the log. docs/explanation/hosts.md has the design.
+"""

@@ -1,2 +1,4 @@
-"""What `serve --metrics` shows to Prometheus. No coordinator without it loads more than the
-settings."""
+"""What `serve --metrics` shows to Prometheus.
+
+No coordinator without it loads more than the settings.
+"""
