@@ -20,7 +20,10 @@ from unitsync.clients.verbs import Verbs
 from unitsync.verb.verbs import VERBS
 
 ROOM: Final = Path(__file__).parent.parent / "client" / "unitsync" / "clients"
-_HEAD: Final = '"""{}\n\nMade from the descriptions by `make docs`: do not edit.\n"""\n\nfrom __future__ import annotations\n\n'
+_HEAD: Final = (
+    '"""{}\n\nMade from the descriptions by `make docs`: do not edit.\n"""\n\n'
+    "from __future__ import annotations\n\n"
+)
 _TYPES: Final = {str: "str", int: "int", bool: "bool", float: "float"}
 
 
