@@ -26,6 +26,7 @@ from unitsync.analysis.values import (
 from unitsync.printing import columns
 from unitsync.render import bars, tables
 from unitsync.render.lettering import shortened
+from unitsync.render.times import marks
 from unitsync.terminal import Screen
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
@@ -112,6 +113,14 @@ def test_what_ran_later_is_said_wherever_it_is_missing() -> None:
     ]
     for lines in (bars.timeline(made, path, Screen()), tables.remarks(made, Screen())):
         assert lines[-2:] == said
+
+
+def test_marks_of_the_axis_do_not_touch() -> None:
+    for whole_s in (0.007, 0.9, 12.5, 59.0, 600.0, 90_000.0):
+        for width in range(1, 130):
+            line = bars._axis(whole_s, width)
+            labels = {label for _, label in marks(whole_s, max(1, width // 10))}
+            assert labels.issuperset(filter(None, re.split(r" +(?=\d)", line))), (whole_s, width)
 
 
 def test_bars_are_as_long_as_the_units_took() -> None:
