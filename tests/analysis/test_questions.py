@@ -126,6 +126,19 @@ def test_a_gate_whose_prerequisite_was_skipped() -> None:
     assert critical_path(story.startup).beside == (Beside("b", 2, 7),)
 
 
+def test_the_end_of_a_unit_has_more_slack_than_what_needs_only_its_start() -> None:
+    story = Story()
+    story.registered("long", "first", "second")
+    story.starts(0, "long", 1)
+    story.starts(0, "first", 2)
+    story.declared(0, "second", "first", "start")
+    story.starts(0, "second", 3)
+    for at, unit in ((3, "first"), (9, "second"), (10, "long")):
+        story.ends(at, unit)
+    beside = critical_path(story.startup).beside
+    assert beside == (Beside("second", 9, 1), Beside("first", 3, 7))
+
+
 def test_the_blame(story: Story) -> None:
     assert blame(story.startup) == (
         Saving("clone", 1.5, 10),

@@ -80,6 +80,9 @@ def test_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
         commandline.timeout_s(None, os.environ)
 
 
-def test_zero_is_no_limit_through_the_shim(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNITSYNC_CODER_SHIM", "1")
-    assert commandline.timeout_s("0", os.environ) == math.inf
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", math.inf), ("-0s", math.inf), ("-5m", math.inf), ("+5m", 300.0), (" 5m", 300.0)],
+)
+def test_through_the_shim_it_has_a_sign_and_zero_is_no_limit(text: str, seconds: float) -> None:
+    assert commandline.timeout_s(text, {"UNITSYNC_CODER_SHIM": "1"}) == seconds

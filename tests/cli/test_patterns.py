@@ -49,8 +49,10 @@ def test_wait(cli: Cli) -> None:
 def test_logs_and_rerun(cli: Cli) -> None:
     for unit in ("git.a", "git.b", "ide"):
         cli("run", unit, "--log", "--", "echo", unit)
-    assert [line[28:] for line in cli.ok("logs", "git.*").splitlines()] != []
-    assert "ide" not in cli.ok("logs", "git.*")
+    for words, units in ((["git.*"], ["git.a", "git.b"]), (["git.a*"], ["git.a"])):
+        lines = [line.split() for line in cli.ok("logs", *words).splitlines()]
+        assert [(first, last) for first, *_, last in lines] == [(unit, unit) for unit in units]
+    assert len(cli.ok("logs", "ide").split()) == 2  # a time and the line
     assert cli("logs", "no*").status == 1
     assert cli("rerun", "git.*").status == 0
     assert "run 2" in cli.ok("status", "git.b")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from unitsync.logs import files as log_files
 from unitsync.logs import reading as log_reading
-from unitsync.logs.files import RunLog, UnitLog, file_name, number_of, unit_of
+from unitsync.logs.files import RunLog, Stamp, UnitLog, file_name, number_of, unit_of
 
 SHORT = 1000
 
@@ -50,6 +50,8 @@ def test_each_unit_has_a_file_name_of_its_own(unit: str) -> None:
 def test_long_names_that_begin_alike_differ() -> None:
     names = {file_name("x" * 254 + last) for last in "abc"}
     assert len(names) == 3
+    alike = {file_name("x" * 240 + end) for end in ("zutdocbjiv", "xvmxlgbdlh")}
+    assert len(alike) == 2  # though their checksums are the same
     assert unit_of(names.pop()) == "x" * 200 + "…"
 
 
@@ -225,19 +227,67 @@ def test_output_that_could_not_be_written_is_marked(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    log.add(1, b"one\n")
-    log.flush()
-    with monkeypatch.context() as patch:
-        patch.setattr(RunLog, "_written", full)
-        for _ in range(3):
-            log.add(1, b"two\n")
+    for begin, then in ((b"one\n", b"two"), (b" goes on", b"three\n")):
+        log.add(1, begin)
+        log.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(RunLog, "_written", full)
+            for _ in range(3):
+                log.add(1, b"lost\n")
+                log.flush()
+        log.add(1, then)
+        log.flush()
+    log.close()
+    assert problems == ["No space left on device"] * 2
+    missing = b"[unitsync: output is missing here: No space left on device]\n"
+    assert kept(tmp_path) == [b"one\n", missing, b"two goes on\n", missing, b"three\n"]
+
+
+@pytest.mark.parametrize("more", [b"rest\n", b"rest"])
+def test_output_that_was_written_in_part_is_marked(
+    logs: UnitLog, tmp_path: Path, more: bytes
+) -> None:
+    log = logs.open(1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room, line in ((log_files.STAMP_BYTES + 3, b"two\n"), (0, b"three\n")):
+        size = os.fstat(log.descriptors[0]).st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
+        try:
+            log.add(1, b"one" + more)
             log.flush()
-    log.add(1, b"three\n")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        log.add(1, line)
+        log.flush()
+    log.close()
+    missing = b"[unitsync: output is missing here: File too large]\n"
+    assert kept(tmp_path) == [b"one\n", missing, b"two\n", missing, b"three\n"]
+
+
+def test_what_is_written_in_several_calls_is_whole(
+    logs: UnitLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some file systems when a signal comes."""
+    monkeypatch.setattr(os, "writev", lambda file, pieces: os.write(file, pieces[0][:7]))
+    log = logs.open(1)
+    log.add(1, b"one\ntwo\n")
     log.flush()
     log.close()
-    assert problems == ["No space left on device"]
-    missing = b"[unitsync: output is missing here: No space left on device]\n"
-    assert kept(tmp_path) == [b"one\n", missing, b"three\n"]
+    assert kept(tmp_path) == [b"one\n", b"two\n"]
+
+
+def test_a_stamp_has_three_digits_at_the_end_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "time", lambda: 59.9996)
+    assert Stamp().now() == b"1970-01-01T00:00:59.999Z "
+
+
+def test_only_root_gives_files_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    us = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: us + 1)
+    monkeypatch.setattr(os, "fchown", lambda *_: pytest.fail("it does"))
+    unit_log = UnitLog(str(tmp_path), "e", "u")
+    unit_log.open(1).close()
+    unit_log.close()
 
 
 def test_a_recipe_is_kept_whole_or_not_at_all(logs: UnitLog, tmp_path: Path) -> None:

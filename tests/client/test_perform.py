@@ -18,6 +18,7 @@ from unitsync.link.by_hand import Plain, unpack
 from unitsync.link.conversation import LOOK, WAIT, Autostart, Conversation, Done
 from unitsync.output import answers as output
 from unitsync.run import plain as run_command
+from unitsync.run import supervised as supervised_run
 from unitsync.run import verb as run_verb
 from unitsync.verb import perform
 from unitsync.verb.commandline import Call
@@ -203,6 +204,53 @@ def test_the_lock_for_a_start_is_not_kept_by_who_does_not_start_one(
         with pytest.raises(NotYet):
             connection.open(told=False, by=monotonic() + 10)
     assert spawn_lock._kept is None
+
+
+@pytest.mark.parametrize(
+    ("may", "autostart", "starting"),
+    [(WAIT, "", True), (WAIT, "1", True), (WAIT, "0", False), (LOOK, "", False)],
+    ids=["waits", "may", "may not", "looks"],
+)
+def test_only_who_would_start_one_waits_while_another_does(
+    monkeypatch: pytest.MonkeyPatch, may: Any, autostart: str, starting: bool
+) -> None:
+    """Or even takes the lock for it."""
+    asked: list[bool] = []
+    monkeypatch.setattr(perform, "reach", lambda *_, **how: asked.append(how["starting"]) or Says())
+    monkeypatch.setenv("UNITSYNC_AUTOSTART", autostart)
+    perform._Connection("ipc:///nowhere/s", may).open(told=False, by=0.0)
+    assert asked == [starting]
+
+
+@pytest.mark.parametrize(
+    ("problem", "passed_on"),
+    [(None, True), (errors.Unreachable("nobody"), True), (KeyboardInterrupt(), False)],
+    ids=["recorded", "unreachable", "interrupted"],
+)
+def test_after_an_interrupt_the_rest_of_the_output_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, problem: BaseException | None, passed_on: bool
+) -> None:
+    finished: list[bool] = []
+
+    class Run:
+        def __init__(self, *_: Any) -> None: ...
+
+        carry_out = staticmethod(lambda: run_command.Ended(7, "exit status 7"))
+        finish = staticmethod(lambda: finished.append(True))
+
+    def converse(address: str, request: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        if request["verb"] == "fail" and problem is not None:
+            raise problem
+        more.get("on_granted", bool)()
+        return plain(wire.Granted(id="", epoch="e1", run=1))
+
+    monkeypatch.setattr(supervised_run, "SupervisedRun", Run)
+    monkeypatch.setattr(perform, "converse", converse)
+    monkeypatch.setattr(run_command, "hold_signals", set)
+    monkeypatch.setattr(sys, "argv", ["unitsync", "run", "ide", "--prefix", "--", "true"])
+    call = Call("run", ["ide"], {"--prefix": []}, {}, ["true"])
+    assert perform.perform(call) == 7
+    assert bool(finished) is passed_on
 
 
 def test_all_pages_are_of_one_epoch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from unitsync import wire
-from unitsync.owner import calling_script
+from unitsync.clients.owner import calling_script
 from unitsync.process.probes import Prober, parse
 from unitsync.process.supervision import END, READY, RETRY, Order
+from unitsync.run import plain as run_command
 from unitsync.run import supervised as supervised_run
 from unitsync.run.options import Options
 from unitsync.run.supervised import SupervisedRun
@@ -73,6 +74,17 @@ def test_one_that_came_while_it_was_told_that_it_is_ready_too(run: SupervisedRun
     run._interrupted = True
     run._machine.exited(1, "exit status 1", 1.0)
     assert run._retry(AGAIN) == (Order(END, "exit status 1", 1),)
+
+
+def test_signals_that_came_before_the_end_were_for_the_command(run: SupervisedRun) -> None:
+    before = run_command.hold_signals()
+    signal.raise_signal(signal.SIGTERM)
+    try:
+        run_command.let_signals_go(before)
+    except KeyboardInterrupt:
+        pytest.fail("it was for the command")
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("is_present", [True, False])

@@ -142,7 +142,9 @@ def test_a_timeout_is_tried_again_with_the_whole_time() -> None:
     ],
     ids=["between", "again"],
 )
-def test_a_stop_after_a_second_try_is_no_timeout(runs_again: bool, ends: Order) -> None:
+def test_a_stop_after_a_timeout_was_tried_again_is_no_timeout(
+    runs_again: bool, ends: Order
+) -> None:
     life = begun(retries=1, backoff_s=1, timeout_s=60, grace_s=0)
     life.tick(60)
     life.exited(143, "killed by SIGTERM", 60)

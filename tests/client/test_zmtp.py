@@ -167,7 +167,7 @@ def test_a_folder_that_may_be_anybodys_is_not_entered(
     link = served.parent.with_name("link")
     link.symlink_to(served.parent)
     with monkeypatch.context() as patch:
-        # Here, the mode of a link says that everybody may change it. Some file systems say other.
+        # Here, the mode of a link lets everybody change it. On other file systems it need not.
         patch.setattr(wire_by_hand, "folder_mode_trusted", lambda mode: True)
         with pytest.raises(PermissionError):
             wire_by_hand.reach(f"ipc://{link}/coordinator.sock", by=soon())

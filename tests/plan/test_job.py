@@ -13,11 +13,15 @@ import pytest
 import pytest_asyncio
 
 from unitsync import errors, wire
-from unitsync.logs.files import RunLog
-from unitsync.plan.model import UnitPlan
-from unitsync.up.runner import processes, stopping
+from unitsync.logs.command.files import RunLog
+from unitsync.plan.model import Edge, UnitPlan
+from unitsync.process import probes
+from unitsync.up.runner import processes, reports, stopping
+from unitsync.up.runner.gate_job import GateJob
 from unitsync.up.runner.job import Job
+from unitsync.up.runner.probing import Probing
 from unitsync.up.runner.processes import Children, Guardian, Output
+from unitsync.up.runner.reports import Reports
 from unitsync.up.runner.slots import Slots
 from unitsync.up.runner.states import State
 
@@ -30,6 +34,7 @@ class Coordinator:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.starts = 0
         self._answers: list[asyncio.Future[Any]] = []
         self._came = asyncio.Event()
 
@@ -37,6 +42,7 @@ class Coordinator:
         return {"id": "1", "owner": None, "startup": ""}
 
     async def start(self, name: str, **how: Any) -> wire.Granted:
+        self.starts += 1
         return wire.Granted(id="1", epoch="e", run=1)
 
     async def ready(self, name: str, *, run: int) -> None:
@@ -47,14 +53,14 @@ class Coordinator:
         return wire.Granted(id="1", epoch="e", run=2)
 
     async def call(self, request: Any) -> wire.AnyReply:
-        await self._answer(type(request).__name__.lower())
-        return wire.Ok(id="1")
+        reply: wire.AnyReply | None = await self._answer(type(request).__name__.lower())
+        return reply or wire.Ok(id="1")
 
-    async def _answer(self, to: str) -> None:
+    async def _answer(self, to: str) -> Any:
         self.asked.append(to)
         self._answers.append(asyncio.get_running_loop().create_future())
         self._came.set()
-        await self._answers[-1]
+        return await self._answers[-1]
 
     async def hears(self, *asked: str) -> None:
         """Returns once exactly this was asked."""
@@ -62,16 +68,21 @@ class Coordinator:
             while len(self.asked) < len(asked):
                 self._came.clear()
                 await self._came.wait()
-        for _ in range(10):  # whatever would be asked at once
-            await asyncio.sleep(0)
+        await settled()
         assert self.asked == list(asked)
 
-    def answers(self, problem: Exception | None = None) -> None:
+    def answers(self, how: Exception | wire.Error | None = None) -> None:
         answer = self._answers.pop(0)
-        if problem is None:
-            answer.set_result(None)
+        if isinstance(how, Exception):
+            answer.set_exception(how)
         else:
-            answer.set_exception(problem)
+            answer.set_result(how)
+
+
+async def settled() -> None:
+    """Whatever is ready to go on has gone on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 class Runner:
@@ -133,10 +144,14 @@ async def runner(tmp_path: Path, coordinator: Coordinator) -> AsyncIterator[Runn
 
 def launched(runner: Runner, folder: Path, code: str, **more: Any) -> Job:
     """The job of a unit that runs *code* in *folder*."""
-    words = ("/bin/sh", "-c", code)
-    job = Job(UnitPlan(name="u", words=words, cwd=str(folder), source=folder, **more), runner)
+    job = Job(unit(folder, code, **more), runner)
     job.launch(())
     return job
+
+
+def unit(folder: Path, code: str, **more: Any) -> UnitPlan:
+    words = ("/bin/sh", "-c", code)
+    return UnitPlan(**({"name": "u", "words": words, "cwd": str(folder), "source": folder} | more))
 
 
 @pytest.mark.asyncio
@@ -210,6 +225,90 @@ async def test_a_run_that_may_not_be_retried_is_the_last_one(
     assert (tmp_path / "ran").read_text() == "ran\n"
 
 
+@pytest.mark.asyncio
+async def test_one_that_becomes_ready_and_fails_at_once_is_never_shown_as_ready(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    """What needs only its start would go on."""
+    code = "mkdir ran || exit 4; until [ -e go ]; do sleep 0.01; done; echo up; exit 3"
+    job = launched(runner, tmp_path, code, ready="line:up", retries=1, backoff_s=0.0)
+    await runner.sees(State.LAUNCHING)
+    assert job.output is not None
+    job.output.hold()  # as if this were busy: its last line is read when it has ended
+    (tmp_path / "go").touch()
+    for asked in (["ready 1"], ["ready 1", "retry"], ["ready 1", "retry", "fail"]):
+        await coordinator.hears(*asked)
+        coordinator.answers()
+    await job.over()
+    assert runner.seen == ["launching", "retrying", "launching", "failed"]
+    assert job.lasted_s(0.0) == job.since - job.began >= 0
+
+
+@pytest.mark.asyncio
+async def test_a_program_that_is_not_there_leaves_nothing_open(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    job = launched(runner, tmp_path, "", words=("no-such-program-1357",), retries=5)
+    await coordinator.hears("fail")
+    coordinator.answers()
+    await job.over()
+    assert job.reason == "no-such-program-1357: no such program"
+
+
+@pytest.mark.asyncio
+async def test_it_asks_for_its_start_when_what_it_waits_for_has_moved_on(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    job = Job(unit(tmp_path, "true"), runner)
+    asked: list[str] = []
+    for times in (1, 2):  # the second time, it is run again
+        job.launch({"a", "b"})
+        job.moved_on("a")
+        await settled()
+        assert coordinator.starts == times - 1
+        job.moved_on("b")
+        asked.append("complete")
+        await coordinator.hears(*asked)
+        coordinator.answers()
+        await job.over()
+        job.begin_anew()
+    assert coordinator.starts == 2
+
+
+@pytest.mark.asyncio
+async def test_a_gate_is_asked_about_while_what_it_waits_for_may_still_be_enough(
+    runner: Runner, coordinator: Coordinator, tmp_path: Path
+) -> None:
+    edges = tuple(map(Edge, "abcd"))
+    job = GateJob(unit(tmp_path, "", gate=True, count=2, after=edges), runner)
+    job.launch("abcd")
+    job.moved_on("a")
+    await coordinator.hears()
+    job.moved_on("b")
+    await coordinator.hears("wait")
+    skipped = wire.Error(id="1", code="skipped", message="u is skipped: a and b failed earlier")
+    coordinator.answers(skipped)
+    await settled()
+    job.moved_on("b")  # it has ended; before, it had only started
+    await coordinator.hears("wait")
+    job.moved_on("c")
+    await coordinator.hears("wait", "wait")
+    coordinator.answers()
+    await job.over()
+    assert job.state is State.COMPLETED
+
+
+@pytest.mark.asyncio
+async def test_whoever_is_in_a_hurry_waits_for_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "_HURRY_S", 0.01)
+    told = Reports("u", lambda text, hint: pytest.fail(text))
+    told.begin(asyncio.Event().wait())
+    told.hurry()
+    told.begin(asyncio.Event().wait())  # of an end that comes now
+    async with asyncio.timeout(PATIENCE_S):
+        await told.over()
+
+
 SAYS = """
 import os, socket
 link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -237,8 +336,9 @@ async def test_what_a_command_says_right_before_its_end_counts(
 
 @pytest.mark.asyncio
 async def test_when_a_unit_has_ended_so_has_its_probe(
-    runner: Runner, coordinator: Coordinator, tmp_path: Path
+    runner: Runner, coordinator: Coordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(probes.Probe.check, "__defaults__", (3600.0,))  # it is not waited for
     code = "until [ -e probed ]; do sleep 0.01; done"
     more: dict[str, Any] = {"ready": "touch probed; exec sleep 1000", "shell": ("/bin/sh",)}
     job = launched(runner, tmp_path, code, **more)
@@ -250,3 +350,36 @@ async def test_when_a_unit_has_ended_so_has_its_probe(
     assert trying.done()
     coordinator.answers()
     await job.over()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("ready", "says", "is_ready"),
+    [
+        ("notify", True, True),
+        ("line:up", True, False),
+        ("exit 1", True, False),
+        ("true", False, True),
+    ],
+)
+async def test_a_service_is_ready_once_and_by_what_was_asked_for(
+    tmp_path: Path, ready: str, says: bool, is_ready: bool
+) -> None:
+    told, news = list[str](), asyncio.Event()
+
+    def tell(what: str) -> None:
+        told.append(what)
+        news.set()
+
+    environment = dict(os.environb)
+    probing = Probing(unit(tmp_path, "", ready=ready), environment, lambda: tell("ready"), tell)
+    if says:
+        probing.said_ready()
+    if ready in ("exit 1", "true"):
+        async with asyncio.timeout(PATIENCE_S):
+            await news.wait()
+    await settled()
+    assert told.count("ready") == is_ready
+    assert probing._task is None or probing._task.done() == is_ready
+    probing.end()
+    await probing.over()

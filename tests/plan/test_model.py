@@ -148,6 +148,29 @@ def test_a_file_cannot_name_units_of_the_plan_that_includes_it(write: Write) -> 
     assert (Path(one.file).name, one.line, one.column, one.unit) == ("a.toml", 3, 10, "a.a")
 
 
+def test_a_name_that_several_included_units_could_mean_is_not_guessed(write: Write) -> None:
+    write('[unit.one]\nrun = "true"\n', "a.toml")
+    text = 'include = [{}]\n[unit.web]\nrun = "true"\nafter = ["one"]\n'
+    for prefixes, hint in (
+        (["long."], "did you mean long.one?"),
+        (["long.", "other."], "external"),
+    ):
+        included = (f'{{ plan = "a.toml", prefix = "{prefix}" }}' for prefix in prefixes)
+        (one,) = mistakes(write(text.format(", ".join(included))))
+        assert hint in one.hint
+
+
+def test_a_long_cycle_is_not_spelled_out_as_a_whole(write: Write) -> None:
+    units = (f'[unit.u{at}]\nrun = "true"\nafter = ["u{(at + 1) % 150}"]\n' for at in range(150))
+    (one,) = mistakes(write("".join(units)))
+    names = one.message.partition(": ")[2].split(" → ")
+    assert names == [
+        *(f"u{at}" for at in range(50)),
+        "(51 more)",
+        *(f"u{at % 150}" for at in range(101, 151)),
+    ]
+
+
 def test_several_files_make_one_plan(write: Write) -> None:
     first = write('parallel = 4\n[unit.a]\nrun = "true"\n')
     second = write('parallel = 2\n[unit.b]\nrun = "true"\nafter = ["a"]\n', "b.toml")

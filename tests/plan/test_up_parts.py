@@ -342,20 +342,19 @@ async def test_what_was_left_behind_is_asked_to_end_once(
     ends = Runner(plan(a=()), f"ipc://{tmp_path}/s", display, str(tmp_path))
     code = "trap 'echo asked >> asked' TERM; echo; until [ -e enough ]; do sleep 0.01; done"
     name, _, value = ends._mark.partition("=")
-    left = subprocess.Popen(  # noqa: ASYNC220 (it only begins)
-        ["/bin/sh", "-c", code],
+    left = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", code),
         env=os.environ | {name: value},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    with left:
+    async with asyncio.timeout(PATIENCE_S):
         assert left.stdout is not None
-        left.stdout.readline()
+        await left.stdout.readline()
         ending = loop.create_task(ends._end_the_rest())
-        async with asyncio.timeout(PATIENCE_S):
-            await enough.wait()
-            (tmp_path / "enough").touch()
-            await asyncio.to_thread(left.wait)
-            await ending
+        await enough.wait()
+        (tmp_path / "enough").touch()
+        await left.communicate()
+        await ending
     assert (tmp_path / "asked").read_text() == "asked\n"

@@ -25,6 +25,7 @@ from unitsync.startup.analysis.values import (
 )
 from unitsync.startup.render import bars, tables
 from unitsync.startup.render.lettering import shortened
+from unitsync.startup.render.times import marks
 from unitsync.text.printing import columns
 from unitsync.text.terminal import Screen
 
@@ -112,6 +113,14 @@ def test_what_ran_later_is_said_wherever_it_is_missing() -> None:
     ]
     for lines in (bars.timeline(made, path, Screen()), tables.remarks(made, Screen())):
         assert lines[-2:] == said
+
+
+def test_marks_of_the_axis_do_not_touch() -> None:
+    for whole_s in (0.007, 0.9, 12.5, 59.0, 600.0, 90_000.0):
+        for width in range(1, 130):
+            line = bars._axis(whole_s, width)
+            labels = {label for _, label in marks(whole_s, max(1, width // 10))}
+            assert labels.issuperset(filter(None, re.split(r" +(?=\d)", line))), (whole_s, width)
 
 
 def test_bars_are_as_long_as_the_units_took() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from analysis.telling import AHEAD, BEGAN, Story
 from unitsync.process.trace_context import run_id
 from unitsync.trace.spans import TraceSpan, spans
@@ -59,6 +61,20 @@ def test_retries_are_runs_of_their_own() -> None:
     assert (db.failure, second.failure) == ("", "")
     assert first.ready is None
     assert second.ready == BEGAN + AHEAD + 4
+
+
+def test_a_run_was_ready_at_a_moment_of_its_own() -> None:
+    """Of a unit on another host, it may be unknown when the last try was ready."""
+    story = Story()
+    story.registered("db")
+    story.starts(1, "db", 1, launching=True)
+    story.tell(3, "retried", "db", launching=True)
+    story.ends(6, "db")
+    (unit,) = story.startup.units
+    known = (replace(unit.spans[0], ready=story.startup.began + 2),)
+    startup = replace(story.startup, units=(replace(unit, spans=known),))
+    *_, first, second = spans(startup)
+    assert (first.ready, second.ready) == (BEGAN + AHEAD + 2, None)
 
 
 def test_what_is_skipped_and_what_goes_on() -> None:

@@ -158,6 +158,7 @@ async def test_an_older_coordinator_has_no_events(
     place: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "AGAIN_S", 0.05)
+    monkeypatch.setattr(following, "IN_ANY_CASE_S", 1e9)
 
     async def refuse() -> None:
         raise errors.ProtocolError("not a request: Invalid value 'startups'")

@@ -227,6 +227,7 @@ class RunLog:
 
     def _write(self, stream: int, stamp: bytes, chunk: bytes) -> None:
         pieces: list[bytes | memoryview] = []
+        before = self._unfinished
         if self._lost:
             if self._unfinished is not None:
                 pieces.append(b"\n")
@@ -257,7 +258,9 @@ class RunLog:
             if not self._fails:
                 self.on_problem(self._lost)
             self._fails = True
-            self._unfinished = None
+            size = os.fstat(self._file).st_size
+            self._unfinished = before if size == self._size else stream  # a part of it is there
+            self._size = size
 
     def _written(self, pieces: "list[bytes | memoryview]") -> int:
         """How many bytes all *pieces* have. Raises OSError if not all could be written."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from plan.imports.conftest import Import, check_golden
+from unitsync.plan.imports import makefile
 from unitsync.plan.mistakes import PlanError
 
 COMPOSE = """\
@@ -285,3 +286,9 @@ def test_what_cannot_be_read_is_told(importing: Import, tmp_path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
     assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_line_of_a_makefile_that_goes_on_is_where_it_begins() -> None:
+    assert list(makefile._lines("a: \\\n b \\\n c\nd:\ne \\")) == [
+        *((1, "a:   b   c"), (4, "d:"), (5, "e  "))
+    ]

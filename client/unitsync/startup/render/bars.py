@@ -100,9 +100,9 @@ def _colour(row: Row) -> str:
 
 def _axis(whole_s: float, width: int) -> str:
     line = ""
-    for at, label in marks(whole_s, max(1, width // 10)):
+    for at, label in marks(whole_s, max(1, width // 10)):  # so no two of them touch
         place = round(at / whole_s * width) if whole_s else 0
-        if place + len(label) <= width and (not line or place > len(line)):
+        if place + len(label) <= width:
             line = line.ljust(place) + label
     return line
 
