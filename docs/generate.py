@@ -265,7 +265,9 @@ _CODE: Final = re.compile(
 
 def _marked(text: str) -> str:
     """*text* of a help as Markdown."""
-    text = text.replace(verbs.ELSEWHERE, "[On other hosts](../cli.md#units-on-other-hosts), too.")
+    text = text.replace(
+        verbs.ELSEWHERE, "[Units on other hosts](../cli.md#units-on-other-hosts), too."
+    )
     return _CODE.sub(lambda found: f"`{found[0]}`", text)
 
 
