@@ -231,7 +231,7 @@ PARTS = [
 
 def shown_fields(text: str) -> dict[str, bool]:
     """Field → whether the page calls it required."""
-    return {pages.code(row[0])[0]: row[2] == "required" for row in pages.rows(text)}
+    return {name: row[2] == "required" for row in pages.rows(text) for name in pages.code(row[0])}
 
 
 def declared_fields(struct: Any) -> dict[str, bool]:
