@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import re
@@ -9,16 +10,16 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.conftest import PATIENCE_S, Cli
-from unitsync import output_pump
-from unitsync.output_pump import Pump
+from unitsync.logs import pump as output_pump
+from unitsync.logs.pump import Pump
 
 pytestmark = [pytest.mark.usefixtures("shared_cli")]
 
@@ -44,6 +45,76 @@ def run_raw(cli: Cli, *words: str, **more: object) -> subprocess.CompletedProces
         check=False,
         **more,  # type: ignore[call-overload]
     )
+
+
+def processes_with(*parts: bytes) -> Iterator[int]:
+    """The processes with all *parts* in their command lines."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes()
+        except OSError:  # it has ended
+            continue
+        if all(part in line for part in parts):
+            yield int(path.parent.name)
+
+
+class Log:
+    """Notes what becomes of a log."""
+
+    def __init__(self) -> None:
+        self.added = b""
+        self.flushed: list[bytes] = []
+
+    @property
+    def is_flushed(self) -> bool:
+        return self.added == b"".join(self.flushed)
+
+    def add(self, stream: int, chunk: bytes) -> None:
+        self.added += chunk
+
+    def flush(self) -> None:
+        self.flushed.append(self.added.removeprefix(b"".join(self.flushed)))
+
+    def close(self) -> None:
+        pass
+
+
+class Pumping:
+    """A pump without a thread, and what has come through."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.problems: list[str] = []
+        self._through = os.memfd_create("through")
+        prefix, log = b"u | ", self.log
+        self.pump = Pump(prefixes=(prefix, prefix), log=log, on_problem=self.problems.append)  # type: ignore[arg-type]
+        self.stream = self.pump._streams[0]
+        self.stream.through = self._through
+
+    def says(self, text: str) -> None:
+        os.write(self.stream.writes, text.encode())
+
+    def has_ended(self) -> None:
+        for each in self.pump._streams:
+            os.close(each.writes)
+
+    @property
+    def seen(self) -> str:
+        return os.pread(self._through, 1000, 0).decode()
+
+    def close(self) -> None:
+        self.pump._empty()
+        self.pump.leave()
+        if self.pump._stop >= 0:
+            os.close(self.pump._stop)
+        os.close(self._through)
+
+
+@pytest.fixture
+def pumping() -> Iterator[Pumping]:
+    pumping = Pumping()
+    yield pumping
+    pumping.close()
 
 
 def test_it_goes_through_and_is_kept(cli: Cli) -> None:
@@ -80,44 +151,107 @@ def test_prefix(cli: Cli) -> None:
 
 @given(st.lists(st.tuples(st.text("a\n", max_size=9), st.booleans()), max_size=9))
 def test_prefix_however_the_output_comes(chunks: list[tuple[str, bool]]) -> None:
-    """Some of it is passed on before its line ends, and all of it at the end of the command, also
-    if something in the background can still write. The log gets every byte once."""
-    added, text = b"", "".join(text for text, _ in chunks)
+    """Some of it is passed on before its line ends, a long line in parts, and all of it at the end
+    of the command, also if something in the background can still write. The log gets every byte
+    once."""
+    text = "".join(text for text, _ in chunks)
     lines = [f"u | {line}" for line in text.splitlines(keepends=True)]
-
-    class Log:
-        is_flushed = True
-
-        def add(self, stream: int, chunk: bytes) -> None:
-            nonlocal added
-            added += chunk
-
-        def close(self) -> None:
-            pass
-
-    with pytest.MonkeyPatch.context() as patch, TemporaryFile() as through:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output_pump, "HELD_BYTES_MAX", 5)
-        prefix, log, problems = b"u | ", Log(), list[str]()
-        pump = Pump(prefixes=(prefix, prefix), log=log, on_problem=problems.append)  # type: ignore[arg-type]
-        (stream, *_) = pump._streams
-        stream.through = through.fileno()
+        pumping = Pumping()
+        pump, stream = pumping.pump, pumping.stream
         for chunk, is_end in chunks:
-            os.write(stream.writes, chunk.encode())
+            pumping.says(chunk)
             if is_end:
                 pump._empty()
             else:
                 pump._read(stream)
+            assert len(stream.held) <= max(5, len(chunk))
         pump._empty()
-        assert os.pread(stream.through, 1000, 0).decode() == "".join(lines)
-        for each in pump._streams:
-            os.close(each.writes)
+        assert pumping.seen == "".join(lines)
+        pumping.has_ended()
         pump._empty()
         if text[-1:] not in ("", "\n"):
             lines.append("\n")
-        assert os.pread(stream.through, 1000, 0).decode() == "".join(lines)
-        pump.leave()
-        os.close(pump._stop)
-    assert (added.decode(), problems) == (text, [])
+        assert pumping.seen == "".join(lines)
+        pumping.close()
+    assert (pumping.log.added.decode(), pumping.problems) == (text, [])
+
+
+@pytest.mark.parametrize(("most", "seen"), [(100, "u | one\nu | two"), (5, "u | one\nu | t")])
+def test_at_the_end_what_is_there_is_passed_on_but_not_what_goes_on_forever(
+    pumping: Pumping, monkeypatch: pytest.MonkeyPatch, most: int, seen: str
+) -> None:
+    monkeypatch.setattr(output_pump, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(output_pump, "PIPE_BYTES", most - 1)  # the first one is read before
+    pumping.says("one\ntwo")
+    os.close(pumping.pump._stop)
+    pumping.pump._stop = -1
+    pumping.pump._pass_on(until_told=True)
+    assert pumping.seen == seen
+    pumping.has_ended()
+
+
+def test_what_was_taken_in_part_is_passed_on_whole(
+    pumping: Pumping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a terminal that is slow."""
+    monkeypatch.setattr(os, "writev", lambda file, pieces: os.write(file, pieces[0][:2]))
+    pumping.says("one\ntwo\n")
+    pumping.pump._empty()
+    assert pumping.seen == "u | one\nu | two\n"
+    pumping.has_ended()
+
+
+def test_output_that_never_pauses_is_in_the_log_soon(
+    pumping: Pumping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = itertools.count()
+    monkeypatch.setattr(output_pump, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(output_pump, "monotonic", lambda: next(times) / 10)
+    pumping.says("one\ntwo\n")
+    pumping.has_ended()
+    pumping.pump._pass_on(until_told=False)
+    assert max(map(len, pumping.log.flushed)) <= 3
+    assert pumping.log.is_flushed
+
+
+def test_a_reader_that_goes_at_the_end_is_no_problem(pumping: Pumping) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    pumping.stream.through = writes
+    pumping.says("one\n")
+    pumping.pump._empty()
+    assert pumping.pump._open == pumping.pump._streams[:1]  # stderr
+    os.close(writes)
+    os.close(pumping.stream.writes)
+    os.close(pumping.pump._streams[0].writes)
+    assert pumping.problems == []
+
+
+@pytest.mark.parametrize(
+    ("number", "problems"),
+    [(5, []), (9, []), (28, ["its output cannot be passed on to stderr: x"])],
+)
+def test_a_terminal_that_has_gone_is_not_told_of(
+    pumping: Pumping, number: int, problems: list[str]
+) -> None:
+    pumping.pump._cannot_write(pumping.stream, OSError(number, "x"))
+    assert pumping.problems == problems
+    pumping.has_ended()
+
+
+def test_streams_that_our_caller_has_closed_are_told_apart_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both then stand for /dev/null."""
+    monkeypatch.setattr(output_pump, "is_our_callers", lambda descriptor: False)
+    monkeypatch.setattr(output_pump, "same_file", lambda one, other: True)
+    pumping = Pumping()
+    assert [number for _, number in pumping.pump.stdio] == [1, 2]
+    assert len(pumping.pump._streams) == 2
+    pumping.has_ended()
+    pumping.close()
 
 
 def test_prefix_has_a_colour_at_a_terminal(cli: Cli) -> None:
@@ -180,6 +314,8 @@ def test_what_is_left_in_the_background_can_go_on_writing(cli: Cli) -> None:
         done = run_raw(cli, "u", "--log", "--prefix", "--", "bash", "-c", code, stdout=out)
     assert done.returncode == 0, "it did not wait"
     assert log_of(cli, "u") == b"early\n"
+    (passes_on,) = (pid for pid in processes_with(b"--prefix\0", os.fsencode(fifo)))
+    assert os.getsid(passes_on) == passes_on, "Ctrl-C would end it"
     fifo.write_text("go on\n")
     deadline = time.monotonic() + PATIENCE_S
     while (cli.folder / "out").read_bytes() != b"u | early\nu | late\n":

@@ -42,7 +42,7 @@ class TestWaiting:
     def test_what_says_nothing_of_a_claim_claims(self) -> None:
         """As the command line, which leaves out what has a default."""
         fields = {"verb": "start", "id": "1", "unit": "ide", "epoch": ""}
-        talk = conversation.Conversation("start", Plain(fields), conversation.WAIT, "ipc:///x")
+        talk = conversation.Conversation("start", Plain(fields), wire.Start.may, "ipc:///x")
         talk.begin(100.0)
         step = talk.received("ready", wire.Ready(id="1", epoch="e1"), 101.0)
         assert isinstance(step, Send)

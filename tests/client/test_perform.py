@@ -15,7 +15,7 @@ from unitsync import errors, wire
 from unitsync.link import autostart, endpoint, spawn_lock
 from unitsync.link.absent import NothingKept, NotYet
 from unitsync.link.by_hand import Plain, unpack
-from unitsync.link.conversation import LOOK, WAIT, Autostart, Conversation, Done
+from unitsync.link.conversation import REQUESTS, Autostart, Conversation, Done
 from unitsync.output import answers as output
 from unitsync.run import plain as run_command
 from unitsync.run import supervised as supervised_run
@@ -200,7 +200,7 @@ def test_the_lock_for_a_start_is_not_kept_by_who_does_not_start_one(
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("UNITSYNC_AUTOSTART", "1")
     with short_folder() as folder:
-        connection = perform._Connection(f"ipc://{folder}/c/coordinator.sock", WAIT)
+        connection = perform._Connection(f"ipc://{folder}/c/coordinator.sock", REQUESTS["start"])
         with pytest.raises(NotYet):
             connection.open(told=False, by=monotonic() + 10)
     assert spawn_lock._kept is None
@@ -208,7 +208,12 @@ def test_the_lock_for_a_start_is_not_kept_by_who_does_not_start_one(
 
 @pytest.mark.parametrize(
     ("may", "autostart", "starting"),
-    [(WAIT, "", True), (WAIT, "1", True), (WAIT, "0", False), (LOOK, "", False)],
+    [
+        (REQUESTS["start"], "", True),
+        (REQUESTS["start"], "1", True),
+        (REQUESTS["start"], "0", False),
+        (REQUESTS["list"], "", False),
+    ],
     ids=["waits", "may", "may not", "looks"],
 )
 def test_only_who_would_start_one_waits_while_another_does(
@@ -291,7 +296,7 @@ def test_text_that_is_not_utf8(unit: str, startup: str, wrong: type[Exception]) 
     """Only what is a name is said to be a wrong one."""
     call = Call("start", [unit], {}, {"UNITSYNC_STARTUP": startup})
     with pytest.raises(errors.UsageError) as caught:
-        perform.converse("ipc:///nowhere/s", call.request, WAIT)
+        perform.converse("ipc:///nowhere/s", call.request, REQUESTS["start"])
     assert type(caught.value) is wrong
 
 
@@ -338,7 +343,7 @@ def test_how_a_start_is_taken_back(
     whatever is answered, what ended the start is what is told."""
     old, new = Says(b"\xc1"), Says(b"\xc1")
     monkeypatch.setattr(perform, "reach", lambda address, *, by: new)
-    connection: Any = perform._Connection("ipc:///nowhere/s", WAIT)
+    connection: Any = perform._Connection("ipc:///nowhere/s", REQUESTS["start"])
     connection._link = old
     connection.withdraw(START, why)
     (sent,) = (new if anew else old).sent
@@ -348,13 +353,15 @@ def test_how_a_start_is_taken_back(
 
 def test_a_start_that_reached_nobody_is_not_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perform, "reach", lambda *_, **__: pytest.fail("it asks for a link"))
-    perform._Connection("ipc:///nowhere/s", WAIT).withdraw(START, errors.Unreachable("nobody"))
+    perform._Connection("ipc:///nowhere/s", REQUESTS["start"]).withdraw(
+        START, errors.Unreachable("nobody")
+    )
 
 
 def test_a_further_page_of_state_that_is_gone_is_not_taken_for_empty() -> None:
     for epoch, ends in (("", False), ("e1", True)):
         request = {"verb": "list", "id": "1", "epoch": epoch}
-        talk = Conversation("list", Plain(request), LOOK, "ipc:///nowhere/s")
+        talk = Conversation("list", Plain(request), REQUESTS["list"], "ipc:///nowhere/s")
         talk.begin(0.0)
         nothing = NothingKept("nothing is kept")
         if ends:

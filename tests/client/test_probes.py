@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -111,6 +112,27 @@ def test_a_port_that_answers_and_one_that_does_not() -> None:
         assert parse(f"tcp:localhost:{port}").check() == ""
     assert parse(f"tcp:{port}").check() == f"tcp:{port}: Connection refused"
     assert parse(f"http://127.0.0.1:{port}/").check().startswith("http://127.0.0.1:")
+
+
+def test_which_answers_of_a_server_are_good() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(int(self.path[1:]))
+            self.end_headers()
+
+        def log_message(self, *rest: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            found = [parse(f"{url}/{status}").check() for status in (200, 302, 399, 400, 503)]
+        finally:
+            server.shutdown()
+            thread.join()
+    assert found == ["", "", "", f"{url}/400: HTTP status 400", f"{url}/503: HTTP status 503"]
 
 
 def test_a_shell_command() -> None:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from unitsync import errors, wire
-from unitsync.logs.command.files import RunLog
+from unitsync.logs.files import RunLog
 from unitsync.plan.model import Edge, UnitPlan
 from unitsync.process import probes
 from unitsync.up.runner import processes, reports, stopping

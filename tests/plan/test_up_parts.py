@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +19,8 @@ from msgspec.structs import replace
 
 from unitsync import wire
 from unitsync.aio import AsyncClient
-from unitsync.errors import UnitsyncError, Unreachable, UsageError
+from unitsync.errors import Refused, UnitsyncError, Unreachable, UsageError
+from unitsync.link.conversation import Autostart
 from unitsync.plan.model import Edge, Plan, UnitPlan
 from unitsync.up import control, session
 from unitsync.up.control import Request
@@ -27,7 +30,8 @@ from unitsync.up.runner.processes import LINE_BYTES_MAX, LastLines, marked
 from unitsync.up.runner.record import Record, create, digest, lock, plan_of, read, record_file
 from unitsync.up.runner.runner import Runner
 from unitsync.up.runner.slots import Slots
-from unitsync.wire import Status
+from unitsync.up.runner.states import State
+from unitsync.wire import Requirement, Status
 
 PATIENCE_S = 20.0
 
@@ -273,6 +277,12 @@ def test_the_last_lines_are_whole_or_the_ends_of_long_ones() -> None:
 SAID: dict[str, Any] = {"id": "1", "owner": None}
 
 
+def a_runner(folder: Path, of: Plan | None = None, **display: Any) -> Runner:
+    """One that runs nothing yet."""
+    shows: Any = SimpleNamespace(on_room=lambda call: None, **display)
+    return Runner(of or plan(a=()), f"ipc://{folder}/s", shows, str(folder))
+
+
 @pytest.mark.parametrize(
     ("request_", "epoch"),
     [
@@ -323,10 +333,12 @@ def test_what_counts_until_a_unit_is_started_again(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("is_in_a_hurry", [False, True])
 async def test_what_was_left_behind_is_asked_to_end_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_a_hurry: bool
 ) -> None:
-    """A second signal often means that nothing is to be cleaned up any more."""
+    """A second signal often means that nothing is to be cleaned up any more. When nobody wants to
+    wait, it is killed."""
     looked, enough = [0], asyncio.Event()
 
     def looks(mark: str) -> list[int]:
@@ -338,9 +350,8 @@ async def test_what_was_left_behind_is_asked_to_end_once(
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(runner, "marked", looks)
     monkeypatch.setattr(runner, "_LEFT_OVER_EVERY_S", 0.001)
-    display: Any = SimpleNamespace(on_room=lambda call: None)
-    ends = Runner(plan(a=()), f"ipc://{tmp_path}/s", display, str(tmp_path))
-    code = "trap 'echo asked >> asked' TERM; echo; until [ -e enough ]; do sleep 0.01; done"
+    ends = a_runner(tmp_path)
+    code = "trap 'echo asked >> asked' TERM; echo; until [ -e enough ]; do sleep 0.01; done; exit 0"
     name, _, value = ends._mark.partition("=")
     left = await asyncio.create_subprocess_exec(
         *("/bin/sh", "-c", code),
@@ -354,7 +365,98 @@ async def test_what_was_left_behind_is_asked_to_end_once(
         await left.stdout.readline()
         ending = loop.create_task(ends._end_the_rest())
         await enough.wait()
-        (tmp_path / "enough").touch()
+        if is_in_a_hurry:
+            ends._hurried = True
+        else:
+            (tmp_path / "enough").touch()
         await left.communicate()
         await ending
+    assert left.returncode == (-signal.SIGKILL if is_in_a_hurry else 0)
     assert (tmp_path / "asked").read_text() == "asked\n"
+
+
+def test_who_waits_for_what_only_a_pattern_has_brought_asks_when_others_have_to_wait(
+    tmp_path: Path,
+) -> None:
+    """The coordinator may have taken that edge back, because of a cycle."""
+    of = plan(
+        a=(Edge("b"), Edge("d"), Edge("f")),
+        b=(Edge("c", pattern="c*"),),
+        d=(Edge("e"),),
+        e=(Edge("c", pattern="c*"),),
+        f=(Edge("c", pattern="c*"), Edge("e")),
+        c=(),
+    )
+    waits = a_runner(tmp_path, of, waiting=lambda lines: None)
+    asked: list[str] = []
+    for name, unit in of.units.items():
+        missing = {edge.unit for edge in unit.after}
+        job: Any = SimpleNamespace(unit=unit, state=State.WAITING, missing=missing)
+        job.ask = partial(asked.append, name)
+        waits.jobs[name] = job
+    waits.jobs["c"].state = State.RUNNING
+    edges = [
+        wire.Prerequisite(name, Requirement.SUCCESS, Status.PENDING, False)
+        for name in ("b", "d", "f", "outside")
+    ]
+    waits._waits(wire.Waiting(id="1", waiting_for=edges))
+    assert sorted(asked) == ["b", "e"]
+
+
+def test_that_what_runs_cannot_be_recorded_is_said_once(tmp_path: Path) -> None:
+    warned: list[str] = []
+
+    def refuse(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    runs = a_runner(tmp_path, warn=lambda text, hint: warned.append(text))
+    for _ in range(3):
+        runs._recorded(refuse, None)
+    assert warned == ["what runs cannot be recorded: No space left on device"]
+
+
+@pytest.mark.asyncio
+async def test_an_up_that_has_ended_takes_nothing_more(tmp_path: Path) -> None:
+    runs = a_runner(tmp_path)
+    runs._over = True
+    with pytest.raises(Refused, match="this up is ending"):
+        await runs.bring_up(runs.plan)
+
+
+@pytest.mark.asyncio
+async def test_units_are_asked_for_page_by_page_and_no_more_than_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b = (wire.UnitInfo(name, Status.STARTED, False) for name in "ab")
+    asked: list[wire.List] = []
+
+    async def ask(client: AsyncClient, request: wire.List, kind: type) -> wire.ListReply:
+        asked.append(request)
+        assert len(asked) < 9, "it never ends"
+        units = [b if request.offset else a]
+        return wire.ListReply(id="1", units=units, total=9, next=request.offset + 1)
+
+    monkeypatch.setattr(AsyncClient, "_ask", ask)
+    client = RunnerClient("ipc:///nowhere/s")
+    client.epoch = "e"
+    assert await client.list_if_there(["a", "b"]) == [a, b]
+    assert [(each.epoch, each.offset, each.units) for each in asked] == [
+        *(("e", 0, ["a", "b"]), ("e", 1, ["a", "b"]))
+    ]
+    assert all(each.may.autostart == Autostart.NEVER for each in asked)
+
+
+@pytest.mark.asyncio
+async def test_only_the_start_of_a_unit_has_it_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+
+    async def exchange(client: AsyncClient, *_: Any, told: bool) -> wire.AnyReply:
+        return wire.Waiting(id="1")
+
+    monkeypatch.setattr(AsyncClient, "_exchange", exchange)
+    client = RunnerClient("ipc:///nowhere/s")
+    client.on_start_waits = lambda unit, reply: heard.append(unit)
+    step: Any = None
+    for request in (wire.Start(**SAID, unit="a"), wire.Wait(**SAID, units=["b"])):
+        await client._exchange(request, b"", step, told=False)
+    assert heard == ["a"]

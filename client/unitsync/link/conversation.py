@@ -186,6 +186,7 @@ class Conversation:
         self._verb = verb
         self._request = request
         self._may = may
+        self._answer = REQUESTS[verb].answer
         self._address = address
         self.epoch: str = request.epoch
         """The epoch under which this wait goes on; "" until the coordinator knows of it."""
@@ -239,7 +240,7 @@ class Conversation:
         self._pauses = 0
         self._away_since = FOREVER
         self._reason = None
-        if kind in ("error", self._may.answer):
+        if kind in ("error", self._answer):
             return self._until_heard(kind, reply, now)
         if kind == "ready" and not self._claims:
             return Done(reply)

@@ -171,10 +171,9 @@ class Pump:
                     self._flush(stream)
                 if stream not in self._open:
                     poll.unregister(stream.reads)
-            if self._stops in ready and until_told:
+            if self._stops in ready:
                 break
-        if until_told:
-            self._empty()
+        self._empty()
         self._flush_log()
 
     def _flush_log(self) -> None:

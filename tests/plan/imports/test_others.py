@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plan.imports.conftest import Import, check_golden
-from unitsync.plan.imports import makefile
+from unitsync.importing import makefile
 from unitsync.plan.mistakes import PlanError
 
 COMPOSE = """\

@@ -395,7 +395,7 @@ class Runner:
             if dependent is not None and _has_moved_on(edge, job.state):
                 dependent.moved_on(job.name)
         self._display.moved(job)
-        if job.state is State.FAILED and self.fail_fast and self._stopping is None:
+        if job.state is State.FAILED and self.fail_fast:
             self.stop(f"ended because {job.name} failed")
         self._see_whether_idle()
 
