@@ -47,6 +47,13 @@ def test_a_start_without_after_waits_for_what_was_wanted_alone(driven: Driven) -
     assert prerequisites(driven, "ide") == {"deps": True}
 
 
+def test_what_both_name_is_told_once(driven: Driven) -> None:
+    script = driven.script()
+    script.must(wire.Ok, script.want("ide", "deps"))
+    told = script.must(wire.Waiting, script.start("ide", "deps"))
+    assert ([edge.name for edge in told.waiting_for], told.total) == (["deps"], 1)
+
+
 def test_what_both_name_stays_for_the_unit(driven: Driven) -> None:
     script = driven.script()
     script.refused("not_ready", script.start("ide", "deps", wait=False))
@@ -417,6 +424,13 @@ class TestWhoIsLeftToStartIt:
             ("ide", "given up"): ("timed out", "bash ide.sh"),
             ("clone", "waiting"): ("", ""),
         }
+
+    def test_those_whose_script_is_gone(self, driven: Driven) -> None:
+        script = driven.script("ide.sh")
+        script.must(wire.Granted, script.start("ide", on_owner_exit=wire.OnOwnerExit.WARN))
+        assert self.why(driven) == {}
+        driven.die(script.owner)
+        assert self.why(driven) == {("ide", "owner gone"): ("", "")}
 
     def test_a_start_that_timed_out_is_not_why_a_unit_is_skipped(self, driven: Driven) -> None:
         script = driven.script("ide.sh")

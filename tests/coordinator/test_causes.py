@@ -4,23 +4,27 @@ request may look at very little."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from journal.memory_store import MemoryStore
 from support.driver import Driven, Script
+from support.needs import SUCCESS
 from support.refusing import Refusing
 from unitsync import wire
 from unitsync.clients.verbs import merged
 from unitsync.wire import Requirement, Status
 from unitsyncd.actors.registry import Registry
+from unitsyncd.core.causes import Causes
 from unitsyncd.core.graph import MANY_EDGES
 from unitsyncd.core.requirement import Condition, Verdict
+from unitsyncd.core.state import Unit
 from unitsyncd.core.store import StoreError
 
 UNITS = 14
 STEPS = 60
+EDGES = MANY_EDGES + 10
 
 
 @pytest.fixture
@@ -289,6 +293,64 @@ def test_what_one_request_passes_over_in_a_wide_chain_is_bounded(
             ask()
             assert view.causes._passed <= 600, kind
         script.must(wire.Ok, script.fail("c0", "broken"))
+
+
+@pytest.mark.parametrize(
+    ("look", "passes"),
+    [
+        (lambda causes, unit: list(causes.edges("all", met=True)), EDGES),
+        (lambda causes, unit: causes.first_unmet(unit), EDGES),
+        (lambda causes, unit: [causes.first_unmet(unit) for _ in range(3)], EDGES),
+        (lambda causes, unit: causes.waits_at(unit, 1, EDGES), EDGES),
+        (lambda causes, unit: causes.skip_path("few", {"other": SUCCESS}), 2),
+        (lambda causes, unit: causes.skip_root("few"), 2),
+    ],
+    ids=["edges", "first", "first, remembered", "page", "path", "root"],
+)
+def test_what_a_search_passes_over_is_counted(
+    driven: Driven, ann: Script, look: Callable[[Causes, Unit], object], passes: int
+) -> None:
+    """Or nothing would bound a request."""
+    names = [f"p{number}" for number in range(EDGES)]
+    ann.must(wire.Ok, ann.want("all", *names))
+    ann.must(wire.Ok, ann.want("few", "ended", "other"))
+    ann.does("ended")
+    ann.does("other", exit_code=1)
+    registry = driven.supervisor.handlers.registry
+    causes = registry.view.causes
+    causes.begin()
+    assert causes._passed == 0
+    look(causes, registry.units["all"].unit)
+    assert causes._passed == passes
+
+
+def test_each_request_of_a_turn_may_look_at_as_much(
+    ann: Script, bob: Script, driven: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unitsyncd.core.causes.PASSED_MAX", 20)
+    ann.must(wire.Ok, ann.want("ide", *(f"p{number}" for number in range(15))))
+    requests = [(script, wire.StatusOf(id="", unit="ide")) for script in (ann, bob)]
+    driven.turn(*requests, *requests)
+    told = [*ann.inbox, *bob.inbox]
+    ann.inbox.clear()
+    bob.inbox.clear()
+    reasons = [reply.unit.reason for reply in told if isinstance(reply, wire.StatusReply)]
+    assert reasons == ["waits for p0 and 14 more"] * 4
+
+
+def test_a_page_about_causes_looks_at_a_bounded_number_of_edges(
+    ann: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unitsyncd.core.view.WHY_PAGE", 10)
+    for unit in range(6):
+        ann.must(wire.Ok, ann.want(f"u{unit}", *(f"p{number}" for number in range(4))))
+    offset, seen = 0, []
+    while offset >= 0:
+        reply = ann.must(wire.WhyReply, wire.Why(id="", offset=offset))
+        seen.append(sum(len(group.units) for group in reply.groups))
+        offset = reply.next
+    assert sum(seen) == 24
+    assert max(seen) <= 10
 
 
 def waits_for(script: Script, unit: str) -> str:

@@ -267,6 +267,8 @@ def test_unwant_of_what_is_not_there(ann: Script) -> None:
     assert (done.changed, done.note) == (False, "a did not wait for c")
     done = ann.must(wire.Ok, ann.unwant("a", "b", "c", "d", "c"))
     assert (done.changed, done.note) == (True, "a did not wait for c, d")
+    ann.runs("a")
+    assert not ann.must(wire.Ok, ann.unwant("a", "c")).changed
 
 
 def test_unwant_of_names_that_are_none(ann: Script) -> None:

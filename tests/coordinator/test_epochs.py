@@ -249,6 +249,43 @@ def test_who_ran_something_in_an_epoch_that_is_over_is_not_watched(
     assert bob.status("b").status is Status.FAILED
 
 
+def test_who_cannot_be_looked_at_is_shown_as_not_watched_while_it_runs_something(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    assert ann.owner is not None
+    nobody = driven.script(owner=None)
+    ann.runs("a")
+    bob.runs("b")
+    nobody.runs("n")
+    ann.does("done")
+
+    def watched() -> list[bool]:
+        owners = [ann.status(unit).owner for unit in ("a", "b", "done")]
+        assert ann.status("n").owner is None
+        return [owner.watched for owner in owners if owner is not None]
+
+    assert watched() == [True, True, True]
+    driven.owners.unseen.add(ann.owner.key)
+    assert watched() == [False, True, True]
+
+
+def test_an_end_that_could_not_be_kept_yet_is_told(
+    driven: Driven, ann: Script, bob: Script
+) -> None:
+    assert ann.owner is not None
+    nobody = driven.script(owner=None)
+    ann.runs("a")
+    bob.runs("b")
+    nobody.runs("n")
+
+    def gone() -> list[bool]:
+        return [ann.status(unit).owner_gone for unit in ("a", "b", "n")]
+
+    assert gone() == [False, False, False]
+    driven.owners.unkept.add(ann.owner.key)
+    assert gone() == [True, False, False]
+
+
 # --- limits -----------------------------------------------------------------------
 
 
@@ -298,11 +335,15 @@ def test_the_number_of_names_in_a_request_is_bounded(
 ) -> None:
     monkeypatch.setattr(wire, "PREREQUISITES_PER_REQUEST_MAX", 3)
     ann.must(wire.Ok, ann.want("ide", "a", "b", "c"))
+    for name in ("x1", "x2", "x3", "x4"):
+        ann.must(wire.Ok, ann.want(name))
     for request in (
         ann.want("ide", *"abcd"),
         ann.unwant("ide", *"abcd"),
         ann.start("ide", *"abcd"),
         ann.wait(*"abcd"),
+        ann.wait("a*", "b*", "c*", "d*"),  # which match nothing
+        ann.wait("x*"),
         ann.reset("ide", "ide", "ide", "ide"),
     ):
         error = ann.refused("limit_reached", request)

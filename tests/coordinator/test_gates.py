@@ -178,6 +178,8 @@ def test_one_whose_prerequisites_are_all_taken_back_waits(ann: Script) -> None:
     assert ann.status("usable").status is Status.PENDING
     error = ann.refused("is_gate", ann.start("usable"))
     assert error.message.endswith("it completes by itself once it has prerequisites")
+    ann.does("b")
+    assert ann.must(wire.Ok, ann.want("usable", "b")).status is Status.COMPLETED
 
 
 def test_the_end_of_an_owner_counts(driven: Driven, ann: Script) -> None:

@@ -3,6 +3,9 @@ ones are in test_model.py."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -459,6 +462,21 @@ def test_a_start_with_a_pattern_of_its_own_does_not_wait_for_what_waits_for_it(
     assert isinstance(first.claims(request), wire.Granted)
 
 
+def test_a_start_with_a_pattern_of_its_own_does_not_wait_for_what_was_taken_back(
+    driven: Driven, ann: Script
+) -> None:
+    first, second = driven.script("first"), driven.script("second")
+    for unit in ("git.a", "git.b"):
+        ann.must(wire.Ok, ann.want(unit))
+    request = first.waits_to_start("ide", "git.*")
+    second.waits_to_start("ide", "other")
+    first.told()
+    assert first.ask(request) is None
+    ann.must(wire.Ok, ann.unwant("ide", "git.a"))
+    ann.does("git.b")
+    assert isinstance(first.told(), wire.Ready)
+
+
 def test_what_goes_before_a_pattern_does_so_again_when_no_start_names_it_any_more(
     ann: Script, bob: Script
 ) -> None:
@@ -537,6 +555,88 @@ def test_a_name_of_a_start_goes_before_a_pattern_too(ann: Script, bob: Script) -
     ann.ends("ide")
     told = ann.must(wire.Waiting, ann.start("ide"))  # the pattern speaks for it again
     assert [edge.name for edge in told.waiting_for] == ["git.b"]
+
+
+def test_what_a_start_names_outlasts_the_pattern_that_it_matches(ann: Script, bob: Script) -> None:
+    bob.must(wire.Ok, bob.want("git.a"))
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    ann.must(wire.Waiting, ann.start("ide", "git.a"))
+    assert edges(ann, "ide") == {"git.*": "pattern", "git.a": ""}
+    ann.must(wire.Ok, ann.unwant("ide", "git.*"))
+    assert edges(ann, "ide") == {"git.a": ""}
+
+
+def test_a_pattern_of_a_start_that_is_wanted_too_stays(ann: Script, bob: Script) -> None:
+    """With what matches it, also what was taken back for that start."""
+    for unit in ("git.a", "git.b"):
+        bob.must(wire.Ok, bob.want(unit))
+    ann.must(wire.Waiting, ann.start("ide", "git.*"))
+    ann.must(wire.Ok, ann.unwant("ide", "git.b"))
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    ann.must(wire.Waiting, ann.start("ide"))
+    assert edges(ann, "ide") == {"git.*": "pattern", "git.a": "git.*", "git.b": "git.*"}
+
+
+def test_what_matches_a_pattern_that_is_wanted_too_counts_for_every_start(
+    driven: Driven, ann: Script
+) -> None:
+    first, second = driven.script("first"), driven.script("second")
+    ann.must(wire.Ok, ann.want("git.a"))
+    request = first.waits_to_start("ide", "git.*")
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    second.waits_to_start("ide", "other")
+    first.told()
+    told = first.must(wire.Waiting, replace(request, patience_s=0.0))
+    assert [edge.name for edge in told.waiting_for] == ["git.a"]
+
+
+def test_what_a_start_names_does_not_give_way_because_a_pattern_is_wanted_too(
+    ann: Script, bob: Script
+) -> None:
+    bob.must(wire.Ok, bob.want("git.a"))
+    ann.must(wire.Waiting, ann.start("ide", "git.a"))
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    bob.refused("cycle", bob.want("git.a", "ide"))
+
+
+def test_what_is_left_out_when_a_start_looks_anew_is_told(ann: Script, bob: Script) -> None:
+    for unit in ("git.a", "git.b"):
+        bob.must(wire.Ok, bob.want(unit))
+    ann.must(wire.Waiting, ann.start("ide", "git.*"))
+    ann.must(wire.Ok, ann.unwant("ide", "git.a"))
+    ann.must(wire.Ok, ann.want("git.a", "ide"))
+    told = ann.must(wire.Waiting, ann.start("ide", "git.*"))
+    assert [edge.name for edge in told.waiting_for] == ["git.b"]
+    last = ann.status("ide").history[-1]
+    assert (last.what, last.reason.split()[0]) == ("left out", "git.a")
+
+
+def test_what_goes_before_two_patterns_still_goes_before_one_of_them(ann: Script) -> None:
+    for pattern in ("git.*", "*.a"):
+        ann.must(wire.Ok, before(ann, pattern, "setup"))
+    ann.must(wire.Ok, ann.want("git.a", "other"))
+    ann.must(wire.Ok, ann.unwant("git.*", "setup"))
+    assert edges(ann, "git.a") == {"setup": "*.a", "other": ""}
+
+
+def test_what_many_edges_that_give_way_cost_is_bounded(driven: Driven, ann: Script) -> None:
+    """The order of a unit's edges is noted once in a request, however many go."""
+    count, noted = 100, []
+    units = [wire.Declaration(f"git.{number}", []) for number in range(count)]
+    ann.must(wire.Ok, wire.Declare(id="d", units=units))
+    ann.must(wire.Ok, ann.want("last", "git.*"))
+    undo = driven.supervisor.handlers.registry.turn.undo
+    push = undo.push
+
+    def note(what: Callable[..., Any], *args: Any) -> None:
+        noted.extend(name for arg in args if isinstance(arg, tuple) for name in arg)
+        push(what, *args)
+
+    undo.push = note
+    units = [wire.Declaration(one.unit, ["last"]) for one in units]
+    ann.must(wire.Ok, wire.Declare(id="e", units=units))
+    assert edges(ann, "last") == {"git.*": "pattern"}
+    assert len(noted) < 10 * count
 
 
 @pytest.mark.parametrize("order", [("git.*", "git.b"), ("git.b", "git.*")])

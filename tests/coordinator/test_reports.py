@@ -51,6 +51,26 @@ def test_a_run_began_when_it_was_tried_first(driven: Driven, ann: Script) -> Non
     assert (report(ann, "db").began, report(ann, "db").unit.since) == (began, driven.at)
 
 
+def test_a_run_that_was_tried_again_began_with_its_first_try(driven: Driven, ann: Script) -> None:
+    """Which others have not: neither those before, nor one that begins at the same moment."""
+    ann.does("db", exit_code=1)
+    driven.pass_time(3)
+    ann.does("db")
+    driven.pass_time(3)
+    ann.does("db")
+    ann.runs("db")
+    began = driven.at
+    assert report(ann, "db").began == began
+    for _ in range(2):
+        driven.pass_time(3)
+        ann.must(wire.Granted, ann.retry("db", "signal 9"))
+        assert (report(ann, "db").began, report(ann, "db").unit.since) == (began, driven.at)
+    ann.ends("db", exit_code=1)
+    driven.pass_time(3)
+    ann.runs("db")
+    assert report(ann, "db").began == driven.at
+
+
 def test_one_that_failed_without_having_started(ann: Script) -> None:
     ann.must(wire.Ok, ann.want("data", "disk"))
     ann.must(wire.Ok, ann.fail("data", "no disk"))

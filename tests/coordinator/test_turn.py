@@ -300,6 +300,14 @@ def test_a_unit_whose_registration_broke_has_not_appeared(driven: Driven, ann: S
         assert edges == ["git.*", "git.b"]
 
 
+def test_a_registration_leaves_no_mail(driven: Driven, ann: Script) -> None:
+    ann.must(wire.Ok, ann.want("ide", "git.*"))
+    registry = driven.supervisor.handlers.registry
+    driven.supervisor.handlers.declarations.register("git.a", driven.at)
+    assert registry.units["ide"].mailbox is None
+    assert registry.units["ide"].unit.outstanding == 1
+
+
 def declare(script: Script, unit: str, *prerequisites: str) -> wire.Declare:
     return wire.Declare(id="d", units=[wire.Declaration(unit, list(prerequisites))])
 
@@ -364,6 +372,8 @@ class Busy:
         ann.must(wire.Ok, ann.want("git.a", "done"))
         ann.must(wire.Ok, ann.want("git.c", "last"))
         ann.must(wire.Ok, ann.put_before("git.*", "setup", wire.Requirement.SUCCESS, False))
+        ann.must(wire.Ok, ann.want("git.a", "more"))
+        ann.must(wire.Ok, ann.want("git.d"))
         ann.must(wire.Ok, ann.gate("gate", "done", "clone"))
         ann.must(wire.Ok, ann.gate("some", "git.*", "clone", count=3))
         ann.must(wire.Ok, ann.want("train", "data@h1", "ready@*"))

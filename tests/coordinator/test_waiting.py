@@ -496,6 +496,13 @@ def test_a_name_that_is_waited_for_as_well_is_not_suggested(ann: Script, bob: Sc
     assert [edge.nearest for edge in waiting.waiting_for] == ["", ""]
 
 
+def test_a_name_that_was_waited_for_is_not_suggested_in_place_of_another(ann: Script) -> None:
+    ann.does("git-clone.api")
+    ann.refused("timed_out", ann.start("ide", "git-clone.app", "git-clone.api", last=True))
+    (row,) = ann.must(wire.ListReply, wire.List(id="", units=["ide"])).units
+    assert [(edge.name, edge.nearest) for edge in row.prerequisites] == [("git-clone.app", "")]
+
+
 def test_no_name_that_was_taken_back_is_suggested(driven: Driven, ann: Script) -> None:
     """It was registered in a turn that could not be kept, another in its place."""
     registry = driven.supervisor._handlers.registry

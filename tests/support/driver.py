@@ -367,7 +367,7 @@ def everything(driven: Driven) -> Iterator[object]:
     yield registry.epoch
     yield registry.graph.edges
     for name, actor in registry.units.items():
-        yield name, actor.unit, actor.forgone, dict(registry.graph.prerequisites(name))
+        yield name, actor.unit, actor.forgone, [*registry.graph.prerequisites(name).items()]
         yield sorted(map(str, registry.graph.dependents(name)))
         yield msgspec.to_builtins(registry.view.info(name, full=True))
     unregistered = sorted(registry.graph.unregistered)

@@ -62,7 +62,6 @@ class Registry:
         """The names of the units, in the same order: a page of the list is found at once."""
         self.graph = Graph(self.units, self.turn.undo)
         causes = Causes(
-            self.units,
             self.graph,
             self.bus.conditions,
             lambda: self.bus.changes + self.graph.changes,

@@ -42,7 +42,6 @@ class HasUnit(Protocol):
 class Causes:
     def __init__(
         self,
-        units: Mapping[str, HasUnit],
         graph: Graph,
         conditions: Mapping[str, Condition],
         changes: Callable[[], int],
@@ -51,7 +50,6 @@ class Causes:
         """A name that is not in *conditions* is not registered. *changes* returns another
         number whenever a condition or an edge has changed. *setbacks* returns another
         number when a unit may have fewer met edges before its first unmet one."""
-        self._units = units
         self._graph = graph
         self._conditions = conditions
         self._changes = changes

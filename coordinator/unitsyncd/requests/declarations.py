@@ -112,7 +112,7 @@ class Declarations:
         if declared is not None:
             named = declared.gives_way and need.by is By.NAME
             if declared.needs_the_same(need):
-                if named or declared.of_start or not need.of_start:
+                if named or not need.of_start:
                     self._put_need(actor, prerequisite, need, at)
                     if need.is_pattern:
                         self._add_matches(actor, prerequisite, registry.names, need, at, request)
@@ -124,7 +124,6 @@ class Declarations:
                 self.undeclare(actor, [prerequisite], at)
             else:
                 self._remove(actor, prerequisite, at)
-                registry.dispatcher.run()
         if need.is_pattern:
             names = registry.watch_pattern(actor, prerequisite, at)
             self._add(actor, prerequisite, need, at, request)
